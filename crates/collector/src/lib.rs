@@ -1,0 +1,1 @@
+//! The host side: format a dump disk, extract the vmcore.

@@ -1,0 +1,1 @@
+//! How a dump is stored and sent: the dump disk.

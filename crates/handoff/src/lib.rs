@@ -1,0 +1,21 @@
+//! What one stage of a crash hands to the next, and nothing else.
+//!
+//! ```text
+//! loader ──PurgatoryParams──▶ purgatory ──BootParams──▶ capture kernel
+//! ```
+//!
+//! Types and constants only: no logic, no I/O, no `unsafe`. This crate is purgatory's whole audit
+//! surface, so it is kept small enough to be read in one sitting. Every layout that another program
+//! (Linux, kexec-tools, an older loader) depends on is pinned field by field in the tests.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod boot_params;
+pub mod layout;
+pub mod purgatory;
+pub mod stage;
+
+pub use boot_params::{BootParams, E820Entry};
+pub use purgatory::PurgatoryParams;
+pub use stage::Stage;

@@ -1,0 +1,1 @@
+//! What a dump is: memory ranges, command line, ELF core headers, notes, views.

@@ -1,0 +1,1 @@
+//! Loads the capture kernel into the crashkernel reservation.

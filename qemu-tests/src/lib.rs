@@ -1,0 +1,1 @@
+//! Crash-and-capture cycles under QEMU, and the ground truth.

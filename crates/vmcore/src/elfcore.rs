@@ -238,7 +238,7 @@ fn check(field: &'static str, value: u64, right: &[u64]) -> Result<(), Error> {
 fn check_table(header: &Header, class: Class, block: ElfCoreHdr) -> Result<PhysAddr, Error> {
     let length = u64::from(header.e_phnum) * class.entry_size() as u64;
     let offset = header.e_phoff;
-    let outside = Error::TableOutside { offset, length, block: block.size };
+    let outside = Error::TableOutside { offset, length };
     let end = offset.checked_add(length).ok_or(outside)?;
     let fits = block.size.is_none_or(|size| end <= size) && block.addr.checked_add(end).is_some();
     if offset < class.header_size() as u64 || !fits {

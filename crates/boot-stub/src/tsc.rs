@@ -11,9 +11,9 @@ const CALIBRATION: u16 = 5966;
 /// How often the PIT's output is asked for before calibration is given up: at about 1 µs a read,
 /// twenty times what it should take.
 const PATIENCE: u32 = 100_000;
-/// Ticks per millisecond where the PIT does not answer: the fastest CPU we expect, so that a wait is
+/// Ticks per millisecond to count with where the PIT does not answer: the fastest CPU we expect, so that a wait is
 /// rather too long than too short.
-const FALLBACK: u64 = 5_000_000;
+pub const FALLBACK: u64 = 5_000_000;
 
 const CHANNEL_2: u16 = 0x42;
 const COMMAND: u16 = 0x43;
@@ -42,9 +42,4 @@ pub fn calibrate() -> Option<u64> {
         io::outb(PORT_B, port_b);
         finished.then(|| (ticks * PIT_HZ / u64::from(CALIBRATION) / 1000).max(1))
     }
-}
-
-/// What to count with when [`calibrate`] fails, in ticks per millisecond.
-pub const fn fallback() -> u64 {
-    FALLBACK
 }

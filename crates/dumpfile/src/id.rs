@@ -29,24 +29,9 @@ impl FromStr for DiskId {
     type Err = DiskIdError;
 
     fn from_str(text: &str) -> Result<Self, DiskIdError> {
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        let mut id = [0; 16];
-        if pairs.len() != id.len() || !rest.is_empty() {
-            return Err(DiskIdError);
-        }
-        for (byte, [high, low]) in id.iter_mut().zip(pairs) {
-            *byte = digit(*high)? << 4 | digit(*low)?;
-        }
-        Ok(Self(id))
-    }
-}
-
-fn digit(byte: u8) -> Result<u8, DiskIdError> {
-    match byte {
-        b'0'..=b'9' => Ok(byte - b'0'),
-        b'a'..=b'f' => Ok(byte - b'a' + 10),
-        b'A'..=b'F' => Ok(byte - b'A' + 10),
-        _ => Err(DiskIdError),
+        let whole = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| whole).ok_or(DiskIdError)?;
+        Ok(Self(number.to_be_bytes()))
     }
 }
 

@@ -21,7 +21,12 @@ pub struct Images {
     pub purgatory: PathBuf,
     /// The test guest, with symbols.
     pub guest: PathBuf,
+    /// The loader with both images in it: a static i386 Linux program.
+    pub loader: PathBuf,
 }
+
+/// The Rust target of the loader.
+pub const LOADER_TARGET: &str = "i686-unknown-linux-musl";
 
 /// The workspace's root folder.
 pub fn root() -> PathBuf {
@@ -45,11 +50,17 @@ fn target_json() -> Result<PathBuf> {
     Ok(folder.join("i686-kdump.json"))
 }
 
+/// The cargo that runs us, in the workspace's root.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
 /// A cargo call for the bare-metal packages: `build` or `clippy`.
 pub fn cargo_for_images(subcommand: &str) -> Result<Command> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
     cargo
-        .current_dir(root())
         .env("RUSTC_BOOTSTRAP", "1")
         .arg(subcommand)
         .args(["--profile", "image", "--target"])
@@ -60,7 +71,8 @@ pub fn cargo_for_images(subcommand: &str) -> Result<Command> {
     Ok(cargo)
 }
 
-/// Builds purgatory, the capture kernel and the test guest, and checks their sizes.
+/// Builds purgatory, the capture kernel and the test guest, checks their sizes, and builds the loader
+/// with the first two in it.
 pub fn build() -> Result<Images> {
     let status = cargo_for_images("build")?.status().context("cargo does not start")?;
     ensure!(status.success(), "the images do not build: see cargo's messages above");
@@ -72,11 +84,24 @@ pub fn build() -> Result<Images> {
         capture_kernel_symbols: built.join("capture-kernel"),
         purgatory: folder.join("purgatory.elf"),
         guest: built.join("guest"),
+        loader: target_dir().join(LOADER_TARGET).join("release/loader"),
     };
     let kernel = stripped(&images.capture_kernel_symbols)?;
     write_within(&images.capture_kernel, &movable(kernel), CAPTURE_KERNEL_BUDGET)?;
     write_within(&images.purgatory, &fs::read(built.join("purgatory"))?, PURGATORY_BUDGET)?;
+    build_loader(&images)?;
     Ok(images)
+}
+
+fn build_loader(images: &Images) -> Result<()> {
+    let status = cargo()
+        .args(["build", "--release", "--target", LOADER_TARGET, "-p", "loader"])
+        .env("KDUMP_CAPTURE_KERNEL", &images.capture_kernel)
+        .env("KDUMP_PURGATORY", &images.purgatory)
+        .status()
+        .context("cargo does not start")?;
+    ensure!(status.success(), "the loader does not build: see cargo's messages above");
+    Ok(())
 }
 
 /// The bytes of `elf` without its symbols and debug information.

@@ -1,0 +1,120 @@
+//! The kernels that die: what QEMU boots, and what they are told.
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::cycle::Config;
+use crate::dead_kernel::DeadKernel;
+use crate::facts::Facts;
+use crate::image::Image;
+use crate::initramfs;
+use crate::memory::GuestMemory;
+use crate::qemu::Boot;
+
+/// Which first kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirstKernel {
+    /// An i386 Linux with our loader in its initramfs.
+    Linux {
+        /// What the report calls it.
+        name: String,
+        /// Its bzImage.
+        kernel: PathBuf,
+        /// A static i386 busybox.
+        busybox: PathBuf,
+        /// Our loader, a static i386 program with the images in it.
+        loader: PathBuf,
+    },
+    /// The test guest, a multiboot ELF; the harness itself plans the slot and fills it.
+    Guest {
+        /// The ELF file, with its symbols.
+        elf: PathBuf,
+    },
+}
+
+/// A first kernel that is ready to boot.
+pub struct Prepared {
+    /// What QEMU is told.
+    pub boot: Boot,
+    /// Purgatory's entry (physical), when it is known before the boot.
+    pub entry: Option<u64>,
+    guest: Option<GuestFacts>,
+}
+
+/// What is known of the test guest without asking it.
+struct GuestFacts {
+    elf: Image,
+    slot: Range<u64>,
+    ram: Vec<Range<u64>>,
+}
+
+impl FirstKernel {
+    /// What the report calls it.
+    pub fn name(&self) -> &str {
+        match self {
+            FirstKernel::Linux { name, .. } => name,
+            FirstKernel::Guest { .. } => "guest",
+        }
+    }
+
+    /// Writes what QEMU needs into `folder`. `words` go to the capture kernel's command line.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written, or the slot cannot be planned.
+    pub fn prepare(
+        &self,
+        config: &Config,
+        memory: &GuestMemory,
+        words: &str,
+        folder: &Path,
+    ) -> Result<Prepared> {
+        match self {
+            FirstKernel::Linux { kernel, busybox, loader, .. } => {
+                let read = |path: &Path| {
+                    fs::read(path).with_context(|| format!("reading {}", path.display()))
+                };
+                let archive = initramfs::pack(&read(busybox)?, &read(loader)?, words)?;
+                let initrd = folder.join("initramfs");
+                fs::write(&initrd, archive).context("writing the initramfs")?;
+                let command_line = linux_command_line(&config.slot, &config.first_append);
+                let (kernel, initrd) = (kernel.clone(), Some(initrd));
+                let boot = Boot { kernel, initrd, command_line, blobs: Vec::new() };
+                Ok(Prepared { boot, entry: None, guest: None })
+            }
+            FirstKernel::Guest { .. } => anyhow::bail!("{}", memory.size()),
+        }
+    }
+}
+
+impl Prepared {
+    /// What the vmcore must agree with.
+    ///
+    /// # Errors
+    /// When the first kernel did not tell what the checks need.
+    pub fn dead_kernel(&self, facts: &Facts, memory: &GuestMemory, cpus: u32) -> Result<DeadKernel> {
+        match &self.guest {
+            Some(guest) => {
+                DeadKernel::guest(&guest.elf, guest.slot.clone(), guest.ram.clone(), cpus)
+            }
+            None => DeadKernel::linux(facts, memory),
+        }
+    }
+
+    /// What the first kernel calls RAM (physical).
+    pub fn system_ram(&self, facts: &Facts) -> Vec<Range<u64>> {
+        match &self.guest {
+            Some(guest) => guest.ram.clone(),
+            None => facts.resources("System RAM"),
+        }
+    }
+}
+
+/// The command line of a Linux first kernel. `panic=-1`: without a capture kernel it resets at
+/// once instead of waiting for the deadline.
+fn linux_command_line(slot: &str, append: &str) -> String {
+    let words = ["console=ttyS0,115200", &format!("crashkernel={slot}"), "panic=-1", append];
+    words.join(" ").trim_end().to_string()
+}

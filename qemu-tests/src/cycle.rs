@@ -174,7 +174,7 @@ fn examine(
     findings: &mut Findings,
 ) -> Result<()> {
     let path = config.out.join("vmcore");
-    let extracted = collector::extract(disk, &path, &mut |_| {}).context("extracting the vmcore")?;
+    let extracted = collector::extract(disk, &path, &mut |_, _| {}).context("extracting the vmcore")?;
     findings.bytes = extracted.length;
     findings.sha256 = extracted.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
     let core = CoreFile::open(&path)?;

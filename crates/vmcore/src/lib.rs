@@ -1,1 +1,42 @@
 //! What a dump is: memory ranges, command line, ELF core headers, notes, views.
+//!
+//! ```text
+//! command line ──Options──▶ elfcorehdr= ──CoreHeader──▶ segments ──vmcore()──▶ View
+//! ```
+//!
+//! Everything here is pure: it runs in the capture kernel, in the loader and in host tests alike.
+//! Memory comes in through [`ReadPhys`]; nothing else is touched. The bytes behind it were left by a
+//! kernel that has just died, so every number in them is checked before it is used, every loop over
+//! them is bounded, and nothing is allocated by their word alone.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod addr;
+mod dump;
+mod elfcore;
+mod error;
+mod notes;
+mod number;
+mod options;
+mod ranges;
+mod read;
+mod view;
+
+pub use addr::{DumpOffset, PhysAddr, PhysRange};
+pub use dump::{MAX_NOTE_AREA, MAX_NOTES, NoteArea, NoteOutcome, Vmcore, vmcore};
+pub use elfcore::{Class, CoreHeader, MAX_SEGMENTS, Segment, SegmentKind, build};
+pub use error::Error;
+pub use notes::{NAME_CORE, NAME_VMCOREINFO, Note, Notes, Prstatus, notes, vmcoreinfo_get};
+pub use options::{
+    Action, DEFAULT_TIMEOUT, ElfCoreHdr, MAX_MEMMAP, MAX_TARGETS, Options, PowerOff, Problem,
+    TargetSpec, Trouble,
+};
+pub use ranges::MemoryRanges;
+pub use read::ReadPhys;
+pub use view::{Extent, View};
+
+#[cfg(test)]
+mod fake;

@@ -1,0 +1,206 @@
+//! Addresses and offsets that cannot be mistaken for each other.
+
+use core::fmt;
+
+use crate::Error;
+
+/// A physical address, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PhysAddr(u64);
+
+/// An offset in a dump, that is in a vmcore file, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DumpOffset(u64);
+
+/// A half-open range of physical memory: `start` belongs to it, `end` does not. It may be empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PhysRange {
+    start: PhysAddr,
+    end: PhysAddr,
+}
+
+impl PhysAddr {
+    /// The address `addr`, in bytes.
+    pub const fn new(addr: u64) -> Self {
+        Self(addr)
+    }
+
+    /// The address as a number of bytes.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The address `bytes` further on, unless that wraps.
+    pub const fn checked_add(self, bytes: u64) -> Option<Self> {
+        match self.0.checked_add(bytes) {
+            Some(sum) => Some(Self(sum)),
+            None => None,
+        }
+    }
+
+    /// The nearest multiple of `align` at or below. `align` must be a power of two.
+    pub const fn align_down(self, align: u64) -> Self {
+        debug_assert!(align.is_power_of_two());
+        Self(self.0 & !(align - 1))
+    }
+
+    /// The nearest multiple of `align` at or above, unless that wraps. `align` must be a power of
+    /// two.
+    pub const fn align_up(self, align: u64) -> Option<Self> {
+        debug_assert!(align.is_power_of_two());
+        match self.0.checked_add(align - 1) {
+            Some(sum) => Some(Self(sum).align_down(align)),
+            None => None,
+        }
+    }
+
+    /// Whether the address is a multiple of `align`, a power of two.
+    pub const fn is_aligned(self, align: u64) -> bool {
+        self.align_down(align).0 == self.0
+    }
+}
+
+impl fmt::Display for PhysAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+impl DumpOffset {
+    /// The offset `offset`, in bytes from the start of the dump.
+    pub const fn new(offset: u64) -> Self {
+        Self(offset)
+    }
+
+    /// The offset as a number of bytes.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The offset `bytes` further on, unless that wraps.
+    pub const fn checked_add(self, bytes: u64) -> Option<Self> {
+        match self.0.checked_add(bytes) {
+            Some(sum) => Some(Self(sum)),
+            None => None,
+        }
+    }
+}
+
+impl fmt::Display for DumpOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+impl PhysRange {
+    /// `length` bytes from `start` on.
+    ///
+    /// # Errors
+    /// [`Error::Wraps`] when the range does not end within 64 bits.
+    pub fn new(start: PhysAddr, length: u64) -> Result<Self, Error> {
+        let end = start.checked_add(length).ok_or(Error::Wraps { start, length })?;
+        Ok(Self { start, end })
+    }
+
+    /// The bytes from `start` up to, not including, `end`.
+    ///
+    /// # Errors
+    /// [`Error::Backwards`] when `end` is below `start`.
+    pub const fn from_bounds(start: PhysAddr, end: PhysAddr) -> Result<Self, Error> {
+        if end.0 < start.0 {
+            return Err(Error::Backwards { start, end });
+        }
+        Ok(Self { start, end })
+    }
+
+    /// The first address.
+    pub const fn start(self) -> PhysAddr {
+        self.start
+    }
+
+    /// One past the last address.
+    pub const fn end(self) -> PhysAddr {
+        self.end
+    }
+
+    /// How many bytes.
+    pub const fn length(self) -> u64 {
+        self.end.0 - self.start.0
+    }
+
+    /// Whether there is no byte in it.
+    pub const fn is_empty(self) -> bool {
+        self.start.0 == self.end.0
+    }
+
+    /// Whether the byte at `at` belongs to it.
+    pub const fn contains(self, at: PhysAddr) -> bool {
+        self.start.0 <= at.0 && at.0 < self.end.0
+    }
+
+    /// Whether every byte of `other` belongs to it. An empty `other` has to lie within or at an end.
+    pub const fn contains_range(self, other: PhysRange) -> bool {
+        self.start.0 <= other.start.0 && other.end.0 <= self.end.0
+    }
+
+    /// The bytes that both have, or `None` when there is none.
+    pub fn intersect(self, other: PhysRange) -> Option<PhysRange> {
+        let (start, end) = (self.start.max(other.start), self.end.min(other.end));
+        (start < end).then_some(Self { start, end })
+    }
+
+    /// Whether there is a byte that both have.
+    pub fn overlaps(self, other: PhysRange) -> bool {
+        self.intersect(other).is_some()
+    }
+}
+
+/// As `/proc/iomem` does not: the end is one past the last byte.
+impl fmt::Display for PhysRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{}", self.start, self.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::range;
+    use alloc::string::ToString;
+
+    #[test]
+    fn alignment() {
+        assert_eq!(PhysAddr::new(0x1fff).align_down(4096), PhysAddr::new(0x1000));
+        assert_eq!(PhysAddr::new(0x1001).align_up(4096), Some(PhysAddr::new(0x2000)));
+        assert_eq!(PhysAddr::new(0x1000).align_up(4096), Some(PhysAddr::new(0x1000)));
+        assert_eq!(PhysAddr::new(u64::MAX).align_up(4096), None);
+        assert!(PhysAddr::new(0x20_0000).is_aligned(2 << 20));
+        assert!(!PhysAddr::new(0x10_0000).is_aligned(2 << 20));
+    }
+
+    #[test]
+    fn ranges_neither_wrap_nor_run_backwards() {
+        let top = PhysAddr::new(u64::MAX);
+        assert_eq!(PhysRange::new(top, 1), Err(Error::Wraps { start: top, length: 1 }));
+        assert!(PhysRange::new(top, 0).is_ok());
+        assert!(PhysRange::from_bounds(top, PhysAddr::new(0)).is_err());
+    }
+
+    #[test]
+    fn touching_is_not_overlapping_and_nothing_overlaps_an_empty_range() {
+        assert!(!range(0, 0x1000).overlaps(range(0x1000, 0x2000)));
+        assert!(range(0, 0x1001).overlaps(range(0x1000, 0x2000)));
+        assert!(!range(0, 0x1000).overlaps(range(0x800, 0x800)));
+        assert_eq!(range(0, 8).intersect(range(4, 12)), Some(range(4, 8)));
+        assert!(range(0, 8).contains(PhysAddr::new(7)) && !range(0, 8).contains(PhysAddr::new(8)));
+        assert!(
+            range(0, 8).contains_range(range(8, 8)) && !range(0, 8).contains_range(range(7, 9))
+        );
+    }
+
+    #[test]
+    fn display_is_hexadecimal() {
+        assert_eq!(range(0x100_0000, 0x300_0000).to_string(), "0x1000000..0x3000000");
+        assert_eq!(DumpOffset::new(4096).to_string(), "0x1000");
+    }
+}

@@ -1,2 +1,111 @@
-//! See Cargo.toml.
-fn main() {}
+//! The capture kernel: what runs in the slot when the first kernel is dead.
+//!
+//! Known on entry: the 32-bit Linux boot protocol, nothing else (`boot-stub/asm/linux.S`). Owed on
+//! exit: the dump is on the target and marked complete, or the console says at which stage it went
+//! wrong and why; nothing outside the slot was written; then the final or the failure action.
+
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+#[cfg(target_os = "none")]
+extern crate alloc;
+
+#[cfg(target_os = "none")]
+mod action;
+#[cfg(target_os = "none")]
+mod boot;
+#[cfg(target_os = "none")]
+mod devices;
+#[cfg(target_os = "none")]
+mod heap;
+#[cfg(target_os = "none")]
+mod oldmem;
+#[cfg(target_os = "none")]
+mod time;
+#[cfg(target_os = "none")]
+mod truth;
+
+#[cfg(target_os = "none")]
+mod kernel {
+    use crate::action::on_failure;
+    use crate::time::Tsc;
+    use crate::{action, boot, devices, heap, oldmem, truth};
+    use boot_stub::console::{self, println};
+    use boot_stub::{exceptions, paging};
+    use capture_kernel::dma::SlotMemory;
+    use capture_kernel::target::Target;
+    use capture_kernel::{Failure, pump};
+    use handoff::Stage;
+    use vmcore::{CoreHeader, Options, Vmcore};
+
+    boot_stub::entry!(main, on_failure);
+
+    fn main(boot_params: u32, physical_minus_virtual: u32) -> ! {
+        console::init(console::COM1);
+        exceptions::init();
+        let machine = boot::take_machine(physical_minus_virtual);
+        console::stage(Stage::CaptureEntry);
+
+        let boot = boot::Parameters::read(boot_params);
+        let options =
+            Options::parse(&boot.command_line, &mut |problem| println!("kdump: {problem}"));
+        action::set(&options);
+        let header = boot::core_header(&options);
+        let slot = heap::start(&options, &boot, machine, header.as_ref());
+        console::stage(Stage::Memory);
+
+        let clock = Tsc::calibrated();
+        let mut bus = devices::Bus::quiet(&clock);
+        let target = devices::open_target(&mut bus, &options, slot, &clock);
+        console::stage(Stage::Quiesced);
+        truth::kdump_truth_quiesced();
+
+        let vmcore = header.and_then(|header| read_vmcore(&header));
+        console::stage(Stage::Views);
+        match target.and_then(|mut target| capture(vmcore, slot, &mut target)) {
+            Ok(length) => println!("kdump: vmcore complete, {length} bytes"),
+            Err(failure) => action::give_up(failure),
+        }
+        action::finish()
+    }
+
+    /// The vmcore, or [`None`] and the reason on the console: then its length is zero.
+    fn read_vmcore(header: &CoreHeader) -> Option<Vmcore> {
+        let complain = &mut |area: &vmcore::NoteArea| println!("kdump: {area}");
+        match vmcore::vmcore(header, &oldmem::Window, paging::physical_limit(), complain) {
+            Ok(vmcore) => {
+                println!("kdump: vmcore of {} bytes, {} CPUs", vmcore.view.len(), vmcore.cpus);
+                Some(vmcore)
+            }
+            Err(error) => {
+                println!("kdump: elfcorehdr refused: {error}; vmcore has length zero");
+                None
+            }
+        }
+    }
+
+    /// Sends the vmcore to the target; returns its length in bytes.
+    fn capture(
+        vmcore: Option<Vmcore>,
+        slot: SlotMemory,
+        target: &mut impl Target,
+    ) -> Result<u64, Failure> {
+        let sent = vmcore.ok_or(Failure::NothingToSend).and_then(|vmcore| {
+            target.begin(vmcore.view.len())?;
+            pump::send(&vmcore.view, slot, target, || console::stage(Stage::FirstByte))?;
+            console::stage(Stage::LastByte);
+            target.finish()?;
+            Ok(vmcore.view.len())
+        });
+        match sent {
+            Ok(_) => console::stage(Stage::Done),
+            Err(_) => target.give_up(console::last_stage().unwrap_or(Stage::Failed)),
+        }
+        sent
+    }
+}
+
+#[cfg(not(target_os = "none"))]
+fn main() {
+    eprintln!("the capture kernel is an i386 image, not a program: use `cargo xtask build`");
+    std::process::exit(2);
+}

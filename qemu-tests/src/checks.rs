@@ -144,7 +144,8 @@ fn coverage(evidence: &Evidence<'_>) -> Result<String> {
     let ram = evidence.memory.ranges();
     nothing(subtract(&covered, &subtract(&ram, slot)), "is in the vmcore but slot or no RAM")?;
     let top = evidence.memory.below_4g();
-    let known = [FIRST_PAGE, LEGACY, top.saturating_sub(FIRMWARE_TOP)..top, evidence.dead.slot.clone()];
+    let known =
+        [FIRST_PAGE, LEGACY, top.saturating_sub(FIRMWARE_TOP)..top, evidence.dead.slot.clone()];
     let missing = subtract(&ram, &covered);
     nothing(subtract(&missing, &known), "is RAM and not in the vmcore")?;
     let unseen = subtract(&subtract(&evidence.dead.system_ram, slot), &covered);
@@ -200,7 +201,8 @@ fn registers(evidence: &Evidence<'_>) -> Result<String> {
 fn banner(evidence: &Evidence<'_>) -> Result<String> {
     let (address, expected) = &evidence.dead.banner;
     let read = gdb::read_core(evidence.core.path(), *address, expected.len())?;
-    let shown = String::from_utf8_lossy(&read).trim().to_string();
+    let shown = String::from_utf8_lossy(&read).replace(char::is_control, " ");
+    let shown = shown.trim();
     ensure!(read == *expected, "gdb reads at {address:#x}: {shown}");
     Ok(format!("gdb reads at {address:#x}: {shown}"))
 }
@@ -216,6 +218,9 @@ fn panic_path(evidence: &Evidence<'_>) -> Result<String> {
     });
     let (cpu, registers, place) = died.next().context("no CPU was in a function that panics")?;
     ensure!(died.next().is_none(), "more than one CPU was in a function that panics");
+    if evidence.dead.callers.is_empty() {
+        return Ok(format!("CPU {cpu} died in {place}"));
+    }
     let stack = return_addresses(evidence.core, registers)?;
     for caller in &evidence.dead.callers {
         let called = stack.iter().any(|address| caller.1.contains(address));

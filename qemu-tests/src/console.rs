@@ -72,12 +72,7 @@ pub fn meaning(text: &str) -> Meaning<'_> {
 ///
 /// # Errors
 /// When `log` cannot be made.
-pub fn follow(
-    stream: UnixStream,
-    log: &Path,
-    start: Instant,
-    events: Sender<Event>,
-) -> Result<()> {
+pub fn follow(stream: UnixStream, log: &Path, start: Instant, events: Sender<Event>) -> Result<()> {
     let mut log = File::create(log).with_context(|| format!("creating {}", log.display()))?;
     std::thread::spawn(move || {
         read_lines(stream, |line| {
@@ -122,10 +117,7 @@ mod tests {
 
     #[test]
     fn lines_have_their_meaning() {
-        assert_eq!(
-            meaning("kdump: stage=first_byte tsc=123"),
-            Meaning::Stage(Stage::FirstByte)
-        );
+        assert_eq!(meaning("kdump: stage=first_byte tsc=123"), Meaning::Stage(Stage::FirstByte));
         assert_eq!(
             meaning("[    4.5] ---[ end kdump: stage=purgatory tsc=1"),
             Meaning::Stage(Stage::Purgatory)

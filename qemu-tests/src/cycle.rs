@@ -36,8 +36,10 @@ pub enum Fault {
 pub struct Config {
     /// The kernel that dies.
     pub first_kernel: FirstKernel,
-    /// The capture kernel's ELF file, with its symbols.
+    /// The capture kernel's ELF file as it is loaded.
     pub capture_kernel: PathBuf,
+    /// The same with its symbols.
+    pub capture_kernel_symbols: PathBuf,
     /// Purgatory's ELF file.
     pub purgatory: PathBuf,
     /// Guest memory in bytes.
@@ -86,8 +88,7 @@ pub fn run(config: &Config, progress: &mut dyn FnMut(&str)) -> Result<Report> {
     let disk = work.path().join("dump-disk");
     let id = format_disk(&disk, config.memory + DISK_SPARE)?;
     let target = format!("virtio-blk:id={id}");
-    let words = format!("kdump.target={target} {}", config.append);
-    let prepared = config.first_kernel.prepare(config, &memory, words.trim_end(), work.path())?;
+    let prepared = config.first_kernel.prepare(config, &memory, &target, work.path())?;
     let session = Session::start(config, &prepared, &memory, &disk)?;
     let ended = session.live(progress);
     progress("checking");
@@ -174,14 +175,15 @@ fn examine(
     findings: &mut Findings,
 ) -> Result<()> {
     let path = config.out.join("vmcore");
-    let extracted = collector::extract(disk, &path, &mut |_, _| {}).context("extracting the vmcore")?;
+    let extracted =
+        collector::extract(disk, &path, &mut |_, _| {}).context("extracting the vmcore")?;
     findings.bytes = extracted.length;
     findings.sha256 = extracted.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
     let core = CoreFile::open(&path)?;
     if config.fault == Some(Fault::CorruptVmcore) {
         flip_a_byte(&path, &core)?;
     }
-    let dead: DeadKernel = prepared.dead_kernel(&ended.facts, memory, config.cpus)?;
+    let dead: DeadKernel = prepared.dead_kernel(&ended.facts, memory)?;
     let [purgatory, quiesced, end] = ended.digests.clone();
     let truth = Truth { purgatory, quiesced, end, exit: memory.digests()? };
     let evidence = Evidence { core: &core, memory, truth: &truth, dead: &dead };

@@ -5,19 +5,10 @@ use std::ops::Range;
 use anyhow::{Context, Result, bail};
 
 use crate::facts::Facts;
-use crate::image::Image;
 use crate::memory::GuestMemory;
 
 /// Where i386 Linux maps the first byte of memory (`PAGE_OFFSET`, virtual).
 const I386_PAGE_OFFSET: u64 = 0xc000_0000;
-/// The test guest's crash note area, one per CPU, in bytes.
-const GUEST_NOTE_AREA: u64 = 1024;
-
-/// The symbols of the test guest that the harness knows.
-const GUEST_NOTES: &str = "GUEST_CRASH_NOTES";
-const GUEST_BANNER: &str = "GUEST_BANNER";
-const GUEST_PANIC: &str = "guest_panic";
-
 /// The functions in which Linux records the registers of the CPU that panics: which one it is
 /// depends on what the compiler made part of what (kernel/kexec_core.c).
 const RECORDERS: [&str; 3] = ["__crash_kexec", "crash_kexec", "panic"];
@@ -67,26 +58,6 @@ impl DeadKernel {
             banner: (linux_banner(facts, memory)?, facts.version.clone().into_bytes()),
             recorders: RECORDERS.iter().map(function).collect::<Result<_>>()?,
             callers: CALLERS.iter().map(function).collect::<Result<_>>()?,
-        })
-    }
-
-    /// The test guest, from its ELF file. It is mapped one to one.
-    ///
-    /// # Errors
-    /// When a symbol is missing.
-    pub fn guest(elf: &Image, slot: Range<u64>, ram: Vec<Range<u64>>, cpus: u32) -> Result<Self> {
-        let notes = elf.symbol(GUEST_NOTES)?.start;
-        let banner = elf.symbol(GUEST_BANNER)?;
-        let text = elf.bytes_at(&banner)?.to_vec();
-        Ok(Self {
-            slot,
-            system_ram: ram,
-            crash_notes: (0..cpus).map(|cpu| notes + u64::from(cpu) * GUEST_NOTE_AREA).collect(),
-            text: elf.text()?,
-            virtual_base: 0,
-            banner: (banner.start, text),
-            recorders: vec![(GUEST_PANIC.to_string(), elf.symbol(GUEST_PANIC)?)],
-            callers: Vec::new(),
         })
     }
 }

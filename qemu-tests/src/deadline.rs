@@ -90,9 +90,6 @@ mod tests {
         let deadline = Deadline::new("rain", Duration::from_secs(3600), &interrupt);
         assert!(deadline.slice().is_ok());
         interrupt.set();
-        assert_eq!(
-            deadline.slice().unwrap_err().to_string(),
-            "interrupted while waiting for rain"
-        );
+        assert_eq!(deadline.slice().unwrap_err().to_string(), "interrupted while waiting for rain");
     }
 }

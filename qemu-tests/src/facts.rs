@@ -105,9 +105,7 @@ impl Facts {
     pub fn purgatory_entry(&self) -> Result<u64> {
         let plan: serde_json::Value =
             serde_json::from_str(&self.plan).context("`loader plan --json` printed no JSON")?;
-        let entry = &plan["entry"];
-        let number = entry.as_u64().or_else(|| entry.as_str().and_then(hex));
-        number.context("the loader's plan has no entry")
+        plan["purgatory_entry"].as_u64().context("the loader's plan has no purgatory_entry")
     }
 }
 
@@ -139,7 +137,7 @@ mod tests {
             "crash_notes 0 35acae00",
             "symbol c7000000 c7000050 _stext",
             "plan {",
-            "plan   \"entry\": \"0x2fdf000\" }",
+            "plan   \"purgatory_entry\": 50196480 }",
             "ocean deep",
         ] {
             facts.take(fact).unwrap();

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::cycle::Config;
 use crate::dead_kernel::DeadKernel;
 use crate::facts::Facts;
-use crate::image::Image;
+use crate::guest::{Guest, Ingredients};
 use crate::initramfs;
 use crate::memory::GuestMemory;
 use crate::qemu::Boot;
@@ -39,16 +39,7 @@ pub enum FirstKernel {
 pub struct Prepared {
     /// What QEMU is told.
     pub boot: Boot,
-    /// Purgatory's entry (physical), when it is known before the boot.
-    pub entry: Option<u64>,
-    guest: Option<GuestFacts>,
-}
-
-/// What is known of the test guest without asking it.
-struct GuestFacts {
-    elf: Image,
-    slot: Range<u64>,
-    ram: Vec<Range<u64>>,
+    guest: Option<Guest>,
 }
 
 impl FirstKernel {
@@ -60,7 +51,7 @@ impl FirstKernel {
         }
     }
 
-    /// Writes what QEMU needs into `folder`. `words` go to the capture kernel's command line.
+    /// Writes what QEMU needs into `folder`. `target` is the value of `kdump.target=`.
     ///
     /// # Errors
     /// When a file cannot be read or written, or the slot cannot be planned.
@@ -68,37 +59,50 @@ impl FirstKernel {
         &self,
         config: &Config,
         memory: &GuestMemory,
-        words: &str,
+        target: &str,
         folder: &Path,
     ) -> Result<Prepared> {
         match self {
             FirstKernel::Linux { kernel, busybox, loader, .. } => {
-                let read = |path: &Path| {
-                    fs::read(path).with_context(|| format!("reading {}", path.display()))
-                };
-                let archive = initramfs::pack(&read(busybox)?, &read(loader)?, words)?;
+                let arguments = ["--target", target, "--append", &config.append];
+                let archive = initramfs::pack(&read(busybox)?, &read(loader)?, &arguments)?;
                 let initrd = folder.join("initramfs");
                 fs::write(&initrd, archive).context("writing the initramfs")?;
                 let command_line = linux_command_line(&config.slot, &config.first_append);
                 let (kernel, initrd) = (kernel.clone(), Some(initrd));
                 let boot = Boot { kernel, initrd, command_line, blobs: Vec::new() };
-                Ok(Prepared { boot, entry: None, guest: None })
+                Ok(Prepared { boot, guest: None })
             }
-            FirstKernel::Guest { .. } => anyhow::bail!("{}", memory.size()),
+            FirstKernel::Guest { elf } => {
+                let ingredients = Ingredients {
+                    elf,
+                    capture_kernel: &config.capture_kernel,
+                    purgatory: &config.purgatory,
+                    slot: &config.slot,
+                    target,
+                    append: &config.append,
+                };
+                let guest = Guest::new(&ingredients, memory)?;
+                let boot = guest.boot(elf, &config.slot, folder)?;
+                Ok(Prepared { boot, guest: Some(guest) })
+            }
         }
     }
 }
 
 impl Prepared {
+    /// Purgatory's entry (physical), when it is known before the boot.
+    pub fn entry(&self) -> Option<u64> {
+        self.guest.as_ref().map(Guest::entry)
+    }
+
     /// What the vmcore must agree with.
     ///
     /// # Errors
     /// When the first kernel did not tell what the checks need.
-    pub fn dead_kernel(&self, facts: &Facts, memory: &GuestMemory, cpus: u32) -> Result<DeadKernel> {
+    pub fn dead_kernel(&self, facts: &Facts, memory: &GuestMemory) -> Result<DeadKernel> {
         match &self.guest {
-            Some(guest) => {
-                DeadKernel::guest(&guest.elf, guest.slot.clone(), guest.ram.clone(), cpus)
-            }
+            Some(guest) => guest.dead_kernel(),
             None => DeadKernel::linux(facts, memory),
         }
     }
@@ -106,10 +110,14 @@ impl Prepared {
     /// What the first kernel calls RAM (physical).
     pub fn system_ram(&self, facts: &Facts) -> Vec<Range<u64>> {
         match &self.guest {
-            Some(guest) => guest.ram.clone(),
+            Some(guest) => guest.ram().to_vec(),
             None => facts.resources("System RAM"),
         }
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
 /// The command line of a Linux first kernel. `panic=-1`: without a capture kernel it resets at

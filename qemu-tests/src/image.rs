@@ -43,9 +43,8 @@ impl Image {
         let elf = self.elf()?;
         let mut symbols = elf.syms.iter();
         let symbol = symbols.find(|symbol| elf.strtab.get_at(symbol.st_name) == Some(name));
-        let range = symbol.and_then(|found| {
-            Some(found.st_value..found.st_value.checked_add(found.st_size)?)
-        });
+        let range = symbol
+            .and_then(|found| Some(found.st_value..found.st_value.checked_add(found.st_size)?));
         range.with_context(|| format!("{} has no symbol {name}", self.path.display()))
     }
 
@@ -55,12 +54,13 @@ impl Image {
     /// When a byte of the range is in no loaded part of the file.
     pub fn bytes_at(&self, range: &Range<u64>) -> Result<&[u8]> {
         let elf = self.elf()?;
-        let bytes = elf.program_headers.iter().filter(|part| part.p_type == PT_LOAD).find_map(|part| {
-            let from = range.start.checked_sub(part.p_vaddr)?;
-            let to = range.end.checked_sub(part.p_vaddr).filter(|to| *to <= part.p_filesz)?;
-            let at = |offset: u64| usize::try_from(part.p_offset.checked_add(offset)?).ok();
-            self.bytes.get(at(from)?..at(to)?)
-        });
+        let bytes =
+            elf.program_headers.iter().filter(|part| part.p_type == PT_LOAD).find_map(|part| {
+                let from = range.start.checked_sub(part.p_vaddr)?;
+                let to = range.end.checked_sub(part.p_vaddr).filter(|to| *to <= part.p_filesz)?;
+                let at = |offset: u64| usize::try_from(part.p_offset.checked_add(offset)?).ok();
+                self.bytes.get(at(from)?..at(to)?)
+            });
         let path = self.path.display();
         bytes.with_context(|| format!("{path} has no bytes at {:#x}-{:#x}", range.start, range.end))
     }
@@ -71,9 +71,8 @@ impl Image {
     /// When nothing is executable.
     pub fn text(&self) -> Result<Range<u64>> {
         let elf = self.elf()?;
-        let code = |part: &&goblin::elf::ProgramHeader| {
-            part.p_type == PT_LOAD && part.p_flags & PF_X != 0
-        };
+        let code =
+            |part: &&goblin::elf::ProgramHeader| part.p_type == PT_LOAD && part.p_flags & PF_X != 0;
         let parts = || elf.program_headers.iter().filter(code);
         let start = parts().map(|part| part.p_vaddr).min();
         let end = parts().map(|part| part.p_vaddr.saturating_add(part.p_memsz)).max();

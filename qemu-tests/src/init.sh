@@ -36,11 +36,13 @@ grep -E -A 4 " ($wanted)\$" /proc/kallsyms | awk -v wanted="$wanted" '
     $3 ~ "^(" wanted ")$" { start = $1; open[++pending] = $3 }
 '
 
-loaded=$(/loader load --command-line "$(cat /etc/kdump.command_line)" 2>&1) || {
+# One argument a line.
+while IFS= read -r word; do set -- "$@" "$word"; done </etc/kdump.arguments
+loaded=$(/loader load "$@" 2>&1) || {
     echo "$loaded" | sed 's/^/first-kernel: loader /'
     fail "the loader refused; its words are in the lines above"
 }
-/loader plan --json --command-line "$(cat /etc/kdump.command_line)" | sed 's/^/first-kernel: plan /'
+/loader plan --json "$@" | sed 's/^/first-kernel: plan /'
 
 say ready
 read -r word

@@ -16,11 +16,11 @@ const PROGRAM: u32 = 0o100_755;
 const TEXT: u32 = 0o100_644;
 const LINK: u32 = 0o120_777;
 
-/// Packs the archive. `command_line` is what the capture kernel gets besides what the loader adds.
+/// Packs the archive. `arguments` go to the loader, one a line in the file.
 ///
 /// # Errors
 /// Never in practice: it writes to memory.
-pub fn pack(busybox: &[u8], loader: &[u8], command_line: &str) -> Result<Vec<u8>> {
+pub fn pack(busybox: &[u8], loader: &[u8], arguments: &[&str]) -> Result<Vec<u8>> {
     let mut archive = Vec::new();
     for folder in ["bin", "dev", "etc", "proc", "sys"] {
         add(&mut archive, folder, FOLDER, b"")?;
@@ -30,7 +30,8 @@ pub fn pack(busybox: &[u8], loader: &[u8], command_line: &str) -> Result<Vec<u8>
         add(&mut archive, &format!("bin/{applet}"), LINK, b"busybox")?;
     }
     add(&mut archive, "loader", PROGRAM, loader)?;
-    add(&mut archive, "etc/kdump.command_line", TEXT, command_line.as_bytes())?;
+    let lines: String = arguments.iter().map(|word| format!("{word}\n")).collect();
+    add(&mut archive, "etc/kdump.arguments", TEXT, lines.as_bytes())?;
     add(&mut archive, "init", PROGRAM, INIT.as_bytes())?;
     Ok(newc::trailer(archive)?)
 }
@@ -48,7 +49,7 @@ mod tests {
 
     #[test]
     fn the_archive_holds_what_init_needs() {
-        let packed = pack(b"BUSYBOX", b"LOADER", "kdump.target=none").unwrap();
+        let packed = pack(b"BUSYBOX", b"LOADER", &["--target", "none"]).unwrap();
         let mut found = Vec::new();
         let mut rest = packed.as_slice();
         loop {
@@ -61,7 +62,7 @@ mod tests {
         }
         assert!(found.contains(&("init".into(), PROGRAM)));
         assert!(found.contains(&("bin/awk".into(), LINK)));
-        assert!(found.contains(&("etc/kdump.command_line".into(), TEXT)));
+        assert!(found.contains(&("etc/kdump.arguments".into(), TEXT)));
         assert_eq!(found.len(), 5 + 1 + APPLETS.len() + 3);
     }
 }

@@ -18,6 +18,7 @@ pub mod deadline;
 pub mod facts;
 pub mod first_kernel;
 pub mod gdb;
+pub mod guest;
 pub mod image;
 pub mod initramfs;
 pub mod memory;
@@ -26,6 +27,7 @@ pub mod qmp;
 pub mod ranges;
 pub mod report;
 pub mod session;
+pub mod slot;
 pub mod timeline;
 pub mod truth;
 

@@ -27,7 +27,9 @@ impl Check {
     pub fn new(name: &str, found: Result<String>) -> Self {
         match found {
             Ok(detail) => Self { name: name.to_string(), pass: true, detail },
-            Err(error) => Self { name: name.to_string(), pass: false, detail: format!("{error:#}") },
+            Err(error) => {
+                Self { name: name.to_string(), pass: false, detail: format!("{error:#}") }
+            }
         }
     }
 }

@@ -124,7 +124,7 @@ impl<'a> Session<'a> {
     /// Gets the first kernel to the point where it dies.
     fn crash(&mut self, progress: &mut dyn FnMut(&str)) -> Result<()> {
         progress("booting the first kernel");
-        if let Some(entry) = self.prepared.entry {
+        if let Some(entry) = self.prepared.entry() {
             // The test guest crashes by itself: everything must be in place before it starts.
             return if self.config.truth { self.watch(entry) } else { self.qemu.qmp.run() };
         }
@@ -146,7 +146,7 @@ impl<'a> Session<'a> {
 
     /// Attaches gdb and lets the VM run until T0.
     fn watch(&mut self, entry: u64) -> Result<()> {
-        let capture_kernel = Image::open(&self.config.capture_kernel)?;
+        let capture_kernel = Image::open(&self.config.capture_kernel_symbols)?;
         self.moments.push_back(entry);
         for name in MOMENTS {
             self.moments.push_back(capture_kernel.symbol(name)?.start);
@@ -221,9 +221,7 @@ impl<'a> Session<'a> {
                 self.is_ready = true;
                 Ok(())
             }
-            Meaning::Failed(reason) => {
-                Err(anyhow::anyhow!("the first kernel gave up: {reason}"))
-            }
+            Meaning::Failed(reason) => Err(anyhow::anyhow!("the first kernel gave up: {reason}")),
             Meaning::Fact(fact) => self.ended.facts.take(fact),
             Meaning::Text => Ok(()),
         };

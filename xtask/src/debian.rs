@@ -11,7 +11,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::setup::{is_installed, output_of, say, workspace_root};
+use crate::image::target_dir;
+use crate::setup::{is_installed, output_of, say};
 
 /// The release whose i386 kernel is 6.1; later ones have no i386 kernel any more.
 const RELEASE: &str = "bookworm";
@@ -63,7 +64,7 @@ pub(crate) fn fetch(mirror: Option<&str>) -> Result<FirstKernelFiles> {
 }
 
 fn folder() -> PathBuf {
-    workspace_root().join("target/debian/i386")
+    target_dir().join("debian/i386")
 }
 
 fn fetch_from(source: &Source) -> Result<FirstKernelFiles> {

@@ -1,15 +1,49 @@
-//! `cargo xtask`: the project's tasks.
+//! `cargo xtask`: everything that cargo alone cannot do. One file per task.
 
 mod debian;
+mod image;
+mod qemu_crash;
 mod setup;
 
-#[derive(clap::Parser)]
-enum Cli {
-    Setup(setup::Args),
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Builds, crashes and tests kdump-rs.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
 }
 
-fn main() -> anyhow::Result<()> {
-    match <Cli as clap::Parser>::parse() {
-        Cli::Setup(args) => setup::run(&args),
+#[derive(Subcommand)]
+enum Task {
+    /// Build purgatory, the capture kernel and the test guest
+    Build,
+    /// Fetch what the other tasks need
+    Setup(setup::Args),
+    /// Crash a kernel under QEMU, capture its memory and check every byte of it
+    QemuCrash(qemu_crash::Args),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
+    match task {
+        Task::Build => {
+            let images = image::build()?;
+            println!("{}", images.capture_kernel.display());
+            Ok(())
+        }
+        Task::Setup(args) => setup::run(&args),
+        Task::QemuCrash(args) => qemu_crash::run(&args),
     }
 }

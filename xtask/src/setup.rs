@@ -4,12 +4,13 @@
 //! tasks stays clean). Every task calls [`ensure`] with what it is about to use; nothing is
 //! fetched that is already there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::debian::{self, FirstKernelFiles};
+use crate::image;
 
 /// What `cargo xtask setup` takes on its command line.
 #[derive(clap::Args, Debug, Default)]
@@ -70,12 +71,6 @@ pub(crate) fn ensure_first_kernel(mirror: Option<&str>) -> Result<FirstKernelFil
     }
 }
 
-/// The workspace's root folder.
-pub(crate) fn workspace_root() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().expect("xtask is a folder of the workspace").to_path_buf()
-}
-
 /// One line of progress on stderr.
 pub(crate) fn say(what: &str) {
     eprintln!("setup: {what}");
@@ -124,7 +119,7 @@ fn ensure_toolchain() -> Result<()> {
 
 fn rustc() -> Command {
     let mut command = Command::new("rustc");
-    command.current_dir(workspace_root());
+    command.current_dir(image::root());
     command
 }
 
@@ -134,15 +129,13 @@ fn rustup_adds(what: &str, name: &str, there: bool) -> Result<()> {
     }
     say(&format!("the toolchain has no {name}: rustup {what} add {name}"));
     let mut command = Command::new("rustup");
-    output_of(command.args([what, "add", name]).current_dir(workspace_root())).with_context(
-        || {
-            format!(
-                "{name} is missing and rustup cannot add it. Likely cause: no way to rustup's \
+    output_of(command.args([what, "add", name]).current_dir(image::root())).with_context(|| {
+        format!(
+            "{name} is missing and rustup cannot add it. Likely cause: no way to rustup's \
                  server, or a toolchain that rustup does not manage. Next step: run \
                  `rustup {what} add {name}` where the network is, then again"
-            )
-        },
-    )?;
+        )
+    })?;
     Ok(())
 }
 

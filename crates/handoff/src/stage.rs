@@ -39,10 +39,10 @@ stages! {
     CaptureEntry = 0x30, "capture_entry";
     /// The command line is read and the memory that may be written is known.
     Memory = 0x31, "memory";
-    /// The ELF core header is accepted (or refused) and the views exist.
-    Views = 0x32, "views";
     /// Devices are quiet; from here on old memory is read.
     Quiesced = 0x40, "quiesced";
+    /// The ELF core header is accepted (or refused) and the views exist.
+    Views = 0x41, "views";
     /// The first request with dump bytes was completed by the device.
     FirstByte = 0x50, "first_byte";
     /// The last request with dump bytes was completed by the device.

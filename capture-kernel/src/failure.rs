@@ -1,0 +1,80 @@
+//! Why a dump did not leave the machine, or not this way.
+
+use core::fmt;
+use dumpfile::{DiskError, DiskId};
+
+/// One reason, for the console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The device did not do something in time.
+    Timeout(&'static str),
+    /// The device offers no virtio 1 interface.
+    LegacyOnly,
+    /// The device wants addresses translated by an IOMMU.
+    BehindIommu,
+    /// The device does not accept the features that we need.
+    FeaturesRefused,
+    /// The queue is too short for one request.
+    QueueTooShort(u16),
+    /// The device has no configuration where it must have one.
+    NoConfiguration,
+    /// The device answered with something that was never asked.
+    BadAnswer(u32),
+    /// The device reported an error for a request (virtio-blk status).
+    Io(u8),
+    /// There is no heap left.
+    NoMemory,
+    /// The disk carries no dump-disk header that we can use.
+    NotADumpDisk(DiskError),
+    /// The disk carries another dump disk's header.
+    OtherDumpDisk(DiskId),
+    /// No disk carries the header with this id.
+    NoSuchDisk(DiskId),
+    /// The dump does not fit.
+    TooSmall {
+        /// Bytes needed, with the header.
+        need: u64,
+        /// Bytes there are.
+        have: u64,
+    },
+    /// The disk cannot be written.
+    ReadOnly,
+    /// More pieces of less than a page than one request can carry.
+    Fragmented,
+    /// No target was named on the command line.
+    NoTarget,
+    /// There is nothing to send: the ELF core header was missing or refused.
+    NothingToSend,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout(what) => write!(f, "the device did not {what} in time"),
+            Self::LegacyOnly => f.write_str(
+                "a legacy-only virtio device; needs virtio 1 (QEMU: disable-modern=off)",
+            ),
+            Self::BehindIommu => f.write_str("the device sits behind an IOMMU (F_ACCESS_PLATFORM)"),
+            Self::FeaturesRefused => f.write_str("the device refused the features that we need"),
+            Self::QueueTooShort(size) => write!(f, "a request queue of only {size} entries"),
+            Self::NoConfiguration => f.write_str("the device shows no configuration space"),
+            Self::BadAnswer(id) => write!(f, "the device completed request {id}, never asked for"),
+            Self::Io(status) => write!(f, "the device reported an I/O error (status {status})"),
+            Self::NoMemory => f.write_str("no memory left in the slot: use a larger slot"),
+            Self::NotADumpDisk(why) => write!(f, "not a dump disk: {why}"),
+            Self::OtherDumpDisk(id) => write!(f, "a dump disk, but with id {id}"),
+            Self::NoSuchDisk(id) => write!(
+                f,
+                "no virtio-blk disk carries a dump-disk header with id {id}; nothing was written \
+                 (`collector format DISK` prints the id of the disk it formats)"
+            ),
+            Self::TooSmall { need, have } => {
+                write!(f, "the dump disk is too small: {need} bytes needed, {have} there")
+            }
+            Self::ReadOnly => f.write_str("the disk is read-only"),
+            Self::Fragmented => f.write_str("too many PT_LOADs of less than a page in a row"),
+            Self::NoTarget => f.write_str("no kdump.target= on the command line"),
+            Self::NothingToSend => f.write_str("vmcore has length zero"),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The heap: memory of the slot, and of nothing else.
+
+#![expect(unsafe_code, reason = "the global allocator, and the memory that it is given")]
+
+use crate::boot::{Machine, Parameters};
+use crate::oldmem::Window;
+use boot_stub::console::println;
+use boot_stub::paging::AREA_SIZE;
+use capture_kernel::dma::SlotMemory;
+use capture_kernel::memory::{self, Ranges};
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::{self, NonNull};
+use linked_list_allocator::Heap;
+use spin::Mutex;
+use vmcore::{CoreHeader, Error, Options, PhysRange};
+
+/// A heap behind a lock. NMIs do not allocate, so that the lock is never contended.
+struct Locked(Mutex<Heap>);
+
+#[global_allocator]
+static HEAP: Locked = Locked(Mutex::new(Heap::empty()));
+
+// SAFETY: `Heap` hands out disjoint, aligned blocks of the memory that it was given.
+unsafe impl GlobalAlloc for Locked {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.0.lock().allocate_first_fit(layout).map_or(ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        if let Some(pointer) = NonNull::new(pointer) {
+            // SAFETY: the caller got it from `alloc` with this layout.
+            unsafe { self.0.lock().deallocate(pointer, layout) }
+        }
+    }
+}
+
+/// Finds memory that is granted and that nobody else uses, and gives it to the heap.
+pub(crate) fn start(
+    options: &Options<'_>,
+    boot: &Parameters,
+    machine: Machine,
+    header: Option<&CoreHeader>,
+) -> SlotMemory {
+    let free = free_ranges(options, boot, machine.image, header).unwrap_or_else(|error| {
+        println!("kdump: the memory map cannot be used: {error}");
+        boot_stub::fail()
+    });
+    let Some(range) = memory::heap(&free, AREA_SIZE as u64) else {
+        println!("kdump: no free memory in the slot: check memmap= and the size of the slot");
+        boot_stub::fail()
+    };
+    println!("kdump: image {}, heap {range}", machine.image);
+    let length = range.length() as usize;
+    // SAFETY: granted by the loader, outside of our image and of everything that is to be read, and
+    // this is the only call.
+    let memory = unsafe { machine.slot_memory.take(range.start().get(), length) };
+    let memory = memory.expect("whole pages, and no more than the area has");
+    let address = memory.as_mut_ptr();
+    // SAFETY: the memory is ours for ever, and the heap is empty.
+    unsafe { HEAP.0.lock().init(address, length) };
+    SlotMemory { address: address as usize, start: range.start(), length }
+}
+
+/// What is granted, less our image, what the loader left us to read, and old memory.
+fn free_ranges(
+    options: &Options<'_>,
+    boot: &Parameters,
+    image: PhysRange,
+    header: Option<&CoreHeader>,
+) -> Result<Ranges, Error> {
+    let (mut free, source) = memory::granted(options, boot.e820(), image)?;
+    if !free.contains(image) {
+        println!("kdump: the memory map ({source:?}) does not cover our own image {image}");
+    }
+    for taken in [image, boot.page, boot.line] {
+        free.exclude(taken)?;
+    }
+    if let Some(block) = options.elfcorehdr {
+        free.exclude(PhysRange::new(block.addr, block.size.unwrap_or(AREA_SIZE as u64))?)?;
+    }
+    for segment in header.iter().flat_map(|header| header.segments(&Window)) {
+        let segment = segment?;
+        for old in [segment.source_range()?, segment.memory_range()?] {
+            if free.iter().any(|range| range.overlaps(old)) {
+                println!("kdump: memmap= covers old memory {old}: left alone");
+            }
+            free.exclude(old)?;
+        }
+    }
+    Ok(free)
+}

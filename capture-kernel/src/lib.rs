@@ -1,0 +1,27 @@
+//! The parts of the capture kernel that do not touch the machine by themselves: which memory it may
+//! use, PCI, virtio, targets, and the pump that moves a view to a target.
+//!
+//! The machine comes in through traits: [`Clock`] for time, `ConfigurationAccess` and `Transport` of
+//! virtio-drivers for devices, [`vmcore::ReadPhys`] for old memory. So all of it is tested on the
+//! host over fakes; the binary beside it is the little that is left.
+
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod clock;
+pub mod dma;
+pub mod failure;
+pub mod memory;
+pub mod pci;
+pub mod pump;
+pub mod target;
+pub mod virtio;
+
+pub use clock::{Clock, Deadline};
+pub use failure::Failure;
+
+#[cfg(test)]
+mod fake;

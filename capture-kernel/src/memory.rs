@@ -1,0 +1,136 @@
+//! Which memory the capture kernel may write.
+
+use handoff::boot_params::{E820_RAM, E820Entry};
+use handoff::layout::LOW_MEMORY_END;
+use vmcore::{Error, MemoryRanges, Options, PhysAddr, PhysRange};
+
+/// How many separate ranges are kept track of.
+pub const MAX_RANGES: usize = 64;
+
+/// Ranges of memory of the slot.
+pub type Ranges = MemoryRanges<MAX_RANGES>;
+
+/// Where the memory map came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `memmap=exactmap` and `memmap=` on the command line.
+    CommandLine,
+    /// The e820 table in boot_params, as far as it is contiguous with our own image.
+    E820,
+}
+
+/// The memory that the loader grants: `memmap=` where there is an exact map, else the RAM around the
+/// running `image` that the e820 table lists. Never below 1 MiB.
+///
+/// # Errors
+/// When there are more ranges than [`MAX_RANGES`].
+pub fn granted(
+    options: &Options<'_>,
+    e820: &[E820Entry],
+    image: PhysRange,
+) -> Result<(Ranges, Source), Error> {
+    let mut ranges = Ranges::new();
+    let source = match options.exactmap && !options.memmap.is_empty() {
+        true => {
+            for range in options.memmap.iter() {
+                ranges.insert(range)?;
+            }
+            Source::CommandLine
+        }
+        false => {
+            if let Some(range) = ram_around(e820, image)? {
+                ranges.insert(range)?;
+            }
+            Source::E820
+        }
+    };
+    let low = PhysRange::from_bounds(PhysAddr::new(0), PhysAddr::new(LOW_MEMORY_END))?;
+    ranges.exclude(low)?;
+    Ok((ranges, source))
+}
+
+/// The e820 RAM that holds all of `image`.
+fn ram_around(e820: &[E820Entry], image: PhysRange) -> Result<Option<PhysRange>, Error> {
+    let mut ram = Ranges::new();
+    for entry in e820.iter().filter(|entry| entry.kind.get() == E820_RAM) {
+        // A wrapping entry is firmware's nonsense: not ours to use.
+        if let Ok(range) = PhysRange::new(PhysAddr::new(entry.addr.get()), entry.size.get()) {
+            ram.insert(range)?;
+        }
+    }
+    Ok(ram.find(image.start()).filter(|range| range.contains_range(image)))
+}
+
+/// The largest page-aligned part of `granted`, of at most `most` bytes, below 4 GiB: the heap.
+pub fn heap(granted: &Ranges, most: u64) -> Option<PhysRange> {
+    const PAGE: u64 = handoff::layout::PAGE_SIZE;
+    let pages = granted.iter().filter_map(|range| {
+        let end = PhysAddr::new(range.end().get().min(handoff::layout::SLOT_LIMIT));
+        PhysRange::from_bounds(range.start().align_up(PAGE)?, end.align_down(PAGE)).ok()
+    });
+    let largest = pages.max_by_key(|range| range.length()).filter(|range| !range.is_empty())?;
+    PhysRange::new(largest.start(), largest.length().min(most)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn range(start: u64, end: u64) -> PhysRange {
+        PhysRange::from_bounds(PhysAddr::new(start), PhysAddr::new(end)).expect("forwards")
+    }
+
+    fn e820(start: u64, end: u64, kind: u32) -> E820Entry {
+        E820Entry { addr: start.into(), size: (end - start).into(), kind: kind.into() }
+    }
+
+    fn granted_by(line: &str, table: &[E820Entry]) -> (Vec<PhysRange>, Source) {
+        let options = Options::parse(line.as_bytes(), &mut |problem| panic!("{problem}"));
+        let image = range(0x100_0000, 0x102_0000);
+        let (ranges, source) = granted(&options, table, image).expect("few ranges");
+        (ranges.iter().collect(), source)
+    }
+
+    #[test]
+    fn an_exact_map_counts_and_low_memory_never_does() {
+        let table = [e820(0x100_0000, 0x300_0000, E820_RAM)];
+        let line = "memmap=exactmap memmap=640K@0K memmap=512K@768K memmap=8M@16M";
+        let expected = [range(0x10_0000, 0x14_0000), range(0x100_0000, 0x180_0000)];
+        assert_eq!(granted_by(line, &table), (expected.to_vec(), Source::CommandLine));
+    }
+
+    #[test]
+    fn without_an_exact_map_it_is_the_ram_around_the_image() {
+        let table = [
+            e820(0, 0x9_fc00, E820_RAM),
+            e820(0x10_0000, 0xf0_0000, E820_RAM),
+            e820(0x100_0000, 0x200_0000, E820_RAM),
+            e820(0x200_0000, 0x2f0_0000, E820_RAM),
+            e820(0x2f0_0000, 0x300_0000, 2),
+            e820(0x300_0000, 0x2000_0000, E820_RAM),
+        ];
+        let expected = (std::vec![range(0x100_0000, 0x2f0_0000)], Source::E820);
+        assert_eq!(granted_by("", &table), expected);
+        // memmap= alone is no exact map.
+        assert_eq!(granted_by("memmap=8M@16M", &table), expected);
+        assert_eq!(granted_by("", &[]), (Vec::new(), Source::E820));
+    }
+
+    #[test]
+    fn an_e820_entry_that_wraps_is_passed_over() {
+        let wrapping = E820Entry { addr: 0x100_0000.into(), size: u64::MAX.into(), kind: 1.into() };
+        assert_eq!(granted_by("", &[wrapping]).0, Vec::new());
+    }
+
+    #[test]
+    fn the_heap_is_whole_pages_of_the_largest_range() {
+        let mut ranges = Ranges::new();
+        for part in [range(0x10_0000, 0x10_3000), range(0x20_0001, 0x20_6fff)] {
+            ranges.insert(part).expect("room");
+        }
+        assert_eq!(heap(&ranges, 1 << 20), Some(range(0x20_1000, 0x20_6000)));
+        assert_eq!(heap(&ranges, 0x2000), Some(range(0x20_1000, 0x20_3000)));
+        assert_eq!(heap(&Ranges::new(), 1 << 20), None);
+    }
+}

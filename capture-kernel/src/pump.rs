@@ -1,0 +1,213 @@
+//! The pump: moves the extents of a view to a target, as they are and in order.
+
+use crate::Failure;
+use crate::dma::{DmaBuffer, Readable, SlotMemory};
+use crate::target::{Limits, Target};
+use crate::virtio::queue::MAX_PIECES;
+use arrayvec::ArrayVec;
+use vmcore::{DumpOffset, Extent, View};
+
+/// Every request ends at a multiple of this many bytes, so that it suits disks with any block size.
+const BLOCK: u64 = 4096;
+
+/// Pieces that go out with one call of [`Target::send`].
+struct Chunk {
+    at: u64,
+    pieces: ArrayVec<Readable, MAX_PIECES>,
+    bytes: u64,
+}
+
+/// Sends all of `view` to `target`. The headers and notes go first and are waited for; then
+/// `first_arrived` is called once, and the memory follows.
+///
+/// # Errors
+/// The first thing that could not be sent.
+pub fn send(
+    view: &View,
+    slot: SlotMemory,
+    target: &mut impl Target,
+    first_arrived: impl FnOnce(),
+) -> Result<(), Failure> {
+    let zeros = DmaBuffer::new(slot, BLOCK as usize)?;
+    let mut chunk = Chunk { at: 0, pieces: ArrayVec::new(), bytes: 0 };
+    let mut first = Some(first_arrived);
+    for extent in view.extents() {
+        if matches!(extent, Extent::Phys(_)) && chunk.bytes.is_multiple_of(BLOCK) {
+            chunk.send(target)?;
+            if let Some(first) = first.take() {
+                target.drain()?;
+                first();
+            }
+        }
+        match extent {
+            Extent::Bytes(bytes) => {
+                chunk.add(slot.readable(bytes).ok_or(Failure::NoMemory)?, target)?;
+            }
+            Extent::Phys(range) => chunk.add(Readable::old(*range), target)?,
+            Extent::Zero(length) => chunk.add_zeros(*length, &zeros, target)?,
+        }
+    }
+    chunk.send(target)?;
+    target.drain()
+}
+
+impl Chunk {
+    /// Adds all of `piece`, sending whenever the chunk is full.
+    fn add(&mut self, mut piece: Readable, target: &mut impl Target) -> Result<(), Failure> {
+        let limits = target.limits();
+        while piece.length() > 0 {
+            let room = (limits.bytes - self.bytes).min(limits.piece);
+            let (now, later) = piece.split(room);
+            self.pieces.push(now);
+            self.bytes += now.length();
+            piece = later;
+            if self.is_full(limits) {
+                self.send(target)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_zeros(
+        &mut self,
+        mut length: u64,
+        zeros: &DmaBuffer,
+        target: &mut impl Target,
+    ) -> Result<(), Failure> {
+        while length > 0 {
+            let now = length.min(BLOCK);
+            self.add(zeros.readable(0, now as usize), target)?;
+            length -= now;
+        }
+        Ok(())
+    }
+
+    fn is_full(&self, limits: Limits) -> bool {
+        self.bytes >= limits.bytes || self.pieces.len() >= limits.pieces.min(MAX_PIECES)
+    }
+
+    /// Sends as many whole blocks as the chunk has; what is left begins the next one.
+    fn send(&mut self, target: &mut impl Target) -> Result<(), Failure> {
+        if self.bytes == 0 {
+            return Ok(());
+        }
+        let whole = self.bytes / BLOCK * BLOCK;
+        if whole == 0 {
+            return Err(Failure::Fragmented);
+        }
+        let mut rest = ArrayVec::<Readable, MAX_PIECES>::new();
+        let mut send = ArrayVec::<Readable, MAX_PIECES>::new();
+        let mut room = whole;
+        for piece in self.pieces.drain(..) {
+            let (now, later) = piece.split(room);
+            room -= now.length();
+            send.extend((now.length() > 0).then_some(now));
+            rest.extend((later.length() > 0).then_some(later));
+        }
+        target.send(DumpOffset::new(self.at), &send)?;
+        self.at += whole;
+        self.bytes -= whole;
+        self.pieces = rest;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{physical, slot};
+    use handoff::Stage;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+    use vmcore::PhysRange;
+
+    /// Takes every piece by its physical address, as a device would.
+    struct Recorder {
+        limits: Limits,
+        bytes: Vec<u8>,
+        drained_at: Option<usize>,
+    }
+
+    impl Target for Recorder {
+        fn begin(&mut self, _: u64) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn limits(&self) -> Limits {
+            self.limits
+        }
+
+        #[expect(unsafe_code, reason = "physical addresses of the test are pointers")]
+        fn send(&mut self, at: DumpOffset, pieces: &[Readable]) -> Result<(), Failure> {
+            assert_eq!(at.get(), self.bytes.len() as u64, "in order, nothing left out");
+            assert!(pieces.len() <= self.limits.pieces);
+            let total: u64 = pieces.iter().map(|piece| piece.length()).sum();
+            assert!(total.is_multiple_of(4096) && total > 0 && total <= self.limits.bytes);
+            for piece in pieces {
+                assert!(piece.length() > 0 && piece.length() <= self.limits.piece);
+                let start = piece.range().start().get() as *const u8;
+                // SAFETY: the pieces lie in vectors of the test, or in the pump's page of zeros.
+                let bytes = unsafe { core::slice::from_raw_parts(start, piece.length() as usize) };
+                self.bytes.extend_from_slice(bytes);
+            }
+            Ok(())
+        }
+
+        fn drain(&mut self) -> Result<(), Failure> {
+            self.drained_at.get_or_insert(self.bytes.len());
+            Ok(())
+        }
+
+        fn finish(&mut self) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn give_up(&mut self, _: Stage) {}
+    }
+
+    /// A head of whole pages, then loads as `vmcore()` lays them out: each followed by zeros up to
+    /// the next page. Returns what must arrive as well.
+    fn view(head: &[u8], loads: &[Vec<u8>]) -> (View, Vec<u8>) {
+        let mut expected = head.to_vec();
+        let mut extents = std::vec![Extent::Bytes(head.to_vec())];
+        for load in loads {
+            let gap = load.len().next_multiple_of(4096) - load.len();
+            let range = PhysRange::new(physical(load), load.len() as u64).expect("no wrap");
+            extents.extend([Extent::Phys(range), Extent::Zero(gap as u64)]);
+            expected.extend_from_slice(load);
+            expected.resize(expected.len() + gap, 0);
+        }
+        (View::new(extents).expect("small"), expected)
+    }
+
+    proptest! {
+        #[test]
+        fn everything_arrives_once_and_in_order(
+            loads in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20_000), 0..12),
+            pages in 1_u64..8,
+            pieces in 3_usize..=MAX_PIECES,
+            piece in 1_u64..10,
+        ) {
+            let head = [0x7f; 8192];
+            let (view, expected) = view(&head, &loads);
+            let limits = Limits { bytes: pages * 4096, pieces, piece: piece * 4096 };
+            let mut target = Recorder { limits, bytes: Vec::new(), drained_at: None };
+            let mut announced = 0;
+            send(&view, slot(), &mut target, || announced += 1).expect("everything fits");
+            prop_assert!(target.bytes == expected);
+            prop_assert_eq!(announced, usize::from(!loads.is_empty()));
+            // The head is there before anything of the memory is sent.
+            prop_assert_eq!(target.drained_at, Some(head.len()));
+        }
+    }
+
+    #[test]
+    fn crumbs_that_never_make_a_block_are_refused() {
+        let crumb = [1_u8; 16];
+        let range = PhysRange::new(physical(&crumb), 16).expect("no wrap");
+        let view = View::new(std::vec![Extent::Phys(range); 256]).expect("small");
+        let limits = Limits { bytes: 1 << 20, pieces: MAX_PIECES, piece: 1 << 20 };
+        let mut target = Recorder { limits, bytes: Vec::new(), drained_at: None };
+        assert_eq!(send(&view, slot(), &mut target, || ()), Err(Failure::Fragmented));
+    }
+}

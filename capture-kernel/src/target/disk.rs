@@ -1,0 +1,222 @@
+//! A dump disk: any block device that carries our header with the id that was asked for
+//! (`crates/dumpfile`). Nothing is ever written to another.
+
+use super::{Limits, Target};
+use crate::Failure;
+use crate::dma::{DmaBuffer, Readable, SlotMemory};
+use dumpfile::{DATA_OFFSET, DiskHeader, DiskId, DiskState};
+use handoff::Stage;
+use vmcore::DumpOffset;
+
+/// Bytes of the header block.
+const BLOCK: usize = 4096;
+/// Bytes of one request: large enough that its cost does not show.
+const REQUEST: u64 = 1 << 20;
+
+/// A disk that takes several writes at a time. Offsets and lengths are bytes and multiples of 4096.
+pub trait BlockDevice {
+    /// Size of the disk in bytes.
+    fn capacity(&self) -> u64;
+    /// Whether it cannot be written.
+    fn is_read_only(&self) -> bool;
+    /// The most pieces of one write.
+    fn most_pieces(&self) -> usize;
+    /// The most bytes of one piece.
+    fn largest_piece(&self) -> u64;
+    /// Fills the buffer with the bytes at `at`, and waits for it.
+    ///
+    /// # Errors
+    /// When the device says no or nothing.
+    fn read(&mut self, at: u64, into: &mut DmaBuffer) -> Result<(), Failure>;
+    /// Starts writing `pieces` at `at`.
+    ///
+    /// # Errors
+    /// When this or an earlier write failed.
+    fn write(&mut self, at: u64, pieces: &[Readable]) -> Result<(), Failure>;
+    /// Waits for every write.
+    ///
+    /// # Errors
+    /// When one failed.
+    fn drain(&mut self) -> Result<(), Failure>;
+    /// Waits for every write and for the device's cache.
+    ///
+    /// # Errors
+    /// When one failed.
+    fn flush(&mut self) -> Result<(), Failure>;
+    /// Stops the device: it does no DMA any more.
+    ///
+    /// # Errors
+    /// When it does not stop.
+    fn stop(&mut self) -> Result<(), Failure>;
+}
+
+/// The dump disk that was asked for.
+pub struct DumpDisk<D: BlockDevice> {
+    device: D,
+    header: DiskHeader,
+    block: DmaBuffer,
+}
+
+impl<D: BlockDevice> DumpDisk<D> {
+    /// Takes `device` if it carries the header with `id`; otherwise stops it and says what it is.
+    ///
+    /// # Errors
+    /// [`Failure::NotADumpDisk`], [`Failure::OtherDumpDisk`], or why it could not be read.
+    pub fn open(mut device: D, id: DiskId, slot: SlotMemory) -> Result<Self, Failure> {
+        match Self::matching_header(&mut device, id, slot) {
+            Ok((header, block)) => Ok(Self { device, header, block }),
+            Err(failure) => {
+                device.stop()?;
+                Err(failure)
+            }
+        }
+    }
+
+    fn matching_header(
+        device: &mut D,
+        id: DiskId,
+        slot: SlotMemory,
+    ) -> Result<(DiskHeader, DmaBuffer), Failure> {
+        let mut block = DmaBuffer::new(slot, BLOCK)?;
+        device.read(0, &mut block)?;
+        let mut bytes = [0; BLOCK];
+        block.copy_to(0, &mut bytes);
+        let header = DiskHeader::decode(&bytes).map_err(Failure::NotADumpDisk)?;
+        match header.id == id {
+            true => Ok((header, block)),
+            false => Err(Failure::OtherDumpDisk(header.id)),
+        }
+    }
+
+    fn write_header(&mut self, state: DiskState, stage: Stage) -> Result<(), Failure> {
+        self.header.state = state;
+        self.header.stage = stage.code().into();
+        self.block.copy_from(0, &self.header.encode());
+        let block = self.block.readable(0, BLOCK);
+        self.device.write(0, &[block])?;
+        self.device.flush()
+    }
+}
+
+impl<D: BlockDevice> Target for DumpDisk<D> {
+    fn begin(&mut self, length: u64) -> Result<(), Failure> {
+        if self.device.is_read_only() {
+            return Err(Failure::ReadOnly);
+        }
+        let (need, have) = (DATA_OFFSET.saturating_add(length), self.device.capacity());
+        if need > have {
+            return Err(Failure::TooSmall { need, have });
+        }
+        self.header.length = length;
+        self.write_header(DiskState::IN_PROGRESS, Stage::Views)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            bytes: REQUEST,
+            pieces: self.device.most_pieces(),
+            piece: self.device.largest_piece(),
+        }
+    }
+
+    fn send(&mut self, at: DumpOffset, pieces: &[Readable]) -> Result<(), Failure> {
+        self.device.write(DATA_OFFSET + at.get(), pieces)
+    }
+
+    fn drain(&mut self) -> Result<(), Failure> {
+        self.device.drain()
+    }
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        self.device.flush()?;
+        self.write_header(DiskState::COMPLETE, Stage::Done)
+    }
+
+    fn give_up(&mut self, stage: Stage) {
+        if !self.device.is_read_only() {
+            // The disk may be what failed: then there is nobody left to tell.
+            let _ = self.write_header(DiskState::FAILED, stage);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Disk, FakeClock, FakeTransport, physical, slot};
+    use crate::virtio::blk::VirtioBlk;
+    use core::cell::RefCell;
+    use std::rc::Rc;
+    use std::vec;
+    use std::vec::Vec;
+    use vmcore::PhysRange;
+
+    const OURS: DiskId = DiskId([0xa5; 16]);
+
+    fn formatted(id: DiskId, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        bytes[..BLOCK].copy_from_slice(&DiskHeader::new(id).encode());
+        bytes
+    }
+
+    fn open<'c>(
+        disk: &Rc<RefCell<Disk>>,
+        clock: &'c FakeClock,
+    ) -> Result<DumpDisk<VirtioBlk<'c, FakeTransport>>, Failure> {
+        let device = VirtioBlk::start(FakeTransport::new(disk), slot(), clock, 100)?;
+        DumpDisk::open(device, OURS, slot())
+    }
+
+    fn header(disk: &Rc<RefCell<Disk>>) -> DiskHeader {
+        DiskHeader::decode(&disk.borrow().bytes[..BLOCK]).expect("a header")
+    }
+
+    #[test]
+    fn a_disk_that_is_not_ours_is_stopped_and_never_written() {
+        let clock = FakeClock::default();
+        let strange = Disk::new(vec![0x55; 8192]);
+        assert!(matches!(open(&strange, &clock).err(), Some(Failure::NotADumpDisk(_))));
+        let other = Disk::new(formatted(DiskId([1; 16]), 8192));
+        let refused = open(&other, &clock).err();
+        assert_eq!(refused, Some(Failure::OtherDumpDisk(DiskId([1; 16]))));
+        for disk in [strange, other] {
+            assert_eq!(disk.borrow().writes, 0);
+            assert_eq!(disk.borrow().status, 0);
+        }
+    }
+
+    #[test]
+    fn the_header_follows_the_dump() {
+        let (disk, clock) = (Disk::new(formatted(OURS, 3 * BLOCK)), FakeClock::default());
+        let page = [9_u8; BLOCK];
+        let mut target = open(&disk, &clock).expect("is ours");
+        target.begin(2 * BLOCK as u64).expect("fits");
+        assert_eq!(header(&disk).state, DiskState::IN_PROGRESS);
+        let piece = Readable::old(PhysRange::new(physical(&page), BLOCK as u64).expect("no wrap"));
+        target.send(DumpOffset::new(BLOCK as u64), &[piece]).expect("is taken");
+        target.finish().expect("arrives");
+        let header = header(&disk);
+        assert_eq!((header.state, header.length), (DiskState::COMPLETE, 2 * BLOCK as u64));
+        assert_eq!(disk.borrow().bytes[2 * BLOCK..], page);
+        // In progress, data, complete: each is flushed before the next.
+        assert_eq!(disk.borrow().flushes, 3);
+    }
+
+    #[test]
+    fn too_small_read_only_and_failed() {
+        let (disk, clock) = (Disk::new(formatted(OURS, 2 * BLOCK)), FakeClock::default());
+        let mut target = open(&disk, &clock).expect("is ours");
+        let (need, have) = (3 * BLOCK as u64, 2 * BLOCK as u64);
+        assert_eq!(target.begin(have), Err(Failure::TooSmall { need, have }));
+        target.give_up(Stage::Views);
+        assert_eq!(header(&disk).state, DiskState::FAILED);
+        assert_eq!(header(&disk).stage, u32::from(Stage::Views.code()));
+
+        disk.borrow_mut().features |= 1 << 5;
+        let before = disk.borrow().writes;
+        let mut target = open(&disk, &clock).expect("is ours");
+        assert_eq!(target.begin(0), Err(Failure::ReadOnly));
+        target.give_up(Stage::Views);
+        assert_eq!(disk.borrow().writes, before);
+    }
+}

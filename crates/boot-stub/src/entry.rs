@@ -1,0 +1,66 @@
+//! The entry code: three assembly files and the constants that they need.
+
+#![expect(unsafe_code, reason = "assembly, and the symbol that images define for it")]
+
+use core::arch::global_asm;
+use handoff::BootParams;
+
+/// Selector of the flat 4 GiB code segment: Linux' `__BOOT_CS`.
+pub(crate) const CODE_SELECTOR: u16 = 0x10;
+/// Selector of the flat 4 GiB data segment: Linux' `__BOOT_DS`.
+const DATA_SELECTOR: u16 = 0x18;
+/// Base 0, limit 4 GiB, ring 0, execute/read, accessed (so that the CPU need not write it).
+const CODE_DESCRIPTOR: u64 = 0x00cf_9b00_0000_ffff;
+/// Base 0, limit 4 GiB, ring 0, read/write, accessed.
+const DATA_DESCRIPTOR: u64 = 0x00cf_9300_0000_ffff;
+/// Bytes of stack of purgatory and of the test guest.
+const FLAT_STACK: usize = 16 << 10;
+/// Bytes of stack of the capture kernel.
+const LINUX_STACK: usize = 32 << 10;
+
+global_asm!(include_str!("../asm/multiboot.S"));
+
+global_asm!(
+    include_str!("../asm/flat.S"),
+    code = const CODE_SELECTOR,
+    data = const DATA_SELECTOR,
+    code_descriptor = const CODE_DESCRIPTOR,
+    data_descriptor = const DATA_DESCRIPTOR,
+    stack_size = const FLAT_STACK,
+);
+
+global_asm!(
+    include_str!("../asm/linux.S"),
+    scratch = const core::mem::offset_of!(BootParams, scratch),
+    code = const CODE_SELECTOR,
+    data = const DATA_SELECTOR,
+    code_descriptor = const CODE_DESCRIPTOR,
+    data_descriptor = const DATA_DESCRIPTOR,
+    stack_size = const LINUX_STACK,
+    image_base = const crate::paging::IMAGE_BASE,
+    // CPUID.1:EDX.6
+    cpuid_pae = const 1 << 6,
+    // CPUID.80000001H:EDX: SYSCALL (11), NX (20), long mode (29)
+    cpuid_efer_users = const (1 << 11) | (1 << 20) | (1 << 29),
+    efer = const 0xc000_0080_u32,
+    // LME (8) and NXE (11) off
+    efer_keep = const !((1_u32 << 8) | (1 << 11)),
+    // present, writable, 2 MiB
+    large_page = const 0x83,
+    // PAE
+    cr4 = const 1 << 5,
+    // PG, WP, NE, ET, PE; caches on
+    cr0 = const 0x8001_0031_u32,
+    post_no_pae = const 0xe1,
+    post_port = const handoff::stage::POST_PORT,
+);
+
+unsafe extern "C" {
+    fn kernel_failed() -> !;
+}
+
+/// The image's failure action, as named in [`crate::entry!`].
+pub(crate) fn failed() -> ! {
+    // SAFETY: defined by `entry!` with this signature; it takes nothing and never returns.
+    unsafe { kernel_failed() }
+}

@@ -1,0 +1,147 @@
+//! Exceptions: every one of them says where it happened and ends in the failure action, but for
+//! NMIs, which are counted and return, and the one store that is expected to fault.
+
+#![expect(unsafe_code, reason = "descriptor tables, CR2, and symbols of the assembly")]
+
+use crate::console::current_stage;
+use crate::entry::CODE_SELECTOR;
+use crate::{print, println};
+use core::arch::global_asm;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use x86::controlregs;
+use x86::dtables::{DescriptorTablePointer, lidt};
+
+global_asm!(
+    include_str!("../asm/exceptions.S"),
+    // #DF, #TS, #NP, #SS, #GP, #PF, #AC, #CP, #VC, #SX
+    with_error_code = const 0x6022_7d00,
+);
+
+unsafe extern "C" {
+    static exception_stubs: u8;
+    static probe_write_store: u8;
+    static probe_write_fault: u8;
+    fn probe_write(address: *mut u8) -> u32;
+}
+
+const VECTORS: usize = 32;
+const STUB_SIZE: usize = 16;
+const NMI: u32 = 2;
+const PAGE_FAULT: u32 = 14;
+const MACHINE_CHECK: u32 = 18;
+
+/// Names by vector, as the Intel manual (volume 3, table 6-1) abbreviates them.
+const NAMES: [&str; VECTORS] = [
+    "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "9", "#TS", "#NP", "#SS", "#GP",
+    "#PF", "15", "#MF", "#AC", "#MC", "#XM", "#VE", "#CP", "22", "23", "24", "25", "26", "27",
+    "#HV", "#VC", "#SX", "31",
+];
+
+#[repr(C, align(8))]
+struct Idt(UnsafeCell<[u64; VECTORS]>);
+// SAFETY: one CPU, and it is written only by `init`, before it is loaded.
+unsafe impl Sync for Idt {}
+
+static IDT: Idt = Idt(UnsafeCell::new([0; VECTORS]));
+static NMIS: AtomicU32 = AtomicU32::new(0);
+static REPORTING: AtomicBool = AtomicBool::new(false);
+
+/// What the stubs leave on the stack: `pushad`, vector, error code, and the CPU's own part.
+#[repr(C)]
+struct Frame {
+    registers: [u32; 8],
+    vector: u32,
+    error: u32,
+    eip: u32,
+    cs: u32,
+    eflags: u32,
+}
+
+/// Loads an IDT whose 32 entries lead to our stubs.
+pub fn init() {
+    let table = IDT.0.get();
+    for vector in 0..VECTORS {
+        // SAFETY: one CPU, interrupts off; the stubs are 16 bytes each, one for every vector.
+        unsafe {
+            let stub = (&raw const exception_stubs) as u32 + (vector * STUB_SIZE) as u32;
+            (*table)[vector] = interrupt_gate(stub);
+        }
+    }
+    let pointer = DescriptorTablePointer {
+        limit: (size_of::<Idt>() - 1) as u16,
+        base: table.cast::<u64>().cast_const(),
+    };
+    // SAFETY: the table is static and every entry is a valid gate into our own text.
+    unsafe { lidt(&pointer) }
+}
+
+/// A 32-bit interrupt gate, present, ring 0, to `target` in our code segment.
+const fn interrupt_gate(target: u32) -> u64 {
+    let low = (target & 0xffff) as u64;
+    let high = (target >> 16) as u64;
+    low | (CODE_SELECTOR as u64) << 16 | 0x8e00 << 32 | high << 48
+}
+
+/// Lets the CPU raise machine checks (CR4.MCE), now that there is somebody to take them.
+pub fn enable_machine_check() {
+    // SAFETY: the handler is installed; the bit changes nothing else.
+    unsafe {
+        controlregs::cr4_write(controlregs::cr4() | controlregs::Cr4::CR4_ENABLE_MACHINE_CHECK)
+    }
+}
+
+/// How many NMIs have arrived and were let go.
+pub fn nmi_count() -> u32 {
+    NMIS.load(Ordering::Relaxed)
+}
+
+/// Whether the CPU lets us write one byte at the virtual `address`; a page fault means no.
+///
+/// # Safety
+/// The byte at `address`, if it is writable after all, must be ours to overwrite.
+pub unsafe fn is_writable(address: *mut u8) -> bool {
+    // SAFETY: the fault is caught by `exception_handler`; for the rest the caller vouches.
+    unsafe { probe_write(address) != 0 }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn exception_handler(frame: &mut Frame) {
+    let symbol = |at: *const u8| at as u32;
+    if frame.vector == NMI {
+        NMIS.fetch_add(1, Ordering::Relaxed);
+    } else if frame.vector == PAGE_FAULT && frame.eip == symbol(&raw const probe_write_store) {
+        frame.eip = symbol(&raw const probe_write_fault);
+    } else {
+        report(frame)
+    }
+}
+
+fn report(frame: &Frame) -> ! {
+    if REPORTING.swap(true, Ordering::Relaxed) {
+        // A second exception while the first is reported: say nothing more, just end.
+        crate::fail()
+    }
+    // SAFETY: reading CR2 has no effect.
+    let cr2 = unsafe { controlregs::cr2() };
+    println!(
+        "kdump: exception {} ({}) eip={:#010x} cr2={cr2:#010x} error={:#x} eflags={:#x} stage={}",
+        frame.vector,
+        NAMES.get(frame.vector as usize).unwrap_or(&"?"),
+        frame.eip,
+        frame.error,
+        frame.eflags,
+        current_stage(),
+    );
+    print!("kdump: edi esi ebp esp ebx edx ecx eax =");
+    for value in frame.registers {
+        print!(" {value:08x}");
+    }
+    println!(" nmis={}", nmi_count());
+    if frame.vector == MACHINE_CHECK {
+        println!(
+            "kdump: machine check: the memory or a bus is broken; see the machine's event log"
+        );
+    }
+    crate::fail()
+}

@@ -1,0 +1,45 @@
+//! The time base: the time stamp counter, calibrated once on channel 2 of the PIT.
+
+#![expect(unsafe_code, reason = "rdtsc and port I/O")]
+
+use x86::io;
+
+/// PIT input clock in Hz.
+const PIT_HZ: u64 = 1_193_182;
+/// How many PIT clocks one calibration takes (5 ms).
+const CALIBRATION: u16 = 5966;
+/// How often the PIT's output is asked for before calibration is given up: at about 1 µs a read,
+/// twenty times what it should take.
+const PATIENCE: u32 = 100_000;
+/// Ticks per millisecond to count with where the PIT does not answer: the fastest CPU we expect, so that a wait is
+/// rather too long than too short.
+pub const FALLBACK: u64 = 5_000_000;
+
+const CHANNEL_2: u16 = 0x42;
+const COMMAND: u16 = 0x43;
+/// Bit 0 gates channel 2, bit 1 is the speaker, bit 5 shows the channel's output.
+const PORT_B: u16 = 0x61;
+
+/// The time stamp counter, in ticks.
+pub fn now() -> u64 {
+    // SAFETY: every CPU with PAE has a TSC, and reading it has no effect.
+    unsafe { x86::time::rdtsc() }
+}
+
+/// Ticks of the time stamp counter in a millisecond, measured against the PIT (about 5 ms);
+/// [`None`] when the PIT does not answer.
+pub fn calibrate() -> Option<u64> {
+    // SAFETY: channel 2 drives nothing but the speaker, which stays off.
+    unsafe {
+        let port_b = io::inb(PORT_B) & 0b1111_1100;
+        io::outb(PORT_B, port_b | 1);
+        io::outb(COMMAND, 0b1011_0000); // channel 2, low then high byte, mode 0
+        io::outb(CHANNEL_2, CALIBRATION as u8);
+        io::outb(CHANNEL_2, (CALIBRATION >> 8) as u8);
+        let start = now();
+        let finished = (0..PATIENCE).any(|_| io::inb(PORT_B) & (1 << 5) != 0);
+        let ticks = now().wrapping_sub(start);
+        io::outb(PORT_B, port_b);
+        finished.then(|| (ticks * PIT_HZ / u64::from(CALIBRATION) / 1000).max(1))
+    }
+}

@@ -1,0 +1,54 @@
+//! SHA-256 over the parameter block and over every region of the slot.
+
+use crate::jump::physical;
+use boot_stub::console::{print, println};
+use core::mem::offset_of;
+use handoff::PurgatoryParams;
+use handoff::purgatory::{MAX_REGIONS, PARAMS_MAGIC, PARAMS_VERSION, Region};
+use sha2::{Digest, Sha256};
+use zerocopy::IntoBytes;
+
+/// Whether the block is ours, of our version, and has its digest.
+pub(crate) fn block(params: &PurgatoryParams) -> bool {
+    let bytes = params.as_bytes();
+    let digest_at = offset_of!(PurgatoryParams, digest);
+    let mut hash = Sha256::new();
+    hash.update(&bytes[..digest_at]);
+    hash.update([0; 32]);
+    hash.update(&bytes[digest_at + 32..]);
+    params.magic == PARAMS_MAGIC
+        && params.version == PARAMS_VERSION
+        && params.size as usize == bytes.len()
+        && params.region_count as usize <= MAX_REGIONS
+        && <[u8; 32]>::from(hash.finalize()) == params.digest
+}
+
+/// Whether every region has its digest; those that do not are named, with both digests.
+pub(crate) fn regions(params: &PurgatoryParams) -> bool {
+    let used = &params.regions[..params.region_count as usize];
+    used.iter().filter(|region| !matches(region)).count() == 0
+}
+
+fn matches(region: &Region) -> bool {
+    let found: [u8; 32] = Sha256::digest(physical(region.start, region.length)).into();
+    if found == region.digest {
+        return true;
+    }
+    println!(
+        "kdump: purgatory: region '{}' {:#x}+{:#x} was overwritten after it was loaded",
+        region.name(),
+        region.start,
+        region.length
+    );
+    say_digest("expected", &region.digest);
+    say_digest("found   ", &found);
+    false
+}
+
+fn say_digest(what: &str, digest: &[u8; 32]) {
+    print!("kdump: purgatory:   {what} ");
+    for byte in digest {
+        print!("{byte:02x}");
+    }
+    println!("");
+}

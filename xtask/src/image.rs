@@ -1,0 +1,125 @@
+//! Building the images. This is the one place that knows the unstable flags, the target description
+//! and the profile that they are built with.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+/// Largest capture kernel that we ship, as an ELF file without debug information, in bytes.
+const CAPTURE_KERNEL_BUDGET: u64 = 256 << 10;
+/// Largest purgatory, likewise.
+const PURGATORY_BUDGET: u64 = 16 << 10;
+
+/// Where the images are. The `*_symbols` files are the same programs with their debug information.
+pub struct Images {
+    /// The capture kernel as it is loaded.
+    pub capture_kernel: PathBuf,
+    /// The capture kernel with symbols.
+    pub capture_kernel_symbols: PathBuf,
+    /// Purgatory as it is loaded: with relocations and symbols, without debug information.
+    pub purgatory: PathBuf,
+    /// The test guest, with symbols.
+    pub guest: PathBuf,
+}
+
+/// The workspace's root folder.
+pub fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().expect("xtask lies in the workspace").to_path_buf()
+}
+
+/// The folder that cargo builds in.
+pub fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// The description of the i386 target, which lies with boot-stub.
+fn target_json() -> Result<PathBuf> {
+    // bootloader-locator asks cargo about the package in the current folder.
+    env::set_current_dir(env!("CARGO_MANIFEST_DIR"))?;
+    let manifest = bootloader_locator::locate_bootloader("boot_stub").map_err(|error| {
+        anyhow::anyhow!("boot-stub is not found among xtask's dependencies: {error}")
+    })?;
+    let folder = manifest.parent().context("boot-stub's manifest has no folder")?;
+    Ok(folder.join("i686-kdump.json"))
+}
+
+/// A cargo call for the bare-metal packages: `build` or `clippy`.
+pub fn cargo_for_images(subcommand: &str) -> Result<Command> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(root())
+        .env("RUSTC_BOOTSTRAP", "1")
+        .arg(subcommand)
+        .args(["--profile", "image", "--target"])
+        .arg(target_json()?)
+        .args(["-Zjson-target-spec", "-Zbuild-std=core,alloc,compiler_builtins"])
+        .arg("-Zbuild-std-features=compiler-builtins-mem")
+        .args(["-p", "purgatory", "-p", "capture-kernel", "-p", "guest"]);
+    Ok(cargo)
+}
+
+/// Builds purgatory, the capture kernel and the test guest, and checks their sizes.
+pub fn build() -> Result<Images> {
+    let status = cargo_for_images("build")?.status().context("cargo does not start")?;
+    ensure!(status.success(), "the images do not build: see cargo's messages above");
+    let built = target_dir().join("i686-kdump/image");
+    let folder = target_dir().join("images");
+    fs::create_dir_all(&folder)?;
+    let images = Images {
+        capture_kernel: folder.join("capture-kernel.elf"),
+        capture_kernel_symbols: built.join("capture-kernel"),
+        purgatory: folder.join("purgatory.elf"),
+        guest: built.join("guest"),
+    };
+    let kernel = stripped(&images.capture_kernel_symbols)?;
+    write_within(&images.capture_kernel, &movable(kernel), CAPTURE_KERNEL_BUDGET)?;
+    write_within(&images.purgatory, &fs::read(built.join("purgatory"))?, PURGATORY_BUDGET)?;
+    Ok(images)
+}
+
+/// The bytes of `elf` without its symbols and debug information.
+fn stripped(elf: &Path) -> Result<Vec<u8>> {
+    let output = elf.with_extension("stripped");
+    let status = Command::new("strip").arg("-o").args([&output, elf]).status();
+    let status = status.context("cannot run `strip`: install binutils, which comes with gcc")?;
+    ensure!(status.success(), "`strip` failed on {}", elf.display());
+    Ok(fs::read(&output)?)
+}
+
+/// Marks `elf` as ET_DYN. The capture kernel finds its physical base at entry, so a loader may move
+/// it as a whole; ELF says that with the file type, and the linker says ET_EXEC because nothing in
+/// it needs a relocation.
+fn movable(mut elf: Vec<u8>) -> Vec<u8> {
+    const E_TYPE: usize = 16;
+    const ET_DYN: u16 = 3;
+    elf[E_TYPE..E_TYPE + 2].copy_from_slice(&ET_DYN.to_le_bytes());
+    elf
+}
+
+fn write_within(path: &Path, bytes: &[u8], budget: u64) -> Result<()> {
+    let size = bytes.len() as u64;
+    if size > budget {
+        bail!("{} has {size} bytes, over its budget of {budget}", path.display());
+    }
+    if fs::read(path).ok().as_deref() != Some(bytes) {
+        fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Builds the loader as a static i386 program with both images in it.
+pub fn build_loader(images: &Images) -> Result<PathBuf> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let status = cargo
+        .current_dir(root())
+        .env("KDUMP_CAPTURE_KERNEL", &images.capture_kernel)
+        .env("KDUMP_PURGATORY", &images.purgatory)
+        .args(["build", "--quiet", "--release", "--target", "i686-unknown-linux-musl"])
+        .args(["-p", "loader"])
+        .status()
+        .context("cargo does not start")?;
+    ensure!(status.success(), "the loader does not build: see cargo's messages above");
+    Ok(target_dir().join("i686-unknown-linux-musl/release/loader"))
+}

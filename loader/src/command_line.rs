@@ -1,0 +1,130 @@
+//! The capture kernel's command line: what the user wants, then what it cannot do without.
+//!
+//! Source: paper, section 4.4 (`memmap=`, `elfcorehdr=`).
+
+use handoff::boot_params::COMMAND_LINE_SIZE;
+use vmcore::{Action, ElfCoreHdr, Options, PhysRange, PowerOff};
+
+use crate::error::PlanError;
+use crate::plan::{PlanOptions, UserText};
+
+/// Why `poweroff` will not work.
+const NO_POWER_OFF: &str = "poweroff is asked for, but the ACPI tables (FACP, DSDT) do not say how \
+                            to switch this machine off: the capture kernel will reboot instead";
+
+/// The command line and what the capture kernel will make of it.
+pub(crate) struct CommandLine {
+    /// The text, without its NUL.
+    pub(crate) text: String,
+    /// What follows a failed capture.
+    pub(crate) failure_action: Action,
+    /// The words that the capture kernel will pass over, each with the reason.
+    pub(crate) problems: Vec<String>,
+}
+
+impl CommandLine {
+    /// Joins the options and the user's text, adds `memmap=` and `elfcorehdr=` behind them, where
+    /// nothing can undo them, and reads the result as the capture kernel will.
+    pub(crate) fn new(
+        options: &PlanOptions,
+        power_off: Option<PowerOff>,
+        memory: &[PhysRange],
+        elfcorehdr: PhysRange,
+    ) -> Result<Self, PlanError> {
+        let mut text = user_part(options, power_off)?;
+        push(&mut text, &added_part(memory, elfcorehdr));
+        // The NUL at its end counts.
+        if text.len() >= COMMAND_LINE_SIZE {
+            let limit = COMMAND_LINE_SIZE - 1;
+            return Err(PlanError::CommandLineTooLong { excess: text.len() - limit, limit });
+        }
+        let mut problems = Vec::new();
+        let read =
+            Options::parse(text.as_bytes(), &mut |problem| problems.push(problem.to_string()));
+        let block = ElfCoreHdr { addr: elfcorehdr.start(), size: Some(elfcorehdr.length()) };
+        let seen = read.exactmap && read.memmap.iter().eq(memory.iter().copied());
+        if !seen || read.elfcorehdr != Some(block) {
+            return Err(PlanError::CommandLineHides);
+        }
+        let failure_action = read.failure_action;
+        let wants_off = [read.final_action, failure_action].contains(&Action::PowerOff);
+        if wants_off && read.poweroff.is_none() {
+            problems.push(NO_POWER_OFF.to_owned());
+        }
+        Ok(Self { text, failure_action, problems })
+    }
+}
+
+/// What the options and the user's text make, in this order: of two equal keys the last one counts.
+fn user_part(options: &PlanOptions, power_off: Option<PowerOff>) -> Result<String, PlanError> {
+    let (UserText::Append(user) | UserText::Whole(user)) = &options.text;
+    if let Some(at) = user.bytes().position(|byte| byte.is_ascii_control()) {
+        return Err(PlanError::CommandLineBytes { at });
+    }
+    let mut text = match options.text {
+        UserText::Append(_) => option_words(options, power_off)?,
+        UserText::Whole(_) => String::new(),
+    };
+    push(&mut text, user.trim());
+    Ok(text)
+}
+
+fn option_words(options: &PlanOptions, power_off: Option<PowerOff>) -> Result<String, PlanError> {
+    let mut text = String::new();
+    if let Some(target) = &options.target {
+        push(&mut text, &target_word(target)?);
+    }
+    if let Some(action) = options.final_action {
+        push(&mut text, &format!("kdump.final_action={}", action_name(action)));
+    }
+    if let Some(action) = options.failure_action {
+        push(&mut text, &format!("kdump.failure_action={}", action_name(action)));
+    }
+    if let Some(PowerOff { pm1a_control, sleep_type }) = power_off {
+        push(&mut text, &format!("kdump.pm1a={pm1a_control:#x},{sleep_type}"));
+    }
+    Ok(text)
+}
+
+/// `kdump.target=`, where the capture kernel has nothing against the value.
+fn target_word(target: &str) -> Result<String, PlanError> {
+    let word = format!("kdump.target={target}");
+    let mut problem = target
+        .contains(|c: char| c.is_whitespace() || c == '"')
+        .then(|| format!("{target:?} has white space or quotation marks in it"));
+    Options::parse(word.as_bytes(), &mut |found| problem = Some(found.to_string()));
+    match problem {
+        Some(problem) => Err(PlanError::BadTarget { problem }),
+        None => Ok(word),
+    }
+}
+
+/// `memmap=` for each range and `elfcorehdr=`, all in KiB: they are whole pages.
+fn added_part(memory: &[PhysRange], elfcorehdr: PhysRange) -> String {
+    let mut text = "memmap=exactmap".to_owned();
+    for range in memory {
+        push(&mut text, &format!("memmap={}", size_at(*range)));
+    }
+    push(&mut text, &format!("elfcorehdr={}", size_at(elfcorehdr)));
+    text
+}
+
+fn size_at(range: PhysRange) -> String {
+    format!("{}K@{}K", range.length() / 1024, range.start().get() / 1024)
+}
+
+/// Adds words behind the others.
+fn push(text: &mut String, words: &str) {
+    if !text.is_empty() && !words.is_empty() {
+        text.push(' ');
+    }
+    text.push_str(words);
+}
+
+fn action_name(action: Action) -> &'static str {
+    match action {
+        Action::PowerOff => "poweroff",
+        Action::Reboot => "reboot",
+        Action::Halt => "halt",
+    }
+}

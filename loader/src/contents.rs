@@ -1,0 +1,148 @@
+//! The bytes of every segment, and the digests that purgatory checks before it lets them run.
+
+use handoff::boot_params::{COMMAND_LINE_SIZE, E820_RAM};
+use handoff::layout::{BACKUP_LENGTH, BACKUP_SOURCE, PAGE_SIZE};
+use handoff::purgatory::{
+    Backup, MAX_REGIONS, ON_MISMATCH_HALT, ON_MISMATCH_RESET, REGION_BOOT_PARAMS,
+    REGION_COMMAND_LINE, REGION_ELFCOREHDR, REGION_KERNEL, REGION_PURGATORY, Region,
+};
+use handoff::{BootParams, E820Entry, PurgatoryParams};
+use sha2::{Digest, Sha256};
+use vmcore::{Action, PhysAddr, PhysRange};
+use zerocopy::IntoBytes;
+
+use crate::elf::Load;
+use crate::error::PlanError;
+use crate::kernel_image::{KernelImage, MAX_KERNEL_SEGMENTS, first_page, last_page_end};
+use crate::layout::Layout;
+use crate::plan::PlannedSegment;
+use crate::purgatory::PurgatoryImage;
+
+/// What the segments are made from.
+pub(crate) struct Contents<'a> {
+    pub(crate) kernel: &'a KernelImage<'a>,
+    pub(crate) purgatory: &'a PurgatoryImage,
+    pub(crate) elfcorehdr: Vec<u8>,
+    pub(crate) memory: &'a [PhysRange],
+    pub(crate) command_line: &'a str,
+    pub(crate) console_port: u16,
+    pub(crate) failure_action: Action,
+}
+
+// Every PT_LOAD of the kernel and four other regions have a place in the parameter block.
+const _: () = assert!(MAX_KERNEL_SEGMENTS + 4 <= MAX_REGIONS);
+
+impl Contents<'_> {
+    /// All segments, lowest first.
+    pub(crate) fn segments(self, layout: &Layout) -> Result<Vec<PlannedSegment>, PlanError> {
+        let command_line = padded(self.command_line.as_bytes(), layout.command_line);
+        let boot_params = boot_params(self.memory, layout.command_line.start());
+        let elfcorehdr = padded(&self.elfcorehdr, layout.elfcorehdr);
+        let kernel = self.kernel.loads.iter().enumerate();
+        let mut segments = kernel
+            .map(|(index, load)| kernel_segment(index, load, layout.delta))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut regions = kernel_regions(&self.kernel.loads, layout.delta);
+        let others = [
+            (REGION_BOOT_PARAMS, layout.boot_params, boot_params.as_bytes()),
+            (REGION_COMMAND_LINE, layout.command_line, &command_line),
+            (REGION_ELFCOREHDR, layout.elfcorehdr, &elfcorehdr),
+        ];
+        regions.extend(others.map(|(name, range, bytes)| region(name, range.start(), bytes)));
+        let purgatory = self.linked_purgatory(layout, regions);
+        let segment = |name: &str, range, bytes| PlannedSegment { name: name.into(), range, bytes };
+        segments.push(segment("command-line", layout.command_line, command_line));
+        segments.push(segment("boot-params", layout.boot_params, boot_params.as_bytes().to_vec()));
+        segments.push(segment("purgatory", layout.purgatory, purgatory));
+        segments.push(segment("elfcorehdr", layout.elfcorehdr, elfcorehdr));
+        segments.push(segment("backup", layout.backup, Vec::new()));
+        segments.sort_by_key(|segment| segment.range.start());
+        Ok(segments)
+    }
+
+    /// Purgatory at its place, with its parameters; the last region it checks is itself.
+    fn linked_purgatory(&self, layout: &Layout, mut regions: Vec<Region>) -> Vec<u8> {
+        let base = layout.purgatory.start();
+        // The slot lies below 4 GiB, and so do all addresses below.
+        let mut image = self.purgatory.relocated(base.get() as u32);
+        let constant = self.purgatory.constant.clone();
+        let start = PhysAddr::new(base.get() + constant.start as u64);
+        regions.push(region(REGION_PURGATORY, start, &image[constant]));
+        let params = self.params(layout, &regions);
+        self.purgatory.fill(&mut image, &params);
+        image
+    }
+
+    /// The parameter block, its own digest last.
+    fn params(&self, layout: &Layout, regions: &[Region]) -> PurgatoryParams {
+        let mut params = PurgatoryParams::new();
+        params.entry = (i64::from(self.kernel.entry) + layout.delta) as u32;
+        params.boot_params = layout.boot_params.start().get() as u32;
+        params.console_port = self.console_port.into();
+        params.on_mismatch = match self.failure_action {
+            Action::Halt => ON_MISMATCH_HALT,
+            Action::Reboot | Action::PowerOff => ON_MISMATCH_RESET,
+        };
+        params.backup = Backup {
+            source: BACKUP_SOURCE,
+            destination: layout.backup.start().get(),
+            length: BACKUP_LENGTH,
+        };
+        params.region_count = regions.len() as u32;
+        params.regions[..regions.len()].copy_from_slice(regions);
+        params.digest = Sha256::digest(params.as_bytes()).into();
+        params
+    }
+}
+
+/// A PT_LOAD in whole pages: zeros up to where it starts in its first page, then the file's bytes.
+fn kernel_segment(index: usize, load: &Load<'_>, delta: i64) -> Result<PlannedSegment, PlanError> {
+    let moved = |linked: u64| PhysAddr::new(linked.wrapping_add_signed(delta));
+    let first = first_page(load);
+    let range = PhysRange::from_bounds(moved(first), moved(last_page_end(load)))?;
+    let mut bytes = vec![0; (u64::from(load.paddr) - first) as usize];
+    bytes.extend_from_slice(load.bytes);
+    Ok(PlannedSegment { name: format!("kernel-{index}"), range, bytes })
+}
+
+/// The file part of each PT_LOAD; what follows it is bss, which the kernel clears by itself.
+fn kernel_regions(loads: &[Load<'_>], delta: i64) -> Vec<Region> {
+    let loads = loads.iter().filter(|load| !load.bytes.is_empty());
+    let moved = |load: &Load<'_>| PhysAddr::new(u64::from(load.paddr).wrapping_add_signed(delta));
+    loads.map(|load| region(REGION_KERNEL, moved(load), load.bytes)).collect()
+}
+
+/// The region that holds `bytes` at `start`.
+fn region(name: &str, start: PhysAddr, bytes: &[u8]) -> Region {
+    let mut region = Region::new(name, start.get(), bytes.len() as u64);
+    region.digest = Sha256::digest(bytes).into();
+    region
+}
+
+/// `bytes` and zeros behind them: the whole segment is digested.
+fn padded(bytes: &[u8], segment: PhysRange) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes.resize(segment.length() as usize, 0);
+    bytes
+}
+
+/// The page that ESI points to: command line and memory map.
+fn boot_params(memory: &[PhysRange], command_line: PhysAddr) -> BootParams {
+    let mut page = BootParams::new();
+    page.hdr.cmd_line_ptr = (command_line.get() as u32).into();
+    page.hdr.cmdline_size = (COMMAND_LINE_SIZE as u32 - 1).into();
+    let mut entries = 0;
+    for (entry, range) in page.e820_table.iter_mut().zip(memory) {
+        *entry = E820Entry {
+            addr: range.start().get().into(),
+            size: range.length().into(),
+            kind: E820_RAM.into(),
+        };
+        entries += 1;
+    }
+    page.e820_entries = entries;
+    page
+}
+
+// The command line and its NUL have room in the page that the layout gives them.
+const _: () = assert!(COMMAND_LINE_SIZE as u64 <= PAGE_SIZE);

@@ -1,0 +1,91 @@
+//! The ELF core header block: PT_NOTE per CPU, PT_NOTE for VMCOREINFO, PT_LOAD per range of RAM.
+//!
+//! Source: paper, section 4.2.
+
+use goblin::elf::header::EM_386;
+use vmcore::{Class, PhysAddr, PhysRange, Segment};
+
+use crate::error::PlanError;
+use crate::memory::{LinearMap, Ram, crash_memory_ranges, linear_map, loads, note};
+use crate::plan::PlannedNotes;
+use crate::system::{CpuNotes, System};
+
+/// One past what a 32-bit header can name.
+const ELF32_END: u64 = 1 << 32;
+
+/// What the block is made from.
+pub(crate) struct Core {
+    /// RAM less the reservations.
+    pub(crate) ram: Ram,
+    linear: Option<LinearMap>,
+    pub(crate) notes: Vec<PlannedNotes>,
+    pub(crate) vmcoreinfo: Option<PhysRange>,
+    pub(crate) class: Class,
+    /// What the dump will lack.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Core {
+    /// Gathers RAM, linear mapping and note areas.
+    pub(crate) fn find(system: &System) -> Result<Self, PlanError> {
+        let ram = crash_memory_ranges(system)?;
+        let notes = note_areas(&system.cpus, &ram)?;
+        if let Some(area) = system.vmcoreinfo {
+            check_area(area, &ram, || "VMCOREINFO".to_owned())?;
+        }
+        let linear = linear_map(system);
+        let end = ram.iter().last().map_or(0, |range| range.end().get());
+        let class = if end > ELF32_END { Class::Elf64 } else { Class::Elf32 };
+        let mut warnings = Vec::new();
+        if let Err(why) = linear {
+            warnings.push(format!("the dump will have no virtual addresses (p_vaddr 0): {why}"));
+        }
+        if system.vmcoreinfo.is_none() {
+            warnings.push(
+                "the dump will have no VMCOREINFO, which crash, drgn and makedumpfile need: \
+                 /sys/kernel/vmcoreinfo is missing"
+                    .to_owned(),
+            );
+        }
+        let linear = linear.ok();
+        Ok(Self { ram, linear, notes, vmcoreinfo: system.vmcoreinfo, class, warnings })
+    }
+
+    /// The PT_LOADs when the backup region is at `backup`.
+    pub(crate) fn loads(&self, backup: PhysAddr) -> Vec<Segment> {
+        loads(&self.ram, self.linear, backup)
+    }
+
+    /// The block with these PT_LOADs.
+    pub(crate) fn header(&self, loads: &[Segment]) -> Result<Vec<u8>, PlanError> {
+        let areas = self.notes.iter().map(|notes| notes.area).chain(self.vmcoreinfo);
+        let segments: Vec<Segment> = areas.map(note).chain(loads.iter().copied()).collect();
+        Ok(vmcore::build(EM_386, self.class, &segments)?)
+    }
+
+    /// The length of the block in bytes, wherever the backup region is going to be.
+    pub(crate) fn size(&self) -> Result<u64, PlanError> {
+        Ok(self.header(&self.loads(PhysAddr::new(0)))?.len() as u64)
+    }
+}
+
+/// The note area of every CPU, or what is wrong with one of them.
+pub(crate) fn note_areas(cpus: &[CpuNotes], ram: &Ram) -> Result<Vec<PlannedNotes>, PlanError> {
+    if cpus.is_empty() {
+        return Err(PlanError::NoCpus);
+    }
+    let areas = cpus.iter().map(|notes| {
+        let cpu = notes.cpu;
+        let area = notes.area.ok_or(PlanError::NotesMissing { cpu })?;
+        check_area(area, ram, || format!("CPU {cpu}"))?;
+        Ok(PlannedNotes { cpu, area })
+    });
+    areas.collect()
+}
+
+fn check_area(area: PhysRange, ram: &Ram, owner: impl Fn() -> String) -> Result<(), PlanError> {
+    if ram.contains(area) {
+        return Ok(());
+    }
+    Err(PlanError::NotesOutsideRam { owner: owner(), area })
+}

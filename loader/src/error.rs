@@ -1,0 +1,143 @@
+//! Why there is no plan, with the likely cause and the next step.
+
+use vmcore::PhysRange;
+
+use crate::elf::ImageError;
+
+/// Why the capture kernel cannot be loaded on this system.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Somebody without privileges asks.
+    #[error("the kernel hides the addresses in /proc/iomem (all are zero): run this as root")]
+    AddressesHidden,
+    /// The memory map has no RAM.
+    #[error("/proc/iomem names no System RAM: is this a saved copy that was cut short?")]
+    NoRam,
+    /// The first kernel is x86_64.
+    #[error(
+        "the first kernel is x86_64: this version loads under 32-bit (i386) kernels only; boot an \
+         i386 kernel"
+    )]
+    FirstKernel64Bit,
+    /// `crashkernel=` is not on the first kernel's command line.
+    #[error(
+        "no memory is reserved for a capture kernel: add crashkernel=32M@16M to the kernel command \
+         line and boot again"
+    )]
+    NoReservation,
+    /// `crashkernel=` is there and was not obeyed.
+    #[error(
+        "{word} is on the kernel command line, but nothing is reserved: the kernel found no room \
+         (see its log for \"crashkernel\"); ask for less memory, or without @ADDRESS, and boot again"
+    )]
+    ReservationFailed {
+        /// The word on the command line.
+        word: String,
+    },
+    /// Only 64-bit code could run there.
+    #[error(
+        "the reservation {slot} lies above 4 GiB, where 32-bit code cannot run: boot with \
+         crashkernel=32M@16M"
+    )]
+    SlotAbove4G {
+        /// The reservation.
+        slot: PhysRange,
+    },
+    /// The capture kernel maps itself with 2 MiB pages.
+    #[error(
+        "the reservation {slot} does not begin at a multiple of 2 MiB above 0: boot with crashkernel=32M@16M"
+    )]
+    SlotUnaligned {
+        /// The reservation.
+        slot: PhysRange,
+    },
+    /// Something does not fit.
+    #[error(
+        "the reservation {slot} is too small by {missing} KiB: boot with crashkernel={}M or more",
+        suggested_megabytes(*slot, *missing)
+    )]
+    SlotTooSmall {
+        /// The reservation.
+        slot: PhysRange,
+        /// How much more it takes, in KiB.
+        missing: u64,
+    },
+    /// The image was linked for another place and cannot be moved.
+    #[error(
+        "the capture kernel's memory {segment} lies outside the reservation {slot}, and the image \
+         (ET_EXEC) runs nowhere else: boot with a crashkernel=SIZE@ADDRESS that covers it, or build \
+         it as ET_DYN"
+    )]
+    SegmentOutsideSlot {
+        /// The memory that the image takes, as linked.
+        segment: PhysRange,
+        /// The reservation.
+        slot: PhysRange,
+    },
+    /// The capture kernel's file.
+    #[error("the capture kernel cannot be used: {0}")]
+    CaptureKernel(#[source] ImageError),
+    /// Purgatory's file.
+    #[error("purgatory cannot be used: {0}")]
+    Purgatory(#[source] ImageError),
+    /// The kernel names no CPU at all.
+    #[error(
+        "no CPU has a crash_notes file under /sys/devices/system/cpu: the first kernel was built \
+         without CONFIG_KEXEC, or this is a saved copy without them"
+    )]
+    NoCpus,
+    /// A CPU could not leave its registers.
+    #[error(
+        "CPU {cpu} has no crash notes (/sys/devices/system/cpu/cpu{cpu}/crash_notes): run this as \
+         root, under a kernel with CONFIG_KEXEC"
+    )]
+    NotesMissing {
+        /// The CPU's number.
+        cpu: u32,
+    },
+    /// A note area where the dead kernel has no memory.
+    #[error("the note area {area} of {owner} lies outside the first kernel's RAM: damaged copy?")]
+    NotesOutsideRam {
+        /// Whose notes: a CPU or VMCOREINFO.
+        owner: String,
+        /// The area.
+        area: PhysRange,
+    },
+    /// The capture kernel would not see the end of its command line.
+    #[error(
+        "the command line is too long by {excess} bytes ({limit} at most, with what the loader \
+         adds): shorten --append or --command-line"
+    )]
+    CommandLineTooLong {
+        /// How many bytes too long.
+        excess: usize,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// A byte that ends the line early or another that no command line has.
+    #[error("the command line has a control character at byte {at}: take it out")]
+    CommandLineBytes {
+        /// Its offset in what the user gave, in bytes.
+        at: usize,
+    },
+    /// What the user wrote keeps the capture kernel from seeing what the loader added.
+    #[error(
+        "--append or --command-line hides the memmap= and elfcorehdr= that the loader adds: look \
+         for a quotation mark that is not closed"
+    )]
+    CommandLineHides,
+    /// The text after `--target`.
+    #[error("--target: {problem}")]
+    BadTarget {
+        /// What the parser of the capture kernel says to it.
+        problem: String,
+    },
+    /// Ranges that cannot be noted, or an ELF core header that cannot be built.
+    #[error("the first kernel's memory cannot be described: {0}")]
+    Vmcore(#[from] vmcore::Error),
+}
+
+/// The next full MiB that has room for everything.
+fn suggested_megabytes(slot: PhysRange, missing: u64) -> u64 {
+    (slot.length() / 1024).saturating_add(missing).div_ceil(1024)
+}

@@ -1,0 +1,219 @@
+//! The one system call: `kexec_load` with KEXEC_ON_CRASH. This is the only file with `unsafe`.
+//!
+//! The kernel frees an image that was loaded before it takes the new one. So everything that can
+//! be checked is checked before the call.
+//!
+//! Source: `kexec_load(2)`; Linux `kernel/kexec.c`, `include/uapi/linux/kexec.h`.
+
+use std::io;
+
+use crate::plan::{Plan, PlannedSegment};
+use crate::system::System;
+
+/// The image is for the crash path, not for a reboot.
+const KEXEC_ON_CRASH: usize = 1;
+/// The image starts as i386 code; the kernel refuses another architecture than its own.
+const KEXEC_ARCH_386: usize = 3 << 16;
+
+/// Why the kernel does not take the image, or will not.
+#[derive(Debug, thiserror::Error)]
+pub enum KexecError {
+    /// The process may not.
+    #[error("not permitted: run this as root (CAP_SYS_BOOT is needed)")]
+    NotRoot,
+    /// The administrator has switched loading off.
+    #[error(
+        "loading is switched off (kernel.kexec_load_disabled is 1) and stays so until the next \
+         boot: boot again and load before it is set"
+    )]
+    Disabled,
+    /// The kernel protects itself from root.
+    #[error(
+        "the kernel is locked down ({mode}), which forbids kexec_load: boot without Secure Boot or \
+         without lockdown="
+    )]
+    LockedDown {
+        /// The lockdown mode.
+        mode: String,
+    },
+    /// EPERM without a reason that could be seen.
+    #[error(
+        "the kernel refused (EPERM) though this process is root and nothing is locked down: look \
+         at kernel.kexec_load_limit_panic and at the limits of this container"
+    )]
+    Refused,
+    /// ENOMEM.
+    #[error(
+        "the kernel found no room for its own pages (ENOMEM): reserve more memory with a larger \
+         crashkernel="
+    )]
+    NoControlPages,
+    /// EBUSY.
+    #[error("another program is loading a kernel at this moment (EBUSY): try again")]
+    Busy,
+    /// EADDRNOTAVAIL.
+    #[error(
+        "the kernel says that a segment lies outside its reservation (EADDRNOTAVAIL): was the \
+         reservation changed by writing to /sys/kernel/kexec_crash_size? Run `loader plan` again"
+    )]
+    OutsideReservation,
+    /// EINVAL.
+    #[error(
+        "the kernel does not take the image (EINVAL): is this an x86_64 kernel? This version loads \
+         under i386 kernels only"
+    )]
+    Invalid,
+    /// ENOSYS.
+    #[error(
+        "this kernel has no kexec_load: it must be built with CONFIG_KEXEC and CONFIG_CRASH_DUMP"
+    )]
+    NoSystemCall,
+    /// A segment that this process cannot name, or an error without a known reason.
+    #[error("kexec_load failed: {0}")]
+    Other(#[from] io::Error),
+}
+
+/// `struct kexec_segment`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+struct KexecSegment {
+    /// The bytes in this process.
+    buf: *const u8,
+    /// How many.
+    bufsz: usize,
+    /// Physical address, page aligned.
+    mem: usize,
+    /// Length in physical memory, in whole pages.
+    memsz: usize,
+}
+
+/// Loads a plan. What was loaded before is gone, even if this fails.
+///
+/// # Errors
+/// Why the kernel does not take it, with the next step.
+pub fn load(plan: &Plan, system: &System) -> Result<(), KexecError> {
+    check(system)?;
+    let segments = plan.segments.iter().map(raw).collect::<Result<Vec<_>, _>>()?;
+    let entry = narrow(plan.entry.get())?;
+    kexec_load(entry, &segments).map_err(|error| explain(error, system))
+}
+
+/// Unloads the capture kernel, if one is loaded.
+///
+/// # Errors
+/// Why the kernel does not do it, with the next step.
+pub fn unload(system: &System) -> Result<(), KexecError> {
+    check(system)?;
+    kexec_load(0, &[]).map_err(|error| explain(error, system))
+}
+
+/// Looks for the reasons why the kernel would refuse, without asking it.
+///
+/// # Errors
+/// The first reason, with the next step.
+pub fn check(system: &System) -> Result<(), KexecError> {
+    let state = &system.kexec;
+    if state.disabled == Some(true) {
+        return Err(KexecError::Disabled);
+    }
+    if let Some(mode) = state.lockdown.as_ref().filter(|mode| *mode != "none") {
+        return Err(KexecError::LockedDown { mode: mode.clone() });
+    }
+    if state.capable == Some(false) {
+        return Err(KexecError::NotRoot);
+    }
+    Ok(())
+}
+
+fn raw(segment: &PlannedSegment) -> Result<KexecSegment, KexecError> {
+    Ok(KexecSegment {
+        buf: segment.bytes.as_ptr(),
+        bufsz: segment.bytes.len(),
+        mem: narrow(segment.range.start().get())?,
+        memsz: narrow(segment.range.length())?,
+    })
+}
+
+fn narrow(value: u64) -> Result<usize, KexecError> {
+    usize::try_from(value).map_err(|error| KexecError::Other(io::Error::other(error)))
+}
+
+/// What the kernel's answer means here.
+fn explain(error: io::Error, system: &System) -> KexecError {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => check(system).err().unwrap_or(KexecError::Refused),
+        Some(libc::ENOMEM) => KexecError::NoControlPages,
+        Some(libc::EBUSY) => KexecError::Busy,
+        Some(libc::EADDRNOTAVAIL) => KexecError::OutsideReservation,
+        Some(libc::EINVAL) => KexecError::Invalid,
+        Some(libc::ENOSYS) => KexecError::NoSystemCall,
+        _ => KexecError::Other(error),
+    }
+}
+
+#[expect(unsafe_code, reason = "no crate has this system call")]
+fn kexec_load(entry: usize, segments: &[KexecSegment]) -> io::Result<()> {
+    let flags = KEXEC_ON_CRASH | KEXEC_ARCH_386;
+    // SAFETY: `segments` holds as many `struct kexec_segment` as is said, each with a buffer of
+    // `bufsz` readable bytes that outlives the call; the kernel only reads them, and it writes
+    // nowhere but into the memory that it has reserved for this.
+    let result = unsafe {
+        libc::syscall(libc::SYS_kexec_load, entry, segments.len(), segments.as_ptr(), flags)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::KexecState;
+    use vmcore::{PhysAddr, PhysRange};
+
+    fn system(change: impl FnOnce(&mut KexecState)) -> System {
+        let mut system = System::default();
+        system.kexec.capable = Some(true);
+        system.kexec.lockdown = Some("none".to_owned());
+        system.kexec.disabled = Some(false);
+        change(&mut system.kexec);
+        system
+    }
+
+    #[test]
+    fn every_obstacle_is_seen_beforehand() {
+        assert!(check(&system(|_| {})).is_ok());
+        assert!(check(&System::default()).is_ok(), "what is not known is left to the kernel");
+        let disabled = check(&system(|state| state.disabled = Some(true)));
+        assert!(matches!(disabled, Err(KexecError::Disabled)));
+        let root = check(&system(|state| state.capable = Some(false)));
+        assert!(matches!(root, Err(KexecError::NotRoot)));
+        let locked = check(&system(|state| state.lockdown = Some("integrity".to_owned())));
+        assert!(locked.expect_err("locked").to_string().contains("(integrity)"));
+    }
+
+    #[test]
+    fn answers_of_the_kernel_in_words() {
+        let say = |errno| explain(io::Error::from_raw_os_error(errno), &system(|_| {})).to_string();
+        assert!(say(libc::EPERM).contains("kexec_load_limit_panic"));
+        assert!(say(libc::ENOMEM).contains("larger crashkernel="));
+        assert!(say(libc::EBUSY).contains("try again"));
+        assert!(say(libc::EADDRNOTAVAIL).contains("outside its reservation"));
+        assert!(say(libc::EINVAL).contains("x86_64"));
+        assert!(say(libc::ENOSYS).contains("CONFIG_KEXEC"));
+        assert!(say(libc::EFAULT).contains("kexec_load failed"));
+        let locked = system(|state| state.lockdown = Some("integrity".to_owned()));
+        let error = explain(io::Error::from_raw_os_error(libc::EPERM), &locked);
+        assert!(matches!(error, KexecError::LockedDown { .. }));
+    }
+
+    /// The layout from `include/uapi/linux/kexec.h`: four words.
+    #[test]
+    fn the_segment_of_the_system_call() {
+        assert_eq!(size_of::<KexecSegment>(), 4 * size_of::<usize>());
+        let range = PhysRange::new(PhysAddr::new(0x100_0000), 0x2000).expect("a range");
+        let segment = PlannedSegment { name: "kernel-0".to_owned(), range, bytes: vec![1, 2, 3] };
+        let raw = raw(&segment).expect("it fits");
+        assert_eq!((raw.bufsz, raw.mem, raw.memsz), (3, 0x100_0000, 0x2000));
+        assert_eq!(raw.buf, segment.bytes.as_ptr());
+        assert_eq!(KEXEC_ON_CRASH | KEXEC_ARCH_386, 0x3_0001);
+    }
+}

@@ -1,0 +1,147 @@
+//! Where everything lies in the slot. Pure arithmetic over sizes; no bytes yet.
+//!
+//! ```text
+//! slot start                                                                   slot end
+//! │ kernel │ free: the capture kernel's memory │ line │ boot │ purgatory │ elfcorehdr │ backup │
+//! └──────────────── memmap= ───────────────────┘
+//! ```
+
+use handoff::layout::{BACKUP_LENGTH, PAGE_SIZE, SLOT_ALIGN, SLOT_LIMIT};
+use vmcore::{PhysAddr, PhysRange};
+
+use crate::error::PlanError;
+use crate::kernel_image::KernelImage;
+use crate::system::System;
+
+/// How much of the slot stays undeclared, in one piece: the first kernel takes its control pages
+/// from there (Linux, `kimage_alloc_crash_control_pages`; on x86_64 also page tables). 64 KiB.
+pub(crate) const CONTROL_PAGES: i64 = 64 << 10;
+
+/// How many bytes the parts above the capture kernel take.
+pub(crate) struct Sizes {
+    pub(crate) elfcorehdr: u64,
+    pub(crate) purgatory: u64,
+}
+
+/// The places of all parts, in whole pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// What is added to each of the image's physical addresses; negative when it moves down.
+    pub(crate) delta: i64,
+    /// From the slot's start up to the command line: `memmap=`.
+    pub(crate) memory: PhysRange,
+    /// The longest undeclared piece of the slot.
+    pub(crate) gap: PhysRange,
+    pub(crate) command_line: PhysRange,
+    pub(crate) boot_params: PhysRange,
+    pub(crate) purgatory: PhysRange,
+    pub(crate) elfcorehdr: PhysRange,
+    pub(crate) backup: PhysRange,
+}
+
+/// The reservation that is used: the largest below 4 GiB.
+pub(crate) fn pick_slot(system: &System) -> Result<PhysRange, PlanError> {
+    let reservations = &system.memory.reservations;
+    let low = |slot: &&PhysRange| slot.end().get() <= SLOT_LIMIT;
+    let slot = match reservations.iter().filter(low).max_by_key(|slot| slot.length()) {
+        Some(slot) => *slot,
+        None => return Err(no_slot(system)),
+    };
+    if slot.start().get() == 0 || !slot.start().is_aligned(SLOT_ALIGN) {
+        return Err(PlanError::SlotUnaligned { slot });
+    }
+    let end = slot.end().align_down(PAGE_SIZE);
+    PhysRange::from_bounds(slot.start(), end.max(slot.start())).map_err(PlanError::from)
+}
+
+fn no_slot(system: &System) -> PlanError {
+    if let Some(slot) = system.memory.reservations.first() {
+        return PlanError::SlotAbove4G { slot: *slot };
+    }
+    let mut words = system.command_line.split_whitespace();
+    match words.find(|word| word.starts_with("crashkernel=")) {
+        Some(word) => PlanError::ReservationFailed { word: word.to_owned() },
+        None => PlanError::NoReservation,
+    }
+}
+
+/// A piece of the slot. Signed, because what does not fit ends up below the slot's start.
+type Piece = (i64, i64);
+
+impl Layout {
+    /// Places everything in the slot, whose bounds are whole pages.
+    pub(crate) fn new(
+        slot: PhysRange,
+        kernel: &KernelImage<'_>,
+        sizes: &Sizes,
+    ) -> Result<Self, PlanError> {
+        let pages = |bytes: u64| bytes.next_multiple_of(PAGE_SIZE) as i64;
+        let page = PAGE_SIZE as i64;
+        let parts =
+            [page, page, pages(sizes.purgatory), pages(sizes.elfcorehdr), BACKUP_LENGTH as i64];
+        let free = (slot.start().get() as i64, slot.end().get() as i64 - parts.iter().sum::<i64>());
+        let (delta, gap) = place_kernel(slot, free, kernel)?;
+        let mut next = free.1;
+        let [command_line, boot_params, purgatory, elfcorehdr, backup] = parts.map(|length| {
+            let part = (next, next + length);
+            next = part.1;
+            part
+        });
+        Ok(Self {
+            delta,
+            memory: range(free)?,
+            gap: range(gap)?,
+            command_line: range(command_line)?,
+            boot_params: range(boot_params)?,
+            purgatory: range(purgatory)?,
+            elfcorehdr: range(elfcorehdr)?,
+            backup: range(backup)?,
+        })
+    }
+}
+
+fn range((start, end): Piece) -> Result<PhysRange, PlanError> {
+    let [start, end] = [start, end].map(|bound| PhysAddr::new(bound as u64));
+    Ok(PhysRange::from_bounds(start, end)?)
+}
+
+/// Where the kernel goes in the free part of the slot: at its own address if it fits there, else,
+/// if it may be moved, at the slot's start.
+///
+/// Returns the distance it moves and the gap that stays.
+fn place_kernel(
+    slot: PhysRange,
+    free: Piece,
+    kernel: &KernelImage<'_>,
+) -> Result<(i64, Piece), PlanError> {
+    let linked = kernel.span();
+    let segment = range(linked)?;
+    let in_place = slot.contains_range(segment).then(|| gap_around(free, linked));
+    match in_place {
+        Some(Ok(gap)) => return Ok((0, gap)),
+        None if !kernel.movable => return Err(PlanError::SegmentOutsideSlot { segment, slot }),
+        Some(Err(missing)) if !kernel.movable => return Err(too_small(slot, missing)),
+        _ => {}
+    }
+    let delta = kernel.moved_start(free.0) - linked.0;
+    match gap_around(free, (linked.0 + delta, linked.1 + delta)) {
+        Ok(gap) => Ok((delta, gap)),
+        Err(missing) => Err(too_small(slot, missing)),
+    }
+}
+
+/// The longer one of the two pieces below and above the kernel, or how many bytes are missing.
+fn gap_around(free: Piece, kernel: Piece) -> Result<Piece, i64> {
+    let length = |piece: Piece| piece.1 - piece.0;
+    let (below, above) = ((free.0, kernel.0), (kernel.1, free.1));
+    let gap = if length(below) > length(above) { below } else { above };
+    if length(above) >= 0 && length(gap) >= CONTROL_PAGES {
+        return Ok(gap);
+    }
+    let wanted = if length(below) >= CONTROL_PAGES { 0 } else { CONTROL_PAGES };
+    Err(wanted - length(above))
+}
+
+fn too_small(slot: PhysRange, missing: i64) -> PlanError {
+    PlanError::SlotTooSmall { slot, missing: missing.unsigned_abs().div_ceil(1024) }
+}

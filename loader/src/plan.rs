@@ -1,0 +1,196 @@
+//! What goes where in the slot: pure, from facts and files to the segments of one kexec_load call.
+
+use handoff::layout::{BACKUP_LENGTH, BACKUP_SOURCE, PAGE_SIZE};
+use vmcore::{Action, Class, PhysAddr, PhysRange, Segment};
+
+use crate::command_line::CommandLine;
+use crate::contents::Contents;
+use crate::core_header::Core;
+use crate::error::PlanError;
+use crate::images::Images;
+use crate::kernel_image::KernelImage;
+use crate::layout::{Layout, Sizes, pick_slot};
+use crate::memory::Ram;
+use crate::purgatory::PurgatoryImage;
+use crate::system::{Machine, System};
+
+/// I/O port of the first serial port, COM1.
+pub const COM1: u16 = 0x3f8;
+
+/// The user's part of the capture kernel's command line. `memmap=` and `elfcorehdr=` come behind it
+/// in either case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserText {
+    /// Behind the words that come from the options and from the machine.
+    Append(String),
+    /// Instead of these words: for a Linux as capture kernel.
+    Whole(String),
+}
+
+/// What the user may decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Text for the command line.
+    pub text: UserText,
+    /// The value of `kdump.target=`.
+    pub target: Option<String>,
+    /// `kdump.final_action=`: what follows a complete dump.
+    pub final_action: Option<Action>,
+    /// `kdump.failure_action=`: what follows a failed one; decides for purgatory, too.
+    pub failure_action: Option<Action>,
+    /// I/O port of the 16550 that purgatory talks to; zero for silence.
+    pub console_port: u16,
+    /// Whether the capture kernel may also use what purgatory has saved, the first 640 KiB. Ours
+    /// does not need it; a Linux does.
+    pub low_memory: bool,
+}
+
+/// One segment of the kexec_load call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedSegment {
+    /// What a person calls it; no two segments have the same name.
+    pub name: String,
+    /// Its place in physical memory, in whole pages.
+    pub range: PhysRange,
+    /// Its first bytes; the first kernel fills the rest of the range with zeros.
+    pub bytes: Vec<u8>,
+}
+
+/// The note area of one CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlannedNotes {
+    /// The CPU's number.
+    pub cpu: u32,
+    /// Where the first kernel writes its registers.
+    pub area: PhysRange,
+}
+
+/// Everything that `load` is going to do. All addresses are physical.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The reservation.
+    pub slot: PhysRange,
+    /// Where the first kernel jumps when it dies: purgatory's 32-bit entry point.
+    pub entry: PhysAddr,
+    /// Where purgatory jumps: the capture kernel's entry point, moved with its image.
+    pub kernel_entry: PhysAddr,
+    /// The first page of the capture kernel's image.
+    pub kernel_base: PhysAddr,
+    /// How far the capture kernel lies from where it was linked, in bytes.
+    pub kernel_delta: i64,
+    /// The segments, lowest first; they do not overlap.
+    pub segments: Vec<PlannedSegment>,
+    /// The capture kernel's command line.
+    pub command_line: String,
+    /// The segment with the ELF core header.
+    pub elfcorehdr: PhysRange,
+    /// The width of its fields.
+    pub class: Class,
+    /// The memory that the capture kernel may use: its `memmap=` and its e820 table.
+    pub memory: Vec<PhysRange>,
+    /// Where purgatory saves the first kernel's memory from 0 to 640 KiB.
+    pub backup: PhysRange,
+    /// The longest piece of the slot that no segment takes; the first kernel's control pages come
+    /// from there.
+    pub gap: PhysRange,
+    /// The note area of each CPU.
+    pub notes: Vec<PlannedNotes>,
+    /// The note area of VMCOREINFO.
+    pub vmcoreinfo: Option<PhysRange>,
+    /// The PT_LOADs of the dump, lowest `p_paddr` first.
+    pub loads: Vec<Segment>,
+    /// What will be missing in the dump or at its end, and why.
+    pub warnings: Vec<String>,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self {
+            text: UserText::Append(String::new()),
+            target: None,
+            final_action: None,
+            failure_action: None,
+            console_port: COM1,
+            low_memory: false,
+        }
+    }
+}
+
+/// Plans the slot: facts and files in, segments out; nothing else is read or written.
+///
+/// # Errors
+/// The first thing that keeps this capture kernel from being loaded on this system.
+pub fn plan(
+    system: &System,
+    images: &Images<'_>,
+    options: &PlanOptions,
+) -> Result<Plan, PlanError> {
+    let slot = check_system(system)?;
+    let kernel = KernelImage::parse(images.capture_kernel).map_err(PlanError::CaptureKernel)?;
+    let purgatory = PurgatoryImage::parse(images.purgatory).map_err(PlanError::Purgatory)?;
+    let core = Core::find(system)?;
+    let sizes = Sizes { elfcorehdr: core.size()?, purgatory: purgatory.size() };
+    let layout = Layout::new(slot, &kernel, &sizes)?;
+    let loads = core.loads(layout.backup.start());
+    let memory = usable_memory(&core.ram, &layout, options);
+    let line = CommandLine::new(options, system.power_off, &memory, layout.elfcorehdr)?;
+    let contents = Contents {
+        kernel: &kernel,
+        purgatory: &purgatory,
+        elfcorehdr: core.header(&loads)?,
+        memory: &memory,
+        command_line: &line.text,
+        console_port: options.console_port,
+        failure_action: line.failure_action,
+    };
+    let moved = |linked: i64| PhysAddr::new((linked + layout.delta) as u64);
+    Ok(Plan {
+        slot,
+        entry: PhysAddr::new(layout.purgatory.start().get() + u64::from(purgatory.entry)),
+        kernel_entry: moved(kernel.entry.into()),
+        kernel_base: moved(kernel.span().0),
+        kernel_delta: layout.delta,
+        segments: contents.segments(&layout)?,
+        command_line: line.text,
+        elfcorehdr: layout.elfcorehdr,
+        class: core.class,
+        memory,
+        backup: layout.backup,
+        gap: layout.gap,
+        notes: core.notes,
+        vmcoreinfo: core.vmcoreinfo,
+        loads,
+        warnings: [core.warnings, line.problems].concat(),
+    })
+}
+
+/// Checks what does not depend on the images, and picks the slot.
+pub(crate) fn check_system(system: &System) -> Result<PhysRange, PlanError> {
+    if system.memory.hidden {
+        return Err(PlanError::AddressesHidden);
+    }
+    if system.machine == Some(Machine::X86_64) {
+        return Err(PlanError::FirstKernel64Bit);
+    }
+    pick_slot(system)
+}
+
+/// What the capture kernel may use: the slot up to what must stay as it is, and on request the low
+/// memory that purgatory has saved.
+fn usable_memory(ram: &Ram, layout: &Layout, options: &PlanOptions) -> Vec<PhysRange> {
+    let mut memory = Vec::new();
+    if options.low_memory {
+        memory.extend(ram.iter().filter_map(saved_pages));
+    }
+    memory.push(layout.memory);
+    memory
+}
+
+/// The whole pages of a range that purgatory saves.
+fn saved_pages(range: PhysRange) -> Option<PhysRange> {
+    let saved = PhysRange::new(PhysAddr::new(BACKUP_SOURCE), BACKUP_LENGTH).ok()?;
+    let part = range.intersect(saved)?;
+    let start = part.start().align_up(PAGE_SIZE)?;
+    let whole = PhysRange::from_bounds(start, part.end().align_down(PAGE_SIZE)).ok()?;
+    (!whole.is_empty()).then_some(whole)
+}

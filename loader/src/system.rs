@@ -1,0 +1,334 @@
+//! The facts about the first kernel that a plan is made from.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use vmcore::{PhysAddr, PhysRange, PowerOff};
+
+use crate::iomem::MemoryMap;
+use crate::{acpi, cpus, zoneinfo};
+
+/// No file that is read is longer than this (a DSDT can have some 100 KB; the rest is small).
+const LONGEST_FILE: u64 = 4 << 20;
+/// CAP_SYS_BOOT in the capability masks of `/proc/self/status`.
+const CAP_SYS_BOOT: u64 = 1 << 22;
+
+/// Whether the first kernel's registers and pointers have 32 or 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    /// i386, with or without PAE.
+    I386,
+    /// x86_64.
+    X86_64,
+}
+
+/// Where a CPU leaves its registers when the first kernel dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuNotes {
+    /// The CPU's number.
+    pub cpu: u32,
+    /// Its note area in physical memory; `None` when the kernel does not name one.
+    pub area: Option<PhysRange>,
+}
+
+/// Whether this kernel lets us load anything; `None` where it does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KexecState {
+    /// Size of the reservation in bytes, `/sys/kernel/kexec_crash_size`.
+    pub crash_size: Option<u64>,
+    /// Whether a capture kernel is loaded, `/sys/kernel/kexec_crash_loaded`.
+    pub crash_loaded: Option<bool>,
+    /// Whether loading is switched off until the next boot, `kernel.kexec_load_disabled`.
+    pub disabled: Option<bool>,
+    /// The lockdown mode, `/sys/kernel/security/lockdown`: `none` lets us load.
+    pub lockdown: Option<String>,
+    /// Whether this process has CAP_SYS_BOOT.
+    pub capable: Option<bool>,
+}
+
+/// Everything about the first kernel and its machine, as read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct System {
+    /// The architecture of the first kernel.
+    pub machine: Option<Machine>,
+    /// Its physical memory.
+    pub memory: MemoryMap,
+    /// The virtual address of `_text`, from `/proc/kallsyms`.
+    pub text: Option<u64>,
+    /// One past the last physical byte of the linear mapping, from `/proc/zoneinfo`.
+    pub lowmem_end: Option<PhysAddr>,
+    /// The note area of every CPU that is present.
+    pub cpus: Vec<CpuNotes>,
+    /// The note area that holds VMCOREINFO.
+    pub vmcoreinfo: Option<PhysRange>,
+    /// The first kernel's command line.
+    pub command_line: String,
+    /// How the machine is switched off.
+    pub power_off: Option<PowerOff>,
+    /// Whether loading is possible at all.
+    pub kexec: KexecState,
+}
+
+/// Why the facts could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SystemError {
+    /// A file that every Linux has cannot be read.
+    #[error("cannot read {}: {source} (a saved system needs this file too)", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A file does not look like what the kernel writes.
+    #[error("{} is not understood: {what}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl System {
+    /// Reads the facts from `root`: `/` for the running kernel, or a folder with copies of the same
+    /// files in the same places. Files that only some kernels have may be missing, and so may what
+    /// only root can read: the plan says what it lacks.
+    ///
+    /// # Errors
+    /// [`SystemError`] when there is no memory map or a file is damaged.
+    pub fn read(root: &Path) -> Result<Self, SystemError> {
+        let root = Root(root);
+        let text_line = root.text_symbol()?;
+        let zoneinfo = root.text("proc/zoneinfo")?.unwrap_or_default();
+        Ok(Self {
+            machine: root.machine(text_line.as_deref())?,
+            memory: root.memory()?,
+            text: text_line.as_deref().and_then(text_address),
+            lowmem_end: zoneinfo::lowmem_end(&zoneinfo),
+            cpus: root.cpus()?,
+            vmcoreinfo: root.parsed("sys/kernel/vmcoreinfo", cpus::vmcoreinfo_area)?,
+            command_line: root.text("proc/cmdline")?.unwrap_or_default().trim().to_owned(),
+            power_off: root.power_off()?,
+            kexec: root.kexec_state()?,
+        })
+    }
+}
+
+/// A folder that looks like `/`.
+struct Root<'a>(&'a Path);
+
+impl Root<'_> {
+    /// The bytes of a file; `None` when it is not there or not ours to read.
+    fn bytes(&self, path: &str) -> Result<Option<Vec<u8>>, SystemError> {
+        let Some(file) = self.open(path)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        match file.take(LONGEST_FILE).read_to_end(&mut bytes) {
+            Ok(_) => Ok(Some(bytes)),
+            Err(error) => self.absent(path, error).map(|()| None),
+        }
+    }
+
+    fn open(&self, path: &str) -> Result<Option<File>, SystemError> {
+        match File::open(self.0.join(path)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) => self.absent(path, error).map(|()| None),
+        }
+    }
+
+    /// Takes an error for "there is no such fact" when it says just that.
+    fn absent(&self, path: &str, source: io::Error) -> Result<(), SystemError> {
+        match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Ok(()),
+            _ => Err(SystemError::Read { path: self.0.join(path), source }),
+        }
+    }
+
+    fn text(&self, path: &str) -> Result<Option<String>, SystemError> {
+        let bytes = self.bytes(path)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// A small file, understood by `parse`.
+    fn parsed<T>(
+        &self,
+        path: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, SystemError> {
+        let Some(text) = self.text(path)? else { return Ok(None) };
+        let what = || format!("{:?}", text.chars().take(40).collect::<String>());
+        let value = parse(text.trim());
+        value
+            .map(Some)
+            .ok_or_else(|| SystemError::Malformed { path: self.0.join(path), what: what() })
+    }
+
+    fn memory(&self) -> Result<MemoryMap, SystemError> {
+        let path = self.0.join("proc/iomem");
+        let text = fs::read_to_string(&path)
+            .map_err(|source| SystemError::Read { path: path.clone(), source })?;
+        MemoryMap::parse(&text).map_err(|what| SystemError::Malformed { path, what })
+    }
+
+    /// The line of `_text` in `/proc/kallsyms`, which is some 10 MB long: read up to there only.
+    fn text_symbol(&self) -> Result<Option<String>, SystemError> {
+        let Some(file) = self.open("proc/kallsyms")? else { return Ok(None) };
+        let mut lines = BufReader::new(file).lines().map_while(Result::ok);
+        Ok(lines.find(|line| line.split_whitespace().nth(2) == Some("_text")))
+    }
+
+    /// What the kernel calls itself; kernels before 6.1 only show how wide their addresses are.
+    fn machine(&self, symbol: Option<&str>) -> Result<Option<Machine>, SystemError> {
+        let arch = self.text("proc/sys/kernel/arch")?;
+        Ok(match (arch.as_deref().map(str::trim), symbol) {
+            (Some("x86_64"), _) => Some(Machine::X86_64),
+            (Some("i386" | "i486" | "i586" | "i686"), _) => Some(Machine::I386),
+            (_, Some(line)) if line.find(' ') == Some(16) => Some(Machine::X86_64),
+            (_, Some(line)) if line.find(' ') == Some(8) => Some(Machine::I386),
+            _ => None,
+        })
+    }
+
+    fn cpus(&self) -> Result<Vec<CpuNotes>, SystemError> {
+        let list = self.parsed("sys/devices/system/cpu/present", cpus::parse_list)?;
+        let list = list.unwrap_or_else(|| self.cpu_folders());
+        list.into_iter().map(|cpu| Ok(CpuNotes { cpu, area: self.crash_notes(cpu)? })).collect()
+    }
+
+    /// The numbers of the folders `cpuN`, for saved systems without a list.
+    fn cpu_folders(&self) -> Vec<u32> {
+        let folder = fs::read_dir(self.0.join("sys/devices/system/cpu"));
+        let names = folder.into_iter().flatten().flatten().map(|entry| entry.file_name());
+        let mut cpus: Vec<u32> =
+            names.filter_map(|name| name.to_str()?.strip_prefix("cpu")?.parse().ok()).collect();
+        cpus.sort_unstable();
+        cpus
+    }
+
+    fn crash_notes(&self, cpu: u32) -> Result<Option<PhysRange>, SystemError> {
+        let file = format!("sys/devices/system/cpu/cpu{cpu}/crash_notes");
+        let start = self.parsed(&file, cpus::hex_address)?;
+        let length = self.parsed(&format!("{file}_size"), |text| text.parse().ok())?;
+        Ok(start.zip(length).and_then(|(start, length)| cpus::note_area(start, length)))
+    }
+
+    fn power_off(&self) -> Result<Option<PowerOff>, SystemError> {
+        let fadt = self.bytes("sys/firmware/acpi/tables/FACP")?;
+        let dsdt = self.bytes("sys/firmware/acpi/tables/DSDT")?;
+        Ok(fadt.zip(dsdt).and_then(|(fadt, dsdt)| acpi::power_off(&fadt, &dsdt)))
+    }
+
+    fn kexec_state(&self) -> Result<KexecState, SystemError> {
+        let status = self.text("proc/self/status")?.unwrap_or_default();
+        Ok(KexecState {
+            crash_size: self.parsed("sys/kernel/kexec_crash_size", |text| text.parse().ok())?,
+            crash_loaded: self.parsed("sys/kernel/kexec_crash_loaded", flag)?,
+            disabled: self.parsed("proc/sys/kernel/kexec_load_disabled", flag)?,
+            lockdown: self.text("sys/kernel/security/lockdown")?.as_deref().and_then(selected),
+            capable: capable(&status),
+        })
+    }
+}
+
+/// The address in a line of kallsyms; zero means that the kernel hides it.
+fn text_address(line: &str) -> Option<u64> {
+    let address = u64::from_str_radix(line.split_whitespace().next()?, 16).ok()?;
+    (address != 0).then_some(address)
+}
+
+fn flag(text: &str) -> Option<bool> {
+    match text {
+        "0" => Some(false),
+        "1" => Some(true),
+        _ => None,
+    }
+}
+
+/// The word in brackets: `none [integrity] confidentiality`.
+fn selected(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once('[')?;
+    rest.split_once(']').map(|(mode, _)| mode.to_owned())
+}
+
+fn capable(status: &str) -> Option<bool> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+    Some(mask & CAP_SYS_BOOT != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixture(name: &str) -> System {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+        System::read(&folder).expect("a good fixture")
+    }
+
+    fn area(start: u64, length: u64) -> Option<PhysRange> {
+        Some(PhysRange::new(PhysAddr::new(start), length).expect("a range"))
+    }
+
+    #[test]
+    fn a_debian_guest() {
+        let system = fixture("i386-512m");
+        assert_eq!(system.machine, Some(Machine::I386));
+        assert_eq!(system.text, Some(0xd300_0000));
+        assert_eq!(system.lowmem_end, Some(PhysAddr::new(0x1ffe_0000)));
+        assert_eq!(
+            system.cpus,
+            [
+                CpuNotes { cpu: 0, area: area(0x1fac_ae00, 176) },
+                CpuNotes { cpu: 1, area: area(0x1fad_de00, 176) },
+            ]
+        );
+        assert_eq!(system.vmcoreinfo, area(0x318_2000, 0x1024));
+        assert!(system.command_line.contains("crashkernel=32M@16M"));
+        assert_eq!(system.power_off, Some(PowerOff { pm1a_control: 0x604, sleep_type: 0 }));
+        let kexec = KexecState {
+            crash_size: Some(32 << 20),
+            crash_loaded: Some(false),
+            disabled: Some(false),
+            lockdown: Some("none".to_owned()),
+            capable: Some(true),
+        };
+        assert_eq!(system.kexec, kexec);
+    }
+
+    #[test]
+    fn words_of_the_kernel() {
+        assert_eq!(selected("none [integrity] confidentiality\n").as_deref(), Some("integrity"));
+        assert_eq!(capable("Name:\tx\nCapEff:\t000001ffffffffff\n"), Some(true));
+        assert_eq!(capable("CapEff:\t0000000000000000\n"), Some(false));
+        assert_eq!(capable(""), None);
+        assert_eq!(text_address("00000000 T _text"), None, "kptr_restrict hides it");
+    }
+
+    #[test]
+    fn the_width_of_an_address_tells_the_machine() {
+        let root = Root(Path::new("/nonexistent"));
+        let machine = |line| root.machine(Some(line)).expect("nothing to read");
+        assert_eq!(machine("c1000000 T _text"), Some(Machine::I386));
+        assert_eq!(machine("ffffffff81000000 T _text"), Some(Machine::X86_64));
+        assert_eq!(machine("_text"), None);
+    }
+
+    #[test]
+    fn a_folder_without_a_memory_map_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let error = System::read(folder.path()).expect_err("nothing is there");
+        assert!(error.to_string().contains("proc/iomem"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir_all(folder.path().join("sys/kernel")).expect("a folder");
+        fs::create_dir_all(folder.path().join("proc")).expect("a folder");
+        fs::write(folder.path().join("proc/iomem"), "00001000-0009fbff : System RAM\n").expect("x");
+        fs::write(folder.path().join("sys/kernel/vmcoreinfo"), "soon").expect("a file");
+        let error = System::read(folder.path()).expect_err("not a number").to_string();
+        assert!(error.contains("vmcoreinfo") && error.contains("soon"), "{error}");
+    }
+}

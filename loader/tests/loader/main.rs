@@ -1,0 +1,7 @@
+//! What the loader promises, checked from outside: one program, so that the helpers are shared.
+
+mod cli;
+mod common;
+mod images;
+mod plan;
+mod properties;

@@ -208,7 +208,7 @@ mod tests {
     fn small_guests_have_one_range_and_large_ones_two() {
         let folder = tempfile::tempdir().unwrap();
         let small = GuestMemory::create(512 << 20, folder.path()).unwrap();
-        assert_eq!(small.ranges(), [0..0x2000_0000]);
+        assert_eq!(small.ranges().as_slice(), std::slice::from_ref(&(0..0x2000_0000)));
         assert_eq!(small.file_offset(0x2000_0000), None);
         // 4 GiB in QEMU's pc: `info mtree` shows 0-0xbfffffff and 0x100000000-0x13fffffff.
         let large = GuestMemory::create(4 << 30, folder.path()).unwrap();

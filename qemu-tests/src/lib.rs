@@ -1,1 +1,37 @@
 //! Crash-and-capture cycles under QEMU, and the ground truth.
+//!
+//! ```text
+//! first_kernel ─ prepare ─▶ qemu ─ console, gdb ─▶ session ─▶ truth, facts ─▶ checks ─▶ report
+//! ```
+//!
+//! A cycle boots a first kernel, has the capture kernel loaded, crashes the machine and looks at
+//! what arrives. The judge shares no code with the judged: the vmcore is read by goblin and gdb,
+//! memory by the file behind QEMU's RAM, and what the dead kernel knew by its own words on the
+//! console. Building images is xtask's work; here they are paths.
+
+pub mod checks;
+pub mod console;
+pub mod core_file;
+pub mod cycle;
+pub mod dead_kernel;
+pub mod deadline;
+pub mod facts;
+pub mod first_kernel;
+pub mod gdb;
+pub mod guest;
+pub mod image;
+pub mod initramfs;
+pub mod memory;
+pub mod qemu;
+pub mod qmp;
+pub mod ranges;
+pub mod report;
+pub mod session;
+pub mod slot;
+pub mod timeline;
+pub mod truth;
+
+pub use cycle::{Config, Fault, run};
+pub use deadline::Interrupt;
+pub use first_kernel::FirstKernel;
+pub use report::{Check, Report, Verdict};

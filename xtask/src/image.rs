@@ -1,6 +1,7 @@
 //! Building the images. This is the one place that knows the unstable flags, the target description
 //! and the profile that they are built with.
 
+use crate::debian::FirstKernelFiles;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,6 +26,21 @@ pub struct Images {
     pub loader: PathBuf,
 }
 
+impl Images {
+    /// What the QEMU tests are told: where the images and Debian's first kernel are.
+    pub fn test_environment(&self, linux: &FirstKernelFiles) -> [(&'static str, PathBuf); 7] {
+        [
+            ("KDUMP_TEST_CAPTURE_KERNEL", self.capture_kernel.clone()),
+            ("KDUMP_TEST_CAPTURE_KERNEL_SYMBOLS", self.capture_kernel_symbols.clone()),
+            ("KDUMP_TEST_PURGATORY", self.purgatory.clone()),
+            ("KDUMP_TEST_GUEST", self.guest.clone()),
+            ("KDUMP_TEST_LOADER", self.loader.clone()),
+            ("KDUMP_TEST_LINUX_I386", linux.kernel.clone()),
+            ("KDUMP_TEST_BUSYBOX", linux.busybox.clone()),
+        ]
+    }
+}
+
 /// The Rust target of the loader.
 pub const LOADER_TARGET: &str = "i686-unknown-linux-musl";
 
@@ -36,7 +52,7 @@ pub fn root() -> PathBuf {
 
 /// The folder that cargo builds in.
 pub fn target_dir() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+    root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
 /// The description of the i386 target, which lies with boot-stub.

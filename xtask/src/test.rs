@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that CI runs, suite by suite, with the time that each took.
 
+use crate::debian::FirstKernelFiles;
 use crate::image::{self, Images};
 use crate::setup::{self, Needs};
 use anyhow::{Context, Result, bail};
@@ -28,11 +29,12 @@ struct Suite {
 /// # Errors
 /// When a suite failed, after all of them have run.
 pub fn run(args: &Args) -> Result<()> {
-    setup::ensure(Needs::ALL)?;
+    setup::ensure(Needs::ALL, None)?;
+    let linux = setup::ensure_first_kernel(None)?;
     let start = Instant::now();
     let images = image::build()?;
     let mut results = vec![("images and their sizes", start.elapsed(), true)];
-    for suite in suites(&images)? {
+    for suite in suites(&images, &linux)? {
         if args.only.as_deref().is_none_or(|only| suite.name.contains(only)) {
             results.push(run_suite(suite)?);
         }
@@ -59,13 +61,13 @@ fn run_suite(suite: Suite) -> Result<(&'static str, Duration, bool)> {
     Ok((suite.name, start.elapsed(), passed))
 }
 
-fn suites(images: &Images) -> Result<Vec<Suite>> {
+fn suites(images: &Images, linux: &FirstKernelFiles) -> Result<Vec<Suite>> {
     let mut clippy_images = image::cargo_for_images("clippy")?;
     clippy_images.args(["--", "-D", "warnings"]);
     let mut i686 = cargo(&["test", "--quiet", "--target", image::LOADER_TARGET]);
     i686.args(ALSO_ON_I686.iter().flat_map(|package| ["-p", package]));
     let mut qemu = cargo(&["test", "-p", "qemu-tests", "--test", "*", "--", "--test-threads=2"]);
-    qemu.envs(images.test_environment()?);
+    qemu.envs(images.test_environment(linux));
     let suite = |name, commands| Suite { name, commands };
     Ok(vec![
         suite("format", vec![cargo(&["fmt", "--all", "--check"])]),
@@ -78,7 +80,10 @@ fn suites(images: &Images) -> Result<Vec<Suite>> {
         ),
         suite(
             "unit tests, x86_64",
-            vec![cargo(&["test", "--quiet"]), cargo(&["test", "--quiet", "-p", "qemu-tests", "--lib"])],
+            vec![
+                cargo(&["test", "--quiet"]),
+                cargo(&["test", "--quiet", "-p", "qemu-tests", "--lib"]),
+            ],
         ),
         suite("unit tests, i686", vec![i686]),
         suite("QEMU tests", vec![qemu]),

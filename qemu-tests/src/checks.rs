@@ -1,0 +1,242 @@
+//! What must hold after a crash cycle (each check sees a vmcore that fails it in the tests below).
+
+use std::ops::Range;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::core_file::{CoreFile, Load, Note, Registers};
+use crate::dead_kernel::{DeadKernel, Function};
+use crate::gdb;
+use crate::memory::{Digests, GuestMemory, PAGE, digest};
+use crate::ranges::{overlap, show, subtract, total, union};
+use crate::report::Check;
+use crate::truth::Truth;
+
+/// How much of the vmcore is compared at once, in bytes; a multiple of [`PAGE`].
+const CHUNK: u64 = 1 << 20;
+/// Size and alignment of a kernel stack of i386 and x86_64 Linux is at least this, in bytes.
+const STACK: u64 = 8 << 10;
+/// The first page: firmware's interrupt vectors, kept by Linux for itself.
+const FIRST_PAGE: Range<u64> = 0..PAGE;
+/// The extended BIOS data area's page, video memory and ROMs.
+const LEGACY: Range<u64> = 0x9_f000..0x10_0000;
+/// SeaBIOS keeps ACPI tables and its drivers' rings at the end of memory below 4 GiB: 128 KiB and
+/// a few more for each disk; never more than this, in bytes. What the dead kernel itself calls
+/// System RAM there must be in the vmcore all the same.
+const FIRMWARE_TOP: u64 = 256 << 10;
+
+/// What the checks look at.
+#[derive(Clone, Copy)]
+pub struct Evidence<'a> {
+    /// The vmcore.
+    pub core: &'a CoreFile,
+    /// Guest memory after QEMU's end.
+    pub memory: &'a GuestMemory,
+    /// Its digests.
+    pub truth: &'a Truth,
+    /// What the dead kernel said of itself.
+    pub dead: &'a DeadKernel,
+}
+
+/// All checks that the evidence allows.
+pub fn all(evidence: &Evidence<'_>) -> Vec<Check> {
+    let mut checks = vec![
+        Check::new("vmcore_equals_memory", vmcore_equals_memory(evidence)),
+        Check::new("coverage", coverage(evidence)),
+        Check::new("prstatus_notes", prstatus_notes(evidence)),
+        Check::new("registers", registers(evidence)),
+        Check::new("banner", banner(evidence)),
+        Check::new("panic_path", panic_path(evidence)),
+    ];
+    let truth = evidence.truth;
+    if let (Some(t0), Some(t1)) = (&truth.purgatory, &truth.quiesced) {
+        checks.push(Check::new("memory_kept_t0_t1", memory_kept(evidence, t0, t1)));
+    }
+    if let (Some(t1), Some(t2)) = (&truth.quiesced, &truth.end) {
+        checks.push(Check::new("memory_kept_t1_t2", memory_kept(evidence, t1, t2)));
+    }
+    checks
+}
+
+/// Every byte of every PT_LOAD is what memory held at T1.
+fn vmcore_equals_memory(evidence: &Evidence<'_>) -> Result<String> {
+    let loads = &evidence.core.loads;
+    ensure!(!loads.is_empty(), "the vmcore has no PT_LOAD");
+    let mut wrong = Vec::new();
+    for load in loads {
+        compare(evidence, load, &mut wrong)
+            .with_context(|| format!("PT_LOAD at {:#x}", load.paddr))?;
+    }
+    let (_, name) = evidence.truth.reference();
+    if let Some(first) = wrong.first() {
+        bail!("{} pages differ from {name}, the first at {first:#x}", wrong.len());
+    }
+    let bytes: u64 = loads.iter().map(|load| load.filesz).sum();
+    Ok(format!("{bytes} bytes in {} PT_LOADs equal {name}", loads.len()))
+}
+
+/// Adds the addresses of the load's pages that differ to `wrong`.
+fn compare(evidence: &Evidence<'_>, load: &Load, wrong: &mut Vec<u64>) -> Result<()> {
+    let end = load.paddr.checked_add(load.filesz).context("it wraps")?;
+    let mut buffer = vec![0; CHUNK as usize];
+    let mut at = load.paddr;
+    while at < end {
+        let next = (at + CHUNK - at % CHUNK).min(end);
+        let bytes = &mut buffer[..(next - at) as usize];
+        evidence.core.read_at(load.offset + (at - load.paddr), bytes)?;
+        compare_pages(evidence, at, bytes, wrong)?;
+        at = next;
+    }
+    Ok(())
+}
+
+fn compare_pages(
+    evidence: &Evidence<'_>,
+    start: u64,
+    mut bytes: &[u8],
+    wrong: &mut Vec<u64>,
+) -> Result<()> {
+    let (reference, name) = evidence.truth.reference();
+    let mut at = start;
+    while !bytes.is_empty() {
+        let (piece, rest) = bytes.split_at(bytes.len().min((PAGE - at % PAGE) as usize));
+        let same = if piece.len() as u64 == PAGE {
+            let taken = evidence.memory.digest_at(reference, at);
+            taken.with_context(|| format!("{at:#x} is not RAM"))? == digest(piece)
+        } else {
+            let held = evidence.truth.bytes(evidence.memory, at, piece.len() as u64);
+            held.with_context(|| format!("comparing a part of a page with {name}"))? == piece
+        };
+        if !same {
+            wrong.push(at);
+        }
+        at += piece.len() as u64;
+        bytes = rest;
+    }
+    Ok(())
+}
+
+/// No page outside the slot has changed between two moments.
+fn memory_kept(evidence: &Evidence<'_>, before: &Digests, after: &Digests) -> Result<String> {
+    let slot = &evidence.dead.slot;
+    let mut changed = evidence.memory.changed_pages(before, after);
+    changed.retain(|page| !slot.contains(page));
+    if let Some(first) = changed.first() {
+        bail!("{} pages outside the slot were written, the first at {first:#x}", changed.len());
+    }
+    let pages = (evidence.memory.size() - (slot.end - slot.start)) / PAGE;
+    Ok(format!("{pages} pages outside the slot are as they were"))
+}
+
+/// The PT_LOADs are RAM less the slot less what is listed as not RAM, and each byte once.
+fn coverage(evidence: &Evidence<'_>) -> Result<String> {
+    let loads = &evidence.core.loads;
+    if let Some(load) = loads.iter().find(|load| load.filesz != load.memsz) {
+        bail!("PT_LOAD at {:#x} holds {:#x} of {:#x} bytes", load.paddr, load.filesz, load.memsz);
+    }
+    let ranges: Vec<_> =
+        loads.iter().map(|load| load.paddr..load.paddr.saturating_add(load.filesz)).collect();
+    if let Some((one, other)) = overlap(&ranges) {
+        bail!("two PT_LOADs overlap: {}", show(&[one, other]));
+    }
+    let covered = union(ranges);
+    let slot = std::slice::from_ref(&evidence.dead.slot);
+    let ram = evidence.memory.ranges();
+    nothing(subtract(&covered, &subtract(&ram, slot)), "is in the vmcore but slot or no RAM")?;
+    let top = evidence.memory.below_4g();
+    let known =
+        [FIRST_PAGE, LEGACY, top.saturating_sub(FIRMWARE_TOP)..top, evidence.dead.slot.clone()];
+    let missing = subtract(&ram, &covered);
+    nothing(subtract(&missing, &known), "is RAM and not in the vmcore")?;
+    let unseen = subtract(&subtract(&evidence.dead.system_ram, slot), &covered);
+    nothing(unseen, "is System RAM to the dead kernel and not in the vmcore")?;
+    let holes = subtract(&missing, slot);
+    let (bytes, left_out) = (total(&covered), show(&holes));
+    Ok(format!("{bytes} bytes are RAM less the slot less firmware's {left_out}"))
+}
+
+fn nothing(ranges: Vec<Range<u64>>, what: &str) -> Result<()> {
+    ensure!(ranges.is_empty(), "{} {what}", show(&ranges));
+    Ok(())
+}
+
+fn prstatus(core: &CoreFile) -> impl Iterator<Item = &Note> {
+    core.notes.iter().filter(|note| note.is_prstatus())
+}
+
+/// One PRSTATUS note per CPU, byte for byte what the dead kernel left at the address it named.
+fn prstatus_notes(evidence: &Evidence<'_>) -> Result<String> {
+    let expected = &evidence.dead.crash_notes;
+    let found = prstatus(evidence.core).count();
+    ensure!(found == expected.len(), "{found} PRSTATUS notes for {} CPUs", expected.len());
+    for (cpu, (note, address)) in prstatus(evidence.core).zip(expected).enumerate() {
+        let length = note.raw.len() as u64;
+        let left = evidence.truth.bytes(evidence.memory, *address, length);
+        let left = left.with_context(|| format!("reading the note of CPU {cpu}"))?;
+        ensure!(left == note.raw, "the note of CPU {cpu} is not what memory holds at {address:#x}");
+    }
+    Ok(format!("{found} notes equal the dead kernel's, byte for byte"))
+}
+
+fn registers_of_all(core: &CoreFile) -> Result<Vec<Registers>> {
+    let all: Option<Vec<_>> = prstatus(core).map(Note::registers).collect();
+    all.filter(|all| !all.is_empty()).context("no PRSTATUS note of a known size")
+}
+
+/// Each CPU was in kernel text, on a stack in RAM.
+fn registers(evidence: &Evidence<'_>) -> Result<String> {
+    let dead = evidence.dead;
+    let all = registers_of_all(evidence.core)?;
+    for (cpu, Registers { ip, sp, .. }) in all.iter().enumerate() {
+        ensure!(dead.text.contains(ip), "CPU {cpu} was at {ip:#x}, not in kernel text");
+        let stack = sp.wrapping_sub(dead.virtual_base);
+        let in_ram = dead.system_ram.iter().any(|range| range.contains(&stack));
+        ensure!(in_ram, "CPU {cpu} had its stack at {sp:#x}, not in RAM");
+    }
+    let places: Vec<_> = all.iter().map(|regs| format!("{:#x}", regs.ip)).collect();
+    Ok(format!("instruction pointers {}", places.join(", ")))
+}
+
+/// gdb, without a vmlinux, reads the kernel's banner where the kernel said it is.
+fn banner(evidence: &Evidence<'_>) -> Result<String> {
+    let (address, expected) = &evidence.dead.banner;
+    let read = gdb::read_core(evidence.core.path(), *address, expected.len())?;
+    let shown = String::from_utf8_lossy(&read).replace(char::is_control, " ");
+    let shown = shown.trim();
+    ensure!(read == *expected, "gdb reads at {address:#x}: {shown}");
+    Ok(format!("gdb reads at {address:#x}: {shown}"))
+}
+
+/// One CPU died where kernels record a panic, and its stack tells how it came there.
+fn panic_path(evidence: &Evidence<'_>) -> Result<String> {
+    let within = |functions: &[Function], address: u64| {
+        functions.iter().find(|(_, code)| code.contains(&address)).map(|(name, _)| name.clone())
+    };
+    let all = registers_of_all(evidence.core)?;
+    let mut died = all.iter().enumerate().filter_map(|(cpu, registers)| {
+        Some((cpu, registers, within(&evidence.dead.recorders, registers.ip)?))
+    });
+    let (cpu, registers, place) = died.next().context("no CPU was in a function that panics")?;
+    ensure!(died.next().is_none(), "more than one CPU was in a function that panics");
+    if evidence.dead.callers.is_empty() {
+        return Ok(format!("CPU {cpu} died in {place}"));
+    }
+    let stack = return_addresses(evidence.core, registers)?;
+    for caller in &evidence.dead.callers {
+        let called = stack.iter().any(|address| caller.1.contains(address));
+        ensure!(called, "CPU {cpu}'s stack has no return address into {}", caller.0);
+    }
+    let callers: Vec<_> = evidence.dead.callers.iter().map(|(name, _)| name.as_str()).collect();
+    Ok(format!("CPU {cpu} died in {place}; on its stack: {}", callers.join(", ")))
+}
+
+/// The words of a kernel stack from its pointer to its end.
+fn return_addresses(core: &CoreFile, registers: &Registers) -> Result<Vec<u64>> {
+    let length = STACK - registers.sp % STACK;
+    let bytes = core.read_virtual(registers.sp, length).context("the dead CPU's stack")?;
+    let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    Ok(bytes.chunks_exact(registers.word).map(word).collect())
+}
+
+#[cfg(test)]
+mod tests;

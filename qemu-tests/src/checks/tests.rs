@@ -1,0 +1,282 @@
+//! A small machine, made by hand, and everything that can be wrong with its vmcore.
+
+use std::path::PathBuf;
+
+use super::*;
+
+const MIB: u64 = 1 << 20;
+const SLOT: Range<u64> = 2 * MIB..3 * MIB;
+const BASE: u64 = 0xc000_0000;
+const TEXT: Range<u64> = BASE + 0x11_0000..BASE + 0x12_0000;
+const BANNER: &[u8] = b"Linux version 6.1 of the test";
+const BANNER_AT: u64 = 0x13_0010;
+const NOTES_AT: [u64; 2] = [0x14_0ff0, 0x15_0000];
+const STACK_AT: u64 = 0x16_1f80;
+const NOTE: usize = 12 + 8 + 144;
+
+/// 4 MiB of RAM, a kernel in it that has died, and a vmcore of it.
+struct World {
+    folder: tempfile::TempDir,
+    memory: GuestMemory,
+    dead: DeadKernel,
+    loads: Vec<Range<u64>>,
+    notes: Vec<Vec<u8>>,
+    /// Bytes of the vmcore to change, by physical address.
+    flips: Vec<u64>,
+    /// Memory changes between the moments: (after T0, after T1).
+    strays: (Option<u64>, Option<u64>),
+}
+
+fn function(name: &str, start: u64) -> Function {
+    (name.to_string(), BASE + start..BASE + start + 0x100)
+}
+
+/// A PRSTATUS note as i386 Linux lays it out: eip at 72 + 12 * 4, esp at 72 + 15 * 4.
+fn prstatus_note(eip: u64, esp: u64) -> Vec<u8> {
+    let mut note = Vec::new();
+    for word in [5_u32, 144, 1] {
+        note.extend(word.to_le_bytes());
+    }
+    note.extend(b"CORE\0\0\0\0");
+    note.resize(NOTE, 0);
+    note[20 + 120..][..4].copy_from_slice(&(eip as u32).to_le_bytes());
+    note[20 + 132..][..4].copy_from_slice(&(esp as u32).to_le_bytes());
+    note
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = GuestMemory::create(4 * MIB, folder.path()).unwrap();
+        for page in 0..4 * MIB / PAGE {
+            memory.write(page * PAGE + page % PAGE, &page.to_le_bytes()).unwrap();
+        }
+        let notes = vec![
+            prstatus_note(BASE + 0x11_0010, BASE + STACK_AT),
+            prstatus_note(BASE + 0x11_0800, BASE + 0x17_0000),
+        ];
+        for (note, at) in notes.iter().zip(NOTES_AT) {
+            memory.write(at, note).unwrap();
+        }
+        memory.write(BANNER_AT, BANNER).unwrap();
+        for (slot, address) in [(0, 0x11_0240_u64), (3, 0x11_0350)] {
+            let word = (BASE + address) as u32;
+            memory.write(STACK_AT + slot * 4, &word.to_le_bytes()).unwrap();
+        }
+        let dead = DeadKernel {
+            slot: SLOT,
+            system_ram: vec![0x1000..0x9_fc00, MIB..4 * MIB - 0x2_3000],
+            crash_notes: NOTES_AT.to_vec(),
+            text: TEXT,
+            virtual_base: BASE,
+            banner: (BASE + BANNER_AT, BANNER.to_vec()),
+            recorders: vec![function("__crash_kexec", 0x11_0000)],
+            callers: vec![function("panic", 0x11_0200), function("sysrq", 0x11_0300)],
+        };
+        let loads = vec![0x1000..0x9_fc00, MIB..2 * MIB, 3 * MIB..4 * MIB - 0x2_3000];
+        Self { folder, memory, dead, loads, notes, flips: Vec::new(), strays: (None, None) }
+    }
+
+    /// An ELF32 core of memory as it is.
+    fn write_core(&self) -> PathBuf {
+        let notes = self.notes.concat();
+        let headers = 52 + 32 * (1 + self.loads.len());
+        let mut offset = (headers + notes.len()).next_multiple_of(PAGE as usize) as u64;
+        let mut core = elf_header(1 + self.loads.len());
+        core.extend(program_header(4, headers as u64, 0, 0, notes.len() as u64));
+        let mut bodies = Vec::new();
+        for load in &self.loads {
+            let mut body = vec![0; (load.end - load.start) as usize];
+            self.memory.read(load.start, &mut body).unwrap();
+            for flip in self.flips.iter().filter(|flip| load.contains(flip)) {
+                body[(flip - load.start) as usize] ^= 0x40;
+            }
+            let length = body.len() as u64;
+            core.extend(program_header(1, offset, BASE + load.start, load.start, length));
+            body.resize(body.len().next_multiple_of(PAGE as usize), 0);
+            offset += body.len() as u64;
+            bodies.push(body);
+        }
+        core.extend(notes);
+        core.resize(core.len().next_multiple_of(PAGE as usize), 0);
+        core.extend(bodies.concat());
+        let path = self.folder.path().join("vmcore");
+        std::fs::write(&path, core).unwrap();
+        path
+    }
+
+    fn stray(&self, at: Option<u64>) -> Digests {
+        if let Some(at) = at {
+            let mut byte = [0];
+            self.memory.read(at, &mut byte).unwrap();
+            self.memory.write(at, &[!byte[0]]).unwrap();
+        }
+        self.memory.digests().unwrap()
+    }
+
+    /// The names of the checks that fail, with their words.
+    fn failures(&self) -> Vec<Check> {
+        let purgatory = Some(self.memory.digests().unwrap());
+        let quiesced = Some(self.stray(self.strays.0));
+        let path = self.write_core();
+        let end = Some(self.stray(self.strays.1));
+        let truth = Truth { purgatory, quiesced, end, exit: self.memory.digests().unwrap() };
+        let core = CoreFile::open(&path).unwrap();
+        let evidence =
+            Evidence { core: &core, memory: &self.memory, truth: &truth, dead: &self.dead };
+        all(&evidence).into_iter().filter(|check| !check.pass).collect()
+    }
+
+    #[track_caller]
+    fn fails(&self, name: &str, words: &str) {
+        let failures = self.failures();
+        let found = failures.iter().find(|check| check.name == name);
+        let detail = &found.unwrap_or_else(|| panic!("{name} holds: {failures:?}")).detail;
+        assert!(detail.contains(words), "{detail}");
+    }
+
+    #[track_caller]
+    fn fails_only(&self, name: &str, words: &str) {
+        self.fails(name, words);
+        let failures = self.failures();
+        assert_eq!(failures.len(), 1, "{failures:?}");
+    }
+}
+
+fn elf_header(headers: usize) -> Vec<u8> {
+    let mut bytes = b"\x7fELF\x01\x01\x01".to_vec();
+    bytes.resize(16, 0);
+    // ET_CORE, EM_386
+    bytes.extend([4, 0, 3, 0, 1, 0, 0, 0]);
+    for word in [0_u32, 52, 0, 0] {
+        bytes.extend(word.to_le_bytes());
+    }
+    for half in [52_u16, 32, headers as u16, 0, 0, 0] {
+        bytes.extend(half.to_le_bytes());
+    }
+    bytes
+}
+
+fn program_header(kind: u32, offset: u64, vaddr: u64, paddr: u64, size: u64) -> Vec<u8> {
+    let words = [kind, offset as u32, vaddr as u32, paddr as u32, size as u32, size as u32, 7, 0];
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+#[test]
+fn an_honest_vmcore_passes_every_check() {
+    let failures = World::new().failures();
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
+#[test]
+fn one_wrong_byte_is_found_on_whole_and_on_partial_pages() {
+    let mut world = World::new();
+    world.flips = vec![0x35_0123];
+    world.fails_only("vmcore_equals_memory", "the first at 0x350000");
+    world.flips = vec![0x9_fbff];
+    world.fails_only("vmcore_equals_memory", "1 pages differ from T1, the first at 0x9f000");
+}
+
+#[test]
+fn a_write_outside_the_slot_is_found_and_one_inside_is_not() {
+    let mut world = World::new();
+    world.strays = (Some(0x35_0123), None);
+    world.fails_only("memory_kept_t0_t1", "the first at 0x350000");
+    world.strays = (None, Some(0x35_0123));
+    world.fails_only("memory_kept_t1_t2", "the first at 0x350000");
+    world.strays = (Some(SLOT.start), Some(SLOT.end - 1));
+    assert!(world.failures().is_empty());
+}
+
+#[test]
+fn a_partial_page_that_changed_after_t1_cannot_be_compared_and_says_so() {
+    let mut world = World::new();
+    world.strays = (None, Some(0x9_f000));
+    world.fails("vmcore_equals_memory", "has changed since T1");
+}
+
+#[test]
+fn missing_ram_is_found() {
+    let mut world = World::new();
+    world.loads[1].end -= PAGE;
+    world.fails_only("coverage", "0x1ff000-0x200000 is RAM and not in the vmcore");
+    let mut world = World::new();
+    world.loads[0].end = 0x9_f000;
+    world.fails_only("coverage", "0x9f000-0x9fc00 is System RAM to the dead kernel");
+}
+
+#[test]
+fn the_slot_in_the_vmcore_and_doubled_ram_are_found() {
+    let mut world = World::new();
+    world.loads[1].end += PAGE;
+    world.fails_only("coverage", "0x200000-0x201000 is in the vmcore but slot or no RAM");
+    let mut world = World::new();
+    world.loads.push(0x10_0000..0x10_1000);
+    world.fails_only("coverage", "overlap");
+}
+
+#[test]
+fn ram_that_does_not_exist_is_found() {
+    let mut world = World::new();
+    world.dead.slot = 5 * MIB..6 * MIB;
+    world.fails("coverage", "is RAM and not in the vmcore");
+}
+
+#[test]
+fn notes_must_be_the_dead_kernels() {
+    let mut world = World::new();
+    world.notes.pop();
+    world.fails("prstatus_notes", "1 PRSTATUS notes for 2 CPUs");
+    let mut world = World::new();
+    world.notes[1][100] ^= 1;
+    world.fails_only("prstatus_notes", "the note of CPU 1");
+    let mut world = World::new();
+    world.notes.swap(0, 1);
+    world.fails_only("prstatus_notes", "the note of CPU 0");
+}
+
+#[test]
+fn registers_must_point_into_the_kernel() {
+    let mut world = World::new();
+    world.dead.text.start = BASE + 0x11_0011;
+    world.fails_only("registers", "CPU 0 was at 0xc0110010");
+    let mut world = World::new();
+    world.notes[1] = prstatus_note(TEXT.start, BASE + 8 * MIB);
+    world.memory.write(NOTES_AT[1], &world.notes[1]).unwrap();
+    world.fails("registers", "CPU 1 had its stack at 0xc0800000");
+}
+
+#[test]
+fn gdb_must_read_the_banner() {
+    let mut world = World::new();
+    world.dead.banner.1[6] = b'V';
+    world.fails_only("banner", "gdb reads at 0xc0130010: Linux version 6.1 of the test");
+    let mut world = World::new();
+    world.dead.banner.0 = BASE + SLOT.start;
+    world.fails_only("banner", "gdb reads nothing");
+}
+
+#[test]
+fn one_cpu_must_have_panicked_and_its_stack_must_show_it() {
+    let mut world = World::new();
+    world.dead.recorders = vec![function("__crash_kexec", 0x11_0400)];
+    world.fails_only("panic_path", "no CPU was in a function that panics");
+    let mut world = World::new();
+    world.dead.recorders.push(function("crash_kexec", 0x11_0800));
+    world.fails_only("panic_path", "more than one CPU");
+    let mut world = World::new();
+    world.dead.callers.push(function("lunch", 0x11_0500));
+    world.fails_only("panic_path", "no return address into lunch");
+}
+
+#[test]
+fn a_vmcore_cut_short_does_not_open() {
+    let world = World::new();
+    let path = world.write_core();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(2 * MIB).unwrap();
+    let error = CoreFile::open(&path).unwrap_err().to_string();
+    assert!(error.contains("leaves the vmcore"), "{error}");
+    file.set_len(20).unwrap();
+    assert!(CoreFile::open(&path).is_err());
+}

@@ -1,0 +1,151 @@
+//! The guest's first serial port: read line by line, stamped with the host's time, kept in a file.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use handoff::Stage;
+use handoff::stage::LINE_PREFIX;
+
+use crate::cycle::Event;
+
+/// A line longer than this is cut, so that a guest that prints for ever costs no memory (bytes).
+const LONGEST_LINE: usize = 64 << 10;
+/// How the test guest says that it is about to die.
+const GUEST_PANIC: &str = "guest: panic";
+/// How Linux says it.
+const LINUX_PANIC: &str = "Kernel panic - not syncing";
+/// What `/init` of a Linux first kernel, and the test guest, put before what the host should know.
+const FACT_PREFIX: &str = "first-kernel: ";
+
+/// One line of the console, without its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// When its last byte reached the host.
+    pub at: Instant,
+    /// The text; bytes that are not UTF-8 are replaced.
+    pub text: String,
+}
+
+/// What a line means to the harness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meaning<'a> {
+    /// The capture has reached a stage.
+    Stage(Stage),
+    /// The first kernel has panicked: the zero of the timeline.
+    Panic,
+    /// The first kernel tells something about itself.
+    Fact(&'a str),
+    /// The first kernel waits for the word to crash.
+    Ready,
+    /// The first kernel cannot do its part, for this reason.
+    Failed(&'a str),
+    /// Anything else.
+    Text,
+}
+
+/// Finds out what a line means. A stage line counts even behind the rest of a broken-off line.
+pub fn meaning(text: &str) -> Meaning<'_> {
+    if let Some((_, stage)) = text.split_once(LINE_PREFIX) {
+        let name = stage.split_whitespace().next().unwrap_or_default();
+        return Stage::from_name(name).map_or(Meaning::Text, Meaning::Stage);
+    }
+    if text.starts_with(GUEST_PANIC) || text.contains(LINUX_PANIC) {
+        return Meaning::Panic;
+    }
+    match text.strip_prefix(FACT_PREFIX) {
+        Some("ready") => Meaning::Ready,
+        Some(fact) => match fact.strip_prefix("failed ") {
+            Some(reason) => Meaning::Failed(reason),
+            None => Meaning::Fact(fact),
+        },
+        None => Meaning::Text,
+    }
+}
+
+/// Starts the thread that reads the console until the guest is gone. Every line is sent as an
+/// [`Event::Line`] and written to `log` with the seconds since `start` in front.
+///
+/// # Errors
+/// When `log` cannot be made.
+pub fn follow(stream: UnixStream, log: &Path, start: Instant, events: Sender<Event>) -> Result<()> {
+    let mut log = File::create(log).with_context(|| format!("creating {}", log.display()))?;
+    std::thread::spawn(move || {
+        read_lines(stream, |line| {
+            let seconds = line.at.saturating_duration_since(start).as_secs_f64();
+            // A full disk must not end the cycle: the log is a by-product.
+            let _ = writeln!(log, "[{seconds:9.4}] {}", line.text);
+            // The receiver is gone when the cycle is over.
+            let _ = events.send(Event::Line(line));
+        });
+        let _ = events.send(Event::ConsoleClosed);
+    });
+    Ok(())
+}
+
+fn read_lines(mut stream: impl Read, mut take: impl FnMut(Line)) {
+    let mut buffer = [0; 4096];
+    let mut line: Vec<u8> = Vec::new();
+    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+        let at = Instant::now();
+        for &byte in &buffer[..length] {
+            if byte == b'\n' || line.len() == LONGEST_LINE {
+                take(Line { at, text: text_of(&line) });
+                line.clear();
+            }
+            if byte != b'\n' {
+                line.push(byte);
+            }
+        }
+    }
+    if !line.is_empty() {
+        take(Line { at: Instant::now(), text: text_of(&line) });
+    }
+}
+
+fn text_of(line: &[u8]) -> String {
+    String::from_utf8_lossy(line).replace('\r', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_their_meaning() {
+        assert_eq!(meaning("kdump: stage=first_byte tsc=123"), Meaning::Stage(Stage::FirstByte));
+        assert_eq!(
+            meaning("[    4.5] ---[ end kdump: stage=purgatory tsc=1"),
+            Meaning::Stage(Stage::Purgatory)
+        );
+        assert_eq!(meaning("kdump: stage=lunch tsc=1"), Meaning::Text);
+        assert_eq!(
+            meaning("[    4.2] Kernel panic - not syncing: sysrq triggered crash"),
+            Meaning::Panic
+        );
+        assert_eq!(meaning("guest: panic"), Meaning::Panic);
+        assert_eq!(meaning("first-kernel: cpus 2"), Meaning::Fact("cpus 2"));
+        assert_eq!(meaning("first-kernel: ready"), Meaning::Ready);
+        assert_eq!(meaning("first-kernel: failed no slot"), Meaning::Failed("no slot"));
+        assert_eq!(meaning("[    0.1] ordinary"), Meaning::Text);
+    }
+
+    #[test]
+    fn lines_are_split_and_an_unfinished_one_is_not_lost() {
+        let mut lines = Vec::new();
+        read_lines(&b"one\r\n\r\ntwo\xff\nthr"[..], |line| lines.push(line.text));
+        assert_eq!(lines, ["one", "", "two\u{fffd}", "thr"]);
+    }
+
+    #[test]
+    fn an_endless_line_is_cut() {
+        let mut lengths = Vec::new();
+        let endless = vec![b'x'; LONGEST_LINE + 10];
+        read_lines(endless.as_slice(), |line| lengths.push(line.text.len()));
+        assert_eq!(lengths, [LONGEST_LINE, 10]);
+    }
+}

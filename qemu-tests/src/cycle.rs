@@ -1,0 +1,207 @@
+//! One crash-and-capture cycle: boot, load, crash, capture, judge.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::checks::{self, Evidence};
+use crate::console::Line;
+use crate::core_file::CoreFile;
+use crate::dead_kernel::DeadKernel;
+use crate::deadline::Interrupt;
+use crate::first_kernel::{FirstKernel, Prepared};
+use crate::gdb::Stop;
+use crate::memory::GuestMemory;
+use crate::report::{Check, Report, VERSION, advice, verdict};
+use crate::session::{Ended, Session};
+use crate::truth::Truth;
+
+/// Room on the dump disk besides the guest's memory, in bytes.
+const DISK_SPARE: u64 = 16 << 20;
+/// How many of the console's last lines a failed report carries.
+const LAST_LINES: usize = 15;
+
+/// A fault that the harness puts in, so that a check can be seen failing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// One byte of old memory changes between T0 and T1, as by a capture stage that strays.
+    StrayWrite,
+    /// One byte of the extracted vmcore changes.
+    CorruptVmcore,
+}
+
+/// What one cycle is made of.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The kernel that dies.
+    pub first_kernel: FirstKernel,
+    /// The capture kernel's ELF file as it is loaded.
+    pub capture_kernel: PathBuf,
+    /// The same with its symbols.
+    pub capture_kernel_symbols: PathBuf,
+    /// Purgatory's ELF file.
+    pub purgatory: PathBuf,
+    /// Guest memory in bytes.
+    pub memory: u64,
+    /// CPUs of the guest.
+    pub cpus: u32,
+    /// What follows `crashkernel=`.
+    pub slot: String,
+    /// The folder for vmcore, console.log and report.json.
+    pub out: PathBuf,
+    /// More words for the capture kernel's command line.
+    pub append: String,
+    /// More words for the first kernel's command line.
+    pub first_append: String,
+    /// Whether to stop the VM for page digests at T0, T1 and T2.
+    pub truth: bool,
+    /// A fault to put in.
+    pub fault: Option<Fault>,
+    /// Ends the cycle early.
+    pub interrupt: Interrupt,
+}
+
+/// What can happen while the guest lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A line on the console.
+    Line(Line),
+    /// The console is closed: QEMU has ended or is about to.
+    ConsoleClosed,
+    /// The VM has stopped under gdb.
+    Stopped(Stop),
+}
+
+/// Runs one cycle and writes its files. `progress` is told each step in a few words.
+///
+/// # Errors
+/// When the host lacks something or a file cannot be written. What goes wrong in the guest is no
+/// error but a report that says so.
+pub fn run(config: &Config, progress: &mut dyn FnMut(&str)) -> Result<Report> {
+    fs::create_dir_all(&config.out)
+        .with_context(|| format!("creating {}", config.out.display()))?;
+    remove_old_results(&config.out)?;
+    let work = tempfile::tempdir_in(&config.out).context("a working folder")?;
+    let memory = GuestMemory::create(config.memory, work.path())?;
+    progress("preparing the dump disk and what the first kernel boots");
+    let disk = work.path().join("dump-disk");
+    let id = format_disk(&disk, config.memory + DISK_SPARE)?;
+    let target = format!("virtio-blk:id={id}");
+    let prepared = config.first_kernel.prepare(config, &memory, &target, work.path())?;
+    let session = Session::start(config, &prepared, &memory, &disk)?;
+    let ended = session.live(progress);
+    progress("checking");
+    let report = judge(config, &prepared, &memory, &disk, target, ended)?;
+    report.write(&config.out.join("report.json"))?;
+    Ok(report)
+}
+
+/// Results of an earlier run must not be taken for those of this one.
+fn remove_old_results(out: &Path) -> Result<()> {
+    for name in ["vmcore", "console.log", "report.json"] {
+        let path = out.join(name);
+        if path.exists() {
+            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn format_disk(disk: &Path, size: u64) -> Result<String> {
+    let file = File::create(disk).with_context(|| format!("creating {}", disk.display()))?;
+    file.set_len(size).context("sizing the dump disk")?;
+    let id = collector::format(disk, None, true).context("formatting the dump disk")?;
+    Ok(id.to_string())
+}
+
+/// What is found out about a cycle after its end.
+#[derive(Default)]
+struct Findings {
+    checks: Vec<Check>,
+    bytes: u64,
+    sha256: String,
+}
+
+fn judge(
+    config: &Config,
+    prepared: &Prepared,
+    memory: &GuestMemory,
+    disk: &Path,
+    target: String,
+    ended: Ended,
+) -> Result<Report> {
+    let stage = ended.timeline.last();
+    let completed = match &ended.failure {
+        None => Ok("QEMU ended by itself after the dump was complete".to_string()),
+        Some(failure) => Err(anyhow::anyhow!("{failure}. {}", advice(stage))),
+    };
+    let mut findings = Findings::default();
+    findings.checks.push(Check::new("cycle", completed));
+    if ended.failure.is_none() {
+        let examined = examine(config, prepared, memory, disk, &ended, &mut findings);
+        if let Err(error) = examined {
+            findings.checks.push(Check::new("vmcore", Err(error)));
+        }
+    }
+    let last_lines = ended.lines.len().saturating_sub(LAST_LINES);
+    let verdict = verdict(&findings.checks);
+    Ok(Report {
+        version: VERSION,
+        verdict,
+        stage: stage.to_string(),
+        first_kernel: config.first_kernel.name().to_string(),
+        slot: config.slot.clone(),
+        memory: config.memory,
+        cpus: config.cpus,
+        target,
+        timeline_ms: ended.timeline.milestones(),
+        stopped_ms: ended.timeline.stopped_ms(),
+        truth: config.truth,
+        bytes: findings.bytes,
+        vmcore_sha256: findings.sha256,
+        checks: findings.checks,
+        last_lines: ended.lines[last_lines..].to_vec(),
+    })
+}
+
+/// Extracts the vmcore and runs all checks on it.
+fn examine(
+    config: &Config,
+    prepared: &Prepared,
+    memory: &GuestMemory,
+    disk: &Path,
+    ended: &Ended,
+    findings: &mut Findings,
+) -> Result<()> {
+    let path = config.out.join("vmcore");
+    let extracted =
+        collector::extract(disk, &path, &mut |_, _| {}).context("extracting the vmcore")?;
+    findings.bytes = extracted.length;
+    findings.sha256 = extracted.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    let core = CoreFile::open(&path)?;
+    if config.fault == Some(Fault::CorruptVmcore) {
+        flip_a_byte(&path, &core)?;
+    }
+    let dead: DeadKernel = prepared.dead_kernel(&ended.facts, memory)?;
+    let [purgatory, quiesced, end] = ended.digests.clone();
+    let truth = Truth { purgatory, quiesced, end, exit: memory.digests()? };
+    let evidence = Evidence { core: &core, memory, truth: &truth, dead: &dead };
+    findings.checks.extend(checks::all(&evidence));
+    if config.truth {
+        findings.checks.push(Check::new("truth", truth.complete()));
+    }
+    Ok(())
+}
+
+/// Changes one byte in the middle of the largest PT_LOAD.
+fn flip_a_byte(path: &Path, core: &CoreFile) -> Result<()> {
+    use std::os::unix::fs::FileExt;
+    let largest = core.loads.iter().max_by_key(|load| load.filesz).context("no PT_LOAD")?;
+    let at = largest.offset + largest.filesz / 2;
+    let file = File::options().read(true).write(true).open(path)?;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at)?;
+    file.write_all_at(&[!byte[0]], at)?;
+    Ok(())
+}

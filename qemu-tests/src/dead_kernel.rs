@@ -1,0 +1,79 @@
+//! What is known of the dead kernel from itself: the facts that a vmcore is held against.
+
+use std::ops::Range;
+
+use anyhow::{Context, Result, bail};
+
+use crate::facts::Facts;
+use crate::memory::GuestMemory;
+
+/// Where i386 Linux maps the first byte of memory (`PAGE_OFFSET`, virtual).
+const I386_PAGE_OFFSET: u64 = 0xc000_0000;
+/// The functions in which Linux records the registers of the CPU that panics: which one it is
+/// depends on what the compiler made part of what (kernel/kexec_core.c).
+const RECORDERS: [&str; 3] = ["__crash_kexec", "crash_kexec", "panic"];
+/// The functions that led there after `echo c > /proc/sysrq-trigger`.
+const CALLERS: [&str; 2] = ["panic", "sysrq_handle_crash"];
+
+/// A function and the virtual addresses of its code.
+pub type Function = (String, Range<u64>);
+
+/// What the vmcore of a kernel must agree with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadKernel {
+    /// The reservation that the capture kernel lived in (physical).
+    pub slot: Range<u64>,
+    /// What the kernel itself called RAM (physical).
+    pub system_ram: Vec<Range<u64>>,
+    /// Physical address of each CPU's crash note, in the CPUs' order.
+    pub crash_notes: Vec<u64>,
+    /// The kernel's code (virtual).
+    pub text: Range<u64>,
+    /// What to subtract from a virtual address of directly mapped memory for its physical one.
+    pub virtual_base: u64,
+    /// A text in the kernel's memory: its virtual address and how it begins.
+    pub banner: (u64, Vec<u8>),
+    /// The registers of the CPU that died point into one of these.
+    pub recorders: Vec<Function>,
+    /// Its stack holds a return address into each of these.
+    pub callers: Vec<Function>,
+}
+
+impl DeadKernel {
+    /// An i386 Linux, from what its `/init` printed and, for the banner, from its memory.
+    ///
+    /// # Errors
+    /// When something that the checks need was not printed.
+    pub fn linux(facts: &Facts, memory: &GuestMemory) -> Result<Self> {
+        if facts.cpus == 0 || facts.crash_notes.len() != facts.cpus {
+            bail!("{} CPUs online but {} crash notes", facts.cpus, facts.crash_notes.len());
+        }
+        let function = |name: &&str| Ok((name.to_string(), facts.symbol(name)?));
+        Ok(Self {
+            slot: facts.slot()?,
+            system_ram: facts.resources("System RAM"),
+            crash_notes: facts.crash_notes.values().copied().collect(),
+            text: facts.symbol("_stext")?.start..facts.symbol("_etext")?.start,
+            virtual_base: I386_PAGE_OFFSET,
+            banner: (linux_banner(facts, memory)?, facts.version.clone().into_bytes()),
+            recorders: RECORDERS.iter().map(function).collect::<Result<_>>()?,
+            callers: CALLERS.iter().map(function).collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// Where `linux_banner` is (virtual): from kallsyms when the kernel lists its data there, else the
+/// one place among its constants that holds the text of /proc/version.
+fn linux_banner(facts: &Facts, memory: &GuestMemory) -> Result<u64> {
+    if let Ok(symbol) = facts.symbol("linux_banner") {
+        return Ok(symbol.start);
+    }
+    let text = facts.version.as_bytes();
+    let constants = facts.resources("Kernel rodata");
+    let constants = constants.first().context("/proc/iomem shows no Kernel rodata")?;
+    let mut bytes = vec![0; usize::try_from(constants.end - constants.start)?];
+    memory.read(constants.start, &mut bytes)?;
+    let found = bytes.windows(text.len().max(1)).position(|window| window == text);
+    let offset = found.context("the kernel's constants do not hold the text of /proc/version")?;
+    Ok(I386_PAGE_OFFSET + constants.start + offset as u64)
+}

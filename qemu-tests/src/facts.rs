@@ -1,0 +1,177 @@
+//! What the first kernel said of itself before it died: the `first-kernel:` lines of `/init`.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use anyhow::{Context, Result, bail};
+
+/// One line of /proc/iomem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Physical addresses, half-open.
+    pub range: Range<u64>,
+    /// The kernel's word for it.
+    pub name: String,
+}
+
+/// What was said so far.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// /proc/version.
+    pub version: String,
+    /// CPUs that are online.
+    pub cpus: usize,
+    /// /proc/iomem, in its order, nesting ignored.
+    pub iomem: Vec<Resource>,
+    /// Physical address of each CPU's crash note, by CPU number.
+    pub crash_notes: BTreeMap<usize, u64>,
+    /// Virtual addresses from a symbol to the next one.
+    pub symbols: BTreeMap<String, Range<u64>>,
+    /// `loader plan --json`.
+    plan: String,
+}
+
+impl Facts {
+    /// Takes one fact: the line behind `first-kernel: `. Unknown ones are none of ours.
+    ///
+    /// # Errors
+    /// When a known one cannot be read; the text repeats it.
+    pub fn take(&mut self, fact: &str) -> Result<()> {
+        let (key, value) = fact.split_once(' ').unwrap_or((fact, ""));
+        let read = match key {
+            "version" => {
+                self.version = value.to_string();
+                Some(())
+            }
+            "cpus" => value.parse().ok().map(|cpus| self.cpus = cpus),
+            "iomem" => resource(value).map(|resource| self.iomem.push(resource)),
+            "crash_notes" => self.take_crash_notes(value),
+            "symbol" => self.take_symbol(value),
+            "plan" => {
+                self.plan.push_str(value);
+                Some(())
+            }
+            _ => Some(()),
+        };
+        read.with_context(|| format!("the first kernel said what cannot be read: {fact}"))
+    }
+
+    fn take_crash_notes(&mut self, value: &str) -> Option<()> {
+        let (cpu, address) = value.split_once(' ')?;
+        self.crash_notes.insert(cpu.parse().ok()?, hex(address)?);
+        Some(())
+    }
+
+    fn take_symbol(&mut self, value: &str) -> Option<()> {
+        let mut words = value.split(' ');
+        let (start, end, name) = (words.next()?, words.next()?, words.next()?);
+        self.symbols.insert(name.to_string(), hex(start)?..hex(end)?);
+        Some(())
+    }
+
+    /// Ranges with this name in /proc/iomem.
+    pub fn resources(&self, name: &str) -> Vec<Range<u64>> {
+        let named = self.iomem.iter().filter(|resource| resource.name == name);
+        named.map(|resource| resource.range.clone()).collect()
+    }
+
+    /// The crashkernel reservation.
+    ///
+    /// # Errors
+    /// When /proc/iomem has none.
+    pub fn slot(&self) -> Result<Range<u64>> {
+        let slots = self.resources("Crash kernel");
+        slots.into_iter().next().context(
+            "the first kernel has reserved no slot. Likely cause: its crashkernel= does not fit \
+             this guest's memory. Next step: another --slot or more --memory",
+        )
+    }
+
+    /// A symbol of the first kernel and where the next one starts (virtual addresses).
+    ///
+    /// # Errors
+    /// When its /proc/kallsyms did not show it.
+    pub fn symbol(&self, name: &str) -> Result<Range<u64>> {
+        match self.symbols.get(name) {
+            Some(range) if range.start != 0 => Ok(range.clone()),
+            _ => bail!("the first kernel's /proc/kallsyms does not show {name}"),
+        }
+    }
+
+    /// Purgatory's entry (physical), from the plan that the loader printed.
+    ///
+    /// # Errors
+    /// When there is no plan or no entry in it.
+    pub fn purgatory_entry(&self) -> Result<u64> {
+        let plan: serde_json::Value =
+            serde_json::from_str(&self.plan).context("`loader plan --json` printed no JSON")?;
+        plan["purgatory_entry"].as_u64().context("the loader's plan has no purgatory_entry")
+    }
+}
+
+/// A number in hexadecimal, with or without `0x`.
+fn hex(text: &str) -> Option<u64> {
+    u64::from_str_radix(text.trim_start_matches("0x"), 16).ok()
+}
+
+fn resource(line: &str) -> Option<Resource> {
+    let (range, name) = line.trim().split_once(" : ")?;
+    let (first, last) = range.split_once('-')?;
+    let end = hex(last)?.checked_add(1)?;
+    Some(Resource { range: hex(first)?..end, name: name.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines as Debian's 6.1 i386 kernel prints them.
+    fn sample() -> Facts {
+        let mut facts = Facts::default();
+        for fact in [
+            "version Linux version 6.1.0",
+            "cpus 2",
+            "iomem 00001000-0009fbff : System RAM",
+            "iomem 00100000-1ffdffff : System RAM",
+            "iomem   01000000-02ffffff : Crash kernel",
+            "crash_notes 0 35acae00",
+            "symbol c7000000 c7000050 _stext",
+            "plan {",
+            "plan   \"purgatory_entry\": 50196480 }",
+            "ocean deep",
+        ] {
+            facts.take(fact).unwrap();
+        }
+        facts
+    }
+
+    #[test]
+    fn a_first_kernels_words_are_understood() {
+        let facts = sample();
+        assert_eq!(facts.cpus, 2);
+        assert_eq!(facts.slot().unwrap(), 0x100_0000..0x300_0000);
+        assert_eq!(facts.resources("System RAM").len(), 2);
+        assert_eq!(facts.crash_notes[&0], 0x35ac_ae00);
+        assert_eq!(facts.symbol("_stext").unwrap(), 0xc700_0000..0xc700_0050);
+        assert_eq!(facts.purgatory_entry().unwrap(), 0x2fd_f000);
+    }
+
+    #[test]
+    fn what_is_missing_or_garbled_is_said() {
+        let mut facts = Facts::default();
+        assert!(facts.slot().unwrap_err().to_string().contains("no slot"));
+        assert!(facts.symbol("panic").is_err());
+        assert!(facts.purgatory_entry().is_err());
+        for fact in ["cpus two", "iomem 1-x : System RAM", "crash_notes 0", "symbol c0 panic"] {
+            assert!(facts.take(fact).is_err(), "{fact}");
+        }
+        assert!(facts.take("iomem 0-ffffffffffffffff : all").is_err());
+    }
+
+    #[test]
+    fn hidden_symbols_count_as_missing() {
+        let mut facts = Facts::default();
+        facts.take("symbol 00000000 00000000 panic").unwrap();
+        assert!(facts.symbol("panic").is_err());
+    }
+}

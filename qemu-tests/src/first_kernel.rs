@@ -1,0 +1,128 @@
+//! The kernels that die: what QEMU boots, and what they are told.
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::cycle::Config;
+use crate::dead_kernel::DeadKernel;
+use crate::facts::Facts;
+use crate::guest::{Guest, Ingredients};
+use crate::initramfs;
+use crate::memory::GuestMemory;
+use crate::qemu::Boot;
+
+/// Which first kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirstKernel {
+    /// An i386 Linux with our loader in its initramfs.
+    Linux {
+        /// What the report calls it.
+        name: String,
+        /// Its bzImage.
+        kernel: PathBuf,
+        /// A static i386 busybox.
+        busybox: PathBuf,
+        /// Our loader, a static i386 program with the images in it.
+        loader: PathBuf,
+    },
+    /// The test guest, a multiboot ELF; the harness itself plans the slot and fills it.
+    Guest {
+        /// The ELF file, with its symbols.
+        elf: PathBuf,
+    },
+}
+
+/// A first kernel that is ready to boot.
+pub struct Prepared {
+    /// What QEMU is told.
+    pub boot: Boot,
+    guest: Option<Guest>,
+}
+
+impl FirstKernel {
+    /// What the report calls it.
+    pub fn name(&self) -> &str {
+        match self {
+            FirstKernel::Linux { name, .. } => name,
+            FirstKernel::Guest { .. } => "guest",
+        }
+    }
+
+    /// Writes what QEMU needs into `folder`. `target` is the value of `kdump.target=`.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written, or the slot cannot be planned.
+    pub fn prepare(
+        &self,
+        config: &Config,
+        memory: &GuestMemory,
+        target: &str,
+        folder: &Path,
+    ) -> Result<Prepared> {
+        match self {
+            FirstKernel::Linux { kernel, busybox, loader, .. } => {
+                let arguments = ["--target", target, "--append", &config.append];
+                let archive = initramfs::pack(&read(busybox)?, &read(loader)?, &arguments)?;
+                let initrd = folder.join("initramfs");
+                fs::write(&initrd, archive).context("writing the initramfs")?;
+                let command_line = linux_command_line(&config.slot, &config.first_append);
+                let (kernel, initrd) = (kernel.clone(), Some(initrd));
+                let boot = Boot { kernel, initrd, command_line, blobs: Vec::new() };
+                Ok(Prepared { boot, guest: None })
+            }
+            FirstKernel::Guest { elf } => {
+                let ingredients = Ingredients {
+                    elf,
+                    capture_kernel: &config.capture_kernel,
+                    purgatory: &config.purgatory,
+                    slot: &config.slot,
+                    target,
+                    append: &config.append,
+                };
+                let guest = Guest::new(&ingredients, memory)?;
+                let boot = guest.boot(elf, &config.slot, folder)?;
+                Ok(Prepared { boot, guest: Some(guest) })
+            }
+        }
+    }
+}
+
+impl Prepared {
+    /// Purgatory's entry (physical), when it is known before the boot.
+    pub fn entry(&self) -> Option<u64> {
+        self.guest.as_ref().map(Guest::entry)
+    }
+
+    /// What the vmcore must agree with.
+    ///
+    /// # Errors
+    /// When the first kernel did not tell what the checks need.
+    pub fn dead_kernel(&self, facts: &Facts, memory: &GuestMemory) -> Result<DeadKernel> {
+        match &self.guest {
+            Some(guest) => guest.dead_kernel(),
+            None => DeadKernel::linux(facts, memory),
+        }
+    }
+
+    /// What the first kernel calls RAM (physical).
+    pub fn system_ram(&self, facts: &Facts) -> Vec<Range<u64>> {
+        match &self.guest {
+            Some(guest) => guest.ram().to_vec(),
+            None => facts.resources("System RAM"),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
+/// The command line of a Linux first kernel. `panic=-1`: without a capture kernel it resets at
+/// once instead of waiting for the deadline.
+fn linux_command_line(slot: &str, append: &str) -> String {
+    let words = ["console=ttyS0,115200", &format!("crashkernel={slot}"), "panic=-1", append];
+    words.join(" ").trim_end().to_string()
+}

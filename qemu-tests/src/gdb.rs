@@ -1,0 +1,204 @@
+//! gdb in two roles: through its machine interface it stops the VM at an instruction; as a batch
+//! program it reads a vmcore the way a person would.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cycle::Event;
+use crate::deadline::{Deadline, Interrupt};
+
+/// gdb answers within a second; a loaded machine gets more.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The VM has stopped under gdb.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// When the host learned of it.
+    pub at: Instant,
+    /// gdb's record, e.g. `reason="breakpoint-hit",…,addr="0x…"`.
+    pub record: String,
+}
+
+impl Stop {
+    /// The address of the instruction that comes next, if gdb knows one.
+    pub fn address(&self) -> Option<u64> {
+        let (_, rest) = self.record.split_once("addr=\"0x")?;
+        u64::from_str_radix(rest.split('"').next()?, 16).ok()
+    }
+
+    /// True when a breakpoint stopped the VM, rather than its end.
+    pub fn is_breakpoint(&self) -> bool {
+        self.record.contains("reason=\"breakpoint-hit\"")
+    }
+
+    /// True when the VM is gone.
+    pub fn is_end(&self) -> bool {
+        self.record.contains("reason=\"exited")
+    }
+}
+
+/// A gdb attached to QEMU's debug stub. Dropping it kills and reaps gdb; QEMU then lets the guest
+/// run on.
+pub struct Gdb {
+    child: Child,
+    input: ChildStdin,
+    answers: Receiver<String>,
+    interrupt: Interrupt,
+    next: u32,
+}
+
+impl Gdb {
+    /// Attaches to the stub at `socket`. This stops the VM; [`Gdb::resume`] lets it go on. Each
+    /// later stop is sent as an [`Event::Stopped`].
+    ///
+    /// # Errors
+    /// When gdb cannot be started or does not get through to the stub.
+    pub fn attach(socket: &Path, events: Sender<Event>, interrupt: &Interrupt) -> Result<Self> {
+        let mut child = Command::new("gdb")
+            .args(["-nx", "-q", "--interpreter=mi3"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start gdb. Next step: cargo xtask setup, which installs it")?;
+        let input = child.stdin.take().context("gdb's standard input")?;
+        let output = child.stdout.take().context("gdb's standard output")?;
+        let (sender, answers) = channel();
+        std::thread::spawn(move || read_records(BufReader::new(output), &sender, &events));
+        let mut gdb = Self { child, input, answers, interrupt: interrupt.clone(), next: 1 };
+        gdb.ask("-gdb-set confirm off")?;
+        gdb.ask(&format!("-target-select remote {}", socket.display()))?;
+        Ok(gdb)
+    }
+
+    /// A hardware breakpoint that is gone once it was hit. The address is linear: physical while
+    /// paging is off.
+    ///
+    /// # Errors
+    /// When gdb refuses.
+    pub fn stop_once_at(&mut self, address: u64) -> Result<()> {
+        self.ask(&format!("-break-insert -h -t *{address:#x}")).map(drop)
+    }
+
+    /// Lets the VM run until the next breakpoint.
+    ///
+    /// # Errors
+    /// When gdb refuses.
+    pub fn resume(&mut self) -> Result<()> {
+        self.ask("-exec-continue").map(drop)
+    }
+
+    /// The value of an expression such as `$cr0`.
+    ///
+    /// # Errors
+    /// When gdb refuses or the value is no number.
+    pub fn evaluate(&mut self, expression: &str) -> Result<u64> {
+        let answer = self.ask(&format!("-data-evaluate-expression (unsigned){expression}"))?;
+        let value = answer.split_once("value=\"").and_then(|(_, rest)| rest.split('"').next());
+        let number = value.and_then(|value| value.parse().ok());
+        number.with_context(|| format!("gdb's answer for {expression} is no number: {answer}"))
+    }
+
+    /// Takes gdb off the stub; the VM runs on without it.
+    ///
+    /// # Errors
+    /// When gdb refuses.
+    pub fn detach(mut self) -> Result<()> {
+        self.ask("-target-detach").map(drop)
+    }
+
+    /// Sends one command and waits for its result record, the text behind `^done,`.
+    fn ask(&mut self, command: &str) -> Result<String> {
+        let token = self.next.to_string();
+        self.next += 1;
+        writeln!(self.input, "{token}{command}").context("gdb is gone")?;
+        let what = format!("answer of gdb to {command}");
+        let deadline = Deadline::new(what, PATIENCE, &self.interrupt);
+        loop {
+            let record = match self.answers.recv_timeout(deadline.slice()?) {
+                Ok(record) => record,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => bail!("gdb ended at {command}"),
+            };
+            let Some(result) = record.strip_prefix(&token) else { continue };
+            match result.split_once(',').unwrap_or((result, "")) {
+                ("^done" | "^running" | "^connected", rest) => return Ok(rest.to_string()),
+                (_, reason) => bail!("gdb refused {command}: {reason}"),
+            }
+        }
+    }
+}
+
+impl Drop for Gdb {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sorts gdb's output records ("GDB/MI Output Syntax" in gdb's manual): results have a token and
+/// go to who asked, stops become events, and the rest is for people.
+fn read_records(output: impl BufRead, answers: &Sender<String>, events: &Sender<Event>) {
+    for record in output.lines().map_while(Result::ok) {
+        // Who asked may be gone; then gdb is about to be killed.
+        if let Some(stopped) = record.strip_prefix("*stopped") {
+            let stop = Stop { at: Instant::now(), record: stopped.to_string() };
+            let _ = events.send(Event::Stopped(stop));
+        } else if record.starts_with(|first: char| first.is_ascii_digit()) {
+            let _ = answers.send(record);
+        }
+    }
+}
+
+/// Reads `length` bytes at a virtual address of a vmcore with gdb, without a vmlinux.
+///
+/// # Errors
+/// When gdb cannot open the vmcore or finds nothing at the address; the text has gdb's words.
+pub fn read_core(core: &Path, address: u64, length: usize) -> Result<Vec<u8>> {
+    let folder = tempfile::tempdir()?;
+    let bytes = folder.path().join("bytes");
+    let end = address.checked_add(length as u64).context("an address range that wraps")?;
+    let dump = format!("dump binary memory {} {address:#x} {end:#x}", bytes.display());
+    let output = Command::new("gdb")
+        .args(["-nx", "-q", "-batch", "-ex", "set confirm off", "-ex"])
+        .arg(format!("core-file {}", core.display()))
+        .args(["-ex", &dump])
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start gdb")?;
+    std::fs::read(&bytes).with_context(|| {
+        let words = String::from_utf8_lossy(&output.stderr).trim().to_string();
+        format!("gdb reads nothing at {address:#x} of {}: {words}", core.display())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_sorted() {
+        let output = b"=thread-group-added,id=\"i1\"\n7^done,value=\"3\"\n\
+            *stopped,reason=\"breakpoint-hit\",disp=\"del\",frame={addr=\"0x02fdf000\",func=\"??\"}\n\
+            ~\"text\"\n(gdb) \n";
+        let (answers, answered) = channel();
+        let (events, seen) = channel();
+        read_records(&output[..], &answers, &events);
+        assert_eq!(answered.try_iter().collect::<Vec<_>>(), ["7^done,value=\"3\""]);
+        let Ok(Event::Stopped(stop)) = seen.try_recv() else { panic!("no stop") };
+        assert!(stop.is_breakpoint());
+        assert_eq!(stop.address(), Some(0x2fd_f000));
+    }
+
+    #[test]
+    fn the_end_of_the_vm_is_no_breakpoint() {
+        let stop = Stop { at: Instant::now(), record: ",reason=\"exited-normally\"".into() };
+        assert!(stop.is_end() && !stop.is_breakpoint());
+        assert_eq!(stop.address(), None);
+    }
+}

@@ -1,0 +1,52 @@
+#!/bin/sh
+# The first kernel's only program: tells the host what the kernel says of itself, loads the capture
+# kernel, waits for the word on the console and crashes the machine. Each line that is meant for the
+# host begins with "first-kernel: " and stands on its own, because kernel messages may come between.
+
+say() { echo "first-kernel: $*"; }
+
+fail() {
+    say "failed $*"
+    poweroff -f
+    sleep 60
+}
+
+mount -t proc proc /proc && mount -t sysfs sysfs /sys && mount -t devtmpfs dev /dev ||
+    fail "mounting proc, sysfs and devtmpfs"
+# Only emergencies from now on; the panic message is one.
+echo 1 >/proc/sys/kernel/printk
+
+say "version $(cat /proc/version)"
+say "cmdline $(cat /proc/cmdline)"
+say "cpus $(grep -c '^processor' /proc/cpuinfo)"
+sed 's/^/first-kernel: iomem /' /proc/iomem
+for file in /sys/devices/system/cpu/cpu*/crash_notes; do
+    cpu=${file%/crash_notes}
+    say "crash_notes ${cpu##*/cpu} $(cat "$file")"
+done
+# The symbols that the checks ask for: "start end name", the end being the next symbol's start. grep
+# first: awk over all of them takes seconds under emulation.
+wanted='_text|_stext|_etext|linux_banner|panic|__crash_kexec|crash_kexec|sysrq_handle_crash'
+grep -E -A 4 " ($wanted)\$" /proc/kallsyms | awk -v wanted="$wanted" '
+    NF != 3 { next }
+    $1 != start {
+        for (i = 1; i <= pending; i++) print "first-kernel: symbol", start, $1, open[i]
+        pending = 0
+    }
+    $3 ~ "^(" wanted ")$" { start = $1; open[++pending] = $3 }
+'
+
+# One argument a line.
+while IFS= read -r word; do set -- "$@" "$word"; done </etc/kdump.arguments
+loaded=$(/loader load "$@" 2>&1) || {
+    echo "$loaded" | sed 's/^/first-kernel: loader /'
+    fail "the loader refused; its words are in the lines above"
+}
+/loader plan --json "$@" | sed 's/^/first-kernel: plan /'
+
+say ready
+read -r word
+[ "$word" = crash ] || fail "the host said '$word' instead of 'crash'"
+echo 1 >/proc/sys/kernel/sysrq
+echo c >/proc/sysrq-trigger
+fail "the kernel survived its crash"

@@ -1,0 +1,249 @@
+//! A QEMU process: its machine, its sockets, and its end.
+
+use std::io::Read;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::deadline::{Deadline, Interrupt};
+use crate::memory::GuestMemory;
+use crate::qmp::Qmp;
+
+/// From this much memory on, i386 guests run on qemu-system-x86_64: qemu-system-i386 fails them
+/// with reserved bits in page table entries (bytes).
+const LARGE: u64 = 3 << 30;
+/// How long QEMU may take to open its sockets.
+const STARTUP: Duration = Duration::from_secs(30);
+/// The longest piece of QEMU's standard error that is kept, in bytes.
+const MOST_STDERR: u64 = 64 << 10;
+
+/// A file that QEMU puts into guest memory before the guest starts.
+#[derive(Clone, Debug)]
+pub struct Blob {
+    /// The file.
+    pub path: PathBuf,
+    /// The physical address of its first byte.
+    pub address: u64,
+}
+
+/// What QEMU is asked to boot.
+#[derive(Clone, Debug, Default)]
+pub struct Boot {
+    /// A bzImage or a multiboot ELF.
+    pub kernel: PathBuf,
+    /// Its initramfs.
+    pub initrd: Option<PathBuf>,
+    /// Its command line.
+    pub command_line: String,
+    /// What lies in memory besides.
+    pub blobs: Vec<Blob>,
+}
+
+/// A running QEMU. Dropping it kills and reaps the process.
+pub struct Qemu {
+    child: Child,
+    stderr: Option<JoinHandle<String>>,
+    sockets: TempDir,
+    /// The first serial port.
+    pub console: UnixStream,
+    /// The machine protocol.
+    pub qmp: Qmp,
+}
+
+impl Qemu {
+    /// Starts QEMU with the guest stopped before its first instruction; [`Qmp::run`] lets it go.
+    ///
+    /// The dump disk is a transitional virtio-blk device. Its host cache is `unsafe`: what is
+    /// lost when the host dies does not matter here, and a flush costs nothing.
+    ///
+    /// # Errors
+    /// When QEMU cannot be started or ends at once; the text carries what it said.
+    pub fn start(
+        boot: &Boot,
+        memory: &GuestMemory,
+        cpus: u32,
+        disk: &Path,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
+        let sockets = tempfile::tempdir().context("a folder for QEMU's sockets")?;
+        let console = UnixListener::bind(sockets.path().join("console"))?;
+        let qmp = UnixListener::bind(sockets.path().join("qmp"))?;
+        let mut command = Command::new(program(memory.size()));
+        command.args(machine(memory, cpus)).args(devices(sockets.path(), disk)).args(boot.args());
+        let shown = command.get_program().to_string_lossy().into_owned();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = command.spawn().with_context(|| {
+            format!("cannot start {shown}. Next step: cargo xtask setup, which installs it")
+        })?;
+        let mut starting = Starting { child: Some(child) };
+        let stderr = starting.capture_stderr();
+        let deadline = Deadline::new("connection from QEMU", STARTUP, interrupt);
+        let connected = starting.accept(&console, &deadline).and_then(|console| {
+            let qmp = Qmp::new(starting.accept(&qmp, &deadline)?)?;
+            Ok((console, qmp))
+        });
+        let (console, qmp) = match connected {
+            Ok(connected) => connected,
+            Err(error) => {
+                drop(starting);
+                bail!("{error:#}\n{}", stderr.join().unwrap_or_default().trim_end());
+            }
+        };
+        memory.unlink();
+        let child = starting.child.take().expect("nothing else takes it");
+        Ok(Self { child, stderr: Some(stderr), sockets, console, qmp })
+    }
+
+    /// Where gdb finds QEMU's debug stub.
+    pub fn gdb_socket(&self) -> PathBuf {
+        self.sockets.path().join("gdb")
+    }
+
+    /// How QEMU ended, if it has.
+    ///
+    /// # Errors
+    /// When the system cannot tell.
+    pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.try_wait().context("asking for QEMU's exit status")
+    }
+
+    /// Ends QEMU and returns what it wrote to its standard error.
+    pub fn end(mut self) -> String {
+        self.kill();
+        let stderr = self.stderr.take().map(|thread| thread.join().unwrap_or_default());
+        stderr.unwrap_or_default()
+    }
+
+    fn kill(&mut self) {
+        // Both fail only when the process is gone and reaped already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A QEMU that has not opened its sockets yet; killed and reaped unless it gets that far.
+struct Starting {
+    child: Option<Child>,
+}
+
+impl Starting {
+    fn capture_stderr(&mut self) -> JoinHandle<String> {
+        let stderr = self.child.as_mut().and_then(|child| child.stderr.take());
+        std::thread::spawn(move || {
+            let Some(mut stderr) = stderr else { return String::new() };
+            let mut text = Vec::new();
+            // What cannot be read is not shown; the rest is drained so that QEMU never blocks.
+            let _ = stderr.by_ref().take(MOST_STDERR).read_to_end(&mut text);
+            let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+            String::from_utf8_lossy(&text).into_owned()
+        })
+    }
+
+    fn accept(&mut self, listener: &UnixListener, deadline: &Deadline) -> Result<UnixStream> {
+        listener.set_nonblocking(true)?;
+        let stream = deadline.wait_for(|| {
+            let child = self.child.as_mut().expect("not taken while starting");
+            if let Some(status) = child.try_wait()? {
+                bail!("QEMU ended with {status} before the guest started");
+            }
+            match listener.accept() {
+                Ok((stream, _)) => Ok(Some(stream)),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
+                Err(error) => Err(error).context("accepting QEMU's connection"),
+            }
+        })?;
+        stream.set_nonblocking(false)?;
+        Ok(stream)
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn program(memory: u64) -> &'static str {
+    if memory > LARGE { "qemu-system-x86_64" } else { "qemu-system-i386" }
+}
+
+/// A path as QEMU's option syntax wants it: a comma in it is doubled.
+fn option_path(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+fn machine(memory: &GuestMemory, cpus: u32) -> Vec<String> {
+    let (size, path) = (memory.size(), option_path(memory.path()));
+    let words = [
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-S",
+        "-accel",
+        "tcg",
+        "-machine",
+        "pc,memory-backend=ram",
+        "-object",
+        &format!("memory-backend-file,id=ram,size={size},mem-path={path},share=on"),
+        "-m",
+        &format!("{size}B"),
+        "-smp",
+        &cpus.to_string(),
+    ];
+    words.map(str::to_string).to_vec()
+}
+
+fn devices(sockets: &Path, disk: &Path) -> Vec<String> {
+    let socket = |name: &str| option_path(&sockets.join(name));
+    let words = [
+        "-chardev",
+        &format!("socket,id=console,path={}", socket("console")),
+        "-serial",
+        "chardev:console",
+        "-chardev",
+        &format!("socket,id=qmp,path={}", socket("qmp")),
+        "-mon",
+        "chardev=qmp,mode=control",
+        "-chardev",
+        &format!("socket,id=gdb,path={},server=on,wait=off", socket("gdb")),
+        "-gdb",
+        "chardev:gdb",
+        "-drive",
+        &format!("if=none,id=dump,format=raw,cache=unsafe,file={}", option_path(disk)),
+        "-device",
+        "virtio-blk-pci,drive=dump",
+    ];
+    words.map(str::to_string).to_vec()
+}
+
+impl Boot {
+    fn args(&self) -> Vec<String> {
+        let mut words = vec!["-kernel".to_string(), self.kernel.display().to_string()];
+        if let Some(initrd) = &self.initrd {
+            words.extend(["-initrd".to_string(), initrd.display().to_string()]);
+        }
+        words.extend(["-append".to_string(), self.command_line.clone()]);
+        for blob in &self.blobs {
+            let (path, address) = (option_path(&blob.path), blob.address);
+            words.push("-device".to_string());
+            words.push(format!("loader,file={path},addr={address:#x},force-raw=on"));
+        }
+        words
+    }
+}

@@ -1,0 +1,53 @@
+//! QEMU's machine protocol: start the guest, and ask about it when it hangs.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use qapi::{Stream, qmp};
+
+/// QEMU answers at once or not at all.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A connection past its greeting.
+pub struct Qmp {
+    connection: qapi::Qmp<Stream<BufReader<UnixStream>, UnixStream>>,
+}
+
+impl Qmp {
+    /// Takes over the connection that QEMU made.
+    ///
+    /// # Errors
+    /// When QEMU goes away or does not greet.
+    pub fn new(stream: UnixStream) -> Result<Self> {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let reader = BufReader::new(stream.try_clone()?);
+        let mut connection = qapi::Qmp::new(Stream::new(reader, stream));
+        let greeting = connection.inner_mut().fill_buf().context("waiting for QEMU's greeting")?;
+        if greeting.is_empty() {
+            bail!("QEMU ended before it greeted");
+        }
+        connection.handshake().context("QEMU's greeting")?;
+        Ok(Self { connection })
+    }
+
+    /// Lets the guest run.
+    ///
+    /// # Errors
+    /// When QEMU does not answer.
+    pub fn run(&mut self) -> Result<()> {
+        self.connection.execute(&qmp::cont {}).context("starting the guest")?;
+        Ok(())
+    }
+
+    /// A monitor command of the kind that people type, and what it printed.
+    ///
+    /// # Errors
+    /// When QEMU does not answer.
+    pub fn monitor(&mut self, command: &str) -> Result<String> {
+        let line = qmp::human_monitor_command { command_line: command.into(), cpu_index: None };
+        self.connection.execute(&line).with_context(|| format!("monitor command {command}"))
+    }
+}

@@ -1,0 +1,149 @@
+//! `report.json`: what a crash cycle found, for people and programs.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::timeline::Milestones;
+
+/// Version of the report's layout. Fields may be added to it, not renamed.
+pub const VERSION: u32 = 1;
+
+/// One thing that must hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// A short name that stays the same from version to version.
+    pub name: String,
+    /// Whether it held.
+    pub pass: bool,
+    /// What was compared, or what was wrong.
+    pub detail: String,
+}
+
+impl Check {
+    /// A check whose `detail` is `Ok` when it held and `Err` when it did not.
+    pub fn new(name: &str, found: Result<String>) -> Self {
+        match found {
+            Ok(detail) => Self { name: name.to_string(), pass: true, detail },
+            Err(error) => {
+                Self { name: name.to_string(), pass: false, detail: format!("{error:#}") }
+            }
+        }
+    }
+}
+
+/// Whether all checks held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// All did.
+    Pass,
+    /// At least one did not.
+    Fail,
+}
+
+/// The whole report.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Whether all checks held.
+    pub verdict: Verdict,
+    /// The last stage that was reached; "boot" before the panic.
+    pub stage: String,
+    /// Which first kernel.
+    pub first_kernel: String,
+    /// The slot that was asked for.
+    pub slot: String,
+    /// Guest memory in bytes.
+    pub memory: u64,
+    /// CPUs of the guest.
+    pub cpus: u32,
+    /// Where the dump went.
+    pub target: String,
+    /// Milliseconds from the panic to each stage.
+    pub timeline_ms: Milestones,
+    /// Milliseconds in which the VM was stopped; not part of the timeline.
+    pub stopped_ms: f64,
+    /// Whether the VM was stopped for page digests (false: `--no-truth`).
+    pub truth: bool,
+    /// Length of the vmcore in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the vmcore, in hexadecimal; empty without a vmcore.
+    pub vmcore_sha256: String,
+    /// Everything that was checked.
+    pub checks: Vec<Check>,
+    /// The last lines of the console when something was wrong.
+    pub last_lines: Vec<String>,
+}
+
+impl Report {
+    /// Writes the report as JSON.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
+        serde_json::to_writer_pretty(file, self).context("writing the report")
+    }
+
+    /// The checks that did not hold.
+    pub fn failures(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| !check.pass)
+    }
+}
+
+/// The likely cause and the next step for a cycle that stopped at `stage`.
+pub fn advice(stage: &str) -> &'static str {
+    match stage {
+        "boot" => {
+            "Likely cause: the first kernel does not boot with this memory and slot, or the loader \
+             refused. Next step: the lines of the loader in console.log"
+        }
+        "panic" => {
+            "Likely cause: nothing was loaded into the slot, or purgatory does not start. Next \
+             step: the loader's lines in console.log"
+        }
+        "purgatory" => {
+            "Likely cause: a region of the slot has another digest than the loader took. Next \
+             step: purgatory's lines in console.log name it"
+        }
+        "verified" => {
+            "Likely cause: the capture kernel dies before its first line. Next step: its entry \
+             code, under gdb"
+        }
+        "capture_entry" | "memory" => {
+            "Likely cause: command line or ELF core header are not what the kernel expects. Next \
+             step: the lines after the last stage in console.log"
+        }
+        "views" | "quiesced" => {
+            "Likely cause: the target device was not found or does not answer. Next step: the \
+             lines after the last stage in console.log"
+        }
+        _ => "Next step: the lines after the last stage in console.log",
+    }
+}
+
+/// Pass when there is a check and all held.
+pub fn verdict(checks: &[Check]) -> Verdict {
+    let pass = !checks.is_empty() && checks.iter().all(|check| check.pass);
+    if pass { Verdict::Pass } else { Verdict::Fail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn one_failed_check_fails_the_report() {
+        let good = Check::new("good", Ok("fine".into()));
+        let bad = Check::new("bad", Err(anyhow!("cause").context("what")));
+        assert_eq!(bad.detail, "what: cause");
+        assert_eq!(verdict(std::slice::from_ref(&good)), Verdict::Pass);
+        assert_eq!(verdict(&[good, bad]), Verdict::Fail);
+        assert_eq!(verdict(&[]), Verdict::Fail);
+    }
+}

@@ -1,0 +1,300 @@
+//! The time in which the guest lives: from QEMU's start to its end.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use handoff::Stage;
+
+use crate::console::{self, Line, Meaning, meaning};
+use crate::cycle::{Config, Event, Fault};
+use crate::deadline::Deadline;
+use crate::facts::Facts;
+use crate::first_kernel::Prepared;
+use crate::gdb::{Gdb, Stop};
+use crate::image::Image;
+use crate::memory::{Digests, GuestMemory};
+use crate::qemu::Qemu;
+use crate::timeline::Timeline;
+
+/// From QEMU's start to the word that the first kernel waits to crash.
+const BOOT: Duration = Duration::from_secs(240);
+/// From there to QEMU's end: this, and …
+const CAPTURE: Duration = Duration::from_secs(90);
+/// … this for each GiB of guest memory.
+const CAPTURE_PER_GIB: Duration = Duration::from_secs(60);
+/// The console's rest after QEMU's end.
+const DRAIN: Duration = Duration::from_secs(10);
+/// What the first kernel waits for.
+const CRASH: &[u8] = b"crash\n";
+/// CR0.PG: paging is on.
+const PAGING: u64 = 1 << 31;
+
+/// The symbols in the capture kernel at which memory is looked at: T1 and T2.
+const MOMENTS: [&str; 2] = ["kdump_truth_quiesced", "kdump_truth_final"];
+
+/// What is left when the guest is gone.
+pub struct Ended {
+    /// Why the cycle did not get to its end, or `None`.
+    pub failure: Option<String>,
+    /// When the stages were reached.
+    pub timeline: Timeline,
+    /// What the first kernel said of itself.
+    pub facts: Facts,
+    /// Page digests at T0, T1 and T2.
+    pub digests: [Option<Digests>; 3],
+    /// All lines of the console.
+    pub lines: Vec<String>,
+}
+
+/// A guest and everything attached to it.
+pub struct Session<'a> {
+    config: &'a Config,
+    prepared: &'a Prepared,
+    memory: &'a GuestMemory,
+    qemu: Qemu,
+    gdb: Option<Gdb>,
+    sender: Sender<Event>,
+    events: Receiver<Event>,
+    /// Addresses of T0, T1 and T2 that have not been reached.
+    moments: VecDeque<u64>,
+    deadline: Deadline,
+    ended: Ended,
+    is_ready: bool,
+    console_closed: bool,
+}
+
+impl<'a> Session<'a> {
+    /// Starts QEMU with the guest stopped.
+    ///
+    /// # Errors
+    /// When QEMU cannot be started or the console's log cannot be made.
+    pub fn start(
+        config: &'a Config,
+        prepared: &'a Prepared,
+        memory: &'a GuestMemory,
+        disk: &Path,
+    ) -> Result<Self> {
+        let start = Instant::now();
+        let qemu = Qemu::start(&prepared.boot, memory, config.cpus, disk, &config.interrupt)?;
+        let (sender, events) = channel();
+        let log = config.out.join("console.log");
+        console::follow(qemu.console.try_clone()?, &log, start, sender.clone())?;
+        let ended = Ended {
+            failure: None,
+            timeline: Timeline::default(),
+            facts: Facts::default(),
+            digests: [None, None, None],
+            lines: Vec::new(),
+        };
+        Ok(Self {
+            config,
+            prepared,
+            memory,
+            qemu,
+            gdb: None,
+            sender,
+            events,
+            moments: VecDeque::new(),
+            deadline: Deadline::new("first kernel that is ready to crash", BOOT, &config.interrupt),
+            ended,
+            is_ready: false,
+            console_closed: false,
+        })
+    }
+
+    /// Lets the guest live and die. QEMU is gone afterwards, whatever happened.
+    pub fn live(mut self, progress: &mut dyn FnMut(&str)) -> Ended {
+        let lived = self.crash(progress).and_then(|()| self.capture(progress));
+        if let Err(error) = lived {
+            self.ended.failure = Some(format!("{error:#}"));
+        }
+        drop(self.gdb.take());
+        let said = self.qemu.end();
+        if let (Some(failure), false) = (&mut self.ended.failure, said.trim().is_empty()) {
+            failure.push_str(&format!("; QEMU said: {}", said.trim()));
+        }
+        self.ended
+    }
+
+    /// Gets the first kernel to the point where it dies.
+    fn crash(&mut self, progress: &mut dyn FnMut(&str)) -> Result<()> {
+        progress("booting the first kernel");
+        if let Some(entry) = self.prepared.entry() {
+            // The test guest crashes by itself: everything must be in place before it starts.
+            return if self.config.truth { self.watch(entry) } else { self.qemu.qmp.run() };
+        }
+        self.qemu.qmp.run()?;
+        while !self.is_ready {
+            self.step(progress)?;
+            if let Some(status) = self.qemu.exited()? {
+                self.drain(progress);
+                bail!("QEMU ended ({status}) before the first kernel was ready to crash");
+            }
+        }
+        if self.config.truth {
+            progress("attaching gdb");
+            self.watch(self.ended.facts.purgatory_entry()?)?;
+        }
+        progress("crashing the first kernel");
+        self.qemu.console.write_all(CRASH).context("writing to the console")
+    }
+
+    /// Attaches gdb and lets the VM run until T0.
+    fn watch(&mut self, entry: u64) -> Result<()> {
+        let capture_kernel = Image::open(&self.config.capture_kernel_symbols)?;
+        self.moments.push_back(entry);
+        for name in MOMENTS {
+            self.moments.push_back(capture_kernel.symbol(name)?.start);
+        }
+        let start = Instant::now();
+        let socket = self.qemu.gdb_socket();
+        let mut gdb = Gdb::attach(&socket, self.sender.clone(), &self.config.interrupt)?;
+        gdb.stop_once_at(entry)?;
+        gdb.resume()?;
+        self.ended.timeline.stopped(start, Instant::now());
+        self.gdb = Some(gdb);
+        Ok(())
+    }
+
+    /// Follows the capture until QEMU ends.
+    fn capture(&mut self, progress: &mut dyn FnMut(&str)) -> Result<()> {
+        let gib = self.config.memory.div_ceil(1 << 30) as u32;
+        let limit = CAPTURE + CAPTURE_PER_GIB * gib;
+        self.deadline = Deadline::new("end of the capture", limit, &self.config.interrupt);
+        while self.qemu.exited()?.is_none() {
+            if let Err(error) = self.step(progress) {
+                let places = self.where_cpus_are();
+                return Err(error.context(format!("the guest was stopped; its CPUs: {places}")));
+            }
+        }
+        self.drain(progress);
+        let timeline = &self.ended.timeline;
+        if !timeline.has(Stage::Done) {
+            bail!("QEMU ended after \"{}\", without a complete dump", timeline.last());
+        }
+        Ok(())
+    }
+
+    /// Handles the next event, or none within a slice of time.
+    fn step(&mut self, progress: &mut dyn FnMut(&str)) -> Result<()> {
+        match self.events.recv_timeout(self.deadline.slice()?) {
+            Ok(Event::Line(line)) => self.take_line(line, progress),
+            Ok(Event::Stopped(stop)) => self.take_stop(&stop),
+            Ok(Event::ConsoleClosed) => {
+                self.console_closed = true;
+                Ok(())
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => bail!("nothing sends events any more"),
+        }
+    }
+
+    /// Takes what the console still has to say after QEMU's end.
+    fn drain(&mut self, progress: &mut dyn FnMut(&str)) {
+        self.gdb = None;
+        self.deadline = Deadline::new("end of the console", DRAIN, &self.config.interrupt);
+        while !self.console_closed {
+            if self.step(progress).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn take_line(&mut self, line: Line, progress: &mut dyn FnMut(&str)) -> Result<()> {
+        let outcome = match meaning(&line.text) {
+            Meaning::Stage(stage) => {
+                self.ended.timeline.reached(stage, line.at);
+                progress(stage.name());
+                Ok(())
+            }
+            Meaning::Panic => {
+                self.ended.timeline.panicked(line.at);
+                progress("panic");
+                Ok(())
+            }
+            Meaning::Ready => {
+                self.is_ready = true;
+                Ok(())
+            }
+            Meaning::Failed(reason) => Err(anyhow::anyhow!("the first kernel gave up: {reason}")),
+            Meaning::Fact(fact) => self.ended.facts.take(fact),
+            Meaning::Text => Ok(()),
+        };
+        self.ended.lines.push(line.text);
+        outcome
+    }
+
+    fn take_stop(&mut self, stop: &Stop) -> Result<()> {
+        let Some(gdb) = &mut self.gdb else { return Ok(()) };
+        if stop.is_end() {
+            self.gdb = None;
+            return Ok(());
+        }
+        // Attaching reports a stop too, without a reason.
+        if !stop.is_breakpoint() {
+            return Ok(());
+        }
+        let reached = 3 - self.moments.len();
+        let Some(&expected) = self.moments.front() else { return gdb.resume() };
+        // Before the crash T0's physical address may also be some program's virtual one.
+        if reached == 0 && gdb.evaluate("$cr0")? & PAGING != 0 {
+            gdb.stop_once_at(expected)?;
+            return gdb.resume();
+        }
+        if stop.address() != Some(expected) {
+            bail!("the VM stopped at {:x?}, expected at {expected:#x}", stop.address());
+        }
+        self.moments.pop_front();
+        self.ended.digests[reached] = Some(self.memory.digests()?);
+        self.go_on(reached)?;
+        let now = Instant::now();
+        self.ended.timeline.stopped(stop.at, now);
+        self.deadline.extend(now - stop.at);
+        Ok(())
+    }
+
+    /// Sets what is to be set at T0 and lets the VM run on.
+    fn go_on(&mut self, reached: usize) -> Result<()> {
+        if reached == 0 && self.config.fault == Some(Fault::StrayWrite) {
+            self.write_astray()?;
+        }
+        let Some(mut gdb) = self.gdb.take() else { return Ok(()) };
+        if self.moments.is_empty() {
+            return gdb.detach();
+        }
+        if reached == 0 {
+            for address in &self.moments {
+                gdb.stop_once_at(*address)?;
+            }
+        }
+        gdb.resume()?;
+        self.gdb = Some(gdb);
+        Ok(())
+    }
+
+    /// Changes the last byte of old memory, as a capture stage with a bug might.
+    fn write_astray(&self) -> Result<()> {
+        let ram: Vec<Range<u64>> = self.prepared.system_ram(&self.ended.facts);
+        let last = ram.iter().map(|range| range.end).max().context("no System RAM is known")? - 1;
+        let mut byte = [0];
+        self.memory.read(last, &mut byte)?;
+        self.memory.write(last, &[!byte[0]])
+    }
+
+    /// Where each CPU is, for a guest that hangs.
+    fn where_cpus_are(&mut self) -> String {
+        let registers = match self.qemu.qmp.monitor("info registers -a") {
+            Ok(registers) => registers,
+            Err(error) => return format!("unknown ({error:#})"),
+        };
+        let places = registers.split_whitespace();
+        let places: Vec<_> =
+            places.filter(|word| word.starts_with("EIP=") || word.starts_with("RIP=")).collect();
+        places.join(" ")
+    }
+}

@@ -1,0 +1,63 @@
+//! The ground truth: digests of guest memory at the moments that matter.
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::memory::{Digests, GuestMemory, PAGE};
+
+/// Digests by moment. The first three need the VM stopped and are missing with `--no-truth`.
+#[derive(Clone, Debug)]
+pub struct Truth {
+    /// T0: before purgatory's first instruction.
+    pub purgatory: Option<Digests>,
+    /// T1: devices are quiet, old memory has not been read yet.
+    pub quiesced: Option<Digests>,
+    /// T2: before the final action.
+    pub end: Option<Digests>,
+    /// After QEMU ended.
+    pub exit: Digests,
+}
+
+impl Truth {
+    /// What the vmcore must equal, and what to call it: T1, or memory after QEMU's end.
+    pub fn reference(&self) -> (&Digests, &'static str) {
+        match &self.quiesced {
+            Some(digests) => (digests, "T1"),
+            None => (&self.exit, "memory after the end"),
+        }
+    }
+
+    /// Whether the VM was stopped at all three moments.
+    ///
+    /// # Errors
+    /// When one was not reached under gdb.
+    pub fn complete(&self) -> Result<String> {
+        for (name, digests) in [("T0", &self.purgatory), ("T1", &self.quiesced), ("T2", &self.end)]
+        {
+            ensure!(digests.is_some(), "the VM was not stopped at {name}");
+        }
+        Ok("page digests taken at T0, T1 and T2".to_string())
+    }
+
+    /// The bytes that guest memory held at the reference moment (physical address).
+    ///
+    /// The file has what memory held at the very end; the digests say whether that is still the
+    /// same.
+    ///
+    /// # Errors
+    /// When a page has changed since, or the range is not RAM.
+    pub fn bytes(&self, memory: &GuestMemory, address: u64, length: u64) -> Result<Vec<u8>> {
+        let (reference, name) = self.reference();
+        let end = address.checked_add(length).context("a range that wraps")?;
+        let mut page = address - address % PAGE;
+        while page < end {
+            let was = memory.digest_at(reference, page);
+            if was.is_none() || was != memory.digest_at(&self.exit, page) {
+                bail!("the page at {page:#x} is not RAM or has changed since {name}");
+            }
+            page += PAGE;
+        }
+        let mut bytes = vec![0; usize::try_from(length)?];
+        memory.read(address, &mut bytes)?;
+        Ok(bytes)
+    }
+}

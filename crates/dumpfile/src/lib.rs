@@ -1,1 +1,17 @@
 //! How a dump is stored and sent: the dump disk.
+//!
+//! A dump disk is a whole disk (not a partition) that is ours alone: one block of header, then the
+//! dump. The capture kernel writes to no disk that does not carry a header with the id it was told
+//! to look for; `collector` puts that header there.
+//!
+//! The layout is a contract between programs of different age: it has a version, it is pinned byte
+//! by byte in the tests, and what is read back is checked before it is believed.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod disk;
+mod id;
+
+pub use disk::{DATA_OFFSET, DiskError, DiskHeader, DiskState, HEADER_SIZE, MAGIC, VERSION};
+pub use id::{DiskId, DiskIdError};

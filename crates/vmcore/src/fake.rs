@@ -44,3 +44,16 @@ impl ReadPhys for FakeMemory {
 pub(crate) fn range(start: u64, end: u64) -> PhysRange {
     PhysRange::from_bounds(PhysAddr::new(start), PhysAddr::new(end)).expect("a range of a test")
 }
+
+/// A note with its padding, as the ELF specification 1.2 lays it out. `name` comes with its NUL.
+pub(crate) fn note(name: &[u8], kind: u32, desc: &[u8]) -> Vec<u8> {
+    let words = [name.len() as u32, desc.len() as u32, kind];
+    let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    for part in [name, desc] {
+        bytes.extend(part);
+        while !bytes.len().is_multiple_of(4) {
+            bytes.push(0);
+        }
+    }
+    bytes
+}

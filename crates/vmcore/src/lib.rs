@@ -15,22 +15,28 @@
 extern crate alloc;
 
 mod addr;
+mod dump;
 mod elfcore;
 mod error;
+mod notes;
 mod number;
 mod options;
 mod ranges;
 mod read;
+mod view;
 
 pub use addr::{DumpOffset, PhysAddr, PhysRange};
+pub use dump::{MAX_NOTE_AREA, MAX_NOTES, NoteArea, NoteOutcome, Vmcore, vmcore};
 pub use elfcore::{Class, CoreHeader, MAX_SEGMENTS, Segment, SegmentKind, build};
 pub use error::Error;
+pub use notes::{NAME_CORE, NAME_VMCOREINFO, Note, Notes, Prstatus, notes, vmcoreinfo_get};
 pub use options::{
     Action, DEFAULT_TIMEOUT, ElfCoreHdr, MAX_MEMMAP, MAX_TARGETS, Options, PowerOff, Problem,
     TargetSpec, Trouble,
 };
 pub use ranges::MemoryRanges;
 pub use read::ReadPhys;
+pub use view::{Extent, View};
 
 #[cfg(test)]
 mod fake;

@@ -1,0 +1,133 @@
+//! What can go wrong, in words that name the next step.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use dumpfile::{DATA_OFFSET, DiskError, DiskId, DiskState};
+use handoff::Stage;
+
+/// Why a disk was not formatted, or a dump not extracted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be opened.
+    #[error("cannot open {}: {source}{}", .path.display(), open_hint(.source))]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file can be opened, but reading or writing fails.
+    #[error("cannot {what} {}: {source}", .path.display())]
+    Io {
+        /// What was tried: read, write.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The block device, or a partition of it, is mounted or otherwise in use.
+    #[error("{} is in use (mounted, swap or part of a volume): a dump disk must be a whole disk that nothing else uses", .0.display())]
+    Busy(PathBuf),
+    /// The disk has no room for a header and one block of a dump.
+    #[error("{} is {size} bytes long, too small for a dump: make it somewhat larger than the memory of the machine", .path.display())]
+    TooSmall {
+        /// The disk.
+        path: PathBuf,
+        /// Its length in bytes.
+        size: u64,
+    },
+    /// The first block is neither ours nor empty.
+    #[error("{} holds something else (its first 4096 bytes are not zero): if that can be lost, say --force", .0.display())]
+    Foreign(PathBuf),
+    /// The disk holds a dump that would be lost.
+    #[error("{} holds a complete dump of {length} bytes (id {id}): extract it first, or say --force", .path.display())]
+    HoldsDump {
+        /// The disk.
+        path: PathBuf,
+        /// Its id.
+        id: DiskId,
+        /// Length of the dump in bytes.
+        length: u64,
+    },
+    /// The system has no random bytes for an id.
+    #[error("no random id from the system ({0}): name one with --id")]
+    Random(getrandom::Error),
+    /// There is no good header at the front of the disk.
+    #[error("{}: {source}", .path.display())]
+    Header {
+        /// The disk.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: DiskError,
+    },
+    /// The disk does not say that its dump is complete.
+    #[error("{}: {}", .path.display(), no_dump(*.state, *.stage))]
+    NotComplete {
+        /// The disk.
+        path: PathBuf,
+        /// What it says instead.
+        state: DiskState,
+        /// Code of the last stage that the capture reached.
+        stage: u32,
+    },
+    /// A complete dump of no bytes.
+    #[error("{}: the capture ended, but the vmcore is empty: the ELF core header was refused, and the capture kernel's console says why", .0.display())]
+    EmptyDump(PathBuf),
+    /// The file to write exists and is a folder or a device.
+    #[error("{} is not a regular file: name a file for the vmcore", .0.display())]
+    NotAFile(PathBuf),
+    /// The disk ends before the dump does.
+    #[error("{} is {size} bytes long, but its dump of {length} bytes ends at {}: was the disk shortened or copied in part?", .path.display(), length.saturating_add(DATA_OFFSET))]
+    Truncated {
+        /// The disk.
+        path: PathBuf,
+        /// Its length in bytes.
+        size: u64,
+        /// Length of the dump in bytes.
+        length: u64,
+    },
+}
+
+impl Error {
+    /// For `map_err`: an error while doing `what` to `path`.
+    pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { what, path, source }
+    }
+}
+
+fn open_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => ": for a virtual machine make it with `truncate -s SIZE FILE`",
+        io::ErrorKind::PermissionDenied => ": a block device needs root",
+        _ => "",
+    }
+}
+
+/// What a state other than complete means, and what to do about it.
+fn no_dump(state: DiskState, stage: u32) -> String {
+    let reached = match Stage::from_code(stage) {
+        Some(stage) => format!("the last stage it reached is `{stage}`"),
+        None if stage == 0 => "it reached no stage".to_owned(),
+        None => format!("the last stage it reached has the unknown code {stage:#x}"),
+    };
+    match state {
+        DiskState::EMPTY => {
+            "the disk is formatted, and no capture has begun on it: did the machine \
+                             crash, and does kdump.target name this id?"
+                .to_owned()
+        }
+        DiskState::IN_PROGRESS => format!(
+            "a capture began and did not end; {reached}: wait for it if the machine still runs, \
+             else see the machine's console for what stopped it"
+        ),
+        DiskState::FAILED => {
+            format!("the capture failed; {reached}: the machine's console names the reason")
+        }
+        DiskState(other) => {
+            format!("unknown state {other}; {reached}: use a collector of the kernel's release")
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The command line of the collector.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+use collector::{Error, Extracted};
+use dumpfile::DiskId;
+use indicatif::{ProgressBar, ProgressStyle};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  refused or failed; the reason and the next step are on standard error
+  2  the command line is wrong";
+
+/// Prepares dump disks and gets vmcores off them.
+#[derive(Parser)]
+#[command(version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make DISK a dump disk. What is on it is lost.
+    ///
+    /// DISK is a whole disk of the machine that may crash: a block device, or the image file of a
+    /// virtual machine's disk. The capture kernel writes to a disk only if this has been done, and
+    /// only if its kdump.target names the id that is printed here.
+    #[command(after_help = EXIT_CODES)]
+    Format {
+        /// Block device or image file.
+        disk: PathBuf,
+        /// The id to give it, 32 hexadecimal digits, instead of a random one.
+        #[arg(long, value_name = "HEX32")]
+        id: Option<DiskId>,
+        /// Overwrite even a complete dump, or a disk that holds something else.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Copy the vmcore on DISK into a file.
+    ///
+    /// Only a dump that is marked complete is extracted; for any other disk the program says how
+    /// far the capture came. Pages of zeros become holes in the file.
+    #[command(after_help = EXIT_CODES)]
+    Extract {
+        /// Block device or image file.
+        disk: PathBuf,
+        /// Where the vmcore goes.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// Replace FILE if it exists.
+        #[arg(long)]
+        force: bool,
+        /// Print the result as one line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Format { disk, id, force } => format(&disk, id, force),
+        Command::Extract { disk, output, force, json } => extract(&disk, &output, force, json),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprintln!("collector: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn format(disk: &Path, id: Option<DiskId>, force: bool) -> Result<(), String> {
+    let id = collector::format(disk, id, force).map_err(text)?;
+    println!("{} is a dump disk with the id {id}.", disk.display());
+    println!("Give the capture kernel: kdump.target=virtio-blk:id={id}");
+    Ok(())
+}
+
+fn extract(disk: &Path, output: &Path, force: bool, json: bool) -> Result<(), String> {
+    if !force && output.symlink_metadata().is_ok() {
+        return Err(format!("{} exists: name another file or say --force", output.display()));
+    }
+    let mut progress = Progress::new();
+    let extracted = collector::extract(disk, output, &mut |done, all| progress.show(done, all));
+    progress.end();
+    let Extracted { length, sha256 } = extracted.map_err(text)?;
+    let sha256: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    if json {
+        println!(r#"{{"version":1,"bytes":{length},"vmcore_sha256":"{sha256}"}}"#);
+    } else {
+        println!("{}: {length} bytes, SHA-256 {sha256}", output.display());
+    }
+    Ok(())
+}
+
+fn text(error: Error) -> String {
+    error.to_string()
+}
+
+/// A progress bar on standard error that shows itself when there is a terminal, and when the work
+/// takes longer than anybody waits without wondering.
+struct Progress {
+    started: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    const TEMPLATE: &str = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+
+    fn new() -> Self {
+        Self { started: Instant::now(), bar: None }
+    }
+
+    fn show(&mut self, done: u64, all: u64) {
+        if self.bar.is_none() && self.started.elapsed() > Self::PATIENCE {
+            let style = ProgressStyle::with_template(Self::TEMPLATE);
+            self.bar = Some(ProgressBar::new(all).with_elapsed(self.started.elapsed()));
+            if let (Some(bar), Ok(style)) = (&self.bar, style) {
+                bar.set_style(style);
+            }
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+        }
+    }
+
+    fn end(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

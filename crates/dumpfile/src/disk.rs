@@ -1,0 +1,255 @@
+//! The header of a dump disk.
+
+use crc::{CRC_32_ISCSI, Crc, NoTable};
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::DiskId;
+
+/// First bytes of the header.
+pub const MAGIC: [u8; 8] = *b"KDRSDISK";
+/// Version of the layout. A reader refuses every other.
+pub const VERSION: u32 = 1;
+/// Length of the header in bytes.
+pub const HEADER_SIZE: usize = 4096;
+/// Where on the disk the dump begins, in bytes.
+pub const DATA_OFFSET: u64 = 4096;
+
+/// CRC-32C (Castagnoli), as in iSCSI and SSE 4.2.
+const CRC32C: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISCSI);
+
+/// What a dump disk holds. Foreign bytes may have any number here, so this is not an `enum`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DiskState(pub u32);
+
+impl DiskState {
+    /// Nothing yet.
+    pub const EMPTY: Self = Self(0);
+    /// A capture has begun and has not said how it ended.
+    pub const IN_PROGRESS: Self = Self(1);
+    /// A whole dump.
+    pub const COMPLETE: Self = Self(2);
+    /// A capture has failed at the stage that the header names.
+    pub const FAILED: Self = Self(3);
+}
+
+/// The header of a dump disk, without what is the same in each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskHeader {
+    /// Which disk this is.
+    pub id: DiskId,
+    /// What it holds.
+    pub state: DiskState,
+    /// Code of the last stage that the capture reached (`handoff::Stage`), zero before any.
+    pub stage: u32,
+    /// Length of the dump in bytes, from [`DATA_OFFSET`] on.
+    pub length: u64,
+}
+
+/// Why a block is not the header of a dump disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DiskError {
+    /// There are fewer than [`HEADER_SIZE`] bytes.
+    #[error("{0} bytes are too few for the header of a dump disk")]
+    TooShort(usize),
+    /// It does not begin with [`MAGIC`].
+    #[error("this is no dump disk: `collector format` makes one")]
+    NotOurs,
+    /// It has another version than [`VERSION`].
+    #[error(
+        "the dump disk has version {0}, this program knows version {VERSION} only: use programs of the same release on both sides"
+    )]
+    Version(u32),
+    /// Its CRC-32C is wrong.
+    #[error(
+        "the header of the dump disk is damaged (CRC-32C {found:#010x}, not {expected:#010x}): the write was cut short or the disk is failing"
+    )]
+    Checksum {
+        /// The checksum of the block's bytes.
+        expected: u32,
+        /// The checksum that the block names.
+        found: u32,
+    },
+    /// The dump does not begin at [`DATA_OFFSET`].
+    #[error("the dump would begin at {0:#x}, not at {DATA_OFFSET:#x}: the writer is at fault")]
+    DataOffset(u64),
+    /// The dump would end past 64 bits.
+    #[error("the dump would be {0:#x} bytes long: the writer is at fault")]
+    Length(u64),
+}
+
+/// Layout of version 1.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Block {
+    magic: [u8; 8],
+    version: U32,
+    state: U32,
+    id: [u8; 16],
+    stage: U32,
+    reserved: U32,
+    data_offset: U64,
+    length: U64,
+    zero: [u8; HEADER_SIZE - 60],
+    crc: U32,
+}
+
+impl Block {
+    /// CRC-32C over the block with the checksum's own field as zero.
+    fn checksum(&self) -> u32 {
+        let (before, _) = self.as_bytes().split_at(HEADER_SIZE - size_of::<U32>());
+        let mut digest = CRC32C.digest();
+        digest.update(before);
+        digest.update(&[0; size_of::<U32>()]);
+        digest.finalize()
+    }
+}
+
+impl DiskHeader {
+    /// The header of an empty disk.
+    pub const fn new(id: DiskId) -> Self {
+        Self { id, state: DiskState::EMPTY, stage: 0, length: 0 }
+    }
+
+    /// The block that goes to the front of the disk.
+    pub fn encode(&self) -> [u8; HEADER_SIZE] {
+        let mut block = Block::new_zeroed();
+        block.magic = MAGIC;
+        block.version = VERSION.into();
+        block.state = self.state.0.into();
+        block.id = self.id.0;
+        block.stage = self.stage.into();
+        block.data_offset = DATA_OFFSET.into();
+        block.length = self.length.into();
+        block.crc = block.checksum().into();
+        zerocopy::transmute!(block)
+    }
+
+    /// Reads the block at the front of a disk. Bytes past [`HEADER_SIZE`] are not looked at.
+    ///
+    /// # Errors
+    /// The first check that failed.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DiskError> {
+        let Ok((block, _)) = Block::ref_from_prefix(bytes) else {
+            return Err(DiskError::TooShort(bytes.len()));
+        };
+        if block.magic != MAGIC {
+            return Err(DiskError::NotOurs);
+        }
+        if block.version != VERSION {
+            return Err(DiskError::Version(block.version.get()));
+        }
+        let (expected, found) = (block.checksum(), block.crc.get());
+        if expected != found {
+            return Err(DiskError::Checksum { expected, found });
+        }
+        if block.data_offset != DATA_OFFSET {
+            return Err(DiskError::DataOffset(block.data_offset.get()));
+        }
+        let length = block.length.get();
+        DATA_OFFSET.checked_add(length).ok_or(DiskError::Length(length))?;
+        let state = DiskState(block.state.get());
+        Ok(Self { id: DiskId(block.id), state, stage: block.stage.get(), length })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    const SAMPLE: DiskHeader = DiskHeader {
+        id: DiskId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]),
+        state: DiskState::COMPLETE,
+        stage: 0x60,
+        length: 0x1234_5678,
+    };
+
+    /// `SAMPLE` written by hand; the checksum was worked out by a bitwise CRC-32C in Python.
+    fn sample() -> [u8; HEADER_SIZE] {
+        let mut block = [0; HEADER_SIZE];
+        block[..8].copy_from_slice(b"KDRSDISK");
+        block[8..16].copy_from_slice(&[1, 0, 0, 0, 2, 0, 0, 0]);
+        block[16..32].copy_from_slice(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+        block[32..40].copy_from_slice(&[0x60, 0, 0, 0, 0, 0, 0, 0]);
+        block[40..48].copy_from_slice(&[0, 0x10, 0, 0, 0, 0, 0, 0]);
+        block[48..56].copy_from_slice(&[0x78, 0x56, 0x34, 0x12, 0, 0, 0, 0]);
+        block[4092..].copy_from_slice(&[0xcf, 0x8d, 0xfd, 0x0b]);
+        block
+    }
+
+    /// Changing this needs a new [`VERSION`].
+    #[test]
+    fn encoding_of_version_1() {
+        assert_eq!(VERSION, 1);
+        assert_eq!(SAMPLE.encode(), sample());
+        assert_eq!(DiskHeader::decode(&sample()), Ok(SAMPLE));
+    }
+
+    /// The check value of CRC-32/ISCSI in the catalogue of CRC algorithms.
+    #[test]
+    fn the_checksum_is_crc32c() {
+        assert_eq!(CRC32C.checksum(b"123456789"), 0xe306_9283);
+    }
+
+    #[test]
+    fn each_check_has_its_own_error() {
+        let damaged = |offset: usize, value: u8| {
+            let mut block = sample();
+            block[offset] = value;
+            DiskHeader::decode(&block)
+        };
+        assert_eq!(damaged(0, b'k'), Err(DiskError::NotOurs));
+        assert_eq!(damaged(8, 2), Err(DiskError::Version(2)));
+        assert!(matches!(damaged(48, 0x79), Err(DiskError::Checksum { found: 0x0bfd_8dcf, .. })));
+        assert!(matches!(damaged(4091, 1), Err(DiskError::Checksum { .. })));
+        assert!(matches!(damaged(4095, 0), Err(DiskError::Checksum { .. })));
+        assert_eq!(DiskHeader::decode(&sample()[..4095]), Err(DiskError::TooShort(4095)));
+        assert_eq!(DiskHeader::decode(&[]), Err(DiskError::TooShort(0)));
+        assert_eq!(DiskHeader::decode(&[0; HEADER_SIZE]), Err(DiskError::NotOurs));
+    }
+
+    /// A block that is whole, but whose writer had other ideas.
+    #[test]
+    fn a_checksum_does_not_make_it_right() {
+        let sealed = |change: fn(&mut Block)| {
+            let mut block = Block::read_from_bytes(&sample()).expect("4096 bytes");
+            change(&mut block);
+            block.crc = block.checksum().into();
+            DiskHeader::decode(block.as_bytes())
+        };
+        assert_eq!(sealed(|block| block.data_offset = 512.into()), Err(DiskError::DataOffset(512)));
+        let length = u64::MAX - 4095;
+        let header = DiskHeader { length, ..SAMPLE };
+        assert_eq!(DiskHeader::decode(&header.encode()), Err(DiskError::Length(length)));
+        let state = sealed(|block| block.state = 77.into()).map(|header| header.state);
+        assert_eq!(state, Ok(DiskState(77)), "a state of a later program is a state");
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(id: [u8; 16], state: u32, stage: u32, length in 0..u64::MAX - 4096) {
+            let header = DiskHeader { id: DiskId(id), state: DiskState(state), stage, length };
+            prop_assert_eq!(DiskHeader::decode(&header.encode()), Ok(header));
+        }
+
+        #[test]
+        fn one_wrong_byte_is_never_accepted(offset in 0..HEADER_SIZE, flip in 1u8..) {
+            let mut block = sample();
+            block[offset] ^= flip;
+            prop_assert!(DiskHeader::decode(&block).is_err());
+        }
+
+        #[test]
+        fn arbitrary_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..5000), ours: bool) {
+            let mut block: Vec<u8> = bytes;
+            if ours && block.len() > 12 {
+                block[..8].copy_from_slice(&MAGIC);
+                block[8..12].copy_from_slice(&[1, 0, 0, 0]);
+            }
+            prop_assert!(DiskHeader::decode(&block).is_err());
+        }
+    }
+}

@@ -1,0 +1,651 @@
+//! The vmcore: one ELF core file made of what lies scattered in the dead kernel's memory (paper,
+//! section 4.5.1; Linux, `fs/proc/vmcore.c`).
+//!
+//! ```text
+//! ELF header | program headers | merged notes | pad to 4096 | PT_LOAD | gap | PT_LOAD | ... | pad
+//! ```
+//!
+//! The first program header is the one PT_NOTE into which all note areas are merged, then comes one
+//! PT_LOAD for each contiguous chunk of memory, in the order of the ELF core header. Holes between
+//! chunks are not filled: a gap is less than a page and only there so that an offset in the file
+//! and the `p_paddr` of the byte there are the same modulo 4096.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use goblin::elf::program_header::ProgramHeader;
+use handoff::layout::PAGE_SIZE;
+
+use crate::elfcore::{encode, zeros};
+use crate::view::{Extent, View};
+use crate::{Class, CoreHeader, Error, PhysAddr, PhysRange, ReadPhys, Segment, SegmentKind, notes};
+
+/// The longest note area that is looked at, in bytes. Linux' are 176 to 4132 bytes long.
+pub const MAX_NOTE_AREA: usize = 64 << 10;
+/// The most bytes that all notes together may have.
+pub const MAX_NOTES: usize = 1 << 20;
+
+/// A vmcore, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vmcore {
+    /// The file.
+    pub view: View,
+    /// The width of its ELF headers: that of the ELF core header.
+    pub class: Class,
+    /// `e_machine`.
+    pub machine: u16,
+    /// How many PRSTATUS notes it has: one for each CPU that saved its registers.
+    pub cpus: usize,
+    /// What became of each PT_NOTE of the ELF core header.
+    pub note_areas: Vec<NoteArea>,
+}
+
+/// A PT_NOTE of the ELF core header and what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoteArea {
+    /// Physical address.
+    pub source: PhysAddr,
+    /// Length in bytes.
+    pub length: u64,
+    /// What became of it.
+    pub outcome: NoteOutcome,
+}
+
+/// What became of a note area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoteOutcome {
+    /// Its notes are in the vmcore.
+    Kept {
+        /// How many.
+        notes: usize,
+    },
+    /// It holds no note: that CPU saved nothing.
+    Empty,
+    /// Its last note is damaged; those before it are in the vmcore.
+    Broken {
+        /// How many these are.
+        notes: usize,
+        /// What is wrong with the next.
+        error: Error,
+    },
+    /// It does not lie in memory that can be read.
+    Unreadable(Error),
+    /// The notes before it take up all the room there is.
+    NoRoom,
+}
+
+/// Makes the vmcore that an ELF core header describes. `phys_limit` is one past the highest
+/// physical address of this CPU. Note areas that are not whole go to `complain` and do not stop it.
+///
+/// # Errors
+/// The first check that failed. PT_LOADs must neither wrap, nor lie beyond `phys_limit`, nor have
+/// more bytes in the file than in memory, nor overlap, be it where they lie or what they stand for.
+pub fn vmcore(
+    header: &CoreHeader,
+    mem: &impl ReadPhys,
+    phys_limit: u64,
+    complain: &mut dyn FnMut(&NoteArea),
+) -> Result<Vmcore, Error> {
+    let mut loads = Vec::new();
+    let mut notes = MergedNotes::default();
+    for segment in header.segments(mem) {
+        let segment = segment?;
+        match segment.kind {
+            SegmentKind::Load => {
+                check_load(&segment, &loads, phys_limit)?;
+                push(&mut loads, segment)?;
+            }
+            SegmentKind::Note => notes.merge(&segment, mem, phys_limit, complain)?,
+        }
+    }
+    let view = lay_out(header, &notes.bytes, &loads)?;
+    let MergedNotes { cpus, areas: note_areas, .. } = notes;
+    Ok(Vmcore { view, class: header.class, machine: header.machine, cpus, note_areas })
+}
+
+/// Checks a PT_LOAD by itself and against those before it. These are few (at most
+/// [`crate::MAX_SEGMENTS`]), so that each is compared with each.
+fn check_load(load: &Segment, before: &[Segment], phys_limit: u64) -> Result<(), Error> {
+    if load.filesz > load.memsz {
+        let Segment { source: at, filesz, memsz, .. } = *load;
+        return Err(Error::FileLarger { at, filesz, memsz });
+    }
+    let (source, memory) = (load.source_range()?, load.memory_range()?);
+    below(source, phys_limit)?;
+    below(memory, phys_limit)?;
+    for other in before {
+        apart(other.source_range()?, source)?;
+        apart(other.memory_range()?, memory)?;
+    }
+    Ok(())
+}
+
+fn below(range: PhysRange, limit: u64) -> Result<(), Error> {
+    if range.end().get() > limit { Err(Error::BeyondLimit { range, limit }) } else { Ok(()) }
+}
+
+fn apart(first: PhysRange, second: PhysRange) -> Result<(), Error> {
+    if first.overlaps(second) { Err(Error::Overlap { first, second }) } else { Ok(()) }
+}
+
+/// What is gathered from the PT_NOTEs (`merge_note_headers` in Linux).
+#[derive(Default)]
+struct MergedNotes {
+    bytes: Vec<u8>,
+    areas: Vec<NoteArea>,
+    cpus: usize,
+}
+
+impl MergedNotes {
+    fn merge(
+        &mut self,
+        segment: &Segment,
+        mem: &impl ReadPhys,
+        phys_limit: u64,
+        complain: &mut dyn FnMut(&NoteArea),
+    ) -> Result<(), Error> {
+        let outcome = match read_area(segment, mem, phys_limit) {
+            Ok(bytes) => self.append(&bytes)?,
+            Err(Error::NoMemory) => return Err(Error::NoMemory),
+            Err(error) => NoteOutcome::Unreadable(error),
+        };
+        let area = NoteArea { source: segment.source, length: segment.filesz, outcome };
+        if !matches!(outcome, NoteOutcome::Kept { .. }) {
+            complain(&area);
+        }
+        push(&mut self.areas, area)
+    }
+
+    /// Takes over the whole notes at the front of an area, byte for byte.
+    fn append(&mut self, area: &[u8]) -> Result<NoteOutcome, Error> {
+        let mut walk = notes(area);
+        let (mut count, mut cpus, mut broken) = (0, 0, None);
+        for note in walk.by_ref() {
+            match note {
+                Ok(note) => (count, cpus) = (count + 1, cpus + usize::from(note.is_prstatus())),
+                Err(error) => broken = Some(error),
+            }
+        }
+        let whole = area.get(..walk.offset()).unwrap_or_default();
+        let end = self.bytes.len() + whole.len().next_multiple_of(4);
+        if end > MAX_NOTES {
+            return Ok(NoteOutcome::NoRoom);
+        }
+        self.bytes.try_reserve(end - self.bytes.len()).map_err(|_| Error::NoMemory)?;
+        self.bytes.extend_from_slice(whole);
+        self.bytes.resize(end, 0);
+        self.cpus += cpus;
+        Ok(match broken {
+            Some(error) => NoteOutcome::Broken { notes: count, error },
+            None if count == 0 => NoteOutcome::Empty,
+            None => NoteOutcome::Kept { notes: count },
+        })
+    }
+}
+
+/// The bytes of a note area, or of the first [`MAX_NOTE_AREA`] bytes of it.
+fn read_area(segment: &Segment, mem: &impl ReadPhys, phys_limit: u64) -> Result<Vec<u8>, Error> {
+    below(segment.source_range()?, phys_limit)?;
+    let length = usize::try_from(segment.filesz).unwrap_or(usize::MAX).min(MAX_NOTE_AREA);
+    let mut bytes = zeros(length)?;
+    mem.read_phys(segment.source, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Finds a place in the file for everything.
+fn lay_out(header: &CoreHeader, notes: &[u8], loads: &[Segment]) -> Result<View, Error> {
+    let class = header.class;
+    let table_end = class.header_size() + (loads.len() + 1) * class.entry_size();
+    let head_length = (table_end + notes.len()).next_multiple_of(PAGE_SIZE as usize);
+    let (mut entries, mut extents) = (Vec::new(), Vec::new());
+    push(&mut entries, note_header(table_end, notes.len()))?;
+    push(&mut extents, Extent::Zero(0))?;
+    let mut end = head_length as u64;
+    for load in loads {
+        let offset = end.checked_add(gap(end, load.paddr)).ok_or(Error::TooLong)?;
+        push(&mut entries, load.program_header(offset))?;
+        push(&mut extents, Extent::Zero(offset - end))?;
+        push(&mut extents, Extent::Phys(load.source_range()?))?;
+        end = offset.checked_add(load.filesz).ok_or(Error::TooLong)?;
+    }
+    push(&mut extents, Extent::Zero(gap(end, PhysAddr::new(0))))?;
+    let mut head = encode(header.machine, header.flags, class, entries.into_iter())?;
+    head.try_reserve_exact(head_length - head.len()).map_err(|_| Error::NoMemory)?;
+    head.extend_from_slice(notes);
+    head.resize(head_length, 0);
+    extents[0] = Extent::Bytes(head);
+    View::new(extents)
+}
+
+fn note_header(offset: usize, length: usize) -> ProgramHeader {
+    let (nowhere, length) = (PhysAddr::new(0), length as u64);
+    let segment = Segment {
+        kind: SegmentKind::Note,
+        source: nowhere,
+        vaddr: 0,
+        paddr: nowhere,
+        filesz: length,
+        memsz: length,
+        flags: 0,
+    };
+    segment.program_header(offset as u64)
+}
+
+/// How many bytes to skip from `offset` on to be where `paddr` is in its page.
+const fn gap(offset: u64, paddr: PhysAddr) -> u64 {
+    paddr.get().wrapping_sub(offset) % PAGE_SIZE
+}
+
+/// `Vec::push` that says so when the heap has no room.
+fn push<T>(list: &mut Vec<T>, item: T) -> Result<(), Error> {
+    list.try_reserve(1).map_err(|_| Error::NoMemory)?;
+    list.push(item);
+    Ok(())
+}
+
+impl fmt::Display for NoteArea {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "note area at {} ({:#x} bytes): ", self.source, self.length)?;
+        match self.outcome {
+            NoteOutcome::Kept { notes } => write!(f, "{notes} notes"),
+            NoteOutcome::Empty => f.write_str("empty, this CPU saved no registers"),
+            NoteOutcome::Broken { notes, error } => write!(f, "{notes} notes, then {error}"),
+            NoteOutcome::Unreadable(error) => write!(f, "not read: {error}"),
+            NoteOutcome::NoRoom => write!(f, "left out, {MAX_NOTES:#x} bytes of notes are enough"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{FakeMemory, note, range};
+    use crate::{DumpOffset, ElfCoreHdr, build};
+    use alloc::string::{String, ToString};
+    use alloc::{format, vec};
+    use goblin::elf::Elf;
+    use goblin::elf::header::{EM_386, EM_X86_64};
+    use proptest::prelude::*;
+
+    /// Where the core header block lies.
+    const BLOCK: u64 = 0x2ff_c000;
+    /// One past the highest address of a CPU with 36 address bits.
+    const LIMIT: u64 = 1 << 36;
+
+    fn segment(kind: SegmentKind, source: u64, vaddr: u64, paddr: u64, size: u64) -> Segment {
+        Segment {
+            kind,
+            source: PhysAddr::new(source),
+            vaddr,
+            paddr: PhysAddr::new(paddr),
+            filesz: size,
+            memsz: size,
+            flags: 7,
+        }
+    }
+
+    fn load(source: u64, vaddr: u64, paddr: u64, size: u64) -> Segment {
+        segment(SegmentKind::Load, source, vaddr, paddr, size)
+    }
+
+    fn note_area(source: u64, size: u64) -> Segment {
+        segment(SegmentKind::Note, source, 0, 0, size)
+    }
+
+    /// The vmcore of these segments, and what was complained about.
+    fn capture(
+        machine: u16,
+        class: Class,
+        segments: &[Segment],
+        mem: FakeMemory,
+    ) -> (Result<Vmcore, Error>, Vec<String>, FakeMemory) {
+        let block = build(machine, class, segments).expect("a block of a test");
+        let elfcorehdr = ElfCoreHdr { addr: PhysAddr::new(BLOCK), size: Some(block.len() as u64) };
+        let mem = mem.and(BLOCK, block);
+        let mut complaints = Vec::new();
+        let result = CoreHeader::read(&mem, elfcorehdr).and_then(|header| {
+            vmcore(&header, &mem, LIMIT, &mut |area| complaints.push(area.to_string()))
+        });
+        (result, complaints, mem)
+    }
+
+    fn refusal(segments: &[Segment]) -> Error {
+        let (result, ..) = capture(EM_386, Class::Elf64, segments, FakeMemory::default());
+        result.expect_err("a header that must be refused")
+    }
+
+    fn file(vmcore: &Vmcore, mem: &FakeMemory) -> Vec<u8> {
+        let mut bytes = vec![0xee; vmcore.view.len() as usize];
+        let count = vmcore.view.read_at(DumpOffset::new(0), &mut bytes, mem);
+        assert_eq!(count, Ok(bytes.len()));
+        bytes
+    }
+
+    fn pattern(seed: u8, length: usize) -> Vec<u8> {
+        (0..length).map(|n| (n as u8).wrapping_mul(31) ^ (n >> 8) as u8 ^ seed).collect()
+    }
+
+    /// The machine of these tests: 640 K less its ends saved in the slot (paper, section 4.3),
+    /// two pieces of RAM, two CPUs of which the second saved nothing, and VMCOREINFO.
+    struct Machine {
+        segments: [Segment; 6],
+        memory: FakeMemory,
+        notes: Vec<u8>,
+        backup: Vec<u8>,
+        low: Vec<u8>,
+        high: Vec<u8>,
+    }
+
+    fn machine() -> Machine {
+        let prstatus = note(b"CORE\0", 1, &pattern(1, 144));
+        let info = note(b"VMCOREINFO\0", 0, b"OSRELEASE=6.1.0\nPAGESIZE=4096\n\0");
+        let (backup, low, high) = (pattern(2, 0x2c00), pattern(3, 0x3000), pattern(4, 0x1800));
+        let notes = [prstatus.clone(), info.clone()].concat();
+        let memory = FakeMemory::with(0x35ac_ae00, [&prstatus[..], &[0; 12]].concat())
+            .and(0x35ad_ae00, [0; 176])
+            .and(0x118_2000, [&info[..], &[0; 100]].concat())
+            .and(0x2e0_1000, &backup[..])
+            .and(0x10_0000, &low[..])
+            .and(0x1_0000_0800, &high[..]);
+        let segments = [
+            note_area(0x35ac_ae00, 176),
+            note_area(0x35ad_ae00, 176),
+            note_area(0x118_2000, info.len() as u64 + 100),
+            load(0x2e0_1000, 0xc000_1000, 0x1000, 0x2c00),
+            load(0x10_0000, 0xc010_0000, 0x10_0000, 0x3000),
+            load(0x1_0000_0800, u64::MAX, 0x1_0000_0800, 0x1800),
+        ];
+        Machine { segments, memory, notes, backup, low, high }
+    }
+
+    /// Offsets worked out by hand from the layout in the module's head.
+    #[test]
+    fn every_byte_is_where_the_layout_says() {
+        let Machine { segments, memory, notes, backup, low, high } = machine();
+        let (result, complaints, mem) = capture(EM_386, Class::Elf64, &segments, memory);
+        let vmcore = result.expect("a good machine");
+        let bytes = file(&vmcore, &mem);
+        let table_end = 64 + 4 * 56;
+        assert_eq!(&bytes[table_end..table_end + notes.len()], notes);
+        assert!(bytes[table_end + notes.len()..0x1000].iter().all(|byte| *byte == 0));
+        assert_eq!(&bytes[0x1000..0x3c00], backup);
+        assert!(bytes[0x3c00..0x4000].iter().all(|byte| *byte == 0));
+        assert_eq!(&bytes[0x4000..0x7000], low);
+        assert!(bytes[0x7000..0x7800].iter().all(|byte| *byte == 0));
+        assert_eq!(&bytes[0x7800..0x9000], high);
+        assert_eq!(bytes.len(), 0x9000);
+        assert_eq!((vmcore.cpus, vmcore.machine, vmcore.class), (1, EM_386, Class::Elf64));
+        let said = "note area at 0x35adae00 (0xb0 bytes): empty, this CPU saved no registers";
+        assert_eq!(complaints, [said]);
+    }
+
+    #[test]
+    fn goblin_reads_the_vmcore_as_we_meant_it() {
+        let Machine { segments, memory, .. } = machine();
+        let (result, _, mem) = capture(EM_386, Class::Elf64, &segments, memory);
+        let bytes = file(&result.expect("a good machine"), &mem);
+        let elf = Elf::parse(&bytes).expect("an ELF file");
+        assert_eq!((elf.header.e_type, elf.header.e_machine, elf.is_64), (4, EM_386, true));
+        let table: Vec<_> = elf
+            .program_headers
+            .iter()
+            .map(|ph| (ph.p_type, ph.p_offset, ph.p_vaddr, ph.p_paddr, ph.p_filesz, ph.p_memsz))
+            .collect();
+        let expected = [
+            (4, 0x120, 0, 0, 220, 220),
+            (1, 0x1000, 0xc000_1000, 0x1000, 0x2c00, 0x2c00),
+            (1, 0x4000, 0xc010_0000, 0x10_0000, 0x3000, 0x3000),
+            (1, 0x7800, u64::MAX, 0x1_0000_0800, 0x1800, 0x1800),
+        ];
+        assert_eq!(table, expected);
+        let notes: Vec<_> = elf.iter_note_headers(&bytes).expect("a PT_NOTE").collect();
+        let names: Vec<_> = notes.iter().map(|n| n.as_ref().map(|n| n.name).ok()).collect();
+        assert_eq!(names, [Some("CORE"), Some("VMCOREINFO")]);
+        assert_eq!(notes[0].as_ref().map(|n| n.desc).ok(), Some(&pattern(1, 144)[..]));
+    }
+
+    #[test]
+    fn elf32_in_is_elf32_out() {
+        let Machine { segments, memory, .. } = machine();
+        let (result, _, mem) = capture(EM_386, Class::Elf32, &segments[..5], memory);
+        let bytes = file(&result.expect("a good machine"), &mem);
+        let elf = Elf::parse(&bytes).expect("an ELF file");
+        assert!(!elf.is_64);
+        let offsets: Vec<_> = elf.program_headers.iter().map(|ph| ph.p_offset).collect();
+        assert_eq!(offsets, [52 + 3 * 32, 0x1000, 0x4000]);
+        let four_gigabytes =
+            [load(0, 0, 0, 0xffff_f000), load(0xffff_f000, 0, 0xffff_f000, 0x1000)];
+        let (result, ..) = capture(EM_386, Class::Elf32, &four_gigabytes, FakeMemory::default());
+        let refused = Error::TooLargeForElf32 { field: "p_offset", value: 1 << 32 };
+        assert_eq!(result, Err(refused));
+    }
+
+    #[test]
+    fn memory_goes_out_as_physical_extents_and_offsets_lead_back_to_it() {
+        let Machine { segments, memory, .. } = machine();
+        let (result, ..) = capture(EM_X86_64, Class::Elf64, &segments, memory);
+        let view = result.expect("a good machine").view;
+        let phys: Vec<_> = view
+            .extents()
+            .iter()
+            .filter_map(|extent| if let Extent::Phys(range) = extent { Some(*range) } else { None })
+            .collect();
+        let sources = [
+            range(0x2e0_1000, 0x2e0_3c00),
+            range(0x10_0000, 0x10_3000),
+            range(0x1_0000_0800, 0x1_0000_2000),
+        ];
+        assert_eq!(phys, sources);
+        let at = |offset| view.map_offset_to_paddr(DumpOffset::new(offset)).map(PhysAddr::get);
+        assert_eq!((at(0xfff), at(0x1000)), (None, Some(0x2e0_1000)), "head, then the backup");
+        assert_eq!((at(0x3bff), at(0x3c00)), (Some(0x2e0_3bff), None), "the backup, then a gap");
+        assert_eq!((at(0x8fff), at(0x9000)), (Some(0x1_0000_1fff), None), "the last byte");
+    }
+
+    #[test]
+    fn a_damaged_note_area_costs_its_own_notes_only() {
+        let whole = note(b"CORE\0", 1, &[1; 144]);
+        let mut damaged = whole.clone();
+        damaged[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        let memory = FakeMemory::with(0x1000, [&whole[..], &damaged[..]].concat())
+            .and(0x3000, whole.clone())
+            .and(0x5000, vec![0xff; MAX_NOTE_AREA + 1]);
+        let areas = [
+            note_area(0x1000, 2 * whole.len() as u64),
+            note_area(0x9_0000, 176),
+            note_area(LIMIT - 4, 8),
+            note_area(u64::MAX, 8),
+            note_area(0x5000, u64::MAX - 0x5000),
+            note_area(0x5000, 1 << 20),
+            note_area(0x3000, whole.len() as u64),
+        ];
+        let (result, complaints, mem) = capture(EM_386, Class::Elf64, &areas, memory);
+        let vmcore = result.expect("notes do not stop a capture");
+        assert_eq!(vmcore.cpus, 2);
+        let head = 64 + 56;
+        let bytes = file(&vmcore, &mem);
+        assert_eq!(&bytes[head..head + 2 * whole.len()], [&whole[..], &whole[..]].concat());
+        assert!(bytes[head + 2 * whole.len()..].iter().all(|byte| *byte == 0));
+        let outcomes: Vec<_> = vmcore.note_areas.iter().map(|area| area.outcome).collect();
+        let broken =
+            |notes, offset| NoteOutcome::Broken { notes, error: Error::NoteTruncated { offset } };
+        assert_eq!(outcomes[0], broken(1, whole.len()));
+        let at = PhysAddr::new(0x9_0000);
+        assert_eq!(outcomes[1], NoteOutcome::Unreadable(Error::Unreadable { at }));
+        assert!(matches!(outcomes[2], NoteOutcome::Unreadable(Error::BeyondLimit { .. })));
+        assert!(matches!(outcomes[3], NoteOutcome::Unreadable(Error::Wraps { .. })));
+        assert!(matches!(outcomes[4], NoteOutcome::Unreadable(Error::BeyondLimit { .. })));
+        assert_eq!(outcomes[5], broken(0, 0));
+        assert_eq!(outcomes[6], NoteOutcome::Kept { notes: 1 });
+        assert_eq!(complaints.len(), 6);
+    }
+
+    #[test]
+    fn notes_have_a_bound() {
+        let big = note(b"CORE\0", 7, &[5; MAX_NOTE_AREA - 20]);
+        assert_eq!(big.len(), MAX_NOTE_AREA);
+        let areas = vec![note_area(0x1000, big.len() as u64); 17];
+        let (result, complaints, _) =
+            capture(EM_386, Class::Elf64, &areas, FakeMemory::with(0x1000, big));
+        let vmcore = result.expect("notes do not stop a capture");
+        assert_eq!(vmcore.note_areas[15].outcome, NoteOutcome::Kept { notes: 1 });
+        assert_eq!(vmcore.note_areas[16].outcome, NoteOutcome::NoRoom);
+        assert_eq!(complaints.len(), 1);
+        assert_eq!(vmcore.view.len(), (1 << 20) + 0x1000);
+    }
+
+    /// VMCOREINFO's size need not be a multiple of four; what follows it must stay aligned.
+    #[test]
+    fn the_padding_that_an_area_lacks_is_added() {
+        let info = note(b"VMCOREINFO\0", 0, b"A=1");
+        let prstatus = note(b"CORE\0", 1, &[9; 144]);
+        let memory =
+            FakeMemory::with(0x1000, &info[..info.len() - 1]).and(0x2000, prstatus.clone());
+        let areas =
+            [note_area(0x1000, info.len() as u64 - 1), note_area(0x2000, prstatus.len() as u64)];
+        let (result, complaints, mem) = capture(EM_386, Class::Elf32, &areas, memory);
+        let bytes = file(&result.expect("whole notes"), &mem);
+        assert_eq!(&bytes[84..84 + info.len() + prstatus.len()], [info, prstatus].concat());
+        assert_eq!(complaints, [""; 0]);
+    }
+
+    #[test]
+    fn headers_that_lie_are_refused_by_name() {
+        let (a, b) = (load(0x1000, 0, 0x1000, 0x2000), load(0x2fff, 0, 0x10_0000, 1));
+        let overlap =
+            Error::Overlap { first: range(0x1000, 0x3000), second: range(0x2fff, 0x3000) };
+        assert_eq!(refusal(&[a, b]), overlap, "where the bytes lie");
+        let c = load(0x10_0000, 0, 0x2fff, 1);
+        assert_eq!(refusal(&[a, c]), overlap, "what they stand for");
+        let beyond = |start, end| Error::BeyondLimit { range: range(start, end), limit: LIMIT };
+        assert_eq!(refusal(&[load(LIMIT - 1, 0, 0, 2)]), beyond(LIMIT - 1, LIMIT + 1));
+        assert_eq!(refusal(&[load(0, 0, LIMIT, 1)]), beyond(LIMIT, LIMIT + 1));
+        let start = PhysAddr::new(u64::MAX);
+        assert_eq!(refusal(&[load(u64::MAX, 0, 0, 2)]), Error::Wraps { start, length: 2 });
+        assert_eq!(refusal(&[load(0, 0, u64::MAX, 2)]), Error::Wraps { start, length: 2 });
+        let larger = Segment { filesz: 0x2001, ..a };
+        let error = Error::FileLarger { at: PhysAddr::new(0x1000), filesz: 0x2001, memsz: 0x2000 };
+        assert_eq!(refusal(&[larger]), error);
+        assert!(refusal(&[a, b]).to_string().contains("0x1000..0x3000"));
+    }
+
+    #[test]
+    fn what_has_no_bytes_has_no_place() {
+        let empty = [load(0x1000, 0, 0x1000, 0), load(0x1000, 0, 0x1000, 0x1000)];
+        let (result, ..) = capture(EM_386, Class::Elf64, &empty, FakeMemory::default());
+        let view = result.expect("nothing overlaps nothing").view;
+        let expected = Extent::Phys(range(0x1000, 0x2000));
+        assert_eq!((view.extents().len(), &view.extents()[1], view.len()), (2, &expected, 0x2000));
+    }
+
+    /// What must hold of every vmcore, whatever the header was. goblin reads the file's head.
+    fn check_invariants(vmcore: &Vmcore) {
+        let extents = vmcore.view.extents();
+        assert_eq!(extents.iter().map(Extent::len).sum::<u64>(), vmcore.view.len());
+        assert!(
+            vmcore.view.len().is_multiple_of(4096) && extents.iter().all(|extent| extent.len() > 0)
+        );
+        let Extent::Bytes(head) = &extents[0] else { panic!("the head is {:?}", extents[0]) };
+        let header = Elf::parse_header(head).expect("an ELF header");
+        let context = vmcore_context(vmcore.class);
+        let count = usize::from(header.e_phnum);
+        let table =
+            goblin::elf::ProgramHeader::parse(head, header.e_phoff as usize, count, context)
+                .expect("program headers");
+        assert!(table[0].p_type == 4 && table[1..].iter().all(|ph| ph.p_type == 1));
+        for (index, ph) in table.iter().enumerate().skip(1) {
+            assert_eq!(ph.p_offset % 4096, ph.p_paddr % 4096);
+            assert!(ph.p_filesz <= ph.p_memsz && ph.p_paddr + ph.p_memsz <= LIMIT);
+            assert!(ph.p_offset + ph.p_filesz <= vmcore.view.len());
+            for other in &table[1..index] {
+                let apart = ph.p_paddr + ph.p_memsz <= other.p_paddr
+                    || other.p_paddr + other.p_memsz <= ph.p_paddr;
+                assert!(apart || ph.p_memsz == 0 || other.p_memsz == 0, "{ph:?} {other:?}");
+                assert!(other.p_offset + other.p_filesz <= ph.p_offset);
+            }
+        }
+        for (index, extent) in extents.iter().enumerate() {
+            match extent {
+                Extent::Bytes(_) => assert_eq!(index, 0, "only the head is made of bytes"),
+                Extent::Zero(length) => assert!(*length < 4096, "a gap of {length}"),
+                Extent::Phys(range) => assert!(
+                    !extents[..index].iter().any(
+                        |other| matches!(other, Extent::Phys(other) if other.overlaps(*range))
+                    ),
+                    "{range} goes out twice"
+                ),
+            }
+        }
+    }
+
+    fn vmcore_context(class: Class) -> goblin::container::Ctx {
+        use goblin::container::{Container, Ctx, Endian};
+        let container = if class == Class::Elf32 { Container::Little } else { Container::Big };
+        Ctx::new(container, Endian::Little)
+    }
+
+    fn any_load() -> impl Strategy<Value = Segment> {
+        let place = 0u64..(1 << 34);
+        let vaddr = prop_oneof![Just(0), Just(u64::MAX), 0xc000_0000u64..0xf000_0000];
+        (place.clone(), vaddr, place, 0u64..0x10_0000, any::<bool>()).prop_map(
+            |(source, vaddr, paddr, size, moved)| {
+                load(source, vaddr, if moved { paddr } else { source }, size)
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn every_accepted_header_makes_a_sound_vmcore(
+            loads in prop::collection::vec(any_load(), 0..12),
+            areas in prop::collection::vec((0u64..0x9000, 0u64..0x2000), 0..4),
+            bytes in prop::collection::vec(any::<u8>(), 0x1000),
+        ) {
+            let mut segments: Vec<_> = areas.iter().map(|(at, size)| note_area(*at, *size)).collect();
+            segments.extend(loads);
+            segments.push(load(0, 0, 0, 0));
+            let memory = FakeMemory::with(0, bytes).and(0x1000, vec![0; 0x9000]);
+            if let (Ok(vmcore), ..) = capture(EM_386, Class::Elf64, &segments, memory) {
+                check_invariants(&vmcore);
+            }
+        }
+
+        #[test]
+        fn a_mutated_header_is_refused_or_sound(
+            wide: bool,
+            changes in prop::collection::vec((0usize..400, any::<u8>()), 1..5),
+        ) {
+            let Machine { segments, memory, .. } = machine();
+            let class = if wide { Class::Elf64 } else { Class::Elf32 };
+            let count = if wide { 6 } else { 5 };
+            let mut block = build(EM_386, class, &segments[..count]).expect("a block of a test");
+            for (offset, value) in changes {
+                let length = block.len();
+                block[offset % length] = value;
+            }
+            let mem = memory.and(BLOCK, block);
+            let elfcorehdr = ElfCoreHdr { addr: PhysAddr::new(BLOCK), size: None };
+            let made = CoreHeader::read(&mem, elfcorehdr).and_then(|header| {
+                vmcore(&header, &mem, LIMIT, &mut |area| assert!(!format!("{area}").is_empty()))
+            });
+            if let Ok(vmcore) = made {
+                check_invariants(&vmcore);
+            }
+        }
+
+        /// A read of any length at any place is the same part of the whole file.
+        #[test]
+        fn reads_span_extents(start in 0usize..0xa000, length in 0usize..0xa000) {
+            let Machine { segments, memory, .. } = machine();
+            let (result, _, mem) = capture(EM_386, Class::Elf64, &segments, memory);
+            let vmcore = result.expect("a good machine");
+            let whole = file(&vmcore, &mem);
+            let mut part = vec![0xee; length];
+            let count = vmcore.view.read_at(DumpOffset::new(start as u64), &mut part, &mem);
+            let expected = whole.get(start..).unwrap_or_default();
+            let expected = &expected[..length.min(expected.len())];
+            prop_assert_eq!(count, Ok(expected.len()));
+            prop_assert_eq!(&part[..expected.len()], expected);
+        }
+    }
+}

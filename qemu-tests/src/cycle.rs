@@ -14,6 +14,7 @@ use crate::first_kernel::{FirstKernel, Prepared};
 use crate::gdb::Stop;
 use crate::memory::GuestMemory;
 use crate::report::{Check, Report, VERSION, advice, verdict};
+use crate::scratch;
 use crate::session::{Ended, Session};
 use crate::truth::Truth;
 
@@ -82,7 +83,7 @@ pub fn run(config: &Config, progress: &mut dyn FnMut(&str)) -> Result<Report> {
     fs::create_dir_all(&config.out)
         .with_context(|| format!("creating {}", config.out.display()))?;
     remove_old_results(&config.out)?;
-    let work = tempfile::tempdir_in(&config.out).context("a working folder")?;
+    let work = scratch::folder(2 * config.memory + DISK_SPARE, &config.out)?;
     let memory = GuestMemory::create(config.memory, work.path())?;
     progress("preparing the dump disk and what the first kernel boots");
     let disk = work.path().join("dump-disk");

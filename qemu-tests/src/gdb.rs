@@ -15,6 +15,9 @@ use crate::deadline::{Deadline, Interrupt};
 /// gdb answers within a second; a loaded machine gets more.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// CR0.PG: paging is on.
+const PAGING: i64 = 1 << 31;
+
 /// The VM has stopped under gdb.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
@@ -42,8 +45,8 @@ impl Stop {
     }
 }
 
-/// A gdb attached to QEMU's debug stub. Dropping it kills and reaps gdb; QEMU then lets the guest
-/// run on.
+/// A gdb attached to QEMU's debug stub. Dropping it kills and reaps gdb; a stopped guest stays
+/// stopped then.
 pub struct Gdb {
     child: Child,
     input: ChildStdin,
@@ -93,23 +96,19 @@ impl Gdb {
         self.ask("-exec-continue").map(drop)
     }
 
-    /// The value of an expression such as `$cr0`.
-    ///
-    /// # Errors
-    /// When gdb refuses or the value is no number.
-    pub fn evaluate(&mut self, expression: &str) -> Result<u64> {
-        let answer = self.ask(&format!("-data-evaluate-expression (unsigned){expression}"))?;
-        let value = answer.split_once("value=\"").and_then(|(_, rest)| rest.split('"').next());
-        let number = value.and_then(|value| value.parse().ok());
-        number.with_context(|| format!("gdb's answer for {expression} is no number: {answer}"))
-    }
-
-    /// Takes gdb off the stub; the VM runs on without it.
+    /// Whether the stopped CPU translates addresses (CR0.PG). gdb shows CR0 as a number for i386 and
+    /// as the names of its bits for x86_64.
     ///
     /// # Errors
     /// When gdb refuses.
-    pub fn detach(mut self) -> Result<()> {
-        self.ask("-target-detach").map(drop)
+    pub fn has_paging(&mut self) -> Result<bool> {
+        let answer = self.ask("-data-evaluate-expression $cr0")?;
+        cr0_has_paging(&answer).with_context(|| format!("gdb's answer for CR0: {answer}"))
+    }
+
+    /// Takes gdb off the stub; the VM runs on without it, and may end before it confirms that.
+    pub fn detach(mut self) {
+        let _ = self.ask("-target-detach");
     }
 
     /// Sends one command and waits for its result record, the text behind `^done,`.
@@ -139,6 +138,16 @@ impl Drop for Gdb {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn cr0_has_paging(answer: &str) -> Option<bool> {
+    let value = answer.strip_prefix("value=\"")?.strip_suffix('"')?;
+    if let Some(names) = value.strip_prefix('[') {
+        return Some(names.split_whitespace().any(|name| name == "PG"));
+    }
+    // Signed: with paging on, the number is negative.
+    let number: i64 = value.parse().ok()?;
+    Some(number & PAGING != 0)
 }
 
 /// Sorts gdb's output records ("GDB/MI Output Syntax" in gdb's manual): results have a token and
@@ -193,6 +202,16 @@ mod tests {
         let Ok(Event::Stopped(stop)) = seen.try_recv() else { panic!("no stop") };
         assert!(stop.is_breakpoint());
         assert_eq!(stop.address(), Some(0x2fd_f000));
+    }
+
+    #[test]
+    fn paging_is_seen_in_both_ways_that_gdb_shows_cr0() {
+        assert_eq!(cr0_has_paging("value=\"-2147155917\""), Some(true));
+        assert_eq!(cr0_has_paging("value=\"2147811379\""), Some(true));
+        assert_eq!(cr0_has_paging("value=\"327731\""), Some(false));
+        assert_eq!(cr0_has_paging("value=\"[ PG WP ET PE ]\""), Some(true));
+        assert_eq!(cr0_has_paging("value=\"[ ET PE ]\""), Some(false));
+        assert_eq!(cr0_has_paging("value=\"<unavailable>\""), None);
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod qemu;
 pub mod qmp;
 pub mod ranges;
 pub mod report;
+pub mod scratch;
 pub mod session;
 pub mod slot;
 pub mod timeline;

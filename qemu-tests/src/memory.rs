@@ -1,6 +1,6 @@
 //! The guest's memory as the host sees it: the file behind QEMU's RAM, and digests of its pages.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,6 @@ const SPLIT_FROM: u64 = 0xe000_0000;
 const SPLIT_AT: u64 = 0xc000_0000;
 /// How much of the file is read at once, in bytes; a multiple of [`PAGE`].
 const CHUNK: usize = 1 << 20;
-/// How much more than the guest's memory must be free where its file goes, in bytes.
-const SPARE: u64 = 64 << 20;
 
 static ZERO_PAGE: [u8; PAGE as usize] = [0; PAGE as usize];
 
@@ -37,8 +35,7 @@ pub struct GuestMemory {
 }
 
 impl GuestMemory {
-    /// Creates the file for `size` bytes of RAM: in shared memory when there is room, which keeps
-    /// the guest's writes away from the disk, else in `folder`.
+    /// Creates the file for `size` bytes of RAM in `folder`.
     ///
     /// # Errors
     /// When the size is no multiple of a page or the file cannot be made.
@@ -46,37 +43,17 @@ impl GuestMemory {
         if size == 0 || !size.is_multiple_of(PAGE) {
             bail!("guest memory of {size} bytes: not a multiple of {PAGE}");
         }
-        let shared = Path::new("/dev/shm");
-        let folder = if has_room(shared, size) { shared } else { folder };
-        let named = tempfile::Builder::new()
-            .prefix("kdump-guest-memory-")
-            .tempfile_in(folder)
-            .with_context(|| format!("creating guest memory in {}", folder.display()))?;
-        let (file, path) = named.keep().context("keeping the file of guest memory")?;
-        let memory = Self { file, path, size };
-        memory.file.set_len(size).context("sizing guest memory")?;
-        Ok(memory)
+        let path = folder.join("guest-memory");
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).open(&path);
+        let file = file.with_context(|| format!("creating {}", path.display()))?;
+        file.set_len(size).context("sizing guest memory")?;
+        Ok(Self { file, path, size })
     }
 
-    /// Opens an existing file as guest memory, for reading.
-    ///
-    /// # Errors
-    /// When it cannot be opened.
-    pub fn open(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new().read(true).open(path)?;
-        let size = file.metadata()?.len();
-        Ok(Self { file, path: path.to_path_buf(), size })
-    }
-
-    /// Where QEMU finds the file, until [`GuestMemory::unlink`].
+    /// Where QEMU finds the file.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Takes the file's name away once QEMU has it open: whatever happens next, nothing stays.
-    pub fn unlink(&self) {
-        // Absent already is what we want.
-        let _ = fs::remove_file(&self.path);
     }
 
     /// Guest RAM in bytes.
@@ -177,23 +154,6 @@ impl GuestMemory {
     }
 }
 
-impl Drop for GuestMemory {
-    fn drop(&mut self) {
-        if self.path.file_name().is_some_and(is_our_name) {
-            self.unlink();
-        }
-    }
-}
-
-fn is_our_name(name: &std::ffi::OsStr) -> bool {
-    name.to_string_lossy().starts_with("kdump-guest-memory-")
-}
-
-fn has_room(folder: &Path, size: u64) -> bool {
-    let free = |found: rustix::fs::StatVfs| found.f_bavail.saturating_mul(found.f_frsize);
-    rustix::fs::statvfs(folder).is_ok_and(|found| free(found) >= size.saturating_add(SPARE))
-}
-
 /// Digests of every page of guest memory at one moment, in file order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digests {
@@ -211,6 +171,7 @@ mod tests {
         assert_eq!(small.ranges().as_slice(), std::slice::from_ref(&(0..0x2000_0000)));
         assert_eq!(small.file_offset(0x2000_0000), None);
         // 4 GiB in QEMU's pc: `info mtree` shows 0-0xbfffffff and 0x100000000-0x13fffffff.
+        let folder = tempfile::tempdir().unwrap();
         let large = GuestMemory::create(4 << 30, folder.path()).unwrap();
         assert_eq!(large.ranges(), [0..0xc000_0000, 0x1_0000_0000..0x1_4000_0000]);
         assert_eq!(large.file_offset(0xc000_0000), None);
@@ -238,15 +199,5 @@ mod tests {
         memory.read(0xf_fffe, &mut byte).unwrap();
         assert!(memory.read(0xf_ffff, &mut byte).is_err());
         assert!(memory.read(u64::MAX, &mut byte).is_err());
-    }
-
-    #[test]
-    fn nothing_stays_behind() {
-        let folder = tempfile::tempdir().unwrap();
-        let memory = GuestMemory::create(1 << 20, folder.path()).unwrap();
-        let path = memory.path().to_path_buf();
-        assert!(path.exists());
-        drop(memory);
-        assert!(!path.exists());
     }
 }

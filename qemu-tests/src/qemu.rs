@@ -94,7 +94,6 @@ impl Qemu {
                 bail!("{error:#}\n{}", stderr.join().unwrap_or_default().trim_end());
             }
         };
-        memory.unlink();
         let child = starting.child.take().expect("nothing else takes it");
         Ok(Self { child, stderr: Some(stderr), sockets, console, qmp })
     }

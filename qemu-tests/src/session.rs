@@ -31,8 +31,6 @@ const CAPTURE_PER_GIB: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(10);
 /// What the first kernel waits for.
 const CRASH: &[u8] = b"crash\n";
-/// CR0.PG: paging is on.
-const PAGING: u64 = 1 << 31;
 
 /// The symbols in the capture kernel at which memory is looked at: T1 and T2.
 const MOMENTS: [&str; 2] = ["kdump_truth_quiesced", "kdump_truth_final"];
@@ -169,7 +167,7 @@ impl<'a> Session<'a> {
         while self.qemu.exited()?.is_none() {
             if let Err(error) = self.step(progress) {
                 let places = self.where_cpus_are();
-                return Err(error.context(format!("the guest was stopped; its CPUs: {places}")));
+                bail!("{error:#}; CPUs at {places}");
             }
         }
         self.drain(progress);
@@ -242,7 +240,7 @@ impl<'a> Session<'a> {
         let reached = 3 - self.moments.len();
         let Some(&expected) = self.moments.front() else { return gdb.resume() };
         // Before the crash T0's physical address may also be some program's virtual one.
-        if reached == 0 && gdb.evaluate("$cr0")? & PAGING != 0 {
+        if reached == 0 && gdb.has_paging()? {
             gdb.stop_once_at(expected)?;
             return gdb.resume();
         }
@@ -265,7 +263,8 @@ impl<'a> Session<'a> {
         }
         let Some(mut gdb) = self.gdb.take() else { return Ok(()) };
         if self.moments.is_empty() {
-            return gdb.detach();
+            gdb.detach();
+            return Ok(());
         }
         if reached == 0 {
             for address in &self.moments {

@@ -10,7 +10,9 @@ use boot_stub::paging::Devices;
 use capture_kernel::dma::SlotMemory;
 use capture_kernel::target::disk::DumpDisk;
 use capture_kernel::virtio::blk::VirtioBlk;
+use capture_kernel::virtio::device;
 use capture_kernel::{Failure, pci};
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use dumpfile::DiskId;
 use spin::{Mutex, Once};
@@ -113,7 +115,8 @@ impl Bus {
         Self { root, functions }
     }
 
-    /// Starts the virtio block device at `at`.
+    /// Starts the virtio block device at `at`. It gets the bus only when it is reset: until then it
+    /// may still have the dead kernel's requests.
     fn start_blk<'c>(
         &mut self,
         at: DeviceFunction,
@@ -121,7 +124,7 @@ impl Bus {
         clock: &'c Tsc,
         patience: u64,
     ) -> Result<Blk<'c>, Failure> {
-        pci::set_bus_master(&mut self.root, at, true);
+        pci::decode_memory(&mut self.root, at);
         let transport = PciTransport::new::<Registers, _>(&mut self.root, at).map_err(|error| {
             println!("kdump: PCI {at}: {error}");
             match error {
@@ -129,7 +132,11 @@ impl Bus {
                 _ => Failure::NoConfiguration,
             }
         })?;
-        VirtioBlk::start(transport, slot, clock, patience)
+        // Dropping a transport waits for a reset without an end.
+        let mut transport = ManuallyDrop::new(transport);
+        device::reset(&mut *transport, clock)?;
+        pci::set_bus_master(&mut self.root, at, true);
+        VirtioBlk::start(ManuallyDrop::into_inner(transport), slot, clock, patience)
     }
 }
 
@@ -144,17 +151,17 @@ pub(crate) fn open_target<'c>(
 ) -> Result<DumpDisk<Blk<'c>>, Failure> {
     let patience = u64::from(options.timeout) * 1000;
     let mut last = Failure::NoTarget;
-    for target in &options.targets {
+    for (number, target) in (1..).zip(&options.targets) {
         let opened = match target {
             TargetSpec::VirtioBlk { id } => find_disk(bus, DiskId(*id), slot, clock, patience),
             TargetSpec::None => Err(Failure::NoTarget),
         };
         match opened {
             Ok(disk) => return Ok(disk),
-            Err(failure) => {
-                println!("kdump: target {target:?}: {failure}");
-                last = failure;
+            Err(failure) if number < options.targets.len() => {
+                println!("kdump: target {number}: {failure}; trying the next");
             }
+            Err(failure) => last = failure,
         }
     }
     Err(last)

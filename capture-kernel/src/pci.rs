@@ -74,8 +74,7 @@ pub fn quiet<C: ConfigurationAccess>(
         .collect()
 }
 
-/// Gives a function the bus, or takes it away. Decoding of its registers stays as it is, and is on
-/// when it gets the bus.
+/// Gives a function the bus, or takes it away.
 pub fn set_bus_master<C: ConfigurationAccess>(
     root: &mut PciRoot<C>,
     at: DeviceFunction,
@@ -83,10 +82,16 @@ pub fn set_bus_master<C: ConfigurationAccess>(
 ) {
     let (_, command) = root.get_status_command(at);
     let command = match allowed {
-        true => command | Command::BUS_MASTER | Command::MEMORY_SPACE,
+        true => command | Command::BUS_MASTER,
         false => command - Command::BUS_MASTER,
     };
     root.set_command(at, command);
+}
+
+/// Lets a function answer at the memory addresses in its BARs.
+pub fn decode_memory<C: ConfigurationAccess>(root: &mut PciRoot<C>, at: DeviceFunction) {
+    let (_, command) = root.get_status_command(at);
+    root.set_command(at, command | Command::MEMORY_SPACE);
 }
 
 fn has_pending_transactions<C: ConfigurationAccess>(
@@ -192,7 +197,10 @@ mod tests {
             assert_eq!(command(&space, bus, device), COMMAND, "bridge {bus}:{device}");
         }
         set_bus_master(&mut root, found[1].0, true);
-        assert_eq!(command(&space, 0, 1) & 0b110, 0b110);
+        assert_eq!(command(&space, 0, 1), COMMAND);
+        root.set_command(found[1].0, Command::empty());
+        decode_memory(&mut root, found[1].0);
+        assert_eq!(command(&space, 0, 1), 0b010);
     }
 
     #[test]

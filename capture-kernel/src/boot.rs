@@ -4,8 +4,8 @@
 
 use crate::oldmem::{self, Window};
 use boot_stub::console::println;
-use boot_stub::exceptions;
 use boot_stub::paging::{AddressSpace, SlotMemory};
+use boot_stub::{double_fault, exceptions};
 use handoff::boot_params::{BootParams, COMMAND_LINE_SIZE, E820Entry};
 use vmcore::{CoreHeader, Options, PhysAddr, PhysRange, ReadPhys};
 use zerocopy::{FromZeros, IntoBytes};
@@ -23,6 +23,7 @@ pub(crate) struct Machine {
 pub(crate) fn take_machine(physical_minus_virtual: u32) -> Machine {
     // SAFETY: called once, by the main function that the entry code called.
     let mut space = unsafe { AddressSpace::take(physical_minus_virtual) };
+    double_fault::init();
     exceptions::enable_machine_check();
     if !space.window_refuses_writes() {
         println!("kdump: this CPU lets us write to old memory; giving up before that happens");

@@ -8,6 +8,9 @@ use vmcore::{Action, ElfCoreHdr, Options, PhysRange, PowerOff};
 use crate::error::PlanError;
 use crate::plan::{PlanOptions, UserText};
 
+/// The one way to hide what stands behind.
+const OPEN_QUOTE: &str = "a quotation mark in --append or --command-line is not closed";
+
 /// Why `poweroff` will not work.
 const NO_POWER_OFF: &str = "poweroff is asked for, but the ACPI tables (FACP, DSDT) do not say how \
                             to switch this machine off: the capture kernel will reboot instead";
@@ -44,7 +47,8 @@ impl CommandLine {
         let block = ElfCoreHdr { addr: elfcorehdr.start(), size: Some(elfcorehdr.length()) };
         let seen = read.exactmap && read.memmap.iter().eq(memory.iter().copied());
         if !seen || read.elfcorehdr != Some(block) {
-            return Err(PlanError::CommandLineHides);
+            let why = problems.pop().unwrap_or_else(|| OPEN_QUOTE.to_owned());
+            return Err(PlanError::CommandLineHides { why });
         }
         let failure_action = read.failure_action;
         let wants_off = [read.final_action, failure_action].contains(&Action::PowerOff);

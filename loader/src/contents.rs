@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use vmcore::{Action, PhysAddr, PhysRange};
 use zerocopy::IntoBytes;
 
+use crate::command_line::CommandLine;
 use crate::elf::Load;
 use crate::error::PlanError;
 use crate::kernel_image::{KernelImage, MAX_KERNEL_SEGMENTS, first_page, last_page_end};
@@ -24,9 +25,8 @@ pub(crate) struct Contents<'a> {
     pub(crate) purgatory: &'a PurgatoryImage,
     pub(crate) elfcorehdr: Vec<u8>,
     pub(crate) memory: &'a [PhysRange],
-    pub(crate) command_line: &'a str,
+    pub(crate) line: &'a CommandLine,
     pub(crate) console_port: u16,
-    pub(crate) failure_action: Action,
 }
 
 // Every PT_LOAD of the kernel and four other regions have a place in the parameter block.
@@ -35,14 +35,14 @@ const _: () = assert!(MAX_KERNEL_SEGMENTS + 4 <= MAX_REGIONS);
 impl Contents<'_> {
     /// All segments, lowest first.
     pub(crate) fn segments(self, layout: &Layout) -> Result<Vec<PlannedSegment>, PlanError> {
-        let command_line = padded(self.command_line.as_bytes(), layout.command_line);
+        let command_line = padded(self.line.text.as_bytes(), layout.command_line);
         let boot_params = boot_params(self.memory, layout.command_line.start());
         let elfcorehdr = padded(&self.elfcorehdr, layout.elfcorehdr);
         let kernel = self.kernel.loads.iter().enumerate();
         let mut segments = kernel
-            .map(|(index, load)| kernel_segment(index, load, layout.delta))
+            .map(|(index, load)| kernel_segment(index, load, layout))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut regions = kernel_regions(&self.kernel.loads, layout.delta);
+        let mut regions = kernel_regions(&self.kernel.loads, layout);
         let others = [
             (REGION_BOOT_PARAMS, layout.boot_params, boot_params.as_bytes()),
             (REGION_COMMAND_LINE, layout.command_line, &command_line),
@@ -76,10 +76,10 @@ impl Contents<'_> {
     /// The parameter block, its own digest last.
     fn params(&self, layout: &Layout, regions: &[Region]) -> PurgatoryParams {
         let mut params = PurgatoryParams::new();
-        params.entry = (i64::from(self.kernel.entry) + layout.delta) as u32;
+        params.entry = layout.moved(self.kernel.entry.into()).get() as u32;
         params.boot_params = layout.boot_params.start().get() as u32;
         params.console_port = self.console_port.into();
-        params.on_mismatch = match self.failure_action {
+        params.on_mismatch = match self.line.failure_action {
             Action::Halt => ON_MISMATCH_HALT,
             Action::Reboot | Action::PowerOff => ON_MISMATCH_RESET,
         };
@@ -96,20 +96,23 @@ impl Contents<'_> {
 }
 
 /// A PT_LOAD in whole pages: zeros up to where it starts in its first page, then the file's bytes.
-fn kernel_segment(index: usize, load: &Load<'_>, delta: i64) -> Result<PlannedSegment, PlanError> {
-    let moved = |linked: u64| PhysAddr::new(linked.wrapping_add_signed(delta));
+fn kernel_segment(
+    index: usize,
+    load: &Load<'_>,
+    layout: &Layout,
+) -> Result<PlannedSegment, PlanError> {
     let first = first_page(load);
-    let range = PhysRange::from_bounds(moved(first), moved(last_page_end(load)))?;
+    let bounds = [first, last_page_end(load)].map(|linked| layout.moved(linked as i64));
+    let range = PhysRange::from_bounds(bounds[0], bounds[1])?;
     let mut bytes = vec![0; (u64::from(load.paddr) - first) as usize];
     bytes.extend_from_slice(load.bytes);
     Ok(PlannedSegment { name: format!("kernel-{index}"), range, bytes })
 }
 
 /// The file part of each PT_LOAD; what follows it is bss, which the kernel clears by itself.
-fn kernel_regions(loads: &[Load<'_>], delta: i64) -> Vec<Region> {
+fn kernel_regions(loads: &[Load<'_>], layout: &Layout) -> Vec<Region> {
     let loads = loads.iter().filter(|load| !load.bytes.is_empty());
-    let moved = |load: &Load<'_>| PhysAddr::new(u64::from(load.paddr).wrapping_add_signed(delta));
-    loads.map(|load| region(REGION_KERNEL, moved(load), load.bytes)).collect()
+    loads.map(|load| region(REGION_KERNEL, layout.moved(load.paddr.into()), load.bytes)).collect()
 }
 
 /// The region that holds `bytes` at `start`.

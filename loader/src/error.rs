@@ -120,12 +120,15 @@ pub enum PlanError {
         /// Its offset in what the user gave, in bytes.
         at: usize,
     },
-    /// What the user wrote keeps the capture kernel from seeing what the loader added.
+    /// What the user wrote, or too fragmented a memory, keeps the capture kernel from seeing what the
+    /// loader added.
     #[error(
-        "--append or --command-line hides the memmap= and elfcorehdr= that the loader adds: look \
-         for a quotation mark that is not closed"
+        "the capture kernel would not see the memmap= and elfcorehdr= that the loader adds: {why}"
     )]
-    CommandLineHides,
+    CommandLineHides {
+        /// What hides them.
+        why: String,
+    },
     /// The text after `--target`.
     #[error("--target: {problem}")]
     BadTarget {

@@ -98,6 +98,11 @@ impl Layout {
             backup: range(backup)?,
         })
     }
+
+    /// Where the byte of the kernel lies that is linked to the physical address `linked`.
+    pub(crate) fn moved(&self, linked: i64) -> PhysAddr {
+        PhysAddr::new((linked + self.delta) as u64)
+    }
 }
 
 fn range((start, end): Piece) -> Result<PhysRange, PlanError> {

@@ -126,8 +126,7 @@ pub fn plan(
     options: &PlanOptions,
 ) -> Result<Plan, PlanError> {
     let slot = check_system(system)?;
-    let kernel = KernelImage::parse(images.capture_kernel).map_err(PlanError::CaptureKernel)?;
-    let purgatory = PurgatoryImage::parse(images.purgatory).map_err(PlanError::Purgatory)?;
+    let (kernel, purgatory) = parse(images)?;
     let core = Core::find(system)?;
     let sizes = Sizes { elfcorehdr: core.size()?, purgatory: purgatory.size() };
     let layout = Layout::new(slot, &kernel, &sizes)?;
@@ -139,16 +138,14 @@ pub fn plan(
         purgatory: &purgatory,
         elfcorehdr: core.header(&loads)?,
         memory: &memory,
-        command_line: &line.text,
+        line: &line,
         console_port: options.console_port,
-        failure_action: line.failure_action,
     };
-    let moved = |linked: i64| PhysAddr::new((linked + layout.delta) as u64);
     Ok(Plan {
         slot,
         entry: PhysAddr::new(layout.purgatory.start().get() + u64::from(purgatory.entry)),
-        kernel_entry: moved(kernel.entry.into()),
-        kernel_base: moved(kernel.span().0),
+        kernel_entry: layout.moved(kernel.entry.into()),
+        kernel_base: layout.moved(kernel.span().0),
         kernel_delta: layout.delta,
         segments: contents.segments(&layout)?,
         command_line: line.text,
@@ -162,6 +159,12 @@ pub fn plan(
         loads,
         warnings: [core.warnings, line.problems].concat(),
     })
+}
+
+fn parse<'a>(images: &Images<'a>) -> Result<(KernelImage<'a>, PurgatoryImage), PlanError> {
+    let kernel = KernelImage::parse(images.capture_kernel).map_err(PlanError::CaptureKernel)?;
+    let purgatory = PurgatoryImage::parse(images.purgatory).map_err(PlanError::Purgatory)?;
+    Ok((kernel, purgatory))
 }
 
 /// Checks what does not depend on the images, and picks the slot.

@@ -299,8 +299,8 @@ mod tests {
     #[test]
     fn words_of_the_kernel() {
         assert_eq!(selected("none [integrity] confidentiality\n").as_deref(), Some("integrity"));
-        assert_eq!(capable("Name:\tx\nCapEff:\t000001ffffffffff\n"), Some(true));
-        assert_eq!(capable("CapEff:\t0000000000000000\n"), Some(false));
+        assert_eq!(capable("Name:\tx\nCapEff:\t0000000000400000\n"), Some(true));
+        assert_eq!(capable("CapEff:\t000001ffffbfffff\n"), Some(false));
         assert_eq!(capable(""), None);
         assert_eq!(text_address("00000000 T _text"), None, "kptr_restrict hides it");
     }

@@ -1,6 +1,7 @@
 //! Building the images. This is the one place that knows the unstable flags, the target description
 //! and the profile that they are built with.
 
+use crate::debian::FirstKernelFiles;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,7 +22,27 @@ pub struct Images {
     pub purgatory: PathBuf,
     /// The test guest, with symbols.
     pub guest: PathBuf,
+    /// The loader with both images in it: a static i386 Linux program.
+    pub loader: PathBuf,
 }
+
+impl Images {
+    /// What the QEMU tests are told: where the images and Debian's first kernel are.
+    pub fn test_environment(&self, linux: &FirstKernelFiles) -> [(&'static str, PathBuf); 7] {
+        [
+            ("KDUMP_TEST_CAPTURE_KERNEL", self.capture_kernel.clone()),
+            ("KDUMP_TEST_CAPTURE_KERNEL_SYMBOLS", self.capture_kernel_symbols.clone()),
+            ("KDUMP_TEST_PURGATORY", self.purgatory.clone()),
+            ("KDUMP_TEST_GUEST", self.guest.clone()),
+            ("KDUMP_TEST_LOADER", self.loader.clone()),
+            ("KDUMP_TEST_LINUX_I386", linux.kernel.clone()),
+            ("KDUMP_TEST_BUSYBOX", linux.busybox.clone()),
+        ]
+    }
+}
+
+/// The Rust target of the loader.
+pub const LOADER_TARGET: &str = "i686-unknown-linux-musl";
 
 /// The workspace's root folder.
 pub fn root() -> PathBuf {
@@ -31,7 +52,7 @@ pub fn root() -> PathBuf {
 
 /// The folder that cargo builds in.
 pub fn target_dir() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+    root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
 /// The description of the i386 target, which lies with boot-stub.
@@ -45,11 +66,17 @@ fn target_json() -> Result<PathBuf> {
     Ok(folder.join("i686-kdump.json"))
 }
 
+/// The cargo that runs us, in the workspace's root.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}
+
 /// A cargo call for the bare-metal packages: `build` or `clippy`.
 pub fn cargo_for_images(subcommand: &str) -> Result<Command> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = cargo();
     cargo
-        .current_dir(root())
         .env("RUSTC_BOOTSTRAP", "1")
         .arg(subcommand)
         .args(["--profile", "image", "--target"])
@@ -60,7 +87,8 @@ pub fn cargo_for_images(subcommand: &str) -> Result<Command> {
     Ok(cargo)
 }
 
-/// Builds purgatory, the capture kernel and the test guest, and checks their sizes.
+/// Builds purgatory, the capture kernel and the test guest, checks their sizes, and builds the loader
+/// with the first two in it.
 pub fn build() -> Result<Images> {
     let status = cargo_for_images("build")?.status().context("cargo does not start")?;
     ensure!(status.success(), "the images do not build: see cargo's messages above");
@@ -72,11 +100,24 @@ pub fn build() -> Result<Images> {
         capture_kernel_symbols: built.join("capture-kernel"),
         purgatory: folder.join("purgatory.elf"),
         guest: built.join("guest"),
+        loader: target_dir().join(LOADER_TARGET).join("release/loader"),
     };
     let kernel = stripped(&images.capture_kernel_symbols)?;
     write_within(&images.capture_kernel, &movable(kernel), CAPTURE_KERNEL_BUDGET)?;
     write_within(&images.purgatory, &fs::read(built.join("purgatory"))?, PURGATORY_BUDGET)?;
+    build_loader(&images)?;
     Ok(images)
+}
+
+fn build_loader(images: &Images) -> Result<()> {
+    let status = cargo()
+        .args(["build", "--release", "--target", LOADER_TARGET, "-p", "loader"])
+        .env("KDUMP_CAPTURE_KERNEL", &images.capture_kernel)
+        .env("KDUMP_PURGATORY", &images.purgatory)
+        .status()
+        .context("cargo does not start")?;
+    ensure!(status.success(), "the loader does not build: see cargo's messages above");
+    Ok(())
 }
 
 /// The bytes of `elf` without its symbols and debug information.
@@ -107,19 +148,4 @@ fn write_within(path: &Path, bytes: &[u8], budget: u64) -> Result<()> {
         fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
-}
-
-/// Builds the loader as a static i386 program with both images in it.
-pub fn build_loader(images: &Images) -> Result<PathBuf> {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let status = cargo
-        .current_dir(root())
-        .env("KDUMP_CAPTURE_KERNEL", &images.capture_kernel)
-        .env("KDUMP_PURGATORY", &images.purgatory)
-        .args(["build", "--quiet", "--release", "--target", "i686-unknown-linux-musl"])
-        .args(["-p", "loader"])
-        .status()
-        .context("cargo does not start")?;
-    ensure!(status.success(), "the loader does not build: see cargo's messages above");
-    Ok(target_dir().join("i686-unknown-linux-musl/release/loader"))
 }

@@ -4,7 +4,9 @@ mod debian;
 mod image;
 mod qemu_crash;
 mod setup;
+mod test;
 
+use crate::setup::Needs;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -18,12 +20,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Build purgatory, the capture kernel and the test guest
+    /// Build purgatory, the capture kernel, the test guest and the loader
     Build,
     /// Fetch what the other tasks need
     Setup(setup::Args),
     /// Crash a kernel under QEMU, capture its memory and check every byte of it
     QemuCrash(qemu_crash::Args),
+    /// Run everything that CI runs: format, lints, unit tests, QEMU tests
+    Test(test::Args),
 }
 
 fn main() -> ExitCode {
@@ -39,11 +43,15 @@ fn main() -> ExitCode {
 fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Build => {
+            setup::ensure(Needs { toolchain: true, ..Needs::default() }, None)?;
             let images = image::build()?;
-            println!("{}", images.capture_kernel.display());
+            for path in [&images.capture_kernel, &images.purgatory, &images.guest, &images.loader] {
+                println!("{}", path.display());
+            }
             Ok(())
         }
         Task::Setup(args) => setup::run(&args),
         Task::QemuCrash(args) => qemu_crash::run(&args),
+        Task::Test(args) => test::run(&args),
     }
 }

@@ -104,7 +104,7 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
     let images = image::build()?;
     let first_kernel = match (is_guest, own_kernel) {
         (true, _) => FirstKernel::Guest { elf: images.guest.clone() },
-        (false, kernel) => linux(kernel, image::build_loader(&images)?)?,
+        (false, kernel) => linux(kernel, images.loader)?,
     };
     Ok(Config {
         first_kernel,

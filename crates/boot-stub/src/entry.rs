@@ -8,11 +8,11 @@ use handoff::BootParams;
 /// Selector of the flat 4 GiB code segment: Linux' `__BOOT_CS`.
 pub(crate) const CODE_SELECTOR: u16 = 0x10;
 /// Selector of the flat 4 GiB data segment: Linux' `__BOOT_DS`.
-const DATA_SELECTOR: u16 = 0x18;
+pub(crate) const DATA_SELECTOR: u16 = 0x18;
 /// Base 0, limit 4 GiB, ring 0, execute/read, accessed (so that the CPU need not write it).
-const CODE_DESCRIPTOR: u64 = 0x00cf_9b00_0000_ffff;
+pub(crate) const CODE_DESCRIPTOR: u64 = 0x00cf_9b00_0000_ffff;
 /// Base 0, limit 4 GiB, ring 0, read/write, accessed.
-const DATA_DESCRIPTOR: u64 = 0x00cf_9300_0000_ffff;
+pub(crate) const DATA_DESCRIPTOR: u64 = 0x00cf_9300_0000_ffff;
 /// Bytes of stack of purgatory and of the test guest.
 const FLAT_STACK: usize = 16 << 10;
 /// Bytes of stack of the capture kernel.

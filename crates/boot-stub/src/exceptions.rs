@@ -83,6 +83,13 @@ const fn interrupt_gate(target: u32) -> u64 {
     low | (CODE_SELECTOR as u64) << 16 | 0x8e00 << 32 | high << 48
 }
 
+/// Sends `vector` to the task behind `selector` instead of to a stub.
+pub(crate) fn set_task_gate(vector: usize, selector: u16) {
+    let table = IDT.0.get();
+    // SAFETY: one CPU, interrupts off; the gate's task is ready.
+    unsafe { (*table)[vector] = u64::from(selector) << 16 | 0x8500 << 32 }
+}
+
 /// Lets the CPU raise machine checks (CR4.MCE), now that there is somebody to take them.
 pub fn enable_machine_check() {
     // SAFETY: the handler is installed; the bit changes nothing else.

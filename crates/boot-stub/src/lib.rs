@@ -15,6 +15,7 @@
 #![cfg(target_os = "none")]
 
 pub mod console;
+pub mod double_fault;
 mod entry;
 pub mod exceptions;
 pub mod paging;

@@ -179,6 +179,19 @@ fn disks_that_lie_are_refused() {
 }
 
 #[test]
+fn a_disk_that_fails_halfway_leaves_nothing_behind() {
+    let bench = Bench::new();
+    let disk = bench.captured(DiskState::COMPLETE, 0x60, &dump());
+    let mut shorten = |_, _| {
+        let file = File::options().write(true).open(&disk).expect("the disk");
+        file.set_len(2 << 20).expect("a shorter disk");
+    };
+    let error = extract(&disk, &bench.out(), &mut shorten).expect_err("half a dump");
+    assert!(matches!(error, Error::Io { what: "read", .. }), "{error}");
+    assert_eq!(bench.files(), ["disk"]);
+}
+
+#[test]
 fn folders_and_devices_are_not_replaced() {
     let bench = Bench::new();
     let disk = bench.captured(DiskState::COMPLETE, 0x60, b"a dump");

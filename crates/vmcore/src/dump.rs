@@ -564,9 +564,17 @@ mod tests {
                 assert!(other.p_offset + other.p_filesz <= ph.p_offset);
             }
         }
-        for extent in extents {
-            let Extent::Zero(length) = extent else { continue };
-            assert!(*length < 4096, "a gap of {length}");
+        for (index, extent) in extents.iter().enumerate() {
+            match extent {
+                Extent::Bytes(_) => assert_eq!(index, 0, "only the head is made of bytes"),
+                Extent::Zero(length) => assert!(*length < 4096, "a gap of {length}"),
+                Extent::Phys(range) => assert!(
+                    !extents[..index].iter().any(
+                        |other| matches!(other, Extent::Phys(other) if other.overlaps(*range))
+                    ),
+                    "{range} goes out twice"
+                ),
+            }
         }
     }
 

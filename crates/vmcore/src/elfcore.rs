@@ -97,6 +97,15 @@ impl Class {
         }
     }
 
+    /// `None` when `into` is too short, as for [`Class::read_header`].
+    fn write_header(self, header: Header, into: &mut [u8]) -> Option<usize> {
+        let endian = Endian::Little;
+        match self {
+            Self::Elf32 => into.pwrite_with(header32::Header::from(header), 0, endian).ok(),
+            Self::Elf64 => into.pwrite_with(header64::Header::from(header), 0, endian).ok(),
+        }
+    }
+
     fn read_header(self, bytes: &[u8]) -> Option<Header> {
         let endian = Endian::Little;
         match self {
@@ -267,8 +276,7 @@ pub(crate) fn encode(
     let count = entries.len();
     let too_many = Error::TooManySegments { count };
     let e_phnum = u16::try_from(count).ok().filter(|n| *n <= MAX_SEGMENTS).ok_or(too_many)?;
-    let context = class.context();
-    let mut header = Header::new(context);
+    let mut header = Header::new(class.context());
     header.e_type = ET_CORE;
     header.e_machine = machine;
     header.e_flags = flags;
@@ -276,11 +284,11 @@ pub(crate) fn encode(
     header.e_shentsize = 0;
     header.e_phnum = e_phnum;
     let mut bytes = zeros(class.header_size() + count * class.entry_size())?;
-    scroll::ctx::IntoCtx::into_ctx(header, &mut bytes[..class.header_size()], context);
-    let table = bytes[class.header_size()..].chunks_exact_mut(class.entry_size());
-    for (entry, into) in entries.zip(table) {
+    let (front, table) = bytes.split_at_mut(class.header_size());
+    class.write_header(header, front).ok_or(Error::NoMemory)?;
+    for (entry, into) in entries.zip(table.chunks_exact_mut(class.entry_size())) {
         check_width(&entry, class)?;
-        into.pwrite_with(entry, 0, context).expect("a chunk of just this size");
+        into.pwrite_with(entry, 0, class.context()).map_err(|_| Error::NoMemory)?;
     }
     Ok(bytes)
 }

@@ -263,7 +263,7 @@ mod tests {
         }
     }
 
-    /// Word numbers: the field's offset in the structure (FACTS of Linux 6.1) divided by four.
+    /// Word numbers: the field's offset in the structure in Linux divided by four.
     #[test]
     fn prstatus_of_i386() {
         let status = Prstatus::parse(EM_386, &numbered(36)).expect("144 bytes");

@@ -61,6 +61,7 @@ mod tests {
         check("010", 8, "");
         check("0", 0, "");
         check("0x", 0, "x");
+        check("0xg", 0, "xg");
         check("09", 0, "9");
         check("15E", 15 << 60, "");
         check("1G,", 1 << 30, ",");

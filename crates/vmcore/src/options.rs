@@ -484,7 +484,8 @@ mod tests {
         assert_eq!(memory("memmap=4M@16M memmap=1M#18M"), holes);
         assert_eq!(memory("memmap=4M@16M memmap=18M"), holes[..1]);
         assert_eq!(memory("memmap=4M@16M memmap=512M%16M-2+1"), [range(16 << 20, 20 << 20)]);
-        assert_eq!(memory("memmap=1G@1G memmap=8M$16M memmap=exactmap memmap=4M@16M").len(), 1);
+        let last = "memmap=1G@1G memmap=8M$16M memmap=exactmap memmap=4M@16M";
+        assert_eq!(memory(last), [range(16 << 20, 20 << 20)], "exactmap forgets");
     }
 
     #[test]

@@ -184,6 +184,15 @@ fn slots_that_cannot_be_used() {
 }
 
 #[test]
+fn of_two_low_reservations_the_larger_one_is_used() {
+    let mut system = fixture("i386-512m");
+    system.memory.reservations.push(range(0x800_0000, 0x880_0000));
+    assert_eq!(plan_for(&system).expect("a plan").slot, range(0x100_0000, 0x300_0000));
+    system.memory.reservations.push(range(0xa00_0000, 0xe00_0000));
+    assert_eq!(plan_for(&system).expect("a plan").slot, range(0xa00_0000, 0xe00_0000));
+}
+
+#[test]
 fn of_two_reservations_the_low_one_is_used_and_neither_is_dumped() {
     let mut system = fixture("i386-5g");
     system.memory.reservations.push(range(0x1_4000_0000, 0x1_5000_0000));
@@ -304,6 +313,16 @@ fn other_splits_of_the_address_space() {
     let plan = plan_for(&system).expect("a plan");
     let last = plan.loads.last().expect("a PT_LOAD");
     assert_eq!((last.paddr.get(), last.vaddr), (0x300_0000, 0x4300_0000));
+}
+
+/// Above 0xffffffff there is no virtual address: 4 GiB - 0xc0000000 is 1 GiB.
+#[test]
+fn virtual_addresses_end_at_4_gib() {
+    let mut system = fixture("i386-2g");
+    system.lowmem_end = Some(PhysAddr::new(0x7ffe_0000));
+    let plan = plan_for(&system).expect("a plan");
+    let last = plan.loads.last().expect("a PT_LOAD");
+    assert_eq!((last.paddr.get(), last.vaddr), (0x4000_0000, 0));
 }
 
 #[test]
@@ -438,6 +457,20 @@ fn boot_params_name_the_line_and_the_memory() {
     assert!(plan.command_line.contains(expected), "{}", plan.command_line);
 }
 
+/// Low memory is given in whole pages, and 32 ranges are all that the capture kernel can note.
+#[test]
+fn odd_low_memory() {
+    let options = PlanOptions { low_memory: true, ..PlanOptions::default() };
+    let mut system = fixture("i386-512m");
+    system.memory.ram[0] = range(0x1200, 0x9_fc00);
+    let plan = plan_with(&system, &kernel(), &options).expect("a plan");
+    assert_eq!(plan.memory[0], range(0x2000, 0x9_f000));
+    system.memory.ram.extend((0..40).map(|page| range(page * 0x2000, page * 0x2000 + 0x1000)));
+    system.memory.ram.remove(0);
+    let error = plan_with(&system, &kernel(), &options).expect_err("too many").to_string();
+    assert!(error.contains("more than 32 separate memory ranges"), "{error}");
+}
+
 fn line(options: &PlanOptions) -> Result<String, PlanError> {
     plan_with(&fixture("i386-512m"), &kernel(), options).map(|plan| plan.command_line)
 }
@@ -477,7 +510,8 @@ fn nothing_undoes_what_the_loader_adds() {
         line(&append("memmap=1M$16M")),
         Ok(format!("kdump.pm1a=0x604,0 memmap=1M$16M {ADDED}"))
     );
-    assert_eq!(line(&append("x=\"open quote")), Err(PlanError::CommandLineHides));
+    let hidden = line(&append("x=\"open quote")).expect_err("it goes on to the end");
+    assert!(hidden.to_string().ends_with("is not closed"), "{hidden}");
     assert_eq!(line(&append("two\nlines")), Err(PlanError::CommandLineBytes { at: 3 }));
     assert_eq!(line(&append("nul\0")), Err(PlanError::CommandLineBytes { at: 3 }));
 }
@@ -489,6 +523,7 @@ fn a_long_command_line_says_by_how_much() {
     assert_eq!(line(&append(&"x".repeat(2047 - own))).map(|line| line.len()), Ok(2047));
     let error = line(&append(&"x".repeat(2047 - own + 3))).expect_err("3 bytes too long");
     assert_eq!(error, PlanError::CommandLineTooLong { excess: 3, limit: 2047 });
+    assert!(line(&append(&"x".repeat(2047 - own + 1))).is_err());
 }
 
 #[test]

@@ -1,0 +1,126 @@
+//! Crash-and-capture cycles: each test boots a first kernel under QEMU, crashes it, and looks at
+//! what the capture kernel saved. `cargo xtask test` builds what they need and says where it is.
+
+use std::path::PathBuf;
+
+use qemu_tests::{Config, Fault, FirstKernel, Interrupt, Report, Verdict};
+
+const MIB: u64 = 1 << 20;
+
+/// A file that xtask has built or fetched.
+fn file(variable: &str) -> PathBuf {
+    std::env::var_os(variable).map(PathBuf::from).unwrap_or_else(|| {
+        panic!("{variable} is not set: these tests need images, run `cargo xtask test`")
+    })
+}
+
+fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Config {
+    Config {
+        first_kernel,
+        capture_kernel: file("KDUMP_TEST_CAPTURE_KERNEL"),
+        capture_kernel_symbols: file("KDUMP_TEST_CAPTURE_KERNEL_SYMBOLS"),
+        purgatory: file("KDUMP_TEST_PURGATORY"),
+        memory: 128 * MIB,
+        cpus: 1,
+        slot: "32M@16M".into(),
+        out: out.path().to_path_buf(),
+        append: String::new(),
+        first_append: String::new(),
+        truth: true,
+        fault: None,
+        interrupt: Interrupt::default(),
+    }
+}
+
+fn guest() -> FirstKernel {
+    FirstKernel::Guest { elf: file("KDUMP_TEST_GUEST") }
+}
+
+fn debian() -> FirstKernel {
+    FirstKernel::Linux {
+        name: "debian-i386".into(),
+        kernel: file("KDUMP_TEST_LINUX_I386"),
+        busybox: file("KDUMP_TEST_BUSYBOX"),
+        loader: file("KDUMP_TEST_LOADER"),
+    }
+}
+
+/// One cycle with what `change` makes of the ordinary configuration.
+fn cycle(first_kernel: FirstKernel, change: impl FnOnce(&mut Config)) -> Report {
+    let out = tempfile::tempdir().expect("a folder for the results");
+    let mut config = config(first_kernel, &out);
+    change(&mut config);
+    qemu_tests::run(&config, &mut |_| ()).expect("the host has what a cycle needs")
+}
+
+#[track_caller]
+fn assert_passes(report: &Report) {
+    assert_eq!(report.verdict, Verdict::Pass, "{report:#?}");
+}
+
+/// The report fails, and these are all the checks that do.
+#[track_caller]
+fn assert_only_fails(report: &Report, names: &[&str]) {
+    let failed: Vec<_> = report.checks.iter().filter(|check| !check.pass).collect();
+    let failed_names: Vec<_> = failed.iter().map(|check| check.name.as_str()).collect();
+    assert_eq!(failed_names, names, "{report:#?}");
+    assert_eq!(report.verdict, Verdict::Fail);
+}
+
+/// The cycle ends without a dump, and the console says this.
+#[track_caller]
+fn assert_no_dump(report: &Report, said: &str) {
+    assert_only_fails(report, &["cycle"]);
+    let heard = report.last_lines.iter().any(|line| line.contains(said));
+    assert!(heard, "the console does not say {said:?}: {report:#?}");
+}
+
+#[test]
+fn debian_i386_with_two_cpus() {
+    assert_passes(&cycle(debian(), |config| {
+        config.memory = 512 * MIB;
+        config.cpus = 2;
+    }));
+}
+
+#[test]
+fn debian_i386_in_little_memory() {
+    assert_passes(&cycle(debian(), |config| config.memory = 96 * MIB));
+}
+
+#[test]
+fn debian_i386_with_a_slot_of_its_own_choice() {
+    assert_passes(&cycle(debian(), |config| {
+        config.memory = 256 * MIB;
+        config.slot = "32M".into();
+    }));
+}
+
+#[test]
+fn guest_in_the_ordinary_slot() {
+    assert_passes(&cycle(guest(), |_| ()));
+}
+
+#[test]
+fn guest_with_a_slot_elsewhere() {
+    assert_passes(&cycle(guest(), |config| config.slot = "32M@64M".into()));
+}
+
+#[test]
+fn a_stray_write_into_old_memory_is_seen() {
+    let report = cycle(guest(), |config| config.fault = Some(Fault::StrayWrite));
+    assert_only_fails(&report, &["memory_kept_t0_t1"]);
+}
+
+#[test]
+fn one_wrong_byte_in_the_vmcore_is_seen() {
+    let report = cycle(guest(), |config| config.fault = Some(Fault::CorruptVmcore));
+    assert_only_fails(&report, &["vmcore_equals_memory"]);
+}
+
+#[test]
+fn a_disk_with_another_id_is_not_written() {
+    let other = "kdump.target=virtio-blk:id=00000000000000000000000000000000";
+    let report = cycle(guest(), |config| config.append = other.into());
+    assert_no_dump(&report, "no virtio-blk disk carries a dump-disk header with id 0000");
+}

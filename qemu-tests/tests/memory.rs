@@ -1,10 +1,9 @@
-//! The file behind guest memory is what QEMU itself says that memory holds.
+//! The file behind guest memory is what QEMU itself says that memory holds. `cargo xtask test` says
+//! where the guest is.
 
 use qemu_tests::Interrupt;
 use qemu_tests::memory::GuestMemory;
 use qemu_tests::qemu::{Boot, Machine, Qemu};
-
-use crate::images;
 
 /// Video memory and ROMs: QEMU shows what the guest sees, the file what lies below.
 const LEGACY: std::ops::Range<u64> = 0xa_0000..0x10_0000;
@@ -21,7 +20,8 @@ fn paused(size: u64) -> Paused {
     let memory = GuestMemory::create(size, folder.path()).expect("guest memory");
     let disk = folder.path().join("disk");
     std::fs::File::create(&disk).expect("a disk").set_len(1 << 20).expect("its size");
-    let boot = Boot { kernel: images::image("KDUMP_GUEST"), ..Boot::default() };
+    let guest = std::env::var_os("KDUMP_TEST_GUEST").expect("not set: run `cargo xtask test`");
+    let boot = Boot { kernel: guest.into(), ..Boot::default() };
     let machine = Machine { memory: &memory, prealloc: false, cpus: 1, disk: &disk };
     let qemu = Qemu::start(&boot, &machine, &Interrupt::default()).expect("QEMU");
     Paused { folder, memory, qemu }

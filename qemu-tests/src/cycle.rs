@@ -13,7 +13,7 @@ use crate::deadline::Interrupt;
 use crate::first_kernel::{FirstKernel, Prepared};
 use crate::gdb::Stop;
 use crate::memory::GuestMemory;
-use crate::report::{Check, Report, VERSION, advice, verdict};
+use crate::report::{Check, Report, VERSION, verdict};
 use crate::scratch;
 use crate::session::{Ended, Session};
 use crate::truth::Truth;
@@ -135,7 +135,7 @@ fn judge(
     let stage = ended.timeline.last();
     let completed = match &ended.failure {
         None => Ok("QEMU ended by itself after the dump was complete".to_string()),
-        Some(failure) => Err(anyhow::anyhow!("{failure}. {}", advice(stage))),
+        Some(failure) => Err(anyhow::anyhow!("{failure}")),
     };
     let mut findings = Findings::default();
     findings.checks.push(Check::new("cycle", completed));

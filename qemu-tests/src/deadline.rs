@@ -50,7 +50,7 @@ impl Deadline {
         }
         match self.limit.checked_sub(self.start.elapsed()) {
             Some(left) => Ok(left.min(SLICE)),
-            None => bail!("no {} within {} s", self.what, self.limit.as_secs_f32()),
+            None => bail!("no {} within {:.0} s", self.what, self.limit.as_secs_f32()),
         }
     }
 

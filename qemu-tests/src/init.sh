@@ -38,10 +38,8 @@ grep -E -A 4 " ($wanted)\$" /proc/kallsyms | awk -v wanted="$wanted" '
 
 # One argument a line.
 while IFS= read -r word; do set -- "$@" "$word"; done </etc/kdump.arguments
-loaded=$(/loader load "$@" 2>&1) || {
-    echo "$loaded" | sed 's/^/first-kernel: loader /'
-    fail "the loader refused; its words are in the lines above"
-}
+# Unquoted, so that its words come in one line.
+loaded=$(/loader load "$@" 2>&1) || fail "the loader refused:" $loaded
 /loader plan --json "$@" | sed 's/^/first-kernel: plan /'
 
 say ready

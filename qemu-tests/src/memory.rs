@@ -51,6 +51,16 @@ impl GuestMemory {
         Ok(Self { file, path, size })
     }
 
+    /// Opens an existing file as guest memory, for reading.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        let size = file.metadata()?.len();
+        Ok(Self { file, path: path.to_path_buf(), size })
+    }
+
     /// Where QEMU finds the file.
     pub fn path(&self) -> &Path {
         &self.path

@@ -18,7 +18,8 @@ use crate::first_kernel::Prepared;
 use crate::gdb::{Gdb, Stop};
 use crate::image::Image;
 use crate::memory::{Digests, GuestMemory};
-use crate::qemu::Qemu;
+use crate::qemu::{Machine, Qemu};
+use crate::report::advice;
 use crate::timeline::Timeline;
 
 /// From QEMU's start to the word that the first kernel waits to crash.
@@ -78,7 +79,9 @@ impl<'a> Session<'a> {
         disk: &Path,
     ) -> Result<Self> {
         let start = Instant::now();
-        let qemu = Qemu::start(&prepared.boot, memory, config.cpus, disk, &config.interrupt)?;
+        let prealloc = !config.truth;
+        let machine = Machine { memory, prealloc, cpus: config.cpus, disk };
+        let qemu = Qemu::start(&prepared.boot, &machine, &config.interrupt)?;
         let (sender, events) = channel();
         let log = config.out.join("console.log");
         console::follow(qemu.console.try_clone()?, &log, start, sender.clone())?;
@@ -107,14 +110,19 @@ impl<'a> Session<'a> {
 
     /// Lets the guest live and die. QEMU is gone afterwards, whatever happened.
     pub fn live(mut self, progress: &mut dyn FnMut(&str)) -> Ended {
-        let lived = self.crash(progress).and_then(|()| self.capture(progress));
-        if let Err(error) = lived {
-            self.ended.failure = Some(format!("{error:#}"));
+        let crashed = self.crash(progress).map_err(|error| (error, "boot"));
+        let lived = crashed.and_then(|()| {
+            self.capture(progress).map_err(|error| (error, self.ended.timeline.last()))
+        });
+        if let Err((error, stage)) = lived {
+            let is_interrupted = self.config.interrupt.is_set();
+            let advice = if is_interrupted { "" } else { advice(stage) };
+            self.ended.failure = Some(format!("{error:#}. {advice}").trim_end().to_string());
         }
         drop(self.gdb.take());
         let said = self.qemu.end();
         if let (Some(failure), false) = (&mut self.ended.failure, said.trim().is_empty()) {
-            failure.push_str(&format!("; QEMU said: {}", said.trim()));
+            failure.push_str(&format!(" QEMU said: {}", said.trim()));
         }
         self.ended
     }
@@ -129,6 +137,9 @@ impl<'a> Session<'a> {
         self.qemu.qmp.run()?;
         while !self.is_ready {
             self.step(progress)?;
+            if self.ended.timeline.has_panicked() {
+                bail!("the first kernel panicked before it was asked to");
+            }
             if let Some(status) = self.qemu.exited()? {
                 self.drain(progress);
                 bail!("QEMU ended ({status}) before the first kernel was ready to crash");

@@ -41,9 +41,10 @@ impl Timeline {
         self.stops.push((start, end));
     }
 
-    /// The name of the last stage, "panic" or "boot".
+    /// The name of the last stage, "panic" or "boot". That the capture failed is no stage to stop at.
     pub fn last(&self) -> &'static str {
-        match (self.stages.last(), self.panic) {
+        let last = self.stages.iter().rfind(|(stage, _)| *stage != Stage::Failed);
+        match (last, self.panic) {
             (Some((stage, _)), _) => stage.name(),
             (None, Some(_)) => "panic",
             (None, None) => "boot",
@@ -128,6 +129,8 @@ mod tests {
         assert_eq!(milestones.get("quiesced"), Some(40.0));
         assert_eq!(milestones.get("done"), None);
         assert_eq!(timeline.stopped_ms(), 150.0);
+        assert_eq!(timeline.last(), "quiesced");
+        timeline.reached(Stage::Failed, at(950));
         assert_eq!(timeline.last(), "quiesced");
     }
 

@@ -107,6 +107,19 @@ fn guest_with_a_slot_elsewhere() {
 }
 
 #[test]
+fn guest_with_a_small_slot() {
+    assert_passes(&cycle(guest(), |config| config.slot = "8M@34M".into()));
+}
+
+#[test]
+fn guest_without_stops_is_compared_after_its_end() {
+    let report = cycle(guest(), |config| config.truth = false);
+    assert_passes(&report);
+    assert_eq!(report.stopped_ms, 0.0);
+    assert!(report.checks.iter().all(|check| !check.name.starts_with("memory_kept")));
+}
+
+#[test]
 fn a_stray_write_into_old_memory_is_seen() {
     let report = cycle(guest(), |config| config.fault = Some(Fault::StrayWrite));
     assert_only_fails(&report, &["memory_kept_t0_t1"]);

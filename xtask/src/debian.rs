@@ -78,6 +78,9 @@ fn fetch_from(source: &Source) -> Result<FirstKernelFiles> {
     let kernel = format!("{kernel}={}", apt.newest_version(&kernel)?);
     let busybox = format!("{BUSYBOX}={}", apt.newest_version(BUSYBOX)?);
     say(&format!("fetching {} and {}", kernel.replace('=', " "), busybox.replace('=', " ")));
+    for leftover in entries(&apt.folder, "", ".deb")? {
+        fs::remove_file(&leftover).with_context(|| format!("removing {}", leftover.display()))?;
+    }
     apt.get(&["download", &kernel, &busybox])?;
     unpack(&apt.folder, &kernel)
 }

@@ -67,6 +67,7 @@ enum FaultName {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let interrupt = Interrupt::default();
     let flag = interrupt.clone();
+    // Every wait of the cycle looks at the flag, ends, and takes QEMU and gdb with it.
     ctrlc::set_handler(move || flag.set()).context("catching Ctrl-C")?;
     // Before anything changes the current folder.
     let out = match &args.out {
@@ -79,6 +80,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let report = one_cycle(&config)?;
         show(args, &config.out, &report)?;
         reports.push(report);
+        if config.interrupt.is_set() {
+            break;
+        }
     }
     if reports.len() > 1 && !args.json {
         show_medians(&reports);
@@ -94,7 +98,7 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
     let is_guest = args.first_kernel == "guest";
     let own_kernel = match args.first_kernel.as_str() {
         "guest" | "debian-i386" => None,
-        path => Some(std::path::absolute(path)?),
+        path => Some(existing(path)?),
     };
     setup::ensure(Needs { toolchain: true, machine: true, first_kernel: !is_guest }, None)?;
     let images = image::build()?;
@@ -120,6 +124,16 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
         }),
         interrupt,
     })
+}
+
+fn existing(path: &str) -> Result<PathBuf> {
+    let kernel = std::path::absolute(path)?;
+    if !kernel.is_file() {
+        bail!(
+            "--first-kernel {path}: no such file; debian-i386 and guest are the names known here"
+        );
+    }
+    Ok(kernel)
 }
 
 fn linux(own_kernel: Option<PathBuf>, loader: PathBuf) -> Result<FirstKernel> {

@@ -1,0 +1,65 @@
+//! The file behind guest memory is what QEMU itself says that memory holds. `cargo xtask test` says
+//! where the guest is.
+
+use qemu_tests::Interrupt;
+use qemu_tests::memory::GuestMemory;
+use qemu_tests::qemu::{Boot, Machine, Qemu};
+
+/// Video memory and ROMs: QEMU shows what the guest sees, the file what lies below.
+const LEGACY: std::ops::Range<u64> = 0xa_0000..0x10_0000;
+
+struct Paused {
+    folder: tempfile::TempDir,
+    memory: GuestMemory,
+    qemu: Qemu,
+}
+
+/// The test guest, in memory and not yet running.
+fn paused(size: u64) -> Paused {
+    let folder = tempfile::tempdir().expect("a folder");
+    let memory = GuestMemory::create(size, folder.path()).expect("guest memory");
+    let disk = folder.path().join("disk");
+    std::fs::File::create(&disk).expect("a disk").set_len(1 << 20).expect("its size");
+    let guest = std::env::var_os("KDUMP_TEST_GUEST").expect("not set: run `cargo xtask test`");
+    let boot = Boot { kernel: guest.into(), ..Boot::default() };
+    let machine = Machine { memory: &memory, prealloc: false, cpus: 1, disk: &disk };
+    let qemu = Qemu::start(&boot, &machine, &Interrupt::default()).expect("QEMU");
+    Paused { folder, memory, qemu }
+}
+
+impl Paused {
+    /// What QEMU saves of memory.
+    fn saved(&mut self, address: u64, length: u64) -> GuestMemory {
+        let path = self.folder.path().join("saved");
+        let command = format!("pmemsave {address:#x} {length:#x} \"{}\"", path.display());
+        let said = self.qemu.qmp.monitor(&command).expect("an answer");
+        assert_eq!(said, "");
+        GuestMemory::open(&path).expect("the saved file")
+    }
+}
+
+#[test]
+fn every_page_has_the_digest_of_what_qemu_saves() {
+    let mut guest = paused(32 << 20);
+    guest.memory.write(0x123_4567, b"a word").expect("RAM");
+    let (saved, size) = (guest.saved(0, 32 << 20), 32 << 20);
+    assert_eq!(saved.size(), size);
+    let (file, theirs) = (guest.memory.digests().unwrap(), saved.digests().unwrap());
+    let mut different = saved.changed_pages(&file, &theirs);
+    different.retain(|page| !LEGACY.contains(page));
+    assert!(different.is_empty(), "{different:x?}");
+    let written = guest.memory.digest_at(&file, 0x123_4000).unwrap();
+    assert_ne!(written, 0, "the page that was written is no page of zeros");
+}
+
+#[test]
+fn memory_above_4_gib_is_where_the_file_says() {
+    let mut guest = paused(4 << 30);
+    guest.memory.write(0x1_0000_0010, b"above").expect("RAM");
+    guest.memory.write(0xbfff_fff0, b"below").expect("RAM");
+    let mut bytes = [0; 5];
+    guest.saved(0x1_0000_0000, 0x1000).read(0x10, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"above");
+    guest.saved(0xbfff_f000, 0x1000).read(0xff0, &mut bytes).unwrap();
+    assert_eq!(&bytes, b"below");
+}

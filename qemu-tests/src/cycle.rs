@@ -30,6 +30,13 @@ pub enum Fault {
     StrayWrite,
     /// One byte of the extracted vmcore changes.
     CorruptVmcore,
+    /// One byte of a segment of the slot changes before the test guest starts.
+    DamagedSegment {
+        /// The segment's name in the loader's plan.
+        name: &'static str,
+        /// Which byte of it.
+        offset: usize,
+    },
 }
 
 /// What one cycle is made of.
@@ -59,6 +66,8 @@ pub struct Config {
     pub truth: bool,
     /// A fault to put in.
     pub fault: Option<Fault>,
+    /// More properties of the dump disk's device, as QEMU spells them.
+    pub disk_properties: String,
     /// Ends the cycle early.
     pub interrupt: Interrupt,
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::cycle::Config;
+use crate::cycle::{Config, Fault};
 use crate::dead_kernel::DeadKernel;
 use crate::facts::Facts;
 use crate::guest::{Guest, Ingredients};
@@ -82,7 +82,10 @@ impl FirstKernel {
                     target,
                     append: &config.append,
                 };
-                let guest = Guest::new(&ingredients, memory)?;
+                let mut guest = Guest::new(&ingredients, memory)?;
+                if let Some(Fault::DamagedSegment { name, offset }) = config.fault {
+                    guest.damage(name, offset)?;
+                }
                 let boot = guest.boot(elf, &config.slot, folder)?;
                 Ok(Prepared { boot, guest: Some(guest) })
             }

@@ -102,6 +102,18 @@ impl Guest {
         &self.ram
     }
 
+    /// Changes the byte at `offset` of the segment called `name`.
+    ///
+    /// # Errors
+    /// When there is no such byte.
+    pub fn damage(&mut self, name: &str, offset: usize) -> Result<()> {
+        let mut segments = self.plan.segments.iter_mut();
+        let segment = segments.find(|segment| segment.name == name);
+        let byte = segment.and_then(|segment| segment.bytes.get_mut(offset));
+        *byte.with_context(|| format!("the plan has no byte {offset} of \"{name}\""))? ^= 1;
+        Ok(())
+    }
+
     /// Writes the segments into `folder` for QEMU.
     ///
     /// # Errors

@@ -43,6 +43,8 @@ pub struct Machine<'a> {
     pub cpus: u32,
     /// The file behind its dump disk.
     pub disk: &'a Path,
+    /// More properties of the disk's device, such as `disable-modern=on`.
+    pub disk_properties: &'a str,
 }
 
 /// What QEMU is asked to boot.
@@ -238,7 +240,7 @@ impl Machine<'_> {
             "-drive",
             &format!("if=none,id=dump,format=raw,cache=unsafe,file={disk}"),
             "-device",
-            "virtio-blk-pci,drive=dump",
+            &format!("virtio-blk-pci,drive=dump,{}", self.disk_properties),
         ];
         words.map(str::to_string).to_vec()
     }

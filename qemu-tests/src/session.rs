@@ -80,7 +80,13 @@ impl<'a> Session<'a> {
     ) -> Result<Self> {
         let start = Instant::now();
         let prealloc = !config.truth;
-        let machine = Machine { memory, prealloc, cpus: config.cpus, disk };
+        let machine = Machine {
+            memory,
+            prealloc,
+            cpus: config.cpus,
+            disk,
+            disk_properties: &config.disk_properties,
+        };
         let qemu = Qemu::start(&prepared.boot, &machine, &config.interrupt)?;
         let (sender, events) = channel();
         let log = config.out.join("console.log");

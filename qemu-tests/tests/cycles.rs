@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use handoff::purgatory::PARAMS_SYMBOL;
+use qemu_tests::image::Image;
 use qemu_tests::{Config, Fault, FirstKernel, Interrupt, Report, Verdict};
 
 const MIB: u64 = 1 << 20;
@@ -28,6 +30,7 @@ fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Config {
         first_append: String::new(),
         truth: true,
         fault: None,
+        disk_properties: String::new(),
         interrupt: Interrupt::default(),
     }
 }
@@ -136,4 +139,62 @@ fn a_disk_with_another_id_is_not_written() {
     let other = "kdump.target=virtio-blk:id=00000000000000000000000000000000";
     let report = cycle(guest(), |config| config.append = other.into());
     assert_no_dump(&report, "no virtio-blk disk carries a dump-disk header with id 0000");
+}
+
+#[test]
+fn a_legacy_only_disk_is_named_and_left_alone() {
+    let report = cycle(guest(), |config| config.disk_properties = "disable-modern=on".into());
+    assert_no_dump(&report, "a legacy-only virtio device");
+}
+
+#[test]
+fn a_modern_only_disk_takes_the_dump() {
+    assert_passes(&cycle(guest(), |config| config.disk_properties = "disable-legacy=on".into()));
+}
+
+#[test]
+fn a_disk_behind_an_iommu_is_named_and_left_alone() {
+    let report = cycle(guest(), |config| {
+        config.disk_properties = "disable-legacy=on,iommu_platform=on".into();
+    });
+    assert_no_dump(&report, "behind an IOMMU");
+}
+
+/// One byte of the slot changes; purgatory must say in which region, and go no further.
+#[track_caller]
+fn assert_damage_is_named(name: &'static str, offset: usize, said: &str) {
+    let fault = Fault::DamagedSegment { name, offset };
+    let report = cycle(guest(), |config| {
+        config.truth = false;
+        config.fault = Some(fault);
+    });
+    assert_no_dump(&report, said);
+    assert_eq!(report.stage, "purgatory");
+}
+
+#[test]
+fn damage_in_the_slot_is_named() {
+    assert_damage_is_named("kernel-0", 0x1234, "region 'kernel' 0x1000000+");
+    assert_damage_is_named("boot-params", 0x1e8, "region 'boot_params'");
+    assert_damage_is_named("command-line", 3, "region 'command line'");
+    assert_damage_is_named("elfcorehdr", 60, "region 'elfcorehdr'");
+}
+
+#[test]
+fn a_damaged_parameter_block_is_not_followed() {
+    let purgatory = Image::open(&file("KDUMP_TEST_PURGATORY")).expect("an ELF file");
+    let params = purgatory.symbol(PARAMS_SYMBOL).expect("the block has a symbol");
+    assert_damage_is_named("purgatory", params.start as usize + 48, "parameter block is damaged");
+}
+
+#[test]
+fn debian_i386_powers_off() {
+    let report = cycle(debian(), |config| {
+        config.memory = 256 * MIB;
+        config.truth = false;
+        config.append = "kdump.final_action=poweroff".into();
+    });
+    assert_passes(&report);
+    let rebooted = report.last_lines.iter().any(|line| line.contains("rebooting"));
+    assert!(!rebooted, "the ACPI tables tell how to power off: {report:#?}");
 }

@@ -22,7 +22,8 @@ fn paused(size: u64) -> Paused {
     std::fs::File::create(&disk).expect("a disk").set_len(1 << 20).expect("its size");
     let guest = std::env::var_os("KDUMP_TEST_GUEST").expect("not set: run `cargo xtask test`");
     let boot = Boot { kernel: guest.into(), ..Boot::default() };
-    let machine = Machine { memory: &memory, prealloc: false, cpus: 1, disk: &disk };
+    let machine =
+        Machine { memory: &memory, prealloc: false, cpus: 1, disk: &disk, disk_properties: "" };
     let qemu = Qemu::start(&boot, &machine, &Interrupt::default()).expect("QEMU");
     Paused { folder, memory, qemu }
 }

@@ -122,6 +122,7 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
             FaultName::StrayWrite => Fault::StrayWrite,
             FaultName::CorruptVmcore => Fault::CorruptVmcore,
         }),
+        disk_properties: String::new(),
         interrupt,
     })
 }

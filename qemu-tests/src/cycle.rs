@@ -155,10 +155,9 @@ fn judge(
         }
     }
     let last_lines = ended.lines.len().saturating_sub(LAST_LINES);
-    let verdict = verdict(&findings.checks);
     Ok(Report {
         version: VERSION,
-        verdict,
+        verdict: verdict(&findings.checks),
         stage: stage.to_string(),
         first_kernel: config.first_kernel.name().to_string(),
         slot: config.slot.clone(),

@@ -203,7 +203,7 @@ fn config_text(folder: &Path) -> String {
         "Dir::State \"{}\";\nDir::State::Lists \"{}\";\nDir::State::status \"{}\";\n\
          Dir::Cache \"{}\";\nDir::Etc::SourceList \"{}\";\nDir::Etc::SourceParts \"/dev/null\";\n\
          #clear APT::Architectures;\nAPT::Architecture \"i386\";\nAPT::Architectures {{ \"i386\"; }};\n\
-         APT::Sandbox::User \"root\";\nAcquire::Languages \"none\";\n\
+         APT::Sandbox::User \"root\";\nAPT::Update::Error-Mode \"any\";\nAcquire::Languages \"none\";\n\
          #clear Acquire::IndexTargets::deb::DEP-11;\n\
          #clear APT::Update::Pre-Invoke;\n#clear APT::Update::Post-Invoke;\n\
          #clear APT::Update::Post-Invoke-Success;\n",

@@ -55,7 +55,8 @@ pub(crate) fn unpacked() -> Result<Option<DebianRust>> {
         return Ok(None);
     }
     let label = root.join("package");
-    let package = fs::read_to_string(&label).with_context(|| format!("{}", label.display()))?;
+    let package =
+        fs::read_to_string(&label).with_context(|| format!("reading {}", label.display()))?;
     Ok(Some(DebianRust { root, package }))
 }
 

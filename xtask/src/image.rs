@@ -2,6 +2,7 @@
 //! and the profile that they are built with.
 
 use crate::debian::FirstKernelFiles;
+use crate::toolchain::Toolchain;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,9 +42,6 @@ impl Images {
     }
 }
 
-/// The Rust target of the loader.
-pub const LOADER_TARGET: &str = "i686-unknown-linux-musl";
-
 /// The workspace's root folder.
 pub fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -74,8 +72,9 @@ pub fn cargo() -> Command {
 }
 
 /// A cargo call for the bare-metal packages: `build` or `clippy`.
-pub fn cargo_for_images(subcommand: &str) -> Result<Command> {
+pub fn cargo_for_images(subcommand: &str, toolchain: &Toolchain) -> Result<Command> {
     let mut cargo = cargo();
+    toolchain.serve(&mut cargo)?;
     cargo
         .env("RUSTC_BOOTSTRAP", "1")
         .arg(subcommand)
@@ -90,7 +89,8 @@ pub fn cargo_for_images(subcommand: &str) -> Result<Command> {
 /// Builds purgatory, the capture kernel and the test guest, checks their sizes, and builds the loader
 /// with the first two in it.
 pub fn build() -> Result<Images> {
-    let status = cargo_for_images("build")?.status().context("cargo does not start")?;
+    let toolchain = Toolchain::chosen()?;
+    let status = cargo_for_images("build", &toolchain)?.status().context("cargo does not start")?;
     ensure!(status.success(), "the images do not build: see cargo's messages above");
     let built = target_dir().join("i686-kdump/image");
     let folder = target_dir().join("images");
@@ -100,18 +100,25 @@ pub fn build() -> Result<Images> {
         capture_kernel_symbols: built.join("capture-kernel"),
         purgatory: folder.join("purgatory.elf"),
         guest: built.join("guest"),
-        loader: target_dir().join(LOADER_TARGET).join("release/loader"),
+        loader: target_dir().join(toolchain.loader_target()).join("release/loader"),
     };
     let kernel = stripped(&images.capture_kernel_symbols)?;
     write_within(&images.capture_kernel, &movable(kernel), CAPTURE_KERNEL_BUDGET)?;
     write_within(&images.purgatory, &fs::read(built.join("purgatory"))?, PURGATORY_BUDGET)?;
-    build_loader(&images)?;
+    build_loader(&images, &toolchain)?;
     Ok(images)
 }
 
-fn build_loader(images: &Images) -> Result<()> {
-    let status = cargo()
-        .args(["build", "--release", "--target", LOADER_TARGET, "-p", "loader"])
+fn build_loader(images: &Images, toolchain: &Toolchain) -> Result<()> {
+    let mut cargo = cargo();
+    toolchain.serve(&mut cargo)?;
+    cargo.args(["build", "--release", "--target", toolchain.loader_target(), "-p", "loader"]);
+    if let Toolchain::Debian(rust) = toolchain {
+        rust.serve_loader(&mut cargo)?;
+        // It comes without an i386 standard library.
+        cargo.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_abort");
+    }
+    let status = cargo
         .env("KDUMP_CAPTURE_KERNEL", &images.capture_kernel)
         .env("KDUMP_PURGATORY", &images.purgatory)
         .status()

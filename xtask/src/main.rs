@@ -1,10 +1,17 @@
 //! `cargo xtask`: everything that cargo alone cannot do. One file per task.
 
+mod apt;
+mod apt_sources;
 mod debian;
+mod debian_rust;
 mod image;
+mod package_index;
+mod programs;
 mod qemu_crash;
+mod rustup;
 mod setup;
 mod test;
+mod toolchain;
 
 use crate::setup::Needs;
 use clap::{Parser, Subcommand};
@@ -43,7 +50,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Build => {
-            setup::ensure(Needs { toolchain: true, ..Needs::default() }, None)?;
+            setup::ensure(Needs { toolchain: true, ..Needs::default() }, &setup::Args::default())?;
             let images = image::build()?;
             for path in [&images.capture_kernel, &images.purgatory, &images.guest, &images.loader] {
                 println!("{}", path.display());

@@ -100,7 +100,8 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
         "guest" | "debian-i386" => None,
         path => Some(existing(path)?),
     };
-    setup::ensure(Needs { toolchain: true, machine: true, first_kernel: !is_guest }, None)?;
+    let needs = Needs { toolchain: true, machine: true, first_kernel: !is_guest };
+    setup::ensure(needs, &setup::Args::default())?;
     let images = image::build()?;
     let first_kernel = match (is_guest, own_kernel) {
         (true, _) => FirstKernel::Guest { elf: images.guest.clone() },

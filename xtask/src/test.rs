@@ -3,7 +3,8 @@
 use crate::debian::FirstKernelFiles;
 use crate::image::{self, Images};
 use crate::setup::{self, Needs};
-use anyhow::{Context, Result, bail};
+use crate::toolchain::Toolchain;
+use anyhow::{Context, Result, bail, ensure};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -18,10 +19,10 @@ pub struct Args {
     only: Option<String>,
 }
 
-/// One suite: its name and the commands that it consists of.
+/// One suite: its name and the commands that it consists of, or why it cannot run here.
 struct Suite {
     name: &'static str,
-    commands: Vec<Command>,
+    commands: Result<Vec<Command>>,
 }
 
 /// Runs all suites and prints a table of their times.
@@ -29,7 +30,7 @@ struct Suite {
 /// # Errors
 /// When a suite failed, after all of them have run.
 pub fn run(args: &Args) -> Result<()> {
-    setup::ensure(Needs::ALL, None)?;
+    setup::ensure(Needs::ALL, &setup::Args::default())?;
     let linux = setup::ensure_first_kernel(None)?;
     let start = Instant::now();
     let images = image::build()?;
@@ -54,40 +55,63 @@ fn run_suite(suite: Suite) -> Result<(&'static str, Duration, bool)> {
     println!("\n== {}", suite.name);
     let start = Instant::now();
     let mut passed = true;
-    for mut command in suite.commands {
-        let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
-        passed &= status.success();
+    match suite.commands {
+        Ok(commands) => {
+            for mut command in commands {
+                let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
+                passed &= status.success();
+            }
+        }
+        Err(reason) => {
+            println!("{reason:#}");
+            passed = false;
+        }
     }
     Ok((suite.name, start.elapsed(), passed))
 }
 
 fn suites(images: &Images, linux: &FirstKernelFiles) -> Result<Vec<Suite>> {
-    let mut clippy_images = image::cargo_for_images("clippy")?;
-    clippy_images.args(["--", "-D", "warnings"]);
-    let mut i686 = cargo(&["test", "--quiet", "--target", image::LOADER_TARGET]);
-    i686.args(ALSO_ON_I686.iter().flat_map(|package| ["-p", package]));
+    let toolchain = Toolchain::chosen()?;
     let mut qemu = cargo(&["test", "-p", "qemu-tests", "--test", "*", "--", "--test-threads=2"]);
     qemu.envs(images.test_environment(linux));
     let suite = |name, commands| Suite { name, commands };
     Ok(vec![
-        suite("format", vec![cargo(&["fmt", "--all", "--check"])]),
+        suite("format", Ok(vec![cargo(&["fmt", "--all", "--check"])])),
         suite(
-            "lints",
-            vec![
-                cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-                clippy_images,
-            ],
+            "lints, host",
+            Ok(vec![cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])]),
         ),
+        suite("lints, images", lints_of_images(&toolchain).map(|lints| vec![lints])),
         suite(
             "unit tests, x86_64",
-            vec![
+            Ok(vec![
                 cargo(&["test", "--quiet"]),
                 cargo(&["test", "--quiet", "-p", "qemu-tests", "--lib"]),
-            ],
+            ]),
         ),
-        suite("unit tests, i686", vec![i686]),
-        suite("QEMU tests", vec![qemu]),
+        suite("unit tests, i686", unit_tests_i686(&toolchain).map(|tests| vec![tests])),
+        suite("QEMU tests", Ok(vec![qemu])),
     ])
+}
+
+fn lints_of_images(toolchain: &Toolchain) -> Result<Command> {
+    ensure!(
+        *toolchain == Toolchain::Rustup,
+        "lints of the images need rustup's clippy and sources; cargo xtask setup --rust-from rustup"
+    );
+    let mut clippy = image::cargo_for_images("clippy", toolchain)?;
+    clippy.args(["--", "-D", "warnings"]);
+    Ok(clippy)
+}
+
+fn unit_tests_i686(toolchain: &Toolchain) -> Result<Command> {
+    ensure!(
+        *toolchain == Toolchain::Rustup,
+        "unit tests on i686 need rustup's target; cargo xtask setup --rust-from rustup"
+    );
+    let mut tests = cargo(&["test", "--quiet", "--target", toolchain.loader_target()]);
+    tests.args(ALSO_ON_I686.iter().flat_map(|package| ["-p", package]));
+    Ok(tests)
 }
 
 fn cargo(arguments: &[&str]) -> Command {

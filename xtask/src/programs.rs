@@ -1,0 +1,80 @@
+//! Programs of the host: looked for in `PATH`, and installed by apt where we are root.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::setup::{is_installed, output_of, say};
+
+/// A program and the Debian packages that it needs.
+pub(crate) type Program = (&'static str, &'static [&'static str]);
+
+/// What building uses: the linker of build scripts, and what takes the images' symbols out.
+pub(crate) const BUILD: &[Program] = &[("cc", &["gcc", "libc6-dev"]), ("strip", &["binutils"])];
+
+/// What the crash cycles use.
+pub(crate) const MACHINE: &[Program] = &[
+    ("qemu-system-i386", &["qemu-system-x86"]),
+    ("qemu-system-x86_64", &["qemu-system-x86"]),
+    ("gdb", &["gdb"]),
+];
+
+/// Makes sure of `programs`.
+///
+/// # Errors
+/// When one is missing and we are not root or apt cannot install it; the text says what to type.
+pub(crate) fn ensure(programs: &[Program]) -> Result<()> {
+    let packages = missing(programs, is_installed);
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let names = packages.join(" ");
+    if !is_root()? {
+        bail!("missing here: {names}\n  type: sudo apt-get install {names}\n  and then again");
+    }
+    say(&format!("missing here: {names}: apt-get install {names}"));
+    if packages.iter().any(|package| !apt_knows(package)) {
+        say("apt has no lists of packages yet: apt-get update");
+        output_of(Command::new("apt-get").args(["-q", "update"]))?;
+    }
+    let mut install = Command::new("apt-get");
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    install.args(["-q", "-y", "--no-install-recommends", "install"]).args(&packages);
+    output_of(&mut install).with_context(|| format!("next step: apt-get install {names}"))?;
+    Ok(())
+}
+
+/// The packages of those programs that are not here, each once.
+fn missing(programs: &[Program], is_here: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let mut packages = Vec::new();
+    for (_, needed) in programs.iter().filter(|(program, _)| !is_here(program)) {
+        for package in *needed {
+            if !packages.contains(package) {
+                packages.push(*package);
+            }
+        }
+    }
+    packages
+}
+
+fn apt_knows(package: &str) -> bool {
+    let mut policy = Command::new("apt-cache");
+    output_of(policy.args(["show", package])).is_ok_and(|text| !text.trim().is_empty())
+}
+
+fn is_root() -> Result<bool> {
+    Ok(output_of(Command::new("id").arg("-u"))?.trim() == "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_names_its_packages_once() {
+        assert_eq!(missing(BUILD, |program| program != "cc"), ["gcc", "libc6-dev"]);
+        assert_eq!(missing(BUILD, |program| program != "strip"), ["binutils"]);
+        assert_eq!(missing(MACHINE, |_| false), ["qemu-system-x86", "gdb"]);
+        assert_eq!(missing(MACHINE, |_| true), Vec::<&str>::new());
+    }
+}

@@ -1,0 +1,74 @@
+//! The Rust that `rust-toolchain.toml` pins, and what rustup adds to it. Listing it there is not
+//! enough: where rustup's automatic installation is off, the file installs nothing.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::image;
+use crate::setup::{output_of, say};
+
+/// The loader's target.
+pub(crate) const LOADER_TARGET: &str = "i686-unknown-linux-musl";
+
+/// Makes sure of what the images and the loader are built with: the standard library's sources and
+/// the loader's target.
+///
+/// # Errors
+/// When rustup cannot add what is missing.
+pub(crate) fn ensure_builds() -> Result<()> {
+    let rustlib = sysroot()?.join("lib/rustlib");
+    let library = rustlib.join("src/rust/library/core/src/lib.rs");
+    add("component", "rust-src", library.is_file())?;
+    add("target", LOADER_TARGET, rustlib.join(LOADER_TARGET).join("lib").is_dir())
+}
+
+/// Makes sure of rustfmt and clippy.
+///
+/// # Errors
+/// As [`ensure_builds`].
+pub(crate) fn ensure_checks() -> Result<()> {
+    let programs = sysroot()?.join("bin");
+    add("component", "rustfmt", programs.join("rustfmt").is_file())?;
+    add("component", "clippy", programs.join("cargo-clippy").is_file())
+}
+
+/// The folder of the pinned toolchain.
+///
+/// # Errors
+/// When there is no rustc.
+pub(crate) fn sysroot() -> Result<PathBuf> {
+    Ok(PathBuf::from(output_of(rustc().args(["--print", "sysroot"]))?.trim()))
+}
+
+/// What its rustc calls itself.
+///
+/// # Errors
+/// When there is no rustc.
+pub(crate) fn version() -> Result<String> {
+    Ok(output_of(rustc().arg("--version"))?.trim().to_string())
+}
+
+fn rustc() -> Command {
+    let mut command = Command::new("rustc");
+    command.current_dir(image::root());
+    command
+}
+
+fn add(what: &str, name: &str, there: bool) -> Result<()> {
+    if there {
+        return Ok(());
+    }
+    say(&format!("the toolchain has no {name}: rustup {what} add {name}"));
+    let mut command = Command::new("rustup");
+    output_of(command.args([what, "add", name]).current_dir(image::root())).with_context(|| {
+        format!(
+            "{name} is missing and rustup cannot add it. Likely cause: no way to rustup's \
+             server, or a toolchain that rustup does not manage. Next step: run \
+             `rustup {what} add {name}` where the network is, or take Debian's Rust: \
+             cargo xtask setup --rust-from debian"
+        )
+    })?;
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! Whose Rust builds the images and the loader: rustup's, or Debian's where rustup's server is out
+//! of reach. Everything that runs on the host itself is built by the Rust that runs xtask.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::debian_rust::{self, DebianRust};
+use crate::image::target_dir;
+use crate::rustup;
+use crate::setup::say;
+
+/// What stands in the file that remembers Debian's Rust; rustup's needs no file.
+const DEBIAN: &str = "debian\n";
+
+/// `--rust-from`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum RustFrom {
+    /// Debian's where that was chosen before; else rustup's, and Debian's where rustup's fails
+    #[default]
+    Auto,
+    /// The pinned toolchain, with what rustup adds to it
+    Rustup,
+    /// Debian's rustc-web and its sources, unpacked under target/
+    Debian,
+}
+
+/// The Rust that was chosen.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Toolchain {
+    /// The pinned toolchain.
+    Rustup,
+    /// Debian's compiler under the pinned toolchain's cargo.
+    Debian(DebianRust),
+}
+
+impl Toolchain {
+    /// Makes sure of the Rust that `from` asks for, says which it is, and remembers it for later
+    /// tasks.
+    ///
+    /// # Errors
+    /// When it cannot be had; the text says what to type.
+    pub(crate) fn ensure(from: RustFrom, mirror: Option<&str>) -> Result<()> {
+        let from = match from {
+            RustFrom::Auto if is_remembered(&memory())? => RustFrom::Debian,
+            from => from,
+        };
+        let toolchain = match from {
+            RustFrom::Rustup => rustup_builds()?,
+            RustFrom::Debian => debian(mirror)?,
+            RustFrom::Auto => rustup_builds().or_else(|error| {
+                say(&format!("{error:#}\nsetup: so Debian's Rust it is"));
+                debian(mirror)
+            })?,
+        };
+        if toolchain == Toolchain::Rustup {
+            rustup::ensure_checks()?;
+        }
+        say(&format!("Rust: {}", toolchain.describe()?));
+        remember(&memory(), toolchain != Toolchain::Rustup)
+    }
+
+    /// The Rust that was chosen last; rustup's where nothing was chosen.
+    ///
+    /// # Errors
+    /// When Debian's was chosen and is not there any more.
+    pub(crate) fn chosen() -> Result<Toolchain> {
+        if !is_remembered(&memory())? {
+            return Ok(Toolchain::Rustup);
+        }
+        let rust = debian_rust::unpacked()?.context(
+            "Debian's Rust was chosen and is not unpacked. Next step: \
+             cargo xtask setup --rust-from debian, or --rust-from rustup",
+        )?;
+        Ok(Toolchain::Debian(rust))
+    }
+
+    fn describe(&self) -> Result<String> {
+        match self {
+            Toolchain::Rustup => rustup::version(),
+            Toolchain::Debian(rust) => Ok(format!(
+                "Debian's {} (back: cargo xtask setup --rust-from rustup)",
+                rust.package
+            )),
+        }
+    }
+
+    /// Makes `cargo` build with this Rust, for any target.
+    ///
+    /// # Errors
+    /// When a part of it is missing.
+    pub(crate) fn serve(&self, cargo: &mut Command) -> Result<()> {
+        match self {
+            Toolchain::Rustup => Ok(()),
+            Toolchain::Debian(rust) => rust.serve(cargo),
+        }
+    }
+
+    /// The target that the loader is built for.
+    pub(crate) fn loader_target(&self) -> &'static str {
+        match self {
+            Toolchain::Rustup => rustup::LOADER_TARGET,
+            Toolchain::Debian(_) => debian_rust::LOADER_TARGET,
+        }
+    }
+}
+
+fn rustup_builds() -> Result<Toolchain> {
+    rustup::ensure_builds()?;
+    Ok(Toolchain::Rustup)
+}
+
+fn debian(mirror: Option<&str>) -> Result<Toolchain> {
+    let unpacked = debian_rust::unpacked()?;
+    Ok(Toolchain::Debian(unpacked.map_or_else(|| debian_rust::fetch(mirror), Ok)?))
+}
+
+/// The file that is there while Debian's Rust is the chosen one.
+fn memory() -> PathBuf {
+    target_dir().join("rust-from")
+}
+
+/// True when `memory` says Debian.
+fn is_remembered(memory: &Path) -> Result<bool> {
+    match fs::read_to_string(memory) {
+        Ok(word) if word == DEBIAN => Ok(true),
+        Ok(_) => bail!(
+            "{} does not hold the word that setup writes. Next step: \
+             cargo xtask setup --rust-from rustup, or --rust-from debian",
+            memory.display()
+        ),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("reading {}", memory.display())),
+    }
+}
+
+fn remember(memory: &Path, debian: bool) -> Result<()> {
+    let done = if debian { fs::write(memory, DEBIAN) } else { fs::remove_file(memory) };
+    match done {
+        Err(error) if debian || error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("writing {}", memory.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_choice_is_remembered_and_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = folder.path().join("rust-from");
+        assert!(!is_remembered(&memory).unwrap());
+        remember(&memory, false).unwrap();
+        remember(&memory, true).unwrap();
+        assert!(is_remembered(&memory).unwrap());
+        remember(&memory, false).unwrap();
+        assert!(!is_remembered(&memory).unwrap());
+        fs::write(&memory, "debia").unwrap();
+        assert!(is_remembered(&memory).unwrap_err().to_string().contains("--rust-from"));
+        assert!(remember(&folder.path().join("no/where"), true).is_err());
+    }
+}

@@ -115,7 +115,7 @@ fn config_text(folder: &Path, architecture: &str) -> String {
          Dir::Cache \"{}\";\nDir::Etc::SourceList \"{}\";\nDir::Etc::SourceParts \"/dev/null\";\n\
          #clear APT::Architectures;\nAPT::Architecture \"{architecture}\";\n\
          APT::Architectures {{ \"{architecture}\"; }};\n\
-         APT::Sandbox::User \"root\";\nAcquire::Languages \"none\";\n\
+         APT::Sandbox::User \"root\";\nAPT::Update::Error-Mode \"any\";\nAcquire::Languages \"none\";\n\
          #clear Acquire::IndexTargets::deb::DEP-11;\n\
          #clear APT::Update::Pre-Invoke;\n#clear APT::Update::Post-Invoke;\n\
          #clear APT::Update::Post-Invoke-Success;\n",

@@ -14,9 +14,10 @@ static PORT: AtomicU16 = AtomicU16::new(0);
 /// POST code of the stage that was reached last.
 static STAGE: AtomicU8 = AtomicU8::new(0);
 
-/// How often the transmitter is asked whether it is empty before the console is given up. At 115200
-/// baud a byte takes 87 µs, and a port read about 1 µs: this is a hundred times that.
-const PATIENCE: u32 = 10_000;
+/// How often the transmitter is asked whether it is empty before the console is given up for good. A
+/// port read takes about 1 µs, so this is some two seconds, once: a byte is gone in 87 µs at 115200
+/// baud, but a virtual port may stand still for long while its host is busy.
+const PATIENCE: u32 = 2_000_000;
 
 mod register {
     pub(super) const DATA: u16 = 0;

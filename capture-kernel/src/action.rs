@@ -4,6 +4,7 @@ use crate::truth;
 use boot_stub::console::{self, println};
 use boot_stub::{exceptions, power};
 use capture_kernel::Failure;
+use core::sync::atomic::{AtomicBool, Ordering};
 use handoff::Stage;
 use spin::Once;
 use vmcore::{Action, Options, PowerOff};
@@ -40,8 +41,13 @@ pub(crate) fn give_up(failure: Failure) -> ! {
     on_failure()
 }
 
-/// When the kernel cannot go on; also after an exception or an internal error.
+/// When the kernel cannot go on; also after an exception or an internal error. Should that happen
+/// here as well, the machine is reset without another word.
 pub(crate) fn on_failure() -> ! {
+    static FAILING: AtomicBool = AtomicBool::new(false);
+    if FAILING.swap(true, Ordering::Relaxed) {
+        power::reset()
+    }
     println!("kdump: failed at stage={}", console::current_stage());
     console::stage(Stage::Failed);
     truth::kdump_truth_final();

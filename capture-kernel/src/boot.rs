@@ -4,10 +4,11 @@
 
 use crate::oldmem::{self, Window};
 use boot_stub::console::println;
-use boot_stub::paging::{AddressSpace, SlotMemory};
+use boot_stub::paging::{AddressSpace, SlotMemory, physical_limit};
 use boot_stub::{double_fault, exceptions};
+use capture_kernel::memory::{self, Ranges};
 use handoff::boot_params::{BootParams, COMMAND_LINE_SIZE, E820Entry};
-use vmcore::{CoreHeader, Options, PhysAddr, PhysRange, ReadPhys};
+use vmcore::{CoreHeader, Error, Options, PhysAddr, PhysRange, ReadPhys, SegmentKind};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// What is left of the address space once the window on old memory is in use.
@@ -41,6 +42,8 @@ pub(crate) fn take_machine(physical_minus_virtual: u32) -> Machine {
 
 /// What we use of boot_params, copied.
 pub(crate) struct Parameters {
+    /// First to one-past-last byte of the running image.
+    pub(crate) image: PhysRange,
     /// Where boot_params itself lies.
     pub(crate) page: PhysRange,
     /// Where the command line lies.
@@ -54,7 +57,7 @@ pub(crate) struct Parameters {
 impl Parameters {
     /// Reads the page at the physical address `at` and the command line that it names. What cannot
     /// be read counts as empty, and is said.
-    pub(crate) fn read(at: u32) -> Self {
+    pub(crate) fn read(at: u32, image: PhysRange) -> Self {
         let mut copy = BootParams::new_zeroed();
         let at = PhysAddr::new(at.into());
         if let Err(error) = Window.read_phys(at, copy.as_mut_bytes()) {
@@ -71,6 +74,7 @@ impl Parameters {
             PhysRange::new(at, length as u64).expect("a 32-bit address does not wrap 64 bits")
         };
         Self {
+            image,
             page: page_of(at, size_of::<BootParams>()),
             line: page_of(line_at, COMMAND_LINE_SIZE),
             command_line,
@@ -82,6 +86,25 @@ impl Parameters {
     pub(crate) fn e820(&self) -> &[E820Entry] {
         let count = usize::from(self.copy.e820_entries).min(self.copy.e820_table.len());
         &self.copy.e820_table[..count]
+    }
+}
+
+impl Parameters {
+    /// Everything that is known to be RAM.
+    ///
+    /// # Errors
+    /// When there are too many ranges, or the header's segments cannot be read.
+    pub(crate) fn ram(
+        &self,
+        options: &Options<'_>,
+        header: Option<&CoreHeader>,
+    ) -> Result<Ranges, Error> {
+        let segments = header.iter().flat_map(|header| header.segments(&Window));
+        let loads = segments.filter_map(|segment| {
+            segment.ok().filter(|segment| segment.kind == SegmentKind::Load)?.memory_range().ok()
+        });
+        let (granted, _) = memory::granted(options, self.e820(), self.image)?;
+        memory::ram(loads, &granted, self.e820(), physical_limit())
     }
 }
 

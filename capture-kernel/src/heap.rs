@@ -2,10 +2,10 @@
 
 #![expect(unsafe_code, reason = "the global allocator, and the memory that it is given")]
 
-use crate::boot::{Machine, Parameters};
+use crate::boot::Parameters;
 use crate::oldmem::Window;
 use boot_stub::console::println;
-use boot_stub::paging::AREA_SIZE;
+use boot_stub::paging::{self, AREA_SIZE};
 use capture_kernel::dma::SlotMemory;
 use capture_kernel::memory::{self, Ranges};
 use core::alloc::{GlobalAlloc, Layout};
@@ -38,10 +38,10 @@ unsafe impl GlobalAlloc for Locked {
 pub(crate) fn start(
     options: &Options<'_>,
     boot: &Parameters,
-    machine: Machine,
+    mapping: paging::SlotMemory,
     header: Option<&CoreHeader>,
 ) -> SlotMemory {
-    let free = free_ranges(options, boot, machine.image, header).unwrap_or_else(|error| {
+    let free = free_ranges(options, boot, header).unwrap_or_else(|error| {
         println!("kdump: the memory map cannot be used: {error}");
         boot_stub::fail()
     });
@@ -49,11 +49,11 @@ pub(crate) fn start(
         println!("kdump: no free memory in the slot: check memmap= and the size of the slot");
         boot_stub::fail()
     };
-    println!("kdump: image {}, heap {range}", machine.image);
+    println!("kdump: image {}, heap {range}", boot.image);
     let length = range.length() as usize;
     // SAFETY: granted by the loader, outside of our image and of everything that is to be read, and
     // this is the only call.
-    let memory = unsafe { machine.slot_memory.take(range.start().get(), length) };
+    let memory = unsafe { mapping.take(range.start().get(), length) };
     let memory = memory.expect("whole pages, and no more than the area has");
     let address = memory.as_mut_ptr();
     // SAFETY: the memory is ours for ever, and the heap is empty.
@@ -65,9 +65,9 @@ pub(crate) fn start(
 fn free_ranges(
     options: &Options<'_>,
     boot: &Parameters,
-    image: PhysRange,
     header: Option<&CoreHeader>,
 ) -> Result<Ranges, Error> {
+    let image = boot.image;
     let (mut free, source) = memory::granted(options, boot.e820(), image)?;
     if !free.contains(image) {
         println!("kdump: the memory map ({source:?}) does not cover our own image {image}");

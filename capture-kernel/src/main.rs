@@ -35,7 +35,7 @@ mod kernel {
     use capture_kernel::target::Target;
     use capture_kernel::{Failure, pump};
     use handoff::Stage;
-    use vmcore::{CoreHeader, Options, Vmcore};
+    use vmcore::{CoreHeader, Options, PhysRange, View, ViewSpec};
 
     boot_stub::entry!(main, on_failure);
 
@@ -45,12 +45,12 @@ mod kernel {
         let machine = boot::take_machine(physical_minus_virtual);
         console::stage(Stage::CaptureEntry);
 
-        let boot = boot::Parameters::read(boot_params);
+        let boot = boot::Parameters::read(boot_params, machine.image);
         let options =
             Options::parse(&boot.command_line, &mut |problem| println!("kdump: {problem}"));
         action::set(&options);
         let header = boot::core_header(&options);
-        let slot = heap::start(&options, &boot, machine, header.as_ref());
+        let slot = heap::start(&options, &boot, machine.slot_memory, header.as_ref());
         console::stage(Stage::Memory);
 
         let clock = Tsc::calibrated();
@@ -59,22 +59,25 @@ mod kernel {
         console::stage(Stage::Quiesced);
         truth::kdump_truth_quiesced();
 
-        let vmcore = header.and_then(|header| read_vmcore(&header));
+        let view = match options.view {
+            ViewSpec::Vmcore => header.and_then(|header| read_vmcore(&header)),
+            ViewSpec::OldMem(range) => read_oldmem(&options, &boot, header.as_ref(), range),
+        };
         console::stage(Stage::Views);
-        match target.and_then(|mut target| capture(vmcore, slot, &mut target)) {
-            Ok(length) => println!("kdump: vmcore complete, {length} bytes"),
+        match target.and_then(|mut target| capture(view, slot, &mut target)) {
+            Ok(length) => println!("kdump: dump complete, {length} bytes"),
             Err(failure) => action::give_up(failure),
         }
         action::finish()
     }
 
     /// The vmcore, or [`None`] and the reason on the console: then its length is zero.
-    fn read_vmcore(header: &CoreHeader) -> Option<Vmcore> {
+    fn read_vmcore(header: &CoreHeader) -> Option<View> {
         let complain = &mut |area: &vmcore::NoteArea| println!("kdump: {area}");
         match vmcore::vmcore(header, &oldmem::Window, paging::physical_limit(), complain) {
             Ok(vmcore) => {
                 println!("kdump: vmcore of {} bytes, {} CPUs", vmcore.view.len(), vmcore.cpus);
-                Some(vmcore)
+                Some(vmcore.view)
             }
             Err(error) => {
                 println!("kdump: elfcorehdr refused: {error}; vmcore has length zero");
@@ -83,18 +86,33 @@ mod kernel {
         }
     }
 
-    /// Sends the vmcore to the target; returns its length in bytes.
+    /// Physical memory as it is, as far as it is known to be RAM.
+    fn read_oldmem(
+        options: &Options<'_>,
+        boot: &boot::Parameters,
+        header: Option<&CoreHeader>,
+        range: Option<PhysRange>,
+    ) -> Option<View> {
+        let view = boot.ram(options, header).and_then(|ram| vmcore::oldmem(&ram, range));
+        match &view {
+            Ok(view) => println!("kdump: oldmem of {} bytes", view.len()),
+            Err(error) => println!("kdump: oldmem: {error}"),
+        }
+        view.ok()
+    }
+
+    /// Sends the view to the target; returns its length in bytes.
     fn capture(
-        vmcore: Option<Vmcore>,
+        view: Option<View>,
         slot: SlotMemory,
         target: &mut impl Target,
     ) -> Result<u64, Failure> {
-        let sent = vmcore.ok_or(Failure::NothingToSend).and_then(|vmcore| {
-            target.begin(vmcore.view.len())?;
-            pump::send(&vmcore.view, slot, target, || console::stage(Stage::FirstByte))?;
+        let sent = view.ok_or(Failure::NothingToSend).and_then(|view| {
+            target.begin(view.len())?;
+            pump::send(&view, slot, target, || console::stage(Stage::FirstByte))?;
             console::stage(Stage::LastByte);
             target.finish()?;
-            Ok(vmcore.view.len())
+            Ok(view.len())
         });
         match sent {
             Ok(_) => console::stage(Stage::Done),

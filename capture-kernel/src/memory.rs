@@ -52,13 +52,36 @@ pub fn granted(
 /// The e820 RAM that holds all of `image`.
 fn ram_around(e820: &[E820Entry], image: PhysRange) -> Result<Option<PhysRange>, Error> {
     let mut ram = Ranges::new();
-    for entry in e820.iter().filter(|entry| entry.kind.get() == E820_RAM) {
-        // A wrapping entry is firmware's nonsense: not ours to use.
-        if let Ok(range) = PhysRange::new(PhysAddr::new(entry.addr.get()), entry.size.get()) {
-            ram.insert(range)?;
-        }
+    for range in e820.iter().filter_map(e820_ram) {
+        ram.insert(range)?;
     }
     Ok(ram.find(image.start()).filter(|range| range.contains_range(image)))
+}
+
+/// The memory of an e820 entry, if it is RAM. A wrapping entry is firmware's nonsense, not RAM.
+fn e820_ram(entry: &E820Entry) -> Option<PhysRange> {
+    let range = PhysRange::new(PhysAddr::new(entry.addr.get()), entry.size.get()).ok()?;
+    (entry.kind.get() == E820_RAM).then_some(range)
+}
+
+/// Everything that is known to be RAM below `phys_limit`: what the PT_LOADs stand for (`loads`), what
+/// is granted, and what e820 lists.
+///
+/// # Errors
+/// When there are more ranges than [`MAX_RANGES`].
+pub fn ram(
+    loads: impl Iterator<Item = PhysRange>,
+    granted: &Ranges,
+    e820: &[E820Entry],
+    phys_limit: u64,
+) -> Result<Ranges, Error> {
+    let mut ram = granted.clone();
+    for range in loads.chain(e820.iter().filter_map(e820_ram)) {
+        ram.insert(range)?;
+    }
+    let top = PhysAddr::new(u64::MAX);
+    ram.exclude(PhysRange::from_bounds(PhysAddr::new(phys_limit), top)?)?;
+    Ok(ram)
 }
 
 /// The largest page-aligned part of `granted`, of at most `most` bytes, below 4 GiB: the heap.
@@ -121,6 +144,17 @@ mod tests {
     fn an_e820_entry_that_wraps_is_passed_over() {
         let wrapping = E820Entry { addr: 0x100_0000.into(), size: u64::MAX.into(), kind: 1.into() };
         assert_eq!(granted_by("", &[wrapping]).0, Vec::new());
+    }
+
+    #[test]
+    fn ram_is_what_anybody_calls_so_below_the_limit() {
+        let mut granted = Ranges::new();
+        granted.insert(range(0x100_0000, 0x300_0000)).expect("room");
+        let loads = [range(0x1000, 0x9_fc00), range(0x300_0000, 0x1_0000_0000)];
+        let table = [e820(0, 0x1000, E820_RAM), e820(0xa_0000, 0x10_0000, 2)];
+        let found = ram(loads.into_iter(), &granted, &table, 0x8000_0000).expect("room");
+        let expected = [range(0, 0x9_fc00), range(0x100_0000, 0x8000_0000)];
+        assert_eq!(found.iter().collect::<Vec<_>>(), expected);
     }
 
     #[test]

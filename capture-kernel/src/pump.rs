@@ -10,15 +10,17 @@ use vmcore::{DumpOffset, Extent, View};
 /// Every request ends at a multiple of this many bytes, so that it suits disks with any block size.
 const BLOCK: u64 = 4096;
 
-/// Pieces that go out with one call of [`Target::send`].
-struct Chunk {
+/// Pieces that go out with one call of [`Target::send`], and the way there.
+struct Pump<'t, T: Target, F: FnOnce()> {
+    target: &'t mut T,
     at: u64,
     pieces: ArrayVec<Readable, MAX_PIECES>,
     bytes: u64,
+    first_arrived: Option<F>,
 }
 
-/// Sends all of `view` to `target`. The headers and notes go first and are waited for; then
-/// `first_arrived` is called once, and the memory follows.
+/// Sends all of `view` to `target`. What stands before the first memory, the headers and notes, goes
+/// alone; the first thing sent is waited for, and then `first_arrived` is called.
 ///
 /// # Errors
 /// The first thing that could not be sent.
@@ -29,32 +31,28 @@ pub fn send(
     first_arrived: impl FnOnce(),
 ) -> Result<(), Failure> {
     let zeros = DmaBuffer::new(slot, BLOCK as usize)?;
-    let mut chunk = Chunk { at: 0, pieces: ArrayVec::new(), bytes: 0 };
-    let mut first = Some(first_arrived);
+    let first_arrived = Some(first_arrived);
+    let mut pump = Pump { target, at: 0, pieces: ArrayVec::new(), bytes: 0, first_arrived };
     for extent in view.extents() {
-        if matches!(extent, Extent::Phys(_)) && chunk.bytes.is_multiple_of(BLOCK) {
-            chunk.send(target)?;
-            if let Some(first) = first.take() {
-                target.drain()?;
-                first();
-            }
-        }
         match extent {
-            Extent::Bytes(bytes) => {
-                chunk.add(slot.readable(bytes).ok_or(Failure::NoMemory)?, target)?;
+            Extent::Bytes(bytes) => pump.add(slot.readable(bytes).ok_or(Failure::NoMemory)?)?,
+            Extent::Zero(length) => pump.add_zeros(*length, &zeros)?,
+            Extent::Phys(range) => {
+                if pump.at == 0 && pump.bytes.is_multiple_of(BLOCK) {
+                    pump.send()?;
+                }
+                pump.add(Readable::old(*range))?;
             }
-            Extent::Phys(range) => chunk.add(Readable::old(*range), target)?,
-            Extent::Zero(length) => chunk.add_zeros(*length, &zeros, target)?,
         }
     }
-    chunk.send(target)?;
-    target.drain()
+    pump.send()?;
+    pump.target.drain()
 }
 
-impl Chunk {
-    /// Adds all of `piece`, sending whenever the chunk is full.
-    fn add(&mut self, mut piece: Readable, target: &mut impl Target) -> Result<(), Failure> {
-        let limits = target.limits();
+impl<T: Target, F: FnOnce()> Pump<'_, T, F> {
+    /// Adds all of `piece`, sending whenever there is enough.
+    fn add(&mut self, mut piece: Readable) -> Result<(), Failure> {
+        let limits = self.target.limits();
         while piece.length() > 0 {
             let room = (limits.bytes - self.bytes).min(limits.piece);
             let (now, later) = piece.split(room);
@@ -62,21 +60,16 @@ impl Chunk {
             self.bytes += now.length();
             piece = later;
             if self.is_full(limits) {
-                self.send(target)?;
+                self.send()?;
             }
         }
         Ok(())
     }
 
-    fn add_zeros(
-        &mut self,
-        mut length: u64,
-        zeros: &DmaBuffer,
-        target: &mut impl Target,
-    ) -> Result<(), Failure> {
+    fn add_zeros(&mut self, mut length: u64, zeros: &DmaBuffer) -> Result<(), Failure> {
         while length > 0 {
             let now = length.min(BLOCK);
-            self.add(zeros.readable(0, now as usize), target)?;
+            self.add(zeros.readable(0, now as usize))?;
             length -= now;
         }
         Ok(())
@@ -86,8 +79,8 @@ impl Chunk {
         self.bytes >= limits.bytes || self.pieces.len() >= limits.pieces.min(MAX_PIECES)
     }
 
-    /// Sends as many whole blocks as the chunk has; what is left begins the next one.
-    fn send(&mut self, target: &mut impl Target) -> Result<(), Failure> {
+    /// Sends as many whole blocks as there are; what is left waits for more.
+    fn send(&mut self) -> Result<(), Failure> {
         if self.bytes == 0 {
             return Ok(());
         }
@@ -104,10 +97,14 @@ impl Chunk {
             send.extend((now.length() > 0).then_some(now));
             rest.extend((later.length() > 0).then_some(later));
         }
-        target.send(DumpOffset::new(self.at), &send)?;
+        self.target.send(DumpOffset::new(self.at), &send)?;
         self.at += whole;
         self.bytes -= whole;
         self.pieces = rest;
+        if let Some(first_arrived) = self.first_arrived.take() {
+            self.target.drain()?;
+            first_arrived();
+        }
         Ok(())
     }
 }
@@ -195,10 +192,23 @@ mod tests {
             let mut announced = 0;
             send(&view, slot(), &mut target, || announced += 1).expect("everything fits");
             prop_assert!(target.bytes == expected);
-            prop_assert_eq!(announced, usize::from(!loads.is_empty()));
+            prop_assert_eq!(announced, 1);
             // The head is there before anything of the memory is sent.
-            prop_assert_eq!(target.drained_at, Some(head.len()));
+            prop_assert_eq!(target.drained_at, Some(head.len().min(limits.bytes as usize)));
         }
+    }
+
+    #[test]
+    fn memory_alone_is_announced_when_its_first_request_is_there() {
+        let memory = std::vec![3_u8; 3 * 8192];
+        let range = PhysRange::new(physical(&memory), memory.len() as u64).expect("no wrap");
+        let view = View::new(std::vec![Extent::Phys(range)]).expect("small");
+        let limits = Limits { bytes: 8192, pieces: MAX_PIECES, piece: 1 << 20 };
+        let mut target = Recorder { limits, bytes: Vec::new(), drained_at: None };
+        let mut announced = 0;
+        send(&view, slot(), &mut target, || announced += 1).expect("everything fits");
+        assert_eq!((announced, target.drained_at), (1, Some(8192)));
+        assert_eq!(target.bytes, memory);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod elfcore;
 mod error;
 mod notes;
 mod number;
+mod oldmem;
 mod options;
 mod ranges;
 mod read;
@@ -30,9 +31,10 @@ pub use dump::{MAX_NOTE_AREA, MAX_NOTES, NoteArea, NoteOutcome, Vmcore, vmcore};
 pub use elfcore::{Class, CoreHeader, MAX_SEGMENTS, Segment, SegmentKind, build};
 pub use error::Error;
 pub use notes::{NAME_CORE, NAME_VMCOREINFO, Note, Notes, Prstatus, notes, vmcoreinfo_get};
+pub use oldmem::oldmem;
 pub use options::{
     Action, DEFAULT_TIMEOUT, ElfCoreHdr, MAX_MEMMAP, MAX_TARGETS, Options, PowerOff, Problem,
-    TargetSpec, Trouble,
+    TargetSpec, Trouble, ViewSpec,
 };
 pub use ranges::MemoryRanges;
 pub use read::ReadPhys;

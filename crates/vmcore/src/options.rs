@@ -32,6 +32,8 @@ pub struct Options<'a> {
     /// `kdump.target`: where the dump goes, to be tried in this order. Without the key this is
     /// [`TargetSpec::None`]; when no target of a given list is usable it is empty.
     pub targets: ArrayVec<TargetSpec, MAX_TARGETS>,
+    /// `kdump.view`: what is dumped.
+    pub view: ViewSpec,
     /// `kdump.final_action`: what follows a complete dump.
     pub final_action: Action,
     /// `kdump.failure_action`: what follows a failed one.
@@ -61,6 +63,16 @@ pub enum TargetSpec {
     },
     /// `none`: nothing is written anywhere.
     None,
+}
+
+/// What is dumped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ViewSpec {
+    /// `vmcore`: the ELF core file.
+    #[default]
+    Vmcore,
+    /// `oldmem[:START+LENGTH]`: physical memory as it is, all of it or a range.
+    OldMem(Option<PhysRange>),
 }
 
 /// What the machine does when the capture is over.
@@ -114,15 +126,12 @@ const ACTIONS: &str = "poweroff, reboot or halt";
 const MEMMAP: &str = "exactmap or SIZE[KMG]@START[KMG]";
 const ELFCOREHDR: &str = "[SIZE[KMG]@]ADDRESS[KMG]";
 const TARGETS: &str = "virtio-blk:id=32 hex digits, or none";
+const VIEW: &str = "vmcore or oldmem[:START+LENGTH]";
 const TIMEOUT: &str = "a number of seconds above 0";
 const PM1A: &str = "PORT,TYPE with a port up to 0xffff and a type up to 7";
 /// Keys that later kernels know: they may be given, but only with their default.
-const LATER: [(&str, &str); 4] = [
-    ("kdump.view", "vmcore"),
-    ("kdump.checksum", "0"),
-    ("kdump.level", "0"),
-    ("kdump.compress", "none"),
-];
+const LATER: [(&str, &str); 3] =
+    [("kdump.checksum", "0"), ("kdump.level", "0"), ("kdump.compress", "none")];
 
 type Complain<'c, 'a> = dyn FnMut(Problem<'a>) + 'c;
 
@@ -148,6 +157,8 @@ impl<'a> Options<'a> {
                 set(parse_action(value), &mut options.final_action, ACTIONS)
             } else if key_is("kdump.failure_action") {
                 set(parse_action(value), &mut options.failure_action, ACTIONS)
+            } else if key_is("kdump.view") {
+                set(parse_view(value), &mut options.view, VIEW)
             } else if key_is("kdump.timeout") {
                 set(parse_timeout(value), &mut options.timeout, TIMEOUT)
             } else if key_is("kdump.pm1a") {
@@ -170,6 +181,7 @@ impl<'a> Options<'a> {
             memmap: MemoryRanges::new(),
             elfcorehdr: None,
             targets: ArrayVec::from_iter([TargetSpec::None]),
+            view: ViewSpec::default(),
             final_action: Action::default(),
             failure_action: Action::default(),
             timeout: DEFAULT_TIMEOUT,
@@ -300,6 +312,20 @@ fn parse_id(arguments: &[u8]) -> Option<[u8; 16]> {
         *byte = u8::try_from(digit(high)? << 4 | digit(low)?).ok()?;
     }
     Some(id)
+}
+
+fn parse_view(value: &[u8]) -> Option<ViewSpec> {
+    if value == b"vmcore" {
+        return Some(ViewSpec::Vmcore);
+    }
+    let rest = value.strip_prefix(b"oldmem")?;
+    if rest.is_empty() {
+        return Some(ViewSpec::OldMem(None));
+    }
+    let (start, rest) = memparse(rest.strip_prefix(b":")?)?;
+    let (length, rest) = memparse(rest.strip_prefix(b"+")?)?;
+    let range = PhysRange::new(PhysAddr::new(start), length).ok()?;
+    (rest.is_empty() && length > 0).then_some(ViewSpec::OldMem(Some(range)))
 }
 
 fn parse_action(value: &[u8]) -> Option<Action> {
@@ -515,7 +541,9 @@ mod tests {
             problem("kdump.level=31"),
             "kdump.level=31: not supported by this kernel yet, ignored; it knows 0"
         );
-        assert!(problem("kdump.view=oldmem").contains("not supported by this kernel yet"));
+        assert!(problem("kdump.level=31").contains("not supported by this kernel yet"));
+        assert!(problem("kdump.view=oldmem:4K").contains("oldmem[:START+LENGTH]"));
+        assert!(problem("kdump.view=oldmem:0x1000+0").contains("oldmem[:START+LENGTH]"));
         assert!(problem("kdump.target=serial:port=1,none").contains("=serial:port=1: not supp"));
         assert!(problem("kdump.target=virtio-console:name=x").contains("not supported"));
         assert!(problem("kdump.target=tape").contains("right is virtio-blk"));

@@ -15,8 +15,9 @@ static PORT: AtomicU16 = AtomicU16::new(0);
 static STAGE: AtomicU8 = AtomicU8::new(0);
 
 /// How often the transmitter is asked whether it is empty before the console is given up. At 115200
-/// baud a byte takes 87 µs, and a port read about 1 µs: this is a hundred times that.
-const PATIENCE: u32 = 10_000;
+/// baud a byte takes 87 µs, and a port read about 1 µs: this is about a second. A virtual machine's
+/// console can stand still that long, while the program that reads it has to wait for a CPU.
+const PATIENCE: u32 = 1_000_000;
 
 mod register {
     pub(super) const DATA: u16 = 0;

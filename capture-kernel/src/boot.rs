@@ -115,6 +115,7 @@ pub(crate) fn core_header(options: &Options<'_>) -> Option<CoreHeader> {
         return None;
     };
     CoreHeader::read(&Window, elfcorehdr)
+        .and_then(|header| header.check_ranges(&Window).map(|()| header))
         .inspect_err(|error| println!("kdump: elfcorehdr refused: {error}; vmcore has length zero"))
         .ok()
 }

@@ -6,6 +6,7 @@
 use crate::Clock;
 use crate::dma::SlotMemory;
 use core::cell::{Cell, RefCell};
+use core::ops::Range;
 use std::rc::Rc;
 use std::vec::Vec;
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
@@ -41,8 +42,10 @@ pub(crate) struct Disk {
     pub(crate) seg_max: u32,
     /// Requests are not answered from this many on.
     pub(crate) stalls_after: Option<usize>,
-    /// This request, counted from 0, fails.
-    pub(crate) fails_at: Option<usize>,
+    /// These requests, counted from 0, fail.
+    pub(crate) fails: Range<usize>,
+    /// Requests wait for the first notification after this is over.
+    pub(crate) keeps_back: bool,
     /// Every completion carries this id.
     pub(crate) answers_with: Option<u32>,
     /// A reset never finishes.
@@ -110,7 +113,7 @@ impl FakeTransport {
         if disk.stalls_after.is_some_and(|after| number >= after) {
             return;
         }
-        let status = match disk.fails_at == Some(number) {
+        let status = match disk.fails.contains(&number) {
             true => 1,
             false => transfer(&mut disk, &chain),
         };
@@ -170,6 +173,9 @@ impl Transport for FakeTransport {
 
     fn notify(&mut self, queue: u16) {
         assert_eq!(queue, 0);
+        if self.disk.borrow().keeps_back {
+            return;
+        }
         let available: u16 = self.load(1, 2);
         while self.seen != available {
             let entry = 4 + 2 * usize::from(self.seen % self.queue_size);

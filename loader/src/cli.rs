@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use loader::{COM1, PlanOptions, UserText};
-use vmcore::Action;
+use vmcore::{Action, Class};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -83,6 +83,15 @@ pub(crate) struct LoadArgs {
     /// Ours does not need it; a Linux as capture kernel does.
     #[arg(long)]
     low_memory: bool,
+
+    /// Describe the dump in ELF32 headers; refused when there is memory above 4 GiB
+    /// [default: ELF32 where it can].
+    #[arg(long, conflicts_with = "elf64_core_headers")]
+    elf32_core_headers: bool,
+
+    /// Describe the dump in ELF64 headers; needed, and the default, with memory above 4 GiB.
+    #[arg(long)]
+    elf64_core_headers: bool,
 }
 
 /// Files that replace the images inside this program.
@@ -178,6 +187,15 @@ impl LoadArgs {
             failure_action: self.failure_action.map(Action::from),
             console_port: self.console_port.0,
             low_memory: self.low_memory,
+            class: self.class(),
+        }
+    }
+
+    fn class(&self) -> Option<Class> {
+        match (self.elf32_core_headers, self.elf64_core_headers) {
+            (true, _) => Some(Class::Elf32),
+            (false, true) => Some(Class::Elf64),
+            (false, false) => None,
         }
     }
 }
@@ -215,5 +233,15 @@ mod tests {
         assert_eq!(options(&["--console-port", "0"]).map(|o| o.console_port), Some(0));
         assert_eq!(options(&["--console-port", "0x10000"]), None);
         assert_eq!(options(&["--command-line", "a", "--target", "none"]), None);
+    }
+
+    #[test]
+    fn one_width_of_core_headers_can_be_asked_for() {
+        let (elf32, elf64) = ("--elf32-core-headers", "--elf64-core-headers");
+        let class = |words: &[&str]| options(words).map(|options| options.class);
+        assert_eq!(class(&[]), Some(None));
+        assert_eq!(class(&[elf32]), Some(Some(Class::Elf32)));
+        assert_eq!(class(&[elf64]), Some(Some(Class::Elf64)));
+        assert_eq!(class(&[elf32, elf64]), None);
     }
 }

@@ -26,16 +26,15 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// Gathers RAM, linear mapping and note areas.
-    pub(crate) fn find(system: &System) -> Result<Self, PlanError> {
+    /// Gathers RAM, linear mapping and note areas, for headers of the class that is asked for.
+    pub(crate) fn find(system: &System, asked: Option<Class>) -> Result<Self, PlanError> {
         let ram = crash_memory_ranges(system)?;
         let notes = note_areas(&system.cpus, &ram)?;
         if let Some(area) = system.vmcoreinfo {
             check_area(area, &ram, || "VMCOREINFO".to_owned())?;
         }
         let linear = linear_map(system);
-        let end = ram.iter().last().map_or(0, |range| range.end().get());
-        let class = if end > ELF32_END { Class::Elf64 } else { Class::Elf32 };
+        let class = class(&ram, asked)?;
         let mut warnings = Vec::new();
         if let Err(why) = linear {
             warnings.push(format!("the dump will have no virtual addresses (p_vaddr 0): {why}"));
@@ -66,6 +65,17 @@ impl Core {
     /// The length of the block in bytes, wherever the backup region is going to be.
     pub(crate) fn size(&self) -> Result<u64, PlanError> {
         Ok(self.header(&self.loads(PhysAddr::new(0)))?.len() as u64)
+    }
+}
+
+/// The class that is asked for, or the narrowest that can name all of RAM.
+fn class(ram: &Ram, asked: Option<Class>) -> Result<Class, PlanError> {
+    let end = ram.iter().last().map_or(PhysAddr::new(0), |range| range.end());
+    match (asked, end.get() > ELF32_END) {
+        (Some(Class::Elf32), true) => Err(PlanError::MemoryAboveElf32 { end }),
+        (Some(class), _) => Ok(class),
+        (None, true) => Ok(Class::Elf64),
+        (None, false) => Ok(Class::Elf32),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Why there is no plan, with the likely cause and the next step.
 
-use vmcore::PhysRange;
+use vmcore::{PhysAddr, PhysRange};
 
 use crate::elf::ImageError;
 
@@ -134,6 +134,15 @@ pub enum PlanError {
     BadTarget {
         /// What the parser of the capture kernel says to it.
         problem: String,
+    },
+    /// ELF32 headers are asked for, and cannot name all of RAM.
+    #[error(
+        "--elf32-core-headers: memory above 4 GiB (up to {end}) has no place in ELF32 headers: use \
+         --elf64-core-headers, or leave the choice to the loader"
+    )]
+    MemoryAboveElf32 {
+        /// One past the last byte of RAM.
+        end: PhysAddr,
     },
     /// Ranges that cannot be noted, or an ELF core header that cannot be built.
     #[error("the first kernel's memory cannot be described: {0}")]

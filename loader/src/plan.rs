@@ -43,6 +43,8 @@ pub struct PlanOptions {
     /// Whether the capture kernel may also use what purgatory has saved, the first 640 KiB. Ours
     /// does not need it; a Linux does.
     pub low_memory: bool,
+    /// The width of the ELF core header's fields; by itself ELF64 when memory lies above 4 GiB.
+    pub class: Option<Class>,
 }
 
 /// One segment of the kexec_load call.
@@ -112,6 +114,7 @@ impl Default for PlanOptions {
             failure_action: None,
             console_port: COM1,
             low_memory: false,
+            class: None,
         }
     }
 }
@@ -127,7 +130,7 @@ pub fn plan(
 ) -> Result<Plan, PlanError> {
     let slot = check_system(system)?;
     let (kernel, purgatory) = parse(images)?;
-    let core = Core::find(system)?;
+    let core = Core::find(system, options.class)?;
     let sizes = Sizes { elfcorehdr: core.size()?, purgatory: purgatory.size() };
     let layout = Layout::new(slot, &kernel, &sizes)?;
     let loads = core.loads(layout.backup.start());

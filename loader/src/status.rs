@@ -51,7 +51,7 @@ fn missing(system: &System, slot: Option<&PlanError>) -> Vec<String> {
     missing.extend(slot.map(PlanError::to_string));
     missing.extend(kexec::check(system).err().map(|error| error.to_string()));
     if slot.is_none() {
-        missing.extend(Core::find(system).err().map(|error| error.to_string()));
+        missing.extend(Core::find(system, None).err().map(|error| error.to_string()));
     }
     missing
 }

@@ -48,12 +48,21 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<Check> {
         Check::new("banner", banner(evidence)),
         Check::new("panic_path", panic_path(evidence)),
     ];
-    let truth = evidence.truth;
+    checks.extend(memory_kept(evidence.memory, &evidence.dead.slot, evidence.truth));
+    checks
+}
+
+/// Whether memory outside the slot stayed as it was between the moments of which there are digests.
+pub fn memory_kept(memory: &GuestMemory, slot: &Range<u64>, truth: &Truth) -> Vec<Check> {
+    let mut checks = Vec::new();
     if let (Some(t0), Some(t1)) = (&truth.purgatory, &truth.quiesced) {
-        checks.push(Check::new("memory_kept_t0_t1", memory_kept(evidence, t0, t1)));
+        checks.push(Check::new("memory_kept_t0_t1", kept(memory, slot, t0, t1)));
     }
     if let (Some(t1), Some(t2)) = (&truth.quiesced, &truth.end) {
-        checks.push(Check::new("memory_kept_t1_t2", memory_kept(evidence, t1, t2)));
+        checks.push(Check::new("memory_kept_t1_t2", kept(memory, slot, t1, t2)));
+    }
+    if let (Some(t0), None, Some(t2)) = (&truth.purgatory, &truth.quiesced, &truth.end) {
+        checks.push(Check::new("memory_kept_t0_t2", kept(memory, slot, t0, t2)));
     }
     checks
 }
@@ -117,14 +126,18 @@ fn compare_pages(
 }
 
 /// No page outside the slot has changed between two moments.
-fn memory_kept(evidence: &Evidence<'_>, before: &Digests, after: &Digests) -> Result<String> {
-    let slot = &evidence.dead.slot;
-    let mut changed = evidence.memory.changed_pages(before, after);
+fn kept(
+    memory: &GuestMemory,
+    slot: &Range<u64>,
+    before: &Digests,
+    after: &Digests,
+) -> Result<String> {
+    let mut changed = memory.changed_pages(before, after);
     changed.retain(|page| !slot.contains(page));
     if let Some(first) = changed.first() {
         bail!("{} pages outside the slot were written, the first at {first:#x}", changed.len());
     }
-    let pages = (evidence.memory.size() - (slot.end - slot.start)) / PAGE;
+    let pages = (memory.size() - (slot.end - slot.start)) / PAGE;
     Ok(format!("{pages} pages outside the slot are as they were"))
 }
 

@@ -4,12 +4,14 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use vmcore::Class;
 
 use crate::checks::{self, Evidence};
 use crate::console::Line;
 use crate::core_file::CoreFile;
 use crate::dead_kernel::DeadKernel;
 use crate::deadline::Interrupt;
+use crate::dump_disk::{Attachment, DumpDisk};
 use crate::first_kernel::{FirstKernel, Prepared};
 use crate::gdb::Stop;
 use crate::memory::GuestMemory;
@@ -24,7 +26,7 @@ const DISK_SPARE: u64 = 16 << 20;
 const LAST_LINES: usize = 15;
 
 /// A fault that the harness puts in, so that a check can be seen failing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Fault {
     /// One byte of old memory changes between T0 and T1, as by a capture stage that strays.
     StrayWrite,
@@ -37,6 +39,19 @@ pub enum Fault {
         /// Which byte of it.
         offset: usize,
     },
+    /// A segment of the slot is wrong, and was so when the test guest's loader took its digest.
+    WrongSegment {
+        /// The segment's name in the loader's plan.
+        name: &'static str,
+        /// What makes its bytes wrong; where they end is not for it to change.
+        change: fn(&mut [u8]),
+    },
+    /// There is no dump disk, or it has a fault.
+    Disk(Attachment),
+    /// The dump disk has this many bytes.
+    DiskSize(u64),
+    /// An NMI arrives while the dump is written.
+    Nmi,
 }
 
 /// What one cycle is made of.
@@ -64,6 +79,8 @@ pub struct Config {
     pub first_append: String,
     /// Whether to stop the VM for page digests at T0, T1 and T2.
     pub truth: bool,
+    /// The class of the ELF core header, when the loader is told.
+    pub core_headers: Option<Class>,
     /// A fault to put in.
     pub fault: Option<Fault>,
     /// More properties of the dump disk's device, as QEMU spells them.
@@ -95,14 +112,12 @@ pub fn run(config: &Config, progress: &mut dyn FnMut(&str)) -> Result<Report> {
     let work = scratch::folder(2 * config.memory + DISK_SPARE, &config.out)?;
     let memory = GuestMemory::create(config.memory, work.path())?;
     progress("preparing the dump disk and what the first kernel boots");
-    let disk = work.path().join("dump-disk");
-    let id = format_disk(&disk, config.memory + DISK_SPARE)?;
-    let target = format!("virtio-blk:id={id}");
-    let prepared = config.first_kernel.prepare(config, &memory, &target, work.path())?;
+    let disk = dump_disk(config, work.path())?;
+    let prepared = config.first_kernel.prepare(config, &memory, &disk.target, work.path())?;
     let session = Session::start(config, &prepared, &memory, &disk)?;
     let ended = session.live(progress);
     progress("checking");
-    let report = judge(config, &prepared, &memory, &disk, target, ended)?;
+    let report = judge(config, &prepared, &memory, &disk, ended)?;
     report.write(&config.out.join("report.json"))?;
     Ok(report)
 }
@@ -118,11 +133,14 @@ fn remove_old_results(out: &Path) -> Result<()> {
     Ok(())
 }
 
-fn format_disk(disk: &Path, size: u64) -> Result<String> {
-    let file = File::create(disk).with_context(|| format!("creating {}", disk.display()))?;
-    file.set_len(size).context("sizing the dump disk")?;
-    let id = collector::format(disk, None, true).context("formatting the dump disk")?;
-    Ok(id.to_string())
+fn dump_disk(config: &Config, folder: &Path) -> Result<DumpDisk> {
+    let roomy = config.memory + DISK_SPARE;
+    let (size, attachment) = match config.fault {
+        Some(Fault::Disk(attachment)) => (roomy, attachment),
+        Some(Fault::DiskSize(size)) => (size, Attachment::Whole),
+        _ => (roomy, Attachment::Whole),
+    };
+    DumpDisk::create(folder, size, attachment)
 }
 
 /// What is found out about a cycle after its end.
@@ -137,8 +155,7 @@ fn judge(
     config: &Config,
     prepared: &Prepared,
     memory: &GuestMemory,
-    disk: &Path,
-    target: String,
+    disk: &DumpDisk,
     ended: Ended,
 ) -> Result<Report> {
     let stage = ended.timeline.last();
@@ -146,6 +163,7 @@ fn judge(
         None => Ok("QEMU ended by itself after the dump was complete".to_string()),
         Some(failure) => Err(anyhow::anyhow!("{failure}")),
     };
+    let mut disk_after = None;
     let mut findings = Findings::default();
     findings.checks.push(Check::new("cycle", completed));
     if ended.failure.is_none() {
@@ -153,6 +171,9 @@ fn judge(
         if let Err(error) = examined {
             findings.checks.push(Check::new("vmcore", Err(error)));
         }
+    } else {
+        disk_after = Some(disk.after_failure(&config.out.join("vmcore"))?);
+        findings.checks.extend(kept_without_dump(prepared, memory, &ended)?);
     }
     let last_lines = ended.lines.len().saturating_sub(LAST_LINES);
     Ok(Report {
@@ -163,7 +184,8 @@ fn judge(
         slot: config.slot.clone(),
         memory: config.memory,
         cpus: config.cpus,
-        target,
+        target: disk.target.clone(),
+        disk_after,
         timeline_ms: ended.timeline.milestones(),
         stopped_ms: ended.timeline.stopped_ms(),
         truth: config.truth,
@@ -174,22 +196,35 @@ fn judge(
     })
 }
 
+/// Whether a capture that failed left old memory alone, as far as it can be told.
+fn kept_without_dump(
+    prepared: &Prepared,
+    memory: &GuestMemory,
+    ended: &Ended,
+) -> Result<Vec<Check>> {
+    // A first kernel that did not get to its crash has not said where the slot is.
+    let Ok(dead) = prepared.dead_kernel(&ended.facts, memory) else { return Ok(Vec::new()) };
+    let [purgatory, quiesced, end] = ended.digests.clone();
+    let truth = Truth { purgatory, quiesced, end, exit: memory.digests()? };
+    Ok(checks::memory_kept(memory, &dead.slot, &truth))
+}
+
 /// Extracts the vmcore and runs all checks on it.
 fn examine(
     config: &Config,
     prepared: &Prepared,
     memory: &GuestMemory,
-    disk: &Path,
+    disk: &DumpDisk,
     ended: &Ended,
     findings: &mut Findings,
 ) -> Result<()> {
     let path = config.out.join("vmcore");
     let extracted =
-        collector::extract(disk, &path, &mut |_, _| {}).context("extracting the vmcore")?;
+        collector::extract(disk.path(), &path, &mut |_, _| {}).context("extracting the vmcore")?;
     findings.bytes = extracted.length;
     findings.sha256 = extracted.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
     let core = CoreFile::open(&path)?;
-    if config.fault == Some(Fault::CorruptVmcore) {
+    if matches!(config.fault, Some(Fault::CorruptVmcore)) {
         flip_a_byte(&path, &core)?;
     }
     let dead: DeadKernel = prepared.dead_kernel(&ended.facts, memory)?;

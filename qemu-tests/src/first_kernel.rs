@@ -5,14 +5,18 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use handoff::purgatory::PARAMS_SYMBOL;
+use vmcore::Class;
 
 use crate::cycle::{Config, Fault};
 use crate::dead_kernel::DeadKernel;
 use crate::facts::Facts;
 use crate::guest::{Guest, Ingredients};
+use crate::image::Image;
 use crate::initramfs;
 use crate::memory::GuestMemory;
 use crate::qemu::Boot;
+use crate::reseal::reseal;
 
 /// Which first kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +68,8 @@ impl FirstKernel {
     ) -> Result<Prepared> {
         match self {
             FirstKernel::Linux { kernel, busybox, loader, .. } => {
-                let arguments = ["--target", target, "--append", &config.append];
+                let mut arguments = vec!["--target", target, "--append", &config.append];
+                arguments.extend(config.core_headers.map(core_headers_option));
                 let archive = initramfs::pack(&read(busybox)?, &read(loader)?, &arguments)?;
                 let initrd = folder.join("initramfs");
                 fs::write(&initrd, archive).context("writing the initramfs")?;
@@ -81,11 +86,10 @@ impl FirstKernel {
                     slot: &config.slot,
                     target,
                     append: &config.append,
+                    core_headers: config.core_headers,
                 };
                 let mut guest = Guest::new(&ingredients, memory)?;
-                if let Some(Fault::DamagedSegment { name, offset }) = config.fault {
-                    guest.damage(name, offset)?;
-                }
+                put_fault(config, &mut guest)?;
                 let boot = guest.boot(elf, &config.slot, folder)?;
                 Ok(Prepared { boot, guest: Some(guest) })
             }
@@ -116,6 +120,26 @@ impl Prepared {
             Some(guest) => guest.ram().to_vec(),
             None => facts.resources("System RAM"),
         }
+    }
+}
+
+/// Puts the fault into the slot, when it is one that goes there.
+fn put_fault(config: &Config, guest: &mut Guest) -> Result<()> {
+    match config.fault {
+        Some(Fault::DamagedSegment { name, offset }) => guest.damage(name, offset),
+        Some(Fault::WrongSegment { name, change }) => {
+            let params = Image::open(&config.purgatory)?.symbol(PARAMS_SYMBOL)?;
+            reseal(guest.plan_mut(), usize::try_from(params.start)?, name, change)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The option that tells the loader.
+fn core_headers_option(class: Class) -> &'static str {
+    match class {
+        Class::Elf32 => "--elf32-core-headers",
+        Class::Elf64 => "--elf64-core-headers",
     }
 }
 

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use loader::iomem::MemoryMap;
 use loader::system::{CpuNotes, Machine};
 use loader::{Images, Plan, PlanOptions, System, UserText};
-use vmcore::{PhysAddr, PhysRange};
+use vmcore::{Class, PhysAddr, PhysRange};
 
 use crate::dead_kernel::DeadKernel;
 use crate::image::Image;
@@ -61,6 +61,8 @@ pub struct Ingredients<'a> {
     pub target: &'a str,
     /// More words for the capture kernel's command line.
     pub append: &'a str,
+    /// The class of the ELF core header, when the loader is told.
+    pub core_headers: Option<Class>,
 }
 
 impl Guest {
@@ -85,6 +87,7 @@ impl Guest {
         let options = PlanOptions {
             text: UserText::Append(from.append.to_string()),
             target: Some(from.target.to_string()),
+            class: from.core_headers,
             ..PlanOptions::default()
         };
         let system = system(&elf, &slot, &ram)?;
@@ -100,6 +103,11 @@ impl Guest {
     /// What the guest calls RAM (physical).
     pub fn ram(&self) -> &[Range<u64>] {
         &self.ram
+    }
+
+    /// The plan, to put a fault into.
+    pub fn plan_mut(&mut self) -> &mut Plan {
+        &mut self.plan
     }
 
     /// Changes the byte at `offset` of the segment called `name`.

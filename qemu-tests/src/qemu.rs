@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use crate::deadline::{Deadline, Interrupt};
+use crate::dump_disk::DumpDisk;
 use crate::memory::GuestMemory;
 use crate::qmp::Qmp;
 
@@ -41,8 +42,8 @@ pub struct Machine<'a> {
     pub prealloc: bool,
     /// CPUs.
     pub cpus: u32,
-    /// The file behind its dump disk.
-    pub disk: &'a Path,
+    /// Its dump disk.
+    pub disk: &'a DumpDisk,
     /// More properties of the disk's device, such as `disable-modern=on`.
     pub disk_properties: &'a str,
 }
@@ -73,9 +74,6 @@ pub struct Qemu {
 
 impl Qemu {
     /// Starts QEMU with the guest stopped before its first instruction; [`Qmp::run`] lets it go.
-    ///
-    /// The dump disk is a transitional virtio-blk device. Its host cache is `unsafe`: what is
-    /// lost when the host dies does not matter here, and a flush costs nothing.
     ///
     /// # Errors
     /// When QEMU cannot be started or ends at once; the text carries what it said.
@@ -223,7 +221,6 @@ impl Machine<'_> {
 
     fn devices(&self, sockets: &Path) -> Vec<String> {
         let socket = |name: &str| option_path(&sockets.join(name));
-        let disk = option_path(self.disk);
         let words = [
             "-chardev",
             &format!("socket,id=console,path={}", socket("console")),
@@ -237,12 +234,9 @@ impl Machine<'_> {
             &format!("socket,id=gdb,path={},server=on,wait=off", socket("gdb")),
             "-gdb",
             "chardev:gdb",
-            "-drive",
-            &format!("if=none,id=dump,format=raw,cache=unsafe,file={disk}"),
-            "-device",
-            &format!("virtio-blk-pci,drive=dump,{}", self.disk_properties),
         ];
-        words.map(str::to_string).to_vec()
+        let disk = self.disk.arguments(self.disk_properties);
+        words.into_iter().map(str::to_string).chain(disk).collect()
     }
 }
 

@@ -42,6 +42,15 @@ impl Qmp {
         Ok(())
     }
 
+    /// Sends a non-maskable interrupt to every CPU.
+    ///
+    /// # Errors
+    /// When QEMU does not answer.
+    pub fn inject_nmi(&mut self) -> Result<()> {
+        self.connection.execute(&qmp::inject_nmi {}).context("sending an NMI")?;
+        Ok(())
+    }
+
     /// A monitor command of the kind that people type, and what it printed.
     ///
     /// # Errors

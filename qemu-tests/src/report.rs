@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::dump_disk::DiskAfter;
 use crate::timeline::Milestones;
 
 /// Version of the report's layout. Fields may be added to it, not renamed.
@@ -73,6 +74,8 @@ pub struct Report {
     pub bytes: u64,
     /// SHA-256 of the vmcore, in hexadecimal; empty without a vmcore.
     pub vmcore_sha256: String,
+    /// What is on the dump disk when there is no complete dump.
+    pub disk_after: Option<DiskAfter>,
     /// Everything that was checked.
     pub checks: Vec<Check>,
     /// The last lines of the console when something was wrong.

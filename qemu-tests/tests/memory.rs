@@ -2,6 +2,7 @@
 //! where the guest is.
 
 use qemu_tests::Interrupt;
+use qemu_tests::dump_disk::{Attachment, DumpDisk};
 use qemu_tests::memory::GuestMemory;
 use qemu_tests::qemu::{Boot, Machine, Qemu};
 
@@ -18,8 +19,7 @@ struct Paused {
 fn paused(size: u64) -> Paused {
     let folder = tempfile::tempdir().expect("a folder");
     let memory = GuestMemory::create(size, folder.path()).expect("guest memory");
-    let disk = folder.path().join("disk");
-    std::fs::File::create(&disk).expect("a disk").set_len(1 << 20).expect("its size");
+    let disk = DumpDisk::create(folder.path(), 1 << 20, Attachment::Whole).expect("a disk");
     let guest = std::env::var_os("KDUMP_TEST_GUEST").expect("not set: run `cargo xtask test`");
     let boot = Boot { kernel: guest.into(), ..Boot::default() };
     let machine =

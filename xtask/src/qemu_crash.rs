@@ -123,6 +123,7 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
             FaultName::StrayWrite => Fault::StrayWrite,
             FaultName::CorruptVmcore => Fault::CorruptVmcore,
         }),
+        core_headers: None,
         disk_properties: String::new(),
         interrupt,
     })

@@ -38,6 +38,11 @@ pub trait BlockDevice {
     /// # Errors
     /// When one failed.
     fn drain(&mut self) -> Result<(), Failure>;
+    /// Waits for every write, whatever becomes of it.
+    ///
+    /// # Errors
+    /// When the device does not answer.
+    fn settle(&mut self) -> Result<(), Failure>;
     /// Waits for every write and for the device's cache.
     ///
     /// # Errors
@@ -134,8 +139,10 @@ impl<D: BlockDevice> Target for DumpDisk<D> {
 
     fn give_up(&mut self, stage: Stage) {
         if !self.device.is_read_only() {
-            // The disk may be what failed: then there is nobody left to tell.
-            let _ = self.write_header(DiskState::FAILED, stage);
+            // The disk may be what failed: then there is nobody left to tell. But where one write
+            // fails another may not.
+            let settled = self.device.settle();
+            let _ = settled.and_then(|()| self.write_header(DiskState::FAILED, stage));
         }
     }
 }
@@ -200,6 +207,27 @@ mod tests {
         assert_eq!(disk.borrow().bytes[2 * BLOCK..], page);
         // In progress, data, complete: each is flushed before the next.
         assert_eq!(disk.borrow().flushes, 3);
+    }
+
+    /// A disk that merges requests fails several at once. Request 0 reads the header, 1 and 2 write
+    /// and flush it, 3 to 5 are the dump.
+    #[test]
+    fn after_several_failed_writes_the_header_still_says_so() {
+        let (disk, clock) = (Disk::new(formatted(OURS, 4 * BLOCK)), FakeClock::default());
+        disk.borrow_mut().fails = 3..6;
+        let page = [9_u8; BLOCK];
+        let piece = Readable::old(PhysRange::new(physical(&page), BLOCK as u64).expect("no wrap"));
+        let mut target = open(&disk, &clock).expect("is ours");
+        target.begin(3 * BLOCK as u64).expect("fits");
+        for (at, keeps_back) in [(0, true), (1, true), (2, false)] {
+            disk.borrow_mut().keeps_back = keeps_back;
+            target.send(DumpOffset::new(at * BLOCK as u64), &[piece]).expect("is taken");
+        }
+        assert_eq!(target.drain(), Err(Failure::Io(1)));
+        target.give_up(Stage::FirstByte);
+        let header = header(&disk);
+        assert_eq!(header.state, DiskState::FAILED);
+        assert_eq!(header.stage, u32::from(Stage::FirstByte.code()));
     }
 
     #[test]

@@ -220,6 +220,16 @@ impl<T: Transport> BlockDevice for VirtioBlk<'_, T> {
         Ok(())
     }
 
+    fn settle(&mut self) -> Result<(), Failure> {
+        loop {
+            match self.drain() {
+                // That request is back, so that this ends.
+                Err(Failure::Io(_)) => {}
+                other => return other,
+            }
+        }
+    }
+
     fn flush(&mut self) -> Result<(), Failure> {
         self.drain()?;
         if self.features.contains(Features::FLUSH) {
@@ -308,7 +318,7 @@ mod tests {
     fn a_device_that_misbehaves_is_an_error_and_not_a_hang() {
         let unfinished = Failure::Timeout("complete a request");
         assert_eq!(first_error(|disk| disk.stalls_after = Some(1)), unfinished);
-        assert_eq!(first_error(|disk| disk.fails_at = Some(1)), Failure::Io(1));
+        assert_eq!(first_error(|disk| disk.fails = 1..2), Failure::Io(1));
         assert_eq!(first_error(|disk| disk.answers_with = Some(7)), Failure::BadAnswer(7));
         assert_eq!(first_error(|disk| disk.answers_with = Some(5000)), Failure::BadAnswer(5000));
         // A slot that exists, but has no request in flight.

@@ -201,6 +201,18 @@ impl CoreHeader {
         (0..header.segments).filter_map(move |index| header.segment(mem, index).transpose())
     }
 
+    /// Checks that every segment can be asked where its bytes lie and what they stand for. The rest
+    /// is for `vmcore()`, which needs a heap; this does not, and comes before there is one.
+    ///
+    /// # Errors
+    /// [`Error::Wraps`], or what kept a program header from being read.
+    pub fn check_ranges(&self, mem: &impl ReadPhys) -> Result<(), Error> {
+        self.segments(mem).try_for_each(|segment| {
+            let segment = segment?;
+            segment.source_range().and(segment.memory_range()).map(drop)
+        })
+    }
+
     fn segment(&self, mem: &impl ReadPhys, index: u16) -> Result<Option<Segment>, Error> {
         let mut bytes = [0; elf64::program_header::SIZEOF_PHDR];
         let size = self.class.entry_size();
@@ -412,6 +424,22 @@ mod tests {
         let mut bytes = ELF32;
         bytes[0] = 0;
         assert_eq!(read(&bytes, None), Err(Error::NotElf { at: PhysAddr::new(AT) }));
+    }
+
+    /// `p_offset` with `p_filesz`, and `p_paddr` with `p_memsz`, each one past the last address.
+    #[test]
+    fn segments_past_64_bits_are_seen_without_a_heap() {
+        let top = PhysAddr::new(u64::MAX - 0xfff);
+        let check = |segment: Segment| {
+            let bytes = build(EM_386, Class::Elf64, &[backup(0), segment]).expect("fits");
+            let memory = FakeMemory::with(AT, bytes);
+            let block = ElfCoreHdr { addr: PhysAddr::new(AT), size: None };
+            CoreHeader::read(&memory, block).and_then(|header| header.check_ranges(&memory))
+        };
+        let wraps = Err(Error::Wraps { start: top, length: 0x1001 });
+        assert_eq!(check(backup(0)), Ok(()));
+        assert_eq!(check(Segment { source: top, filesz: 0x1001, ..backup(0) }), wraps);
+        assert_eq!(check(Segment { paddr: top, memsz: 0x1001, ..backup(0) }), wraps);
     }
 
     #[test]

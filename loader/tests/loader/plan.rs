@@ -9,7 +9,7 @@ use handoff::purgatory::PurgatoryParams;
 use loader::iomem::MemoryMap;
 use loader::{Plan, PlanError, PlanOptions, System, UserText};
 use sha2::{Digest, Sha256};
-use vmcore::{Action, PhysAddr, PhysRange};
+use vmcore::{Action, Class, PhysAddr, PhysRange};
 use zerocopy::FromBytes;
 
 fn range(start: u64, end: u64) -> PhysRange {
@@ -268,6 +268,36 @@ fn the_core_header_above_4_gib() {
         (0x1_0000_0000, 0x1_0000_0000, 0x8000_0000, 0),
     ];
     assert_eq!(loads(&headers(&plan)), expected);
+}
+
+fn with_class(system: &System, class: Class) -> Result<Plan, PlanError> {
+    let options = PlanOptions { class: Some(class), ..PlanOptions::default() };
+    plan_with(system, &kernel(), &options)
+}
+
+/// The same segments in fields of either width: 52 + 6 × 32 bytes, or 64 + 6 × 56.
+#[test]
+fn the_width_of_the_core_header_can_be_chosen() {
+    let system = fixture("i386-512m");
+    let by_itself = plan_for(&system).expect("a plan");
+    assert_eq!(with_class(&system, Class::Elf32), Ok(by_itself.clone()));
+    let wide = with_class(&system, Class::Elf64).expect("a plan");
+    rules::check(&system, &wide);
+    let [narrow_elf, wide_elf] = [&by_itself, &wide]
+        .map(|plan| Elf::parse(segment(plan, "elfcorehdr")).expect("goblin reads it"));
+    assert_eq!((narrow_elf.is_64, wide_elf.is_64), (false, true));
+    assert_eq!((narrow_elf.header.e_phentsize, wide_elf.header.e_phentsize), (32, 56));
+    assert_eq!(wide_elf.header.e_machine, narrow_elf.header.e_machine);
+    assert_eq!(wide_elf.program_headers, narrow_elf.program_headers);
+    assert_eq!(wide_elf.program_headers.len(), 6);
+}
+
+#[test]
+fn elf32_headers_for_memory_above_4_gib_are_refused() {
+    let system = fixture("i386-5g");
+    assert_eq!(with_class(&system, Class::Elf64), plan_for(&system));
+    let error = with_class(&system, Class::Elf32).expect_err("ELF32 ends there").to_string();
+    assert!(error.contains("memory above 4 GiB (up to 0x180000000)"), "{error}");
 }
 
 /// RAM from 0 on, without the hole at 640 KiB: page 0 as iomem says, and a cut where the backup

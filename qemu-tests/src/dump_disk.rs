@@ -1,0 +1,115 @@
+//! The disk that the dump goes to, whole or with a fault.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+/// Bytes of the disk's header.
+const HEADER: usize = 4096;
+
+/// How QEMU attaches the dump disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Attachment {
+    /// As an ordinary disk.
+    #[default]
+    Whole,
+    /// Not at all.
+    Absent,
+    /// Write-protected.
+    ReadOnly,
+    /// A write that touches this sector of 512 bytes ends in an I/O error.
+    FailsAt {
+        /// The sector's number.
+        sector: u64,
+    },
+}
+
+/// A formatted dump disk.
+#[derive(Debug)]
+pub struct DumpDisk {
+    path: PathBuf,
+    /// The value of `kdump.target=` that names it.
+    pub target: String,
+    attachment: Attachment,
+    header: Vec<u8>,
+}
+
+/// What a cycle without a dump left on the disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DiskAfter {
+    /// Why `collector extract` finds no dump there.
+    pub refused: String,
+    /// Whether the header was written.
+    pub header_written: bool,
+    /// Whether anything was written behind the header.
+    pub data_written: bool,
+}
+
+impl DumpDisk {
+    /// Makes and formats a disk of `size` bytes in `folder`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn create(folder: &Path, size: u64, attachment: Attachment) -> Result<Self> {
+        let path = folder.join("dump-disk");
+        let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+        file.set_len(size).context("sizing the dump disk")?;
+        let id = collector::format(&path, None, true).context("formatting the dump disk")?;
+        let mut header = fs::read(&path).context("reading the dump disk")?;
+        header.truncate(HEADER);
+        Ok(Self { path, target: format!("virtio-blk:id={id}"), attachment, header })
+    }
+
+    /// The file behind it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// QEMU's words for it; `properties` are more properties of its device.
+    ///
+    /// A transitional virtio-blk device. Its host cache is `unsafe`: what is lost when the host dies
+    /// does not matter here, and a flush costs nothing.
+    pub fn arguments(&self, properties: &str) -> Vec<String> {
+        // A comma in an option's value is doubled.
+        let path = self.path.display().to_string().replace(',', ",,");
+        let (file, more) = match self.attachment {
+            Attachment::Absent => return Vec::new(),
+            Attachment::Whole => (format!("file={path}"), String::new()),
+            Attachment::ReadOnly => (format!("file={path}"), ",readonly=on".to_string()),
+            Attachment::FailsAt { sector } => (
+                format!("file.driver=blkdebug,file.image.driver=file,file.image.filename={path}"),
+                format!(
+                    ",file.inject-error.0.event=none,file.inject-error.0.iotype=write\
+                     ,file.inject-error.0.sector={sector},file.inject-error.0.errno=5"
+                ),
+            ),
+        };
+        let words = [
+            "-drive",
+            &format!("if=none,id=dump,format=raw,cache=unsafe,{file}{more}"),
+            "-device",
+            &format!("virtio-blk-pci,drive=dump,{properties}"),
+        ];
+        words.map(str::to_string).to_vec()
+    }
+
+    /// Looks at the disk when there is no dump on it. What is extracted all the same goes to `out`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn after_failure(&self, out: &Path) -> Result<DiskAfter> {
+        let bytes = fs::read(&self.path).context("reading the dump disk")?;
+        let (header, data) = bytes.split_at(HEADER.min(bytes.len()));
+        let refused = match collector::extract(&self.path, out, &mut |_, _| {}) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        Ok(DiskAfter {
+            refused,
+            header_written: header != self.header,
+            data_written: data.iter().any(|byte| *byte != 0),
+        })
+    }
+}

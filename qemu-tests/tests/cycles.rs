@@ -443,7 +443,7 @@ fn memmap_that_is_not_aligned_is_cut_to_pages() {
 
 #[test]
 fn without_memmap_the_e820_table_counts() {
-    assert_captured(wrong_line(|line| with_memmap(line, "")), "kdump: vmcore complete");
+    assert_captured(wrong_line(|line| with_memmap(line, "")), "kdump: dump complete");
 }
 
 #[test]

@@ -79,6 +79,7 @@ impl FirstKernel {
                     capture_kernel: &config.capture_kernel,
                     purgatory: &config.purgatory,
                     slot: &config.slot,
+                    cpus: config.cpus,
                     target,
                     append: &config.append,
                 };
@@ -86,7 +87,7 @@ impl FirstKernel {
                 if let Some(Fault::DamagedSegment { name, offset }) = config.fault {
                     guest.damage(name, offset)?;
                 }
-                let boot = guest.boot(elf, &config.slot, folder)?;
+                let boot = guest.boot(elf, folder)?;
                 Ok(Prepared { boot, guest: Some(guest) })
             }
         }

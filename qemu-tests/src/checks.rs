@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::core_file::{CoreFile, Load, Note, Registers};
+use crate::core_file::{CoreFile, GENERAL_REGISTERS, Load, Note, Registers};
 use crate::dead_kernel::{DeadKernel, Function};
 use crate::gdb;
 use crate::memory::{Digests, GuestMemory, PAGE, digest};
@@ -48,6 +48,9 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<Check> {
         Check::new("banner", banner(evidence)),
         Check::new("panic_path", panic_path(evidence)),
     ];
+    if !evidence.dead.register_patterns.is_empty() {
+        checks.push(Check::new("register_pattern", register_pattern(evidence)));
+    }
     checks.extend(memory_kept(evidence.memory, &evidence.dead.slot, evidence.truth));
     checks
 }
@@ -208,6 +211,21 @@ fn registers(evidence: &Evidence<'_>) -> Result<String> {
     }
     let places: Vec<_> = all.iter().map(|regs| format!("{:#x}", regs.ip)).collect();
     Ok(format!("instruction pointers {}", places.join(", ")))
+}
+
+/// Each CPU's note has the values that it had loaded into its registers.
+fn register_pattern(evidence: &Evidence<'_>) -> Result<String> {
+    let expected = &evidence.dead.register_patterns;
+    let found = prstatus(evidence.core).count();
+    ensure!(found == expected.len(), "{found} PRSTATUS notes for {} CPUs", expected.len());
+    for (cpu, (note, expected)) in prstatus(evidence.core).zip(expected).enumerate() {
+        let found = note.general_registers();
+        let found = found.with_context(|| format!("the note of CPU {cpu} is not i386's"))?;
+        for (name, (found, expected)) in GENERAL_REGISTERS.iter().zip(found.iter().zip(expected)) {
+            ensure!(found == expected, "CPU {cpu} had {name} = {found:#x}, not {expected:#x}");
+        }
+    }
+    Ok(format!("{} general registers of each of {found} CPUs", GENERAL_REGISTERS.len()))
 }
 
 /// gdb, without a vmlinux, reads the kernel's banner where the kernel said it is.

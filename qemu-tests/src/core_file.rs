@@ -80,6 +80,23 @@ impl Note {
     }
 }
 
+/// The general registers of i386 but for ESP, in the order of a PRSTATUS note, where they come
+/// first of all registers.
+pub const GENERAL_REGISTERS: [&str; 7] = ["ebx", "ecx", "edx", "esi", "edi", "ebp", "eax"];
+
+impl Note {
+    /// The values of [`GENERAL_REGISTERS`] in an i386 PRSTATUS note.
+    pub fn general_registers(&self) -> Option<[u32; GENERAL_REGISTERS.len()]> {
+        let words = self.desc.get(72..100).filter(|_| self.desc.len() == 144)?;
+        let mut words = words.chunks_exact(4).filter_map(|word| word.try_into().ok());
+        let mut registers = [0; GENERAL_REGISTERS.len()];
+        for register in &mut registers {
+            *register = u32::from_le_bytes(words.next()?);
+        }
+        Some(registers)
+    }
+}
+
 /// An open vmcore.
 #[derive(Debug)]
 pub struct CoreFile {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, bail};
 
+use crate::core_file::GENERAL_REGISTERS;
 use crate::facts::Facts;
 use crate::memory::GuestMemory;
 
@@ -27,6 +28,9 @@ pub struct DeadKernel {
     pub system_ram: Vec<Range<u64>>,
     /// Physical address of each CPU's crash note, in the CPUs' order.
     pub crash_notes: Vec<u64>,
+    /// What each CPU had in its [`GENERAL_REGISTERS`], in the CPUs' order; empty when that is not
+    /// known.
+    pub register_patterns: Vec<[u32; GENERAL_REGISTERS.len()]>,
     /// The kernel's code (virtual).
     pub text: Range<u64>,
     /// What to subtract from a virtual address of directly mapped memory for its physical one.
@@ -53,6 +57,7 @@ impl DeadKernel {
             slot: facts.slot()?,
             system_ram: facts.resources("System RAM"),
             crash_notes: facts.crash_notes.values().copied().collect(),
+            register_patterns: Vec::new(),
             text: facts.symbol("_stext")?.start..facts.symbol("_etext")?.start,
             virtual_base: I386_PAGE_OFFSET,
             banner: (linux_banner(facts, memory)?, facts.version.clone().into_bytes()),

@@ -84,13 +84,14 @@ impl FirstKernel {
                     capture_kernel: &config.capture_kernel,
                     purgatory: &config.purgatory,
                     slot: &config.slot,
+                    cpus: config.cpus,
                     target,
                     append: &config.append,
                     core_headers: config.core_headers,
                 };
                 let mut guest = Guest::new(&ingredients, memory)?;
                 put_fault(config, &mut guest)?;
-                let boot = guest.boot(elf, &config.slot, folder)?;
+                let boot = guest.boot(elf, folder)?;
                 Ok(Prepared { boot, guest: Some(guest) })
             }
         }

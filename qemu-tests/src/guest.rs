@@ -1,6 +1,6 @@
 //! The test guest as a first kernel: what a loader would find out and do, done from outside.
 //!
-//! The guest is mapped one to one and never starts a second CPU. Its plan is made by the loader's
+//! The guest is mapped one to one. Its plan is made by the loader's
 //! own [`loader::plan()`] from facts that are written down here, and QEMU puts the segments in
 //! their places before the guest starts.
 
@@ -14,6 +14,7 @@ use loader::system::{CpuNotes, Machine};
 use loader::{Images, Plan, PlanOptions, System, UserText};
 use vmcore::{Class, PhysAddr, PhysRange};
 
+use crate::core_file::GENERAL_REGISTERS;
 use crate::dead_kernel::DeadKernel;
 use crate::image::Image;
 use crate::memory::GuestMemory;
@@ -24,7 +25,7 @@ use crate::slot::parse_slot;
 const NOTES: &str = "GUEST_CRASH_NOTES";
 const BANNER: &str = "GUEST_BANNER";
 const PANIC: &str = "guest_panic";
-/// Its crash note area, in bytes.
+/// One of its crash note areas, in bytes.
 const NOTE_AREA: u64 = 1024;
 /// What the plan takes for the distance between virtual and physical addresses. The guest has no
 /// page tables; the dump gets the virtual addresses that an i386 Linux would have, so that there is
@@ -44,6 +45,7 @@ pub struct Guest {
     elf: Image,
     slot: Range<u64>,
     ram: Vec<Range<u64>>,
+    notes: Vec<u64>,
     plan: Plan,
 }
 
@@ -57,6 +59,8 @@ pub struct Ingredients<'a> {
     pub purgatory: &'a Path,
     /// What follows `crashkernel=`.
     pub slot: &'a str,
+    /// How many CPUs the guest starts.
+    pub cpus: u32,
     /// The value of `kdump.target=`.
     pub target: &'a str,
     /// More words for the capture kernel's command line.
@@ -90,9 +94,10 @@ impl Guest {
             class: from.core_headers,
             ..PlanOptions::default()
         };
-        let system = system(&elf, &slot, &ram)?;
+        let notes = notes(&elf, from.cpus)?;
+        let system = system(&elf, &slot, &ram, &notes)?;
         let plan = loader::plan(&system, &images, &options).context("planning the slot")?;
-        Ok(Self { elf, slot, ram, plan })
+        Ok(Self { elf, slot, ram, notes, plan })
     }
 
     /// Purgatory's entry (physical).
@@ -126,7 +131,7 @@ impl Guest {
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub fn boot(&self, elf: &Path, slot: &str, folder: &Path) -> Result<Boot> {
+    pub fn boot(&self, elf: &Path, folder: &Path) -> Result<Boot> {
         let mut blobs = Vec::new();
         for (number, segment) in self.plan.segments.iter().enumerate() {
             let path = folder.join(format!("segment-{number}"));
@@ -135,7 +140,10 @@ impl Guest {
                 blobs.push(Blob { path, address: segment.range.start().get() });
             }
         }
-        let command_line = format!("crashkernel={slot} kdump.entry={:#x}", self.entry());
+        let Range { start, end } = self.slot;
+        let (entry, cpus) = (self.entry(), self.notes.len());
+        let command_line =
+            format!("crashkernel={:#x}@{start:#x} kdump.entry={entry:#x} cpus={cpus}", end - start);
         Ok(Boot { kernel: elf.to_path_buf(), initrd: None, command_line, blobs })
     }
 
@@ -149,7 +157,8 @@ impl Guest {
         Ok(DeadKernel {
             slot: self.slot.clone(),
             system_ram: self.ram.clone(),
-            crash_notes: vec![self.elf.symbol(NOTES)?.start],
+            crash_notes: self.notes.clone(),
+            register_patterns: (0..self.notes.len()).map(register_pattern).collect(),
             text: self.elf.text()?,
             virtual_base: 0,
             banner: (PAGE_OFFSET + banner.start, text),
@@ -157,6 +166,20 @@ impl Guest {
             callers: Vec::new(),
         })
     }
+}
+
+/// Where each CPU leaves its note (physical).
+fn notes(elf: &Image, cpus: u32) -> Result<Vec<u64>> {
+    let areas = elf.symbol(NOTES)?;
+    let room = (areas.end - areas.start) / NOTE_AREA;
+    ensure!(u64::from(cpus) <= room, "the guest has notes for {room} CPUs, not {cpus}");
+    Ok((0..u64::from(cpus)).map(|cpu| areas.start + cpu * NOTE_AREA).collect())
+}
+
+/// What the guest puts into the general registers of a CPU (its asm/registers.S): 0x50 and the
+/// register's place in the note, the number of the CPU, 0x5a5a.
+fn register_pattern(cpu: usize) -> [u32; GENERAL_REGISTERS.len()] {
+    std::array::from_fn(|register| (0x50 + register as u32) << 24 | (cpu as u32) << 16 | 0x5a5a)
 }
 
 /// RAM as firmware leaves it to an operating system.
@@ -170,12 +193,15 @@ fn ram(memory: &GuestMemory) -> Vec<Range<u64>> {
 }
 
 /// The facts that the loader would read from /proc and /sys.
-fn system(elf: &Image, slot: &Range<u64>, ram: &[Range<u64>]) -> Result<System> {
+fn system(elf: &Image, slot: &Range<u64>, ram: &[Range<u64>], notes: &[u64]) -> Result<System> {
     let range = |range: &Range<u64>| {
         PhysRange::from_bounds(PhysAddr::new(range.start), PhysAddr::new(range.end))
     };
     let code = elf.text()?.start;
-    let notes = elf.symbol(NOTES)?.start;
+    let cpus = notes.iter().enumerate().map(|(cpu, area)| {
+        let area = range(&(*area..area + NOTE_AREA))?;
+        Ok(CpuNotes { cpu: cpu as u32, area: Some(area) })
+    });
     let lowmem_end = ram.last().map_or(0, |range| range.end).min(LOWMEM_END);
     Ok(System {
         machine: Some(Machine::I386),
@@ -187,7 +213,7 @@ fn system(elf: &Image, slot: &Range<u64>, ram: &[Range<u64>]) -> Result<System> 
         },
         text: Some(PAGE_OFFSET + code),
         lowmem_end: Some(PhysAddr::new(lowmem_end)),
-        cpus: vec![CpuNotes { cpu: 0, area: Some(range(&(notes..notes + NOTE_AREA))?) }],
+        cpus: cpus.collect::<Result<_>>()?,
         ..System::default()
     })
 }

@@ -112,9 +112,34 @@ fn debian_i386_with_a_slot_of_its_own_choice() {
     }));
 }
 
+/// Every CPU has its note, with the registers that it had loaded.
+#[track_caller]
+fn assert_passes_with_cpus(cpus: u32) {
+    let report = cycle(guest(), |config| config.cpus = cpus);
+    assert_passes(&report);
+    let pattern = report.checks.iter().find(|check| check.name == "register_pattern");
+    let detail = &pattern.expect("the guest's registers are known").detail;
+    assert!(detail.ends_with(&format!("each of {cpus} CPUs")), "{detail}");
+}
+
 #[test]
-fn guest_in_the_ordinary_slot() {
-    assert_passes(&cycle(guest(), |_| ()));
+fn guest_with_one_cpu() {
+    assert_passes_with_cpus(1);
+}
+
+#[test]
+fn guest_with_two_cpus() {
+    assert_passes_with_cpus(2);
+}
+
+#[test]
+fn guest_with_four_cpus() {
+    assert_passes_with_cpus(4);
+}
+
+#[test]
+fn guest_with_eight_cpus() {
+    assert_passes_with_cpus(8);
 }
 
 #[test]

@@ -27,6 +27,7 @@ flat_entry32:
 
 .section .rodata.flat_gdt, "a"
 .balign 8
+.globl flat_gdt
 flat_gdt:
     .quad 0, 0
     .quad {code_descriptor}

@@ -8,7 +8,8 @@ use crate::entry::CODE_SELECTOR;
 use crate::{print, println};
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use x86::controlregs;
 use x86::dtables::{DescriptorTablePointer, lidt};
 
@@ -40,25 +41,42 @@ const NAMES: [&str; VECTORS] = [
 
 #[repr(C, align(8))]
 struct Idt(UnsafeCell<[u64; VECTORS]>);
-// SAFETY: one CPU, and it is written only by `init`, before it is loaded.
+// SAFETY: one CPU writes it, in `init` and `double_fault::init`, before other CPUs are started.
 unsafe impl Sync for Idt {}
 
 static IDT: Idt = Idt(UnsafeCell::new([0; VECTORS]));
 static NMIS: AtomicU32 = AtomicU32::new(0);
+/// The `fn(&Frame)` that [`on_nmi`] was given, or null.
+static NMI_HANDLER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 static REPORTING: AtomicBool = AtomicBool::new(false);
 
 /// What the stubs leave on the stack: `pushad`, vector, error code, and the CPU's own part.
 #[repr(C)]
-struct Frame {
-    registers: [u32; 8],
-    vector: u32,
-    error: u32,
-    eip: u32,
-    cs: u32,
-    eflags: u32,
+#[derive(Debug)]
+pub struct Frame {
+    /// EDI, ESI, EBP, ESP (at the time of `pushad`), EBX, EDX, ECX, EAX.
+    pub registers: [u32; 8],
+    /// Number of the exception.
+    pub vector: u32,
+    /// What the CPU pushed for it, or zero.
+    pub error: u32,
+    /// Where the CPU goes on.
+    pub eip: u32,
+    /// Its code segment.
+    pub cs: u32,
+    /// Its flags.
+    pub eflags: u32,
 }
 
-/// Loads an IDT whose 32 entries lead to our stubs.
+impl Frame {
+    /// ESP at the interrupted instruction. The CPU stays in ring 0 and pushes no stack pointer: it
+    /// was what now lies behind the frame.
+    pub fn stack_pointer(&self) -> u32 {
+        ptr::from_ref(self).wrapping_add(1) as u32
+    }
+}
+
+/// Makes an IDT whose 32 entries lead to our stubs, and loads it.
 pub fn init() {
     let table = IDT.0.get();
     for vector in 0..VECTORS {
@@ -68,6 +86,12 @@ pub fn init() {
             (*table)[vector] = interrupt_gate(stub);
         }
     }
+    load();
+}
+
+/// Loads the IDT that [`init`] made: for every other CPU.
+pub fn load() {
+    let table = IDT.0.get();
     let pointer = DescriptorTablePointer {
         limit: (size_of::<Idt>() - 1) as u16,
         base: table.cast::<u64>().cast_const(),
@@ -98,6 +122,22 @@ pub fn enable_machine_check() {
     }
 }
 
+/// Has `handler` called for every NMI, with the state of the interrupted CPU, after it was counted.
+/// When it returns, the CPU goes on. More NMIs are held back until then.
+pub fn on_nmi(handler: fn(&Frame)) {
+    NMI_HANDLER.store(handler as *mut (), Ordering::Release);
+}
+
+fn nmi(frame: &Frame) {
+    NMIS.fetch_add(1, Ordering::Relaxed);
+    let handler = NMI_HANDLER.load(Ordering::Acquire);
+    if !handler.is_null() {
+        // SAFETY: only `on_nmi` stores there, and what it stores has this type.
+        let handler = unsafe { core::mem::transmute::<*mut (), fn(&Frame)>(handler) };
+        handler(frame);
+    }
+}
+
 /// How many NMIs have arrived and were let go.
 pub fn nmi_count() -> u32 {
     NMIS.load(Ordering::Relaxed)
@@ -116,7 +156,7 @@ pub unsafe fn is_writable(address: *mut u8) -> bool {
 extern "C" fn exception_handler(frame: &mut Frame) {
     let symbol = |at: *const u8| at as u32;
     if frame.vector == NMI {
-        NMIS.fetch_add(1, Ordering::Relaxed);
+        nmi(frame);
     } else if frame.vector == PAGE_FAULT && frame.eip == symbol(&raw const probe_write_store) {
         frame.eip = symbol(&raw const probe_write_fault);
     } else {

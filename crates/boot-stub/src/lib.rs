@@ -1,5 +1,5 @@
 //! What our i386 images need below their `main`: entry code, descriptor tables, exceptions, the
-//! 16550, the TSC, PAE page tables, ways to stop the machine. Mechanism only: no policy, no formats.
+//! 16550, the TSC, the local APIC, PAE page tables, ways to stop the machine. Mechanism only: no policy, no formats.
 //!
 //! On the host this crate is empty; `xtask` locates its folder to find the target description
 //! (`i686-kdump.json`), and build scripts of the images find the linker scripts in `link/`.
@@ -14,6 +14,7 @@
 #![no_std]
 #![cfg(target_os = "none")]
 
+pub mod apic;
 pub mod console;
 pub mod double_fault;
 mod entry;
@@ -23,6 +24,8 @@ pub mod power;
 pub mod tsc;
 
 use core::panic::PanicInfo;
+
+pub use entry::{CODE_SELECTOR, DATA_SELECTOR};
 
 /// Names the two functions that the entry code and the exception handlers call:
 /// `main(u32, u32) -> !` and `failed() -> !`, the failure action.

@@ -26,6 +26,22 @@ pub fn now() -> u64 {
     unsafe { x86::time::rdtsc() }
 }
 
+/// Waits until `is_done` says so, for at most `ticks`; false when it did not in that time.
+pub fn wait(ticks: u64, mut is_done: impl FnMut() -> bool) -> bool {
+    let start = now();
+    loop {
+        // Time is read first: a CPU that was stopped in between asks once more before it gives up.
+        let waited = now().wrapping_sub(start);
+        if is_done() {
+            return true;
+        }
+        if waited >= ticks {
+            return false;
+        }
+        core::hint::spin_loop();
+    }
+}
+
 /// Ticks of the time stamp counter in a millisecond, measured against the PIT (about 5 ms);
 /// [`None`] when the PIT does not answer.
 pub fn calibrate() -> Option<u64> {

@@ -1,18 +1,33 @@
-//! The test guest: a first kernel that boots by multiboot, dies at once and jumps into the slot.
+//! The test guest: a first kernel that boots by multiboot, starts all CPUs, dies and jumps into the
+//! slot.
 //!
-//! Command line: `kdump.entry=0xADDR`, the physical address of purgatory's entry. What the slot
-//! holds was placed there by the host.
+//! Command line: see [`CommandLine`](command_line::CommandLine). What the slot holds was placed
+//! there by the host.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
+mod command_line;
+#[cfg(target_os = "none")]
 mod crash;
 #[cfg(target_os = "none")]
+mod io_apic;
+#[cfg(target_os = "none")]
+mod memory;
+#[cfg(target_os = "none")]
 mod multiboot;
+#[cfg(target_os = "none")]
+mod note;
+#[cfg(target_os = "none")]
+mod smp;
 
 #[cfg(target_os = "none")]
 mod guest {
-    use crate::{crash, multiboot};
+    #![expect(unsafe_code, reason = "all of memory is taken")]
+
+    use crate::command_line::CommandLine;
+    use crate::multiboot::Multiboot;
+    use crate::{crash, memory, smp};
     use boot_stub::console::{self, println};
     use boot_stub::{exceptions, power};
 
@@ -22,12 +37,24 @@ mod guest {
         exceptions::init();
         console::init(console::COM1);
         println!("{}", crash::GUEST_BANNER);
-        let Some(entry) = multiboot::command_line(magic, information).and_then(crash::entry_of)
-        else {
-            println!("guest: no kdump.entry=0xADDR on the command line: nowhere to jump to");
-            failed()
-        };
-        crash::guest_panic(entry)
+        match boot(magic, information) {
+            Ok(entry) => crash::guest_panic(entry),
+            Err(reason) => {
+                println!("guest: {reason}");
+                failed()
+            }
+        }
+    }
+
+    /// Takes the machine over; returns purgatory's entry.
+    fn boot(magic: u32, information: u32) -> Result<u32, &'static str> {
+        let multiboot = Multiboot::new(magic, information).ok_or("no multiboot loader")?;
+        let line = multiboot.command_line().ok_or("no command line")?;
+        let line = CommandLine::parse(line)?;
+        // SAFETY: what the boot loader left there is not looked at any more.
+        unsafe { memory::fill(multiboot, &line.slot) };
+        smp::start(line.cpus)?;
+        Ok(line.entry)
     }
 
     fn failed() -> ! {

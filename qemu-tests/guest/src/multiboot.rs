@@ -3,11 +3,16 @@
 #![expect(unsafe_code, reason = "the boot loader's structures are found by physical address")]
 
 use core::ffi::CStr;
+use core::ops::Range;
+use core::ptr::with_exposed_provenance;
 
 /// EAX of a kernel that a multiboot loader started.
 const MAGIC: u32 = 0x2bad_b002;
-/// Flag: `cmdline` is valid.
+/// Flags: `cmdline` is valid; the memory map is valid.
 const HAS_COMMAND_LINE: u32 = 1 << 2;
+const HAS_MEMORY_MAP: u32 = 1 << 6;
+/// A range of the memory map that is RAM.
+const RAM: u32 = 1;
 
 /// The beginning of the multiboot information.
 #[repr(C)]
@@ -17,21 +22,61 @@ struct Information {
     mem_upper: u32,
     boot_device: u32,
     cmdline: u32,
+    modules: [u32; 2],
+    symbols: [u32; 4],
+    mmap_length: u32,
+    mmap_addr: u32,
 }
 
-/// The command line, if EAX holds multiboot's magic and EBX leads to one that is text.
-pub(crate) fn command_line(magic: u32, information: u32) -> Option<&'static str> {
-    if magic != MAGIC {
-        return None;
-    }
-    let information: *const Information = core::ptr::with_exposed_provenance(information as usize);
-    // SAFETY: the loader that passed the magic put the structure there; paging is off, and nothing
-    // writes the memory below 1 MiB as long as this kernel runs.
-    let text = unsafe {
-        if (*information).flags & HAS_COMMAND_LINE == 0 {
+/// One range of the memory map. `size` counts what follows it.
+#[repr(C, packed)]
+struct MapEntry {
+    size: u32,
+    base: u64,
+    length: u64,
+    kind: u32,
+}
+
+/// The boot loader's information. It lies in memory that the guest has not taken yet.
+#[derive(Clone, Copy)]
+pub(crate) struct Multiboot(&'static Information);
+
+impl Multiboot {
+    /// What EBX leads to, if EAX holds multiboot's magic.
+    pub(crate) fn new(magic: u32, information: u32) -> Option<Self> {
+        if magic != MAGIC {
             return None;
         }
-        CStr::from_ptr(core::ptr::with_exposed_provenance((*information).cmdline as usize))
-    };
-    text.to_str().ok()
+        // SAFETY: the loader that passed the magic put the structure there; paging is off, and the
+        // guest writes no memory but its own image before it has read all of it.
+        Some(Self(unsafe { &*with_exposed_provenance(information as usize) }))
+    }
+
+    /// The command line, if there is one and it is text.
+    pub(crate) fn command_line(self) -> Option<&'static str> {
+        if self.0.flags & HAS_COMMAND_LINE == 0 {
+            return None;
+        }
+        // SAFETY: as in `new`.
+        let text = unsafe { CStr::from_ptr(with_exposed_provenance(self.0.cmdline as usize)) };
+        text.to_str().ok()
+    }
+
+    /// The ranges of the memory map that are RAM (physical), in its order.
+    pub(crate) fn ram(self) -> impl Iterator<Item = Range<u64>> {
+        let has_map = self.0.flags & HAS_MEMORY_MAP != 0;
+        let length = if has_map { self.0.mmap_length } else { 0 };
+        let end = self.0.mmap_addr.saturating_add(length);
+        let mut at = self.0.mmap_addr;
+        core::iter::from_fn(move || {
+            if end.saturating_sub(at) < size_of::<MapEntry>() as u32 {
+                return None;
+            }
+            // SAFETY: as in `new`; the entry is inside the map, and its type has no alignment.
+            let entry = unsafe { with_exposed_provenance::<MapEntry>(at as usize).read() };
+            at = at.saturating_add(entry.size).saturating_add(4);
+            Some((entry.kind, entry.base..entry.base.saturating_add(entry.length)))
+        })
+        .filter_map(|(kind, range)| (kind == RAM).then_some(range))
+    }
 }

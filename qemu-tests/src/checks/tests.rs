@@ -67,6 +67,7 @@ impl World {
             slot: SLOT,
             system_ram: vec![0x1000..0x9_fc00, MIB..4 * MIB - 0x2_3000],
             crash_notes: NOTES_AT.to_vec(),
+            register_patterns: vec![[0; 7]; 2],
             text: TEXT,
             virtual_base: BASE,
             banner: (BASE + BANNER_AT, BANNER.to_vec()),
@@ -228,7 +229,7 @@ fn notes_must_be_the_dead_kernels() {
     world.notes.pop();
     world.fails("prstatus_notes", "1 PRSTATUS notes for 2 CPUs");
     let mut world = World::new();
-    world.notes[1][100] ^= 1;
+    world.notes[1][60] ^= 1;
     world.fails_only("prstatus_notes", "the note of CPU 1");
     let mut world = World::new();
     world.notes.swap(0, 1);
@@ -244,6 +245,22 @@ fn registers_must_point_into_the_kernel() {
     world.notes[1] = prstatus_note(TEXT.start, BASE + 8 * MIB);
     world.memory.write(NOTES_AT[1], &world.notes[1]).unwrap();
     world.fails("registers", "CPU 1 had its stack at 0xc0800000");
+}
+
+#[test]
+fn registers_must_hold_what_was_loaded() {
+    // ebx comes first and eax last, at 72 and 96 of the 144 bytes.
+    for (register, name, at) in [(0, "ebx", 20 + 72), (6, "eax", 20 + 96)] {
+        let mut world = World::new();
+        world.dead.register_patterns[1][register] = 0x5601_5a5a;
+        world.fails_only("register_pattern", &format!("CPU 1 had {name} = 0x0, not 0x56015a5a"));
+        world.notes[1][at..][..4].copy_from_slice(&0x5601_5a5a_u32.to_le_bytes());
+        world.memory.write(NOTES_AT[1], &world.notes[1]).unwrap();
+        assert!(world.failures().is_empty());
+    }
+    let mut world = World::new();
+    world.dead.register_patterns.push([0; 7]);
+    world.fails_only("register_pattern", "2 PRSTATUS notes for 3 CPUs");
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub enum Fault {
     StrayWrite,
     /// One byte of the extracted vmcore changes.
     CorruptVmcore,
+    /// A CPU of the test guest, not the first, never answers the NMI that stops it in a crash.
+    DeafCpu(u32),
     /// One byte of a segment of the slot changes before the test guest starts.
     DamagedSegment {
         /// The segment's name in the loader's plan.

@@ -84,8 +84,10 @@ impl FirstKernel {
                     append: &config.append,
                 };
                 let mut guest = Guest::new(&ingredients, memory)?;
-                if let Some(Fault::DamagedSegment { name, offset }) = config.fault {
-                    guest.damage(name, offset)?;
+                match config.fault {
+                    Some(Fault::DamagedSegment { name, offset }) => guest.damage(name, offset)?,
+                    Some(Fault::DeafCpu(cpu)) => guest.deafen(cpu)?,
+                    _ => {}
                 }
                 let boot = guest.boot(elf, folder)?;
                 Ok(Prepared { boot, guest: Some(guest) })

@@ -130,6 +130,23 @@ fn guest_with_eight_cpus() {
 }
 
 #[test]
+fn a_cpu_that_never_answers_the_nmi_is_named_and_the_capture_goes_on() {
+    let out = tempfile::tempdir().expect("a folder for the results");
+    let mut config = config(guest(), &out);
+    (config.cpus, config.fault) = (4, Some(Fault::DeafCpu(2)));
+    let report = qemu_tests::run(&config, &mut |_| ()).expect("the host has what a cycle needs");
+    let console = std::fs::read_to_string(out.path().join("console.log")).expect("a log");
+    assert_eq!(report.verdict, Verdict::Pass, "{report:#?}\n{console}");
+    let unanswered: Vec<_> =
+        console.lines().filter(|line| line.contains("did not answer")).collect();
+    assert!(
+        matches!(unanswered[..], [line] if line.ends_with("guest: cpu 2 did not answer")),
+        "{console}"
+    );
+    assert!(console.contains("empty, this CPU saved no registers"), "{console}");
+}
+
+#[test]
 fn guest_with_a_slot_elsewhere() {
     assert_passes(&cycle(guest(), |config| config.slot = "32M@64M".into()));
 }

@@ -1,6 +1,7 @@
 //! What must hold after a crash cycle (each check sees a vmcore that fails it in the tests below).
 
 use std::ops::Range;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -53,6 +54,25 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<Check> {
     }
     checks.extend(memory_kept(evidence.memory, &evidence.dead.slot, evidence.truth));
     checks
+}
+
+/// Whether the file at `path` is what `range` of memory (physical) held, byte for byte.
+///
+/// # Errors
+/// When it is not, or the file cannot be read.
+pub fn oldmem_equals_memory(
+    path: &Path,
+    memory: &GuestMemory,
+    truth: &Truth,
+    range: &Range<u64>,
+) -> Result<String> {
+    let expected = truth.bytes(memory, range.start, range.end - range.start)?;
+    let found = std::fs::read(path).context("reading the dump")?;
+    ensure!(found.len() == expected.len(), "the dump has {} bytes", found.len());
+    if let Some(at) = expected.iter().zip(&found).position(|(expected, found)| expected != found) {
+        bail!("the byte of {:#x} differs", range.start + at as u64);
+    }
+    Ok(format!("{} bytes from {:#x} on equal memory", found.len(), range.start))
 }
 
 /// Whether memory outside the slot stayed as it was between the moments of which there are digests.

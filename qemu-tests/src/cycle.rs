@@ -1,6 +1,7 @@
 //! One crash-and-capture cycle: boot, load, crash, capture, judge.
 
 use std::fs::{self, File};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -32,6 +33,8 @@ pub enum Fault {
     StrayWrite,
     /// One byte of the extracted vmcore changes.
     CorruptVmcore,
+    /// A CPU of the test guest, not the first, never answers the NMI that stops it in a crash.
+    DeafCpu(u32),
     /// One byte of a segment of the slot changes before the test guest starts.
     DamagedSegment {
         /// The segment's name in the loader's plan.
@@ -81,6 +84,8 @@ pub struct Config {
     pub truth: bool,
     /// The class of the ELF core header, when the loader is told.
     pub core_headers: Option<Class>,
+    /// The dump is to be oldmem of this range (physical), which `append` asks for, and no vmcore.
+    pub oldmem: Option<Range<u64>>,
     /// A fault to put in.
     pub fault: Option<Fault>,
     /// More properties of the dump disk's device, as QEMU spells them.
@@ -223,13 +228,18 @@ fn examine(
         collector::extract(disk.path(), &path, &mut |_, _| {}).context("extracting the vmcore")?;
     findings.bytes = extracted.length;
     findings.sha256 = extracted.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    let [purgatory, quiesced, end] = ended.digests.clone();
+    let truth = Truth { purgatory, quiesced, end, exit: memory.digests()? };
+    if let Some(range) = &config.oldmem {
+        let equal = checks::oldmem_equals_memory(&path, memory, &truth, range);
+        findings.checks.push(Check::new("oldmem_equals_memory", equal));
+        return Ok(());
+    }
     let core = CoreFile::open(&path)?;
     if matches!(config.fault, Some(Fault::CorruptVmcore)) {
         flip_a_byte(&path, &core)?;
     }
     let dead: DeadKernel = prepared.dead_kernel(&ended.facts, memory)?;
-    let [purgatory, quiesced, end] = ended.digests.clone();
-    let truth = Truth { purgatory, quiesced, end, exit: memory.digests()? };
     let evidence = Evidence { core: &core, memory, truth: &truth, dead: &dead };
     findings.checks.extend(checks::all(&evidence));
     if config.truth {

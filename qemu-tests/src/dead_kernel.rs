@@ -26,9 +26,9 @@ pub struct DeadKernel {
     pub slot: Range<u64>,
     /// What the kernel itself called RAM (physical).
     pub system_ram: Vec<Range<u64>>,
-    /// Physical address of each CPU's crash note, in the CPUs' order.
+    /// Physical address of each CPU's crash note, in the CPUs' order; of those CPUs that can leave one.
     pub crash_notes: Vec<u64>,
-    /// What each CPU had in its [`GENERAL_REGISTERS`], in the CPUs' order; empty when that is not
+    /// What each of these CPUs had in its [`GENERAL_REGISTERS`], in the same order; empty when that is not
     /// known.
     pub register_patterns: Vec<[u32; GENERAL_REGISTERS.len()]>,
     /// The kernel's code (virtual).

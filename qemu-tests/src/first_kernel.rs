@@ -128,6 +128,7 @@ impl Prepared {
 fn put_fault(config: &Config, guest: &mut Guest) -> Result<()> {
     match config.fault {
         Some(Fault::DamagedSegment { name, offset }) => guest.damage(name, offset),
+        Some(Fault::DeafCpu(cpu)) => guest.deafen(cpu),
         Some(Fault::WrongSegment { name, change }) => {
             let params = Image::open(&config.purgatory)?.symbol(PARAMS_SYMBOL)?;
             reseal(guest.plan_mut(), usize::try_from(params.start)?, name, change)

@@ -46,6 +46,7 @@ pub struct Guest {
     slot: Range<u64>,
     ram: Vec<Range<u64>>,
     notes: Vec<u64>,
+    deaf: Option<u32>,
     plan: Plan,
 }
 
@@ -97,7 +98,7 @@ impl Guest {
         let notes = notes(&elf, from.cpus)?;
         let system = system(&elf, &slot, &ram, &notes)?;
         let plan = loader::plan(&system, &images, &options).context("planning the slot")?;
-        Ok(Self { elf, slot, ram, notes, plan })
+        Ok(Self { elf, slot, ram, notes, deaf: None, plan })
     }
 
     /// Purgatory's entry (physical).
@@ -127,6 +128,17 @@ impl Guest {
         Ok(())
     }
 
+    /// Has `cpu`, not the first, answer no NMI: it will have no note.
+    ///
+    /// # Errors
+    /// When the guest does not start it.
+    pub fn deafen(&mut self, cpu: u32) -> Result<()> {
+        let is_there = (1..self.notes.len()).contains(&(cpu as usize));
+        ensure!(is_there, "there is no CPU {cpu} besides the first");
+        self.deaf = Some(cpu);
+        Ok(())
+    }
+
     /// Writes the segments into `folder` for QEMU.
     ///
     /// # Errors
@@ -142,8 +154,11 @@ impl Guest {
         }
         let Range { start, end } = self.slot;
         let (entry, cpus) = (self.entry(), self.notes.len());
-        let command_line =
+        let mut command_line =
             format!("crashkernel={:#x}@{start:#x} kdump.entry={entry:#x} cpus={cpus}", end - start);
+        if let Some(cpu) = self.deaf {
+            command_line.push_str(&format!(" deaf={cpu}"));
+        }
         Ok(Boot { kernel: elf.to_path_buf(), initrd: None, command_line, blobs })
     }
 
@@ -154,11 +169,12 @@ impl Guest {
     pub fn dead_kernel(&self) -> Result<DeadKernel> {
         let banner = self.elf.symbol(BANNER)?;
         let text = self.elf.bytes_at(&banner)?.to_vec();
+        let answering = || (0..self.notes.len()).filter(|cpu| self.deaf != Some(*cpu as u32));
         Ok(DeadKernel {
             slot: self.slot.clone(),
             system_ram: self.ram.clone(),
-            crash_notes: self.notes.clone(),
-            register_patterns: (0..self.notes.len()).map(register_pattern).collect(),
+            crash_notes: answering().map(|cpu| self.notes[cpu]).collect(),
+            register_patterns: answering().map(register_pattern).collect(),
             text: self.elf.text()?,
             virtual_base: 0,
             banner: (PAGE_OFFSET + banner.start, text),

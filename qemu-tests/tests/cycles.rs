@@ -32,6 +32,7 @@ fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Config {
         first_append: String::new(),
         truth: true,
         core_headers: None,
+        oldmem: None,
         fault: None,
         disk_properties: String::new(),
         interrupt: Interrupt::default(),
@@ -140,6 +141,23 @@ fn guest_with_four_cpus() {
 #[test]
 fn guest_with_eight_cpus() {
     assert_passes_with_cpus(8);
+}
+
+#[test]
+fn a_cpu_that_never_answers_the_nmi_is_named_and_the_capture_goes_on() {
+    let out = tempfile::tempdir().expect("a folder for the results");
+    let mut config = config(guest(), &out);
+    (config.cpus, config.fault) = (4, Some(Fault::DeafCpu(2)));
+    let report = qemu_tests::run(&config, &mut |_| ()).expect("the host has what a cycle needs");
+    let console = std::fs::read_to_string(out.path().join("console.log")).expect("a log");
+    assert_eq!(report.verdict, Verdict::Pass, "{report:#?}\n{console}");
+    let unanswered: Vec<_> =
+        console.lines().filter(|line| line.contains("did not answer")).collect();
+    assert!(
+        matches!(unanswered[..], [line] if line.ends_with("guest: cpu 2 did not answer")),
+        "{console}"
+    );
+    assert!(console.contains("empty, this CPU saved no registers"), "{console}");
 }
 
 #[test]
@@ -481,4 +499,18 @@ fn an_unknown_option_is_named_and_changes_nothing() {
 #[test]
 fn an_nmi_during_the_capture_is_counted() {
     assert_captured(Fault::Nmi, "kdump: 1 NMIs arrived during the capture");
+}
+
+#[test]
+fn oldmem_is_memory_as_it_is() {
+    assert_passes(&cycle(guest(), |config| {
+        // The end of low memory, read where it is and not in the backup region; the hole behind it
+        // is video memory and ROMs, where RAM as QEMU's file has it is not what a CPU would read.
+        config.append = "kdump.view=oldmem:0x20000+0x7f000".into();
+        config.oldmem = Some(0x2_0000..0x9_f000);
+    }));
+    assert_passes(&cycle(guest(), |config| {
+        config.append = "kdump.view=oldmem:0x100000+15M".into();
+        config.oldmem = Some(0x10_0000..0x100_0000);
+    }));
 }

@@ -119,6 +119,7 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
         append: args.append.clone(),
         first_append: args.first_append.clone(),
         truth: !args.no_truth,
+        oldmem: None,
         fault: args.fault.map(|fault| match fault {
             FaultName::StrayWrite => Fault::StrayWrite,
             FaultName::CorruptVmcore => Fault::CorruptVmcore,

@@ -11,6 +11,8 @@ pub(crate) struct CommandLine {
     pub(crate) slot: Range<u64>,
     /// `cpus=N`: how many there are; one when nothing is said.
     pub(crate) cpus: u32,
+    /// `deaf=N`: a CPU, not the first, that is to answer no NMI.
+    pub(crate) deaf: Option<u32>,
 }
 
 impl CommandLine {
@@ -30,7 +32,8 @@ impl CommandLine {
         Ok(Self {
             entry: entry.ok_or("kdump.entry=ADDR: nowhere to jump to")?,
             slot: slot.ok_or("crashkernel=SIZE@BASE: no memory to spare")?,
-            cpus: cpus.ok_or("cpus=N")?,
+            cpus: cpus.ok_or("cpus=N: not a number")?,
+            deaf: value("deaf").and_then(|cpu| cpu.parse().ok()),
         })
     }
 }

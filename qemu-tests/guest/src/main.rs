@@ -53,7 +53,7 @@ mod guest {
         let line = CommandLine::parse(line)?;
         // SAFETY: what the boot loader left there is not looked at any more.
         unsafe { memory::fill(multiboot, &line.slot) };
-        smp::start(line.cpus)?;
+        smp::start(line.cpus, line.deaf)?;
         Ok(line.entry)
     }
 

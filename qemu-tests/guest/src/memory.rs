@@ -6,8 +6,10 @@ use crate::multiboot::Multiboot;
 use core::ops::Range;
 
 const PAGE: u64 = 4096;
-/// From here on memory is the guest's: below are firmware, the trampoline and the boot loader's
+/// From here on memory is the guest's: below are firmware's data, the trampoline and the boot loader's
 /// information.
+const LOWEST: u64 = 0x2_0000;
+/// Where the guest's image begins.
 const HIGH_MEMORY: u64 = 1 << 20;
 /// The guest has no page tables and reaches no further.
 const LIMIT: u64 = 1 << 32;
@@ -19,7 +21,7 @@ unsafe extern "C" {
 }
 
 /// Writes to the start of each whole page of free RAM its own physical address, as 8 bytes. Free is
-/// what lies above 1 MiB and is neither the guest's image nor the `slot`. Nothing that the boot
+/// what lies above 128 KiB and is neither the guest's image nor the `slot`. Nothing that the boot
 /// loader left may be looked at afterwards.
 ///
 /// # Safety
@@ -29,10 +31,11 @@ pub(crate) unsafe fn fill(information: Multiboot, slot: &Range<u64>) {
     // The map itself may lie in memory that is about to be filled.
     let mut ranges = [const { 0..0 }; MAX_RANGES];
     for (range, ram) in ranges.iter_mut().zip(information.ram()) {
-        *range = ram.start.max(HIGH_MEMORY).next_multiple_of(PAGE)..ram.end.min(LIMIT);
+        *range = ram.start.max(LOWEST).next_multiple_of(PAGE)..ram.end.min(LIMIT);
     }
     for range in ranges {
-        for page in range.step_by(PAGE as usize).filter(|page| page + PAGE <= LIMIT) {
+        let end = range.end;
+        for page in range.step_by(PAGE as usize).filter(|page| page + PAGE <= end) {
             let is_free = |taken: &Range<u64>| page + PAGE <= taken.start || taken.end <= page;
             if is_free(&image) && is_free(slot) {
                 let at = core::ptr::with_exposed_provenance_mut::<u64>(page as usize);

@@ -10,7 +10,7 @@ use boot_stub::{power, tsc};
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull, with_exposed_provenance_mut};
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// As many CPUs as the guest has notes and stacks for.
 pub(crate) const MAX_CPUS: usize = 32;
@@ -38,8 +38,10 @@ static CPUS: AtomicU32 = AtomicU32::new(1);
 static NUMBERS_GIVEN: AtomicU32 = AtomicU32::new(0);
 /// How many have arrived in `guest_cpu_idle`, their registers loaded.
 static IDLE_CPUS: AtomicU32 = AtomicU32::new(0);
-/// The id of each CPU's local APIC.
-static APIC_IDS: [AtomicU8; MAX_CPUS] = [const { AtomicU8::new(0) }; MAX_CPUS];
+/// The id of each CPU's local APIC; [`NONE`] until it can take an NMI.
+static APIC_IDS: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(NONE) }; MAX_CPUS];
+/// The CPU that is to answer no NMI.
+static DEAF: AtomicU32 = AtomicU32::new(NONE);
 /// Ticks of the TSC in a millisecond.
 static TICKS_PER_MS: AtomicU32 = AtomicU32::new(0);
 /// The CPU that crashes.
@@ -65,6 +67,10 @@ unsafe extern "C" {
     fn guest_cpu_idle(cpu: u32) -> !;
 }
 
+fn ticks_per_ms() -> u64 {
+    TICKS_PER_MS.load(Ordering::Relaxed).into()
+}
+
 /// The local APIC of the CPU that asks. [`None`] where there is none.
 fn local_apic() -> Option<LocalApic> {
     let base = usize::try_from(apic::base()?).ok()?;
@@ -73,34 +79,40 @@ fn local_apic() -> Option<LocalApic> {
     Some(unsafe { LocalApic::new(registers) })
 }
 
-/// The number of the CPU that asks.
-fn this_cpu() -> usize {
-    let id = local_apic().map_or(0, LocalApic::id);
-    let arrived = IDLE_CPUS.load(Ordering::Acquire) as usize + 1;
-    let ids = APIC_IDS[..arrived].iter();
-    ids.map(|known| known.load(Ordering::Relaxed)).position(|known| known == id).unwrap_or(0)
+/// The id of a CPU's local APIC, if the CPU can take an NMI.
+fn apic_id(cpu: usize) -> Option<u8> {
+    u8::try_from(APIC_IDS[cpu].load(Ordering::Acquire)).ok()
 }
 
-/// Starts all CPUs but the first and waits until they are idle; says which ones are missing.
-pub(crate) fn start(cpus: u32) -> Result<(), &'static str> {
+/// The number of the CPU that asks.
+fn this_cpu() -> usize {
+    let id = local_apic().map(LocalApic::id);
+    // Without a local APIC there is one CPU.
+    (0..MAX_CPUS).find(|cpu| id.is_some() && apic_id(*cpu) == id).unwrap_or(0)
+}
+
+/// Starts all CPUs but the first and waits until they are idle; says which ones are missing. The one
+/// called `deaf` will not answer NMIs.
+pub(crate) fn start(cpus: u32, deaf: Option<u32>) -> Result<(), &'static str> {
     let ticks_per_ms = tsc::calibrate().unwrap_or(tsc::FALLBACK);
     TICKS_PER_MS.store(u32::try_from(ticks_per_ms).unwrap_or(u32::MAX), Ordering::Relaxed);
     exceptions::on_nmi(nmi);
     if !(1..=MAX_CPUS as u32).contains(&cpus) {
         return Err("cpus=N: there is room for 1 to 32");
     }
-    CPUS.store(cpus, Ordering::Release);
+    CPUS.store(cpus, Ordering::Relaxed);
+    DEAF.store(deaf.unwrap_or(NONE), Ordering::Relaxed);
     if cpus == 1 {
         return Ok(());
     }
     let apic = local_apic().ok_or("cpus=N: this CPU has no local APIC to start others with")?;
     apic.enable();
-    APIC_IDS[0].store(apic.id(), Ordering::Relaxed);
+    APIC_IDS[0].store(apic.id().into(), Ordering::Release);
     copy_trampoline();
     wake(apic, ticks_per_ms)?;
-    let arrived = || IDLE_CPUS.load(Ordering::Acquire) + 1;
-    tsc::wait(PATIENCE_MS * ticks_per_ms, || arrived() == cpus);
-    for cpu in arrived()..cpus {
+    let idle = || IDLE_CPUS.load(Ordering::Acquire);
+    tsc::wait(PATIENCE_MS * ticks_per_ms, || idle() == cpus - 1);
+    for cpu in (0..cpus as usize).filter(|cpu| apic_id(*cpu).is_none()) {
         println!("guest: cpu {cpu} did not start");
     }
     Ok(())
@@ -133,7 +145,11 @@ extern "C" fn ap_main(cpu: u32) -> ! {
     exceptions::load();
     if let Some(apic) = local_apic() {
         apic.enable();
-        APIC_IDS[cpu as usize].store(apic.id(), Ordering::Relaxed);
+        APIC_IDS[cpu as usize].store(apic.id().into(), Ordering::Release);
+        if DEAF.load(Ordering::Relaxed) == cpu {
+            apic.send(Ipi::Nmi, Destination::Id(apic.id()), ticks_per_ms());
+            power::halt()
+        }
     }
     // SAFETY: it takes the number, touches registers only, and never returns.
     unsafe { guest_cpu_idle(cpu) }
@@ -144,27 +160,28 @@ extern "C" fn ap_main(cpu: u32) -> ! {
 pub(crate) fn stop_others() -> usize {
     let this = this_cpu();
     CRASHING.store(this as u32, Ordering::Release);
-    let ticks_per_ms = u64::from(TICKS_PER_MS.load(Ordering::Relaxed));
-    let arrived = IDLE_CPUS.load(Ordering::Acquire) as usize + 1;
-    let others = || (0..arrived).filter(|cpu| *cpu != this);
+    let others = || (0..MAX_CPUS).filter(|cpu| *cpu != this && apic_id(*cpu).is_some());
     if let Some(apic) = local_apic() {
-        for cpu in others() {
-            let id = APIC_IDS[cpu].load(Ordering::Relaxed);
-            apic.send(Ipi::Nmi, Destination::Id(id), ticks_per_ms);
+        for id in others().filter_map(apic_id) {
+            apic.send(Ipi::Nmi, Destination::Id(id), ticks_per_ms());
         }
     }
     let has_stopped = |cpu: usize| STOPPED.load(Ordering::Acquire) & 1 << cpu != 0;
-    tsc::wait(PATIENCE_MS * ticks_per_ms, || others().all(has_stopped));
+    tsc::wait(PATIENCE_MS * ticks_per_ms(), || others().all(has_stopped));
     for cpu in others().filter(|cpu| !has_stopped(*cpu)) {
         println!("guest: cpu {cpu} did not answer");
     }
     this
 }
 
-/// In a crash, the last that a CPU does: registers into its note, local APIC off, sleep. Other NMIs
-/// are none of its business.
+/// In a crash, the last that a CPU does: registers into its note, local APIC off, sleep. Before one,
+/// the deaf CPU stays here: no NMI reaches a CPU that has not returned from the last.
 fn nmi(frame: &Frame) {
     let (crashing, this) = (CRASHING.load(Ordering::Acquire), this_cpu());
+    if crashing == NONE && DEAF.load(Ordering::Relaxed) == this as u32 {
+        // SAFETY: as in `ap_main`.
+        unsafe { guest_cpu_idle(this as u32) }
+    }
     if crashing == NONE || crashing == this as u32 {
         return;
     }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use vmcore::Class;
 
 use crate::checks::{self, Evidence};
@@ -245,7 +245,22 @@ fn examine(
     if config.truth {
         findings.checks.push(Check::new("truth", truth.complete()));
     }
+    if let Some(class) = config.core_headers {
+        findings.checks.push(Check::new("core_headers", has_class(&core, class)));
+    }
     Ok(())
+}
+
+/// The vmcore has headers of the class that the loader was told (`EI_CLASS`).
+fn has_class(core: &CoreFile, asked: Class) -> Result<String> {
+    let (name, expected) = match asked {
+        Class::Elf32 => ("ELF32", 1),
+        Class::Elf64 => ("ELF64", 2),
+    };
+    let mut class = [0];
+    core.read_at(4, &mut class)?;
+    ensure!(class == [expected], "EI_CLASS is {}, and {name} was asked for", class[0]);
+    Ok(format!("{name}, as asked for"))
 }
 
 /// Changes one byte in the middle of the largest PT_LOAD.

@@ -54,6 +54,11 @@ impl Deadline {
         }
     }
 
+    /// True when the limit has passed.
+    pub fn is_over(&self) -> bool {
+        self.start.elapsed() >= self.limit
+    }
+
     /// Asks `poll` again and again until it has something.
     ///
     /// # Errors

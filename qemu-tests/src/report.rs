@@ -54,6 +54,11 @@ pub struct Report {
     pub verdict: Verdict,
     /// The last stage that was reached; "boot" before the panic.
     pub stage: String,
+    /// How often the first kernel was booted.
+    pub boots: u32,
+    /// The last boot did not get to the point where the kernel can be crashed.
+    #[serde(skip)]
+    pub boot_hung: bool,
     /// Which first kernel.
     pub first_kernel: String,
     /// The slot that was asked for.

@@ -23,7 +23,7 @@ use crate::report::advice;
 use crate::timeline::Timeline;
 
 /// From QEMU's start to the word that the first kernel waits to crash.
-const BOOT: Duration = Duration::from_secs(240);
+const BOOT: Duration = Duration::from_secs(120);
 /// From there to QEMU's end: this, and …
 const CAPTURE: Duration = Duration::from_secs(90);
 /// … this for each GiB of guest memory.
@@ -40,6 +40,8 @@ const MOMENTS: [&str; 2] = ["kdump_truth_quiesced", "kdump_truth_final"];
 pub struct Ended {
     /// Why the cycle did not get to its end, or `None`.
     pub failure: Option<String>,
+    /// The first kernel was not ready to crash in time: nothing of ours has run yet but the loader.
+    pub boot_hung: bool,
     /// When the stages were reached.
     pub timeline: Timeline,
     /// What the first kernel said of itself.
@@ -93,6 +95,7 @@ impl<'a> Session<'a> {
         console::follow(qemu.console.try_clone()?, &log, start, sender.clone())?;
         let ended = Ended {
             failure: None,
+            boot_hung: false,
             timeline: Timeline::default(),
             facts: Facts::default(),
             digests: [None, None, None],
@@ -122,6 +125,7 @@ impl<'a> Session<'a> {
         });
         if let Err((error, stage)) = lived {
             let is_interrupted = self.config.interrupt.is_set();
+            self.ended.boot_hung = stage == "boot" && self.deadline.is_over() && !is_interrupted;
             let advice = if is_interrupted { "" } else { advice(stage) };
             self.ended.failure = Some(format!("{error:#}. {advice}").trim_end().to_string());
         }

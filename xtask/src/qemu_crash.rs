@@ -175,6 +175,9 @@ fn show(args: &Args, out: &Path, report: &Report) -> Result<()> {
         "first kernel {}, slot {}, memory {}, {} CPUs",
         report.first_kernel, report.slot, args.memory, report.cpus
     );
+    if report.boots > 1 {
+        println!("the first kernel hung in its boot and was booted {} times", report.boots);
+    }
     if args.no_truth {
         println!("--no-truth: the VM was not stopped; T0, T1 and T2 were not compared");
     }

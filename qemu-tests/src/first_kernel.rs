@@ -17,6 +17,7 @@ use crate::initramfs;
 use crate::memory::GuestMemory;
 use crate::qemu::Boot;
 use crate::reseal::reseal;
+use crate::slot::parse_slot;
 
 /// Which first kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +74,7 @@ impl FirstKernel {
                 let archive = initramfs::pack(&read(busybox)?, &read(loader)?, &arguments)?;
                 let initrd = folder.join("initramfs");
                 fs::write(&initrd, archive).context("writing the initramfs")?;
-                let command_line = linux_command_line(&config.slot, &config.first_append);
+                let command_line = linux_command_line(&config.slot, &config.first_append)?;
                 let (kernel, initrd) = (kernel.clone(), Some(initrd));
                 let boot = Boot { kernel, initrd, command_line, blobs: Vec::new() };
                 Ok(Prepared { boot, guest: None })
@@ -149,9 +150,31 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
+/// From here on a slot is beyond an i386 Linux that stays where it is linked, at 16 MiB.
+const BEYOND_LINUX: u64 = 64 << 20;
+
 /// The command line of a Linux first kernel. `panic=-1`: without a capture kernel it resets at
-/// once instead of waiting for the deadline.
-fn linux_command_line(slot: &str, append: &str) -> String {
-    let words = ["console=ttyS0,115200", &format!("crashkernel={slot}"), "panic=-1", append];
-    words.join(" ").trim_end().to_string()
+/// once instead of waiting for the deadline. `nokaslr`, where the slot leaves room for it: a kernel
+/// that moves at random sometimes moves to the very place that is to be reserved.
+fn linux_command_line(slot: &str, append: &str) -> Result<String> {
+    let stays = slot.contains('@') && parse_slot(slot)?.start >= BEYOND_LINUX;
+    let crashkernel = format!("crashkernel={slot}");
+    let kaslr = if stays { "nokaslr" } else { "" };
+    let words = ["console=ttyS0,115200", &crashkernel, "panic=-1", kaslr, append];
+    Ok(words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn linux_stays_where_it_is_linked_when_the_slot_lies_behind_it() {
+        let line = |slot| linux_command_line(slot, "quiet").expect("a slot");
+        assert!(line("32M@64M").ends_with("crashkernel=32M@64M panic=-1 nokaslr quiet"));
+        for slot in ["32M@16M", "32M"] {
+            assert!(!line(slot).contains("nokaslr"), "{slot}");
+        }
+        assert!(linux_command_line("32M@x", "").is_err());
+    }
 }

@@ -36,7 +36,8 @@ grep -E -A 4 " ($wanted)\$" /proc/kallsyms | awk -v wanted="$wanted" '
     $3 ~ "^(" wanted ")$" { start = $1; open[++pending] = $3 }
 '
 
-# One argument a line.
+# One argument a line. The kernel hands us the words of its command line that it does not know: not ours.
+set --
 while IFS= read -r word; do set -- "$@" "$word"; done </etc/kdump.arguments
 # Unquoted, so that its words come in one line.
 loaded=$(/loader load "$@" 2>&1) || fail "the loader refused:" $loaded

@@ -27,7 +27,7 @@ const DISK_SPARE: u64 = 16 << 20;
 const LAST_LINES: usize = 15;
 
 /// How often a first kernel may be booted until it is ready to crash. Linux on several emulated CPUs
-/// was seen standing still in its own boot, once in about a hundred; that says nothing about a
+/// was seen standing still in its own boot, one time; that says nothing about a
 /// capture, so it is booted once more, and the report says so.
 const MOST_BOOTS: u32 = 2;
 

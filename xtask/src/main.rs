@@ -4,6 +4,8 @@ mod apt;
 mod apt_sources;
 mod debian;
 mod debian_rust;
+mod distribution;
+mod fuzz;
 mod image;
 mod package_index;
 mod programs;
@@ -33,6 +35,8 @@ enum Task {
     Setup(setup::Args),
     /// Crash a kernel under QEMU, capture its memory and check every byte of it
     QemuCrash(qemu_crash::Args),
+    /// Feed a parser of foreign bytes with what libFuzzer thinks of
+    Fuzz(fuzz::Args),
     /// Run everything that CI runs: format, lints, unit tests, QEMU tests
     Test(test::Args),
 }
@@ -59,6 +63,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         }
         Task::Setup(args) => setup::run(&args),
         Task::QemuCrash(args) => qemu_crash::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Test(args) => test::run(&args),
     }
 }

@@ -19,6 +19,9 @@ pub(crate) const MACHINE: &[Program] = &[
     ("gdb", &["gdb"]),
 ];
 
+/// What fuzzing uses besides: libFuzzer is built from its C++ sources.
+pub(crate) const FUZZ: &[Program] = &[("c++", &["g++"])];
+
 /// Makes sure of `programs`.
 ///
 /// # Errors

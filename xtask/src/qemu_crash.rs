@@ -1,5 +1,6 @@
 //! `cargo xtask qemu-crash`: boot, crash, capture, check; then say what came of it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use qemu_tests::slot::parse_size;
 use qemu_tests::{Config, Fault, FirstKernel, Interrupt, Report, Verdict};
 
+use crate::distribution::Distribution;
 use crate::image;
 use crate::setup::{self, Needs};
 
@@ -46,9 +48,9 @@ pub(crate) struct Args {
     /// Print the report as JSON on stdout
     #[arg(long)]
     json: bool,
-    /// Repeat the cycle and print the medians of the times
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    runs: u32,
+    /// Repeat the cycle; at the end print how many passed, and the times' distribution
+    #[arg(long, alias = "runs", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
     /// Put a fault in, to see the checks fail
     #[arg(long, hide = true)]
     fault: Option<FaultName>,
@@ -76,16 +78,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let config = config(args, out, interrupt)?;
     let mut reports = Vec::new();
-    for _ in 0..args.runs {
+    for number in 1..=args.repeat {
         let report = one_cycle(&config)?;
-        show(args, &config.out, &report)?;
+        if args.repeat == 1 || args.json {
+            show(args, &config.out, &report)?;
+        } else {
+            show_in_short(args, number, &report);
+            keep_failure(&config.out, number, &report)?;
+        }
         reports.push(report);
         if config.interrupt.is_set() {
             break;
         }
     }
-    if reports.len() > 1 && !args.json {
-        show_medians(&reports);
+    if args.repeat > 1 && !args.json {
+        show_distribution(&reports);
     }
     let failed = reports.iter().filter(|report| report.verdict == Verdict::Fail).count();
     if failed > 0 {
@@ -206,14 +213,52 @@ fn show_last_lines(report: &Report) {
     }
 }
 
-fn show_medians(reports: &[Report]) {
-    println!("medians of {} runs", reports.len());
+/// One of many cycles: a line, and what was wrong.
+fn show_in_short(args: &Args, number: u32, report: &Report) {
+    let verdict = if report.verdict == Verdict::Pass { "ok  " } else { "FAIL" };
+    let done = report.timeline_ms.get("done");
+    let done = done.map_or("no dump".to_string(), |ms| format!("done after {ms:.1} ms"));
+    println!("{number:>4} of {}  {verdict}  {done}", args.repeat);
+    for check in report.failures() {
+        println!("      FAIL  {:<22}{}", check.name, check.detail);
+    }
+    if report.verdict == Verdict::Fail {
+        show_last_lines(report);
+    }
+}
+
+/// Keeps the files of a failed cycle from the next one.
+fn keep_failure(out: &Path, number: u32, report: &Report) -> Result<()> {
+    if report.verdict == Verdict::Pass {
+        return Ok(());
+    }
+    let folder = out.join(format!("failed-{number}"));
+    fs::create_dir_all(&folder)?;
+    for name in ["vmcore", "console.log", "report.json"] {
+        let file = out.join(name);
+        if file.exists() {
+            fs::rename(&file, folder.join(name))?;
+        }
+    }
+    println!("      its files: {}", folder.display());
+    Ok(())
+}
+
+fn show_distribution(reports: &[Report]) {
+    let passed = reports.iter().filter(|report| report.verdict == Verdict::Pass).count();
+    println!("{} cycles: {passed} passed, {} failed", reports.len(), reports.len() - passed);
+    println!("  {:<14}{:>12}{:>10}{:>10}{:>10}", "from panic to", "median", "90 %", "99 %", "most");
+    let times = |stage| reports.iter().filter_map(|report| report.timeline_ms.get(stage)).collect();
     for stage in SHOWN {
-        let mut times: Vec<f64> =
-            reports.iter().filter_map(|report| report.timeline_ms.get(stage)).collect();
-        times.sort_by(f64::total_cmp);
-        if let Some(median) = times.get(times.len() / 2) {
-            println!("  {stage:<14}{median:>10.1} ms");
+        if let Some(times) = Distribution::new(times(stage)) {
+            let [median, ninety, most_of, most] = [50, 90, 99, 100].map(|p| times.percentile(p));
+            println!("  {stage:<14}{median:>9.1} ms{ninety:>10.1}{most_of:>10.1}{most:>10.1}");
+        }
+    }
+    if let Some(done) = Distribution::new(times("done")) {
+        println!("panic to done, {} cycles:", done.count());
+        for line in done.histogram() {
+            println!("{line}");
         }
     }
 }

@@ -201,15 +201,18 @@ impl CoreHeader {
         (0..header.segments).filter_map(move |index| header.segment(mem, index).transpose())
     }
 
-    /// Checks that every segment can be asked where its bytes lie and what they stand for. The rest
-    /// is for `vmcore()`, which needs a heap; this does not, and comes before there is one.
+    /// Checks that every PT_LOAD can be asked where its bytes lie and what they stand for. The rest
+    /// is for `vmcore()`, which needs a heap; this does not, and comes before there is one. A PT_NOTE
+    /// may lie anywhere: `vmcore()` leaves out what cannot be read, and says so.
     ///
     /// # Errors
     /// [`Error::Wraps`], or what kept a program header from being read.
     pub fn check_ranges(&self, mem: &impl ReadPhys) -> Result<(), Error> {
-        self.segments(mem).try_for_each(|segment| {
-            let segment = segment?;
-            segment.source_range().and(segment.memory_range()).map(drop)
+        self.segments(mem).try_for_each(|segment| match segment? {
+            load if load.kind == SegmentKind::Load => {
+                load.source_range().and(load.memory_range()).map(drop)
+            }
+            _ => Ok(()),
         })
     }
 

@@ -1,0 +1,22 @@
+//! The capture kernel's command line.
+
+use vmcore::Options;
+
+/// Parses the bytes as a command line; whatever is complained about can be printed.
+///
+/// # Panics
+/// When the memory map is not in order, or there is nothing to wait for.
+pub fn command_line(bytes: &[u8]) {
+    let mut problems = 0;
+    let options = Options::parse(bytes, &mut |problem| {
+        problems += 1;
+        assert!(!problem.to_string().is_empty());
+    });
+    assert!(problems <= bytes.len(), "more complaints than words");
+    let ranges: Vec<_> = options.memmap.iter().collect();
+    for pair in ranges.windows(2) {
+        assert!(pair[0].end() < pair[1].start(), "{ranges:?}: not sorted, or not merged");
+    }
+    assert!(ranges.iter().all(|range| !range.is_empty()), "{ranges:?}");
+    assert!(options.timeout > 0, "no time at all");
+}

@@ -1,0 +1,55 @@
+//! The ELF core header, and the vmcore that it describes.
+
+use goblin::container::Ctx;
+use goblin::elf::program_header::{PT_LOAD, PT_NOTE};
+use goblin::elf::{Elf, ProgramHeader};
+use vmcore::{CoreHeader, DumpOffset, ElfCoreHdr, Extent, PhysAddr, Vmcore};
+
+use crate::memory::{AT, END, Memory};
+
+/// The headers of a vmcore with [`vmcore::MAX_SEGMENTS`] segments and all the notes there may be.
+const MOST_HEADERS: usize = vmcore::MAX_NOTES + (64 << 10);
+
+/// Takes the bytes for an ELF core header and makes its vmcore.
+///
+/// # Panics
+/// When a header that is accepted gives a file that another ELF reader does not read, or one with
+/// memory in it that does not exist.
+pub fn elfcorehdr(bytes: &[u8]) {
+    let memory = Memory(bytes);
+    for size in [None, Some(bytes.len() as u64)] {
+        let place = ElfCoreHdr { addr: PhysAddr::new(AT), size };
+        let Ok(header) = CoreHeader::read(&memory, place) else { continue };
+        let checked = header.check_ranges(&memory);
+        let made = vmcore::vmcore(&header, &memory, END, &mut |area| {
+            assert!(!area.to_string().is_empty());
+        });
+        if let Ok(vmcore) = made {
+            assert_eq!(checked, Ok(()), "a header with bad ranges gave a vmcore");
+            check(&vmcore, &memory);
+        }
+    }
+}
+
+fn check(vmcore: &Vmcore, memory: &Memory<'_>) {
+    let view = &vmcore.view;
+    assert!(view.len().is_multiple_of(4096), "a length of {} bytes", view.len());
+    for extent in view.extents() {
+        if let Extent::Phys(range) = extent {
+            assert!(range.end().get() <= END, "{range} is beyond memory");
+        }
+    }
+    let mut headers = vec![0; MOST_HEADERS];
+    let read = view.read_at(DumpOffset::new(0), &mut headers, memory).expect("all can be read");
+    headers.truncate(read);
+    let header = Elf::parse_header(&headers).expect("an ELF header");
+    let context =
+        Ctx::new(header.container().expect("a class"), header.endianness().expect("a byte order"));
+    let (start, count) = (header.e_phoff as usize, header.e_phnum.into());
+    let entries = ProgramHeader::parse(&headers, start, count, context);
+    for entry in entries.expect("program headers") {
+        assert!([PT_LOAD, PT_NOTE].contains(&entry.p_type), "a segment of type {}", entry.p_type);
+        let end = entry.p_offset.checked_add(entry.p_filesz).expect("no wrap");
+        assert!(end <= view.len(), "a segment ends at {end:#x}, behind the file");
+    }
+}

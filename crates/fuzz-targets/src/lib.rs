@@ -1,0 +1,27 @@
+//! What each fuzz target does with its bytes: one function for every parser of foreign bytes. A
+//! function returns, whatever the bytes; it panics only when a promise of the parser is broken.
+//!
+//! `cargo xtask fuzz` feeds them with what libFuzzer thinks of; the corpora in `fuzz/corpus` go
+//! through them in every `cargo test`.
+
+mod command_line;
+mod dump_disk;
+mod elfcorehdr;
+mod memory;
+mod notes;
+
+pub use command_line::command_line;
+pub use dump_disk::dump_disk;
+pub use elfcorehdr::elfcorehdr;
+pub use notes::notes;
+
+/// A target's function.
+pub type Target = fn(&[u8]);
+
+/// Every target by the name of its corpus.
+pub const TARGETS: [(&str, Target); 4] = [
+    ("command_line", command_line),
+    ("dump_disk", dump_disk),
+    ("elfcorehdr", elfcorehdr),
+    ("notes", notes),
+];

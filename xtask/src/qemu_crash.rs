@@ -24,9 +24,9 @@ pub(crate) struct Args {
     /// The kernel that crashes: debian-i386, guest, or the path of an i386 bzImage
     #[arg(long, value_name = "KERNEL", default_value = "debian-i386")]
     first_kernel: String,
-    /// Memory of the guest, such as 512M or 2G
-    #[arg(long, value_name = "SIZE", default_value = "512M")]
-    memory: String,
+    /// Memory of the guest, such as 512M or 2G [default: 512M; of the test guest 128M]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
     /// CPUs of the guest
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=32))]
     cpus: u32,
@@ -119,7 +119,11 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
         capture_kernel: images.capture_kernel,
         capture_kernel_symbols: images.capture_kernel_symbols,
         purgatory: images.purgatory,
-        memory: parse_size(&args.memory)?,
+        memory: parse_size(args.memory.as_deref().unwrap_or(if is_guest {
+            "128M"
+        } else {
+            "512M"
+        }))?,
         cpus: args.cpus,
         slot: args.slot.clone(),
         out,
@@ -179,8 +183,11 @@ fn show(args: &Args, out: &Path, report: &Report) -> Result<()> {
         return Ok(());
     }
     println!(
-        "first kernel {}, slot {}, memory {}, {} CPUs",
-        report.first_kernel, report.slot, args.memory, report.cpus
+        "first kernel {}, slot {}, memory {} MiB, {} CPUs",
+        report.first_kernel,
+        report.slot,
+        report.memory >> 20,
+        report.cpus
     );
     if report.boots > 1 {
         println!("the first kernel hung in its boot and was booted {} times", report.boots);

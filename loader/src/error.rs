@@ -145,7 +145,9 @@ pub enum PlanError {
         end: PhysAddr,
     },
     /// An option that only makes sense when the first kernel is known.
-    #[error("{option} needs the first kernel's memory map: give a copy of its files with --system DIR")]
+    #[error(
+        "{option} needs the first kernel's memory map: give a copy of its files with --system DIR"
+    )]
     NeedsSystem {
         /// The option.
         option: &'static str,

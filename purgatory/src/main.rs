@@ -37,7 +37,10 @@ mod purgatory {
             failed()
         }
         if params.state != STATE_SEALED {
-            println!("kdump: purgatory: the slot image is not sealed (state {}): the first kernel built no ELF core header", params.state);
+            println!(
+                "kdump: purgatory: the slot image is not sealed (state {}): the first kernel built no ELF core header",
+                params.state
+            );
             failed()
         }
         if !verify::regions(params) {

@@ -143,7 +143,8 @@ impl<'a> SlotImage<'a> {
 
     /// How many bytes the image has, in whole pages.
     pub fn length(&self) -> u64 {
-        let ends = self.table().iter().map(|entry| entry.file_offset.get() + entry.file_length.get());
+        let ends =
+            self.table().iter().map(|entry| entry.file_offset.get() + entry.file_length.get());
         ends.max().unwrap_or(0).max(size_of::<SlotHeader>() as u64).next_multiple_of(PAGE_SIZE)
     }
 

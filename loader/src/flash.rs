@@ -1,7 +1,7 @@
 //! Writing a slot image to a device or a file, and looking whether it arrived.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,8 @@ use crate::in_use::user;
 
 /// How much is written and read at a time, in bytes.
 const CHUNK: usize = 64 << 10;
+/// No offset in a file is larger (`off_t`), in bytes.
+const LONGEST_FILE: u64 = i64::MAX as u64;
 
 /// Why an image is not on its device.
 #[derive(Debug, thiserror::Error)]
@@ -94,8 +96,14 @@ pub fn flash(
     progress: &mut dyn FnMut(usize),
 ) -> Result<(), FlashError> {
     slot_image::parse(image)?;
+    let needed = offset.saturating_add(image.len() as u64);
+    let check = |size| match needed > size {
+        true => Err(FlashError::TooSmall { path: path.into(), size, needed }),
+        false => Ok(()),
+    };
+    check(LONGEST_FILE)?;
     let file = open(path)?;
-    check_size(&file, path, image.len(), offset)?;
+    check(room(&file).map_err(|source| FlashError::Open { path: path.into(), source })?)?;
     let writing = |source| FlashError::Io { path: path.into(), doing: "writing", source };
     for (index, chunk) in image.chunks(CHUNK).enumerate() {
         file.write_all_at(chunk, offset + (index * CHUNK) as u64).map_err(writing)?;
@@ -139,19 +147,9 @@ fn open(path: &Path) -> Result<File, FlashError> {
     })
 }
 
-/// A device must have room; a file grows.
-fn check_size(file: &File, path: &Path, length: usize, offset: u64) -> Result<(), FlashError> {
-    let failed = |source| FlashError::Open { path: path.into(), source };
-    let is_file = file.metadata().map_err(failed)?.is_file();
-    let size = match is_file {
-        true => i64::MAX as u64,
-        false => io::Seek::seek(&mut &*file, io::SeekFrom::End(0)).map_err(failed)?,
-    };
-    let needed = offset.saturating_add(length as u64);
-    if needed > size {
-        return Err(FlashError::TooSmall { path: path.into(), size, needed });
-    }
-    Ok(())
+/// Where the target ends at most, in bytes; a file grows.
+fn room(mut file: &File) -> io::Result<u64> {
+    if file.metadata()?.is_file() { Ok(LONGEST_FILE) } else { file.seek(SeekFrom::End(0)) }
 }
 
 fn compare(file: &File, path: &Path, image: &[u8], offset: u64) -> Result<(), FlashError> {

@@ -171,6 +171,17 @@ fn what_is_foreign_is_refused_by_name() {
     assert_eq!(error, Err(Error::OtherSlot { image: range(SLOT), reserved }));
 }
 
+/// The six bytes of the kernel, and the first of purgatory, before its parameter block.
+#[test]
+fn a_damaged_segment_is_named() {
+    let kernel = (4096..4102).map(|at| (at, "kernel-0"));
+    for (at, name) in kernel.chain([(2 * 4096, "purgatory")]) {
+        let mut bytes = image();
+        bytes[at] ^= 0x80;
+        assert_eq!(refused(&bytes), Error::SegmentDamaged { name: Name::new(name) });
+    }
+}
+
 #[test]
 fn a_table_that_cannot_be_is_refused() {
     let check = |change: fn(&mut SlotHeader), error: Error| {

@@ -5,34 +5,14 @@
 use crate::boot::Parameters;
 use crate::oldmem::Window;
 use boot_stub::console::println;
+use boot_stub::heap::LockedHeap;
 use boot_stub::paging::{self, AREA_SIZE};
 use capture_kernel::dma::SlotMemory;
 use capture_kernel::memory::{self, Ranges};
-use core::alloc::{GlobalAlloc, Layout};
-use core::ptr::{self, NonNull};
-use linked_list_allocator::Heap;
-use spin::Mutex;
 use vmcore::{CoreHeader, Error, Options, PhysRange};
 
-/// A heap behind a lock. NMIs do not allocate, so that the lock is never contended.
-struct Locked(Mutex<Heap>);
-
 #[global_allocator]
-static HEAP: Locked = Locked(Mutex::new(Heap::empty()));
-
-// SAFETY: `Heap` hands out disjoint, aligned blocks of the memory that it was given.
-unsafe impl GlobalAlloc for Locked {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.0.lock().allocate_first_fit(layout).map_or(ptr::null_mut(), NonNull::as_ptr)
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        if let Some(pointer) = NonNull::new(pointer) {
-            // SAFETY: the caller got it from `alloc` with this layout.
-            unsafe { self.0.lock().deallocate(pointer, layout) }
-        }
-    }
-}
+static HEAP: LockedHeap = LockedHeap::empty();
 
 /// Finds memory that is granted and that nobody else uses, and gives it to the heap.
 pub(crate) fn start(
@@ -57,7 +37,7 @@ pub(crate) fn start(
     let memory = memory.expect("whole pages, and no more than the area has");
     let address = memory.as_mut_ptr();
     // SAFETY: the memory is ours for ever, and the heap is empty.
-    unsafe { HEAP.0.lock().init(address, length) };
+    unsafe { HEAP.init(address, length) };
     SlotMemory { address: address as usize, start: range.start(), length }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use loader::{COM1, PlanOptions, UserText};
-use vmcore::{Action, Class};
+use vmcore::{Action, Class, PhysRange, memparse, size_at};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,6 +16,10 @@ Examples:
       Show what `load` would do, and do nothing.
   loader plan --root saved/ --kernel capture-kernel --purgatory purgatory --json
       The same for another machine, from copies of its files under /proc and /sys.
+  loader pack --slot 32M@16M --target virtio-blk:id=00112233445566778899aabbccddeeff -o slot.img
+      Make one file for a first kernel that loads it by itself (docs/adopting.md).
+  loader flash slot.img /dev/mmcblk0p3
+      Write it there, read it back and compare.
 
 Exit codes:
   0  done
@@ -40,6 +44,12 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show what `load` would do, without doing it.
     Plan(PlanArgs),
+    /// Make a slot image: one file with all that `load` would put into a slot.
+    Pack(PackArgs),
+    /// Write a slot image to a device or a file, read it back and compare.
+    Flash(FlashArgs),
+    /// Say what is in a slot image, and whether it is whole.
+    Inspect(InspectArgs),
 }
 
 /// What goes into the slot.
@@ -133,6 +143,72 @@ pub(crate) struct PlanArgs {
     /// Write the bytes of each segment to DIR/NAME.bin, and DIR/plan.json that says where they go.
     #[arg(long, value_name = "DIR")]
     pub(crate) segments: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PackArgs {
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+
+    /// The slot that the first kernel will reserve, as in crashkernel=.
+    #[arg(long, value_name = "SIZE@BASE", value_parser = slot)]
+    pub(crate) slot: PhysRange,
+
+    /// The image to write.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+
+    /// Room for the ELF core header: 32 bytes (ELF64: 56) for each CPU and each range of RAM.
+    #[arg(long, value_name = "SIZE", default_value = "8K", value_parser = core_header_size)]
+    pub(crate) elfcorehdr_size: u64,
+
+    /// Describe this first kernel's memory, from copies of its files under /proc and /sys, and seal
+    /// the image. Without, the first kernel does both when it boots.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) system: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct FlashArgs {
+    /// The slot image.
+    pub(crate) image: PathBuf,
+
+    /// A block device that nobody uses, or a file.
+    pub(crate) target: PathBuf,
+
+    /// Where the image begins on the target, in bytes.
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = size)]
+    pub(crate) offset: u64,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// The slot image.
+    pub(crate) image: PathBuf,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The longest ELF core header that there is room for, in bytes.
+const LONGEST_CORE_HEADER: u64 = 256 << 10;
+
+fn slot(text: &str) -> Result<PhysRange, String> {
+    size_at(text.as_bytes()).ok_or_else(|| "write it like 32M@16M".to_owned())
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    match memparse(text.as_bytes()) {
+        Some((size, b"")) => Ok(size),
+        _ => Err("write it like 4096 or 8K".to_owned()),
+    }
+}
+
+fn core_header_size(text: &str) -> Result<u64, String> {
+    let allowed = 1..=LONGEST_CORE_HEADER;
+    let size = size(text)?;
+    allowed.contains(&size).then_some(size).ok_or_else(|| "between 1 byte and 256K".to_owned())
 }
 
 /// A final or failure action by its name.

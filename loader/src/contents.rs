@@ -4,7 +4,8 @@ use handoff::boot_params::{COMMAND_LINE_SIZE, E820_RAM};
 use handoff::layout::{BACKUP_LENGTH, BACKUP_SOURCE, PAGE_SIZE};
 use handoff::purgatory::{
     Backup, MAX_REGIONS, ON_MISMATCH_HALT, ON_MISMATCH_RESET, REGION_BOOT_PARAMS,
-    REGION_COMMAND_LINE, REGION_ELFCOREHDR, REGION_KERNEL, REGION_PURGATORY, Region,
+    REGION_COMMAND_LINE, REGION_ELFCOREHDR, REGION_KERNEL, REGION_PURGATORY, Region, STATE_SEALED,
+    STATE_UNSEALED,
 };
 use handoff::{BootParams, E820Entry, PurgatoryParams};
 use sha2::{Digest, Sha256};
@@ -27,6 +28,8 @@ pub(crate) struct Contents<'a> {
     pub(crate) memory: &'a [PhysRange],
     pub(crate) line: &'a CommandLine,
     pub(crate) console_port: u16,
+    /// Whether `elfcorehdr` is what it will be when the first kernel dies.
+    pub(crate) sealed: bool,
 }
 
 // Every PT_LOAD of the kernel and four other regions have a place in the parameter block.
@@ -90,7 +93,8 @@ impl Contents<'_> {
         };
         params.region_count = regions.len() as u32;
         params.regions[..regions.len()].copy_from_slice(regions);
-        params.digest = Sha256::digest(params.as_bytes()).into();
+        params.state = if self.sealed { STATE_SEALED } else { STATE_UNSEALED };
+        slot_image::sign(&mut params);
         params
     }
 }

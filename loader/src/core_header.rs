@@ -2,16 +2,12 @@
 //!
 //! Source: paper, section 4.2.
 
-use goblin::elf::header::EM_386;
-use vmcore::{Class, PhysAddr, PhysRange, Segment};
+use vmcore::{Class, LinearMap, PhysAddr, PhysRange, Segment};
 
 use crate::error::PlanError;
-use crate::memory::{LinearMap, Ram, crash_memory_ranges, linear_map, loads, note};
+use crate::memory::{Ram, crash_memory_ranges, linear_map};
 use crate::plan::PlannedNotes;
 use crate::system::{CpuNotes, System};
-
-/// One past what a 32-bit header can name.
-const ELF32_END: u64 = 1 << 32;
 
 /// What the block is made from.
 pub(crate) struct Core {
@@ -21,6 +17,10 @@ pub(crate) struct Core {
     pub(crate) notes: Vec<PlannedNotes>,
     pub(crate) vmcoreinfo: Option<PhysRange>,
     pub(crate) class: Class,
+    /// Whether all of this is known; else the first kernel builds the block.
+    pub(crate) known: bool,
+    /// The least that the block gets, in bytes.
+    pub(crate) room: u64,
     /// What the dump will lack.
     pub(crate) warnings: Vec<String>,
 }
@@ -47,35 +47,51 @@ impl Core {
             );
         }
         let linear = linear.ok();
-        Ok(Self { ram, linear, notes, vmcoreinfo: system.vmcoreinfo, class, warnings })
+        let vmcoreinfo = system.vmcoreinfo;
+        Ok(Self { ram, linear, notes, vmcoreinfo, class, known: true, room: 0, warnings })
+    }
+
+    /// Nothing is known yet, and the block gets `room` bytes.
+    pub(crate) fn unknown(room: u64) -> Self {
+        Self {
+            ram: Ram::new(),
+            linear: None,
+            notes: Vec::new(),
+            vmcoreinfo: None,
+            class: Class::Elf32,
+            known: false,
+            room,
+            warnings: Vec::new(),
+        }
     }
 
     /// The PT_LOADs when the backup region is at `backup`.
     pub(crate) fn loads(&self, backup: PhysAddr) -> Vec<Segment> {
-        loads(&self.ram, self.linear, backup)
+        vmcore::loads(&self.ram, self.linear, backup)
     }
 
-    /// The block with these PT_LOADs.
+    /// The block with these PT_LOADs; empty when nothing is known.
     pub(crate) fn header(&self, loads: &[Segment]) -> Result<Vec<u8>, PlanError> {
+        if !self.known {
+            return Ok(Vec::new());
+        }
         let areas = self.notes.iter().map(|notes| notes.area).chain(self.vmcoreinfo);
-        let segments: Vec<Segment> = areas.map(note).chain(loads.iter().copied()).collect();
-        Ok(vmcore::build(EM_386, self.class, &segments)?)
+        Ok(vmcore::core_header(self.class, areas, loads)?)
     }
 
     /// The length of the block in bytes, wherever the backup region is going to be.
     pub(crate) fn size(&self) -> Result<u64, PlanError> {
-        Ok(self.header(&self.loads(PhysAddr::new(0)))?.len() as u64)
+        let length = self.header(&self.loads(PhysAddr::new(0)))?.len() as u64;
+        Ok(length.max(self.room))
     }
 }
 
 /// The class that is asked for, or the narrowest that can name all of RAM.
 fn class(ram: &Ram, asked: Option<Class>) -> Result<Class, PlanError> {
     let end = ram.iter().last().map_or(PhysAddr::new(0), |range| range.end());
-    match (asked, end.get() > ELF32_END) {
-        (Some(Class::Elf32), true) => Err(PlanError::MemoryAboveElf32 { end }),
-        (Some(class), _) => Ok(class),
-        (None, true) => Ok(Class::Elf64),
-        (None, false) => Ok(Class::Elf32),
+    match (asked, Class::narrowest(end)) {
+        (Some(Class::Elf32), Class::Elf64) => Err(PlanError::MemoryAboveElf32 { end }),
+        (asked, narrowest) => Ok(asked.unwrap_or(narrowest)),
     }
 }
 

@@ -144,6 +144,14 @@ pub enum PlanError {
         /// One past the last byte of RAM.
         end: PhysAddr,
     },
+    /// An option that only makes sense when the first kernel is known.
+    #[error(
+        "{option} needs the first kernel's memory map: give a copy of its files with --system DIR"
+    )]
+    NeedsSystem {
+        /// The option.
+        option: &'static str,
+    },
     /// Ranges that cannot be noted, or an ELF core header that cannot be built.
     #[error("the first kernel's memory cannot be described: {0}")]
     Vmcore(#[from] vmcore::Error),

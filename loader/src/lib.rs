@@ -3,7 +3,7 @@
 //! ```text
 //! /proc, /sys ──System::read──▶ System ─┐
 //! ELF files ───────────────────▶ Images ┼─plan──▶ Plan ──kexec::load──▶ first kernel
-//! command line ───────────▶ PlanOptions ┘
+//! command line ───────────▶ PlanOptions ┘      └─pack──▶ slot image ──flash──▶ device
 //! ```
 //!
 //! [`plan()`] is pure: it can be run on a saved copy of another machine's files, and its result can
@@ -17,12 +17,16 @@ mod core_header;
 mod cpus;
 mod elf;
 mod error;
+mod flash;
 mod images;
+mod in_use;
+mod inspect;
 pub mod iomem;
 mod kernel_image;
 pub mod kexec;
 mod layout;
 mod memory;
+mod pack;
 mod plan;
 mod purgatory;
 mod report;
@@ -32,9 +36,12 @@ mod zoneinfo;
 
 pub use elf::ImageError;
 pub use error::PlanError;
+pub use flash::{FlashError, flash};
 pub use images::{Images, embedded_capture_kernel, embedded_purgatory};
+pub use inspect::Inspection;
 pub use kernel_image::MAX_KERNEL_SEGMENTS;
 pub use kexec::KexecError;
+pub use pack::{SlotSpec, pack, plan_slot};
 pub use plan::{COM1, Plan, PlanOptions, PlannedNotes, PlannedSegment, UserText, plan};
 pub use report::PLAN_VERSION;
 pub use status::Status;

@@ -2,15 +2,24 @@
 
 mod cli;
 
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 use std::process::ExitCode;
-use std::{fs, io};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use loader::{Images, Plan, Status, System, kexec, plan};
+use handoff::layout::BACKUP_LENGTH;
+use loader::{Images, Inspection, Plan, SlotSpec, Status, System, kexec, plan, plan_slot};
+use slot_image::SlotImage;
 
-use crate::cli::{Cli, Command, ImageFiles, LoadArgs, PlanArgs, StatusArgs};
+use crate::cli::{
+    Cli, Command, FlashArgs, ImageFiles, InspectArgs, LoadArgs, PackArgs, PlanArgs, StatusArgs,
+};
+
+/// A write that takes longer than this says how far it is.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -18,6 +27,9 @@ fn main() -> ExitCode {
         Command::Unload => unload(),
         Command::Status(args) => status(&args),
         Command::Plan(args) => show_plan(&args),
+        Command::Pack(args) => pack(&args),
+        Command::Flash(args) => flash(&args),
+        Command::Inspect(args) => inspect(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,6 +87,64 @@ fn show_plan(args: &PlanArgs) -> anyhow::Result<()> {
         print!("{plan}");
     }
     Ok(())
+}
+
+fn pack(args: &PackArgs) -> anyhow::Result<()> {
+    let system = args.system.as_deref().map(System::read).transpose()?;
+    let files = Files::read(&args.load.images)?;
+    let spec =
+        SlotSpec { slot: args.slot, elfcorehdr: args.elfcorehdr_size, system: system.as_ref() };
+    let plan = plan_slot(&spec, &files.images(), &args.load.plan_options())?;
+    warn(&plan);
+    let image = loader::pack(&plan)?;
+    let output = args.output.display();
+    fs::write(&args.output, &image).with_context(|| format!("cannot write {output}"))?;
+    let seal = if plan.sealed { "sealed" } else { "the first kernel has to seal it" };
+    println!("{output}: {} bytes for the slot {}; {seal}", image.len(), plan.slot);
+    Ok(())
+}
+
+fn flash(args: &FlashArgs) -> anyhow::Result<()> {
+    let image = read_image(&args.image)?;
+    let mut shown = Instant::now();
+    loader::flash(&image, &args.target, args.offset, &mut |written| {
+        if shown.elapsed() > PATIENCE {
+            eprintln!("loader: {written} of {} bytes written", image.len());
+            shown = Instant::now();
+        }
+    })?;
+    let (bytes, target) = (image.len(), args.target.display());
+    println!("{target}: {bytes} bytes written at {}, read back and equal", args.offset);
+    Ok(())
+}
+
+fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
+    let inspection = Inspection::new(&read_image(&args.image)?)
+        .with_context(|| format!("{}", args.image.display()))?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&inspection)?);
+    } else {
+        print!("{inspection}");
+    }
+    match inspection.problem {
+        Some(problem) => bail!("{}: {problem}", args.image.display()),
+        None => Ok(()),
+    }
+}
+
+/// The slot image at the start of a file or device: what follows it is left out.
+fn read_image(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let shown = path.display();
+    let mut bytes = Vec::new();
+    let file = File::open(path).with_context(|| format!("cannot open {shown}"))?;
+    // No image is longer.
+    let read = file.take(BACKUP_LENGTH).read_to_end(&mut bytes);
+    read.with_context(|| format!("cannot read {shown}"))?;
+    if let Ok(image) = SlotImage::read(&bytes) {
+        let length = image.length() as usize;
+        bytes.truncate(length);
+    }
+    Ok(bytes)
 }
 
 fn warn(plan: &Plan) {

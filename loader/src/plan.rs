@@ -1,7 +1,7 @@
 //! What goes where in the slot: pure, from facts and files to the segments of one kexec_load call.
 
 use handoff::layout::{BACKUP_LENGTH, BACKUP_SOURCE, PAGE_SIZE};
-use vmcore::{Action, Class, PhysAddr, PhysRange, Segment};
+use vmcore::{Action, Class, PhysAddr, PhysRange, PowerOff, Segment};
 
 use crate::command_line::CommandLine;
 use crate::contents::Contents;
@@ -88,6 +88,10 @@ pub struct Plan {
     pub elfcorehdr: PhysRange,
     /// The width of its fields.
     pub class: Class,
+    /// Whether there is an ELF core header; else the first kernel builds it and seals the slot.
+    pub sealed: bool,
+    /// The first byte of purgatory's parameter block.
+    pub params: PhysAddr,
     /// The memory that the capture kernel may use: its `memmap=` and its e820 table.
     pub memory: Vec<PhysRange>,
     /// Where purgatory saves the first kernel's memory from 0 to 640 KiB.
@@ -129,20 +133,32 @@ pub fn plan(
     options: &PlanOptions,
 ) -> Result<Plan, PlanError> {
     let slot = check_system(system)?;
-    let (kernel, purgatory) = parse(images)?;
+    let parsed = parse(images)?;
     let core = Core::find(system, options.class)?;
+    fill(slot, &parsed, core, system.power_off, options)
+}
+
+/// Plans a slot that is known, for a dump that may not be.
+pub(crate) fn fill(
+    slot: PhysRange,
+    (kernel, purgatory): &ParsedImages<'_>,
+    core: Core,
+    power_off: Option<PowerOff>,
+    options: &PlanOptions,
+) -> Result<Plan, PlanError> {
     let sizes = Sizes { elfcorehdr: core.size()?, purgatory: purgatory.size() };
-    let layout = Layout::new(slot, &kernel, &sizes)?;
+    let layout = Layout::new(slot, kernel, &sizes)?;
     let loads = core.loads(layout.backup.start());
     let memory = usable_memory(&core.ram, &layout, options);
-    let line = CommandLine::new(options, system.power_off, &memory, layout.elfcorehdr)?;
+    let line = CommandLine::new(options, power_off, &memory, layout.elfcorehdr)?;
     let contents = Contents {
-        kernel: &kernel,
-        purgatory: &purgatory,
+        kernel,
+        purgatory,
         elfcorehdr: core.header(&loads)?,
         memory: &memory,
         line: &line,
         console_port: options.console_port,
+        sealed: core.known,
     };
     Ok(Plan {
         slot,
@@ -154,6 +170,8 @@ pub fn plan(
         command_line: line.text,
         elfcorehdr: layout.elfcorehdr,
         class: core.class,
+        sealed: core.known,
+        params: PhysAddr::new(layout.purgatory.start().get() + purgatory.params as u64),
         memory,
         backup: layout.backup,
         gap: layout.gap,
@@ -164,7 +182,10 @@ pub fn plan(
     })
 }
 
-fn parse<'a>(images: &Images<'a>) -> Result<(KernelImage<'a>, PurgatoryImage), PlanError> {
+/// The capture kernel and purgatory, read and checked.
+pub(crate) type ParsedImages<'a> = (KernelImage<'a>, PurgatoryImage);
+
+pub(crate) fn parse<'a>(images: &Images<'a>) -> Result<ParsedImages<'a>, PlanError> {
     let kernel = KernelImage::parse(images.capture_kernel).map_err(PlanError::CaptureKernel)?;
     let purgatory = PurgatoryImage::parse(images.purgatory).map_err(PlanError::Purgatory)?;
     Ok((kernel, purgatory))

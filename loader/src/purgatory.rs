@@ -27,7 +27,7 @@ pub(crate) struct PurgatoryImage {
     /// Offset of the 32-bit entry point.
     pub(crate) entry: u32,
     /// Offset of the parameter block.
-    params: usize,
+    pub(crate) params: usize,
     /// The bytes that purgatory checks in itself: text and rodata.
     pub(crate) constant: Range<usize>,
 }

@@ -22,7 +22,7 @@ mod purgatory {
     use boot_stub::console::{self, println};
     use boot_stub::{exceptions, power};
     use handoff::Stage;
-    use handoff::purgatory::ON_MISMATCH_HALT;
+    use handoff::purgatory::{ON_MISMATCH_HALT, STATE_SEALED};
 
     boot_stub::entry!(main, failed);
 
@@ -34,6 +34,13 @@ mod purgatory {
         console::stage(Stage::Purgatory);
         if !known {
             println!("kdump: purgatory: the parameter block is damaged; nothing in it is followed");
+            failed()
+        }
+        if params.state != STATE_SEALED {
+            println!(
+                "kdump: purgatory: the slot image is not sealed (state {}): the first kernel built no ELF core header",
+                params.state
+            );
             failed()
         }
         if !verify::regions(params) {

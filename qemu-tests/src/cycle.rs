@@ -54,6 +54,12 @@ pub enum Fault {
         /// What makes its bytes wrong; where they end is not for it to change.
         change: fn(&mut [u8]),
     },
+    /// The slot image is wrong. What changes it gets the whole file.
+    WrongSlotImage(fn(&mut Vec<u8>)),
+    /// The test guest has reserved this slot, and the slot image is for another.
+    OtherReservation(&'static str),
+    /// The test guest does not seal the slot image.
+    Unsealed,
     /// There is no dump disk, or it has a fault.
     Disk(Attachment),
     /// The dump disk has this many bytes.

@@ -11,7 +11,7 @@ use vmcore::Class;
 use crate::cycle::{Config, Fault};
 use crate::dead_kernel::DeadKernel;
 use crate::facts::Facts;
-use crate::guest::{Guest, Ingredients};
+use crate::guest::{Guest, Ingredients, Loading};
 use crate::image::Image;
 use crate::initramfs;
 use crate::memory::GuestMemory;
@@ -33,10 +33,12 @@ pub enum FirstKernel {
         /// Our loader, a static i386 program with the images in it.
         loader: PathBuf,
     },
-    /// The test guest, a multiboot ELF; the harness itself plans the slot and fills it.
+    /// The test guest, a multiboot ELF; the harness itself plans the slot.
     Guest {
         /// The ELF file, with its symbols.
         elf: PathBuf,
+        /// How the slot is filled.
+        loading: Loading,
     },
 }
 
@@ -79,7 +81,7 @@ impl FirstKernel {
                 let boot = Boot { kernel, initrd, command_line, blobs: Vec::new() };
                 Ok(Prepared { boot, guest: None })
             }
-            FirstKernel::Guest { elf } => {
+            FirstKernel::Guest { elf, loading } => {
                 let ingredients = Ingredients {
                     elf,
                     capture_kernel: &config.capture_kernel,
@@ -89,6 +91,7 @@ impl FirstKernel {
                     target,
                     append: &config.append,
                     core_headers: config.core_headers,
+                    loading: *loading,
                 };
                 let mut guest = Guest::new(&ingredients, memory)?;
                 put_fault(config, &mut guest)?;
@@ -130,6 +133,15 @@ fn put_fault(config: &Config, guest: &mut Guest) -> Result<()> {
     match config.fault {
         Some(Fault::DamagedSegment { name, offset }) => guest.damage(name, offset),
         Some(Fault::DeafCpu(cpu)) => guest.deafen(cpu),
+        Some(Fault::WrongSlotImage(change)) => {
+            change(guest.image_mut());
+            Ok(())
+        }
+        Some(Fault::OtherReservation(slot)) => guest.reserve(slot),
+        Some(Fault::Unsealed) => {
+            guest.leave_unsealed();
+            Ok(())
+        }
         Some(Fault::WrongSegment { name, change }) => {
             let params = Image::open(&config.purgatory)?.symbol(PARAMS_SYMBOL)?;
             reseal(guest.plan_mut(), usize::try_from(params.start)?, name, change)

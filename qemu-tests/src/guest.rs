@@ -2,16 +2,17 @@
 //!
 //! The guest is mapped one to one. Its plan is made by the loader's
 //! own [`loader::plan()`] from facts that are written down here, and QEMU puts the segments in
-//! their places before the guest starts.
+//! their places before the guest starts. Or the plan is packed into a slot image, and the guest does
+//! the rest.
 
 use std::fs;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use loader::iomem::MemoryMap;
 use loader::system::{CpuNotes, Machine};
-use loader::{Images, Plan, PlanOptions, System, UserText};
+use loader::{Images, Plan, PlanOptions, SlotSpec, System, UserText};
 use vmcore::{Class, PhysAddr, PhysRange};
 
 use crate::core_file::GENERAL_REGISTERS;
@@ -48,6 +49,23 @@ pub struct Guest {
     notes: Vec<u64>,
     deaf: Option<u32>,
     plan: Plan,
+    loading: Loading,
+    /// The slot image, unless the plan is placed.
+    image: Vec<u8>,
+    unsealed: bool,
+}
+
+/// How the slot is filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loading {
+    /// QEMU puts every segment of a whole plan into its place.
+    Placed,
+    /// The guest unpacks and seals a slot image that it gets as a multiboot module.
+    Module,
+    /// The same, but the image was sealed when it was packed.
+    SealedModule,
+    /// The guest unpacks and seals a slot image that lies in place, at the backup region.
+    InPlace,
 }
 
 /// What the plan is made of.
@@ -68,6 +86,8 @@ pub struct Ingredients<'a> {
     pub append: &'a str,
     /// The class of the ELF core header, when the loader is told.
     pub core_headers: Option<Class>,
+    /// How the slot is filled.
+    pub loading: Loading,
 }
 
 impl Guest {
@@ -97,8 +117,41 @@ impl Guest {
         };
         let notes = notes(&elf, from.cpus)?;
         let system = system(&elf, &slot, &ram, &notes)?;
-        let plan = loader::plan(&system, &images, &options).context("planning the slot")?;
-        Ok(Self { elf, slot, ram, notes, deaf: None, plan })
+        let (loading, range) = (from.loading, system.memory.reservations[0]);
+        let plan = match loading {
+            Loading::Placed => loader::plan(&system, &images, &options),
+            Loading::Module | Loading::InPlace => {
+                loader::plan_slot(&slot_spec(range, None), &images, &options)
+            }
+            Loading::SealedModule => {
+                loader::plan_slot(&slot_spec(range, Some(&system)), &images, &options)
+            }
+        };
+        let plan = plan.context("planning the slot")?;
+        let image = match loading {
+            Loading::Placed => Vec::new(),
+            _ => loader::pack(&plan).context("packing the slot image")?,
+        };
+        Ok(Self { elf, slot, ram, notes, deaf: None, plan, loading, image, unsealed: false })
+    }
+
+    /// The slot image, to put a fault into.
+    pub fn image_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.image
+    }
+
+    /// Tells the guest that it has reserved another slot than the image is for.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn reserve(&mut self, slot: &str) -> Result<()> {
+        self.slot = parse_slot(slot)?;
+        Ok(())
+    }
+
+    /// Has the guest leave the slot image unsealed.
+    pub fn leave_unsealed(&mut self) {
+        self.unsealed = true;
     }
 
     /// Purgatory's entry (physical).
@@ -139,11 +192,30 @@ impl Guest {
         Ok(())
     }
 
-    /// Writes the segments into `folder` for QEMU.
+    /// Writes the segments or the slot image into `folder` for QEMU.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn boot(&self, elf: &Path, folder: &Path) -> Result<Boot> {
+        let (initrd, blobs) = match self.loading {
+            Loading::Placed => (None, self.segments(folder)?),
+            Loading::Module | Loading::SealedModule => (Some(self.image_file(folder)?), Vec::new()),
+            Loading::InPlace => {
+                let (path, address) = (self.image_file(folder)?, self.plan.backup.start().get());
+                (None, vec![Blob { path, address }])
+            }
+        };
+        let command_line = self.command_line();
+        Ok(Boot { kernel: elf.to_path_buf(), initrd, command_line, blobs })
+    }
+
+    fn image_file(&self, folder: &Path) -> Result<PathBuf> {
+        let path = folder.join("slot.img");
+        fs::write(&path, &self.image).context("writing the slot image")?;
+        Ok(path)
+    }
+
+    fn segments(&self, folder: &Path) -> Result<Vec<Blob>> {
         let mut blobs = Vec::new();
         for (number, segment) in self.plan.segments.iter().enumerate() {
             let path = folder.join(format!("segment-{number}"));
@@ -152,14 +224,23 @@ impl Guest {
                 blobs.push(Blob { path, address: segment.range.start().get() });
             }
         }
+        Ok(blobs)
+    }
+
+    fn command_line(&self) -> String {
         let Range { start, end } = self.slot;
-        let (entry, cpus) = (self.entry(), self.notes.len());
-        let mut command_line =
-            format!("crashkernel={:#x}@{start:#x} kdump.entry={entry:#x} cpus={cpus}", end - start);
-        if let Some(cpu) = self.deaf {
-            command_line.push_str(&format!(" deaf={cpu}"));
+        let mut line =
+            format!("crashkernel={:#x}@{start:#x} cpus={}", end - start, self.notes.len());
+        if self.loading == Loading::Placed {
+            line.push_str(&format!(" kdump.entry={:#x}", self.entry()));
         }
-        Ok(Boot { kernel: elf.to_path_buf(), initrd: None, command_line, blobs })
+        if let Some(cpu) = self.deaf {
+            line.push_str(&format!(" deaf={cpu}"));
+        }
+        if self.unsealed {
+            line.push_str(" seal=no");
+        }
+        line
     }
 
     /// What the vmcore must agree with.
@@ -182,6 +263,13 @@ impl Guest {
             callers: Vec::new(),
         })
     }
+}
+
+/// Room for the guest's ELF core header in a slot image, in bytes.
+const CORE_HEADER_ROOM: u64 = 8 << 10;
+
+fn slot_spec(slot: PhysRange, system: Option<&System>) -> SlotSpec<'_> {
+    SlotSpec { slot, elfcorehdr: CORE_HEADER_ROOM, system }
 }
 
 /// Where each CPU leaves its note (physical).

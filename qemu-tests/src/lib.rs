@@ -37,4 +37,5 @@ pub mod truth;
 pub use cycle::{Config, Fault, run};
 pub use deadline::Interrupt;
 pub use first_kernel::FirstKernel;
+pub use guest::Loading;
 pub use report::{Check, Report, Verdict};

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use handoff::PurgatoryParams;
 use loader::Plan;
-use sha2::{Digest, Sha256};
-use zerocopy::{FromBytes, IntoBytes};
+use vmcore::PhysRange;
+use zerocopy::FromBytes;
 
 /// Lets `change` loose on the bytes of the segment called `name` and takes its digest again, so that
 /// purgatory finds nothing wrong. `params_at` is the offset of the parameter block in purgatory.
@@ -15,19 +15,15 @@ use zerocopy::{FromBytes, IntoBytes};
 pub fn reseal(plan: &mut Plan, params_at: usize, name: &str, change: fn(&mut [u8])) -> Result<()> {
     let bytes = segment(plan, name)?;
     change(bytes);
-    let (length, digest) = (bytes.len() as u64, Sha256::digest(&*bytes).into());
+    let bytes = bytes.clone();
     let named = plan.segments.iter().find(|segment| segment.name == name);
-    let start = named.context("found above")?.range.start().get();
+    let range = PhysRange::new(named.context("found above")?.range.start(), bytes.len() as u64)?;
     let block = segment(plan, "purgatory")?.get_mut(params_at..).context("a short purgatory")?;
     let (params, _) = PurgatoryParams::mut_from_prefix(block)
         .map_err(|_| anyhow::anyhow!("purgatory has no room for a parameter block"))?;
     ensure!(params.magic == handoff::purgatory::PARAMS_MAGIC, "no parameter block there");
-    let mut regions = params.regions.iter_mut();
-    let region = regions.find(|region| (region.start, region.length) == (start, length));
-    region.with_context(|| format!("purgatory checks no region that is \"{name}\""))?.digest =
-        digest;
-    params.digest = [0; 32];
-    params.digest = Sha256::digest(params.as_bytes()).into();
+    slot_image::set_region_digest(params, range, &bytes)
+        .with_context(|| format!("purgatory checks no region that is \"{name}\""))?;
     Ok(())
 }
 

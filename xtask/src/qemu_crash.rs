@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use qemu_tests::slot::parse_size;
-use qemu_tests::{Config, Fault, FirstKernel, Interrupt, Report, Verdict};
+use qemu_tests::{Config, Fault, FirstKernel, Interrupt, Loading, Report, Verdict};
 
 use crate::distribution::Distribution;
 use crate::image;
@@ -111,7 +111,7 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
     setup::ensure(needs, &setup::Args::default())?;
     let images = image::build()?;
     let first_kernel = match (is_guest, own_kernel) {
-        (true, _) => FirstKernel::Guest { elf: images.guest.clone() },
+        (true, _) => FirstKernel::Guest { elf: images.guest.clone(), loading: Loading::Module },
         (false, kernel) => linux(kernel, images.loader)?,
     };
     Ok(Config {

@@ -9,7 +9,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Packages whose tests also run as 32-bit programs, as they do in the kernel and in the loader.
-const ALSO_ON_I686: [&str; 5] = ["handoff", "vmcore", "dumpfile", "capture-kernel", "loader"];
+const ALSO_ON_I686: [&str; 6] =
+    ["handoff", "vmcore", "slot-image", "dumpfile", "capture-kernel", "loader"];
 
 /// What `cargo xtask test` takes.
 #[derive(clap::Args)]

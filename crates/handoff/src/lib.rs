@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! loader ──PurgatoryParams──▶ purgatory ──BootParams──▶ capture kernel
+//!    └─────SlotHeader──▶ a first kernel that unpacks the slot by itself
 //! ```
 //!
 //! Types and constants only: no logic, no I/O, no `unsafe`. This crate is purgatory's whole audit
@@ -14,8 +15,10 @@
 pub mod boot_params;
 pub mod layout;
 pub mod purgatory;
+pub mod slot_image;
 pub mod stage;
 
 pub use boot_params::{BootParams, E820Entry};
 pub use purgatory::PurgatoryParams;
+pub use slot_image::{SlotHeader, SlotPlace, SlotSegment};
 pub use stage::Stage;

@@ -39,6 +39,11 @@ pub const ON_MISMATCH_HALT: u32 = 0;
 /// On a mismatch: reset the machine.
 pub const ON_MISMATCH_RESET: u32 = 1;
 
+/// The block's state: every region has its digest.
+pub const STATE_SEALED: u32 = 0;
+/// The block's state: the ELF core header is still to be built, by the first kernel.
+pub const STATE_UNSEALED: u32 = 1;
+
 /// One region whose bytes must be what they were when the loader saw them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -89,8 +94,8 @@ pub struct PurgatoryParams {
     pub backup: Backup,
     /// How many of `regions` are in use.
     pub region_count: u32,
-    /// Must be zero.
-    pub reserved: u32,
+    /// [`STATE_SEALED`] or [`STATE_UNSEALED`].
+    pub state: u32,
     /// The regions to check, in this order.
     pub regions: [Region; MAX_REGIONS],
 }
@@ -145,6 +150,7 @@ mod tests {
         assert_eq!(offset_of!(PurgatoryParams, entry), 48);
         assert_eq!(offset_of!(PurgatoryParams, backup), 64);
         assert_eq!(offset_of!(PurgatoryParams, region_count), 88);
+        assert_eq!(offset_of!(PurgatoryParams, state), 92);
         assert_eq!(offset_of!(PurgatoryParams, regions), 96);
     }
 

@@ -15,6 +15,7 @@
 extern crate alloc;
 
 mod addr;
+mod crash_memory;
 mod dump;
 mod elfcore;
 mod error;
@@ -27,10 +28,12 @@ mod read;
 mod view;
 
 pub use addr::{DumpOffset, PhysAddr, PhysRange};
+pub use crash_memory::{LinearMap, core_header, crash_memory_ranges, loads};
 pub use dump::{MAX_NOTE_AREA, MAX_NOTES, NoteArea, NoteOutcome, Vmcore, vmcore};
 pub use elfcore::{Class, CoreHeader, MAX_SEGMENTS, Segment, SegmentKind, build};
 pub use error::Error;
 pub use notes::{NAME_CORE, NAME_VMCOREINFO, Note, Notes, Prstatus, notes, vmcoreinfo_get};
+pub use number::{memparse, size_at};
 pub use oldmem::oldmem;
 pub use options::{
     Action, DEFAULT_TIMEOUT, ElfCoreHdr, MAX_MEMMAP, MAX_TARGETS, Options, PowerOff, Problem,

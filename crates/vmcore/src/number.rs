@@ -1,10 +1,12 @@
 //! Numbers as Linux writes them on its command line.
 
+use crate::{PhysAddr, PhysRange};
+
 /// The number at the start of `text`, and what follows it: decimal, `0x` hexadecimal or `0` octal,
 /// with an optional suffix K, M, G, T, P or E. `None` without a digit, or past 64 bits.
 ///
 /// The rules are those of Linux' `memparse` (`lib/cmdline.c`), which wraps where this refuses.
-pub(crate) fn memparse(text: &[u8]) -> Option<(u64, &[u8])> {
+pub fn memparse(text: &[u8]) -> Option<(u64, &[u8])> {
     let (value, rest) = number(text)?;
     let shift = match rest.first().map(u8::to_ascii_uppercase) {
         Some(b'K') => 10,
@@ -17,6 +19,13 @@ pub(crate) fn memparse(text: &[u8]) -> Option<(u64, &[u8])> {
     };
     let scaled = value << shift;
     (scaled >> shift == value).then_some((scaled, &rest[1..]))
+}
+
+/// `SIZE@START`, as after `crashkernel=`, with nothing behind it.
+pub fn size_at(text: &[u8]) -> Option<PhysRange> {
+    let (size, rest) = memparse(text)?;
+    let (start, rest) = memparse(rest.strip_prefix(b"@")?)?;
+    PhysRange::new(PhysAddr::new(start), size).ok().filter(|_| rest.is_empty())
 }
 
 /// The number that `text` is, without a suffix and with nothing after it.
@@ -47,6 +56,16 @@ fn number(text: &[u8]) -> Option<(u64, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_size_at_a_place() {
+        let parse = |text: &str| size_at(text.as_bytes()).map(|r| (r.start().get(), r.length()));
+        assert_eq!(parse("32M@16M"), Some((0x100_0000, 0x200_0000)));
+        assert_eq!(parse("0x1000@0x2000"), Some((0x2000, 0x1000)));
+        for wrong in ["32M", "32M@", "@16M", "32M@16M,", "1@18446744073709551615 "] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
 
     fn check(text: &str, value: u64, rest: &str) {
         assert_eq!(memparse(text.as_bytes()), Some((value, rest.as_bytes())), "{text}");

@@ -8,16 +8,16 @@ use serde_json::Value;
 
 use crate::common::{elf, fixture, fixture_folder, plan_for};
 
-fn loader(words: &[&str]) -> Output {
+pub(crate) fn loader(words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_loader")).args(words).output().expect("the loader runs")
 }
 
-fn json(output: &Output) -> Value {
+pub(crate) fn json(output: &Output) -> Value {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-fn path(path: &Path) -> &str {
+pub(crate) fn path(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 

@@ -5,3 +5,4 @@ mod common;
 mod images;
 mod plan;
 mod properties;
+mod slot_images;

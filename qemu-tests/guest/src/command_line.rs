@@ -5,8 +5,11 @@ use core::ops::Range;
 /// What the guest was told.
 #[derive(Debug)]
 pub(crate) struct CommandLine {
-    /// `kdump.entry=ADDR`: purgatory's entry (physical).
-    pub(crate) entry: u32,
+    /// `kdump.entry=ADDR`: purgatory's entry (physical), when the host has filled the slot. Else there
+    /// is a slot image.
+    pub(crate) entry: Option<u32>,
+    /// `seal=no`: the slot image is left unsealed.
+    pub(crate) seal: bool,
     /// `crashkernel=SIZE@BASE`: memory that is not the guest's (physical).
     pub(crate) slot: Range<u64>,
     /// `cpus=N`: how many there are; one when nothing is said.
@@ -21,8 +24,11 @@ impl CommandLine {
         let value = |key: &str| {
             text.split_ascii_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
         };
-        let entry = value("kdump.entry").and_then(number);
-        let entry = entry.and_then(|entry| u32::try_from(entry).ok());
+        let entry = value("kdump.entry");
+        let address = entry.and_then(number).and_then(|entry| u32::try_from(entry).ok());
+        if entry.is_some() && address.is_none() {
+            return Err("kdump.entry=ADDR: not an address below 4 GiB");
+        }
         let slot = value("crashkernel").and_then(|slot| {
             let (size, base) = slot.split_once('@')?;
             let base = number(base)?;
@@ -30,7 +36,8 @@ impl CommandLine {
         });
         let cpus = value("cpus").map_or(Some(1), |cpus| cpus.parse().ok());
         Ok(Self {
-            entry: entry.ok_or("kdump.entry=ADDR: nowhere to jump to")?,
+            entry: address,
+            seal: value("seal") != Some("no"),
             slot: slot.ok_or("crashkernel=SIZE@BASE: no memory to spare")?,
             cpus: cpus.ok_or("cpus=N: not a number")?,
             deaf: value("deaf").and_then(|cpu| cpu.parse().ok()),

@@ -1,15 +1,22 @@
 //! The test guest: a first kernel that boots by multiboot, starts all CPUs, dies and jumps into the
 //! slot.
 //!
-//! Command line: see [`CommandLine`](command_line::CommandLine). What the slot holds was placed
-//! there by the host.
+//! Command line: see [`CommandLine`](command_line::CommandLine). What the slot holds comes from a
+//! slot image that the guest unpacks and seals, or was placed there by the host.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
+extern crate alloc;
+
+#[cfg(target_os = "none")]
 mod command_line;
 #[cfg(target_os = "none")]
+mod core_header;
+#[cfg(target_os = "none")]
 mod crash;
+#[cfg(target_os = "none")]
+mod heap;
 #[cfg(target_os = "none")]
 mod io_apic;
 #[cfg(target_os = "none")]
@@ -19,6 +26,8 @@ mod multiboot;
 #[cfg(target_os = "none")]
 mod note;
 #[cfg(target_os = "none")]
+mod slot;
+#[cfg(target_os = "none")]
 mod smp;
 
 #[cfg(target_os = "none")]
@@ -27,7 +36,7 @@ mod guest {
 
     use crate::command_line::CommandLine;
     use crate::multiboot::Multiboot;
-    use crate::{crash, memory, smp};
+    use crate::{crash, heap, memory, slot, smp};
     use boot_stub::console::{self, println};
     use boot_stub::{exceptions, power};
 
@@ -35,6 +44,7 @@ mod guest {
 
     fn main(magic: u32, information: u32) -> ! {
         exceptions::init();
+        heap::start();
         console::init(console::COM1);
         println!("{}", crash::GUEST_BANNER);
         match boot(magic, information) {
@@ -51,10 +61,14 @@ mod guest {
         let multiboot = Multiboot::new(magic, information).ok_or("no multiboot loader")?;
         let line = multiboot.command_line().ok_or("no command line")?;
         let line = CommandLine::parse(line)?;
+        let entry = match line.entry {
+            Some(entry) => entry,
+            None => slot::load(multiboot, &line)?,
+        };
         // SAFETY: what the boot loader left there is not looked at any more.
         unsafe { memory::fill(multiboot, &line.slot) };
         smp::start(line.cpus, line.deaf)?;
-        Ok(line.entry)
+        Ok(entry)
     }
 
     fn failed() -> ! {

@@ -8,8 +8,9 @@ use core::ptr::with_exposed_provenance;
 
 /// EAX of a kernel that a multiboot loader started.
 const MAGIC: u32 = 0x2bad_b002;
-/// Flags: `cmdline` is valid; the memory map is valid.
+/// Flags: `cmdline`, the modules and the memory map are valid.
 const HAS_COMMAND_LINE: u32 = 1 << 2;
+const HAS_MODULES: u32 = 1 << 3;
 const HAS_MEMORY_MAP: u32 = 1 << 6;
 /// A range of the memory map that is RAM.
 const RAM: u32 = 1;
@@ -22,10 +23,18 @@ struct Information {
     mem_upper: u32,
     boot_device: u32,
     cmdline: u32,
-    modules: [u32; 2],
+    modules_count: u32,
+    modules_addr: u32,
     symbols: [u32; 4],
     mmap_length: u32,
     mmap_addr: u32,
+}
+
+/// One module: its first byte, and one past its last (physical).
+#[repr(C, packed)]
+struct Module {
+    start: u32,
+    end: u32,
 }
 
 /// One range of the memory map. `size` counts what follows it.
@@ -60,6 +69,17 @@ impl Multiboot {
         // SAFETY: as in `new`.
         let text = unsafe { CStr::from_ptr(with_exposed_provenance(self.0.cmdline as usize)) };
         text.to_str().ok()
+    }
+
+    /// Where the boot loader put the first module (physical), if it was given one.
+    pub(crate) fn first_module(self) -> Option<Range<u64>> {
+        if self.0.flags & HAS_MODULES == 0 || self.0.modules_count == 0 {
+            return None;
+        }
+        // SAFETY: as in `new`; the type has no alignment.
+        let module =
+            unsafe { with_exposed_provenance::<Module>(self.0.modules_addr as usize).read() };
+        Some(module.start.into()..module.end.into())
     }
 
     /// The ranges of the memory map that are RAM (physical), in its order.

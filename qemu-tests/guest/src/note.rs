@@ -7,6 +7,7 @@ use boot_stub::exceptions::Frame;
 use core::arch::naked_asm;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
+use vmcore::{PhysAddr, PhysRange};
 
 const NT_PRSTATUS: u32 = 1;
 
@@ -68,6 +69,14 @@ unsafe impl Sync for NoteAreas {}
 /// Where the host finds the notes: CPU after CPU, 1 KiB each.
 #[unsafe(no_mangle)]
 static GUEST_CRASH_NOTES: NoteAreas = NoteAreas([const { UnsafeCell::new(EMPTY) }; MAX_CPUS]);
+
+/// The areas of the first `cpus` CPUs (physical).
+pub(crate) fn areas(cpus: u32) -> impl Iterator<Item = PhysRange> {
+    let areas = GUEST_CRASH_NOTES.0.iter().take(cpus as usize);
+    areas.filter_map(|area| {
+        PhysRange::new(PhysAddr::new(area.get() as u64), size_of::<NoteArea>() as u64).ok()
+    })
+}
 
 /// Writes all of the note of `cpu` but its registers, and says where those go.
 ///

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use qemu_tests::dump_disk::DiskAfter;
-use qemu_tests::{Config, Fault, FirstKernel, Interrupt, Report, Verdict};
+use qemu_tests::{Config, Fault, FirstKernel, Interrupt, Loading, Report, Verdict};
 use vmcore::Class;
 
 pub(crate) const MIB: u64 = 1 << 20;
@@ -37,7 +37,11 @@ pub(crate) fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Conf
 }
 
 pub(crate) fn guest() -> FirstKernel {
-    FirstKernel::Guest { elf: file("KDUMP_TEST_GUEST") }
+    guest_with(Loading::Placed)
+}
+
+pub(crate) fn guest_with(loading: Loading) -> FirstKernel {
+    FirstKernel::Guest { elf: file("KDUMP_TEST_GUEST"), loading }
 }
 
 pub(crate) fn debian() -> FirstKernel {

@@ -1,0 +1,42 @@
+//! A heap behind a lock, for images that allocate.
+
+#![expect(unsafe_code, reason = "the global allocator, and the memory that it is given")]
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::{self, NonNull};
+use linked_list_allocator::Heap;
+use spin::Mutex;
+
+/// What an image declares as its `#[global_allocator]`. It is empty until [`LockedHeap::init`]. NMIs
+/// do not allocate, so that the lock is never contended.
+pub struct LockedHeap(Mutex<Heap>);
+
+impl LockedHeap {
+    /// A heap without memory.
+    pub const fn empty() -> Self {
+        Self(Mutex::new(Heap::empty()))
+    }
+
+    /// Gives the heap its memory: `length` bytes at the virtual address `start`.
+    ///
+    /// # Safety
+    /// The memory is nobody else's, for ever, and this is the only call.
+    pub unsafe fn init(&self, start: *mut u8, length: usize) {
+        // SAFETY: as the caller vouches.
+        unsafe { self.0.lock().init(start, length) }
+    }
+}
+
+// SAFETY: `Heap` hands out disjoint, aligned blocks of the memory that it was given.
+unsafe impl GlobalAlloc for LockedHeap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.0.lock().allocate_first_fit(layout).map_or(ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        if let Some(pointer) = NonNull::new(pointer) {
+            // SAFETY: the caller got it from `alloc` with this layout.
+            unsafe { self.0.lock().deallocate(pointer, layout) }
+        }
+    }
+}

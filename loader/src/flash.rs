@@ -1,0 +1,170 @@
+//! Writing a slot image to a device or a file, and looking whether it arrived.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, fadvise, major, minor};
+
+use crate::in_use::user;
+
+/// How much is written and read at a time, in bytes.
+const CHUNK: usize = 64 << 10;
+/// No offset in a file is larger (`off_t`), in bytes.
+const LONGEST_FILE: u64 = i64::MAX as u64;
+
+/// Why an image is not on its device.
+#[derive(Debug, thiserror::Error)]
+pub enum FlashError {
+    /// The image itself.
+    #[error("nothing was written: {0}")]
+    Image(#[from] slot_image::Error),
+    /// The target cannot be opened or looked at.
+    #[error("cannot open {}: {source}", path.display())]
+    Open {
+        /// The target.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Neither block device nor file.
+    #[error(
+        "{} is neither a block device nor a file; nothing was written (raw flash chips have tools \
+         of their own)",
+        path.display()
+    )]
+    NotAFile {
+        /// The target.
+        path: PathBuf,
+    },
+    /// Somebody uses the device.
+    #[error("{} is in use ({by}); nothing was written", path.display())]
+    InUse {
+        /// The target.
+        path: PathBuf,
+        /// Who or how.
+        by: String,
+    },
+    /// The image would end behind the device.
+    #[error(
+        "{} is too small: {size} bytes, and the image ends at {needed}; nothing was written",
+        path.display()
+    )]
+    TooSmall {
+        /// The target.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+        /// Where the image would end, in bytes.
+        needed: u64,
+    },
+    /// Reading or writing failed.
+    #[error("{} {}: {source}: the image is not complete there", doing, path.display())]
+    Io {
+        /// The target.
+        path: PathBuf,
+        /// "writing" or "reading back".
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something else was read than written.
+    #[error(
+        "{} does not hold what was written: the byte at {at} differs; replace the device",
+        path.display()
+    )]
+    Differs {
+        /// The target.
+        path: PathBuf,
+        /// Its first wrong byte, counted from the target's start.
+        at: u64,
+    },
+}
+
+/// Writes `image` to the block device or file `path` at `offset` bytes, waits until it is stored,
+/// reads it back and compares. A file that does not exist is created. `progress` is told how many
+/// bytes were written, several times.
+///
+/// # Errors
+/// The first thing that went wrong. Nothing is written to a device that is too small or in use, nor
+/// when the image is damaged.
+pub fn flash(
+    image: &[u8],
+    path: &Path,
+    offset: u64,
+    progress: &mut dyn FnMut(usize),
+) -> Result<(), FlashError> {
+    slot_image::parse(image)?;
+    let needed = offset.saturating_add(image.len() as u64);
+    let check = |size| match needed > size {
+        true => Err(FlashError::TooSmall { path: path.into(), size, needed }),
+        false => Ok(()),
+    };
+    check(LONGEST_FILE)?;
+    let file = open(path)?;
+    check(room(&file).map_err(|source| FlashError::Open { path: path.into(), source })?)?;
+    let writing = |source| FlashError::Io { path: path.into(), doing: "writing", source };
+    for (index, chunk) in image.chunks(CHUNK).enumerate() {
+        file.write_all_at(chunk, offset + (index * CHUNK) as u64).map_err(writing)?;
+        progress((index * CHUNK) + chunk.len());
+    }
+    file.sync_all().map_err(writing)?;
+    // What the system still holds would say nothing of the device; where it cannot forget that, the
+    // comparison is all the same right.
+    let _ = fadvise(&file, offset, None, Advice::DontNeed);
+    compare(&file, path, image, offset)
+}
+
+/// Opens a target that nobody else uses.
+fn open(path: &Path) -> Result<File, FlashError> {
+    let failed = |source| FlashError::Open { path: path.into(), source };
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    let metadata = match path.metadata() {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return options.create_new(true).open(path).map_err(failed);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let kind = metadata.file_type();
+    if kind.is_file() {
+        return options.open(path).map_err(failed);
+    }
+    if !kind.is_block_device() {
+        return Err(FlashError::NotAFile { path: path.into() });
+    }
+    let device = (major(metadata.rdev()), minor(metadata.rdev()));
+    let in_use = |by| FlashError::InUse { path: path.into(), by };
+    if let Some(by) = user(Path::new("/"), device).map_err(failed)? {
+        return Err(in_use(by));
+    }
+    // Of a block device, O_EXCL asks for a claim that file systems, swap and the like hold, too.
+    options.custom_flags(libc::O_EXCL).open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::ResourceBusy => in_use("the kernel says so".to_owned()),
+        _ => failed(error),
+    })
+}
+
+/// Where the target ends at most, in bytes; a file grows.
+fn room(mut file: &File) -> io::Result<u64> {
+    if file.metadata()?.is_file() { Ok(LONGEST_FILE) } else { file.seek(SeekFrom::End(0)) }
+}
+
+fn compare(file: &File, path: &Path, image: &[u8], offset: u64) -> Result<(), FlashError> {
+    let mut found = [0; CHUNK];
+    for (index, chunk) in image.chunks(CHUNK).enumerate() {
+        let at = offset + (index * CHUNK) as u64;
+        let found = &mut found[..chunk.len()];
+        file.read_exact_at(found, at).map_err(|source| FlashError::Io {
+            path: path.into(),
+            doing: "reading back",
+            source,
+        })?;
+        if let Some(wrong) = found.iter().zip(chunk).position(|(found, wrote)| found != wrote) {
+            return Err(FlashError::Differs { path: path.into(), at: at + wrong as u64 });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! What a slot image says of itself, for people (a table) and for programs (JSON).
+
+use std::fmt;
+
+use serde::Serialize;
+use slot_image::{Error, Segment, SlotImage, parse};
+
+/// The version of the JSON: fields may be added, none is renamed.
+const INSPECTION_VERSION: u32 = 1;
+/// The segment with the command line, as the plan calls it.
+const COMMAND_LINE: &str = "command-line";
+
+/// All about a slot image. Addresses are physical, lengths bytes.
+#[derive(Debug, Serialize)]
+pub struct Inspection {
+    version: u32,
+    image_version: u32,
+    slot: Place,
+    sealed: bool,
+    entry: u64,
+    elfcorehdr: Place,
+    backup: Place,
+    file_length: u64,
+    command_line: String,
+    segments: Vec<SegmentReport>,
+    /// What is wrong with the image, if anything is.
+    pub problem: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Place {
+    start: u64,
+    length: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct SegmentReport {
+    name: String,
+    place: Place,
+    bytes: usize,
+    sha256: String,
+    digest_ok: bool,
+}
+
+impl Inspection {
+    /// Looks at an image.
+    ///
+    /// # Errors
+    /// When its header is not in order, so that nothing can be said of the rest. Other damage is
+    /// part of the report.
+    pub fn new(bytes: &[u8]) -> Result<Self, Error> {
+        let image = SlotImage::read(bytes)?;
+        let segments = image.segments();
+        Ok(Self {
+            version: INSPECTION_VERSION,
+            image_version: handoff::slot_image::SLOT_VERSION,
+            slot: image.slot.into(),
+            sealed: image.is_sealed(),
+            entry: image.entry.get(),
+            elfcorehdr: image.elfcorehdr.into(),
+            backup: image.backup.into(),
+            file_length: image.length(),
+            command_line: command_line(&image),
+            segments: segments.map(|segment| SegmentReport::new(&segment)).collect(),
+            problem: parse(bytes).err().map(|error| error.to_string()),
+        })
+    }
+}
+
+impl SegmentReport {
+    fn new(segment: &Segment<'_>) -> Self {
+        Self {
+            name: segment.name.to_string(),
+            place: segment.place.into(),
+            bytes: segment.bytes.len(),
+            sha256: segment.digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            digest_ok: segment.check().is_ok(),
+        }
+    }
+}
+
+impl From<vmcore::PhysRange> for Place {
+    fn from(range: vmcore::PhysRange) -> Self {
+        Self { start: range.start().get(), length: range.length() }
+    }
+}
+
+/// The capture kernel's command line, what is not printable replaced.
+fn command_line(image: &SlotImage<'_>) -> String {
+    let segment = image.segments().find(|segment| segment.name.to_string() == COMMAND_LINE);
+    let bytes = segment.map_or(&[][..], |segment| segment.bytes);
+    let line = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    let shown = |byte: &u8| if matches!(byte, b' '..=b'~') { char::from(*byte) } else { '?' };
+    line.iter().map(shown).collect()
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.start.saturating_add(self.length);
+        write!(f, "{:#011x}..{end:#011x} {:>8} KiB", self.start, self.length / 1024)
+    }
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sealed = match self.sealed {
+            true => "sealed: the ELF core header is in it",
+            false => "unsealed: the first kernel builds the ELF core header and seals it",
+        };
+        writeln!(f, "slot image     version {}, {sealed}", self.image_version)?;
+        writeln!(f, "file           {} bytes", self.file_length)?;
+        writeln!(f, "slot           {}", self.slot)?;
+        writeln!(f, "entry          {:#x} (purgatory)", self.entry)?;
+        writeln!(f, "command line   {}", self.command_line)?;
+        for segment in &self.segments {
+            let verdict = if segment.digest_ok { "ok" } else { "BAD" };
+            let (name, place, bytes) = (&segment.name, &segment.place, segment.bytes);
+            writeln!(f, "{name:14} {place}  {bytes:>7} bytes given, digest {verdict}")?;
+            writeln!(f, "{:14} {}", "", segment.sha256)?;
+        }
+        writeln!(f, "backup         {}  (in place, the image lies here)", self.backup)?;
+        self.problem.as_ref().map_or(Ok(()), |problem| writeln!(f, "problem: {problem}"))
+    }
+}

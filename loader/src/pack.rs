@@ -1,0 +1,81 @@
+//! A slot without a running first kernel: the same plan, packed into a slot image.
+
+use slot_image::{Contents, ContentsSegment, Name, encode};
+use vmcore::PhysRange;
+
+use crate::core_header::Core;
+use crate::error::PlanError;
+use crate::images::Images;
+use crate::iomem::MemoryMap;
+use crate::layout::pick_slot;
+use crate::plan::{Plan, PlanOptions, check_system, fill, parse};
+use crate::system::System;
+
+/// What is known of the first kernel when its slot is packed.
+#[derive(Clone, Copy, Debug)]
+pub struct SlotSpec<'a> {
+    /// What it will reserve (physical).
+    pub slot: PhysRange,
+    /// The least room for its ELF core header, in bytes.
+    pub elfcorehdr: u64,
+    /// All about it, where that is known; its own reservations do not count. Without, the plan is
+    /// unsealed.
+    pub system: Option<&'a System>,
+}
+
+/// Plans a slot that a first kernel is going to reserve. `memmap=` and `elfcorehdr=` depend on the
+/// slot only.
+///
+/// # Errors
+/// As [`plan()`](crate::plan()); [`PlanError::NeedsSystem`] for options that need the system.
+pub fn plan_slot(
+    spec: &SlotSpec<'_>,
+    images: &Images<'_>,
+    options: &PlanOptions,
+) -> Result<Plan, PlanError> {
+    let reservations = vec![spec.slot];
+    let Some(system) = spec.system else {
+        let memory = MemoryMap { reservations, ..MemoryMap::default() };
+        let slot = pick_slot(&System { memory, ..System::default() })?;
+        check_options(options)?;
+        return fill(slot, &parse(images)?, Core::unknown(spec.elfcorehdr), None, options);
+    };
+    let memory = MemoryMap { reservations, ..system.memory.clone() };
+    let system = System { memory, ..system.clone() };
+    let slot = check_system(&system)?;
+    let mut core = Core::find(&system, options.class)?;
+    core.room = spec.elfcorehdr;
+    fill(slot, &parse(images)?, core, system.power_off, options)
+}
+
+fn check_options(options: &PlanOptions) -> Result<(), PlanError> {
+    if options.low_memory {
+        return Err(PlanError::NeedsSystem { option: "--low-memory" });
+    }
+    if options.class.is_some() {
+        return Err(PlanError::NeedsSystem { option: "the class of the core headers" });
+    }
+    Ok(())
+}
+
+/// The plan as a slot image: one file, small enough to be put in place.
+///
+/// # Errors
+/// [`slot_image::Error::TooLarge`] and what else keeps it from being packed.
+pub fn pack(plan: &Plan) -> Result<Vec<u8>, slot_image::Error> {
+    let segments = plan.segments.iter().filter(|segment| segment.range != plan.backup);
+    let segments = segments.map(|segment| ContentsSegment {
+        name: Name::new(&segment.name),
+        place: segment.range,
+        bytes: &segment.bytes,
+    });
+    encode(&Contents {
+        slot: plan.slot,
+        entry: plan.entry,
+        params: plan.params,
+        elfcorehdr: plan.elfcorehdr,
+        backup: plan.backup,
+        sealed: plan.sealed,
+        segments: segments.collect(),
+    })
+}

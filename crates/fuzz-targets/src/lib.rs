@@ -9,19 +9,22 @@ mod dump_disk;
 mod elfcorehdr;
 mod memory;
 mod notes;
+mod slot_image;
 
 pub use command_line::command_line;
 pub use dump_disk::dump_disk;
 pub use elfcorehdr::elfcorehdr;
 pub use notes::notes;
+pub use slot_image::slot_image;
 
 /// A target's function.
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Target); 4] = [
+pub const TARGETS: [(&str, Target); 5] = [
     ("command_line", command_line),
     ("dump_disk", dump_disk),
     ("elfcorehdr", elfcorehdr),
     ("notes", notes),
+    ("slot_image", slot_image),
 ];

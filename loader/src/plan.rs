@@ -6,6 +6,7 @@ use vmcore::{Action, Class, PhysAddr, PhysRange, Segment};
 use crate::command_line::CommandLine;
 use crate::contents::Contents;
 use crate::core_header::Core;
+use crate::e820::E820;
 use crate::error::PlanError;
 use crate::images::Images;
 use crate::kernel_image::KernelImage;
@@ -88,7 +89,8 @@ pub struct Plan {
     pub elfcorehdr: PhysRange,
     /// The width of its fields.
     pub class: Class,
-    /// The memory that the capture kernel may use: its `memmap=` and its e820 table.
+    /// The memory that the capture kernel may use: its `memmap=`. Its e820 table has all of the
+    /// first kernel's memory.
     pub memory: Vec<PhysRange>,
     /// Where purgatory saves the first kernel's memory from 0 to 640 KiB.
     pub backup: PhysRange,
@@ -136,11 +138,12 @@ pub fn plan(
     let loads = core.loads(layout.backup.start());
     let memory = usable_memory(&core.ram, &layout, options);
     let line = CommandLine::new(options, system.power_off, &memory, layout.elfcorehdr)?;
+    let e820 = E820::new(&system.memory, &memory)?;
     let contents = Contents {
         kernel: &kernel,
         purgatory: &purgatory,
         elfcorehdr: core.header(&loads)?,
-        memory: &memory,
+        e820: &e820,
         line: &line,
         console_port: options.console_port,
     };
@@ -160,7 +163,7 @@ pub fn plan(
         notes: core.notes,
         vmcoreinfo: core.vmcoreinfo,
         loads,
-        warnings: [core.warnings, line.problems].concat(),
+        warnings: [core.warnings, line.problems, Vec::from_iter(e820.warning())].concat(),
     })
 }
 

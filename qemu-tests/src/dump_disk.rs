@@ -4,7 +4,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use handoff::Stage;
 use serde::Serialize;
+
+use crate::nbd::NbdServer;
 
 /// Bytes of the disk's header.
 const HEADER: usize = 4096;
@@ -24,7 +27,21 @@ pub enum Attachment {
         /// The sector's number.
         sector: u64,
     },
+    /// Behind a process that stops in the middle of the dump, and is killed when the capture has
+    /// failed: QEMU itself would wait for it for ever.
+    Stalls,
+    /// Behind a process that is killed in the middle of the dump.
+    Dies,
 }
+
+impl Attachment {
+    fn is_served(self) -> bool {
+        matches!(self, Self::Stalls | Self::Dies)
+    }
+}
+
+/// Bytes in a second that a disk behind a process takes: the middle of the dump is some time off.
+const SERVED_RATE: u64 = 64 << 20;
 
 /// A formatted dump disk.
 #[derive(Debug)]
@@ -34,6 +51,7 @@ pub struct DumpDisk {
     pub target: String,
     attachment: Attachment,
     header: Vec<u8>,
+    server: Option<NbdServer>,
 }
 
 /// What a cycle without a dump left on the disk.
@@ -51,7 +69,7 @@ impl DumpDisk {
     /// Makes and formats a disk of `size` bytes in `folder`.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the file cannot be written or served.
     pub fn create(folder: &Path, size: u64, attachment: Attachment) -> Result<Self> {
         let path = folder.join("dump-disk");
         let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
@@ -59,7 +77,8 @@ impl DumpDisk {
         let id = collector::format(&path, None, true).context("formatting the dump disk")?;
         let mut header = fs::read(&path).context("reading the dump disk")?;
         header.truncate(HEADER);
-        Ok(Self { path, target: format!("virtio-blk:id={id}"), attachment, header })
+        let server = attachment.is_served().then(|| NbdServer::start(&path)).transpose()?;
+        Ok(Self { path, target: format!("virtio-blk:id={id}"), attachment, header, server })
     }
 
     /// The file behind it.
@@ -73,7 +92,8 @@ impl DumpDisk {
     /// does not matter here, and a flush costs nothing.
     pub fn arguments(&self, properties: &str) -> Vec<String> {
         // A comma in an option's value is doubled.
-        let path = self.path.display().to_string().replace(',', ",,");
+        let shown = |path: &Path| path.display().to_string().replace(',', ",,");
+        let path = shown(&self.path);
         let (file, more) = match self.attachment {
             Attachment::Absent => return Vec::new(),
             Attachment::Whole => (format!("file={path}"), String::new()),
@@ -85,6 +105,14 @@ impl DumpDisk {
                      ,file.inject-error.0.sector={sector},file.inject-error.0.errno=5"
                 ),
             ),
+            Attachment::Stalls | Attachment::Dies => {
+                let socket = self.server.as_ref().map(|server| shown(&server.socket()));
+                let socket = socket.unwrap_or_default();
+                (
+                    format!("file.driver=nbd,file.server.type=unix,file.server.path={socket}"),
+                    format!(",throttling.bps-write={SERVED_RATE}"),
+                )
+            }
         };
         let words = [
             "-drive",
@@ -93,6 +121,20 @@ impl DumpDisk {
             &format!("virtio-blk-pci,drive=dump,{properties}"),
         ];
         words.map(str::to_string).to_vec()
+    }
+
+    /// Has the process behind the disk do what it is there for, when the capture has got that far.
+    ///
+    /// # Errors
+    /// When the process cannot be stopped.
+    pub fn follow(&mut self, reached: Stage) -> Result<()> {
+        let Some(server) = &mut self.server else { return Ok(()) };
+        match (self.attachment, reached) {
+            (Attachment::Stalls, Stage::FirstByte) => server.stop()?,
+            (Attachment::Dies, Stage::FirstByte) | (_, Stage::Failed) => server.kill(),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Looks at the disk when there is no dump on it. What is extracted all the same goes to `out`.

@@ -19,6 +19,9 @@ use crate::qemu::Boot;
 use crate::reseal::reseal;
 use crate::slot::parse_slot;
 
+/// The CPU whose note cannot be read, in the scenario that has one: the second.
+const UNREADABLE_CPU: u32 = 1;
+
 /// Which first kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FirstKernel {
@@ -105,6 +108,11 @@ impl Prepared {
         self.guest.as_ref().map(Guest::entry)
     }
 
+    /// The test guest's note that a machine check makes unreadable (physical).
+    pub fn unreadable_note(&self) -> Option<Range<u64>> {
+        self.guest.as_ref()?.note(UNREADABLE_CPU)
+    }
+
     /// What the vmcore must agree with.
     ///
     /// # Errors
@@ -130,6 +138,10 @@ fn put_fault(config: &Config, guest: &mut Guest) -> Result<()> {
     match config.fault {
         Some(Fault::DamagedSegment { name, offset }) => guest.damage(name, offset),
         Some(Fault::DeafCpu(cpu)) => guest.deafen(cpu),
+        Some(Fault::MachineCheckInNote) => {
+            guest.lose_note(UNREADABLE_CPU);
+            Ok(())
+        }
         Some(Fault::WrongSegment { name, change }) => {
             let params = Image::open(&config.purgatory)?.symbol(PARAMS_SYMBOL)?;
             reseal(guest.plan_mut(), usize::try_from(params.start)?, name, change)

@@ -47,6 +47,7 @@ pub struct Guest {
     ram: Vec<Range<u64>>,
     notes: Vec<u64>,
     deaf: Option<u32>,
+    unreadable: Option<u32>,
     plan: Plan,
 }
 
@@ -98,7 +99,7 @@ impl Guest {
         let notes = notes(&elf, from.cpus)?;
         let system = system(&elf, &slot, &ram, &notes)?;
         let plan = loader::plan(&system, &images, &options).context("planning the slot")?;
-        Ok(Self { elf, slot, ram, notes, deaf: None, plan })
+        Ok(Self { elf, slot, ram, notes, deaf: None, unreadable: None, plan })
     }
 
     /// Purgatory's entry (physical).
@@ -139,6 +140,16 @@ impl Guest {
         Ok(())
     }
 
+    /// The note of `cpu` will be unreadable: it is not in the vmcore.
+    pub fn lose_note(&mut self, cpu: u32) {
+        self.unreadable = Some(cpu);
+    }
+
+    /// The crash note area of `cpu` (physical), if the guest starts it.
+    pub fn note(&self, cpu: u32) -> Option<Range<u64>> {
+        self.notes.get(cpu as usize).map(|area| *area..*area + NOTE_AREA)
+    }
+
     /// Writes the segments into `folder` for QEMU.
     ///
     /// # Errors
@@ -169,7 +180,8 @@ impl Guest {
     pub fn dead_kernel(&self) -> Result<DeadKernel> {
         let banner = self.elf.symbol(BANNER)?;
         let text = self.elf.bytes_at(&banner)?.to_vec();
-        let answering = || (0..self.notes.len()).filter(|cpu| self.deaf != Some(*cpu as u32));
+        let lost = [self.deaf, self.unreadable];
+        let answering = || (0..self.notes.len()).filter(|cpu| !lost.contains(&Some(*cpu as u32)));
         Ok(DeadKernel {
             slot: self.slot.clone(),
             system_ram: self.ram.clone(),
@@ -225,7 +237,7 @@ fn system(elf: &Image, slot: &Range<u64>, ram: &[Range<u64>], notes: &[u64]) -> 
             ram: ram.iter().map(range).collect::<Result<_, _>>()?,
             reservations: vec![range(slot)?],
             kernel_code: Some(PhysAddr::new(code)),
-            hidden: false,
+            ..MemoryMap::default()
         },
         text: Some(PAGE_OFFSET + code),
         lowmem_end: Some(PhysAddr::new(lowmem_end)),

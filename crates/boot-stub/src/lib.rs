@@ -19,6 +19,7 @@ pub mod console;
 pub mod double_fault;
 mod entry;
 pub mod exceptions;
+pub mod machine_check;
 pub mod paging;
 pub mod power;
 pub mod tsc;

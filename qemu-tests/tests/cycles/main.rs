@@ -7,5 +7,6 @@ mod core_headers;
 mod disks;
 mod guest;
 mod linux;
+mod machine_checks;
 mod oldmem;
 mod slot_damage;

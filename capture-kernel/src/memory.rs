@@ -1,11 +1,11 @@
 //! Which memory the capture kernel may write.
 
-use handoff::boot_params::{E820_MAX_ENTRIES, E820_RAM, E820Entry};
+use handoff::boot_params::{E820_RAM, E820Entry};
 use handoff::layout::LOW_MEMORY_END;
 use vmcore::{Error, MemoryRanges, Options, PhysAddr, PhysRange};
 
-/// How many separate ranges are kept track of: every entry of an e820 table, and some more.
-pub const MAX_RANGES: usize = E820_MAX_ENTRIES + 64;
+/// How many separate ranges are kept track of; each list takes 16 bytes a range of a small stack.
+pub const MAX_RANGES: usize = 64;
 
 /// Ranges of memory of the slot.
 pub type Ranges = MemoryRanges<MAX_RANGES>;
@@ -38,7 +38,7 @@ pub fn granted(
             Source::CommandLine
         }
         false => {
-            if let Some(range) = ram_around(e820, image)? {
+            if let Some(range) = ram_around(e820, image) {
                 ranges.insert(range)?;
             }
             Source::E820
@@ -56,7 +56,7 @@ pub fn granted(
 /// When there are more ranges than [`MAX_RANGES`].
 pub fn not_ram(granted: &Ranges, e820: &[E820Entry], image: PhysRange) -> Result<Ranges, Error> {
     let mut rest = Ranges::new();
-    if ram_around(e820, image)?.is_some() {
+    if ram_around(e820, image).is_some() {
         rest = granted.clone();
         for range in e820.iter().filter_map(e820_ram) {
             rest.exclude(range)?;
@@ -97,13 +97,19 @@ pub fn within_slot(
     Ok(within)
 }
 
-/// The e820 RAM that holds all of `image`.
-fn ram_around(e820: &[E820Entry], image: PhysRange) -> Result<Option<PhysRange>, Error> {
-    let mut ram = Ranges::new();
-    for range in e820.iter().filter_map(e820_ram) {
-        ram.insert(range)?;
+/// The e820 RAM that holds all of `image`: the entry that it begins in and what adjoins that, in
+/// whatever order the table has them.
+fn ram_around(e820: &[E820Entry], image: PhysRange) -> Option<PhysRange> {
+    let mut around = e820.iter().filter_map(e820_ram).find(|ram| ram.contains(image.start()))?;
+    for _ in e820 {
+        for ram in e820.iter().filter_map(e820_ram) {
+            if ram.start() <= around.end() && around.start() <= ram.end() {
+                let (start, end) = (around.start().min(ram.start()), around.end().max(ram.end()));
+                around = PhysRange::from_bounds(start, end).ok()?;
+            }
+        }
     }
-    Ok(ram.find(image.start()).filter(|range| range.contains_range(image)))
+    around.contains_range(image).then_some(around)
 }
 
 /// The memory of an e820 entry, if it is RAM. A wrapping entry is firmware's nonsense, not RAM.

@@ -60,6 +60,9 @@ pub enum Fault {
     DiskSize(u64),
     /// An NMI arrives while the dump is written.
     Nmi,
+    /// Linux reads from a second, slow disk when it dies: there are requests in flight whose buffers
+    /// are old memory.
+    BusyDisk,
     /// A machine check comes while the capture kernel reads the note of the test guest's second CPU.
     MachineCheckInNote,
     /// A machine check comes while the dump is written.
@@ -155,6 +158,9 @@ fn attempt(config: &Config, boots: u32, progress: &mut dyn FnMut(&str)) -> Resul
     let memory = GuestMemory::create(config.memory, work.path())?;
     progress("preparing the dump disk and what the first kernel boots");
     let mut disk = dump_disk(config, work.path())?;
+    if matches!(config.fault, Some(Fault::BusyDisk)) {
+        disk.add_busy(work.path())?;
+    }
     let prepared = config.first_kernel.prepare(config, &memory, &disk.target, work.path())?;
     let session = Session::start(config, &prepared, &memory, &mut disk)?;
     let ended = session.live(progress);

@@ -52,7 +52,13 @@ pub struct DumpDisk {
     attachment: Attachment,
     header: Vec<u8>,
     server: Option<NbdServer>,
+    busy: Option<PathBuf>,
 }
+
+/// Bytes of the other disk.
+const BUSY_SIZE: u64 = 64 << 20;
+/// Bytes in a second that can be read from it.
+const BUSY_RATE: u64 = 1 << 20;
 
 /// What a cycle without a dump left on the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -78,12 +84,41 @@ impl DumpDisk {
         let mut header = fs::read(&path).context("reading the dump disk")?;
         header.truncate(HEADER);
         let server = attachment.is_served().then(|| NbdServer::start(&path)).transpose()?;
-        Ok(Self { path, target: format!("virtio-blk:id={id}"), attachment, header, server })
+        Ok(Self {
+            path,
+            target: format!("virtio-blk:id={id}"),
+            attachment,
+            header,
+            server,
+            busy: None,
+        })
     }
 
     /// The file behind it.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Adds another disk behind the dump disk, slow to read, with other bytes in every place, so that
+    /// what comes late from it can be told from what came before.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn add_busy(&mut self, folder: &Path) -> Result<()> {
+        let path = folder.join("busy-disk");
+        let bytes: Vec<u8> = (0..BUSY_SIZE / 8).flat_map(u64::to_le_bytes).collect();
+        fs::write(&path, bytes).context("writing the busy disk")?;
+        self.busy = Some(path);
+        Ok(())
+    }
+
+    fn busy_arguments(&self) -> Vec<String> {
+        let Some(path) = &self.busy else { return Vec::new() };
+        let path = path.display().to_string().replace(',', ",,");
+        let drive =
+            format!("if=none,id=busy,format=raw,file={path},throttling.bps-read={BUSY_RATE}");
+        let words = ["-drive", &drive, "-device", "virtio-blk-pci,drive=busy"];
+        words.map(str::to_string).to_vec()
     }
 
     /// QEMU's words for it; `properties` are more properties of its device.
@@ -120,7 +155,7 @@ impl DumpDisk {
             "-device",
             &format!("virtio-blk-pci,drive=dump,{properties}"),
         ];
-        words.map(str::to_string).to_vec()
+        words.into_iter().map(str::to_string).chain(self.busy_arguments()).collect()
     }
 
     /// Has the process behind the disk do what it is there for, when the capture has got that far.

@@ -22,6 +22,16 @@ use crate::slot::parse_slot;
 /// The CPU whose note cannot be read, in the scenario that has one: the second.
 const UNREADABLE_CPU: u32 = 1;
 
+/// What Debian's kernel needs for a virtio disk.
+const VIRTIO_BLK: [&str; 6] = [
+    "virtio/virtio.ko",
+    "virtio/virtio_ring.ko",
+    "virtio/virtio_pci_modern_dev.ko",
+    "virtio/virtio_pci_legacy_dev.ko",
+    "virtio/virtio_pci.ko",
+    "block/virtio_blk.ko",
+];
+
 /// Which first kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FirstKernel {
@@ -74,7 +84,12 @@ impl FirstKernel {
             FirstKernel::Linux { kernel, busybox, loader, .. } => {
                 let mut arguments = vec!["--target", target, "--append", &config.append];
                 arguments.extend(config.core_headers.map(core_headers_option));
-                let archive = initramfs::pack(&read(busybox)?, &read(loader)?, &arguments)?;
+                let modules = match config.fault {
+                    Some(Fault::BusyDisk) => virtio_blk_modules(kernel)?,
+                    _ => Vec::new(),
+                };
+                let archive =
+                    initramfs::pack(&read(busybox)?, &read(loader)?, &arguments, &modules)?;
                 let initrd = folder.join("initramfs");
                 fs::write(&initrd, archive).context("writing the initramfs")?;
                 let command_line = linux_command_line(&config.slot, &config.first_append)?;
@@ -156,6 +171,16 @@ fn core_headers_option(class: Class) -> &'static str {
         Class::Elf32 => "--elf32-core-headers",
         Class::Elf64 => "--elf64-core-headers",
     }
+}
+
+/// The modules that a virtio disk needs, in the order in which they are to be loaded, from the folder
+/// that Debian's package unpacks to beside `kernel`'s.
+fn virtio_blk_modules(kernel: &Path) -> Result<Vec<Vec<u8>>> {
+    let version = kernel.file_name().and_then(|name| name.to_str()?.strip_prefix("vmlinuz-"));
+    let version = version.context("a kernel that is not called vmlinuz-VERSION")?;
+    let root = kernel.parent().and_then(Path::parent).context("a kernel outside of /boot")?;
+    let drivers = root.join("lib/modules").join(version).join("kernel/drivers");
+    VIRTIO_BLK.iter().map(|name| read(&drivers.join(name))).collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -45,7 +45,7 @@ fn memmap_of_no_bytes_is_named() {
 
 #[test]
 fn memmap_that_is_not_aligned_is_cut_to_pages() {
-    let fault = wrong_line(|line| with_memmap(line, "memmap=exactmap memmap=0x1000001@0x1000801"));
+    let fault = wrong_line(|line| with_memmap(line, "memmap=exactmap memmap=0x1000001@0x1800801"));
     assert_captured(fault, "does not cover our own image");
 }
 

@@ -84,10 +84,7 @@ impl FirstKernel {
             FirstKernel::Linux { kernel, busybox, loader, .. } => {
                 let mut arguments = vec!["--target", target, "--append", &config.append];
                 arguments.extend(config.core_headers.map(core_headers_option));
-                let modules = match config.fault {
-                    Some(Fault::BusyDisk) => virtio_blk_modules(kernel)?,
-                    _ => Vec::new(),
-                };
+                let modules = modules(config, kernel)?;
                 let archive =
                     initramfs::pack(&read(busybox)?, &read(loader)?, &arguments, &modules)?;
                 let initrd = folder.join("initramfs");
@@ -173,9 +170,12 @@ fn core_headers_option(class: Class) -> &'static str {
     }
 }
 
-/// The modules that a virtio disk needs, in the order in which they are to be loaded, from the folder
-/// that Debian's package unpacks to beside `kernel`'s.
-fn virtio_blk_modules(kernel: &Path) -> Result<Vec<Vec<u8>>> {
+/// The modules that are to be loaded, in this order: those for a virtio disk, where there is to be a
+/// busy one, from the folder that Debian's package unpacks to beside `kernel`'s.
+fn modules(config: &Config, kernel: &Path) -> Result<Vec<Vec<u8>>> {
+    if !matches!(config.fault, Some(Fault::BusyDisk)) {
+        return Ok(Vec::new());
+    }
     let version = kernel.file_name().and_then(|name| name.to_str()?.strip_prefix("vmlinuz-"));
     let version = version.context("a kernel that is not called vmlinuz-VERSION")?;
     let root = kernel.parent().and_then(Path::parent).context("a kernel outside of /boot")?;

@@ -53,6 +53,7 @@ struct Copy {
 }
 
 /// What is left when the guest is gone.
+#[derive(Default)]
 pub struct Ended {
     /// Why the cycle did not get to its end, or `None`.
     pub failure: Option<String>,
@@ -100,10 +101,9 @@ impl<'a> Session<'a> {
         disk: &'a mut DumpDisk,
     ) -> Result<Self> {
         let start = Instant::now();
-        let prealloc = !config.truth;
         let machine = Machine {
             memory,
-            prealloc,
+            prealloc: !config.truth,
             cpus: config.cpus,
             cpu_model: config.fault.and_then(Fault::cpu_model),
             disk,
@@ -113,14 +113,6 @@ impl<'a> Session<'a> {
         let (sender, events) = channel();
         let log = config.out.join("console.log");
         console::follow(qemu.console.try_clone()?, &log, start, sender.clone())?;
-        let ended = Ended {
-            failure: None,
-            boot_hung: false,
-            timeline: Timeline::default(),
-            facts: Facts::default(),
-            digests: [None, None, None],
-            lines: Vec::new(),
-        };
         Ok(Self {
             config,
             prepared,
@@ -133,7 +125,7 @@ impl<'a> Session<'a> {
             moments: VecDeque::new(),
             copy: None,
             deadline: Deadline::new("first kernel that is ready to crash", BOOT, &config.interrupt),
-            ended,
+            ended: Ended::default(),
             is_ready: false,
             console_closed: false,
         })

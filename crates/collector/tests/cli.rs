@@ -59,15 +59,24 @@ fn from_an_empty_disk_to_a_vmcore() {
     let forced = collector(folder.path(), &["extract", "disk", "-o", "vmcore", "--force"]);
     assert_eq!(forced.status.code(), Some(0));
 
-    let contents = Contents::OldMem { start: 0x20000 };
-    fs::write(&disk, [&DiskHeader { contents, ..header }.encode()[..], b"abc"].concat())
-        .expect("a dump");
-    let oldmem = collector(folder.path(), &["extract", "disk", "-o", "vmcore", "--force"]);
-    assert!(text(&oldmem.stdout).starts_with("vmcore: oldmem of physical 0x20000+0x3, 3 bytes"));
-
     let full = collector(folder.path(), &["format", "disk"]);
     assert_eq!(full.status.code(), Some(1));
     assert!(text(&full.stderr).contains("complete dump of 3 bytes"));
+}
+
+#[test]
+fn oldmem_is_called_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = folder.path().join("disk");
+    let id: DiskId = ID.parse().expect("an id");
+    let contents = Contents::OldMem { start: 0x20000 };
+    let state = DiskState::COMPLETE;
+    let header = DiskHeader { state, length: 3, contents, ..DiskHeader::new(id) };
+    fs::write(&disk, [&header.encode()[..], b"abc"].concat()).expect("a dump");
+    let words = collector(folder.path(), &["extract", "disk", "-o", "oldmem"]);
+    assert!(text(&words.stdout).starts_with("oldmem: oldmem of physical 0x20000+0x3, 3 bytes"));
+    let json = collector(folder.path(), &["extract", "disk", "-o", "oldmem", "--force", "--json"]);
+    assert!(text(&json.stdout).ends_with("\"view\":\"oldmem\",\"start\":131072}\n"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::truth;
 use boot_stub::console::{self, println};
-use boot_stub::{exceptions, power};
+use boot_stub::{exceptions, machine_check, power};
 use capture_kernel::Failure;
 use core::sync::atomic::{AtomicBool, Ordering};
 use handoff::Stage;
@@ -30,6 +30,7 @@ pub(crate) fn set(options: &Options<'_>) {
 /// After a complete dump.
 pub(crate) fn finish() -> ! {
     println!("kdump: {} NMIs arrived during the capture", exceptions::nmi_count());
+    println!("kdump: {} machine checks were survived", machine_check::count());
     console::stage(Stage::FinalAction);
     truth::kdump_truth_final();
     act(ACTIONS.get().map_or(Action::Reboot, |actions| actions.last))

@@ -5,7 +5,7 @@
 use crate::oldmem::{self, Window};
 use boot_stub::console::println;
 use boot_stub::paging::{AddressSpace, SlotMemory, physical_limit};
-use boot_stub::{double_fault, exceptions};
+use boot_stub::{double_fault, machine_check};
 use capture_kernel::memory::{self, Ranges};
 use handoff::boot_params::{BootParams, COMMAND_LINE_SIZE, E820Entry};
 use vmcore::{CoreHeader, Error, Options, PhysAddr, PhysRange, ReadPhys, SegmentKind};
@@ -25,7 +25,7 @@ pub(crate) fn take_machine(physical_minus_virtual: u32) -> Machine {
     // SAFETY: called once, by the main function that the entry code called.
     let mut space = unsafe { AddressSpace::take(physical_minus_virtual) };
     double_fault::init();
-    exceptions::enable_machine_check();
+    machine_check::init();
     if !space.window_refuses_writes() {
         println!("kdump: this CPU lets us write to old memory; giving up before that happens");
         boot_stub::fail()

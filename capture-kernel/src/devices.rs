@@ -112,7 +112,31 @@ impl Bus {
             println!("kdump: PCI {busy}: transactions still pending; going on");
         }
         println!("kdump: {} PCI functions, none is bus master", functions.len());
-        Self { root, functions }
+        let mut bus = Self { root, functions };
+        bus.reset_virtio(clock);
+        bus
+    }
+
+    /// Resets every virtio device, not only those that will be asked for a header: an emulated one
+    /// may finish what it has begun although it has lost the bus (QEMU's do).
+    fn reset_virtio(&mut self, clock: &Tsc) {
+        for (at, _) in self.functions.iter().filter(|(_, info)| pci::is_virtio(info)) {
+            let common = pci::virtio_configuration(&mut self.root, &Ports, *at);
+            pci::decode_memory(&mut self.root, *at);
+            let registers =
+                common.and_then(|common| REGISTERS.get()?.lock().map(common, device::STATUS + 1));
+            let Some(registers) = registers else {
+                println!("kdump: PCI {at}: a virtio device that cannot be reset; going on");
+                continue;
+            };
+            let status = registers.as_ptr().wrapping_add(device::STATUS);
+            // SAFETY: the device's own register, in a mapping of our own that holds it.
+            unsafe { status.write_volatile(0) };
+            // SAFETY: as above.
+            if !device::wait_for_reset(clock, || unsafe { status.read_volatile() } == 0) {
+                println!("kdump: PCI {at}: a virtio device that does not reset; going on");
+            }
+        }
     }
 
     /// Starts the virtio block device at `at`. It gets the bus only when it is reset: until then it

@@ -8,8 +8,8 @@ use boot_stub::console::println;
 use boot_stub::heap::LockedHeap;
 use boot_stub::paging::{self, AREA_SIZE};
 use capture_kernel::dma::SlotMemory;
-use capture_kernel::memory::{self, Ranges};
-use vmcore::{CoreHeader, Error, Options, PhysRange};
+use capture_kernel::memory::{self, Ranges, Source};
+use vmcore::{CoreHeader, Error, Options, PhysRange, SegmentKind};
 
 #[global_allocator]
 static HEAP: LockedHeap = LockedHeap::empty();
@@ -41,7 +41,7 @@ pub(crate) fn start(
     SlotMemory { address: address as usize, start: range.start(), length }
 }
 
-/// What is granted, less our image, what the loader left us to read, and old memory.
+/// What is granted, less old memory, our image and what the loader left us to read.
 fn free_ranges(
     options: &Options<'_>,
     boot: &Parameters,
@@ -52,21 +52,42 @@ fn free_ranges(
     if !free.contains(image) {
         println!("kdump: the memory map ({source:?}) does not cover our own image {image}");
     }
+    if source == Source::CommandLine {
+        for nothing in memory::not_ram(&free, boot.e820(), image)?.iter() {
+            println!("kdump: memmap= covers {nothing}, no RAM in e820: left alone");
+            free.exclude(nothing)?;
+        }
+    }
+    let knows_old_memory = exclude_old_memory(&mut free, source, header)?;
+    if source == Source::E820 {
+        free = memory::within_slot(&free, image, &[boot.page, boot.line], knows_old_memory)?;
+    }
     for taken in [image, boot.page, boot.line] {
         free.exclude(taken)?;
     }
     if let Some(block) = options.elfcorehdr {
         free.exclude(PhysRange::new(block.addr, block.size.unwrap_or(AREA_SIZE as u64))?)?;
     }
+    Ok(free)
+}
+
+/// Takes everything that the ELF core header names out of `free`; whether it names any memory.
+fn exclude_old_memory(
+    free: &mut Ranges,
+    source: Source,
+    header: Option<&CoreHeader>,
+) -> Result<bool, Error> {
+    let mut knows_old_memory = false;
     for segment in header.iter().flat_map(|header| header.segments(&Window)) {
         let segment = segment?;
+        knows_old_memory |= segment.kind == SegmentKind::Load && segment.memsz > 0;
         // The PT_LOADs have passed `check_ranges`. A PT_NOTE that wraps is nowhere.
         for old in [segment.source_range(), segment.memory_range()].into_iter().flatten() {
-            if free.iter().any(|range| range.overlaps(old)) {
+            if source == Source::CommandLine && free.iter().any(|range| range.overlaps(old)) {
                 println!("kdump: memmap= covers old memory {old}: left alone");
             }
             free.exclude(old)?;
         }
     }
-    Ok(free)
+    Ok(knows_old_memory)
 }

@@ -34,6 +34,7 @@ mod kernel {
     use capture_kernel::dma::SlotMemory;
     use capture_kernel::target::Target;
     use capture_kernel::{Failure, pump};
+    use dumpfile::Contents;
     use handoff::Stage;
     use vmcore::{CoreHeader, Options, PhysRange, View, ViewSpec};
 
@@ -64,7 +65,8 @@ mod kernel {
             ViewSpec::OldMem(range) => read_oldmem(&options, &boot, header.as_ref(), range),
         };
         console::stage(Stage::Views);
-        match target.and_then(|mut target| capture(view, slot, &mut target)) {
+        let contents = contents(options.view);
+        match target.and_then(|mut target| capture(view, contents, slot, &mut target)) {
             Ok(length) => println!("kdump: dump complete, {length} bytes"),
             Err(failure) => action::give_up(failure),
         }
@@ -101,14 +103,25 @@ mod kernel {
         view.ok()
     }
 
+    /// What the target is to say of the dump.
+    fn contents(view: ViewSpec) -> Contents {
+        match view {
+            ViewSpec::Vmcore => Contents::Vmcore,
+            ViewSpec::OldMem(range) => {
+                Contents::OldMem { start: range.map_or(0, |range| range.start().get()) }
+            }
+        }
+    }
+
     /// Sends the view to the target; returns its length in bytes.
     fn capture(
         view: Option<View>,
+        contents: Contents,
         slot: SlotMemory,
         target: &mut impl Target,
     ) -> Result<u64, Failure> {
         let sent = view.ok_or(Failure::NothingToSend).and_then(|view| {
-            target.begin(view.len())?;
+            target.begin(contents, view.len())?;
             pump::send(&view, slot, target, || console::stage(Stage::FirstByte))?;
             console::stage(Stage::LastByte);
             target.finish()?;

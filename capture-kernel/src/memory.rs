@@ -4,7 +4,7 @@ use handoff::boot_params::{E820_RAM, E820Entry};
 use handoff::layout::LOW_MEMORY_END;
 use vmcore::{Error, MemoryRanges, Options, PhysAddr, PhysRange};
 
-/// How many separate ranges are kept track of.
+/// How many separate ranges are kept track of; each list takes 16 bytes a range of a small stack.
 pub const MAX_RANGES: usize = 64;
 
 /// Ranges of memory of the slot.
@@ -38,7 +38,7 @@ pub fn granted(
             Source::CommandLine
         }
         false => {
-            if let Some(range) = ram_around(e820, image)? {
+            if let Some(range) = ram_around(e820, image) {
                 ranges.insert(range)?;
             }
             Source::E820
@@ -49,13 +49,67 @@ pub fn granted(
     Ok((ranges, source))
 }
 
-/// The e820 RAM that holds all of `image`.
-fn ram_around(e820: &[E820Entry], image: PhysRange) -> Result<Option<PhysRange>, Error> {
-    let mut ram = Ranges::new();
-    for range in e820.iter().filter_map(e820_ram) {
-        ram.insert(range)?;
+/// What `granted` lists and the e820 table does not call RAM. A table without the RAM that we run in
+/// says nothing of memory.
+///
+/// # Errors
+/// When there are more ranges than [`MAX_RANGES`].
+pub fn not_ram(granted: &Ranges, e820: &[E820Entry], image: PhysRange) -> Result<Ranges, Error> {
+    let mut rest = Ranges::new();
+    if ram_around(e820, image).is_some() {
+        rest = granted.clone();
+        for range in e820.iter().filter_map(e820_ram) {
+            rest.exclude(range)?;
+        }
     }
-    Ok(ram.find(image.start()).filter(|range| range.contains_range(image)))
+    Ok(rest)
+}
+
+/// What of `free`, RAM that no `memmap=` grants and less all old memory that is known, is in the slot:
+/// the part that holds `image`.
+///
+/// Where no old memory is known, nothing says how far the slot reaches: a table may list the slot
+/// alone (kexec-tools') or all memory (our loader's). What lies between `image` and the other
+/// `pieces` that were loaded with it is in the slot all the same: the first kernel loads into one
+/// reservation only.
+///
+/// # Errors
+/// None that could happen: one range has room.
+pub fn within_slot(
+    free: &Ranges,
+    image: PhysRange,
+    pieces: &[PhysRange],
+    knows_old_memory: bool,
+) -> Result<Ranges, Error> {
+    let mut within = Ranges::new();
+    let Some(around) = free.find(image.start()).filter(|range| range.contains_range(image)) else {
+        return Ok(within);
+    };
+    if knows_old_memory {
+        within.insert(around)?;
+        return Ok(within);
+    }
+    let pieces = pieces.iter().filter(|piece| around.contains_range(**piece));
+    let (start, end) = pieces.fold((image.start(), image.end()), |(start, end), piece| {
+        (start.min(piece.start()), end.max(piece.end()))
+    });
+    within.insert(PhysRange::from_bounds(start, end)?)?;
+    Ok(within)
+}
+
+/// The e820 RAM that holds all of `image`: the entry that it begins in and what adjoins that, in
+/// whatever order the table has them.
+fn ram_around(e820: &[E820Entry], image: PhysRange) -> Option<PhysRange> {
+    let mut around = e820.iter().filter_map(e820_ram).find(|ram| ram.contains(image.start()))?;
+    for _ in e820 {
+        for ram in e820.iter().filter_map(e820_ram) {
+            if ram.start() <= around.end() && around.start() <= ram.end() {
+                let (start, end) = (around.start().min(ram.start()), around.end().max(ram.end()));
+                around = PhysRange::from_bounds(start, end).ok()?;
+            }
+        }
+    }
+    around.contains_range(image).then_some(around)
 }
 
 /// The memory of an e820 entry, if it is RAM. A wrapping entry is firmware's nonsense, not RAM.
@@ -138,6 +192,59 @@ mod tests {
         // memmap= alone is no exact map.
         assert_eq!(granted_by("memmap=8M@16M", &table), expected);
         assert_eq!(granted_by("", &[]), (Vec::new(), Source::E820));
+    }
+
+    #[test]
+    fn a_grant_of_what_is_no_ram_is_found() {
+        let image = range(0x100_0000, 0x102_0000);
+        let mut granted = Ranges::new();
+        for part in [range(0x100_0000, 0x200_0000), range(0xc000_0000, 0xc100_0000)] {
+            granted.insert(part).expect("few ranges");
+        }
+        let found = |table: &[E820Entry]| -> Vec<_> {
+            not_ram(&granted, table, image).expect("few ranges").iter().collect()
+        };
+        let ram = e820(0x10_0000, 0x800_0000, E820_RAM);
+        assert_eq!(found(&[ram]), [range(0xc000_0000, 0xc100_0000)]);
+        assert_eq!(found(&[ram, e820(0xc000_0000, 0xd000_0000, E820_RAM)]), []);
+        assert_eq!(found(&[e820(0x10_0000, 0x100_0000, E820_RAM)]), [], "not a table of ours");
+    }
+
+    fn slot_part(pieces: &[PhysRange], knows_old_memory: bool) -> Vec<PhysRange> {
+        let mut free = Ranges::new();
+        for part in [range(0x10_0000, 0x40_0000), range(0x80_0000, 0x700_0000)] {
+            free.insert(part).expect("few ranges");
+        }
+        let image = range(0x100_0000, 0x102_0000);
+        let part = within_slot(&free, image, pieces, knows_old_memory).expect("few ranges");
+        part.iter().collect()
+    }
+
+    #[test]
+    fn what_is_left_around_the_image_is_the_slot_when_old_memory_is_known() {
+        assert_eq!(slot_part(&[], true), [range(0x80_0000, 0x700_0000)]);
+    }
+
+    #[test]
+    fn the_slot_reaches_from_piece_to_piece_when_old_memory_is_not_known() {
+        let (page, line) = (range(0x2f5_0000, 0x2f5_1000), range(0x2f4_0000, 0x2f4_0800));
+        assert_eq!(slot_part(&[page, line], false), [range(0x100_0000, 0x2f5_1000)]);
+        let below = range(0xf0_0000, 0xf0_1000);
+        assert_eq!(slot_part(&[below, line], false), [range(0xf0_0000, 0x2f4_0800)]);
+        // Loaded by something else than a kexec: low memory, or none of the RAM around the image.
+        let (low, far) = (range(0x1_0000, 0x1_1000), range(0x20_0000, 0x20_1000));
+        assert_eq!(slot_part(&[low, far], false), [range(0x100_0000, 0x102_0000)]);
+    }
+
+    #[test]
+    fn an_image_that_no_ram_holds_is_in_no_slot() {
+        let mut free = Ranges::new();
+        free.insert(range(0x100_0000, 0x101_0000)).expect("few ranges");
+        let image = range(0x100_0000, 0x102_0000);
+        for known in [false, true] {
+            let part = within_slot(&free, image, &[], known).expect("few ranges");
+            assert!(part.is_empty());
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ impl ReadPhys for Window {
         if range.end().get() > physical_limit() {
             return Err(Error::Unreadable { at });
         }
-        window.lock().read(at.get(), into);
-        Ok(())
+        let read = window.lock().read(at.get(), into);
+        read.map_err(|at| Error::MachineCheck { at: PhysAddr::new(at) })
     }
 }

@@ -4,7 +4,8 @@ use crate::{Clock, Deadline};
 use alloc::vec::Vec;
 use virtio_drivers::transport::DeviceType;
 use virtio_drivers::transport::pci::bus::{
-    Command, ConfigurationAccess, DeviceFunction, DeviceFunctionInfo, HeaderType, PciRoot,
+    CapabilityInfo, Command, ConfigurationAccess, DeviceFunction, DeviceFunctionInfo, HeaderType,
+    PCI_CAP_ID_VNDR, PciRoot,
 };
 use virtio_drivers::transport::pci::virtio_device_type;
 
@@ -19,6 +20,10 @@ const CLASS_BRIDGE: u8 = 0x06;
 const BUS_NUMBERS: u8 = 0x18;
 /// Capability id of PCI Express.
 const CAPABILITY_EXPRESS: u8 = 0x10;
+/// A damaged list of capabilities may lead in circles: there is room for so many.
+const MOST_CAPABILITIES: usize = 48;
+/// `cfg_type` of a virtio capability: the common configuration.
+const VIRTIO_COMMON: u16 = 1;
 /// Offset of Device Control and Device Status in that capability.
 const EXPRESS_DEVICE: u8 = 8;
 /// Device Status, in the high half: transactions pending.
@@ -53,6 +58,29 @@ pub fn functions<C: ConfigurationAccess>(
 /// Whether it is a virtio block device.
 pub fn is_virtio_blk(info: &DeviceFunctionInfo) -> bool {
     virtio_device_type(info) == Some(DeviceType::Block)
+}
+
+/// Whether it is a virtio device of any type.
+pub fn is_virtio(info: &DeviceFunctionInfo) -> bool {
+    virtio_device_type(info).is_some()
+}
+
+/// The physical address of a virtio function's common configuration (virtio 1.2, 4.1.4.3), where it
+/// has one: a legacy-only device has not.
+pub fn virtio_configuration<C: ConfigurationAccess>(
+    root: &mut PciRoot<C>,
+    access: &C,
+    at: DeviceFunction,
+) -> Option<u64> {
+    let is_common = |capability: &CapabilityInfo| {
+        capability.id == PCI_CAP_ID_VNDR && capability.private_header >> 8 == VIRTIO_COMMON
+    };
+    let common = root.capabilities(at).take(MOST_CAPABILITIES).find(is_common)?;
+    let bar = access.read_word(at, common.offset.checked_add(4)?) as u8;
+    let offset = access.read_word(at, common.offset.checked_add(8)?);
+    let bar = (bar < 6).then(|| root.bar_info(at, bar).ok()).flatten()??;
+    let (address, _) = bar.memory_address_size()?;
+    address.checked_add(offset.into())
 }
 
 /// Takes the bus away from every endpoint and waits for what is still under way; returns those that
@@ -99,8 +127,7 @@ fn has_pending_transactions<C: ConfigurationAccess>(
     access: &C,
     at: DeviceFunction,
 ) -> bool {
-    // A damaged list may lead in circles: there is room for 48 capabilities.
-    let mut capabilities = root.capabilities(at).take(48);
+    let mut capabilities = root.capabilities(at).take(MOST_CAPABILITIES);
     let Some(express) = capabilities.find(|capability| capability.id == CAPABILITY_EXPRESS) else {
         return false;
     };
@@ -201,6 +228,29 @@ mod tests {
         root.set_command(found[1].0, Command::empty());
         decode_memory(&mut root, found[1].0);
         assert_eq!(command(&space, 0, 1), 0b010);
+    }
+
+    /// Capabilities as QEMU's virtio-blk-pci has them: MSI-X, then the common configuration, at offset
+    /// 0x2000 of BAR 4.
+    #[test]
+    fn the_common_configuration_is_found() {
+        let space = machine();
+        {
+            let mut words = space.0.borrow_mut();
+            words.insert((1, 0, 0x04), COMMAND | 1 << 20);
+            words.insert((1, 0, 0x34), 0x98);
+            words.insert((1, 0, 0x98), 0x0004_8411);
+            words.insert((1, 0, 0x84), 0x0110_0009);
+            words.insert((1, 0, 0x88), 4);
+            words.insert((1, 0, 0x8c), 0x2000);
+            words.insert((1, 0, 0x20), 0xfebf_4000);
+        }
+        let mut root = PciRoot::new(space.clone());
+        let found = functions(&root, &space);
+        let virtio: Vec<_> = found.iter().map(|(_, info)| is_virtio(info)).collect();
+        assert_eq!(virtio, [false, true, false, true, false]);
+        assert_eq!(virtio_configuration(&mut root, &space, found[3].0), Some(0xfebf_6000));
+        assert_eq!(virtio_configuration(&mut root, &space, found[1].0), None);
     }
 
     #[test]

@@ -113,6 +113,7 @@ impl<T: Target, F: FnOnce()> Pump<'_, T, F> {
 mod tests {
     use super::*;
     use crate::fake::{physical, slot};
+    use dumpfile::Contents;
     use handoff::Stage;
     use proptest::prelude::*;
     use std::vec::Vec;
@@ -126,7 +127,7 @@ mod tests {
     }
 
     impl Target for Recorder {
-        fn begin(&mut self, _: u64) -> Result<(), Failure> {
+        fn begin(&mut self, _: Contents, _: u64) -> Result<(), Failure> {
             Ok(())
         }
 

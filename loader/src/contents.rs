@@ -1,18 +1,19 @@
 //! The bytes of every segment, and the digests that purgatory checks before it lets them run.
 
-use handoff::boot_params::{COMMAND_LINE_SIZE, E820_RAM};
+use handoff::boot_params::COMMAND_LINE_SIZE;
 use handoff::layout::{BACKUP_LENGTH, BACKUP_SOURCE, PAGE_SIZE};
 use handoff::purgatory::{
     Backup, MAX_REGIONS, ON_MISMATCH_HALT, ON_MISMATCH_RESET, REGION_BOOT_PARAMS,
     REGION_COMMAND_LINE, REGION_ELFCOREHDR, REGION_KERNEL, REGION_PURGATORY, Region, STATE_SEALED,
     STATE_UNSEALED,
 };
-use handoff::{BootParams, E820Entry, PurgatoryParams};
+use handoff::{BootParams, PurgatoryParams};
 use sha2::{Digest, Sha256};
 use vmcore::{Action, PhysAddr, PhysRange};
 use zerocopy::IntoBytes;
 
 use crate::command_line::CommandLine;
+use crate::e820::E820;
 use crate::elf::Load;
 use crate::error::PlanError;
 use crate::kernel_image::{KernelImage, MAX_KERNEL_SEGMENTS, first_page, last_page_end};
@@ -25,7 +26,7 @@ pub(crate) struct Contents<'a> {
     pub(crate) kernel: &'a KernelImage<'a>,
     pub(crate) purgatory: &'a PurgatoryImage,
     pub(crate) elfcorehdr: Vec<u8>,
-    pub(crate) memory: &'a [PhysRange],
+    pub(crate) e820: &'a E820,
     pub(crate) line: &'a CommandLine,
     pub(crate) console_port: u16,
     /// Whether `elfcorehdr` is what it will be when the first kernel dies.
@@ -39,7 +40,7 @@ impl Contents<'_> {
     /// All segments, lowest first.
     pub(crate) fn segments(self, layout: &Layout) -> Result<Vec<PlannedSegment>, PlanError> {
         let command_line = padded(self.line.text.as_bytes(), layout.command_line);
-        let boot_params = boot_params(self.memory, layout.command_line.start());
+        let boot_params = boot_params(self.e820, layout.command_line.start());
         let elfcorehdr = padded(&self.elfcorehdr, layout.elfcorehdr);
         let kernel = self.kernel.loads.iter().enumerate();
         let mut segments = kernel
@@ -134,20 +135,12 @@ fn padded(bytes: &[u8], segment: PhysRange) -> Vec<u8> {
 }
 
 /// The page that ESI points to: command line and memory map.
-fn boot_params(memory: &[PhysRange], command_line: PhysAddr) -> BootParams {
+fn boot_params(e820: &E820, command_line: PhysAddr) -> BootParams {
     let mut page = BootParams::new();
     page.hdr.cmd_line_ptr = (command_line.get() as u32).into();
     page.hdr.cmdline_size = (COMMAND_LINE_SIZE as u32 - 1).into();
-    let mut entries = 0;
-    for (entry, range) in page.e820_table.iter_mut().zip(memory) {
-        *entry = E820Entry {
-            addr: range.start().get().into(),
-            size: range.length().into(),
-            kind: E820_RAM.into(),
-        };
-        entries += 1;
-    }
-    page.e820_entries = entries;
+    page.e820_entries = e820.entries.len() as u8;
+    page.e820_table[..e820.entries.len()].copy_from_slice(&e820.entries);
     page
 }
 

@@ -1,5 +1,6 @@
 //! The first kernel's memory map, from `/proc/iomem`.
 
+use handoff::boot_params::{E820_ACPI, E820_NVS, E820_RESERVED, E820_UNUSABLE};
 use procfs_core::{FromBufRead, Iomem};
 use vmcore::{PhysAddr, PhysRange};
 
@@ -8,6 +9,8 @@ use vmcore::{PhysAddr, PhysRange};
 pub struct MemoryMap {
     /// Every "System RAM". What is nested in it (kernel code, the slot) does not split it.
     pub ram: Vec<PhysRange>,
+    /// Memory of other types in the firmware's map, with the type's E820 number.
+    pub others: Vec<(PhysRange, u32)>,
     /// Every "Crash kernel": what `crashkernel=` reserved.
     pub reservations: Vec<PhysRange>,
     /// Where the first kernel's text starts ("Kernel code").
@@ -46,9 +49,25 @@ impl MemoryMap {
             "System RAM" => self.ram.push(range()?),
             "Crash kernel" => self.reservations.push(range()?),
             "Kernel code" => self.kernel_code = Some(range()?.start()),
-            _ => {}
+            _ => {
+                if let Some(kind) = e820_type(name) {
+                    self.others.push((range()?, kind));
+                }
+            }
         }
         Ok(())
+    }
+}
+
+/// The E820 type of what Linux calls `name` (`e820_type_to_string` in arch/x86/kernel/e820.c; before
+/// 4.12 "reserved" was written small).
+fn e820_type(name: &str) -> Option<u32> {
+    match name {
+        "Reserved" | "reserved" => Some(E820_RESERVED),
+        "ACPI Tables" => Some(E820_ACPI),
+        "ACPI Non-volatile Storage" => Some(E820_NVS),
+        "Unusable memory" => Some(E820_UNUSABLE),
+        _ => None,
     }
 }
 
@@ -73,6 +92,27 @@ mod tests {
         assert_eq!(map.reservations, [range(0x100_0000, 0x300_0000)]);
         assert_eq!(map.kernel_code, Some(PhysAddr::new(0x1a00_0000)));
         assert!(!map.hidden);
+    }
+
+    #[test]
+    fn firmwares_other_memory_keeps_its_type() {
+        let map = MemoryMap::parse(
+            "00000000-00000fff : Reserved\n\
+             00001000-0009fbff : System RAM\n\
+             000a0000-000bffff : PCI Bus 0000:00\n\
+             7f000000-7f00ffff : ACPI Tables\n\
+             7f010000-7f01ffff : ACPI Non-volatile Storage\n\
+             7f020000-7f020fff : Unusable memory\n\
+             e0000000-efffffff : PCI MMCONFIG 0000 [bus 00-ff]\n  e0000000-efffffff : reserved\n",
+        );
+        let others = [
+            (range(0, 0x1000), 2),
+            (range(0x7f00_0000, 0x7f01_0000), 3),
+            (range(0x7f01_0000, 0x7f02_0000), 4),
+            (range(0x7f02_0000, 0x7f02_1000), 5),
+            (range(0xe000_0000, 0xf000_0000), 2),
+        ];
+        assert_eq!(map.expect("a good map").others, others);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod command_line;
 mod contents;
 mod core_header;
 mod cpus;
+mod e820;
 mod elf;
 mod error;
 mod flash;

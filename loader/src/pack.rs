@@ -8,7 +8,7 @@ use crate::error::PlanError;
 use crate::images::Images;
 use crate::iomem::MemoryMap;
 use crate::layout::pick_slot;
-use crate::plan::{Plan, PlanOptions, check_system, fill, parse};
+use crate::plan::{Ground, Plan, PlanOptions, check_system, fill, parse};
 use crate::system::System;
 
 /// What is known of the first kernel when its slot is packed.
@@ -36,16 +36,19 @@ pub fn plan_slot(
     let reservations = vec![spec.slot];
     let Some(system) = spec.system else {
         let memory = MemoryMap { reservations, ..MemoryMap::default() };
-        let slot = pick_slot(&System { memory, ..System::default() })?;
+        let system = System { memory, ..System::default() };
+        let (slot, core) = (pick_slot(&system)?, Core::unknown(spec.elfcorehdr));
         check_options(options)?;
-        return fill(slot, &parse(images)?, Core::unknown(spec.elfcorehdr), None, options);
+        let ground = Ground { slot, core, map: &system.memory, power_off: None };
+        return fill(ground, &parse(images)?, options);
     };
     let memory = MemoryMap { reservations, ..system.memory.clone() };
     let system = System { memory, ..system.clone() };
     let slot = check_system(&system)?;
     let mut core = Core::find(&system, options.class)?;
     core.room = spec.elfcorehdr;
-    fill(slot, &parse(images)?, core, system.power_off, options)
+    let ground = Ground { slot, core, map: &system.memory, power_off: system.power_off };
+    fill(ground, &parse(images)?, options)
 }
 
 fn check_options(options: &PlanOptions) -> Result<(), PlanError> {

@@ -6,8 +6,10 @@ use vmcore::{Action, Class, PhysAddr, PhysRange, PowerOff, Segment};
 use crate::command_line::CommandLine;
 use crate::contents::Contents;
 use crate::core_header::Core;
+use crate::e820::E820;
 use crate::error::PlanError;
 use crate::images::Images;
+use crate::iomem::MemoryMap;
 use crate::kernel_image::KernelImage;
 use crate::layout::{Layout, Sizes, pick_slot};
 use crate::memory::Ram;
@@ -92,7 +94,8 @@ pub struct Plan {
     pub sealed: bool,
     /// The first byte of purgatory's parameter block.
     pub params: PhysAddr,
-    /// The memory that the capture kernel may use: its `memmap=` and its e820 table.
+    /// The memory that the capture kernel may use: its `memmap=`. Its e820 table has all of the
+    /// first kernel's memory.
     pub memory: Vec<PhysRange>,
     /// Where purgatory saves the first kernel's memory from 0 to 640 KiB.
     pub backup: PhysRange,
@@ -135,27 +138,35 @@ pub fn plan(
     let slot = check_system(system)?;
     let parsed = parse(images)?;
     let core = Core::find(system, options.class)?;
-    fill(slot, &parsed, core, system.power_off, options)
+    fill(Ground { slot, core, map: &system.memory, power_off: system.power_off }, &parsed, options)
 }
 
-/// Plans a slot that is known, for a dump that may not be.
+/// What a plan is made for: a slot that is known, and a first kernel that may not be.
+pub(crate) struct Ground<'a> {
+    pub(crate) slot: PhysRange,
+    pub(crate) core: Core,
+    pub(crate) map: &'a MemoryMap,
+    pub(crate) power_off: Option<PowerOff>,
+}
+
+/// Fills the slot.
 pub(crate) fn fill(
-    slot: PhysRange,
+    ground: Ground<'_>,
     (kernel, purgatory): &ParsedImages<'_>,
-    core: Core,
-    power_off: Option<PowerOff>,
     options: &PlanOptions,
 ) -> Result<Plan, PlanError> {
+    let Ground { slot, core, .. } = ground;
     let sizes = Sizes { elfcorehdr: core.size()?, purgatory: purgatory.size() };
     let layout = Layout::new(slot, kernel, &sizes)?;
     let loads = core.loads(layout.backup.start());
     let memory = usable_memory(&core.ram, &layout, options);
-    let line = CommandLine::new(options, power_off, &memory, layout.elfcorehdr)?;
+    let line = CommandLine::new(options, ground.power_off, &memory, layout.elfcorehdr)?;
+    let e820 = E820::new(ground.map, &memory)?;
     let contents = Contents {
         kernel,
         purgatory,
         elfcorehdr: core.header(&loads)?,
-        memory: &memory,
+        e820: &e820,
         line: &line,
         console_port: options.console_port,
         sealed: core.known,
@@ -178,7 +189,7 @@ pub(crate) fn fill(
         notes: core.notes,
         vmcoreinfo: core.vmcoreinfo,
         loads,
-        warnings: [core.warnings, line.problems].concat(),
+        warnings: [core.warnings, line.problems, Vec::from_iter(e820.warning())].concat(),
     })
 }
 

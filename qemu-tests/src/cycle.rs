@@ -66,6 +66,26 @@ pub enum Fault {
     DiskSize(u64),
     /// An NMI arrives while the dump is written.
     Nmi,
+    /// Linux reads from a second, slow disk when it dies: there are requests in flight whose buffers
+    /// are old memory.
+    BusyDisk,
+    /// A machine check comes while the capture kernel reads the note of the test guest's second CPU.
+    MachineCheckInNote,
+    /// A machine check comes while the dump is written.
+    MachineCheck {
+        /// Whether the bank says that the state of the CPU is damaged.
+        context_corrupt: bool,
+    },
+}
+
+impl Fault {
+    /// The CPU that QEMU is asked for, where not any will do: only one with banks takes `mce`.
+    pub(crate) fn cpu_model(self) -> Option<&'static str> {
+        match self {
+            Self::MachineCheckInNote | Self::MachineCheck { .. } => Some("qemu32,+mca"),
+            _ => None,
+        }
+    }
 }
 
 /// What one cycle is made of.
@@ -143,9 +163,12 @@ fn attempt(config: &Config, boots: u32, progress: &mut dyn FnMut(&str)) -> Resul
     let work = scratch::folder(2 * config.memory + DISK_SPARE, &config.out)?;
     let memory = GuestMemory::create(config.memory, work.path())?;
     progress("preparing the dump disk and what the first kernel boots");
-    let disk = dump_disk(config, work.path())?;
+    let mut disk = dump_disk(config, work.path())?;
+    if matches!(config.fault, Some(Fault::BusyDisk)) {
+        disk.add_busy(work.path())?;
+    }
     let prepared = config.first_kernel.prepare(config, &memory, &disk.target, work.path())?;
-    let session = Session::start(config, &prepared, &memory, &disk)?;
+    let session = Session::start(config, &prepared, &memory, &mut disk)?;
     let ended = session.live(progress);
     progress("checking");
     let boot_hung = ended.boot_hung;
@@ -261,6 +284,8 @@ fn examine(
     if let Some(range) = &config.oldmem {
         let equal = checks::oldmem_equals_memory(&path, memory, &truth, range);
         findings.checks.push(Check::new("oldmem_equals_memory", equal));
+        let dead = prepared.dead_kernel(&ended.facts, memory)?;
+        findings.checks.extend(checks::memory_kept(memory, &dead.slot, &truth));
         return Ok(());
     }
     let core = CoreFile::open(&path)?;

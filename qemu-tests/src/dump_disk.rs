@@ -4,7 +4,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use handoff::Stage;
 use serde::Serialize;
+
+use crate::nbd::NbdServer;
 
 /// Bytes of the disk's header.
 const HEADER: usize = 4096;
@@ -24,7 +27,21 @@ pub enum Attachment {
         /// The sector's number.
         sector: u64,
     },
+    /// Behind a process that stops in the middle of the dump, and is killed when the capture has
+    /// failed: QEMU itself would wait for it for ever.
+    Stalls,
+    /// Behind a process that is killed in the middle of the dump.
+    Dies,
 }
+
+impl Attachment {
+    fn is_served(self) -> bool {
+        matches!(self, Self::Stalls | Self::Dies)
+    }
+}
+
+/// Bytes in a second that a disk behind a process takes: the middle of the dump is some time off.
+const SERVED_RATE: u64 = 64 << 20;
 
 /// A formatted dump disk.
 #[derive(Debug)]
@@ -34,7 +51,14 @@ pub struct DumpDisk {
     pub target: String,
     attachment: Attachment,
     header: Vec<u8>,
+    server: Option<NbdServer>,
+    busy: Option<PathBuf>,
 }
+
+/// Bytes of the other disk.
+const BUSY_SIZE: u64 = 64 << 20;
+/// Bytes in a second that can be read from it.
+const BUSY_RATE: u64 = 1 << 20;
 
 /// What a cycle without a dump left on the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -51,7 +75,7 @@ impl DumpDisk {
     /// Makes and formats a disk of `size` bytes in `folder`.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the file cannot be written or served.
     pub fn create(folder: &Path, size: u64, attachment: Attachment) -> Result<Self> {
         let path = folder.join("dump-disk");
         let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
@@ -59,12 +83,42 @@ impl DumpDisk {
         let id = collector::format(&path, None, true).context("formatting the dump disk")?;
         let mut header = fs::read(&path).context("reading the dump disk")?;
         header.truncate(HEADER);
-        Ok(Self { path, target: format!("virtio-blk:id={id}"), attachment, header })
+        let server = attachment.is_served().then(|| NbdServer::start(&path)).transpose()?;
+        Ok(Self {
+            path,
+            target: format!("virtio-blk:id={id}"),
+            attachment,
+            header,
+            server,
+            busy: None,
+        })
     }
 
     /// The file behind it.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Adds another disk behind the dump disk, slow to read, with other bytes in every place, so that
+    /// what comes late from it can be told from what came before.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn add_busy(&mut self, folder: &Path) -> Result<()> {
+        let path = folder.join("busy-disk");
+        let bytes: Vec<u8> = (0..BUSY_SIZE / 8).flat_map(u64::to_le_bytes).collect();
+        fs::write(&path, bytes).context("writing the busy disk")?;
+        self.busy = Some(path);
+        Ok(())
+    }
+
+    fn busy_arguments(&self) -> Vec<String> {
+        let Some(path) = &self.busy else { return Vec::new() };
+        let path = path.display().to_string().replace(',', ",,");
+        let drive =
+            format!("if=none,id=busy,format=raw,file={path},throttling.bps-read={BUSY_RATE}");
+        let words = ["-drive", &drive, "-device", "virtio-blk-pci,drive=busy"];
+        words.map(str::to_string).to_vec()
     }
 
     /// QEMU's words for it; `properties` are more properties of its device.
@@ -73,7 +127,8 @@ impl DumpDisk {
     /// does not matter here, and a flush costs nothing.
     pub fn arguments(&self, properties: &str) -> Vec<String> {
         // A comma in an option's value is doubled.
-        let path = self.path.display().to_string().replace(',', ",,");
+        let shown = |path: &Path| path.display().to_string().replace(',', ",,");
+        let path = shown(&self.path);
         let (file, more) = match self.attachment {
             Attachment::Absent => return Vec::new(),
             Attachment::Whole => (format!("file={path}"), String::new()),
@@ -85,6 +140,14 @@ impl DumpDisk {
                      ,file.inject-error.0.sector={sector},file.inject-error.0.errno=5"
                 ),
             ),
+            Attachment::Stalls | Attachment::Dies => {
+                let socket = self.server.as_ref().map(|server| shown(&server.socket()));
+                let socket = socket.unwrap_or_default();
+                (
+                    format!("file.driver=nbd,file.server.type=unix,file.server.path={socket}"),
+                    format!(",throttling.bps-write={SERVED_RATE}"),
+                )
+            }
         };
         let words = [
             "-drive",
@@ -92,7 +155,21 @@ impl DumpDisk {
             "-device",
             &format!("virtio-blk-pci,drive=dump,{properties}"),
         ];
-        words.map(str::to_string).to_vec()
+        words.into_iter().map(str::to_string).chain(self.busy_arguments()).collect()
+    }
+
+    /// Has the process behind the disk do what it is there for, when the capture has got that far.
+    ///
+    /// # Errors
+    /// When the process cannot be stopped.
+    pub fn follow(&mut self, reached: Stage) -> Result<()> {
+        let Some(server) = &mut self.server else { return Ok(()) };
+        match (self.attachment, reached) {
+            (Attachment::Stalls, Stage::FirstByte) => server.stop()?,
+            (Attachment::Dies, Stage::FirstByte) | (_, Stage::Failed) => server.kill(),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Looks at the disk when there is no dump on it. What is extracted all the same goes to `out`.

@@ -19,6 +19,19 @@ use crate::qemu::Boot;
 use crate::reseal::reseal;
 use crate::slot::parse_slot;
 
+/// The CPU whose note cannot be read, in the scenario that has one: the second.
+const UNREADABLE_CPU: u32 = 1;
+
+/// What Debian's kernel needs for a virtio disk.
+const VIRTIO_BLK: [&str; 6] = [
+    "virtio/virtio.ko",
+    "virtio/virtio_ring.ko",
+    "virtio/virtio_pci_modern_dev.ko",
+    "virtio/virtio_pci_legacy_dev.ko",
+    "virtio/virtio_pci.ko",
+    "block/virtio_blk.ko",
+];
+
 /// Which first kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FirstKernel {
@@ -73,7 +86,9 @@ impl FirstKernel {
             FirstKernel::Linux { kernel, busybox, loader, .. } => {
                 let mut arguments = vec!["--target", target, "--append", &config.append];
                 arguments.extend(config.core_headers.map(core_headers_option));
-                let archive = initramfs::pack(&read(busybox)?, &read(loader)?, &arguments)?;
+                let modules = modules(config, kernel)?;
+                let archive =
+                    initramfs::pack(&read(busybox)?, &read(loader)?, &arguments, &modules)?;
                 let initrd = folder.join("initramfs");
                 fs::write(&initrd, archive).context("writing the initramfs")?;
                 let command_line = linux_command_line(&config.slot, &config.first_append)?;
@@ -106,6 +121,11 @@ impl Prepared {
     /// Purgatory's entry (physical), when it is known before the boot.
     pub fn entry(&self) -> Option<u64> {
         self.guest.as_ref().map(Guest::entry)
+    }
+
+    /// The test guest's note that a machine check makes unreadable (physical).
+    pub fn unreadable_note(&self) -> Option<Range<u64>> {
+        self.guest.as_ref()?.note(UNREADABLE_CPU)
     }
 
     /// What the vmcore must agree with.
@@ -142,6 +162,10 @@ fn put_fault(config: &Config, guest: &mut Guest) -> Result<()> {
             guest.leave_unsealed();
             Ok(())
         }
+        Some(Fault::MachineCheckInNote) => {
+            guest.lose_note(UNREADABLE_CPU);
+            Ok(())
+        }
         Some(Fault::WrongSegment { name, change }) => {
             let params = Image::open(&config.purgatory)?.symbol(PARAMS_SYMBOL)?;
             reseal(guest.plan_mut(), usize::try_from(params.start)?, name, change)
@@ -156,6 +180,19 @@ fn core_headers_option(class: Class) -> &'static str {
         Class::Elf32 => "--elf32-core-headers",
         Class::Elf64 => "--elf64-core-headers",
     }
+}
+
+/// The modules that are to be loaded, in this order: those for a virtio disk, where there is to be a
+/// busy one, from the folder that Debian's package unpacks to beside `kernel`'s.
+fn modules(config: &Config, kernel: &Path) -> Result<Vec<Vec<u8>>> {
+    if !matches!(config.fault, Some(Fault::BusyDisk)) {
+        return Ok(Vec::new());
+    }
+    let version = kernel.file_name().and_then(|name| name.to_str()?.strip_prefix("vmlinuz-"));
+    let version = version.context("a kernel that is not called vmlinuz-VERSION")?;
+    let root = kernel.parent().and_then(Path::parent).context("a kernel outside of /boot")?;
+    let drivers = root.join("lib/modules").join(version).join("kernel/drivers");
+    VIRTIO_BLK.iter().map(|name| read(&drivers.join(name))).collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -88,6 +88,14 @@ impl Gdb {
         self.ask(&format!("-break-insert -h -t *{address:#x}")).map(drop)
     }
 
+    /// The same, for the second time that `condition` holds there.
+    ///
+    /// # Errors
+    /// When gdb refuses.
+    pub fn stop_at_second(&mut self, address: u64, condition: &str) -> Result<()> {
+        self.ask(&format!("-break-insert -h -t -i 1 -c \"{condition}\" *{address:#x}")).map(drop)
+    }
+
     /// Lets the VM run until the next breakpoint.
     ///
     /// # Errors

@@ -48,6 +48,7 @@ pub struct Guest {
     ram: Vec<Range<u64>>,
     notes: Vec<u64>,
     deaf: Option<u32>,
+    unreadable: Option<u32>,
     plan: Plan,
     loading: Loading,
     /// The slot image, unless the plan is placed.
@@ -132,7 +133,18 @@ impl Guest {
             Loading::Placed => Vec::new(),
             _ => loader::pack(&plan).context("packing the slot image")?,
         };
-        Ok(Self { elf, slot, ram, notes, deaf: None, plan, loading, image, unsealed: false })
+        Ok(Self {
+            elf,
+            slot,
+            ram,
+            notes,
+            deaf: None,
+            unreadable: None,
+            plan,
+            loading,
+            image,
+            unsealed: false,
+        })
     }
 
     /// The slot image, to put a fault into.
@@ -190,6 +202,16 @@ impl Guest {
         ensure!(is_there, "there is no CPU {cpu} besides the first");
         self.deaf = Some(cpu);
         Ok(())
+    }
+
+    /// The note of `cpu` will be unreadable: it is not in the vmcore.
+    pub fn lose_note(&mut self, cpu: u32) {
+        self.unreadable = Some(cpu);
+    }
+
+    /// The crash note area of `cpu` (physical), if the guest starts it.
+    pub fn note(&self, cpu: u32) -> Option<Range<u64>> {
+        self.notes.get(cpu as usize).map(|area| *area..*area + NOTE_AREA)
     }
 
     /// Writes the segments or the slot image into `folder` for QEMU.
@@ -250,7 +272,8 @@ impl Guest {
     pub fn dead_kernel(&self) -> Result<DeadKernel> {
         let banner = self.elf.symbol(BANNER)?;
         let text = self.elf.bytes_at(&banner)?.to_vec();
-        let answering = || (0..self.notes.len()).filter(|cpu| self.deaf != Some(*cpu as u32));
+        let lost = [self.deaf, self.unreadable];
+        let answering = || (0..self.notes.len()).filter(|cpu| !lost.contains(&Some(*cpu as u32)));
         Ok(DeadKernel {
             slot: self.slot.clone(),
             system_ram: self.ram.clone(),
@@ -313,7 +336,7 @@ fn system(elf: &Image, slot: &Range<u64>, ram: &[Range<u64>], notes: &[u64]) -> 
             ram: ram.iter().map(range).collect::<Result<_, _>>()?,
             reservations: vec![range(slot)?],
             kernel_code: Some(PhysAddr::new(code)),
-            hidden: false,
+            ..MemoryMap::default()
         },
         text: Some(PAGE_OFFSET + code),
         lowmem_end: Some(PhysAddr::new(lowmem_end)),

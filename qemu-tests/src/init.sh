@@ -43,6 +43,21 @@ while IFS= read -r word; do set -- "$@" "$word"; done </etc/kdump.arguments
 loaded=$(/loader load "$@" 2>&1) || fail "the loader refused:" $loaded
 /loader plan --json "$@" | sed 's/^/first-kernel: plan /'
 
+# Modules are there for a second disk that is to be busy when the kernel dies. Reads of 1 MiB past the
+# page cache go to the memory of whoever reads; four readers ask for more than the disk gives at once.
+if [ -e /modules/0.ko ]; then
+    for module in /modules/*.ko; do
+        insmod "$module" || fail "insmod $module"
+    done
+    reader=0
+    while [ $reader -lt 4 ]; do
+        dd if=/dev/vdb of=/dev/null bs=1M iflag=direct 2>/dev/null &
+        reader=$((reader + 1))
+    done
+    sleep 1
+    say "reads in flight $(cat /sys/block/vdb/inflight)"
+fi
+
 say ready
 read -r word
 [ "$word" = crash ] || fail "the host said '$word' instead of 'crash'"

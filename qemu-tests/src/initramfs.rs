@@ -8,21 +8,27 @@ use cpio::newc::{self, Builder};
 /// What `/init` does; see the script.
 const INIT: &str = include_str!("init.sh");
 /// The busybox programs that `/init` uses.
-const APPLETS: [&str; 9] =
-    ["sh", "mount", "cat", "awk", "sed", "grep", "poweroff", "sleep", "true"];
+const APPLETS: [&str; 11] =
+    ["sh", "mount", "cat", "awk", "sed", "grep", "poweroff", "sleep", "true", "insmod", "dd"];
 
 const FOLDER: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const TEXT: u32 = 0o100_644;
 const LINK: u32 = 0o120_777;
 
-/// Packs the archive. `arguments` go to the loader, one a line in the file.
+/// Packs the archive. `arguments` go to the loader, one a line in the file. `modules` are loaded in
+/// this order; with them, `/init` keeps a second virtio disk busy from then on.
 ///
 /// # Errors
 /// Never in practice: it writes to memory.
-pub fn pack(busybox: &[u8], loader: &[u8], arguments: &[&str]) -> Result<Vec<u8>> {
+pub fn pack(
+    busybox: &[u8],
+    loader: &[u8],
+    arguments: &[&str],
+    modules: &[Vec<u8>],
+) -> Result<Vec<u8>> {
     let mut archive = Vec::new();
-    for folder in ["bin", "dev", "etc", "proc", "sys"] {
+    for folder in ["bin", "dev", "etc", "modules", "proc", "sys"] {
         add(&mut archive, folder, FOLDER, b"")?;
     }
     add(&mut archive, "bin/busybox", PROGRAM, busybox)?;
@@ -32,6 +38,9 @@ pub fn pack(busybox: &[u8], loader: &[u8], arguments: &[&str]) -> Result<Vec<u8>
     add(&mut archive, "loader", PROGRAM, loader)?;
     let lines: String = arguments.iter().map(|word| format!("{word}\n")).collect();
     add(&mut archive, "etc/kdump.arguments", TEXT, lines.as_bytes())?;
+    for (number, module) in modules.iter().enumerate() {
+        add(&mut archive, &format!("modules/{number}.ko"), TEXT, module)?;
+    }
     add(&mut archive, "init", PROGRAM, INIT.as_bytes())?;
     Ok(newc::trailer(archive)?)
 }
@@ -49,7 +58,7 @@ mod tests {
 
     #[test]
     fn the_archive_holds_what_init_needs() {
-        let packed = pack(b"BUSYBOX", b"LOADER", &["--target", "none"]).unwrap();
+        let packed = pack(b"BUSYBOX", b"LOADER", &["--target", "none"], &[b"KO".into()]).unwrap();
         let mut found = Vec::new();
         let mut rest = packed.as_slice();
         loop {
@@ -63,6 +72,7 @@ mod tests {
         assert!(found.contains(&("init".into(), PROGRAM)));
         assert!(found.contains(&("bin/awk".into(), LINK)));
         assert!(found.contains(&("etc/kdump.arguments".into(), TEXT)));
-        assert_eq!(found.len(), 5 + 1 + APPLETS.len() + 3);
+        assert!(found.contains(&("modules/0.ko".into(), TEXT)));
+        assert_eq!(found.len(), 6 + 1 + APPLETS.len() + 4);
     }
 }

@@ -42,6 +42,8 @@ pub struct Machine<'a> {
     pub prealloc: bool,
     /// CPUs.
     pub cpus: u32,
+    /// The model of its CPUs, as QEMU spells it; else QEMU's own choice.
+    pub cpu_model: Option<&'a str>,
     /// Its dump disk.
     pub disk: &'a DumpDisk,
     /// More properties of the disk's device, such as `disable-modern=on`.
@@ -216,7 +218,8 @@ impl Machine<'_> {
             "-smp",
             &self.cpus.to_string(),
         ];
-        words.map(str::to_string).to_vec()
+        let model = self.cpu_model.iter().flat_map(|model| ["-cpu", model]);
+        words.into_iter().chain(model).map(str::to_string).collect()
     }
 
     fn devices(&self, sockets: &Path) -> Vec<String> {

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use qapi::{Stream, qmp};
 
 /// QEMU answers at once or not at all.
@@ -48,6 +48,17 @@ impl Qmp {
     /// When QEMU does not answer.
     pub fn inject_nmi(&mut self) -> Result<()> {
         self.connection.execute(&qmp::inject_nmi {}).context("sending an NMI")?;
+        Ok(())
+    }
+
+    /// Raises a machine check on CPU 0: bank 1 holds `status` and `address` (physical), and the CPU
+    /// may restart what it interrupted.
+    ///
+    /// # Errors
+    /// When QEMU does not answer or will not.
+    pub fn machine_check(&mut self, status: u64, address: u64) -> Result<()> {
+        let said = self.monitor(&format!("mce 0 1 {status:#x} 0x5 {address:#x} 0x8c"))?;
+        ensure!(said.trim().is_empty(), "QEMU raises no machine check: {}", said.trim());
         Ok(())
     }
 

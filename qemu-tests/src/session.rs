@@ -36,7 +36,24 @@ const CRASH: &[u8] = b"crash\n";
 /// The symbols in the capture kernel at which memory is looked at: T1 and T2.
 const MOMENTS: [&str; 2] = ["kdump_truth_quiesced", "kdump_truth_final"];
 
+/// A bank's status: valid, uncorrected, enabled, address and misc valid, a memory read that failed
+/// (Intel manual, volume 3, `IA32_MCi_STATUS`).
+const MEMORY_ERROR: u64 = 0xbc00_0000_0000_0134;
+/// The same: the state of the CPU is damaged (PCC).
+const CONTEXT_CORRUPT: u64 = 1 << 57;
+
+/// The capture kernel's way to read old memory, and a note that it shall not get that way.
+struct Copy {
+    /// The first instruction of the routine (virtual).
+    entry: u64,
+    /// The one that copies.
+    first: u64,
+    /// The note (physical).
+    note: Range<u64>,
+}
+
 /// What is left when the guest is gone.
+#[derive(Default)]
 pub struct Ended {
     /// Why the cycle did not get to its end, or `None`.
     pub failure: Option<String>,
@@ -57,12 +74,15 @@ pub struct Session<'a> {
     config: &'a Config,
     prepared: &'a Prepared,
     memory: &'a GuestMemory,
+    disk: &'a mut DumpDisk,
     qemu: Qemu,
     gdb: Option<Gdb>,
     sender: Sender<Event>,
     events: Receiver<Event>,
     /// Addresses of T0, T1 and T2 that have not been reached.
     moments: VecDeque<u64>,
+    /// Where a machine check is to come.
+    copy: Option<Copy>,
     deadline: Deadline,
     ended: Ended,
     is_ready: bool,
@@ -78,14 +98,14 @@ impl<'a> Session<'a> {
         config: &'a Config,
         prepared: &'a Prepared,
         memory: &'a GuestMemory,
-        disk: &DumpDisk,
+        disk: &'a mut DumpDisk,
     ) -> Result<Self> {
         let start = Instant::now();
-        let prealloc = !config.truth;
         let machine = Machine {
             memory,
-            prealloc,
+            prealloc: !config.truth,
             cpus: config.cpus,
+            cpu_model: config.fault.and_then(Fault::cpu_model),
             disk,
             disk_properties: &config.disk_properties,
         };
@@ -93,25 +113,19 @@ impl<'a> Session<'a> {
         let (sender, events) = channel();
         let log = config.out.join("console.log");
         console::follow(qemu.console.try_clone()?, &log, start, sender.clone())?;
-        let ended = Ended {
-            failure: None,
-            boot_hung: false,
-            timeline: Timeline::default(),
-            facts: Facts::default(),
-            digests: [None, None, None],
-            lines: Vec::new(),
-        };
         Ok(Self {
             config,
             prepared,
             memory,
+            disk,
             qemu,
             gdb: None,
             sender,
             events,
             moments: VecDeque::new(),
+            copy: None,
             deadline: Deadline::new("first kernel that is ready to crash", BOOT, &config.interrupt),
-            ended,
+            ended: Ended::default(),
             is_ready: false,
             console_closed: false,
         })
@@ -169,6 +183,12 @@ impl<'a> Session<'a> {
         self.moments.push_back(entry);
         for name in MOMENTS {
             self.moments.push_back(capture_kernel.symbol(name)?.start);
+        }
+        if let Some(Fault::MachineCheckInNote) = self.config.fault {
+            let note = self.prepared.unreadable_note().context("the test guest has two CPUs")?;
+            let at = |name| Ok::<_, anyhow::Error>(capture_kernel.symbol(name)?.start);
+            let (entry, first) = (at("copy_or_machine_check")?, at("machine_check_copy")?);
+            self.copy = Some(Copy { entry, first, note });
         }
         let start = Instant::now();
         let socket = self.qemu.gdb_socket();
@@ -229,6 +249,7 @@ impl<'a> Session<'a> {
             Meaning::Stage(stage) => {
                 self.ended.timeline.reached(stage, line.at);
                 progress(stage.name());
+                self.disk.follow(stage)?;
                 self.interrupt_capture(stage)
             }
             Meaning::Panic => {
@@ -248,16 +269,19 @@ impl<'a> Session<'a> {
         outcome
     }
 
-    /// Sends the NMI that was asked for once the dump is about to be written.
+    /// Sends the interrupt that was asked for once the dump is about to be written.
     fn interrupt_capture(&mut self, reached: Stage) -> Result<()> {
         match (self.config.fault, reached) {
             (Some(Fault::Nmi), Stage::Views) => self.qemu.qmp.inject_nmi(),
+            (Some(Fault::MachineCheck { context_corrupt }), Stage::Views) => {
+                let corrupt = if context_corrupt { CONTEXT_CORRUPT } else { 0 };
+                self.qemu.qmp.machine_check(MEMORY_ERROR | corrupt, 0x10_0000)
+            }
             _ => Ok(()),
         }
     }
 
     fn take_stop(&mut self, stop: &Stop) -> Result<()> {
-        let Some(gdb) = &mut self.gdb else { return Ok(()) };
         if stop.is_end() {
             self.gdb = None;
             return Ok(());
@@ -266,6 +290,10 @@ impl<'a> Session<'a> {
         if !stop.is_breakpoint() {
             return Ok(());
         }
+        if self.fail_copy(stop)? {
+            return Ok(());
+        }
+        let Some(gdb) = &mut self.gdb else { return Ok(()) };
         let Some(&expected) = self.moments.front() else { return gdb.resume() };
         let passed = 3 - self.moments.len();
         // Before the crash T0's physical address may also be some program's virtual one.
@@ -289,7 +317,22 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Sets what is to be set at T0 and lets the VM run on.
+    /// Finds out that the capture kernel is about to copy the note that cannot be read, waits for the
+    /// copy itself, and raises the machine check there. Whether `stop` was one of these two.
+    fn fail_copy(&mut self, stop: &Stop) -> Result<bool> {
+        let (Some(gdb), Some(copy)) = (&mut self.gdb, &self.copy) else { return Ok(false) };
+        if stop.address() == Some(copy.entry) {
+            gdb.stop_once_at(copy.first)?;
+        } else if stop.address() == Some(copy.first) {
+            self.qemu.qmp.machine_check(MEMORY_ERROR, copy.note.start)?;
+        } else {
+            return Ok(false);
+        }
+        gdb.resume()?;
+        Ok(true)
+    }
+
+    /// Sets what is to be set at T0 or T1 and lets the VM run on.
     fn go_on(&mut self, reached: usize) -> Result<()> {
         if reached == 0 && matches!(self.config.fault, Some(Fault::StrayWrite)) {
             self.write_astray()?;
@@ -303,6 +346,10 @@ impl<'a> Session<'a> {
             for address in &self.moments {
                 gdb.stop_once_at(*address)?;
             }
+        }
+        if let (1, Some(copy)) = (reached, &self.copy) {
+            let length = copy.note.end - copy.note.start;
+            gdb.stop_at_second(copy.entry, &format!("*(unsigned int *)($esp + 12) == {length}"))?;
         }
         gdb.resume()?;
         self.gdb = Some(gdb);

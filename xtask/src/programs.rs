@@ -16,6 +16,7 @@ pub(crate) const BUILD: &[Program] = &[("cc", &["gcc", "libc6-dev"]), ("strip", 
 pub(crate) const MACHINE: &[Program] = &[
     ("qemu-system-i386", &["qemu-system-x86"]),
     ("qemu-system-x86_64", &["qemu-system-x86"]),
+    ("qemu-nbd", &["qemu-utils"]),
     ("gdb", &["gdb"]),
 ];
 
@@ -77,7 +78,7 @@ mod tests {
     fn a_missing_program_names_its_packages_once() {
         assert_eq!(missing(BUILD, |program| program != "cc"), ["gcc", "libc6-dev"]);
         assert_eq!(missing(BUILD, |program| program != "strip"), ["binutils"]);
-        assert_eq!(missing(MACHINE, |_| false), ["qemu-system-x86", "gdb"]);
+        assert_eq!(missing(MACHINE, |_| false), ["qemu-system-x86", "qemu-utils", "gdb"]);
         assert_eq!(missing(MACHINE, |_| true), Vec::<&str>::new());
     }
 }

@@ -4,7 +4,7 @@
 use super::{Limits, Target};
 use crate::Failure;
 use crate::dma::{DmaBuffer, Readable, SlotMemory};
-use dumpfile::{DATA_OFFSET, DiskHeader, DiskId, DiskState};
+use dumpfile::{Contents, DATA_OFFSET, DiskHeader, DiskId, DiskState};
 use handoff::Stage;
 use vmcore::DumpOffset;
 
@@ -104,7 +104,7 @@ impl<D: BlockDevice> DumpDisk<D> {
 }
 
 impl<D: BlockDevice> Target for DumpDisk<D> {
-    fn begin(&mut self, length: u64) -> Result<(), Failure> {
+    fn begin(&mut self, contents: Contents, length: u64) -> Result<(), Failure> {
         if self.device.is_read_only() {
             return Err(Failure::ReadOnly);
         }
@@ -113,6 +113,7 @@ impl<D: BlockDevice> Target for DumpDisk<D> {
             return Err(Failure::TooSmall { need, have });
         }
         self.header.length = length;
+        self.header.contents = contents;
         self.write_header(DiskState::IN_PROGRESS, Stage::Views)
     }
 
@@ -159,6 +160,7 @@ mod tests {
     use vmcore::PhysRange;
 
     const OURS: DiskId = DiskId([0xa5; 16]);
+    const OLDMEM: Contents = Contents::OldMem { start: 0x10_0000 };
 
     fn formatted(id: DiskId, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
@@ -197,13 +199,14 @@ mod tests {
         let (disk, clock) = (Disk::new(formatted(OURS, 3 * BLOCK)), FakeClock::default());
         let page = [9_u8; BLOCK];
         let mut target = open(&disk, &clock).expect("is ours");
-        target.begin(2 * BLOCK as u64).expect("fits");
+        target.begin(OLDMEM, 2 * BLOCK as u64).expect("fits");
         assert_eq!(header(&disk).state, DiskState::IN_PROGRESS);
         let piece = Readable::old(PhysRange::new(physical(&page), BLOCK as u64).expect("no wrap"));
         target.send(DumpOffset::new(BLOCK as u64), &[piece]).expect("is taken");
         target.finish().expect("arrives");
         let header = header(&disk);
         assert_eq!((header.state, header.length), (DiskState::COMPLETE, 2 * BLOCK as u64));
+        assert_eq!(header.contents, OLDMEM);
         assert_eq!(disk.borrow().bytes[2 * BLOCK..], page);
         // In progress, data, complete: each is flushed before the next.
         assert_eq!(disk.borrow().flushes, 3);
@@ -218,7 +221,7 @@ mod tests {
         let page = [9_u8; BLOCK];
         let piece = Readable::old(PhysRange::new(physical(&page), BLOCK as u64).expect("no wrap"));
         let mut target = open(&disk, &clock).expect("is ours");
-        target.begin(3 * BLOCK as u64).expect("fits");
+        target.begin(Contents::Vmcore, 3 * BLOCK as u64).expect("fits");
         for (at, keeps_back) in [(0, true), (1, true), (2, false)] {
             disk.borrow_mut().keeps_back = keeps_back;
             target.send(DumpOffset::new(at * BLOCK as u64), &[piece]).expect("is taken");
@@ -235,7 +238,7 @@ mod tests {
         let (disk, clock) = (Disk::new(formatted(OURS, 2 * BLOCK)), FakeClock::default());
         let mut target = open(&disk, &clock).expect("is ours");
         let (need, have) = (3 * BLOCK as u64, 2 * BLOCK as u64);
-        assert_eq!(target.begin(have), Err(Failure::TooSmall { need, have }));
+        assert_eq!(target.begin(Contents::Vmcore, have), Err(Failure::TooSmall { need, have }));
         target.give_up(Stage::Views);
         assert_eq!(header(&disk).state, DiskState::FAILED);
         assert_eq!(header(&disk).stage, u32::from(Stage::Views.code()));
@@ -243,7 +246,7 @@ mod tests {
         disk.borrow_mut().features |= 1 << 5;
         let before = disk.borrow().writes;
         let mut target = open(&disk, &clock).expect("is ours");
-        assert_eq!(target.begin(0), Err(Failure::ReadOnly));
+        assert_eq!(target.begin(Contents::Vmcore, 0), Err(Failure::ReadOnly));
         target.give_up(Stage::Views);
         assert_eq!(disk.borrow().writes, before);
     }

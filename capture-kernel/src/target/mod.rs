@@ -4,6 +4,7 @@ pub mod disk;
 
 use crate::Failure;
 use crate::dma::Readable;
+use dumpfile::Contents;
 use handoff::Stage;
 use vmcore::DumpOffset;
 
@@ -20,11 +21,11 @@ pub struct Limits {
 
 /// A way out of the machine for one dump.
 pub trait Target {
-    /// Makes ready for a dump of `length` bytes, a multiple of 4096.
+    /// Makes ready for a dump of `length` bytes, a multiple of 4096, with these contents.
     ///
     /// # Errors
     /// When it does not fit or the target cannot be written.
-    fn begin(&mut self, length: u64) -> Result<(), Failure>;
+    fn begin(&mut self, contents: Contents, length: u64) -> Result<(), Failure>;
 
     /// What [`Self::send`] takes.
     fn limits(&self) -> Limits;

@@ -7,6 +7,9 @@ use virtio_drivers::transport::{DeviceStatus, Transport};
 /// How long a device may take to reset, in milliseconds.
 const RESET_PATIENCE: u64 = 1000;
 
+/// Offset of `device_status` in the common configuration (virtio 1.2, 4.1.4.3).
+pub const STATUS: usize = 0x14;
+
 bitflags! {
     /// Feature bits that we know, of the block device and of all devices.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,10 +35,14 @@ bitflags! {
 /// [`Failure::Timeout`].
 pub fn reset(transport: &mut impl Transport, clock: &dyn Clock) -> Result<(), Failure> {
     transport.set_status(DeviceStatus::empty());
-    Deadline::after(clock, RESET_PATIENCE)
-        .wait(clock, || transport.get_status().is_empty())
+    wait_for_reset(clock, || transport.get_status().is_empty())
         .then_some(())
         .ok_or(Failure::Timeout("reset"))
+}
+
+/// Waits until a device is reset; whether it is in time.
+pub fn wait_for_reset(clock: &dyn Clock, is_reset: impl FnMut() -> bool) -> bool {
+    Deadline::after(clock, RESET_PATIENCE).wait(clock, is_reset)
 }
 
 /// Resets the device and agrees on `wanted` features (and on virtio 1). Queues come next, then

@@ -1,5 +1,6 @@
 //! Exceptions: every one of them says where it happened and ends in the failure action, but for
-//! NMIs, which are counted and return, and the one store that is expected to fault.
+//! NMIs, which are counted and return, machine checks that can be survived, and the one store that is
+//! expected to fault.
 
 #![expect(unsafe_code, reason = "descriptor tables, CR2, and symbols of the assembly")]
 
@@ -48,6 +49,8 @@ static IDT: Idt = Idt(UnsafeCell::new([0; VECTORS]));
 static NMIS: AtomicU32 = AtomicU32::new(0);
 /// The `fn(&Frame)` that [`on_nmi`] was given, or null.
 static NMI_HANDLER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+/// The `fn(&mut Frame) -> bool` that [`on_machine_check`] was given, or null.
+static MACHINE_CHECK_HANDLER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 static REPORTING: AtomicBool = AtomicBool::new(false);
 
 /// What the stubs leave on the stack: `pushad`, vector, error code, and the CPU's own part.
@@ -114,12 +117,20 @@ pub(crate) fn set_task_gate(vector: usize, selector: u16) {
     unsafe { (*table)[vector] = u64::from(selector) << 16 | 0x8500 << 32 }
 }
 
-/// Lets the CPU raise machine checks (CR4.MCE), now that there is somebody to take them.
-pub fn enable_machine_check() {
-    // SAFETY: the handler is installed; the bit changes nothing else.
-    unsafe {
-        controlregs::cr4_write(controlregs::cr4() | controlregs::Cr4::CR4_ENABLE_MACHINE_CHECK)
+/// Has `handler` called for every machine check; it says whether the CPU goes on, with what it has
+/// made of the frame.
+pub(crate) fn on_machine_check(handler: fn(&mut Frame) -> bool) {
+    MACHINE_CHECK_HANDLER.store(handler as *mut (), Ordering::Release);
+}
+
+fn survives_machine_check(frame: &mut Frame) -> bool {
+    let handler = MACHINE_CHECK_HANDLER.load(Ordering::Acquire);
+    if handler.is_null() {
+        return false;
     }
+    // SAFETY: only `on_machine_check` stores there, and what it stores has this type.
+    let handler = unsafe { core::mem::transmute::<*mut (), fn(&mut Frame) -> bool>(handler) };
+    handler(frame)
 }
 
 /// Has `handler` called for every NMI, with the state of the interrupted CPU, after it was counted.
@@ -159,7 +170,7 @@ extern "C" fn exception_handler(frame: &mut Frame) {
         nmi(frame);
     } else if frame.vector == PAGE_FAULT && frame.eip == symbol(&raw const probe_write_store) {
         frame.eip = symbol(&raw const probe_write_fault);
-    } else {
+    } else if frame.vector != MACHINE_CHECK || !survives_machine_check(frame) {
         report(frame)
     }
 }

@@ -20,6 +20,7 @@ pub mod double_fault;
 mod entry;
 pub mod exceptions;
 pub mod heap;
+pub mod machine_check;
 pub mod paging;
 pub mod power;
 pub mod tsc;

@@ -13,9 +13,9 @@
 
 #![expect(unsafe_code, reason = "page tables, and symbols of the linker script")]
 
+use crate::machine_check;
 use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{Ordering, compiler_fence};
 use handoff::layout::PAGE_SIZE;
 use x86::controlregs;
 
@@ -196,7 +196,10 @@ pub struct OldMemory {
 impl OldMemory {
     /// Copies bytes from the physical address `at`. The caller sees to it that the range is below
     /// [`physical_limit`].
-    pub fn read(&mut self, mut at: u64, into: &mut [u8]) {
+    ///
+    /// # Errors
+    /// The physical address where a machine check stopped it.
+    pub fn read(&mut self, mut at: u64, into: &mut [u8]) -> Result<(), u64> {
         for piece in into.chunks_mut(AREA_SIZE - PAGE) {
             let offset = (at % PAGE_SIZE) as usize;
             let pages = (offset + piece.len()).div_ceil(PAGE);
@@ -204,10 +207,11 @@ impl OldMemory {
             let from = self.area.address(offset).as_ptr();
             // SAFETY: the window shows `pages` pages, which hold the piece; what lies there is plain
             // bytes of a kernel that no longer runs, copied without a reference to them.
-            unsafe { ptr::copy_nonoverlapping(from, piece.as_mut_ptr(), piece.len()) };
-            compiler_fence(Ordering::SeqCst);
+            let copied = unsafe { machine_check::copy(from, piece.as_mut_ptr(), piece.len()) };
+            copied.map_err(|before| at + before as u64)?;
             at += piece.len() as u64;
         }
+        Ok(())
     }
 
     /// Shows `pages` pages from the page-aligned physical address `start` on, and no others.

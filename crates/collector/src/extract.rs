@@ -1,11 +1,11 @@
-//! Getting the vmcore off a dump disk.
+//! Getting the dump off a dump disk.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use dumpfile::{DATA_OFFSET, DiskHeader, DiskState};
+use dumpfile::{Contents, DATA_OFFSET, DiskHeader, DiskState};
 use sha2::{Digest, Sha256};
 
 use crate::{Error, disk};
@@ -15,13 +15,15 @@ const CHUNK: usize = 1 << 20;
 /// Blocks of this many zero bytes become holes in the file.
 const HOLE: usize = 4096;
 
-/// A vmcore that was extracted.
+/// A dump that was extracted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extracted {
     /// Length in bytes.
     pub length: u64,
     /// SHA-256 of its bytes.
     pub sha256: [u8; 32],
+    /// What it is made of.
+    pub contents: Contents,
 }
 
 /// Writes the dump on `disk` into the file `out`, which is replaced. Pages of zeros become holes.
@@ -42,12 +44,12 @@ pub fn extract(
         return Err(Error::NotAFile(out.to_owned()));
     }
     let mut source = disk::open(disk)?;
-    let length = check(&mut source, disk)?;
+    let (length, contents) = check(&mut source, disk)?;
     source.seek(SeekFrom::Start(DATA_OFFSET)).map_err(Error::io("read", disk))?;
     let part = part_name(out);
     let copied = copy(&mut source, disk, &part, length, progress).and_then(|sha256| {
         fs::rename(&part, out).map_err(Error::io("write", out))?;
-        Ok(Extracted { length, sha256 })
+        Ok(Extracted { length, sha256, contents })
     });
     if copied.is_err() {
         // What is left of it is of no use; if it cannot be removed, the first error says more.
@@ -56,9 +58,9 @@ pub fn extract(
     copied
 }
 
-/// The length of the dump, if there is a whole one.
-fn check(source: &mut File, path: &Path) -> Result<u64, Error> {
-    let DiskHeader { state, stage, length, .. } = disk::header(source, path)?;
+/// Length and contents of the dump, if there is a whole one.
+fn check(source: &mut File, path: &Path) -> Result<(u64, Contents), Error> {
+    let DiskHeader { state, stage, length, contents, .. } = disk::header(source, path)?;
     let size = disk::size(source, path)?;
     let path = path.to_owned();
     match state {
@@ -66,7 +68,7 @@ fn check(source: &mut File, path: &Path) -> Result<u64, Error> {
         DiskState::COMPLETE if size.saturating_sub(DATA_OFFSET) < length => {
             Err(Error::Truncated { path, size, length })
         }
-        DiskState::COMPLETE => Ok(length),
+        DiskState::COMPLETE => Ok((length, contents)),
         _ => Err(Error::NotComplete { path, state, stage }),
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use collector::{Error, Extracted};
-use dumpfile::DiskId;
+use dumpfile::{Contents, DiskId};
 use indicatif::{ProgressBar, ProgressStyle};
 
 const EXIT_CODES: &str = "\
@@ -89,14 +89,34 @@ fn extract(disk: &Path, output: &Path, force: bool, json: bool) -> Result<(), St
     let mut progress = Progress::new();
     let extracted = collector::extract(disk, output, &mut |done, all| progress.show(done, all));
     progress.end();
-    let Extracted { length, sha256 } = extracted.map_err(text)?;
+    let Extracted { length, sha256, contents } = extracted.map_err(text)?;
     let sha256: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
     if json {
-        println!(r#"{{"version":1,"bytes":{length},"vmcore_sha256":"{sha256}"}}"#);
+        let contents = in_json(contents);
+        println!(r#"{{"version":1,"bytes":{length},"vmcore_sha256":"{sha256}",{contents}}}"#);
     } else {
-        println!("{}: {length} bytes, SHA-256 {sha256}", output.display());
+        let what = in_words(contents, length);
+        println!("{}: {what}, {length} bytes, SHA-256 {sha256}", output.display());
     }
     Ok(())
+}
+
+/// What the dump is, for a person.
+fn in_words(contents: Contents, length: u64) -> String {
+    match contents {
+        Contents::Vmcore => "vmcore".to_owned(),
+        Contents::OldMem { start } => format!("oldmem of physical {start:#x}+{length:#x}"),
+        Contents::Unknown(number) => format!("contents of unknown kind {number}"),
+    }
+}
+
+/// The same as fields of a JSON object.
+fn in_json(contents: Contents) -> String {
+    match contents {
+        Contents::Vmcore => r#""view":"vmcore""#.to_owned(),
+        Contents::OldMem { start } => format!(r#""view":"oldmem","start":{start}"#),
+        Contents::Unknown(number) => format!(r#""view":"unknown {number}""#),
+    }
 }
 
 fn text(error: Error) -> String {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use dumpfile::{DiskHeader, DiskId, DiskState};
+use dumpfile::{Contents, DiskHeader, DiskId, DiskState};
 
 const ID: &str = "00112233445566778899aabbccddeeff";
 
@@ -36,13 +36,20 @@ fn from_an_empty_disk_to_a_vmcore() {
     assert!(text(&early.stderr).starts_with("collector: disk: the disk is formatted, and no"));
 
     let id: DiskId = ID.parse().expect("an id");
-    let header = DiskHeader { id, state: DiskState::COMPLETE, stage: 0x60, length: 3 };
+    let header = DiskHeader {
+        id,
+        state: DiskState::COMPLETE,
+        stage: 0x60,
+        length: 3,
+        ..DiskHeader::new(id)
+    };
     fs::write(&disk, [&header.encode()[..], b"abc"].concat()).expect("a dump");
     let extracted = collector(folder.path(), &["extract", "disk", "-o", "vmcore", "--json"]);
     assert_eq!(extracted.status.code(), Some(0));
     // FIPS 180-2, appendix B.1.
     let json = "{\"version\":1,\"bytes\":3,\"vmcore_sha256\":\
-                \"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"}\n";
+                \"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\",\
+                \"view\":\"vmcore\"}\n";
     assert_eq!(text(&extracted.stdout), json);
     assert_eq!(fs::read(folder.path().join("vmcore")).expect("the vmcore"), b"abc");
 
@@ -55,6 +62,21 @@ fn from_an_empty_disk_to_a_vmcore() {
     let full = collector(folder.path(), &["format", "disk"]);
     assert_eq!(full.status.code(), Some(1));
     assert!(text(&full.stderr).contains("complete dump of 3 bytes"));
+}
+
+#[test]
+fn oldmem_is_called_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = folder.path().join("disk");
+    let id: DiskId = ID.parse().expect("an id");
+    let contents = Contents::OldMem { start: 0x20000 };
+    let state = DiskState::COMPLETE;
+    let header = DiskHeader { state, length: 3, contents, ..DiskHeader::new(id) };
+    fs::write(&disk, [&header.encode()[..], b"abc"].concat()).expect("a dump");
+    let words = collector(folder.path(), &["extract", "disk", "-o", "oldmem"]);
+    assert!(text(&words.stdout).starts_with("oldmem: oldmem of physical 0x20000+0x3, 3 bytes"));
+    let json = collector(folder.path(), &["extract", "disk", "-o", "oldmem", "--force", "--json"]);
+    assert!(text(&json.stdout).ends_with("\"view\":\"oldmem\",\"start\":131072}\n"));
 }
 
 #[test]

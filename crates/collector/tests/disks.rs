@@ -32,7 +32,7 @@ impl Bench {
     /// A disk as the capture kernel leaves it.
     fn captured(&self, state: DiskState, stage: u32, dump: &[u8]) -> PathBuf {
         let length = dump.len() as u64;
-        let header = DiskHeader { id: ID, state, stage, length }.encode();
+        let header = DiskHeader { state, stage, length, ..DiskHeader::new(ID) }.encode();
         self.disk(64 << 20, &[&header, dump].concat())
     }
 
@@ -161,7 +161,12 @@ fn other_states_are_explained() {
 #[test]
 fn disks_that_lie_are_refused() {
     let bench = Bench::new();
-    let header = |length| DiskHeader { id: ID, state: DiskState::COMPLETE, stage: 0x60, length };
+    let header = |length| DiskHeader {
+        state: DiskState::COMPLETE,
+        stage: 0x60,
+        length,
+        ..DiskHeader::new(ID)
+    };
     let disk = bench.disk(8192, &header(4097).encode());
     let error = quiet(&disk, &bench.out()).expect_err("the disk ends before the dump");
     assert!(matches!(error, Error::Truncated { size: 8192, length: 4097, .. }));

@@ -33,6 +33,43 @@ impl DiskState {
     pub const FAILED: Self = Self(3);
 }
 
+/// What a dump is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Contents {
+    /// An ELF core file, the vmcore view. Zero on the disk, as before there was another.
+    #[default]
+    Vmcore,
+    /// Physical memory as it is, the oldmem view.
+    OldMem {
+        /// The physical address of its first byte.
+        start: u64,
+    },
+    /// Something that a later program has written.
+    Unknown(u32),
+}
+
+impl Contents {
+    const VMCORE: u32 = 0;
+    const OLDMEM: u32 = 1;
+
+    /// Its number, and the physical address at which it starts.
+    const fn fields(self) -> (u32, u64) {
+        match self {
+            Self::Vmcore => (Self::VMCORE, 0),
+            Self::OldMem { start } => (Self::OLDMEM, start),
+            Self::Unknown(number) => (number, 0),
+        }
+    }
+
+    const fn from_fields(number: u32, start: u64) -> Self {
+        match number {
+            Self::VMCORE => Self::Vmcore,
+            Self::OLDMEM => Self::OldMem { start },
+            _ => Self::Unknown(number),
+        }
+    }
+}
+
 /// The header of a dump disk, without what is the same in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskHeader {
@@ -44,6 +81,8 @@ pub struct DiskHeader {
     pub stage: u32,
     /// Length of the dump in bytes, from [`DATA_OFFSET`] on.
     pub length: u64,
+    /// What the dump is made of.
+    pub contents: Contents,
 }
 
 /// Why a block is not the header of a dump disk.
@@ -78,7 +117,8 @@ pub enum DiskError {
     Length(u64),
 }
 
-/// Layout of version 1.
+/// Layout of version 1. `contents` and `start` were reserved and zero at first: a reader that does
+/// not know them takes every dump for a vmcore.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct Block {
@@ -87,10 +127,11 @@ struct Block {
     state: U32,
     id: [u8; 16],
     stage: U32,
-    reserved: U32,
+    contents: U32,
     data_offset: U64,
     length: U64,
-    zero: [u8; HEADER_SIZE - 60],
+    start: U64,
+    zero: [u8; HEADER_SIZE - 68],
     crc: U32,
 }
 
@@ -108,7 +149,7 @@ impl Block {
 impl DiskHeader {
     /// The header of an empty disk.
     pub const fn new(id: DiskId) -> Self {
-        Self { id, state: DiskState::EMPTY, stage: 0, length: 0 }
+        Self { id, state: DiskState::EMPTY, stage: 0, length: 0, contents: Contents::Vmcore }
     }
 
     /// The block that goes to the front of the disk.
@@ -121,6 +162,9 @@ impl DiskHeader {
         block.stage = self.stage.into();
         block.data_offset = DATA_OFFSET.into();
         block.length = self.length.into();
+        let (contents, start) = self.contents.fields();
+        block.contents = contents.into();
+        block.start = start.into();
         block.crc = block.checksum().into();
         zerocopy::transmute!(block)
     }
@@ -149,7 +193,8 @@ impl DiskHeader {
         let length = block.length.get();
         DATA_OFFSET.checked_add(length).ok_or(DiskError::Length(length))?;
         let state = DiskState(block.state.get());
-        Ok(Self { id: DiskId(block.id), state, stage: block.stage.get(), length })
+        let contents = Contents::from_fields(block.contents.get(), block.start.get());
+        Ok(Self { id: DiskId(block.id), state, stage: block.stage.get(), length, contents })
     }
 }
 
@@ -165,6 +210,7 @@ mod tests {
         state: DiskState::COMPLETE,
         stage: 0x60,
         length: 0x1234_5678,
+        contents: Contents::Vmcore,
     };
 
     /// `SAMPLE` written by hand; the checksum was worked out by a bitwise CRC-32C in Python.
@@ -186,6 +232,20 @@ mod tests {
         assert_eq!(VERSION, 1);
         assert_eq!(SAMPLE.encode(), sample());
         assert_eq!(DiskHeader::decode(&sample()), Ok(SAMPLE));
+    }
+
+    /// Where version 1 had zeros before.
+    #[test]
+    fn oldmem_is_said_in_what_was_reserved() {
+        let contents = Contents::OldMem { start: 0x1_2345_6000 };
+        let block = DiskHeader { contents, ..SAMPLE }.encode();
+        assert_eq!(block[36..40], [1, 0, 0, 0]);
+        assert_eq!(block[56..64], [0, 0x60, 0x45, 0x23, 1, 0, 0, 0]);
+        assert_eq!(block[40..56], sample()[40..56]);
+        assert!(block[64..4092].iter().all(|byte| *byte == 0));
+        assert_eq!(DiskHeader::decode(&block).map(|header| header.contents), Ok(contents));
+        let later = DiskHeader { contents: Contents::Unknown(7), ..SAMPLE };
+        assert_eq!(DiskHeader::decode(&later.encode()), Ok(later));
     }
 
     /// The check value of CRC-32/ISCSI in the catalogue of CRC algorithms.
@@ -231,7 +291,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_was_written_is_read(id: [u8; 16], state: u32, stage: u32, length in 0..u64::MAX - 4096) {
-            let header = DiskHeader { id: DiskId(id), state: DiskState(state), stage, length };
+            let header = DiskHeader { id: DiskId(id), state: DiskState(state), stage, length, contents: Contents::Vmcore };
             prop_assert_eq!(DiskHeader::decode(&header.encode()), Ok(header));
         }
 

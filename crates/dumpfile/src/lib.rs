@@ -13,5 +13,7 @@
 mod disk;
 mod id;
 
-pub use disk::{DATA_OFFSET, DiskError, DiskHeader, DiskState, HEADER_SIZE, MAGIC, VERSION};
+pub use disk::{
+    Contents, DATA_OFFSET, DiskError, DiskHeader, DiskState, HEADER_SIZE, MAGIC, VERSION,
+};
 pub use id::{DiskId, DiskIdError};

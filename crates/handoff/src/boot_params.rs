@@ -9,6 +9,12 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 pub const E820_RAM: u32 = 1;
 /// E820 type of memory that is taken by firmware or hardware.
 pub const E820_RESERVED: u32 = 2;
+/// E820 type of memory that holds ACPI tables.
+pub const E820_ACPI: u32 = 3;
+/// E820 type of memory that ACPI firmware keeps across sleep.
+pub const E820_NVS: u32 = 4;
+/// E820 type of memory that was found broken.
+pub const E820_UNUSABLE: u32 = 5;
 /// How many E820 entries the page has room for (`E820_MAX_ENTRIES_ZEROPAGE`).
 pub const E820_MAX_ENTRIES: usize = 128;
 /// `boot_flag`: the two bytes at the end of a boot sector.

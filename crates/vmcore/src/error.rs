@@ -34,6 +34,12 @@ pub enum Error {
         /// The first such address.
         at: PhysAddr,
     },
+    /// A machine check came while physical memory was read.
+    #[error("machine check at {at}: that memory is broken, what lies there is lost")]
+    MachineCheck {
+        /// Where reading stopped.
+        at: PhysAddr,
+    },
     /// The heap has no room for the headers and notes of the dump.
     #[error("no memory left for the headers of the dump: give the capture kernel a larger slot")]
     NoMemory,

@@ -8,8 +8,8 @@ pub trait ReadPhys {
     /// Reads `into.len()` bytes of physical memory from `at` on.
     ///
     /// # Errors
-    /// [`Error::Unreadable`] with the first address that cannot be read; `into` then holds nothing
-    /// of use.
+    /// [`Error::Unreadable`] or [`Error::MachineCheck`] with the first address that cannot be read;
+    /// `into` then holds nothing of use.
     fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Error>;
 }
 

@@ -6,9 +6,15 @@ use vmcore::Class;
 
 /// Puts `words` in the place of all `memmap=` on the capture kernel's command line.
 fn with_memmap(line: &mut [u8], words: &str) {
+    replace(line, "memmap=", |_| words.to_string());
+}
+
+/// Puts what `new` makes of the last word that begins with `key` in the place of all of these.
+fn replace(line: &mut [u8], key: &str, new: impl Fn(&str) -> String) {
     let text = std::str::from_utf8(line).expect("ASCII").trim_end_matches('\0').to_string();
-    let others = text.split(' ').filter(|word| !word.starts_with("memmap="));
-    let text = others.chain([words]).collect::<Vec<_>>().join(" ");
+    let (these, others): (Vec<_>, Vec<_>) = text.split(' ').partition(|word| word.starts_with(key));
+    let new = new(these.last().expect("there is one"));
+    let text = [others, vec![new.as_str()]].concat().join(" ");
     line.fill(0);
     line[..text.len()].copy_from_slice(text.as_bytes());
 }
@@ -39,8 +45,45 @@ fn memmap_of_no_bytes_is_named() {
 
 #[test]
 fn memmap_that_is_not_aligned_is_cut_to_pages() {
-    let fault = wrong_line(|line| with_memmap(line, "memmap=exactmap memmap=0x1000001@0x1000801"));
+    let fault = wrong_line(|line| with_memmap(line, "memmap=exactmap memmap=0x1000001@0x1800801"));
     assert_captured(fault, "does not cover our own image");
+}
+
+/// There is no memory, only what the command line says: nothing that lies there is used.
+#[test]
+fn memmap_without_ram_behind_it_is_not_believed() {
+    let fault = wrong_line(|line| with_memmap(line, "memmap=exactmap memmap=8M@16M memmap=64M@3G"));
+    assert_captured(fault, "kdump: memmap= covers 0xc0000000..0xc4000000, no RAM in e820");
+}
+
+#[test]
+fn without_elfcorehdr_the_vmcore_has_length_zero() {
+    let fault = wrong_line(|line| replace(line, "elfcorehdr=", |_| String::new()));
+    let said = ["no elfcorehdr= on the command line", "kdump: no dump: vmcore has length zero"];
+    let disk = assert_capture_fails(fault, Class::Elf64, "views", &said);
+    assert_eq!(written(&disk), HEADER_ONLY);
+}
+
+#[test]
+fn an_elfcorehdr_that_ends_within_its_table_is_refused() {
+    fn shorten(word: &str) -> String {
+        let (_, address) = word.split_once('@').expect("the loader gives a size");
+        format!("elfcorehdr=100@{address}")
+    }
+    let fault = wrong_line(|line| replace(line, "elfcorehdr=", shorten));
+    let said = ["elfcorehdr refused: ", "lie outside the core header's block"];
+    let disk = assert_capture_fails(fault, Class::Elf64, "views", &said);
+    assert_eq!(written(&disk), HEADER_ONLY);
+}
+
+/// Neither `memmap=` nor an ELF core header: nothing says how far the slot reaches.
+#[test]
+fn with_the_e820_table_alone_oldmem_goes_out_and_nothing_outside_the_slot_is_written() {
+    let fault = wrong_line(|line| {
+        with_memmap(line, "");
+        replace(line, "elfcorehdr=", |_| String::new());
+    });
+    assert_oldmem(fault, "no elfcorehdr= on the command line");
 }
 
 #[test]

@@ -133,6 +133,19 @@ pub(crate) fn assert_captured(fault: Fault, said: &str) {
     assert!(console.contains(said), "the console does not say {said:?}:\n{console}");
 }
 
+/// The guest with a fault that leaves oldmem, and `said` on the console.
+#[track_caller]
+pub(crate) fn assert_oldmem(fault: Fault, said: &str) {
+    let (report, console) = cycle_and_console(guest(), |config| {
+        config.fault = Some(fault);
+        config.append = "kdump.view=oldmem:0x100000+15M".into();
+        config.oldmem = Some(0x10_0000..0x100_0000);
+    });
+    assert!(console.contains(said), "the console does not say {said:?}:\n{console}");
+    assert_passes(&report);
+    assert!(report.checks.iter().any(|check| check.name == "memory_kept_t0_t1"), "{report:#?}");
+}
+
 pub(crate) const UNTOUCHED: (bool, bool) = (false, false);
 
 pub(crate) const HEADER_ONLY: (bool, bool) = (true, false);

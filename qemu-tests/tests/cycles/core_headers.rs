@@ -21,6 +21,12 @@ fn a_header_without_magic_is_refused() {
 
 /// `e_phnum`: at 44 of 52 bytes.
 #[test]
+fn a_header_that_is_refused_does_not_stop_oldmem() {
+    let fault = Fault::WrongSegment { name: "elfcorehdr", change: |header| header[0] = 0 };
+    assert_oldmem(fault, "elfcorehdr refused: no ELF header at 0x");
+}
+
+#[test]
 fn a_header_with_absurd_counts_is_refused() {
     assert_header_refused(Class::Elf32, |header| header[44..46].fill(0xff), "e_phnum of the ELF");
     assert_header_refused(Class::Elf32, |header| header[44..46].fill(0), "e_phnum of the ELF");

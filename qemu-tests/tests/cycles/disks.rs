@@ -73,3 +73,36 @@ fn an_io_error_in_the_header_leaves_the_disk_as_it_was() {
     assert_eq!(written(&disk), UNTOUCHED);
     assert_refused(&disk, "no capture has begun on it");
 }
+
+/// The guest with a disk behind a process that stops or ends in the middle of the dump. The VM is not
+/// stopped for digests: that would wait for the disk.
+#[track_caller]
+fn assert_disk_process_is_missed(attachment: Attachment, said: &str) {
+    let (report, console) = cycle_and_console(guest(), |config| {
+        config.fault = Some(Fault::Disk(attachment));
+        config.truth = false;
+        config.append = "kdump.timeout=2".into();
+    });
+    assert_only_fails(&report, &["cycle"]);
+    let failed = ["kdump: failed at stage=first_byte", "kdump: stage=failed", "kdump: rebooting"];
+    for said in [said].iter().chain(&failed) {
+        assert!(console.contains(said), "the console does not say {said:?}:\n{console}");
+    }
+    let disk = report.disk_after.expect("there is no dump");
+    assert_eq!(written(&disk), (true, true));
+    assert_refused(&disk, "a capture began and did not end; the last stage it reached is `views`");
+}
+
+#[test]
+fn a_disk_that_stalls_half_way_is_given_up() {
+    let said = "kdump: no dump: the device did not complete a request in time";
+    assert_disk_process_is_missed(Attachment::Stalls, said);
+}
+
+#[test]
+fn a_disk_that_dies_half_way_is_named() {
+    assert_disk_process_is_missed(
+        Attachment::Dies,
+        "kdump: no dump: the device reported an I/O error",
+    );
+}

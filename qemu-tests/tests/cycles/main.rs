@@ -7,6 +7,7 @@ mod core_headers;
 mod disks;
 mod guest;
 mod linux;
+mod machine_checks;
 mod oldmem;
 mod slot_damage;
 mod slot_images;

@@ -1,7 +1,8 @@
 //! The slot was written to after it was loaded: purgatory must say where.
 
 use crate::common::*;
-use handoff::purgatory::PARAMS_SYMBOL;
+use goblin::elf::program_header::PT_LOAD;
+use handoff::purgatory::{CONSTANT_SYMBOLS, PARAMS_SYMBOL};
 use qemu_tests::Fault;
 use qemu_tests::image::Image;
 
@@ -23,6 +24,35 @@ fn damage_in_the_slot_is_named() {
     assert_damage_is_named("boot-params", 0x1e8, "region 'boot_params'");
     assert_damage_is_named("command-line", 3, "region 'command line'");
     assert_damage_is_named("elfcorehdr", 60, "region 'elfcorehdr'");
+}
+
+/// The middle of each PT_LOAD, as goblin sees them.
+#[test]
+fn damage_in_any_part_of_the_kernel_is_named() {
+    let kernel = std::fs::read(file("KDUMP_TEST_CAPTURE_KERNEL")).expect("the capture kernel");
+    let elf = goblin::elf::Elf::parse(&kernel).expect("an ELF file");
+    let loads = elf.program_headers.iter().filter(|part| part.p_type == PT_LOAD);
+    let names = ["kernel-0", "kernel-1", "kernel-2", "kernel-3"];
+    let loads: Vec<_> = loads.collect();
+    assert!((1..=names.len()).contains(&loads.len()), "{loads:#?}");
+    for (name, load) in names.into_iter().zip(loads).filter(|(_, load)| load.p_filesz > 0) {
+        let offset = load.p_paddr % 4096 + load.p_filesz / 2;
+        let said = format!("region 'kernel' {:#x}+{:#x}", load.p_paddr, load.p_filesz);
+        assert_damage_is_named(name, offset as usize, &said);
+    }
+}
+
+/// In a text that purgatory does not need to say so.
+#[test]
+fn damage_in_purgatorys_constants_is_named() {
+    let purgatory = Image::open(&file("KDUMP_TEST_PURGATORY")).expect("an ELF file");
+    let [start, end] = [CONSTANT_SYMBOLS.0, CONSTANT_SYMBOLS.1]
+        .map(|name| purgatory.symbol(name).expect("a symbol of the linker script").start);
+    let constants = purgatory.bytes_at(&(start..end)).expect("text and rodata");
+    let text = b"parameter block is damaged";
+    let found = constants.windows(text.len()).position(|window| window == text);
+    let offset = start as usize + found.expect("what it says of a damaged block");
+    assert_damage_is_named("purgatory", offset, "region 'purgatory'");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::deadline::Interrupt;
 use crate::dump_disk::{Attachment, DumpDisk};
 use crate::first_kernel::{FirstKernel, Prepared};
 use crate::gdb::Stop;
+use crate::kexec_tools::KexecTools;
 use crate::memory::GuestMemory;
 use crate::report::{Check, Report, VERSION, verdict};
 use crate::scratch;
@@ -89,6 +90,8 @@ pub struct Config {
     pub truth: bool,
     /// The class of the ELF core header, when the loader is told.
     pub core_headers: Option<Class>,
+    /// Stock kexec-tools load the capture kernel, and not our loader (Linux only).
+    pub kexec_tools: Option<KexecTools>,
     /// The dump is to be oldmem of this range (physical), which `append` asks for, and no vmcore.
     pub oldmem: Option<Range<u64>>,
     /// A fault to put in.

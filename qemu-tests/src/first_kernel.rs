@@ -14,6 +14,7 @@ use crate::facts::Facts;
 use crate::guest::{Guest, Ingredients};
 use crate::image::Image;
 use crate::initramfs;
+use crate::kexec_tools::Packed;
 use crate::memory::GuestMemory;
 use crate::qemu::Boot;
 use crate::reseal::reseal;
@@ -69,9 +70,8 @@ impl FirstKernel {
     ) -> Result<Prepared> {
         match self {
             FirstKernel::Linux { kernel, busybox, loader, .. } => {
-                let mut arguments = vec!["--target", target, "--append", &config.append];
-                arguments.extend(config.core_headers.map(core_headers_option));
-                let archive = initramfs::pack(&read(busybox)?, &read(loader)?, &arguments)?;
+                let (programs, arguments) = loading(config, loader, target)?;
+                let archive = initramfs::pack(&read(busybox)?, &programs, &arguments)?;
                 let initrd = folder.join("initramfs");
                 fs::write(&initrd, archive).context("writing the initramfs")?;
                 let command_line = linux_command_line(&config.slot, &config.first_append)?;
@@ -136,6 +136,20 @@ fn put_fault(config: &Config, guest: &mut Guest) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// What loads the capture kernel under Linux, and its arguments.
+fn loading(config: &Config, loader: &Path, target: &str) -> Result<(Vec<Packed>, Vec<String>)> {
+    let class = config.core_headers.map(core_headers_option);
+    if let Some(tools) = &config.kexec_tools {
+        let words = format!("kdump.target={target} {}", config.append);
+        let files = tools.files(&read(&config.capture_kernel)?)?;
+        return Ok((files, tools.arguments(words.trim_end(), class)));
+    }
+    let mut arguments = vec!["--target", target, "--append", &config.append];
+    arguments.extend(class);
+    let arguments = arguments.into_iter().map(str::to_string).collect();
+    Ok((vec![("loader", read(loader)?)], arguments))
 }
 
 /// The option that tells the loader.

@@ -11,25 +11,42 @@ const INIT: &str = include_str!("init.sh");
 const APPLETS: [&str; 9] =
     ["sh", "mount", "cat", "awk", "sed", "grep", "poweroff", "sleep", "true"];
 
+/// Every folder that something lies in or is mounted on.
+const FOLDERS: [&str; 10] = [
+    "bin",
+    "dev",
+    "etc",
+    "lib",
+    "lib/i386-linux-gnu",
+    "lib/x86_64-linux-gnu",
+    "lib64",
+    "proc",
+    "sbin",
+    "sys",
+];
+
 const FOLDER: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const TEXT: u32 = 0o100_644;
 const LINK: u32 = 0o120_777;
 
-/// Packs the archive. `arguments` go to the loader, one a line in the file.
+/// Packs the archive. `arguments` go to what loads the capture kernel, one a line in the file:
+/// `programs`, which are the loader or stand in for it.
 ///
 /// # Errors
 /// Never in practice: it writes to memory.
-pub fn pack(busybox: &[u8], loader: &[u8], arguments: &[&str]) -> Result<Vec<u8>> {
+pub fn pack(busybox: &[u8], programs: &[(&str, Vec<u8>)], arguments: &[String]) -> Result<Vec<u8>> {
     let mut archive = Vec::new();
-    for folder in ["bin", "dev", "etc", "proc", "sys"] {
+    for folder in FOLDERS {
         add(&mut archive, folder, FOLDER, b"")?;
     }
     add(&mut archive, "bin/busybox", PROGRAM, busybox)?;
     for applet in APPLETS {
         add(&mut archive, &format!("bin/{applet}"), LINK, b"busybox")?;
     }
-    add(&mut archive, "loader", PROGRAM, loader)?;
+    for (name, program) in programs {
+        add(&mut archive, name, PROGRAM, program)?;
+    }
     let lines: String = arguments.iter().map(|word| format!("{word}\n")).collect();
     add(&mut archive, "etc/kdump.arguments", TEXT, lines.as_bytes())?;
     add(&mut archive, "init", PROGRAM, INIT.as_bytes())?;
@@ -49,7 +66,8 @@ mod tests {
 
     #[test]
     fn the_archive_holds_what_init_needs() {
-        let packed = pack(b"BUSYBOX", b"LOADER", &["--target", "none"]).unwrap();
+        let packed =
+            pack(b"BUSYBOX", &[("loader", b"LOADER".to_vec())], &["--target".into()]).unwrap();
         let mut found = Vec::new();
         let mut rest = packed.as_slice();
         loop {
@@ -63,6 +81,6 @@ mod tests {
         assert!(found.contains(&("init".into(), PROGRAM)));
         assert!(found.contains(&("bin/awk".into(), LINK)));
         assert!(found.contains(&("etc/kdump.arguments".into(), TEXT)));
-        assert_eq!(found.len(), 5 + 1 + APPLETS.len() + 3);
+        assert_eq!(found.len(), FOLDERS.len() + 1 + APPLETS.len() + 3);
     }
 }

@@ -136,6 +136,7 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
             FaultName::CorruptVmcore => Fault::CorruptVmcore,
         }),
         core_headers: None,
+        kexec_tools: None,
         disk_properties: String::new(),
         interrupt,
     })

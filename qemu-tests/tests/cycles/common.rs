@@ -29,6 +29,7 @@ pub(crate) fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Conf
         first_append: String::new(),
         truth: true,
         core_headers: None,
+        kexec_tools: None,
         oldmem: None,
         fault: None,
         disk_properties: String::new(),

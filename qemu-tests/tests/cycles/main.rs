@@ -9,3 +9,4 @@ mod guest;
 mod linux;
 mod oldmem;
 mod slot_damage;
+mod stock_loader;

@@ -29,6 +29,8 @@ pub struct Facts {
     pub symbols: BTreeMap<String, Range<u64>>,
     /// `loader plan --json`.
     plan: String,
+    /// Length of /proc/vmcore, from a stock capture kernel.
+    pub dump_bytes: Option<u64>,
     /// Purgatory's entry (physical), from another loader than ours.
     entry: Option<u64>,
 }
@@ -49,6 +51,7 @@ impl Facts {
             "iomem" => resource(value).map(|resource| self.iomem.push(resource)),
             "crash_notes" => self.take_crash_notes(value),
             "symbol" => self.take_symbol(value),
+            "dump_bytes" => value.parse().ok().map(|bytes| self.dump_bytes = Some(bytes)),
             "entry" => hex(value).map(|entry| self.entry = Some(entry)),
             "plan" => {
                 self.plan.push_str(value);

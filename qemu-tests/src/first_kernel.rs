@@ -19,6 +19,7 @@ use crate::memory::GuestMemory;
 use crate::qemu::Boot;
 use crate::reseal::reseal;
 use crate::slot::parse_slot;
+use crate::stock_capture;
 
 /// Which first kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,9 +143,16 @@ fn put_fault(config: &Config, guest: &mut Guest) -> Result<()> {
 fn loading(config: &Config, loader: &Path, target: &str) -> Result<(Vec<Packed>, Vec<String>)> {
     let class = config.core_headers.map(core_headers_option);
     if let Some(tools) = &config.kexec_tools {
-        let words = format!("kdump.target={target} {}", config.append);
-        let files = tools.files(&read(&config.capture_kernel)?)?;
-        return Ok((files, tools.arguments(words.trim_end(), class)));
+        let mut files = tools.files()?;
+        let arguments = if let Some(stock) = &config.stock_capture {
+            files.extend(stock.files()?);
+            tools.stock_arguments()
+        } else {
+            files.push((stock_capture::KERNEL, read(&config.capture_kernel)?));
+            let words = format!("kdump.target={target} {}", config.append);
+            tools.arguments(words.trim_end(), class)
+        };
+        return Ok((files, arguments));
     }
     let mut arguments = vec!["--target", target, "--append", &config.append];
     arguments.extend(class);

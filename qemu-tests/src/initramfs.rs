@@ -1,4 +1,4 @@
-//! The initramfs of a Linux first kernel: busybox, the loader and a short `/init`.
+//! Initramfs archives; that of a Linux first kernel holds busybox, the loader and a short `/init`.
 
 use std::io::Write;
 
@@ -25,39 +25,67 @@ const FOLDERS: [&str; 10] = [
     "sys",
 ];
 
-const FOLDER: u32 = 0o040_755;
-const PROGRAM: u32 = 0o100_755;
-const TEXT: u32 = 0o100_644;
+pub(crate) const FOLDER: u32 = 0o040_755;
+pub(crate) const PROGRAM: u32 = 0o100_755;
+pub(crate) const TEXT: u32 = 0o100_644;
 const LINK: u32 = 0o120_777;
+
+/// An archive in the making.
+#[derive(Default)]
+pub(crate) struct Archive(Vec<u8>);
+
+impl Archive {
+    /// Adds a file, a folder or a link, as `mode` says.
+    ///
+    /// # Errors
+    /// When the content is longer than the format has numbers for.
+    pub(crate) fn add(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
+        let length = u32::try_from(content.len())?;
+        let mut writer = Builder::new(name).mode(mode).write(&mut self.0, length);
+        writer.write_all(content)?;
+        writer.finish()?;
+        Ok(())
+    }
+
+    /// Adds busybox and the names of its programs.
+    ///
+    /// # Errors
+    /// As [`Archive::add`].
+    pub(crate) fn add_busybox(&mut self, busybox: &[u8], applets: &[&str]) -> Result<()> {
+        self.add("bin/busybox", PROGRAM, busybox)?;
+        for applet in applets {
+            self.add(&format!("bin/{applet}"), LINK, b"busybox")?;
+        }
+        Ok(())
+    }
+
+    /// The archive's bytes.
+    ///
+    /// # Errors
+    /// Never in practice: it writes to memory.
+    pub(crate) fn finish(self) -> Result<Vec<u8>> {
+        Ok(newc::trailer(self.0)?)
+    }
+}
 
 /// Packs the archive. `arguments` go to what loads the capture kernel, one a line in the file:
 /// `programs`, which are the loader or stand in for it.
 ///
 /// # Errors
-/// Never in practice: it writes to memory.
+/// When a file is longer than the format has numbers for.
 pub fn pack(busybox: &[u8], programs: &[(&str, Vec<u8>)], arguments: &[String]) -> Result<Vec<u8>> {
-    let mut archive = Vec::new();
+    let mut archive = Archive::default();
     for folder in FOLDERS {
-        add(&mut archive, folder, FOLDER, b"")?;
+        archive.add(folder, FOLDER, b"")?;
     }
-    add(&mut archive, "bin/busybox", PROGRAM, busybox)?;
-    for applet in APPLETS {
-        add(&mut archive, &format!("bin/{applet}"), LINK, b"busybox")?;
-    }
+    archive.add_busybox(busybox, &APPLETS)?;
     for (name, program) in programs {
-        add(&mut archive, name, PROGRAM, program)?;
+        archive.add(name, PROGRAM, program)?;
     }
     let lines: String = arguments.iter().map(|word| format!("{word}\n")).collect();
-    add(&mut archive, "etc/kdump.arguments", TEXT, lines.as_bytes())?;
-    add(&mut archive, "init", PROGRAM, INIT.as_bytes())?;
-    Ok(newc::trailer(archive)?)
-}
-
-fn add(archive: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) -> Result<()> {
-    let mut writer = Builder::new(name).mode(mode).write(archive, u32::try_from(content.len())?);
-    writer.write_all(content)?;
-    writer.finish()?;
-    Ok(())
+    archive.add("etc/kdump.arguments", TEXT, lines.as_bytes())?;
+    archive.add("init", PROGRAM, INIT.as_bytes())?;
+    archive.finish()
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-/// Where the capture kernel lies in the initramfs.
-const IMAGE: &str = "capture-kernel";
+use crate::stock_capture;
+
 /// The program.
 const PROGRAM: &str = "sbin/kexec";
 /// Its interpreter and its libraries, for a first kernel of either width.
@@ -32,10 +32,10 @@ impl KexecTools {
     ///
     /// # Errors
     /// When a file cannot be read; the text names it.
-    pub fn files(&self, capture_kernel: &[u8]) -> Result<Vec<Packed>> {
+    pub fn files(&self) -> Result<Vec<Packed>> {
         let is_amd64 = self.root.join(AMD64_LIBRARIES[0]).exists();
         let libraries = if is_amd64 { AMD64_LIBRARIES } else { I386_LIBRARIES };
-        let mut files = vec![(IMAGE, capture_kernel.to_vec())];
+        let mut files = Vec::new();
         for name in [PROGRAM].into_iter().chain(libraries) {
             let path = self.root.join(name);
             let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
@@ -44,7 +44,16 @@ impl KexecTools {
         Ok(files)
     }
 
-    /// Its command line. `words` are those of the capture kernel.
+    /// Its command line for a stock Linux as capture kernel.
+    pub fn stock_arguments(&self) -> Vec<String> {
+        let append = format!("--append={}", stock_capture::COMMAND_LINE);
+        let (kernel, initramfs) = (stock_capture::KERNEL, stock_capture::INITRAMFS);
+        vec!["-p".into(), append, format!("--initrd=/{initramfs}"), format!("/{kernel}")]
+    }
+
+    /// Its command line for our capture kernel, whose own words are `words`. `--append` stands last:
+    /// Debian's 2.0.25 gives its options for x86 and for ELF files the same numbers, so that
+    /// `--pass-memmap-cmdline` takes the text of an `--append` before it away.
     pub fn arguments(&self, words: &str, core_headers: Option<&str>) -> Vec<String> {
         let append = format!("--append={words}");
         let mut arguments = vec!["-p", "--type=elf-x86", "--args-linux"];
@@ -52,7 +61,8 @@ impl KexecTools {
         if self.memmap {
             arguments.push("--pass-memmap-cmdline");
         }
-        arguments.extend([append.as_str(), "/capture-kernel"]);
+        let image = format!("/{}", stock_capture::KERNEL);
+        arguments.extend([append.as_str(), &image]);
         arguments.into_iter().map(str::to_string).collect()
     }
 }

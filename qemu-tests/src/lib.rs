@@ -32,6 +32,7 @@ pub mod reseal;
 pub mod scratch;
 pub mod session;
 pub mod slot;
+pub mod stock_capture;
 pub mod timeline;
 pub mod truth;
 
@@ -40,3 +41,4 @@ pub use deadline::Interrupt;
 pub use first_kernel::FirstKernel;
 pub use kexec_tools::KexecTools;
 pub use report::{Check, Report, Verdict};
+pub use stock_capture::StockCapture;

@@ -63,6 +63,8 @@ pub struct Session<'a> {
     events: Receiver<Event>,
     /// Addresses of T0, T1 and T2 that have not been reached.
     moments: VecDeque<u64>,
+    /// How many of these lie behind us.
+    passed: usize,
     deadline: Deadline,
     ended: Ended,
     is_ready: bool,
@@ -110,6 +112,7 @@ impl<'a> Session<'a> {
             sender,
             events,
             moments: VecDeque::new(),
+            passed: 0,
             deadline: Deadline::new("first kernel that is ready to crash", BOOT, &config.interrupt),
             ended,
             is_ready: false,
@@ -165,10 +168,12 @@ impl<'a> Session<'a> {
 
     /// Attaches gdb and lets the VM run until T0.
     fn watch(&mut self, entry: u64) -> Result<()> {
-        let capture_kernel = Image::open(&self.config.capture_kernel_symbols)?;
         self.moments.push_back(entry);
-        for name in MOMENTS {
-            self.moments.push_back(capture_kernel.symbol(name)?.start);
+        if self.config.stock_capture.is_none() {
+            let capture_kernel = Image::open(&self.config.capture_kernel_symbols)?;
+            for name in MOMENTS {
+                self.moments.push_back(capture_kernel.symbol(name)?.start);
+            }
         }
         let start = Instant::now();
         let socket = self.qemu.gdb_socket();
@@ -267,7 +272,7 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let Some(&expected) = self.moments.front() else { return gdb.resume() };
-        let passed = 3 - self.moments.len();
+        let passed = self.passed;
         // Before the crash T0's physical address may also be some program's virtual one.
         if passed == 0 && gdb.has_paging()? {
             gdb.stop_once_at(expected)?;
@@ -281,6 +286,7 @@ impl<'a> Session<'a> {
         };
         self.moments.drain(..=skipped);
         let reached = passed + skipped;
+        self.passed = reached + 1;
         self.ended.digests[reached] = Some(self.memory.digests()?);
         self.go_on(reached)?;
         let now = Instant::now();

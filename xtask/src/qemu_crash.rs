@@ -137,6 +137,7 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
         }),
         core_headers: None,
         kexec_tools: None,
+        stock_capture: None,
         disk_properties: String::new(),
         interrupt,
     })

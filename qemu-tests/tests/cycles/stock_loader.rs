@@ -22,3 +22,14 @@ fn kexec_tools_with_the_map_on_the_command_line() {
 fn kexec_tools_with_the_map_in_boot_params() {
     assert_stock_loader_passes(false, "32M@16M");
 }
+
+/// The stack that others use, under the same checks as ours: they are fair.
+#[test]
+fn kexec_tools_and_a_stock_linux() {
+    let root = file("KDUMP_TEST_KEXEC_TOOLS_I386");
+    assert_passes(&cycle(debian(), |config| {
+        config.memory = 256 * MIB;
+        config.kexec_tools = Some(KexecTools { root, memmap: false });
+        config.stock_capture = Some(stock_capture());
+    }));
+}

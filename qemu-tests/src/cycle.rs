@@ -15,10 +15,12 @@ use crate::deadline::Interrupt;
 use crate::dump_disk::{Attachment, DumpDisk};
 use crate::first_kernel::{FirstKernel, Prepared};
 use crate::gdb::Stop;
+use crate::kexec_tools::KexecTools;
 use crate::memory::GuestMemory;
 use crate::report::{Check, Report, VERSION, verdict};
 use crate::scratch;
 use crate::session::{Ended, Session};
+use crate::stock_capture::{self, StockCapture};
 use crate::truth::Truth;
 
 /// Room on the dump disk besides the guest's memory, in bytes.
@@ -115,6 +117,10 @@ pub struct Config {
     pub truth: bool,
     /// The class of the ELF core header, when the loader is told.
     pub core_headers: Option<Class>,
+    /// Stock kexec-tools load the capture kernel, and not our loader (Linux only).
+    pub kexec_tools: Option<KexecTools>,
+    /// A stock Linux is the capture kernel, and not ours (Linux first kernels only).
+    pub stock_capture: Option<StockCapture>,
     /// The dump is to be oldmem of this range (physical), which `append` asks for, and no vmcore.
     pub oldmem: Option<Range<u64>>,
     /// A fault to put in.
@@ -275,10 +281,9 @@ fn examine(
     findings: &mut Findings,
 ) -> Result<()> {
     let path = config.out.join("vmcore");
-    let extracted =
-        collector::extract(disk.path(), &path, &mut |_, _| {}).context("extracting the vmcore")?;
-    findings.bytes = extracted.length;
-    findings.sha256 = extracted.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (length, sha256) = extract(config, disk, ended, &path)?;
+    findings.bytes = length;
+    findings.sha256 = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
     let [purgatory, quiesced, end] = ended.digests.clone();
     let truth = Truth { purgatory, quiesced, end, exit: memory.digests()? };
     if let Some(range) = &config.oldmem {
@@ -295,13 +300,29 @@ fn examine(
     let dead: DeadKernel = prepared.dead_kernel(&ended.facts, memory)?;
     let evidence = Evidence { core: &core, memory, truth: &truth, dead: &dead };
     findings.checks.extend(checks::all(&evidence));
-    if config.truth {
+    if config.truth && config.stock_capture.is_none() {
         findings.checks.push(Check::new("truth", truth.complete()));
     }
     if let Some(class) = config.core_headers {
         findings.checks.push(Check::new("core_headers", has_class(&core, class)));
     }
     Ok(())
+}
+
+/// Copies the dump from the disk to `path`; returns its length in bytes and its SHA-256.
+fn extract(
+    config: &Config,
+    disk: &DumpDisk,
+    ended: &Ended,
+    path: &Path,
+) -> Result<(u64, [u8; 32])> {
+    if config.stock_capture.is_some() {
+        let length = ended.facts.dump_bytes.context("the capture kernel has not said how long")?;
+        return Ok((length, stock_capture::extract(disk.path(), length, path)?));
+    }
+    let extracted = collector::extract(disk.path(), path, &mut |_, _| {});
+    let extracted = extracted.context("extracting the vmcore")?;
+    Ok((extracted.length, extracted.sha256))
 }
 
 /// The vmcore has headers of the class that the loader was told (`EI_CLASS`).

@@ -29,6 +29,10 @@ pub struct Facts {
     pub symbols: BTreeMap<String, Range<u64>>,
     /// `loader plan --json`.
     plan: String,
+    /// Length of /proc/vmcore, from a stock capture kernel.
+    pub dump_bytes: Option<u64>,
+    /// Purgatory's entry (physical), from another loader than ours.
+    entry: Option<u64>,
 }
 
 impl Facts {
@@ -47,6 +51,8 @@ impl Facts {
             "iomem" => resource(value).map(|resource| self.iomem.push(resource)),
             "crash_notes" => self.take_crash_notes(value),
             "symbol" => self.take_symbol(value),
+            "dump_bytes" => value.parse().ok().map(|bytes| self.dump_bytes = Some(bytes)),
+            "entry" => hex(value).map(|entry| self.entry = Some(entry)),
             "plan" => {
                 self.plan.push_str(value);
                 Some(())
@@ -98,11 +104,14 @@ impl Facts {
         }
     }
 
-    /// Purgatory's entry (physical), from the plan that the loader printed.
+    /// Purgatory's entry (physical), from what the loader printed.
     ///
     /// # Errors
     /// When there is no plan or no entry in it.
     pub fn purgatory_entry(&self) -> Result<u64> {
+        if let Some(entry) = self.entry {
+            return Ok(entry);
+        }
         let plan: serde_json::Value =
             serde_json::from_str(&self.plan).context("`loader plan --json` printed no JSON")?;
         plan["purgatory_entry"].as_u64().context("the loader's plan has no purgatory_entry")

@@ -14,23 +14,16 @@ use crate::facts::Facts;
 use crate::guest::{Guest, Ingredients, Loading};
 use crate::image::Image;
 use crate::initramfs;
+use crate::kexec_tools::Packed;
 use crate::memory::GuestMemory;
 use crate::qemu::Boot;
 use crate::reseal::reseal;
 use crate::slot::parse_slot;
+use crate::stock_capture;
+use crate::virtio_modules;
 
 /// The CPU whose note cannot be read, in the scenario that has one: the second.
 const UNREADABLE_CPU: u32 = 1;
-
-/// What Debian's kernel needs for a virtio disk.
-const VIRTIO_BLK: [&str; 6] = [
-    "virtio/virtio.ko",
-    "virtio/virtio_ring.ko",
-    "virtio/virtio_pci_modern_dev.ko",
-    "virtio/virtio_pci_legacy_dev.ko",
-    "virtio/virtio_pci.ko",
-    "block/virtio_blk.ko",
-];
 
 /// Which first kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,11 +77,12 @@ impl FirstKernel {
     ) -> Result<Prepared> {
         match self {
             FirstKernel::Linux { kernel, busybox, loader, .. } => {
-                let mut arguments = vec!["--target", target, "--append", &config.append];
-                arguments.extend(config.core_headers.map(core_headers_option));
-                let modules = modules(config, kernel)?;
-                let archive =
-                    initramfs::pack(&read(busybox)?, &read(loader)?, &arguments, &modules)?;
+                let (programs, arguments) = loading(config, loader, target)?;
+                let modules = match config.fault {
+                    Some(Fault::BusyDisk) => virtio_modules::of(kernel)?,
+                    _ => Vec::new(),
+                };
+                let archive = initramfs::pack(&read(busybox)?, &programs, &arguments, &modules)?;
                 let initrd = folder.join("initramfs");
                 fs::write(&initrd, archive).context("writing the initramfs")?;
                 let command_line = linux_command_line(&config.slot, &config.first_append)?;
@@ -174,25 +168,33 @@ fn put_fault(config: &Config, guest: &mut Guest) -> Result<()> {
     }
 }
 
+/// What loads the capture kernel under Linux, and its arguments.
+fn loading(config: &Config, loader: &Path, target: &str) -> Result<(Vec<Packed>, Vec<String>)> {
+    let class = config.core_headers.map(core_headers_option);
+    if let Some(tools) = &config.kexec_tools {
+        let mut files = tools.files()?;
+        let arguments = if let Some(stock) = &config.stock_capture {
+            files.extend(stock.files()?);
+            tools.stock_arguments()
+        } else {
+            files.push((stock_capture::KERNEL, read(&config.capture_kernel)?));
+            let words = format!("kdump.target={target} {}", config.append);
+            tools.arguments(words.trim_end(), class)
+        };
+        return Ok((files, arguments));
+    }
+    let mut arguments = vec!["--target", target, "--append", &config.append];
+    arguments.extend(class);
+    let arguments = arguments.into_iter().map(str::to_string).collect();
+    Ok((vec![("loader", read(loader)?)], arguments))
+}
+
 /// The option that tells the loader.
 fn core_headers_option(class: Class) -> &'static str {
     match class {
         Class::Elf32 => "--elf32-core-headers",
         Class::Elf64 => "--elf64-core-headers",
     }
-}
-
-/// The modules that are to be loaded, in this order: those for a virtio disk, where there is to be a
-/// busy one, from the folder that Debian's package unpacks to beside `kernel`'s.
-fn modules(config: &Config, kernel: &Path) -> Result<Vec<Vec<u8>>> {
-    if !matches!(config.fault, Some(Fault::BusyDisk)) {
-        return Ok(Vec::new());
-    }
-    let version = kernel.file_name().and_then(|name| name.to_str()?.strip_prefix("vmlinuz-"));
-    let version = version.context("a kernel that is not called vmlinuz-VERSION")?;
-    let root = kernel.parent().and_then(Path::parent).context("a kernel outside of /boot")?;
-    let drivers = root.join("lib/modules").join(version).join("kernel/drivers");
-    VIRTIO_BLK.iter().map(|name| read(&drivers.join(name))).collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -39,9 +39,14 @@ grep -E -A 4 " ($wanted)\$" /proc/kallsyms | awk -v wanted="$wanted" '
 # One argument a line. The kernel hands us the words of its command line that it does not know: not ours.
 set --
 while IFS= read -r word; do set -- "$@" "$word"; done </etc/kdump.arguments
-# Unquoted, so that its words come in one line.
-loaded=$(/loader load "$@" 2>&1) || fail "the loader refused:" $loaded
-/loader plan --json "$@" | sed 's/^/first-kernel: plan /'
+# What a loader says stands unquoted, so that its words come in one line.
+if [ -x /sbin/kexec ]; then
+    loaded=$(/sbin/kexec -d "$@" 2>&1) || fail "kexec refused:" $loaded
+    echo "$loaded" | sed -n 's/^kexec_load: entry = \(0x[0-9a-f]*\) .*/first-kernel: entry \1/p'
+else
+    loaded=$(/loader load "$@" 2>&1) || fail "the loader refused:" $loaded
+    /loader plan --json "$@" | sed 's/^/first-kernel: plan /'
+fi
 
 # Modules are there for a second disk that is to be busy when the kernel dies. Reads of 1 MiB past the
 # page cache go to the memory of whoever reads; four readers ask for more than the disk gives at once.

@@ -1,4 +1,4 @@
-//! The initramfs of a Linux first kernel: busybox, the loader and a short `/init`.
+//! Initramfs archives; that of a Linux first kernel holds busybox, the loader and a short `/init`.
 
 use std::io::Write;
 
@@ -11,45 +11,91 @@ const INIT: &str = include_str!("init.sh");
 const APPLETS: [&str; 11] =
     ["sh", "mount", "cat", "awk", "sed", "grep", "poweroff", "sleep", "true", "insmod", "dd"];
 
-const FOLDER: u32 = 0o040_755;
-const PROGRAM: u32 = 0o100_755;
-const TEXT: u32 = 0o100_644;
+/// Every folder that something lies in or is mounted on.
+const FOLDERS: [&str; 11] = [
+    "bin",
+    "dev",
+    "etc",
+    "lib",
+    "lib/i386-linux-gnu",
+    "lib/x86_64-linux-gnu",
+    "lib64",
+    "modules",
+    "proc",
+    "sbin",
+    "sys",
+];
+
+pub(crate) const FOLDER: u32 = 0o040_755;
+pub(crate) const PROGRAM: u32 = 0o100_755;
+pub(crate) const TEXT: u32 = 0o100_644;
 const LINK: u32 = 0o120_777;
 
-/// Packs the archive. `arguments` go to the loader, one a line in the file. `modules` are loaded in
-/// this order; with them, `/init` keeps a second virtio disk busy from then on.
-///
-/// # Errors
-/// Never in practice: it writes to memory.
-pub fn pack(
-    busybox: &[u8],
-    loader: &[u8],
-    arguments: &[&str],
-    modules: &[Vec<u8>],
-) -> Result<Vec<u8>> {
-    let mut archive = Vec::new();
-    for folder in ["bin", "dev", "etc", "modules", "proc", "sys"] {
-        add(&mut archive, folder, FOLDER, b"")?;
+/// An archive in the making.
+#[derive(Default)]
+pub(crate) struct Archive(Vec<u8>);
+
+impl Archive {
+    /// Adds a file, a folder or a link, as `mode` says.
+    ///
+    /// # Errors
+    /// When the content is longer than the format has numbers for.
+    pub(crate) fn add(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
+        let length = u32::try_from(content.len())?;
+        let mut writer = Builder::new(name).mode(mode).write(&mut self.0, length);
+        writer.write_all(content)?;
+        writer.finish()?;
+        Ok(())
     }
-    add(&mut archive, "bin/busybox", PROGRAM, busybox)?;
-    for applet in APPLETS {
-        add(&mut archive, &format!("bin/{applet}"), LINK, b"busybox")?;
+
+    /// Adds busybox and the names of its programs.
+    ///
+    /// # Errors
+    /// As [`Archive::add`].
+    pub(crate) fn add_busybox(&mut self, busybox: &[u8], applets: &[&str]) -> Result<()> {
+        self.add("bin/busybox", PROGRAM, busybox)?;
+        for applet in applets {
+            self.add(&format!("bin/{applet}"), LINK, b"busybox")?;
+        }
+        Ok(())
     }
-    add(&mut archive, "loader", PROGRAM, loader)?;
-    let lines: String = arguments.iter().map(|word| format!("{word}\n")).collect();
-    add(&mut archive, "etc/kdump.arguments", TEXT, lines.as_bytes())?;
-    for (number, module) in modules.iter().enumerate() {
-        add(&mut archive, &format!("modules/{number}.ko"), TEXT, module)?;
+
+    /// The archive's bytes.
+    ///
+    /// # Errors
+    /// Never in practice: it writes to memory.
+    pub(crate) fn finish(self) -> Result<Vec<u8>> {
+        Ok(newc::trailer(self.0)?)
     }
-    add(&mut archive, "init", PROGRAM, INIT.as_bytes())?;
-    Ok(newc::trailer(archive)?)
 }
 
-fn add(archive: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) -> Result<()> {
-    let mut writer = Builder::new(name).mode(mode).write(archive, u32::try_from(content.len())?);
-    writer.write_all(content)?;
-    writer.finish()?;
-    Ok(())
+/// Packs the archive. `arguments` go to what loads the capture kernel, one a line in the file:
+/// `programs`, which are the loader or stand in for it. `modules` are loaded in this order; with them,
+/// `/init` keeps a second virtio disk busy from then on.
+///
+/// # Errors
+/// When a file is longer than the format has numbers for.
+pub fn pack(
+    busybox: &[u8],
+    programs: &[(&str, Vec<u8>)],
+    arguments: &[String],
+    modules: &[Vec<u8>],
+) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    for folder in FOLDERS {
+        archive.add(folder, FOLDER, b"")?;
+    }
+    archive.add_busybox(busybox, &APPLETS)?;
+    for (name, program) in programs {
+        archive.add(name, PROGRAM, program)?;
+    }
+    let lines: String = arguments.iter().map(|word| format!("{word}\n")).collect();
+    archive.add("etc/kdump.arguments", TEXT, lines.as_bytes())?;
+    for (number, module) in modules.iter().enumerate() {
+        archive.add(&format!("modules/{number}.ko"), TEXT, module)?;
+    }
+    archive.add("init", PROGRAM, INIT.as_bytes())?;
+    archive.finish()
 }
 
 #[cfg(test)]
@@ -58,7 +104,8 @@ mod tests {
 
     #[test]
     fn the_archive_holds_what_init_needs() {
-        let packed = pack(b"BUSYBOX", b"LOADER", &["--target", "none"], &[b"KO".into()]).unwrap();
+        let program = [("loader", b"LOADER".to_vec())];
+        let packed = pack(b"BUSYBOX", &program, &["--target".into()], &[b"KO".into()]).unwrap();
         let mut found = Vec::new();
         let mut rest = packed.as_slice();
         loop {
@@ -73,6 +120,6 @@ mod tests {
         assert!(found.contains(&("bin/awk".into(), LINK)));
         assert!(found.contains(&("etc/kdump.arguments".into(), TEXT)));
         assert!(found.contains(&("modules/0.ko".into(), TEXT)));
-        assert_eq!(found.len(), 6 + 1 + APPLETS.len() + 4);
+        assert_eq!(found.len(), FOLDERS.len() + 1 + APPLETS.len() + 4);
     }
 }

@@ -83,6 +83,8 @@ pub struct Session<'a> {
     moments: VecDeque<u64>,
     /// Where a machine check is to come.
     copy: Option<Copy>,
+    /// How many of these lie behind us.
+    passed: usize,
     deadline: Deadline,
     ended: Ended,
     is_ready: bool,
@@ -124,6 +126,7 @@ impl<'a> Session<'a> {
             events,
             moments: VecDeque::new(),
             copy: None,
+            passed: 0,
             deadline: Deadline::new("first kernel that is ready to crash", BOOT, &config.interrupt),
             ended: Ended::default(),
             is_ready: false,
@@ -179,16 +182,10 @@ impl<'a> Session<'a> {
 
     /// Attaches gdb and lets the VM run until T0.
     fn watch(&mut self, entry: u64) -> Result<()> {
-        let capture_kernel = Image::open(&self.config.capture_kernel_symbols)?;
         self.moments.push_back(entry);
-        for name in MOMENTS {
-            self.moments.push_back(capture_kernel.symbol(name)?.start);
-        }
-        if let Some(Fault::MachineCheckInNote) = self.config.fault {
-            let note = self.prepared.unreadable_note().context("the test guest has two CPUs")?;
-            let at = |name| Ok::<_, anyhow::Error>(capture_kernel.symbol(name)?.start);
-            let (entry, first) = (at("copy_or_machine_check")?, at("machine_check_copy")?);
-            self.copy = Some(Copy { entry, first, note });
+        // A stock capture kernel has no places of its own to stop at.
+        if self.config.stock_capture.is_none() {
+            self.plan_stops(&Image::open(&self.config.capture_kernel_symbols)?)?;
         }
         let start = Instant::now();
         let socket = self.qemu.gdb_socket();
@@ -197,6 +194,20 @@ impl<'a> Session<'a> {
         gdb.resume()?;
         self.ended.timeline.stopped(start, Instant::now());
         self.gdb = Some(gdb);
+        Ok(())
+    }
+
+    /// Where in our capture kernel the VM is to be stopped.
+    fn plan_stops(&mut self, capture_kernel: &Image) -> Result<()> {
+        let at = |name| Ok::<_, anyhow::Error>(capture_kernel.symbol(name)?.start);
+        for name in MOMENTS {
+            self.moments.push_back(at(name)?);
+        }
+        if let Some(Fault::MachineCheckInNote) = self.config.fault {
+            let note = self.prepared.unreadable_note().context("the test guest has two CPUs")?;
+            let (entry, first) = (at("copy_or_machine_check")?, at("machine_check_copy")?);
+            self.copy = Some(Copy { entry, first, note });
+        }
         Ok(())
     }
 
@@ -295,7 +306,7 @@ impl<'a> Session<'a> {
         }
         let Some(gdb) = &mut self.gdb else { return Ok(()) };
         let Some(&expected) = self.moments.front() else { return gdb.resume() };
-        let passed = 3 - self.moments.len();
+        let passed = self.passed;
         // Before the crash T0's physical address may also be some program's virtual one.
         if passed == 0 && gdb.has_paging()? {
             gdb.stop_once_at(expected)?;
@@ -309,6 +320,7 @@ impl<'a> Session<'a> {
         };
         self.moments.drain(..=skipped);
         let reached = passed + skipped;
+        self.passed = reached + 1;
         self.ended.digests[reached] = Some(self.memory.digests()?);
         self.go_on(reached)?;
         let now = Instant::now();

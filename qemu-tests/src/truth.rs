@@ -18,11 +18,13 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// What the vmcore must equal, and what to call it: T1, or memory after QEMU's end.
+    /// What the vmcore must equal, and what to call it: T1, T0 where the capture kernel is a stock one
+    /// and has no T1, or memory after QEMU's end.
     pub fn reference(&self) -> (&Digests, &'static str) {
-        match &self.quiesced {
-            Some(digests) => (digests, "T1"),
-            None => (&self.exit, "memory after the end"),
+        match (&self.quiesced, &self.purgatory) {
+            (Some(digests), _) => (digests, "T1"),
+            (None, Some(digests)) => (digests, "T0"),
+            (None, None) => (&self.exit, "memory after the end"),
         }
     }
 

@@ -136,6 +136,8 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
             FaultName::CorruptVmcore => Fault::CorruptVmcore,
         }),
         core_headers: None,
+        kexec_tools: None,
+        stock_capture: None,
         disk_properties: String::new(),
         interrupt,
     })

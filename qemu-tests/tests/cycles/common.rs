@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use qemu_tests::dump_disk::DiskAfter;
-use qemu_tests::{Config, Fault, FirstKernel, Interrupt, Loading, Report, Verdict};
+use qemu_tests::{Config, Fault, FirstKernel, Interrupt, Loading, Report, StockCapture, Verdict};
 use vmcore::Class;
 
 pub(crate) const MIB: u64 = 1 << 20;
@@ -29,6 +29,8 @@ pub(crate) fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Conf
         first_append: String::new(),
         truth: true,
         core_headers: None,
+        kexec_tools: None,
+        stock_capture: None,
         oldmem: None,
         fault: None,
         disk_properties: String::new(),
@@ -51,6 +53,11 @@ pub(crate) fn debian() -> FirstKernel {
         busybox: file("KDUMP_TEST_BUSYBOX"),
         loader: file("KDUMP_TEST_LOADER"),
     }
+}
+
+/// Debian's kernel as the capture kernel.
+pub(crate) fn stock_capture() -> StockCapture {
+    StockCapture { kernel: file("KDUMP_TEST_LINUX_I386"), busybox: file("KDUMP_TEST_BUSYBOX") }
 }
 
 /// One cycle with what `change` makes of the ordinary configuration.

@@ -11,3 +11,4 @@ mod machine_checks;
 mod oldmem;
 mod slot_damage;
 mod slot_images;
+mod stock_loader;

@@ -1,0 +1,68 @@
+//! Stock kexec-tools in the place of our loader: the capture kernel comes from us, its loader and its
+//! purgatory do not.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::stock_capture;
+
+/// The program.
+const PROGRAM: &str = "sbin/kexec";
+/// Its interpreter and its libraries, for a first kernel of either width.
+const I386_LIBRARIES: [&str; 2] = ["lib/ld-linux.so.2", "lib/i386-linux-gnu/libc.so.6"];
+const AMD64_LIBRARIES: [&str; 2] = ["lib64/ld-linux-x86-64.so.2", "lib/x86_64-linux-gnu/libc.so.6"];
+
+/// Debian's kexec-tools.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KexecTools {
+    /// The folder that the packages were unpacked into.
+    pub root: PathBuf,
+    /// Whether the memory map goes on the command line (`--pass-memmap-cmdline`) besides into
+    /// boot_params.
+    pub memmap: bool,
+}
+
+/// A file for the initramfs: its path there, and its bytes.
+pub type Packed = (&'static str, Vec<u8>);
+
+impl KexecTools {
+    /// What goes into the initramfs besides what is always there.
+    ///
+    /// # Errors
+    /// When a file cannot be read; the text names it.
+    pub fn files(&self) -> Result<Vec<Packed>> {
+        let is_amd64 = self.root.join(AMD64_LIBRARIES[0]).exists();
+        let libraries = if is_amd64 { AMD64_LIBRARIES } else { I386_LIBRARIES };
+        let mut files = Vec::new();
+        for name in [PROGRAM].into_iter().chain(libraries) {
+            let path = self.root.join(name);
+            let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            files.push((name, bytes));
+        }
+        Ok(files)
+    }
+
+    /// Its command line for a stock Linux as capture kernel.
+    pub fn stock_arguments(&self) -> Vec<String> {
+        let append = format!("--append={}", stock_capture::COMMAND_LINE);
+        let (kernel, initramfs) = (stock_capture::KERNEL, stock_capture::INITRAMFS);
+        vec!["-p".into(), append, format!("--initrd=/{initramfs}"), format!("/{kernel}")]
+    }
+
+    /// Its command line for our capture kernel, whose own words are `words`. `--append` stands last:
+    /// Debian's 2.0.25 gives its options for x86 and for ELF files the same numbers, so that
+    /// `--pass-memmap-cmdline` takes the text of an `--append` before it away.
+    pub fn arguments(&self, words: &str, core_headers: Option<&str>) -> Vec<String> {
+        let append = format!("--append={words}");
+        let mut arguments = vec!["-p", "--type=elf-x86", "--args-linux"];
+        arguments.extend(core_headers);
+        if self.memmap {
+            arguments.push("--pass-memmap-cmdline");
+        }
+        let image = format!("/{}", stock_capture::KERNEL);
+        arguments.extend([append.as_str(), &image]);
+        arguments.into_iter().map(str::to_string).collect()
+    }
+}

@@ -1,0 +1,87 @@
+//! A stock Linux as the capture kernel: what others use today.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
+
+use crate::initramfs::{Archive, FOLDER, PROGRAM, TEXT};
+use crate::kexec_tools::Packed;
+use crate::virtio_modules;
+
+/// Where both lie in the first kernel's initramfs.
+pub const KERNEL: &str = "capture-kernel";
+/// See [`KERNEL`].
+pub const INITRAMFS: &str = "capture-initramfs";
+/// Its command line, before what the loader adds. One CPU and no left-over devices, as the kernel's
+/// documentation asks for (kdump.rst).
+pub const COMMAND_LINE: &str =
+    "console=ttyS0,115200 quiet nr_cpus=1 irqpoll reset_devices panic=-1 nokaslr";
+/// What `/init` does; see the script.
+const INIT: &str = include_str!("stock-capture.sh");
+/// The busybox programs that it uses.
+const APPLETS: [&str; 8] = ["sh", "mount", "insmod", "stat", "dd", "sync", "reboot", "sleep"];
+/// A Linux and what goes into its initramfs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StockCapture {
+    /// Its bzImage, as Debian's package unpacks it.
+    pub kernel: PathBuf,
+    /// A static busybox.
+    pub busybox: PathBuf,
+}
+
+impl StockCapture {
+    /// Kernel and initramfs, for the first kernel's initramfs.
+    ///
+    /// # Errors
+    /// When a file cannot be read; the text names it.
+    pub fn files(&self) -> Result<Vec<Packed>> {
+        Ok(vec![(KERNEL, read(&self.kernel)?), (INITRAMFS, self.initramfs()?)])
+    }
+
+    fn initramfs(&self) -> Result<Vec<u8>> {
+        let mut archive = Archive::default();
+        for folder in ["bin", "dev", "etc", "modules", "proc", "sys"] {
+            archive.add(folder, FOLDER, b"")?;
+        }
+        archive.add_busybox(&read(&self.busybox)?, &APPLETS)?;
+        let mut list = String::new();
+        for (number, module) in virtio_modules::of(&self.kernel)?.iter().enumerate() {
+            archive.add(&format!("modules/{number}.ko"), TEXT, module)?;
+            list.push_str(&format!("{number}.ko\n"));
+        }
+        archive.add("etc/modules.list", TEXT, list.as_bytes())?;
+        archive.add("init", PROGRAM, INIT.as_bytes())?;
+        archive.finish()
+    }
+}
+
+/// Copies the first `length` bytes of the disk, which is what `dd` wrote, to `out`; returns their
+/// SHA-256.
+///
+/// # Errors
+/// When a file cannot be read or written, or the disk is shorter.
+pub fn extract(disk: &Path, length: u64, out: &Path) -> Result<[u8; 32]> {
+    let mut from = File::open(disk).context("opening the dump disk")?.take(length);
+    let mut to = File::create(out).with_context(|| format!("creating {}", out.display()))?;
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; 1 << 20];
+    let mut copied = 0;
+    loop {
+        let read = from.read(&mut chunk)?;
+        if read == 0 {
+            break;
+        }
+        to.write_all(&chunk[..read])?;
+        hash.update(&chunk[..read]);
+        copied += read as u64;
+    }
+    ensure!(copied == length, "the dump disk ends after {copied} of {length} bytes");
+    Ok(hash.finalize().into())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("reading {}", path.display()))
+}

@@ -1,6 +1,6 @@
 //! The bytes of every segment, and the digests that purgatory checks before it lets them run.
 
-use handoff::boot_params::COMMAND_LINE_SIZE;
+use handoff::boot_params::{COMMAND_LINE_SIZE, LOADED_HIGH};
 use handoff::layout::{BACKUP_LENGTH, BACKUP_SOURCE, PAGE_SIZE};
 use handoff::purgatory::{
     Backup, MAX_REGIONS, ON_MISMATCH_HALT, ON_MISMATCH_RESET, REGION_BOOT_PARAMS,
@@ -40,7 +40,10 @@ impl Contents<'_> {
     /// All segments, lowest first.
     pub(crate) fn segments(self, layout: &Layout) -> Result<Vec<PlannedSegment>, PlanError> {
         let command_line = padded(self.line.text.as_bytes(), layout.command_line);
-        let boot_params = boot_params(self.e820, layout.command_line.start());
+        let mut boot_params = boot_params(self.e820, layout.command_line.start());
+        if let Some(header) = self.kernel.setup_header {
+            put_setup_header(&mut boot_params, header, layout.moved(self.kernel.entry.into()));
+        }
         let elfcorehdr = padded(&self.elfcorehdr, layout.elfcorehdr);
         let kernel = self.kernel.loads.iter().enumerate();
         let mut segments = kernel
@@ -142,6 +145,19 @@ fn boot_params(e820: &E820, command_line: PhysAddr) -> BootParams {
     page.e820_entries = e820.entries.len() as u8;
     page.e820_table[..e820.entries.len()].copy_from_slice(&e820.entries);
     page
+}
+
+/// Gives a bzImage its own setup header, with what a boot loader fills in: who it is, where the code
+/// lies, and where the command line.
+fn put_setup_header(page: &mut BootParams, header: &[u8], entry: PhysAddr) {
+    let ours = page.hdr.clone();
+    let room = page.hdr.as_mut_bytes();
+    let length = header.len().min(room.len());
+    room[..length].copy_from_slice(&header[..length]);
+    page.hdr.type_of_loader = ours.type_of_loader;
+    page.hdr.loadflags |= LOADED_HIGH;
+    page.hdr.code32_start = (entry.get() as u32).into();
+    page.hdr.cmd_line_ptr = ours.cmd_line_ptr;
 }
 
 // The command line and its NUL have room in the page that the layout gives them.

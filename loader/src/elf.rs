@@ -10,8 +10,19 @@ use goblin::elf::program_header::{PT_LOAD, ProgramHeader};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     /// No ELF magic.
-    #[error("it is not an ELF file: give an uncompressed image (vmlinux, not vmlinuz or bzImage)")]
+    #[error("it is neither an ELF file nor a bzImage: is it compressed, or cut short?")]
     NotElf,
+    /// A bzImage that does not say how much memory it takes, or runs below 1 MiB.
+    #[error(
+        "it is a bzImage of boot protocol {}.{:02}, or one that runs in low memory: give an image of \
+         protocol 2.10 (Linux 2.6.31) or later",
+        version >> 8,
+        version & 0xff
+    )]
+    OldBzImage {
+        /// Major number in the high byte.
+        version: u16,
+    },
     /// An ELF file for another machine.
     #[error(
         "it is not an i386 ELF file (ELF class {class}, machine {machine}; i386 is class 1, \

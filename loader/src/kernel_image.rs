@@ -1,8 +1,9 @@
-//! The capture kernel's ELF image: what is loaded where, and whether it may be moved.
+//! The capture kernel's image: what is loaded where, and whether it may be moved.
 
 use goblin::elf::header::{ET_DYN, ET_EXEC};
 use handoff::layout::{PAGE_SIZE, SLOT_ALIGN};
 
+use crate::bzimage;
 use crate::elf::{Elf32, ImageError, Load};
 
 /// How many PT_LOADs fit: one kexec_load call takes 16 segments (`KEXEC_SEGMENT_MAX`), and five of
@@ -17,11 +18,18 @@ pub(crate) struct KernelImage<'a> {
     pub(crate) entry: u32,
     /// ET_DYN: it finds out by itself where it runs. ET_EXEC: it runs at `p_paddr` only.
     pub(crate) movable: bool,
+    /// What its distance from where it is linked must be a multiple of, in bytes; a power of two.
+    pub(crate) align: u64,
+    /// The setup header of a bzImage, which goes into boot_params.
+    pub(crate) setup_header: Option<&'a [u8]>,
 }
 
 impl<'a> KernelImage<'a> {
-    /// Reads and checks the image.
+    /// Reads and checks the image: an ELF file or a Linux bzImage.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
+        if bzimage::is_bzimage(bytes) {
+            return bzimage::parse(bytes);
+        }
         let elf = Elf32::parse(bytes)?;
         let movable = match elf.header.e_type {
             ET_DYN => true,
@@ -33,7 +41,7 @@ impl<'a> KernelImage<'a> {
         check_loads(&loads)?;
         let entry = elf.header.e_entry;
         let entry = u32::try_from(entry).map_err(|_| ImageError::Damaged { what: "ELF header" })?;
-        let image = Self { loads, entry, movable };
+        let image = Self { loads, entry, movable, align: SLOT_ALIGN, setup_header: None };
         image.check_entry()?;
         Ok(image)
     }
@@ -46,9 +54,11 @@ impl<'a> KernelImage<'a> {
     }
 
     /// Where the image begins when it is moved into a slot that starts at `slot`: as far behind a
-    /// 2 MiB boundary as it is linked.
+    /// boundary of its alignment as it is linked.
     pub(crate) fn moved_start(&self, slot: i64) -> i64 {
-        slot + self.span().0 % SLOT_ALIGN as i64
+        let align = self.align as i64;
+        let behind = self.span().0 % align;
+        (slot - behind + align - 1) / align * align + behind
     }
 
     /// The entry code must be in the file, not only in memory.

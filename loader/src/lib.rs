@@ -11,6 +11,7 @@
 //! anything.
 
 mod acpi;
+mod bzimage;
 mod command_line;
 mod contents;
 mod core_header;

@@ -84,7 +84,9 @@ pub struct SetupHeader {
     pub type_of_loader: u8,
     /// Bit 0: [`LOADED_HIGH`].
     pub loadflags: u8,
-    _pad2: [u8; 0x218 - 0x212],
+    _pad2: [u8; 2],
+    /// Physical address of the protected-mode code.
+    pub code32_start: U32,
     /// Physical address of the initial ramdisk, or zero.
     pub ramdisk_image: U32,
     /// Size of the initial ramdisk in bytes.
@@ -138,6 +140,7 @@ mod tests {
         assert_eq!(hdr(offset_of!(SetupHeader, version)), 0x206);
         assert_eq!(hdr(offset_of!(SetupHeader, type_of_loader)), 0x210);
         assert_eq!(hdr(offset_of!(SetupHeader, loadflags)), 0x211);
+        assert_eq!(hdr(offset_of!(SetupHeader, code32_start)), 0x214);
         assert_eq!(hdr(offset_of!(SetupHeader, ramdisk_image)), 0x218);
         assert_eq!(hdr(offset_of!(SetupHeader, ramdisk_size)), 0x21c);
         assert_eq!(hdr(offset_of!(SetupHeader, cmd_line_ptr)), 0x228);

@@ -16,6 +16,7 @@ use crate::dump_disk::{Attachment, DumpDisk};
 use crate::first_kernel::{FirstKernel, Prepared};
 use crate::gdb::Stop;
 use crate::memory::GuestMemory;
+use crate::qmp::GUEST_RESET;
 use crate::report::{Check, Report, VERSION, verdict};
 use crate::scratch;
 use crate::session::{Ended, Session};
@@ -40,6 +41,8 @@ pub enum Fault {
     CorruptVmcore,
     /// A CPU of the test guest, not the first, never answers the NMI that stops it in a crash.
     DeafCpu(u32),
+    /// The machine has one CPU less than the test guest is told.
+    MissingCpu,
     /// One byte of a segment of the slot changes before the test guest starts.
     DamagedSegment {
         /// The segment's name in the loader's plan.
@@ -60,6 +63,20 @@ pub enum Fault {
     DiskSize(u64),
     /// An NMI arrives while the dump is written.
     Nmi,
+    /// An NMI arrives at an instruction of the test guest, or of what runs after it; needs the truth's
+    /// gdb.
+    NmiAt(NmiPlace),
+}
+
+/// Where an NMI arrives to the instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NmiPlace {
+    /// In the test guest, which waits for one: `ignore-nmi` or `die=nmi`.
+    FirstKernel,
+    /// In purgatory, while it hashes the capture kernel.
+    Hashing,
+    /// At the capture kernel's first instruction, with purgatory's descriptor tables.
+    CaptureEntry,
 }
 
 /// What one cycle is made of.
@@ -95,6 +112,8 @@ pub struct Config {
     pub fault: Option<Fault>,
     /// More properties of the dump disk's device, as QEMU spells them.
     pub disk_properties: String,
+    /// More arguments for QEMU, such as `-device` and what follows it.
+    pub devices: Vec<String>,
     /// Ends the cycle early.
     pub interrupt: Interrupt,
 }
@@ -200,6 +219,7 @@ fn judge(
         disk_after = Some(disk.after_failure(&config.out.join("vmcore"))?);
         findings.checks.extend(kept_without_dump(prepared, memory, &ended)?);
     }
+    findings.checks.extend(died_without_a_word(&ended));
     let last_lines = ended.lines.len().saturating_sub(LAST_LINES);
     Ok(Report {
         version: VERSION,
@@ -223,6 +243,16 @@ fn judge(
     })
 }
 
+/// A first kernel that is gone without a panic was reset: by a triple fault, or by itself. There is
+/// no such check when it was not.
+fn died_without_a_word(ended: &Ended) -> Option<Check> {
+    let is_reset = ended.shutdown.as_deref() == Some(GUEST_RESET);
+    (is_reset && !ended.timeline.has_panicked()).then(|| {
+        let error = anyhow::anyhow!("the machine was reset, and the first kernel had not panicked");
+        Check::new("no_reset", Err(error))
+    })
+}
+
 /// Whether a capture that failed left old memory alone, as far as it can be told.
 fn kept_without_dump(
     prepared: &Prepared,
@@ -233,7 +263,7 @@ fn kept_without_dump(
     let Ok(dead) = prepared.dead_kernel(&ended.facts, memory) else { return Ok(Vec::new()) };
     let [purgatory, quiesced, end] = ended.digests.clone();
     let truth = Truth { purgatory, quiesced, end, exit: memory.digests()? };
-    Ok(checks::memory_kept(memory, &dead.slot, &truth))
+    Ok(checks::memory_kept(memory, &dead, &truth))
 }
 
 /// Extracts the vmcore and runs all checks on it.
@@ -267,6 +297,10 @@ fn examine(
     if config.truth {
         findings.checks.push(Check::new("truth", truth.complete()));
     }
+    if let Some((address, expected)) = prepared.counted_nmis(config)? {
+        let counted = nmis_are(memory, address, expected);
+        findings.checks.push(Check::new("nmi_counted", counted));
+    }
     if let Some(class) = config.core_headers {
         findings.checks.push(Check::new("core_headers", has_class(&core, class)));
     }
@@ -283,6 +317,16 @@ fn has_class(core: &CoreFile, asked: Class) -> Result<String> {
     core.read_at(4, &mut class)?;
     ensure!(class == [expected], "EI_CLASS is {}, and {name} was asked for", class[0]);
     Ok(format!("{name}, as asked for"))
+}
+
+/// Purgatory has counted as many NMIs as were sent to it. Its memory is in the slot, where nobody has
+/// written since.
+fn nmis_are(memory: &GuestMemory, address: u64, expected: u32) -> Result<String> {
+    let mut count = [0; 4];
+    memory.read(address, &mut count)?;
+    let count = u32::from_le_bytes(count);
+    ensure!(count == expected, "purgatory counted {count} NMIs of {expected}");
+    Ok(format!("purgatory counted {count}"))
 }
 
 /// Changes one byte in the middle of the largest PT_LOAD.

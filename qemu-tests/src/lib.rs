@@ -34,7 +34,7 @@ pub mod slot;
 pub mod timeline;
 pub mod truth;
 
-pub use cycle::{Config, Fault, run};
+pub use cycle::{Config, Fault, NmiPlace, run};
 pub use deadline::Interrupt;
 pub use first_kernel::FirstKernel;
 pub use report::{Check, Report, Verdict};

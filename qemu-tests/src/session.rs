@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use handoff::Stage;
 
 use crate::console::{self, Line, Meaning, meaning};
-use crate::cycle::{Config, Event, Fault};
+use crate::cycle::{Config, Event, Fault, NmiPlace};
 use crate::deadline::Deadline;
 use crate::dump_disk::DumpDisk;
 use crate::facts::Facts;
@@ -42,6 +42,8 @@ pub struct Ended {
     pub failure: Option<String>,
     /// The first kernel was not ready to crash in time: nothing of ours has run yet but the loader.
     pub boot_hung: bool,
+    /// Why the machine was shut down, in QEMU's word, when QEMU ended by itself.
+    pub shutdown: Option<String>,
     /// When the stages were reached.
     pub timeline: Timeline,
     /// What the first kernel said of itself.
@@ -63,6 +65,8 @@ pub struct Session<'a> {
     events: Receiver<Event>,
     /// Addresses of T0, T1 and T2 that have not been reached.
     moments: VecDeque<u64>,
+    /// Where an NMI is to arrive, when it has not.
+    nmi: Option<u64>,
     deadline: Deadline,
     ended: Ended,
     is_ready: bool,
@@ -82,12 +86,14 @@ impl<'a> Session<'a> {
     ) -> Result<Self> {
         let start = Instant::now();
         let prealloc = !config.truth;
+        let missing = u32::from(matches!(config.fault, Some(Fault::MissingCpu)));
         let machine = Machine {
             memory,
             prealloc,
-            cpus: config.cpus,
+            cpus: config.cpus - missing,
             disk,
             disk_properties: &config.disk_properties,
+            devices: &config.devices,
         };
         let qemu = Qemu::start(&prepared.boot, &machine, &config.interrupt)?;
         let (sender, events) = channel();
@@ -96,6 +102,7 @@ impl<'a> Session<'a> {
         let ended = Ended {
             failure: None,
             boot_hung: false,
+            shutdown: None,
             timeline: Timeline::default(),
             facts: Facts::default(),
             digests: [None, None, None],
@@ -110,6 +117,7 @@ impl<'a> Session<'a> {
             sender,
             events,
             moments: VecDeque::new(),
+            nmi: None,
             deadline: Deadline::new("first kernel that is ready to crash", BOOT, &config.interrupt),
             ended,
             is_ready: false,
@@ -130,6 +138,11 @@ impl<'a> Session<'a> {
             self.ended.failure = Some(format!("{error:#}. {advice}").trim_end().to_string());
         }
         drop(self.gdb.take());
+        if let Ok(Some(_)) = self.qemu.exited() {
+            self.ended.shutdown = self.qemu.qmp.shutdown_reason();
+            let reason = self.ended.shutdown.as_deref().unwrap_or("unknown");
+            self.ended.lines.push(format!("harness: QEMU ended, reason: {reason}"));
+        }
         let said = self.qemu.end();
         if let (Some(failure), false) = (&mut self.ended.failure, said.trim().is_empty()) {
             failure.push_str(&format!(" QEMU said: {}", said.trim()));
@@ -174,6 +187,10 @@ impl<'a> Session<'a> {
         let socket = self.qemu.gdb_socket();
         let mut gdb = Gdb::attach(&socket, self.sender.clone(), &self.config.interrupt)?;
         gdb.stop_once_at(entry)?;
+        self.nmi = self.prepared.nmi_address(self.config)?;
+        if let (Some(address), true) = (self.nmi, self.has_nmi_at(NmiPlace::FirstKernel)) {
+            gdb.stop_once_at(address)?;
+        }
         gdb.resume()?;
         self.ended.timeline.stopped(start, Instant::now());
         self.gdb = Some(gdb);
@@ -256,6 +273,10 @@ impl<'a> Session<'a> {
         }
     }
 
+    fn has_nmi_at(&self, place: NmiPlace) -> bool {
+        matches!(self.config.fault, Some(Fault::NmiAt(at)) if at == place)
+    }
+
     fn take_stop(&mut self, stop: &Stop) -> Result<()> {
         let Some(gdb) = &mut self.gdb else { return Ok(()) };
         if stop.is_end() {
@@ -265,6 +286,12 @@ impl<'a> Session<'a> {
         // Attaching reports a stop too, without a reason.
         if !stop.is_breakpoint() {
             return Ok(());
+        }
+        if stop.is_read() || self.nmi.is_some_and(|nmi| stop.address() == Some(nmi)) {
+            self.nmi = None;
+            gdb.forget_reads()?;
+            self.qemu.qmp.inject_nmi()?;
+            return gdb.resume();
         }
         let Some(&expected) = self.moments.front() else { return gdb.resume() };
         let passed = 3 - self.moments.len();
@@ -302,6 +329,11 @@ impl<'a> Session<'a> {
         if reached == 0 {
             for address in &self.moments {
                 gdb.stop_once_at(*address)?;
+            }
+            match self.nmi {
+                Some(address) if self.has_nmi_at(NmiPlace::Hashing) => gdb.stop_at_read(address)?,
+                Some(address) => gdb.stop_once_at(address)?,
+                None => (),
             }
         }
         gdb.resume()?;

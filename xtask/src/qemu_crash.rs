@@ -126,6 +126,7 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
         }),
         core_headers: None,
         disk_properties: String::new(),
+        devices: Vec::new(),
         interrupt,
     })
 }

@@ -67,7 +67,9 @@ impl World {
             slot: SLOT,
             system_ram: vec![0x1000..0x9_fc00, MIB..4 * MIB - 0x2_3000],
             crash_notes: NOTES_AT.to_vec(),
-            register_patterns: vec![[0; 7]; 2],
+            register_patterns: vec![Some([0; 7]); 2],
+            arriving: Vec::new(),
+            several_die: false,
             text: TEXT,
             virtual_base: BASE,
             banner: (BASE + BANNER_AT, BANNER.to_vec()),
@@ -252,14 +254,14 @@ fn registers_must_hold_what_was_loaded() {
     // ebx comes first and eax last, at 72 and 96 of the 144 bytes.
     for (register, name, at) in [(0, "ebx", 20 + 72), (6, "eax", 20 + 96)] {
         let mut world = World::new();
-        world.dead.register_patterns[1][register] = 0x5601_5a5a;
+        world.dead.register_patterns[1].as_mut().unwrap()[register] = 0x5601_5a5a;
         world.fails_only("register_pattern", &format!("CPU 1 had {name} = 0x0, not 0x56015a5a"));
         world.notes[1][at..][..4].copy_from_slice(&0x5601_5a5a_u32.to_le_bytes());
         world.memory.write(NOTES_AT[1], &world.notes[1]).unwrap();
         assert!(world.failures().is_empty());
     }
     let mut world = World::new();
-    world.dead.register_patterns.push([0; 7]);
+    world.dead.register_patterns.push(Some([0; 7]));
     world.fails_only("register_pattern", "2 PRSTATUS notes for 3 CPUs");
 }
 

@@ -192,6 +192,18 @@ fn a_write_outside_the_slot_is_found_and_one_inside_is_not() {
 }
 
 #[test]
+fn dma_may_arrive_in_its_page_until_devices_are_quiet() {
+    let mut world = World::new();
+    world.dead.arriving = vec![0x35_0000];
+    world.strays = (Some(0x35_0123), None);
+    assert!(world.failures().is_empty());
+    world.strays = (Some(0x35_1123), None);
+    world.fails_only("memory_kept_t0_t1", "the first at 0x351000");
+    world.strays = (None, Some(0x35_0123));
+    world.fails_only("memory_kept_t1_t2", "the first at 0x350000");
+}
+
+#[test]
 fn a_partial_page_that_changed_after_t1_cannot_be_compared_and_says_so() {
     let mut world = World::new();
     world.strays = (None, Some(0x9_f000));
@@ -263,6 +275,9 @@ fn registers_must_hold_what_was_loaded() {
     let mut world = World::new();
     world.dead.register_patterns.push(Some([0; 7]));
     world.fails_only("register_pattern", "2 PRSTATUS notes for 3 CPUs");
+    let mut world = World::new();
+    world.dead.register_patterns = vec![None, Some([1; 7])];
+    world.fails_only("register_pattern", "CPU 1 had ebx = 0x0, not 0x1");
 }
 
 #[test]
@@ -283,6 +298,8 @@ fn one_cpu_must_have_panicked_and_its_stack_must_show_it() {
     let mut world = World::new();
     world.dead.recorders.push(function("crash_kexec", 0x11_0800));
     world.fails_only("panic_path", "more than one CPU");
+    world.dead.several_die = true;
+    assert!(world.failures().is_empty());
     let mut world = World::new();
     world.dead.callers.push(function("lunch", 0x11_0500));
     world.fails_only("panic_path", "no return address into lunch");

@@ -39,21 +39,8 @@ pub(crate) fn guest() -> FirstKernel {
     FirstKernel::Guest { elf: file("KDUMP_TEST_GUEST") }
 }
 
-/// One cycle with what `change` makes of the ordinary configuration.
-pub(crate) fn cycle(first_kernel: FirstKernel, change: impl FnOnce(&mut Config)) -> Report {
-    cycle_and_console(first_kernel, change).0
-}
-
-/// The same, and everything that was on the console.
-pub(crate) fn cycle_and_console(
-    first_kernel: FirstKernel,
-    change: impl FnOnce(&mut Config),
-) -> (Report, String) {
-    let out = tempfile::tempdir().expect("a folder for the results");
-    cycle_into(&out, first_kernel, change)
-}
-
-/// The same, and its files are in `out`.
+/// One cycle with what `change` makes of the ordinary configuration, and everything that was on the
+/// console; its files are in `out`.
 pub(crate) fn cycle_into(
     out: &tempfile::TempDir,
     first_kernel: FirstKernel,

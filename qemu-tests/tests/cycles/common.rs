@@ -14,6 +14,20 @@ pub(crate) fn debian() -> FirstKernel {
     }
 }
 
+/// One cycle with what `change` makes of the ordinary configuration.
+pub(crate) fn cycle(first_kernel: FirstKernel, change: impl FnOnce(&mut Config)) -> Report {
+    cycle_and_console(first_kernel, change).0
+}
+
+/// The same, and everything that was on the console.
+pub(crate) fn cycle_and_console(
+    first_kernel: FirstKernel,
+    change: impl FnOnce(&mut Config),
+) -> (Report, String) {
+    let out = tempfile::tempdir().expect("a folder for the results");
+    cycle_into(&out, first_kernel, change)
+}
+
 /// The report fails, and these are all the checks that do.
 #[track_caller]
 pub(crate) fn assert_only_fails(report: &Report, names: &[&str]) {

@@ -9,7 +9,6 @@
 use crate::console::{current_stage, println};
 use crate::entry::{CODE_DESCRIPTOR, CODE_SELECTOR, DATA_DESCRIPTOR, DATA_SELECTOR};
 use crate::exceptions::{Fault, fault_address, fault_handler, set_task_gate};
-use core::arch::naked_asm;
 use core::cell::UnsafeCell;
 use x86::controlregs;
 use x86::dtables::{DescriptorTablePointer, lgdt};
@@ -109,7 +108,7 @@ impl Tables {
             (*parts).main.io_map = NO_IO_MAP;
             (*parts).fault = Tss {
                 cr3: controlregs::cr3() as u32,
-                eip: double_fault_task as *const () as u32,
+                eip: double_fault as *const () as u32,
                 eflags: 2,
                 esp: argument as u32,
                 es: DATA_SELECTOR.into(),
@@ -151,14 +150,8 @@ impl Tss {
     }
 }
 
-/// Where the fault's task begins. The switch has set NT, which makes any IRET, be it that of an NMI,
-/// go back to the faulting task; so that goes first. (Intel manual, volume 3, 8.3)
-#[unsafe(naked)]
-unsafe extern "C" fn double_fault_task() -> ! {
-    naked_asm!("push 2", "popfd", "jmp {double_fault}", double_fault = sym double_fault)
-}
-
-/// `parts` of the CPU that faulted.
+/// Where the fault's task begins, with the `parts` of the CPU that faulted. NT is set in its flags, so
+/// it must not IRET. (Intel manual, volume 3, 8.3)
 unsafe extern "C" fn double_fault(parts: *const Parts) -> ! {
     // SAFETY: the CPU has left the state of the faulting task there, and that task is over.
     let fault = unsafe { (*parts).main.fault() };

@@ -105,6 +105,13 @@ extern "C" fn leave(cpu: usize) -> ! {
     // purgatory at its entry.
     unsafe {
         identity::off();
-        asm!("jmp {entry}", entry = in(reg) ENTRY.load(Ordering::Acquire), options(noreturn))
+        // Known flags, as kexec leaves them: a double fault's task runs with NT set.
+        asm!(
+            "push 2",
+            "popfd",
+            "jmp {entry}",
+            entry = in(reg) ENTRY.load(Ordering::Acquire),
+            options(noreturn),
+        )
     }
 }

@@ -33,12 +33,6 @@ fn an_nmi_while_purgatory_hashes_is_counted() {
     assert_survives(NmiPlace::Hashing, "");
 }
 
-/// A double fault is taken by a task switch: purgatory's return from the NMI must not switch back.
-#[test]
-fn an_nmi_while_purgatory_hashes_after_a_double_fault_is_counted() {
-    assert_survives(NmiPlace::Hashing, "die=stack-overflow");
-}
-
 #[test]
 fn an_nmi_after_purgatory_is_counted() {
     assert_survives(NmiPlace::CaptureEntry, "");

@@ -143,6 +143,14 @@ pub fn load() {
     unsafe { lidt(&pointer) }
 }
 
+/// Loads an IDT without entries, as kexec does before it jumps: from here on any exception and any NMI
+/// resets the machine.
+pub fn forget() {
+    let empty = DescriptorTablePointer::<u64> { limit: 0, base: ptr::null() };
+    // SAFETY: a table without entries is not read.
+    unsafe { lidt(&empty) }
+}
+
 /// A 32-bit interrupt gate, present, ring 0, to `target` in our code segment.
 const fn interrupt_gate(target: u32) -> u64 {
     let low = (target & 0xffff) as u64;

@@ -105,6 +105,7 @@ extern "C" fn leave(cpu: usize) -> ! {
     // purgatory at its entry.
     unsafe {
         identity::off();
+        exceptions::forget();
         // Known flags, as kexec leaves them: a double fault's task runs with NT set.
         asm!(
             "push 2",

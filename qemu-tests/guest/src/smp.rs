@@ -38,6 +38,8 @@ static APIC_IDS: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(NONE) }; MAX_CP
 static MAY_CRASH: AtomicBool = AtomicBool::new(false);
 /// Ticks of the TSC in a millisecond.
 static TICKS_PER_MS: AtomicU32 = AtomicU32::new(0);
+/// How many of the CPUs that are to crash are about to.
+static AT_THE_BRINK: AtomicU32 = AtomicU32::new(0);
 /// The first CPU that crashes.
 static CRASHING: AtomicU32 = AtomicU32::new(NONE);
 /// One bit for each CPU whose registers are saved and which does nothing any more.
@@ -117,6 +119,12 @@ fn are_idle(first: usize) -> bool {
     IDLE_CPUS.load(Ordering::Acquire) >= (first..MAX_CPUS).filter(stays).count() as u32
 }
 
+/// Whether all CPUs that are to crash have come to the point where they do.
+fn are_at_the_brink() -> bool {
+    let crashes = |cpu: &usize| apic_id(*cpu).is_some() && role::of(*cpu as u32) == Role::Crashes;
+    AT_THE_BRINK.load(Ordering::Acquire) >= (0..MAX_CPUS).filter(crashes).count() as u32
+}
+
 /// All is done that the guest does alive: lets the CPU crash whose role that is, and goes to where the
 /// first CPU stays if it is another one.
 pub(crate) fn crash() -> ! {
@@ -135,6 +143,8 @@ fn play(cpu: u32) -> ! {
             Role::Crashes => {
                 let may_crash = || MAY_CRASH.load(Ordering::Acquire) && are_idle(0);
                 tsc::wait(BOOT_PATIENCE_MS * ticks_per_ms(), may_crash);
+                AT_THE_BRINK.fetch_add(1, Ordering::AcqRel);
+                tsc::wait(PATIENCE_MS * ticks_per_ms(), are_at_the_brink);
                 death::die(cpu)
             }
         }

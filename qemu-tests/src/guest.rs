@@ -59,8 +59,8 @@ pub struct Guest {
     notes: Vec<u64>,
     /// More words for its command line.
     words: String,
-    /// The CPU that leaves no note.
-    silent: Option<usize>,
+    /// The CPU that is not there.
+    missing: Option<usize>,
     plan: Plan,
 }
 
@@ -114,7 +114,7 @@ impl Guest {
         let notes = notes(&elf, from.cpus)?;
         let system = system(&elf, &slot, &ram, &notes)?;
         let plan = loader::plan(&system, &images, &options).context("planning the slot")?;
-        Ok(Self { elf, slot, ram, notes, words: from.words.to_string(), silent: None, plan })
+        Ok(Self { elf, slot, ram, notes, words: from.words.to_string(), missing: None, plan })
     }
 
     /// Purgatory's entry (physical).
@@ -152,7 +152,6 @@ impl Guest {
         let is_there = (1..self.notes.len()).contains(&(cpu as usize));
         ensure!(is_there, "there is no CPU {cpu} besides the first");
         self.words.push_str(&format!(" deaf={cpu}"));
-        self.silent = Some(cpu as usize);
         Ok(())
     }
 
@@ -162,7 +161,7 @@ impl Guest {
     /// When it is the first as well.
     pub fn lose_last_cpu(&mut self) -> Result<()> {
         ensure!(self.notes.len() > 1, "there is no CPU to lose");
-        self.silent = Some(self.notes.len() - 1);
+        self.missing = Some(self.notes.len() - 1);
         Ok(())
     }
 
@@ -220,7 +219,9 @@ impl Guest {
     pub fn dead_kernel(&self) -> Result<DeadKernel> {
         let banner = self.elf.symbol(BANNER)?;
         let text = self.elf.bytes_at(&banner)?.to_vec();
-        let answering = || (0..self.notes.len()).filter(|cpu| self.silent != Some(*cpu));
+        let deaf = self.said("deaf").next().and_then(|cpu| cpu.parse().ok());
+        let silent = [deaf, self.missing];
+        let answering = || (0..self.notes.len()).filter(|cpu| !silent.contains(&Some(*cpu)));
         let death = self.said("die").next().unwrap_or("panic");
         let place = DEATHS.iter().find(|(word, _)| *word == death);
         let (_, place) = *place.with_context(|| format!("die={death} leaves no dump"))?;

@@ -42,7 +42,7 @@ const NAMES: [&str; VECTORS] = [
 
 #[repr(C, align(8))]
 struct Idt(UnsafeCell<[u64; VECTORS]>);
-// SAFETY: one CPU writes it, in `init` and `double_fault::init`, before other CPUs are started.
+// SAFETY: one CPU writes it, in `init` and `double_fault::route`, before other CPUs are started.
 unsafe impl Sync for Idt {}
 
 static IDT: Idt = Idt(UnsafeCell::new([0; VECTORS]));

@@ -7,6 +7,7 @@ use crate::time::Tsc;
 use alloc::vec::Vec;
 use boot_stub::console::println;
 use boot_stub::paging::Devices;
+use boot_stub::pci_config;
 use capture_kernel::dma::SlotMemory;
 use capture_kernel::target::disk::DumpDisk;
 use capture_kernel::virtio::blk::VirtioBlk;
@@ -22,7 +23,6 @@ use virtio_drivers::transport::pci::bus::{
 use virtio_drivers::transport::pci::{PciTransport, VirtioPciError};
 use virtio_drivers::{BufferDirection, Hal};
 use vmcore::{Options, TargetSpec};
-use x86::io;
 
 static REGISTERS: Once<Mutex<Devices>> = Once::new();
 
@@ -31,36 +31,22 @@ pub(crate) fn start(devices: Devices) {
     REGISTERS.call_once(|| Mutex::new(devices));
 }
 
-/// Configuration mechanism #1 (PCI 3.0, 3.2.2.3.2).
+/// Configuration space by I/O ports.
 struct Ports;
 
-impl Ports {
-    fn select(at: DeviceFunction, offset: u8) {
-        const ADDRESS: u16 = 0xcf8;
-        let address = 1 << 31
-            | u32::from(at.bus) << 16
-            | u32::from(at.device & 31) << 11
-            | u32::from(at.function & 7) << 8
-            | u32::from(offset & 0xfc);
-        // SAFETY: selects a configuration register, nothing more.
-        unsafe { io::outl(ADDRESS, address) }
-    }
+fn function(at: DeviceFunction) -> pci_config::Function {
+    pci_config::Function { bus: at.bus, device: at.device, function: at.function }
 }
-
-const DATA: u16 = 0xcfc;
 
 impl ConfigurationAccess for Ports {
     fn read_word(&self, at: DeviceFunction, offset: u8) -> u32 {
-        Self::select(at, offset);
-        // SAFETY: reading configuration space has no effect on memory.
-        unsafe { io::inl(DATA) }
+        function(at).read(offset)
     }
 
     fn write_word(&mut self, at: DeviceFunction, offset: u8, data: u32) {
-        Self::select(at, offset);
         // SAFETY: our callers change command registers and size BARs; neither lets a device write
         // to memory that it could not write to before.
-        unsafe { io::outl(DATA, data) }
+        unsafe { function(at).write(offset, data) }
     }
 
     unsafe fn unsafe_clone(&self) -> Self {

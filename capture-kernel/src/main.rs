@@ -41,8 +41,9 @@ mod kernel {
     boot_stub::entry!(main, on_failure);
 
     fn main(boot_params: u32, physical_minus_virtual: u32) -> ! {
-        console::init(console::COM1);
+        // First, because an NMI that finds no descriptor table resets the machine.
         exceptions::init();
+        console::init(console::COM1);
         let machine = boot::take_machine(physical_minus_virtual);
         console::stage(Stage::CaptureEntry);
 

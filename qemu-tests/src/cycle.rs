@@ -17,6 +17,7 @@ use crate::first_kernel::{FirstKernel, Prepared};
 use crate::gdb::Stop;
 use crate::kexec_tools::KexecTools;
 use crate::memory::GuestMemory;
+use crate::qmp::GUEST_RESET;
 use crate::report::{Check, Report, VERSION, verdict};
 use crate::scratch;
 use crate::session::{Ended, Session};
@@ -42,6 +43,8 @@ pub enum Fault {
     CorruptVmcore,
     /// A CPU of the test guest, not the first, never answers the NMI that stops it in a crash.
     DeafCpu(u32),
+    /// The machine has one CPU less than the test guest is told.
+    MissingCpu,
     /// One byte of a segment of the slot changes before the test guest starts.
     DamagedSegment {
         /// The segment's name in the loader's plan.
@@ -78,6 +81,20 @@ pub enum Fault {
         /// Whether the bank says that the state of the CPU is damaged.
         context_corrupt: bool,
     },
+    /// An NMI arrives at an instruction of the test guest, or of what runs after it; needs the truth's
+    /// gdb.
+    NmiAt(NmiPlace),
+}
+
+/// Where an NMI arrives to the instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NmiPlace {
+    /// In the test guest, which waits for one: `ignore-nmi` or `die=nmi`.
+    FirstKernel,
+    /// In purgatory, while it hashes the capture kernel.
+    Hashing,
+    /// At the capture kernel's first instruction, with purgatory's descriptor tables.
+    CaptureEntry,
 }
 
 impl Fault {
@@ -127,6 +144,8 @@ pub struct Config {
     pub fault: Option<Fault>,
     /// More properties of the dump disk's device, as QEMU spells them.
     pub disk_properties: String,
+    /// More arguments for QEMU, such as `-device` and what follows it.
+    pub devices: Vec<String>,
     /// Ends the cycle early.
     pub interrupt: Interrupt,
 }
@@ -235,6 +254,7 @@ fn judge(
         disk_after = Some(disk.after_failure(&config.out.join("vmcore"))?);
         findings.checks.extend(kept_without_dump(prepared, memory, &ended)?);
     }
+    findings.checks.extend(died_without_a_word(&ended));
     let last_lines = ended.lines.len().saturating_sub(LAST_LINES);
     Ok(Report {
         version: VERSION,
@@ -258,6 +278,16 @@ fn judge(
     })
 }
 
+/// A first kernel that is gone without a panic was reset: by a triple fault, or by itself. There is
+/// no such check when it was not.
+fn died_without_a_word(ended: &Ended) -> Option<Check> {
+    let is_reset = ended.shutdown.as_deref() == Some(GUEST_RESET);
+    (is_reset && !ended.timeline.has_panicked()).then(|| {
+        let error = anyhow::anyhow!("the machine was reset, and the first kernel had not panicked");
+        Check::new("no_reset", Err(error))
+    })
+}
+
 /// Whether a capture that failed left old memory alone, as far as it can be told.
 fn kept_without_dump(
     prepared: &Prepared,
@@ -268,7 +298,7 @@ fn kept_without_dump(
     let Ok(dead) = prepared.dead_kernel(&ended.facts, memory) else { return Ok(Vec::new()) };
     let [purgatory, quiesced, end] = ended.digests.clone();
     let truth = Truth { purgatory, quiesced, end, exit: memory.digests()? };
-    Ok(checks::memory_kept(memory, &dead.slot, &truth))
+    Ok(checks::memory_kept(memory, &dead, &truth))
 }
 
 /// Extracts the vmcore and runs all checks on it.
@@ -290,7 +320,7 @@ fn examine(
         let equal = checks::oldmem_equals_memory(&path, memory, &truth, range);
         findings.checks.push(Check::new("oldmem_equals_memory", equal));
         let dead = prepared.dead_kernel(&ended.facts, memory)?;
-        findings.checks.extend(checks::memory_kept(memory, &dead.slot, &truth));
+        findings.checks.extend(checks::memory_kept(memory, &dead, &truth));
         return Ok(());
     }
     let core = CoreFile::open(&path)?;
@@ -302,6 +332,10 @@ fn examine(
     findings.checks.extend(checks::all(&evidence));
     if config.truth && config.stock_capture.is_none() {
         findings.checks.push(Check::new("truth", truth.complete()));
+    }
+    if let Some((address, expected)) = prepared.counted_nmis(config)? {
+        let counted = nmis_are(memory, address, expected);
+        findings.checks.push(Check::new("nmi_counted", counted));
     }
     if let Some(class) = config.core_headers {
         findings.checks.push(Check::new("core_headers", has_class(&core, class)));
@@ -335,6 +369,16 @@ fn has_class(core: &CoreFile, asked: Class) -> Result<String> {
     core.read_at(4, &mut class)?;
     ensure!(class == [expected], "EI_CLASS is {}, and {name} was asked for", class[0]);
     Ok(format!("{name}, as asked for"))
+}
+
+/// Purgatory has counted as many NMIs as were sent to it. Its memory is in the slot, where nobody has
+/// written since.
+fn nmis_are(memory: &GuestMemory, address: u64, expected: u32) -> Result<String> {
+    let mut count = [0; 4];
+    memory.read(address, &mut count)?;
+    let count = u32::from_le_bytes(count);
+    ensure!(count == expected, "purgatory counted {count} NMIs of {expected}");
+    Ok(format!("purgatory counted {count}"))
 }
 
 /// Changes one byte in the middle of the largest PT_LOAD.

@@ -28,9 +28,13 @@ pub struct DeadKernel {
     pub system_ram: Vec<Range<u64>>,
     /// Physical address of each CPU's crash note, in the CPUs' order; of those CPUs that can leave one.
     pub crash_notes: Vec<u64>,
-    /// What each of these CPUs had in its [`GENERAL_REGISTERS`], in the same order; empty when that is not
-    /// known.
-    pub register_patterns: Vec<[u32; GENERAL_REGISTERS.len()]>,
+    /// What each of these CPUs had in its [`GENERAL_REGISTERS`], in the same order, and `None` where that
+    /// is not known; empty when it is known of none.
+    pub register_patterns: Vec<Option<[u32; GENERAL_REGISTERS.len()]>>,
+    /// Addresses of pages (physical) into which a device may still write until it is quiet.
+    pub arriving: Vec<u64>,
+    /// More than one CPU may have died in one of the `recorders`.
+    pub several_die: bool,
     /// The kernel's code (virtual).
     pub text: Range<u64>,
     /// What to subtract from a virtual address of directly mapped memory for its physical one.
@@ -58,6 +62,8 @@ impl DeadKernel {
             system_ram: facts.resources("System RAM"),
             crash_notes: facts.crash_notes.values().copied().collect(),
             register_patterns: Vec::new(),
+            arriving: Vec::new(),
+            several_die: false,
             text: facts.symbol("_stext")?.start..facts.symbol("_etext")?.start,
             virtual_base: I386_PAGE_OFFSET,
             banner: (linux_banner(facts, memory)?, facts.version.clone().into_bytes()),

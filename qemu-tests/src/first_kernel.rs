@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use handoff::purgatory::PARAMS_SYMBOL;
 use vmcore::Class;
 
-use crate::cycle::{Config, Fault};
+use crate::cycle::{Config, Fault, NmiPlace};
 use crate::dead_kernel::DeadKernel;
 use crate::facts::Facts;
 use crate::guest::{Guest, Ingredients, Loading};
@@ -24,6 +24,12 @@ use crate::virtio_modules;
 
 /// The CPU whose note cannot be read, in the scenario that has one: the second.
 const UNREADABLE_CPU: u32 = 1;
+
+/// Symbols of the capture kernel: its first instruction, and its first byte.
+const CAPTURE_ENTRY: &str = "linux_entry32";
+const CAPTURE_START: &str = "__image_start";
+/// Symbol of an image's counter of NMIs.
+const NMI_COUNT: &str = "NMI_COUNT";
 
 /// Which first kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +103,7 @@ impl FirstKernel {
                     purgatory: &config.purgatory,
                     slot: &config.slot,
                     cpus: config.cpus,
+                    words: &config.first_append,
                     target,
                     append: &config.append,
                     core_headers: config.core_headers,
@@ -120,6 +127,44 @@ impl Prepared {
     /// The test guest's note that a machine check makes unreadable (physical).
     pub fn unreadable_note(&self) -> Option<Range<u64>> {
         self.guest.as_ref()?.note(UNREADABLE_CPU)
+    }
+
+    /// The address at which the NMI arrives that the fault asks for, if it asks for one.
+    ///
+    /// # Errors
+    /// When the first kernel is not the test guest, or something lacks a symbol.
+    pub fn nmi_address(&self, config: &Config) -> Result<Option<u64>> {
+        let Some(Fault::NmiAt(place)) = config.fault else { return Ok(None) };
+        let guest =
+            self.guest.as_ref().context("an NMI to the instruction needs the test guest")?;
+        let capture_kernel = guest.segment("kernel-0")?;
+        Ok(Some(match place {
+            NmiPlace::FirstKernel => guest.nmi_wait()?,
+            NmiPlace::Hashing => {
+                capture_kernel.start + (capture_kernel.end - capture_kernel.start) / 2
+            }
+            NmiPlace::CaptureEntry => {
+                let image = Image::open(&config.capture_kernel_symbols)?;
+                let first = |symbol| image.symbol(symbol).map(|range| range.start);
+                capture_kernel.start + (first(CAPTURE_ENTRY)? - first(CAPTURE_START)?)
+            }
+        }))
+    }
+
+    /// Where purgatory counts its NMIs (physical), and how many there must be, when the fault sends one
+    /// that it takes.
+    ///
+    /// # Errors
+    /// When something lacks a symbol.
+    pub fn counted_nmis(&self, config: &Config) -> Result<Option<(u64, u32)>> {
+        let taken = [NmiPlace::Hashing, NmiPlace::CaptureEntry];
+        match (config.fault, &self.guest) {
+            (Some(Fault::NmiAt(place)), Some(guest)) if taken.contains(&place) => {
+                let count = Image::open(&config.purgatory)?.symbol(NMI_COUNT)?.start;
+                Ok(Some((guest.segment("purgatory")?.start + count, 1)))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// What the vmcore must agree with.
@@ -160,6 +205,7 @@ fn put_fault(config: &Config, guest: &mut Guest) -> Result<()> {
             guest.lose_note(UNREADABLE_CPU);
             Ok(())
         }
+        Some(Fault::MissingCpu) => guest.lose_last_cpu(),
         Some(Fault::WrongSegment { name, change }) => {
             let params = Image::open(&config.purgatory)?.symbol(PARAMS_SYMBOL)?;
             reseal(guest.plan_mut(), usize::try_from(params.start)?, name, change)

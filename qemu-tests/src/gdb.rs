@@ -36,7 +36,12 @@ impl Stop {
 
     /// True when a breakpoint stopped the VM, rather than its end.
     pub fn is_breakpoint(&self) -> bool {
-        self.record.contains("reason=\"breakpoint-hit\"")
+        self.record.contains("reason=\"breakpoint-hit\"") || self.is_read()
+    }
+
+    /// True when a read that was waited for stopped the VM.
+    pub fn is_read(&self) -> bool {
+        self.record.contains("reason=\"read-watchpoint-trigger\"")
     }
 
     /// True when the VM is gone.
@@ -53,6 +58,7 @@ pub struct Gdb {
     answers: Receiver<String>,
     interrupt: Interrupt,
     next: u32,
+    watchpoint: Option<String>,
 }
 
 impl Gdb {
@@ -73,7 +79,8 @@ impl Gdb {
         let output = child.stdout.take().context("gdb's standard output")?;
         let (sender, answers) = channel();
         std::thread::spawn(move || read_records(BufReader::new(output), &sender, &events));
-        let mut gdb = Self { child, input, answers, interrupt: interrupt.clone(), next: 1 };
+        let mut gdb =
+            Self { child, input, answers, interrupt: interrupt.clone(), next: 1, watchpoint: None };
         gdb.ask("-gdb-set confirm off")?;
         gdb.ask(&format!("-target-select remote {}", socket.display()))?;
         Ok(gdb)
@@ -94,6 +101,29 @@ impl Gdb {
     /// When gdb refuses.
     pub fn stop_at_second(&mut self, address: u64, condition: &str) -> Result<()> {
         self.ask(&format!("-break-insert -h -t -i 1 -c \"{condition}\" *{address:#x}")).map(drop)
+    }
+
+    /// Stops at the next read of the byte at an address that is physical as long as paging is off; gone
+    /// with [`Gdb::forget_reads`].
+    ///
+    /// # Errors
+    /// When gdb refuses.
+    pub fn stop_at_read(&mut self, address: u64) -> Result<()> {
+        let answer = self.ask(&format!("-break-watch -r *(char*){address:#x}"))?;
+        let number = answer.split_once("number=\"").and_then(|(_, rest)| rest.split('"').next());
+        self.watchpoint = Some(number.with_context(|| format!("gdb said: {answer}"))?.to_string());
+        Ok(())
+    }
+
+    /// Takes back what [`Gdb::stop_at_read`] has set, if it has.
+    ///
+    /// # Errors
+    /// When gdb refuses.
+    pub fn forget_reads(&mut self) -> Result<()> {
+        match self.watchpoint.take() {
+            Some(number) => self.ask(&format!("-break-delete {number}")).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Lets the VM run until the next breakpoint.
@@ -170,6 +200,20 @@ fn read_records(output: impl BufRead, answers: &Sender<String>, events: &Sender<
             let _ = answers.send(record);
         }
     }
+}
+
+/// What gdb, with the dead kernel's ELF file, says of the place at which each CPU was.
+///
+/// # Errors
+/// When gdb cannot be started.
+pub fn places(core: &Path, elf: &Path) -> Result<String> {
+    let output = Command::new("gdb")
+        .args(["-nx", "-q", "-batch", "-ex", "thread apply all backtrace 1"])
+        .args([elf, core])
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start gdb")?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Reads `length` bytes at a virtual address of a vmcore with gdb, without a vmlinux.

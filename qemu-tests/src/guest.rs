@@ -25,7 +25,18 @@ use crate::slot::parse_slot;
 /// Symbols of the guest's ELF file.
 const NOTES: &str = "GUEST_CRASH_NOTES";
 const BANNER: &str = "GUEST_BANNER";
-const PANIC: &str = "guest_panic";
+/// Where it waits for an NMI.
+const NMI_WAIT: &str = "guest_wait_for_nmi";
+/// What its command line may say behind `die=`, and in which function it is then when it dies.
+const DEATHS: [(&str, &str); 7] = [
+    ("panic", "guest_panic"),
+    ("null", "guest_null_dereference"),
+    ("ud", "guest_invalid_opcode"),
+    ("gp", "guest_general_protection"),
+    ("divide", "guest_divide_error"),
+    ("stack-overflow", "guest_stack_overflow"),
+    ("nmi", NMI_WAIT),
+];
 /// One of its crash note areas, in bytes.
 const NOTE_AREA: u64 = 1024;
 /// What the plan takes for the distance between virtual and physical addresses. The guest has no
@@ -47,8 +58,11 @@ pub struct Guest {
     slot: Range<u64>,
     ram: Vec<Range<u64>>,
     notes: Vec<u64>,
-    deaf: Option<u32>,
     unreadable: Option<u32>,
+    /// More words for its command line.
+    words: String,
+    /// The CPU that is not there.
+    missing: Option<usize>,
     plan: Plan,
     loading: Loading,
     /// The slot image, unless the plan is placed.
@@ -81,6 +95,8 @@ pub struct Ingredients<'a> {
     pub slot: &'a str,
     /// How many CPUs the guest starts.
     pub cpus: u32,
+    /// More words for its command line.
+    pub words: &'a str,
     /// The value of `kdump.target=`.
     pub target: &'a str,
     /// More words for the capture kernel's command line.
@@ -138,8 +154,9 @@ impl Guest {
             slot,
             ram,
             notes,
-            deaf: None,
             unreadable: None,
+            words: from.words.to_string(),
+            missing: None,
             plan,
             loading,
             image,
@@ -200,8 +217,43 @@ impl Guest {
     pub fn deafen(&mut self, cpu: u32) -> Result<()> {
         let is_there = (1..self.notes.len()).contains(&(cpu as usize));
         ensure!(is_there, "there is no CPU {cpu} besides the first");
-        self.deaf = Some(cpu);
+        self.words.push_str(&format!(" deaf={cpu}"));
         Ok(())
+    }
+
+    /// The last CPU is not there: it will have no note.
+    ///
+    /// # Errors
+    /// When it is the first as well.
+    pub fn lose_last_cpu(&mut self) -> Result<()> {
+        ensure!(self.notes.len() > 1, "there is no CPU to lose");
+        self.missing = Some(self.notes.len() - 1);
+        Ok(())
+    }
+
+    /// Where a segment of the slot lies (physical).
+    ///
+    /// # Errors
+    /// When the plan has none of this name.
+    pub fn segment(&self, name: &str) -> Result<Range<u64>> {
+        let mut segments = self.plan.segments.iter();
+        let segment = segments.find(|segment| segment.name == name);
+        let range = segment.with_context(|| format!("the plan has no \"{name}\""))?.range;
+        Ok(range.start().get()..range.end().get())
+    }
+
+    /// The instruction at which it waits for an NMI.
+    ///
+    /// # Errors
+    /// When the ELF file lacks the symbol.
+    pub fn nmi_wait(&self) -> Result<u64> {
+        Ok(self.elf.symbol(NMI_WAIT)?.start)
+    }
+
+    /// What its command line says behind a key, each time.
+    fn said<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+        let words = self.words.split_whitespace();
+        words.filter_map(move |word| word.strip_prefix(key)?.strip_prefix('='))
     }
 
     /// The note of `cpu` will be unreadable: it is not in the vmcore.
@@ -256,12 +308,11 @@ impl Guest {
         if self.loading == Loading::Placed {
             line.push_str(&format!(" kdump.entry={:#x}", self.entry()));
         }
-        if let Some(cpu) = self.deaf {
-            line.push_str(&format!(" deaf={cpu}"));
-        }
         if self.unsealed {
             line.push_str(" seal=no");
         }
+        line.push(' ');
+        line.push_str(&self.words);
         line
     }
 
@@ -272,17 +323,31 @@ impl Guest {
     pub fn dead_kernel(&self) -> Result<DeadKernel> {
         let banner = self.elf.symbol(BANNER)?;
         let text = self.elf.bytes_at(&banner)?.to_vec();
-        let lost = [self.deaf, self.unreadable];
-        let answering = || (0..self.notes.len()).filter(|cpu| !lost.contains(&Some(*cpu as u32)));
+        let deaf = self.said("deaf").next().and_then(|cpu| cpu.parse().ok());
+        let silent = [deaf, self.missing, self.unreadable.map(|cpu| cpu as usize)];
+        let answering = || (0..self.notes.len()).filter(|cpu| !silent.contains(&Some(*cpu)));
+        let death = self.said("die").next().unwrap_or("panic");
+        let place = DEATHS.iter().find(|(word, _)| *word == death);
+        let (_, place) = *place.with_context(|| format!("die={death} leaves no dump"))?;
+        let crashing = self.said("crash_cpu").next().unwrap_or("0");
+        // The wait for an NMI, and the second of two crashes at once, need registers of their own.
+        let is_known = |cpu: usize| {
+            let dies = crashing == "all" || crashing.parse() == Ok(cpu);
+            !(dies && (death == "nmi" || crashing == "all"))
+        };
         Ok(DeadKernel {
             slot: self.slot.clone(),
             system_ram: self.ram.clone(),
             crash_notes: answering().map(|cpu| self.notes[cpu]).collect(),
-            register_patterns: answering().map(register_pattern).collect(),
+            register_patterns: answering()
+                .map(|cpu| is_known(cpu).then(|| register_pattern(cpu)))
+                .collect(),
+            arriving: self.said("edu").map(address).collect::<Result<_>>()?,
+            several_die: crashing == "all",
             text: self.elf.text()?,
             virtual_base: 0,
             banner: (PAGE_OFFSET + banner.start, text),
-            recorders: vec![(PANIC.to_string(), self.elf.symbol(PANIC)?)],
+            recorders: vec![(place.to_string(), self.elf.symbol(place)?)],
             callers: Vec::new(),
         })
     }
@@ -293,6 +358,12 @@ const CORE_HEADER_ROOM: u64 = 8 << 10;
 
 fn slot_spec(slot: PhysRange, system: Option<&System>) -> SlotSpec<'_> {
     SlotSpec { slot, elfcorehdr: CORE_HEADER_ROOM, system }
+}
+
+/// An address in hexadecimal with `0x`.
+fn address(text: &str) -> Result<u64> {
+    let digits = text.strip_prefix("0x").context("an address without 0x")?;
+    u64::from_str_radix(digits, 16).with_context(|| format!("{text} is no address"))
 }
 
 /// Where each CPU leaves its note (physical).

@@ -38,7 +38,7 @@ pub mod timeline;
 pub mod truth;
 pub mod virtio_modules;
 
-pub use cycle::{Config, Fault, run};
+pub use cycle::{Config, Fault, NmiPlace, run};
 pub use deadline::Interrupt;
 pub use first_kernel::FirstKernel;
 pub use guest::Loading;

@@ -48,6 +48,8 @@ pub struct Machine<'a> {
     pub disk: &'a DumpDisk,
     /// More properties of the disk's device, such as `disable-modern=on`.
     pub disk_properties: &'a str,
+    /// More arguments for QEMU.
+    pub devices: &'a [String],
 }
 
 /// What QEMU is asked to boot.
@@ -239,7 +241,12 @@ impl Machine<'_> {
             "chardev:gdb",
         ];
         let disk = self.disk.arguments(self.disk_properties);
-        words.into_iter().map(str::to_string).chain(disk).collect()
+        words
+            .into_iter()
+            .map(str::to_string)
+            .chain(disk)
+            .chain(self.devices.iter().cloned())
+            .collect()
     }
 }
 

@@ -10,6 +10,11 @@ use qapi::{Stream, qmp};
 /// QEMU answers at once or not at all.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Why QEMU ended when the guest reset itself: `ShutdownCause` in QEMU's run-state.json.
+pub const GUEST_RESET: &str = "guest-reset";
+/// More events than this no QEMU leaves unread.
+const MOST_EVENTS: usize = 1000;
+
 /// A connection past its greeting.
 pub struct Qmp {
     connection: qapi::Qmp<Stream<BufReader<UnixStream>, UnixStream>>,
@@ -60,6 +65,23 @@ impl Qmp {
         let said = self.monitor(&format!("mce 0 1 {status:#x} 0x5 {address:#x} 0x8c"))?;
         ensure!(said.trim().is_empty(), "QEMU raises no machine check: {}", said.trim());
         Ok(())
+    }
+
+    /// Why the machine was shut down, in QEMU's word for it, once QEMU has ended; `None` when it did not
+    /// say.
+    pub fn shutdown_reason(&mut self) -> Option<String> {
+        let known = self.connection.events().find_map(|event| match event {
+            qmp::Event::SHUTDOWN { data, .. } => serde_json::to_value(data.reason).ok(),
+            _ => None,
+        });
+        let unread = || {
+            let lines = self.connection.inner_mut().lines().map_while(Result::ok);
+            lines.take(MOST_EVENTS).find_map(|line| {
+                let event: serde_json::Value = serde_json::from_str(&line).ok()?;
+                (event["event"] == "SHUTDOWN").then(|| event["data"]["reason"].clone())
+            })
+        };
+        known.or_else(unread)?.as_str().map(str::to_string)
     }
 
     /// A monitor command of the kind that people type, and what it printed.

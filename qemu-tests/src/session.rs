@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use handoff::Stage;
 
 use crate::console::{self, Line, Meaning, meaning};
-use crate::cycle::{Config, Event, Fault};
+use crate::cycle::{Config, Event, Fault, NmiPlace};
 use crate::deadline::Deadline;
 use crate::dump_disk::DumpDisk;
 use crate::facts::Facts;
@@ -59,6 +59,8 @@ pub struct Ended {
     pub failure: Option<String>,
     /// The first kernel was not ready to crash in time: nothing of ours has run yet but the loader.
     pub boot_hung: bool,
+    /// Why the machine was shut down, in QEMU's word, when QEMU ended by itself.
+    pub shutdown: Option<String>,
     /// When the stages were reached.
     pub timeline: Timeline,
     /// What the first kernel said of itself.
@@ -85,6 +87,8 @@ pub struct Session<'a> {
     copy: Option<Copy>,
     /// How many of these lie behind us.
     passed: usize,
+    /// Where an NMI is to arrive, when it has not.
+    nmi: Option<u64>,
     deadline: Deadline,
     ended: Ended,
     is_ready: bool,
@@ -103,13 +107,15 @@ impl<'a> Session<'a> {
         disk: &'a mut DumpDisk,
     ) -> Result<Self> {
         let start = Instant::now();
+        let missing = u32::from(matches!(config.fault, Some(Fault::MissingCpu)));
         let machine = Machine {
             memory,
             prealloc: !config.truth,
-            cpus: config.cpus,
+            cpus: config.cpus - missing,
             cpu_model: config.fault.and_then(Fault::cpu_model),
             disk,
             disk_properties: &config.disk_properties,
+            devices: &config.devices,
         };
         let qemu = Qemu::start(&prepared.boot, &machine, &config.interrupt)?;
         let (sender, events) = channel();
@@ -127,6 +133,7 @@ impl<'a> Session<'a> {
             moments: VecDeque::new(),
             copy: None,
             passed: 0,
+            nmi: None,
             deadline: Deadline::new("first kernel that is ready to crash", BOOT, &config.interrupt),
             ended: Ended::default(),
             is_ready: false,
@@ -147,6 +154,11 @@ impl<'a> Session<'a> {
             self.ended.failure = Some(format!("{error:#}. {advice}").trim_end().to_string());
         }
         drop(self.gdb.take());
+        if let Ok(Some(_)) = self.qemu.exited() {
+            self.ended.shutdown = self.qemu.qmp.shutdown_reason();
+            let reason = self.ended.shutdown.as_deref().unwrap_or("unknown");
+            self.ended.lines.push(format!("harness: QEMU ended, reason: {reason}"));
+        }
         let said = self.qemu.end();
         if let (Some(failure), false) = (&mut self.ended.failure, said.trim().is_empty()) {
             failure.push_str(&format!(" QEMU said: {}", said.trim()));
@@ -191,6 +203,10 @@ impl<'a> Session<'a> {
         let socket = self.qemu.gdb_socket();
         let mut gdb = Gdb::attach(&socket, self.sender.clone(), &self.config.interrupt)?;
         gdb.stop_once_at(entry)?;
+        self.nmi = self.prepared.nmi_address(self.config)?;
+        if let (Some(address), true) = (self.nmi, self.has_nmi_at(NmiPlace::FirstKernel)) {
+            gdb.stop_once_at(address)?;
+        }
         gdb.resume()?;
         self.ended.timeline.stopped(start, Instant::now());
         self.gdb = Some(gdb);
@@ -292,6 +308,10 @@ impl<'a> Session<'a> {
         }
     }
 
+    fn has_nmi_at(&self, place: NmiPlace) -> bool {
+        matches!(self.config.fault, Some(Fault::NmiAt(at)) if at == place)
+    }
+
     fn take_stop(&mut self, stop: &Stop) -> Result<()> {
         if stop.is_end() {
             self.gdb = None;
@@ -305,6 +325,12 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let Some(gdb) = &mut self.gdb else { return Ok(()) };
+        if stop.is_read() || self.nmi.is_some_and(|nmi| stop.address() == Some(nmi)) {
+            self.nmi = None;
+            gdb.forget_reads()?;
+            self.qemu.qmp.inject_nmi()?;
+            return gdb.resume();
+        }
         let Some(&expected) = self.moments.front() else { return gdb.resume() };
         let passed = self.passed;
         // Before the crash T0's physical address may also be some program's virtual one.
@@ -357,6 +383,11 @@ impl<'a> Session<'a> {
         if reached == 0 {
             for address in &self.moments {
                 gdb.stop_once_at(*address)?;
+            }
+            match self.nmi {
+                Some(address) if self.has_nmi_at(NmiPlace::Hashing) => gdb.stop_at_read(address)?,
+                Some(address) => gdb.stop_once_at(address)?,
+                None => (),
             }
         }
         if let (1, Some(copy)) = (reached, &self.copy) {

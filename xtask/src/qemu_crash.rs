@@ -139,6 +139,7 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
         kexec_tools: None,
         stock_capture: None,
         disk_properties: String::new(),
+        devices: Vec::new(),
         interrupt,
     })
 }

@@ -19,9 +19,15 @@ const BASE: u64 = 0x000f_ffff_ffff_f000;
 mod register {
     //! Offsets in bytes.
     pub(super) const ID: usize = 0x20;
+    pub(super) const VERSION: usize = 0x30;
     pub(super) const SPURIOUS: usize = 0xf0;
     pub(super) const COMMAND_LOW: usize = 0x300;
     pub(super) const COMMAND_HIGH: usize = 0x310;
+    /// The local vector table but for LINT1: timer, LINT0, errors, performance counters, thermal, and
+    /// CMCI. Each is there when the last entry's number, in the version register, is at least the one
+    /// before its offset.
+    pub(super) const VECTORS: [(u32, usize); 6] =
+        [(0, 0x320), (0, 0x350), (3, 0x370), (4, 0x340), (5, 0x330), (6, 0x2f0)];
 }
 
 /// Spurious-interrupt register: the APIC is on, by software; and the vector that stands for nothing.
@@ -29,6 +35,8 @@ const SOFTWARE_ENABLE: u32 = 1 << 8;
 const SPURIOUS_VECTOR: u32 = 0xff;
 /// Interrupt command: the last one has not left yet.
 const PENDING: u32 = 1 << 12;
+/// Local vector table: this entry raises nothing.
+const MASKED: u32 = 1 << 16;
 const ASSERT: u32 = 1 << 14;
 const ALL_OTHERS: u32 = 0b11 << 18;
 /// How long a command may take to leave, in milliseconds. It takes microseconds.
@@ -101,9 +109,17 @@ impl LocalApic {
         self.write(register::SPURIOUS, value);
     }
 
-    /// Switches it off: no more interrupts from its own sources or from the bus, but for INIT, NMI,
-    /// SMI and SIPI. (11.4.7.2)
+    /// Masks its own sources (timer, thermal, performance counters, errors, LINT0) and switches it off:
+    /// no more interrupts from these or from the bus, but for INIT, NMI, SMI and SIPI. (11.4.7.2)
+    ///
+    /// LINT1, where firmware leaves the machine's NMI, stays as it is: a Linux that crashes opens it
+    /// before it jumps (virtual wire mode), so that NMIs reach the capture. Being off masks it on real
+    /// CPUs all the same, but not in QEMU.
     pub fn disable(self) {
+        let last = self.read(register::VERSION) >> 16 & 0xff;
+        for (_, entry) in register::VECTORS.into_iter().filter(|(least, _)| *least <= last) {
+            self.write(entry, self.read(entry) | MASKED);
+        }
         let value = self.read(register::SPURIOUS) & !SOFTWARE_ENABLE;
         self.write(register::SPURIOUS, value);
     }

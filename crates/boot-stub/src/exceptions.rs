@@ -1,6 +1,7 @@
 //! Exceptions: every one of them says where it happened and ends in the failure action, but for
 //! NMIs, which are counted and return, machine checks that can be survived, and the one store that is
-//! expected to fault.
+//! expected to fault. An image may take them itself instead: [`on_fault`], [`on_nmi`],
+//! [`on_machine_check`].
 
 #![expect(unsafe_code, reason = "descriptor tables, CR2, and symbols of the assembly")]
 
@@ -42,11 +43,16 @@ const NAMES: [&str; VECTORS] = [
 
 #[repr(C, align(8))]
 struct Idt(UnsafeCell<[u64; VECTORS]>);
-// SAFETY: one CPU writes it, in `init` and `double_fault::init`, before other CPUs are started.
+// SAFETY: one CPU writes it, in `init` and `double_fault::route`, before other CPUs are started.
 unsafe impl Sync for Idt {}
 
 static IDT: Idt = Idt(UnsafeCell::new([0; VECTORS]));
-static NMIS: AtomicU32 = AtomicU32::new(0);
+/// How many NMIs were let go. By its symbol, whoever looks at the image's memory from outside finds
+/// the number when the image itself is gone.
+#[unsafe(no_mangle)]
+static NMI_COUNT: AtomicU32 = AtomicU32::new(0);
+/// The `fn(&Fault)` that [`on_fault`] was given, or null.
+static FAULT_HANDLER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 /// The `fn(&Frame)` that [`on_nmi`] was given, or null.
 static NMI_HANDLER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 /// The `fn(&mut Frame) -> bool` that [`on_machine_check`] was given, or null.
@@ -79,6 +85,43 @@ impl Frame {
     }
 }
 
+/// The state of a CPU at an instruction that faulted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Number of the exception.
+    pub vector: u32,
+    /// CR2: the linear address that the last page fault was about.
+    pub address: u32,
+    /// EDI, ESI, EBP, ESP, EBX, EDX, ECX, EAX.
+    pub registers: [u32; 8],
+    /// Where the instruction is.
+    pub eip: u32,
+    /// Its code segment.
+    pub cs: u32,
+    /// Its flags.
+    pub eflags: u32,
+}
+
+impl From<&Frame> for Fault {
+    fn from(frame: &Frame) -> Self {
+        let mut registers = frame.registers;
+        registers[3] = frame.stack_pointer();
+        let Frame { vector, eip, cs, eflags, .. } = *frame;
+        Self { vector, address: fault_address(), registers, eip, cs, eflags }
+    }
+}
+
+/// Name of an exception, as the Intel manual (volume 3, table 6-1) abbreviates it.
+pub fn name(vector: u32) -> &'static str {
+    NAMES.get(vector as usize).unwrap_or(&"?")
+}
+
+/// CR2: the linear address of the last page fault.
+pub(crate) fn fault_address() -> u32 {
+    // SAFETY: reading CR2 has no effect.
+    unsafe { controlregs::cr2() as u32 }
+}
+
 /// Makes an IDT whose 32 entries lead to our stubs, and loads it.
 pub fn init() {
     let table = IDT.0.get();
@@ -101,6 +144,14 @@ pub fn load() {
     };
     // SAFETY: the table is static and every entry is a valid gate into our own text.
     unsafe { lidt(&pointer) }
+}
+
+/// Loads an IDT without entries, as kexec does before it jumps: from here on any exception and any NMI
+/// resets the machine.
+pub fn forget() {
+    let empty = DescriptorTablePointer::<u64> { limit: 0, base: ptr::null() };
+    // SAFETY: a table without entries is not read.
+    unsafe { lidt(&empty) }
 }
 
 /// A 32-bit interrupt gate, present, ring 0, to `target` in our code segment.
@@ -139,8 +190,21 @@ pub fn on_nmi(handler: fn(&Frame)) {
     NMI_HANDLER.store(handler as *mut (), Ordering::Release);
 }
 
+/// Has `handler` called for every exception that would be reported, instead of the report. When it
+/// returns, the exception is reported after all.
+pub fn on_fault(handler: fn(&Fault)) {
+    FAULT_HANDLER.store(handler as *mut (), Ordering::Release);
+}
+
+/// The image's own handler of exceptions, if it has one.
+pub(crate) fn fault_handler() -> Option<fn(&Fault)> {
+    let handler = FAULT_HANDLER.load(Ordering::Acquire);
+    // SAFETY: only `on_fault` stores there, and what it stores has this type.
+    (!handler.is_null()).then(|| unsafe { core::mem::transmute::<*mut (), fn(&Fault)>(handler) })
+}
+
 fn nmi(frame: &Frame) {
-    NMIS.fetch_add(1, Ordering::Relaxed);
+    NMI_COUNT.fetch_add(1, Ordering::Relaxed);
     let handler = NMI_HANDLER.load(Ordering::Acquire);
     if !handler.is_null() {
         // SAFETY: only `on_nmi` stores there, and what it stores has this type.
@@ -151,7 +215,7 @@ fn nmi(frame: &Frame) {
 
 /// How many NMIs have arrived and were let go.
 pub fn nmi_count() -> u32 {
-    NMIS.load(Ordering::Relaxed)
+    NMI_COUNT.load(Ordering::Relaxed)
 }
 
 /// Whether the CPU lets us write one byte at the virtual `address`; a page fault means no.
@@ -171,6 +235,9 @@ extern "C" fn exception_handler(frame: &mut Frame) {
     } else if frame.vector == PAGE_FAULT && frame.eip == symbol(&raw const probe_write_store) {
         frame.eip = symbol(&raw const probe_write_fault);
     } else if frame.vector != MACHINE_CHECK || !survives_machine_check(frame) {
+        if let Some(handler) = fault_handler() {
+            handler(&Fault::from(&*frame));
+        }
         report(frame)
     }
 }
@@ -180,12 +247,11 @@ fn report(frame: &Frame) -> ! {
         // A second exception while the first is reported: say nothing more, just end.
         crate::fail()
     }
-    // SAFETY: reading CR2 has no effect.
-    let cr2 = unsafe { controlregs::cr2() };
+    let cr2 = fault_address();
     println!(
         "kdump: exception {} ({}) eip={:#010x} cr2={cr2:#010x} error={:#x} eflags={:#x} stage={}",
         frame.vector,
-        NAMES.get(frame.vector as usize).unwrap_or(&"?"),
+        name(frame.vector),
         frame.eip,
         frame.error,
         frame.eflags,

@@ -1,5 +1,6 @@
 //! What our i386 images need below their `main`: entry code, descriptor tables, exceptions, the
-//! 16550, the TSC, the local APIC, PAE page tables, ways to stop the machine. Mechanism only: no policy, no formats.
+//! 16550, the TSC, the local APIC, PCI configuration space, PAE page tables, ways to stop the machine.
+//! Mechanism only: no policy, no formats.
 //!
 //! On the host this crate is empty; `xtask` locates its folder to find the target description
 //! (`i686-kdump.json`), and build scripts of the images find the linker scripts in `link/`.
@@ -20,8 +21,10 @@ pub mod double_fault;
 mod entry;
 pub mod exceptions;
 pub mod heap;
+pub mod identity;
 pub mod machine_check;
 pub mod paging;
+pub mod pci_config;
 pub mod power;
 pub mod tsc;
 

@@ -33,14 +33,15 @@ pub const AREA_PAGES: usize = 512;
 /// Bytes in an area (2 MiB).
 pub const AREA_SIZE: usize = AREA_PAGES * PAGE;
 
-const PAGE: usize = PAGE_SIZE as usize;
-const PRESENT: u64 = 1;
-const WRITABLE: u64 = 1 << 1;
-const UNCACHED: u64 = 1 << 3 | 1 << 4;
+pub(crate) const PAGE: usize = PAGE_SIZE as usize;
+pub(crate) const PRESENT: u64 = 1;
+pub(crate) const WRITABLE: u64 = 1 << 1;
+pub(crate) const UNCACHED: u64 = 1 << 3 | 1 << 4;
 
 #[repr(C, align(4096))]
-struct Table(UnsafeCell<[u64; AREA_PAGES]>);
-// SAFETY: one CPU; each table is reached through the one `Area` that owns it.
+pub(crate) struct Table(pub(crate) UnsafeCell<[u64; AREA_PAGES]>);
+// SAFETY: one CPU writes it; each table is reached through the one `Area` or `IdentityMap` that owns
+// it.
 unsafe impl Sync for Table {}
 
 static TABLES: [Table; 4] = [const { Table(UnsafeCell::new([0; AREA_PAGES])) }; 4];

@@ -22,7 +22,7 @@ load_register_pattern:
     ret
 .size load_register_pattern, . - load_register_pattern
 
-// Where a CPU with nothing to do stays until the NMI: counts itself, then sleeps.
+// Where a CPU with nothing to do stays until the NMI: counts itself, then sleeps or spins.
 .section .text.guest_cpu_idle, "ax"
 .globl guest_cpu_idle
 .type guest_cpu_idle, @function
@@ -33,3 +33,13 @@ guest_cpu_idle:
     hlt
     jmp .Lidle
 .size guest_cpu_idle, . - guest_cpu_idle
+
+.section .text.guest_cpu_spin, "ax"
+.globl guest_cpu_spin
+.type guest_cpu_spin, @function
+guest_cpu_spin:
+    load_pattern
+    lock inc dword ptr [{idle_cpus}]
+.Lspin:
+    jmp .Lspin
+.size guest_cpu_spin, . - guest_cpu_spin

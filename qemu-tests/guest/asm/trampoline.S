@@ -25,8 +25,8 @@ ap_gdt_pointer:
 ap_trampoline_end:
 .code32
 
-// Protected mode, where the guest was linked. The CPU takes the next number, and with it a stack;
-// the last number's stack ends where the stacks end. A CPU too many stays here.
+// Protected mode, where the guest was linked. The CPU takes the next number, and with it a stack,
+// which ends where the next one begins. A CPU too many stays here.
 .section .text.ap_entry, "ax"
 ap_entry:
     cld
@@ -41,8 +41,8 @@ ap_entry:
     inc eax
     cmp eax, dword ptr [{cpus}]
     jae .Lap_too_many
-    mov ecx, eax
-    shl ecx, {stack_shift}
+    lea ecx, [eax + 1]
+    imul ecx, ecx, {stack}
     lea esp, [ecx + {stacks}]
     push eax
     call {ap_main}

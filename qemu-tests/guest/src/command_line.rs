@@ -1,6 +1,11 @@
 //! The guest's command line.
 
+use crate::death::Death;
+use crate::role::Roles;
 use core::ops::Range;
+
+/// As many times as `edu=` may be said.
+const MAX_TRANSFERS: usize = 2;
 
 /// What the guest was told.
 #[derive(Debug)]
@@ -14,19 +19,24 @@ pub(crate) struct CommandLine {
     pub(crate) slot: Range<u64>,
     /// `cpus=N`: how many there are; one when nothing is said.
     pub(crate) cpus: u32,
-    /// `deaf=N`: a CPU, not the first, that is to answer no NMI.
-    pub(crate) deaf: Option<u32>,
+    /// `crash_cpu=N`, or `all`: the CPU that crashes; the first when nothing is said. `spin=N`: one that
+    /// does not sleep. `deaf=N`: one that answers no NMI.
+    pub(crate) roles: Roles,
+    /// `die=WORD`: how it crashes.
+    pub(crate) death: Death,
+    /// `ignore-nmi`: an NMI is waited for, and ignored, before the crash.
+    pub(crate) ignore_nmi: bool,
+    /// `edu=ADDR`: page of memory (physical) into which DMA is started right before the crash.
+    pub(crate) edu: [Option<u32>; MAX_TRANSFERS],
 }
 
 impl CommandLine {
     /// Finds the words that the guest needs in `text`, or says which one is missing or no good.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        let value = |key: &str| {
-            text.split_ascii_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
-        };
-        let entry = value("kdump.entry");
-        let address = entry.and_then(number).and_then(|entry| u32::try_from(entry).ok());
-        if entry.is_some() && address.is_none() {
+        let words = || text.split_ascii_whitespace();
+        let value = |key: &str| words().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+        let entry = value("kdump.entry").map(address);
+        if entry == Some(None) {
             return Err("kdump.entry=ADDR: not an address below 4 GiB");
         }
         let slot = value("crashkernel").and_then(|slot| {
@@ -34,15 +44,32 @@ impl CommandLine {
             let base = number(base)?;
             Some(base..base.checked_add(number(size)?)?)
         });
+        let mut edu = [None; MAX_TRANSFERS];
+        for (place, text) in
+            edu.iter_mut().zip(words().filter_map(|word| word.strip_prefix("edu=")))
+        {
+            *place = Some(address(text).ok_or("edu=ADDR: no address below 4 GiB")?);
+        }
         let cpus = value("cpus").map_or(Some(1), |cpus| cpus.parse().ok());
         Ok(Self {
-            entry: address,
+            entry: entry.flatten(),
             seal: value("seal") != Some("no"),
             slot: slot.ok_or("crashkernel=SIZE@BASE: no memory to spare")?,
             cpus: cpus.ok_or("cpus=N: not a number")?,
-            deaf: value("deaf").and_then(|cpu| cpu.parse().ok()),
+            roles: Roles::parse(value)?,
+            death: match value("die") {
+                None => Death::PANIC,
+                Some(word) => Death::parse(word).ok_or("die=WORD: no such way to die")?,
+            },
+            ignore_nmi: words().any(|word| word == "ignore-nmi"),
+            edu,
         })
     }
+}
+
+/// An address below 4 GiB.
+fn address(text: &str) -> Option<u32> {
+    number(text).and_then(|address| u32::try_from(address).ok())
 }
 
 /// A number, decimal or with `0x`, with K, M or G (binary) behind it or not.

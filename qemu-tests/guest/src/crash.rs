@@ -2,9 +2,13 @@
 
 #![expect(unsafe_code, reason = "symbols that the host looks up, and the jump out")]
 
+use crate::smp::Claim;
 use crate::{io_apic, note, smp};
 use boot_stub::console::println;
+use boot_stub::exceptions::{self, Fault};
+use boot_stub::identity;
 use core::arch::asm;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// What the host looks for in the dump, at the address of the symbol.
 #[unsafe(no_mangle)]
@@ -21,34 +25,93 @@ impl core::fmt::Display for GuestText {
     }
 }
 
+/// Purgatory's entry (physical).
+static ENTRY: AtomicU32 = AtomicU32::new(0);
+
+/// From now on every exception ends in the crash path, and that leads to purgatory at `entry`
+/// (physical).
+pub(crate) fn prepare(entry: u32) {
+    ENTRY.store(entry, Ordering::Release);
+    exceptions::on_fault(die_of);
+}
+
 /// Dies: stops the other CPUs, switches off what could still interrupt, saves the registers of this
-/// very function and jumps to purgatory at `entry`.
+/// very function and jumps to purgatory.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn guest_panic(entry: u32) -> ! {
-    println!("guest: panic");
-    let cpu = smp::stop_others();
-    io_apic::mask_all();
-    smp::disable_local_apic();
+pub(crate) extern "C" fn guest_panic() -> ! {
+    let cpu = smp::this_cpu();
+    let claim = smp::claim_crash(cpu);
+    quiet(cpu, claim);
     // SAFETY: this is the CPU, and only the code below writes there.
     let registers = unsafe { note::begin(cpu) };
-    // SAFETY: paging is off, segments are flat, and the host has placed purgatory at `entry`. Each
-    // call leaves its argument on the stack for us to drop, without touching flags.
+    // SAFETY: each call leaves its argument on the stack for us to drop, without touching flags; the
+    // last one, which gets what was pushed first, does not return.
     unsafe {
         asm!(
-            "push {entry}",
+            "push {cpu}",
             "push {registers}",
             "push {cpu}",
             "call load_register_pattern",
             "lea esp, [esp + 4]",
             "call {save_registers}",
             "lea esp, [esp + 4]",
-            "pop eax",
-            "jmp eax",
-            entry = in(reg) entry,
+            "call {leave}",
             registers = in(reg) registers,
             cpu = in(reg) cpu,
             save_registers = sym note::save_registers,
+            leave = sym leave,
+            options(noreturn),
+        )
+    }
+}
+
+/// Dies of an exception, or of an NMI, with the registers that it came upon. Returns when it happened
+/// in the crash path itself, where there is nothing left to do but to say so.
+pub(crate) fn die_of(fault: &Fault) {
+    let cpu = smp::this_cpu();
+    let claim = smp::claim_crash(cpu);
+    if claim == Claim::Again {
+        return;
+    }
+    if claim == Claim::Won {
+        let (vector, eip, cr2) = (fault.vector, fault.eip, fault.address);
+        let name = exceptions::name(vector);
+        println!("guest: exception {vector} ({name}) at eip {eip:#010x} cr2 {cr2:#010x}");
+    }
+    quiet(cpu, claim);
+    // SAFETY: this is the CPU.
+    unsafe { note::save(cpu, fault) };
+    leave(cpu)
+}
+
+/// Nothing interrupts this CPU any more; the one that crashes first stops all else.
+fn quiet(cpu: usize, claim: Claim) {
+    if claim == Claim::Won {
+        println!("guest: panic");
+        smp::stop_others(cpu);
+        io_apic::mask_all();
+    }
+    smp::disable_local_apic();
+}
+
+/// The end of the crash path, once the registers of `cpu` are saved: the jump, or the halt of a CPU
+/// that was not the first to crash.
+extern "C" fn leave(cpu: usize) -> ! {
+    if !smp::is_crashing(cpu) {
+        smp::stop(cpu)
+    }
+    // SAFETY: all of the guest is mapped where it lies. Segments are flat, and the host has placed
+    // purgatory at its entry.
+    unsafe {
+        identity::off();
+        exceptions::forget();
+        // Known flags, as kexec leaves them: a double fault's task runs with NT set.
+        asm!(
+            "push 2",
+            "popfd",
+            "jmp {entry}",
+            entry = in(reg) ENTRY.load(Ordering::Acquire),
             options(noreturn),
         )
     }

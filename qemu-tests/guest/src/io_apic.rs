@@ -25,7 +25,7 @@ pub(crate) fn mask_all() {
 /// Reads a register, and writes back what `change` makes of it.
 fn access(register: u32, change: impl Fn(u32) -> Option<u32>) -> u32 {
     let at = |offset| with_exposed_provenance_mut::<u32>(BASE + offset);
-    // SAFETY: paging is off; there are the I/O APIC's registers, or nothing that is ours.
+    // SAFETY: mapped where they lie; there are the I/O APIC's registers, or nothing that is ours.
     unsafe {
         at(SELECT).write_volatile(register);
         let value = at(WINDOW).read_volatile();

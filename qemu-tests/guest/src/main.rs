@@ -14,7 +14,13 @@ mod command_line;
 #[cfg(target_os = "none")]
 mod core_header;
 #[cfg(target_os = "none")]
+mod cpu;
+#[cfg(target_os = "none")]
 mod crash;
+#[cfg(target_os = "none")]
+mod death;
+#[cfg(target_os = "none")]
+mod edu;
 #[cfg(target_os = "none")]
 mod heap;
 #[cfg(target_os = "none")]
@@ -24,7 +30,11 @@ mod memory;
 #[cfg(target_os = "none")]
 mod multiboot;
 #[cfg(target_os = "none")]
+mod nmi;
+#[cfg(target_os = "none")]
 mod note;
+#[cfg(target_os = "none")]
+mod role;
 #[cfg(target_os = "none")]
 mod slot;
 #[cfg(target_os = "none")]
@@ -36,19 +46,22 @@ mod guest {
 
     use crate::command_line::CommandLine;
     use crate::multiboot::Multiboot;
-    use crate::{crash, heap, memory, slot, smp};
+    use crate::{cpu, crash, edu, heap, memory, nmi, slot, smp};
     use boot_stub::console::{self, println};
-    use boot_stub::{exceptions, power};
+    use boot_stub::power;
 
     boot_stub::entry!(main, failed);
 
     fn main(magic: u32, information: u32) -> ! {
-        exceptions::init();
         heap::start();
         console::init(console::COM1);
         println!("{}", crash::GUEST_BANNER);
+        cpu::leave_boot_stack(live, magic, information)
+    }
+
+    extern "C" fn live(magic: u32, information: u32) -> ! {
         match boot(magic, information) {
-            Ok(entry) => crash::guest_panic(entry),
+            Ok(()) => smp::crash(),
             Err(reason) => {
                 println!("guest: {reason}");
                 failed()
@@ -56,8 +69,9 @@ mod guest {
         }
     }
 
-    /// Takes the machine over; returns purgatory's entry.
-    fn boot(magic: u32, information: u32) -> Result<u32, &'static str> {
+    /// Takes the machine over and makes it ready to crash.
+    fn boot(magic: u32, information: u32) -> Result<(), &'static str> {
+        let mut window = cpu::start_first();
         let multiboot = Multiboot::new(magic, information).ok_or("no multiboot loader")?;
         let line = multiboot.command_line().ok_or("no command line")?;
         let line = CommandLine::parse(line)?;
@@ -66,9 +80,16 @@ mod guest {
             None => slot::load(multiboot, &line)?,
         };
         // SAFETY: what the boot loader left there is not looked at any more.
-        unsafe { memory::fill(multiboot, &line.slot) };
-        smp::start(line.cpus, line.deaf)?;
-        Ok(entry)
+        unsafe { memory::fill(multiboot, &line.slot, &mut window) };
+        crash::prepare(entry);
+        line.death.choose();
+        line.roles.assign(line.cpus)?;
+        smp::start(line.cpus)?;
+        if line.ignore_nmi {
+            nmi::ignore_one()?;
+        }
+        // SAFETY: the pattern in that page is all that can be lost.
+        unsafe { edu::start(line.edu.into_iter().flatten()) }
     }
 
     fn failed() -> ! {

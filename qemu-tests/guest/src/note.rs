@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "notes that the host finds by symbol, and registers")]
 
 use crate::smp::MAX_CPUS;
-use boot_stub::exceptions::Frame;
+use boot_stub::exceptions::Fault;
 use core::arch::naked_asm;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
@@ -99,14 +99,16 @@ pub(crate) unsafe fn begin(cpu: usize) -> *mut Registers {
 /// Saves what `cpu` had in its registers when it was interrupted.
 ///
 /// # Safety
-/// To be called by that CPU in the handler that got the `frame`.
-pub(crate) unsafe fn save(cpu: usize, frame: &Frame) {
-    // SAFETY: as the caller vouches. Interrupts change no segment register but CS, and CS is the
-    // same everywhere.
+/// To be called by that CPU.
+pub(crate) unsafe fn save(cpu: usize, fault: &Fault) {
+    // SAFETY: as the caller vouches. Interrupts change no segment register but CS, and a change of
+    // task none at all, as both tasks have the same.
     unsafe {
         let registers = begin(cpu);
         save_registers(registers);
-        let [edi, esi, ebp, _, ebx, edx, ecx, eax] = frame.registers;
+        let [edi, esi, ebp, esp, ebx, edx, ecx, eax] = fault.registers;
+        let Fault { eip, cs, eflags, .. } = *fault;
+        let now = registers.read();
         registers.write(Registers {
             ebx,
             ecx,
@@ -115,11 +117,11 @@ pub(crate) unsafe fn save(cpu: usize, frame: &Frame) {
             edi,
             ebp,
             eax,
-            eip: frame.eip,
-            cs: frame.cs,
-            eflags: frame.eflags,
-            esp: frame.stack_pointer(),
-            ..registers.read()
+            eip,
+            cs,
+            eflags,
+            esp,
+            ..now
         });
     }
 }

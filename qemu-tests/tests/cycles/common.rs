@@ -1,47 +1,11 @@
 //! What every scenario needs: the ordinary cycle, and what can come of one.
 
-use std::path::PathBuf;
-
+pub(crate) use crate::basics::*;
 use qemu_tests::dump_disk::DiskAfter;
-use qemu_tests::{Config, Fault, FirstKernel, Interrupt, Loading, Report, StockCapture, Verdict};
+use qemu_tests::{Config, Fault, FirstKernel, Loading, Report, StockCapture, Verdict, gdb};
 use vmcore::Class;
 
-pub(crate) const MIB: u64 = 1 << 20;
-
-/// A file that xtask has built or fetched.
-pub(crate) fn file(variable: &str) -> PathBuf {
-    std::env::var_os(variable).map(PathBuf::from).unwrap_or_else(|| {
-        panic!("{variable} is not set: these tests need images, run `cargo xtask test`")
-    })
-}
-
-pub(crate) fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Config {
-    Config {
-        first_kernel,
-        capture_kernel: file("KDUMP_TEST_CAPTURE_KERNEL"),
-        capture_kernel_symbols: file("KDUMP_TEST_CAPTURE_KERNEL_SYMBOLS"),
-        purgatory: file("KDUMP_TEST_PURGATORY"),
-        memory: 128 * MIB,
-        cpus: 1,
-        slot: "32M@16M".into(),
-        out: out.path().to_path_buf(),
-        append: String::new(),
-        first_append: String::new(),
-        truth: true,
-        core_headers: None,
-        kexec_tools: None,
-        stock_capture: None,
-        oldmem: None,
-        fault: None,
-        disk_properties: String::new(),
-        interrupt: Interrupt::default(),
-    }
-}
-
-pub(crate) fn guest() -> FirstKernel {
-    guest_with(Loading::Placed)
-}
-
+/// The test guest, loaded in this way.
 pub(crate) fn guest_with(loading: Loading) -> FirstKernel {
     FirstKernel::Guest { elf: file("KDUMP_TEST_GUEST"), loading }
 }
@@ -71,16 +35,7 @@ pub(crate) fn cycle_and_console(
     change: impl FnOnce(&mut Config),
 ) -> (Report, String) {
     let out = tempfile::tempdir().expect("a folder for the results");
-    let mut config = config(first_kernel, &out);
-    change(&mut config);
-    let report = qemu_tests::run(&config, &mut |_| ()).expect("the host has what a cycle needs");
-    let console = std::fs::read(out.path().join("console.log")).expect("what was on the console");
-    (report, String::from_utf8_lossy(&console).into_owned())
-}
-
-#[track_caller]
-pub(crate) fn assert_passes(report: &Report) {
-    assert_eq!(report.verdict, Verdict::Pass, "{report:#?}");
+    cycle_into(&out, first_kernel, change)
 }
 
 /// The report fails, and these are all the checks that do.
@@ -164,4 +119,32 @@ pub(crate) fn written(disk: &DiskAfter) -> (bool, bool) {
 #[track_caller]
 pub(crate) fn assert_refused(disk: &DiskAfter, reason: &str) {
     assert!(disk.refused.contains(reason), "extract does not say {reason:?}: {disk:?}");
+}
+
+/// A cycle of the guest, and what can be asked of its dump.
+pub(crate) struct Dump {
+    out: tempfile::TempDir,
+    pub(crate) report: Report,
+    pub(crate) console: String,
+}
+
+impl Dump {
+    /// One cycle with what `change` makes of the ordinary configuration.
+    pub(crate) fn of(change: impl FnOnce(&mut Config)) -> Self {
+        let out = tempfile::tempdir().expect("a folder for the results");
+        let (report, console) = cycle_into(&out, guest(), change);
+        Self { out, report, console }
+    }
+
+    /// gdb, with the guest's symbols, finds `cpu` in `function`.
+    #[track_caller]
+    pub(crate) fn assert_place(&self, cpu: u32, function: &str) {
+        let vmcore = self.out.path().join("vmcore");
+        let places = gdb::places(&vmcore, &file("KDUMP_TEST_GUEST")).expect("gdb");
+        // gdb names threads by the pid in their notes, which is the number of the CPU and one.
+        let place =
+            places.split("\nThread ").find(|place| place.contains(&format!("LWP {})", cpu + 1)));
+        let is_there = place.is_some_and(|place| place.contains(&format!("{function} ()")));
+        assert!(is_there, "CPU {cpu} is not in {function}: {places}");
+    }
 }

@@ -1,13 +1,18 @@
 //! Crash-and-capture cycles: each test boots a first kernel under QEMU, crashes it, and looks at
 //! what the capture kernel saved. `cargo xtask test` builds what they need and says where it is.
 
+mod basics;
 mod command_lines;
 mod common;
 mod core_headers;
+mod cpus;
+mod deaths;
 mod disks;
+mod dma;
 mod guest;
 mod linux;
 mod machine_checks;
+mod nmis;
 mod oldmem;
 mod slot_damage;
 mod slot_images;

@@ -1,0 +1,61 @@
+//! The ordinary cycle.
+
+use std::path::PathBuf;
+
+use qemu_tests::{Config, FirstKernel, Interrupt, Loading, Report, Verdict};
+
+pub(crate) const MIB: u64 = 1 << 20;
+
+/// A file that xtask has built or fetched.
+pub(crate) fn file(variable: &str) -> PathBuf {
+    std::env::var_os(variable).map(PathBuf::from).unwrap_or_else(|| {
+        panic!("{variable} is not set: these tests need images, run `cargo xtask test`")
+    })
+}
+
+pub(crate) fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Config {
+    Config {
+        first_kernel,
+        capture_kernel: file("KDUMP_TEST_CAPTURE_KERNEL"),
+        capture_kernel_symbols: file("KDUMP_TEST_CAPTURE_KERNEL_SYMBOLS"),
+        purgatory: file("KDUMP_TEST_PURGATORY"),
+        memory: 128 * MIB,
+        cpus: 1,
+        slot: "32M@16M".into(),
+        out: out.path().to_path_buf(),
+        append: String::new(),
+        first_append: String::new(),
+        truth: true,
+        core_headers: None,
+        kexec_tools: None,
+        stock_capture: None,
+        oldmem: None,
+        fault: None,
+        disk_properties: String::new(),
+        devices: Vec::new(),
+        interrupt: Interrupt::default(),
+    }
+}
+
+pub(crate) fn guest() -> FirstKernel {
+    FirstKernel::Guest { elf: file("KDUMP_TEST_GUEST"), loading: Loading::Placed }
+}
+
+/// One cycle with what `change` makes of the ordinary configuration, and everything that was on the
+/// console; its files are in `out`.
+pub(crate) fn cycle_into(
+    out: &tempfile::TempDir,
+    first_kernel: FirstKernel,
+    change: impl FnOnce(&mut Config),
+) -> (Report, String) {
+    let mut config = config(first_kernel, out);
+    change(&mut config);
+    let report = qemu_tests::run(&config, &mut |_| ()).expect("the host has what a cycle needs");
+    let console = std::fs::read(out.path().join("console.log")).expect("what was on the console");
+    (report, String::from_utf8_lossy(&console).into_owned())
+}
+
+#[track_caller]
+pub(crate) fn assert_passes(report: &Report) {
+    assert_eq!(report.verdict, Verdict::Pass, "{report:#?}");
+}

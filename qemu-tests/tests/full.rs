@@ -1,0 +1,51 @@
+//! Guests with more memory than an ordinary run may take; `cargo xtask test --full` runs these one after
+//! the other.
+
+#[path = "cycles/basics.rs"]
+mod basics;
+
+use basics::*;
+use qemu_tests::core_file::CoreFile;
+
+const PAGE: u64 = 4096;
+/// From here on the guest fills its memory; its image follows.
+const GUEST: u64 = 16 * MIB;
+
+/// The vmcore is whole, in headers of this class (`EI_CLASS`), and the last page of each stretch of high
+/// memory has the address in it that the guest put there.
+#[track_caller]
+fn assert_captured(memory: u64, class: u8) {
+    let out = tempfile::tempdir().expect("a folder for the results");
+    let (report, console) = cycle_into(&out, guest(), |config| config.memory = memory);
+    assert_passes(&report);
+    let core = CoreFile::open(&out.path().join("vmcore")).expect("a vmcore");
+    let mut found = [0];
+    core.read_at(4, &mut found).expect("a header");
+    assert_eq!(found, [class], "{console}");
+    for load in core.loads.iter().filter(|load| load.paddr > GUEST) {
+        let mut address = [0; 8];
+        core.read_at(load.offset + load.filesz - PAGE, &mut address).expect("the last page");
+        let expected = load.paddr + load.filesz - PAGE;
+        assert_eq!(u64::from_le_bytes(address), expected, "{expected:#x}");
+    }
+}
+
+#[test]
+fn guest_with_3_gib() {
+    assert_captured(3072 * MIB, 1);
+}
+
+#[test]
+fn guest_with_3_gib_and_a_half_has_memory_above_4_gib() {
+    assert_captured(3584 * MIB, 2);
+}
+
+#[test]
+fn guest_with_4_gib_and_a_half() {
+    assert_captured(4608 * MIB, 2);
+}
+
+#[test]
+fn guest_with_8_gib() {
+    assert_captured(8192 * MIB, 2);
+}

@@ -11,6 +11,7 @@
 //! anything.
 
 mod acpi;
+pub mod cli;
 mod command_line;
 mod contents;
 mod core_header;
@@ -25,7 +26,10 @@ mod layout;
 mod memory;
 mod plan;
 mod purgatory;
+mod reload;
 mod report;
+mod reuse;
+mod state;
 mod status;
 pub mod system;
 mod zoneinfo;
@@ -36,6 +40,9 @@ pub use images::{Images, embedded_capture_kernel, embedded_purgatory};
 pub use kernel_image::MAX_KERNEL_SEGMENTS;
 pub use kexec::KexecError;
 pub use plan::{COM1, Plan, PlanOptions, PlannedNotes, PlannedSegment, UserText, plan};
+pub use reload::{Done, Kernel, ReloadError, Running, reload};
 pub use report::PLAN_VERSION;
+pub use reuse::reusable;
+pub use state::{State, StateError};
 pub use status::Status;
 pub use system::{System, SystemError};

@@ -71,7 +71,12 @@ impl FirstKernel {
             FirstKernel::Linux { kernel, busybox, loader, .. } => {
                 let mut arguments = vec!["--target", target, "--append", &config.append];
                 arguments.extend(config.core_headers.map(core_headers_option));
-                let archive = initramfs::pack(&read(busybox)?, &read(loader)?, &arguments)?;
+                let archive = initramfs::pack(
+                    &read(busybox)?,
+                    &read(loader)?,
+                    &arguments,
+                    &config.before_crash,
+                )?;
                 let initrd = folder.join("initramfs");
                 fs::write(&initrd, archive).context("writing the initramfs")?;
                 let command_line = linux_command_line(&config.slot, &config.first_append)?;

@@ -43,6 +43,9 @@ while IFS= read -r word; do set -- "$@" "$word"; done </etc/kdump.arguments
 loaded=$(/loader load "$@" 2>&1) || fail "the loader refused:" $loaded
 /loader plan --json "$@" | sed 's/^/first-kernel: plan /'
 
+# What a scenario does with the loaded machine. It has the loader's arguments in "$@".
+[ ! -e /etc/kdump.before ] || . /etc/kdump.before
+
 say ready
 read -r word
 [ "$word" = crash ] || fail "the host said '$word' instead of 'crash'"

@@ -16,11 +16,17 @@ const PROGRAM: u32 = 0o100_755;
 const TEXT: u32 = 0o100_644;
 const LINK: u32 = 0o120_777;
 
-/// Packs the archive. `arguments` go to the loader, one a line in the file.
+/// Packs the archive. `arguments` go to the loader, one a line in the file; `before_crash` is for the
+/// shell.
 ///
 /// # Errors
 /// Never in practice: it writes to memory.
-pub fn pack(busybox: &[u8], loader: &[u8], arguments: &[&str]) -> Result<Vec<u8>> {
+pub fn pack(
+    busybox: &[u8],
+    loader: &[u8],
+    arguments: &[&str],
+    before_crash: &str,
+) -> Result<Vec<u8>> {
     let mut archive = Vec::new();
     for folder in ["bin", "dev", "etc", "proc", "sys"] {
         add(&mut archive, folder, FOLDER, b"")?;
@@ -32,6 +38,9 @@ pub fn pack(busybox: &[u8], loader: &[u8], arguments: &[&str]) -> Result<Vec<u8>
     add(&mut archive, "loader", PROGRAM, loader)?;
     let lines: String = arguments.iter().map(|word| format!("{word}\n")).collect();
     add(&mut archive, "etc/kdump.arguments", TEXT, lines.as_bytes())?;
+    if !before_crash.is_empty() {
+        add(&mut archive, "etc/kdump.before", TEXT, before_crash.as_bytes())?;
+    }
     add(&mut archive, "init", PROGRAM, INIT.as_bytes())?;
     Ok(newc::trailer(archive)?)
 }
@@ -49,7 +58,7 @@ mod tests {
 
     #[test]
     fn the_archive_holds_what_init_needs() {
-        let packed = pack(b"BUSYBOX", b"LOADER", &["--target", "none"]).unwrap();
+        let packed = pack(b"BUSYBOX", b"LOADER", &["--target", "none"], "true").unwrap();
         let mut found = Vec::new();
         let mut rest = packed.as_slice();
         loop {
@@ -63,6 +72,6 @@ mod tests {
         assert!(found.contains(&("init".into(), PROGRAM)));
         assert!(found.contains(&("bin/awk".into(), LINK)));
         assert!(found.contains(&("etc/kdump.arguments".into(), TEXT)));
-        assert_eq!(found.len(), 5 + 1 + APPLETS.len() + 3);
+        assert_eq!(found.len(), 5 + 1 + APPLETS.len() + 4);
     }
 }

@@ -31,6 +31,7 @@ pub use dump::{MAX_NOTE_AREA, MAX_NOTES, NoteArea, NoteOutcome, Vmcore, vmcore};
 pub use elfcore::{Class, CoreHeader, MAX_SEGMENTS, Segment, SegmentKind, build};
 pub use error::Error;
 pub use notes::{NAME_CORE, NAME_VMCOREINFO, Note, Notes, Prstatus, notes, vmcoreinfo_get};
+pub use number::memparse;
 pub use oldmem::oldmem;
 pub use options::{
     Action, DEFAULT_TIMEOUT, ElfCoreHdr, MAX_MEMMAP, MAX_TARGETS, Options, PowerOff, Problem,

@@ -4,7 +4,7 @@
 /// with an optional suffix K, M, G, T, P or E. `None` without a digit, or past 64 bits.
 ///
 /// The rules are those of Linux' `memparse` (`lib/cmdline.c`), which wraps where this refuses.
-pub(crate) fn memparse(text: &[u8]) -> Option<(u64, &[u8])> {
+pub fn memparse(text: &[u8]) -> Option<(u64, &[u8])> {
     let (value, rest) = number(text)?;
     let shift = match rest.first().map(u8::to_ascii_uppercase) {
         Some(b'K') => 10,

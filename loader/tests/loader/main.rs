@@ -3,5 +3,6 @@
 mod cli;
 mod common;
 mod images;
+mod parity;
 mod plan;
 mod properties;

@@ -53,18 +53,17 @@ pub enum ReloadError {
     State(#[from] StateError),
     /// The kernel refused before it let go of what is loaded.
     #[error("{0}; what was loaded before is still loaded")]
-    Kept(#[source] KexecError),
+    Kept(KexecError),
     /// The last good plan is loaded again.
     #[error("{0}; what was loaded before is loaded again, as it was then")]
-    Restored(#[source] KexecError),
+    Restored(KexecError),
     /// Nothing is known that could be loaded again.
     #[error("{0}; nothing is noted in --state-dir that could be loaded in its place")]
-    Lost(#[source] KexecError),
+    Lost(KexecError),
     /// The last good plan does not load either.
     #[error("{refused}; what was loaded before does not load again either: {lost}")]
     LostBoth {
         /// Why the new plan was not loaded.
-        #[source]
         refused: KexecError,
         /// Why the last one was not.
         lost: KexecError,

@@ -51,7 +51,8 @@ fn an_initramfs_lies_at_the_end_of_the_capture_kernels_memory() {
 /// 16 segments: the initramfs takes one of the kernel's eleven.
 #[test]
 fn an_initramfs_takes_a_segment() {
-    let load = |index: u32| Load { addr: 0x100_0000 + index * 4096, bytes: vec![0x90; 16], memsz: 16 };
+    let load =
+        |index: u32| Load { addr: 0x100_0000 + index * 4096, bytes: vec![0x90; 16], memsz: 16 };
     let loads: Vec<Load> = (0..11).map(load).collect();
     let image = elf::kernel_from(ET_DYN, 0x100_0000, &loads);
     let plan = |initrd| {

@@ -8,4 +8,5 @@ mod disks;
 mod guest;
 mod linux;
 mod oldmem;
+mod reload;
 mod slot_damage;

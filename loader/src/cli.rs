@@ -21,14 +21,16 @@ Examples:
   loader -p vmlinux --initrd dump.cpio --reuse-cmdline --append 'nr_cpus=1 irqpoll reset_devices'
       Load a stock Linux as capture kernel, in kexec's words.
 
+In kexec's words: -p is load, -u and -p -u are unload, -S is status.
+
 Exit codes:
-  0  done; status: a capture kernel is loaded
+  0  done; status: a capture kernel is loaded, or the kernel does not say
   1  it did not work, the reason and the next step are on standard error; what load found loaded
      is loaded still, or again
   2  the command line is wrong
   3  no capture kernel is loaded now: a panic will not be captured (load, status)
 
-kexec -S exits with 1 when something is loaded and with 0 when not; loader -S does not follow it.";
+kexec -S exits with 1 when something is loaded and with 0 when not: loader -S does not.";
 
 /// Loads the capture kernel into the crashkernel reservation, so that a panic leaves a dump.
 #[derive(Debug, Parser)]

@@ -50,10 +50,9 @@ fn write(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// A page for the program and one for each of its commands, `loader-load.8`.
 fn manual(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut program = Cli::command();
+    let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
-    let commands = program.get_subcommands().filter(|command| command.get_name() != "help");
-    let pages = commands.chain([&program]).cloned();
+    let pages = program.get_subcommands().chain([&program]).cloned();
     pages.map(|page| write_page(folder, page)).collect()
 }
 
@@ -87,6 +86,7 @@ mod tests {
         for words in ["Exit codes:", "no capture kernel is loaded now", "loader\\-load(8)"] {
             assert!(page.contains(words), "{words} in:\n{page}");
         }
+        assert!(!page.contains("loader\\-help(8)"), "there is no such page");
         let load = read(folder.path(), "loader-load.8");
         for option in ["reuse\\-cmdline", "initrd", "mem\\-max", "no\\-checks", "state\\-dir"] {
             assert!(load.contains(option), "{option} in:\n{load}");

@@ -183,7 +183,7 @@ pub struct ImageFiles {
     #[arg(value_name = "KERNEL", group = "capture_kernel")]
     file: Option<PathBuf>,
 
-    /// The same, as an option.
+    /// The capture kernel, named by an option.
     #[arg(long, value_name = "FILE", group = "capture_kernel")]
     kernel: Option<PathBuf>,
 

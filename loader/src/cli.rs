@@ -1,10 +1,11 @@
 //! The command line of the loader itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use loader::{COM1, PlanOptions, UserText};
-use vmcore::{Action, Class, PhysRange, memparse, size_at};
+use vmcore::{Action, Class, PhysAddr, PhysRange, memparse, size_at};
+
+use crate::plan::{COM1, PlanOptions, UserText};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,26 +22,44 @@ Examples:
   loader flash slot.img /dev/mmcblk0p3
       Write it there, read it back and compare.
 
+  loader -p vmlinux --initrd dump.cpio --reuse-cmdline --append 'nr_cpus=1 irqpoll reset_devices'
+      Load a stock Linux as capture kernel, in kexec's words.
+
+In kexec's words: -p is load, -u and -p -u are unload, -S is status.
+
 Exit codes:
-  0  done
-  1  it did not work; the reason and the next step are on standard error
-  2  the command line is wrong";
+  0  done; status: a capture kernel is loaded, or the kernel does not say
+  1  it did not work, the reason and the next step are on standard error; what load found loaded
+     is loaded still, or again
+  2  the command line is wrong
+  3  no capture kernel is loaded now: a panic will not be captured (load, status)
+
+kexec -S exits with 1 when something is loaded and with 0 when not: loader -S does not.";
 
 /// Loads the capture kernel into the crashkernel reservation, so that a panic leaves a dump.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
-pub(crate) struct Cli {
+pub struct Cli {
+    /// What is to be done.
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub command: Command,
+
+    /// Print on standard error what is read, what is planned, and the arguments of kexec_load.
+    #[arg(short, long, global = true)]
+    pub debug: bool,
 }
 
+/// What the loader can do. Three of them have kexec's names as well.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Load the capture kernel; one that is loaded already is replaced.
-    Load(LoadArgs),
+pub enum Command {
+    /// Load the capture kernel, unless the very same is loaded already.
+    #[command(short_flag = 'p', long_flag = "load-panic")]
+    Load(LoadCommand),
     /// Unload the capture kernel.
-    Unload,
+    #[command(short_flag = 'u', long_flag = "unload")]
+    Unload(UnloadArgs),
     /// Say whether a panic would be captured, and what is missing.
+    #[command(short_flag = 'S', long_flag = "status")]
     Status(StatusArgs),
     /// Show what `load` would do, without doing it.
     Plan(PlanArgs),
@@ -52,11 +71,53 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
 }
 
+/// Arguments of `load`.
+#[derive(Args, Debug)]
+pub struct LoadCommand {
+    /// What goes into the slot.
+    #[command(flatten)]
+    pub load: LoadArgs,
+
+    /// Load even what this program has loaded last: for when another one has loaded since.
+    #[arg(long)]
+    pub force: bool,
+
+    /// Where what is loaded is noted.
+    #[command(flatten)]
+    pub state: StateArgs,
+
+    /// As in `kexec -p -u`.
+    #[arg(short, long, hide = true)]
+    pub unload: bool,
+}
+
+/// Arguments of `unload`.
+#[derive(Args, Debug)]
+pub struct UnloadArgs {
+    /// Where what is loaded is noted.
+    #[command(flatten)]
+    pub state: StateArgs,
+
+    /// As in `kexec -u -p`.
+    #[arg(short = 'p', long, hide = true)]
+    pub load_panic: bool,
+}
+
+/// Where the loader keeps what it has loaded.
+#[derive(Args, Debug)]
+pub struct StateArgs {
+    /// The folder that holds a copy of what is loaded, to see changes and to go back to it when a
+    /// load fails; best in memory, for it is of use until the next boot only.
+    #[arg(long, value_name = "DIR", default_value = "/run/kdump-rs")]
+    pub state_dir: PathBuf,
+}
+
 /// What goes into the slot.
 #[derive(Args, Debug)]
-pub(crate) struct LoadArgs {
+pub struct LoadArgs {
+    /// The files.
     #[command(flatten)]
-    pub(crate) images: ImageFiles,
+    pub images: ImageFiles,
 
     /// Text to add to the capture kernel's command line. memmap= and elfcorehdr= always follow it.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
@@ -71,6 +132,15 @@ pub(crate) struct LoadArgs {
         conflicts_with_all = ["append", "target", "final_action", "failure_action"]
     )]
     command_line: Option<String>,
+
+    /// Begin with the running kernel's command line, less what is not for a capture kernel:
+    /// BOOT_IMAGE=, crashkernel=, memmap=, elfcorehdr=, kdump.*, and what follows `--`. For a Linux
+    /// as capture kernel; --append comes behind it.
+    #[arg(
+        long,
+        conflicts_with_all = ["command_line", "target", "final_action", "failure_action"]
+    )]
+    pub reuse_cmdline: bool,
 
     /// Where the dump goes: virtio-blk:id=HEX32 (see `collector format`) or none; several are
     /// separated by commas and tried in this order.
@@ -102,93 +172,127 @@ pub(crate) struct LoadArgs {
     /// Describe the dump in ELF64 headers; needed, and the default, with memory above 4 GiB.
     #[arg(long)]
     elf64_core_headers: bool,
+
+    /// The lowest physical address that is used in the slot [default: the slot's first].
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    mem_min: Option<PhysAddr>,
+
+    /// The highest physical address that is used in the slot [default: the slot's last].
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    mem_max: Option<PhysAddr>,
+
+    /// Let purgatory verify nothing but its own parameters: a slot that was overwritten runs.
+    #[arg(long)]
+    no_checks: bool,
 }
 
 /// Files that replace the images inside this program.
 #[derive(Args, Debug)]
-pub(crate) struct ImageFiles {
+pub struct ImageFiles {
     /// The capture kernel: an i386 ELF file (an uncompressed vmlinux, not a bzImage).
-    #[arg(long, value_name = "FILE")]
-    pub(crate) kernel: Option<PathBuf>,
+    #[arg(value_name = "KERNEL", group = "capture_kernel")]
+    file: Option<PathBuf>,
+
+    /// The capture kernel, named by an option.
+    #[arg(long, value_name = "FILE", group = "capture_kernel")]
+    kernel: Option<PathBuf>,
 
     /// Purgatory: an i386 ELF file, linked at 0 with --emit-relocs.
     #[arg(long, value_name = "FILE")]
-    pub(crate) purgatory: Option<PathBuf>,
+    pub purgatory: Option<PathBuf>,
+
+    /// An initramfs for the capture kernel: a Linux that is named, for ours has no use for one.
+    #[arg(long, value_name = "FILE", alias = "ramdisk", requires = "capture_kernel")]
+    pub initrd: Option<PathBuf>,
 }
 
+impl ImageFiles {
+    /// The capture kernel, when one is named.
+    pub fn kernel(&self) -> Option<&Path> {
+        self.file.as_deref().or(self.kernel.as_deref())
+    }
+}
+
+/// Arguments of `status`.
 #[derive(Args, Debug)]
-pub(crate) struct StatusArgs {
+pub struct StatusArgs {
     /// Read the facts from this folder, which holds copies of files under /proc and /sys.
     #[arg(long, value_name = "DIR", default_value = "/")]
-    pub(crate) root: PathBuf,
+    pub root: PathBuf,
 
     /// Print JSON.
     #[arg(long)]
-    pub(crate) json: bool,
+    pub json: bool,
 }
 
+/// Arguments of `plan`.
 #[derive(Args, Debug)]
-pub(crate) struct PlanArgs {
+pub struct PlanArgs {
+    /// What goes into the slot.
     #[command(flatten)]
-    pub(crate) load: LoadArgs,
+    pub load: LoadArgs,
 
     /// Read the facts from this folder, which holds copies of files under /proc and /sys.
     #[arg(long, value_name = "DIR", default_value = "/")]
-    pub(crate) root: PathBuf,
+    pub root: PathBuf,
 
     /// Print JSON.
     #[arg(long)]
-    pub(crate) json: bool,
+    pub json: bool,
 
     /// Write the bytes of each segment to DIR/NAME.bin, and DIR/plan.json that says where they go.
     #[arg(long, value_name = "DIR")]
-    pub(crate) segments: Option<PathBuf>,
+    pub segments: Option<PathBuf>,
 }
 
+/// Arguments of `pack`.
 #[derive(Args, Debug)]
-pub(crate) struct PackArgs {
+pub struct PackArgs {
+    /// What goes into the slot.
     #[command(flatten)]
-    pub(crate) load: LoadArgs,
+    pub load: LoadArgs,
 
     /// The slot that the first kernel will reserve, as in crashkernel=.
     #[arg(long, value_name = "SIZE@BASE", value_parser = slot)]
-    pub(crate) slot: PhysRange,
+    pub slot: PhysRange,
 
     /// The image to write.
     #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: PathBuf,
+    pub output: PathBuf,
 
     /// Room for the ELF core header: 32 bytes (ELF64: 56) for each CPU and each range of RAM.
     #[arg(long, value_name = "SIZE", default_value = "8K", value_parser = core_header_size)]
-    pub(crate) elfcorehdr_size: u64,
+    pub elfcorehdr_size: u64,
 
     /// Describe this first kernel's memory, from copies of its files under /proc and /sys, and seal
     /// the image. Without, the first kernel does both when it boots.
     #[arg(long, value_name = "DIR")]
-    pub(crate) system: Option<PathBuf>,
+    pub system: Option<PathBuf>,
 }
 
+/// Arguments of `flash`.
 #[derive(Args, Debug)]
-pub(crate) struct FlashArgs {
+pub struct FlashArgs {
     /// The slot image.
-    pub(crate) image: PathBuf,
+    pub image: PathBuf,
 
     /// A block device that nobody uses, or a file.
-    pub(crate) target: PathBuf,
+    pub target: PathBuf,
 
     /// Where the image begins on the target, in bytes.
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = size)]
-    pub(crate) offset: u64,
+    pub offset: u64,
 }
 
+/// Arguments of `inspect`.
 #[derive(Args, Debug)]
-pub(crate) struct InspectArgs {
+pub struct InspectArgs {
     /// The slot image.
-    pub(crate) image: PathBuf,
+    pub image: PathBuf,
 
     /// Print JSON.
     #[arg(long)]
-    pub(crate) json: bool,
+    pub json: bool,
 }
 
 /// The longest ELF core header that there is room for, in bytes.
@@ -250,8 +354,17 @@ fn port(text: &str) -> Result<Port, String> {
     port.map(Port).map_err(|error| format!("{error}: give a port such as 0x3f8"))
 }
 
+fn address(text: &str) -> Result<PhysAddr, String> {
+    match memparse(text.as_bytes()) {
+        Some((address, b"")) => Ok(PhysAddr::new(address)),
+        _ => Err("write it like 0x1000000, 16777216 or 16M".to_owned()),
+    }
+}
+
 impl LoadArgs {
-    pub(crate) fn plan_options(&self) -> PlanOptions {
+    /// What the options say, as far as they say it without a look at the system or a file:
+    /// `--reuse-cmdline` and `--initrd` are for the caller to follow.
+    pub fn plan_options(&self) -> PlanOptions {
         let text = match &self.command_line {
             Some(text) => UserText::Whole(text.clone()),
             None => UserText::Append(self.append.clone().unwrap_or_default()),
@@ -264,6 +377,10 @@ impl LoadArgs {
             console_port: self.console_port.0,
             low_memory: self.low_memory,
             class: self.class(),
+            mem_min: self.mem_min,
+            mem_max: self.mem_max,
+            checks: !self.no_checks,
+            initrd: None,
         }
     }
 
@@ -289,7 +406,7 @@ mod tests {
     fn options(words: &[&str]) -> Option<PlanOptions> {
         let words = ["loader", "load"].iter().chain(words);
         match Cli::try_parse_from(words).ok()?.command {
-            Command::Load(args) => Some(args.plan_options()),
+            Command::Load(args) => Some(args.load.plan_options()),
             _ => None,
         }
     }
@@ -309,6 +426,55 @@ mod tests {
         assert_eq!(options(&["--console-port", "0"]).map(|o| o.console_port), Some(0));
         assert_eq!(options(&["--console-port", "0x10000"]), None);
         assert_eq!(options(&["--command-line", "a", "--target", "none"]), None);
+    }
+
+    fn command(words: &[&str]) -> Option<Command> {
+        let words = ["loader"].iter().chain(words);
+        Cli::try_parse_from(words).ok().map(|cli| cli.command)
+    }
+
+    /// `kexec -p KERNEL`, `-u`, `-p -u`, `-S`, `-d`, and their long names.
+    #[test]
+    fn the_words_of_kexec() {
+        let lines = ["-p vmlinux --append x", "--load-panic vmlinux", "load --kernel vmlinux"];
+        for words in lines.map(|line| line.split(' ').collect::<Vec<_>>()) {
+            let Some(Command::Load(args)) = command(&words) else { panic!("{words:?}") };
+            assert_eq!(args.load.images.kernel(), Some(Path::new("vmlinux")));
+            assert!(!args.unload && !args.force);
+        }
+        for words in [&["-p", "-u"], &["--load-panic", "--unload"][..]] {
+            assert!(matches!(command(words), Some(Command::Load(args)) if args.unload));
+        }
+        for words in [&["-u"], &["--unload"], &["-u", "-p"][..]] {
+            assert!(matches!(command(words), Some(Command::Unload(_))), "{words:?}");
+        }
+        for words in [&["-S"], &["--status"][..]] {
+            assert!(matches!(command(words), Some(Command::Status(_))), "{words:?}");
+        }
+        for words in [&["-d", "-p"], &["-p", "-d"], &["load", "--debug"][..]] {
+            assert!(Cli::try_parse_from(["loader"].iter().chain(words)).is_ok_and(|cli| cli.debug));
+        }
+    }
+
+    #[test]
+    fn options_for_a_linux_as_capture_kernel() {
+        assert!(
+            options(&["vmlinux", "--initrd", "cpio", "--reuse-cmdline", "--append", "x"]).is_some()
+        );
+        assert_eq!(options(&["--initrd", "cpio"]), None, "ours has no use for it");
+        assert_eq!(options(&["vmlinux", "--kernel", "vmlinux"]), None);
+        assert_eq!(options(&["vmlinux", "--reuse-cmdline", "--command-line", "x"]), None);
+        assert_eq!(options(&["--reuse-cmdline", "--target", "none"]), None);
+    }
+
+    #[test]
+    fn bounds_and_checks() {
+        let given = options(&["--mem-min", "0x1800000", "--mem-max", "48M", "--no-checks"]);
+        let given = given.expect("a good line");
+        let wanted = (Some(PhysAddr::new(0x180_0000)), Some(PhysAddr::new(0x300_0000)), false);
+        assert_eq!((given.mem_min, given.mem_max, given.checks), wanted);
+        assert_eq!(options(&["--mem-min", "16M@0"]), None);
+        assert_eq!(options(&["--mem-min", ""]), None);
     }
 
     #[test]

@@ -4,8 +4,8 @@ use handoff::boot_params::{COMMAND_LINE_SIZE, LOADED_HIGH};
 use handoff::layout::{BACKUP_LENGTH, BACKUP_SOURCE, PAGE_SIZE};
 use handoff::purgatory::{
     Backup, MAX_REGIONS, ON_MISMATCH_HALT, ON_MISMATCH_RESET, REGION_BOOT_PARAMS,
-    REGION_COMMAND_LINE, REGION_ELFCOREHDR, REGION_KERNEL, REGION_PURGATORY, Region, STATE_SEALED,
-    STATE_UNSEALED,
+    REGION_COMMAND_LINE, REGION_ELFCOREHDR, REGION_INITRD, REGION_KERNEL, REGION_PURGATORY, Region,
+    STATE_SEALED, STATE_UNSEALED,
 };
 use handoff::{BootParams, PurgatoryParams};
 use sha2::{Digest, Sha256};
@@ -14,11 +14,11 @@ use zerocopy::IntoBytes;
 
 use crate::command_line::CommandLine;
 use crate::e820::E820;
-use crate::elf::Load;
+use crate::elf::{ImageError, Load};
 use crate::error::PlanError;
 use crate::kernel_image::{KernelImage, MAX_KERNEL_SEGMENTS, first_page, last_page_end};
 use crate::layout::Layout;
-use crate::plan::PlannedSegment;
+use crate::plan::{PlanOptions, PlannedSegment};
 use crate::purgatory::PurgatoryImage;
 
 /// What the segments are made from.
@@ -28,13 +28,13 @@ pub(crate) struct Contents<'a> {
     pub(crate) elfcorehdr: Vec<u8>,
     pub(crate) e820: &'a E820,
     pub(crate) line: &'a CommandLine,
-    pub(crate) console_port: u16,
+    pub(crate) options: &'a PlanOptions,
     /// Whether `elfcorehdr` is what it will be when the first kernel dies.
     pub(crate) sealed: bool,
 }
 
-// Every PT_LOAD of the kernel and four other regions have a place in the parameter block.
-const _: () = assert!(MAX_KERNEL_SEGMENTS + 4 <= MAX_REGIONS);
+// Every PT_LOAD of the kernel and five other regions have a place in the parameter block.
+const _: () = assert!(MAX_KERNEL_SEGMENTS + 5 <= MAX_REGIONS);
 
 impl Contents<'_> {
     /// All segments, lowest first.
@@ -44,6 +44,8 @@ impl Contents<'_> {
         if let Some(header) = self.kernel.setup_header {
             put_setup_header(&mut boot_params, header, layout.moved(self.kernel.entry.into()));
         }
+        let initrd = self.initrd(layout)?;
+        put_initrd(&mut boot_params, initrd);
         let elfcorehdr = padded(&self.elfcorehdr, layout.elfcorehdr);
         let kernel = self.kernel.loads.iter().enumerate();
         let mut segments = kernel
@@ -55,9 +57,12 @@ impl Contents<'_> {
             (REGION_COMMAND_LINE, layout.command_line, &command_line),
             (REGION_ELFCOREHDR, layout.elfcorehdr, &elfcorehdr),
         ];
+        let initrd = initrd.map(|(range, bytes)| (REGION_INITRD, range, bytes));
+        let others = others.into_iter().chain(initrd);
         regions.extend(others.map(|(name, range, bytes)| region(name, range.start(), bytes)));
         let purgatory = self.linked_purgatory(layout, regions);
         let segment = |name: &str, range, bytes| PlannedSegment { name: name.into(), range, bytes };
+        segments.extend(initrd.map(|(name, range, bytes)| segment(name, range, bytes.to_vec())));
         segments.push(segment("command-line", layout.command_line, command_line));
         segments.push(segment("boot-params", layout.boot_params, boot_params.as_bytes().to_vec()));
         segments.push(segment("purgatory", layout.purgatory, purgatory));
@@ -65,6 +70,16 @@ impl Contents<'_> {
         segments.push(segment("backup", layout.backup, Vec::new()));
         segments.sort_by_key(|segment| segment.range.start());
         Ok(segments)
+    }
+
+    /// The initramfs, when there is one. It takes a segment of those that a kernel could have.
+    fn initrd(&self, layout: &Layout) -> Result<Option<(PhysRange, &[u8])>, PlanError> {
+        let Some(bytes) = &self.options.initrd else { return Ok(None) };
+        let (count, limit) = (self.kernel.loads.len(), MAX_KERNEL_SEGMENTS - 1);
+        if count > limit {
+            return Err(PlanError::CaptureKernel(ImageError::TooManySegments { count, limit }));
+        }
+        Ok(Some((layout.initrd, bytes)))
     }
 
     /// Purgatory at its place, with its parameters; the last region it checks is itself.
@@ -75,6 +90,9 @@ impl Contents<'_> {
         let constant = self.purgatory.constant.clone();
         let start = PhysAddr::new(base.get() + constant.start as u64);
         regions.push(region(REGION_PURGATORY, start, &image[constant]));
+        if !self.options.checks {
+            regions.clear();
+        }
         let params = self.params(layout, &regions);
         self.purgatory.fill(&mut image, &params);
         image
@@ -85,7 +103,7 @@ impl Contents<'_> {
         let mut params = PurgatoryParams::new();
         params.entry = layout.moved(self.kernel.entry.into()).get() as u32;
         params.boot_params = layout.boot_params.start().get() as u32;
-        params.console_port = self.console_port.into();
+        params.console_port = self.options.console_port.into();
         params.on_mismatch = match self.line.failure_action {
             Action::Halt => ON_MISMATCH_HALT,
             Action::Reboot | Action::PowerOff => ON_MISMATCH_RESET,
@@ -158,6 +176,14 @@ fn put_setup_header(page: &mut BootParams, header: &[u8], entry: PhysAddr) {
     page.hdr.loadflags |= LOADED_HIGH;
     page.hdr.code32_start = (entry.get() as u32).into();
     page.hdr.cmd_line_ptr = ours.cmd_line_ptr;
+}
+
+/// Tells a Linux where its initramfs is. The slot lies below 4 GiB.
+fn put_initrd(page: &mut BootParams, initrd: Option<(PhysRange, &[u8])>) {
+    if let Some((range, bytes)) = initrd {
+        page.hdr.ramdisk_image = (range.start().get() as u32).into();
+        page.hdr.ramdisk_size = (bytes.len() as u32).into();
+    }
 }
 
 // The command line and its NUL have room in the page that the layout gives them.

@@ -51,6 +51,15 @@ pub enum PlanError {
         /// The reservation.
         slot: PhysRange,
     },
+    /// `--mem-min` and `--mem-max` leave nothing.
+    #[error(
+        "--mem-min and --mem-max leave nothing of the reservation {slot}, where all that is loaded \
+         must lie (from a multiple of 2 MiB on): leave them out, or choose them inside of it"
+    )]
+    BoundsOutsideSlot {
+        /// The reservation.
+        slot: PhysRange,
+    },
     /// Something does not fit.
     #[error(
         "the reservation {slot} is too small by {missing} KiB: boot with crashkernel={}M or more",

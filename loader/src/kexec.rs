@@ -5,7 +5,9 @@
 //!
 //! Source: `kexec_load(2)`; Linux `kernel/kexec.c`, `include/uapi/linux/kexec.h`.
 
-use std::io;
+use std::{fmt, fs, io};
+
+use vmcore::PhysAddr;
 
 use crate::plan::{Plan, PlannedSegment};
 use crate::system::System;
@@ -87,15 +89,53 @@ struct KexecSegment {
     memsz: usize,
 }
 
-/// Loads a plan. What was loaded before is gone, even if this fails.
+/// What one call hands over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call<'a> {
+    /// Where the first kernel jumps when it dies (physical).
+    pub entry: PhysAddr,
+    /// The segments, lowest first.
+    pub segments: &'a [PlannedSegment],
+}
+
+impl<'a> From<&'a Plan> for Call<'a> {
+    fn from(plan: &'a Plan) -> Self {
+        Self { entry: plan.entry, segments: &plan.segments }
+    }
+}
+
+impl fmt::Display for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flags = KEXEC_ON_CRASH | KEXEC_ARCH_386;
+        let count = self.segments.len();
+        writeln!(f, "kexec_load: entry {}, {count} segments, flags {flags:#x}", self.entry)?;
+        self.segments.iter().enumerate().try_for_each(|(index, segment)| {
+            let (bytes, range, name) = (segment.bytes.len(), segment.range, &segment.name);
+            let memory = range.length();
+            writeln!(f, "segment {index}: {bytes:#x} bytes to {range} ({memory:#x}), {name}")
+        })
+    }
+}
+
+/// Loads what a plan holds. When the kernel has begun to take it, what was loaded before is gone,
+/// even if this fails.
 ///
 /// # Errors
 /// Why the kernel does not take it, with the next step.
-pub fn load(plan: &Plan, system: &System) -> Result<(), KexecError> {
+pub fn load(plan: Call<'_>, system: &System) -> Result<(), KexecError> {
     check(system)?;
     let segments = plan.segments.iter().map(raw).collect::<Result<Vec<_>, _>>()?;
     let entry = narrow(plan.entry.get())?;
     kexec_load(entry, &segments).map_err(|error| explain(error, system))
+}
+
+/// Whether the running kernel says that a capture kernel is loaded; `None` where it does not say.
+pub fn crash_loaded() -> Option<bool> {
+    match fs::read_to_string("/sys/kernel/kexec_crash_loaded").ok()?.trim() {
+        "0" => Some(false),
+        "1" => Some(true),
+        _ => None,
+    }
 }
 
 /// Unloads the capture kernel, if one is loaded.
@@ -167,7 +207,7 @@ fn kexec_load(entry: usize, segments: &[KexecSegment]) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::system::KexecState;
-    use vmcore::{PhysAddr, PhysRange};
+    use vmcore::PhysRange;
 
     fn system(change: impl FnOnce(&mut KexecState)) -> System {
         let mut system = System::default();

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! slot start                                                                   slot end
-//! │ kernel │ free: the capture kernel's memory │ line │ boot │ purgatory │ elfcorehdr │ backup │
-//! └──────────────── memmap= ───────────────────┘
+//! │ kernel │ free: the capture kernel's memory │ initrd │ line │ boot │ purgatory │ elfcorehdr │ backup │
+//! └──────────────── memmap= ────────────────────────────┘
 //! ```
 
 use handoff::layout::{BACKUP_LENGTH, PAGE_SIZE, SLOT_ALIGN, SLOT_LIMIT};
@@ -11,6 +11,7 @@ use vmcore::{PhysAddr, PhysRange};
 
 use crate::error::PlanError;
 use crate::kernel_image::KernelImage;
+use crate::plan::PlanOptions;
 use crate::system::System;
 
 /// How much of the slot stays undeclared, in one piece: the first kernel takes its control pages
@@ -21,6 +22,8 @@ pub(crate) const CONTROL_PAGES: i64 = 64 << 10;
 pub(crate) struct Sizes {
     pub(crate) elfcorehdr: u64,
     pub(crate) purgatory: u64,
+    /// Zero without an initramfs.
+    pub(crate) initrd: u64,
 }
 
 /// The places of all parts, in whole pages.
@@ -32,6 +35,8 @@ pub(crate) struct Layout {
     pub(crate) memory: PhysRange,
     /// The longest undeclared piece of the slot.
     pub(crate) gap: PhysRange,
+    /// At the end of `memory`: a Linux would copy an initramfs that lies outside. May be empty.
+    pub(crate) initrd: PhysRange,
     pub(crate) command_line: PhysRange,
     pub(crate) boot_params: PhysRange,
     pub(crate) purgatory: PhysRange,
@@ -52,6 +57,20 @@ pub(crate) fn pick_slot(system: &System) -> Result<PhysRange, PlanError> {
     }
     let end = slot.end().align_down(PAGE_SIZE);
     PhysRange::from_bounds(slot.start(), end.max(slot.start())).map_err(PlanError::from)
+}
+
+/// What `--mem-min` and `--mem-max` leave of the slot; it begins as slots do.
+pub(crate) fn bounded(slot: PhysRange, options: &PlanOptions) -> Result<PhysRange, PlanError> {
+    let error = PlanError::BoundsOutsideSlot { slot };
+    let (mut start, mut end) = (slot.start(), slot.end());
+    if let Some(lowest) = options.mem_min.filter(|lowest| *lowest > start) {
+        start = lowest.align_up(SLOT_ALIGN).ok_or_else(|| error.clone())?;
+    }
+    if let Some(highest) = options.mem_max {
+        let past = PhysAddr::new(highest.get().saturating_add(1));
+        end = end.min(past.align_down(PAGE_SIZE));
+    }
+    PhysRange::from_bounds(start, end).ok().filter(|left| !left.is_empty()).ok_or(error)
 }
 
 fn no_slot(system: &System) -> PlanError {
@@ -77,20 +96,28 @@ impl Layout {
     ) -> Result<Self, PlanError> {
         let pages = |bytes: u64| bytes.next_multiple_of(PAGE_SIZE) as i64;
         let page = PAGE_SIZE as i64;
-        let parts =
-            [page, page, pages(sizes.purgatory), pages(sizes.elfcorehdr), BACKUP_LENGTH as i64];
+        let parts = [
+            pages(sizes.initrd),
+            page,
+            page,
+            pages(sizes.purgatory),
+            pages(sizes.elfcorehdr),
+            BACKUP_LENGTH as i64,
+        ];
         let free = (slot.start().get() as i64, slot.end().get() as i64 - parts.iter().sum::<i64>());
         let (delta, gap) = place_kernel(slot, free, kernel)?;
         let mut next = free.1;
-        let [command_line, boot_params, purgatory, elfcorehdr, backup] = parts.map(|length| {
-            let part = (next, next + length);
-            next = part.1;
-            part
-        });
+        let [initrd, command_line, boot_params, purgatory, elfcorehdr, backup] =
+            parts.map(|length| {
+                let part = (next, next + length);
+                next = part.1;
+                part
+            });
         Ok(Self {
             delta,
-            memory: range(free)?,
+            memory: range((free.0, command_line.0))?,
             gap: range(gap)?,
+            initrd: range(initrd)?,
             command_line: range(command_line)?,
             boot_params: range(boot_params)?,
             purgatory: range(purgatory)?,

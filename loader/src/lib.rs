@@ -8,10 +8,11 @@
 //!
 //! [`plan()`] is pure: it can be run on a saved copy of another machine's files, and its result can
 //! be printed, written as JSON or placed by somebody else. Only [`kexec`] asks the kernel to do
-//! anything.
+//! anything; [`reload()`] decides when, and what to do when the kernel refuses.
 
 mod acpi;
 mod bzimage;
+pub mod cli;
 mod command_line;
 mod contents;
 mod core_header;
@@ -31,7 +32,10 @@ mod memory;
 mod pack;
 mod plan;
 mod purgatory;
+mod reload;
 mod report;
+mod reuse;
+mod state;
 mod status;
 pub mod system;
 mod zoneinfo;
@@ -45,6 +49,9 @@ pub use kernel_image::MAX_KERNEL_SEGMENTS;
 pub use kexec::KexecError;
 pub use pack::{SlotSpec, pack, plan_slot};
 pub use plan::{COM1, Plan, PlanOptions, PlannedNotes, PlannedSegment, UserText, plan};
+pub use reload::{Done, Kernel, ReloadError, Running, reload};
 pub use report::PLAN_VERSION;
+pub use reuse::reusable;
+pub use state::{State, StateError};
 pub use status::Status;
 pub use system::{System, SystemError};

@@ -1,7 +1,5 @@
 //! `loader`: puts the capture kernel where a panic finds it.
 
-mod cli;
-
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
@@ -11,71 +9,135 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Parser;
 use handoff::layout::BACKUP_LENGTH;
-use loader::{Images, Inspection, Plan, SlotSpec, Status, System, kexec, plan, plan_slot};
-use slot_image::SlotImage;
-
-use crate::cli::{
-    Cli, Command, FlashArgs, ImageFiles, InspectArgs, LoadArgs, PackArgs, PlanArgs, StatusArgs,
+use loader::cli::{
+    Cli, Command, FlashArgs, ImageFiles, InspectArgs, LoadArgs, LoadCommand, PackArgs, PlanArgs,
+    StateArgs, StatusArgs, UnloadArgs,
 };
+use loader::kexec::Call;
+use loader::{
+    Done, Images, Inspection, Plan, PlanOptions, Running, SlotSpec, State, Status, System,
+    UserText, kexec, plan, plan_slot, reload, reusable,
+};
+use slot_image::SlotImage;
 
 /// A write that takes longer than this says how far it is.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The exit code that says that no capture kernel is loaded now.
+const NOTHING_LOADED: u8 = 3;
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Load(args) => load(&args),
-        Command::Unload => unload(),
-        Command::Status(args) => status(&args),
-        Command::Plan(args) => show_plan(&args),
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Load(LoadCommand { unload: true, state, .. })
+        | Command::Unload(UnloadArgs { state, .. }) => unload(&state),
+        Command::Load(args) => return load_or_say(&args, cli.debug),
+        Command::Status(args) => return code(status(&args)),
+        Command::Plan(args) => show_plan(&args, cli.debug),
         Command::Pack(args) => pack(&args),
         Command::Flash(args) => flash(&args),
         Command::Inspect(args) => inspect(&args),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("loader: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    code(result.map(|()| ExitCode::SUCCESS))
 }
 
-/// Reads the running system, plans, loads, and looks whether the kernel agrees.
-fn load(args: &LoadArgs) -> anyhow::Result<()> {
-    let root = Path::new("/");
-    let system = System::read(root)?;
+fn code(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("loader: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Loads; after a failure, says so when that leaves the machine without a capture kernel.
+fn load_or_say(args: &LoadCommand, debug: bool) -> ExitCode {
+    let result = load(args, debug);
+    let failed = result.is_err();
+    let code = code(result.map(|()| ExitCode::SUCCESS));
+    if failed && kexec::crash_loaded() == Some(false) {
+        eprintln!("loader: no capture kernel is loaded now: a panic will not be captured");
+        return NOTHING_LOADED.into();
+    }
+    code
+}
+
+/// Reads the running system, plans, and loads what is not loaded already.
+fn load(args: &LoadCommand, debug: bool) -> anyhow::Result<()> {
+    // Of two loaders the one that reads the system last must load last; root's absence is named first.
+    let state = State::open(&args.state.state_dir);
+    let system = System::read(Path::new("/"))?;
     kexec::check(&system)?;
-    let files = Files::read(&args.images)?;
-    let plan = plan(&system, &files.images(), &args.plan_options())?;
+    let state = state?;
+    let plan = make_plan(&args.load, &system, debug)?;
     warn(&plan);
-    kexec::load(&plan, &system)?;
-    if System::read(root)?.kexec.crash_loaded == Some(false) {
-        bail!("the kernel took the image and yet says that none is loaded: see its log");
+    let done = reload(Call::from(&plan), args.force, &state, &mut Running(&system))?;
+    let Done::Loaded(noted) = done else {
+        println!("loaded already into {}, and nothing has changed", plan.slot);
+        return Ok(());
+    };
+    if let Err(error) = noted {
+        eprintln!("loader: warning: {error}");
     }
     println!("loaded into {}; a panic will be captured", plan.slot);
     Ok(())
 }
 
-fn unload() -> anyhow::Result<()> {
-    kexec::unload(&System::read(Path::new("/"))?)?;
+/// Plans with the files and words that the options name.
+fn make_plan(args: &LoadArgs, system: &System, debug: bool) -> anyhow::Result<Plan> {
+    let files = Files::read(&args.images)?;
+    let options = plan_options(args, &system.command_line)?;
+    if debug {
+        eprintln!("read: {system:#?}");
+    }
+    let plan = plan(system, &files.images(), &options)?;
+    if debug {
+        eprintln!("planned:\n{plan}\n{}", Call::from(&plan));
+    }
+    Ok(plan)
+}
+
+/// The options, with what they say is to be read. `running` is the first kernel's command line.
+fn plan_options(args: &LoadArgs, running: &str) -> anyhow::Result<PlanOptions> {
+    let mut options = args.plan_options();
+    if let (true, UserText::Append(more)) = (args.reuse_cmdline, &options.text) {
+        options.text = UserText::Whole(format!("{} {more}", reusable(running)));
+    }
+    options.initrd = args.images.initrd.as_deref().map(read_initrd).transpose()?;
+    Ok(options)
+}
+
+fn read_initrd(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let shown = file.display();
+    let bytes = fs::read(file).with_context(|| format!("cannot read {shown}"))?;
+    if bytes.is_empty() {
+        bail!("the initramfs {shown} is empty");
+    }
+    Ok(bytes)
+}
+
+fn unload(args: &StateArgs) -> anyhow::Result<()> {
+    let state = State::open(&args.state_dir);
+    let system = System::read(Path::new("/"))?;
+    kexec::check(&system)?;
+    state?.forget()?;
+    kexec::unload(&system)?;
     println!("unloaded; a panic will not be captured");
     Ok(())
 }
 
-fn status(args: &StatusArgs) -> anyhow::Result<()> {
+/// Prints the status; its exit code tells whether something is loaded.
+fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let status = Status::of(&System::read(&args.root)?);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&status)?);
     } else {
         print!("{status}");
     }
-    Ok(())
+    let nothing = status.loaded == Some(false);
+    Ok(if nothing { NOTHING_LOADED.into() } else { ExitCode::SUCCESS })
 }
 
-fn show_plan(args: &PlanArgs) -> anyhow::Result<()> {
+fn show_plan(args: &PlanArgs, debug: bool) -> anyhow::Result<()> {
     let system = System::read(&args.root)?;
-    let files = Files::read(&args.load.images)?;
-    let plan = plan(&system, &files.images(), &args.load.plan_options())?;
+    let plan = make_plan(&args.load, &system, debug)?;
     if let Some(folder) = &args.segments {
         write_segments(&plan, folder)
             .with_context(|| format!("cannot write {}", folder.display()))?;
@@ -94,7 +156,12 @@ fn pack(args: &PackArgs) -> anyhow::Result<()> {
     let files = Files::read(&args.load.images)?;
     let spec =
         SlotSpec { slot: args.slot, elfcorehdr: args.elfcorehdr_size, system: system.as_ref() };
-    let plan = plan_slot(&spec, &files.images(), &args.load.plan_options())?;
+    if args.load.reuse_cmdline && system.is_none() {
+        bail!("--reuse-cmdline: a slot that is packed has no running kernel; give --system");
+    }
+    let running = system.as_ref().map_or("", |system| &system.command_line);
+    let options = plan_options(&args.load, running)?;
+    let plan = plan_slot(&spec, &files.images(), &options)?;
     warn(&plan);
     let image = loader::pack(&plan)?;
     let output = args.output.display();
@@ -173,7 +240,7 @@ impl Files {
         let kernel = loader::embedded_capture_kernel();
         let purgatory = loader::embedded_purgatory();
         Ok(Self {
-            capture_kernel: image(files.kernel.as_deref(), kernel, "--kernel")?,
+            capture_kernel: image(files.kernel(), kernel, "--kernel")?,
             purgatory: image(files.purgatory.as_deref(), purgatory, "--purgatory")?,
         })
     }

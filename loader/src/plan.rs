@@ -11,7 +11,7 @@ use crate::error::PlanError;
 use crate::images::Images;
 use crate::iomem::MemoryMap;
 use crate::kernel_image::KernelImage;
-use crate::layout::{Layout, Sizes, pick_slot};
+use crate::layout::{Layout, Sizes, bounded, pick_slot};
 use crate::memory::Ram;
 use crate::purgatory::PurgatoryImage;
 use crate::system::{Machine, System};
@@ -47,6 +47,14 @@ pub struct PlanOptions {
     pub low_memory: bool,
     /// The width of the ELF core header's fields; by itself ELF64 when memory lies above 4 GiB.
     pub class: Option<Class>,
+    /// The lowest physical address that is used.
+    pub mem_min: Option<PhysAddr>,
+    /// The highest physical address that is used.
+    pub mem_max: Option<PhysAddr>,
+    /// Whether purgatory verifies the slot; its own parameters it always does.
+    pub checks: bool,
+    /// An initramfs, for a Linux as capture kernel.
+    pub initrd: Option<Vec<u8>>,
 }
 
 /// One segment of the kexec_load call.
@@ -72,7 +80,7 @@ pub struct PlannedNotes {
 /// Everything that `load` is going to do. All addresses are physical.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The reservation.
+    /// The reservation, or the part of it that the options allow.
     pub slot: PhysRange,
     /// Where the first kernel jumps when it dies: purgatory's 32-bit entry point.
     pub entry: PhysAddr,
@@ -122,6 +130,10 @@ impl Default for PlanOptions {
             console_port: COM1,
             low_memory: false,
             class: None,
+            mem_min: None,
+            mem_max: None,
+            checks: true,
+            initrd: None,
         }
     }
 }
@@ -135,7 +147,7 @@ pub fn plan(
     images: &Images<'_>,
     options: &PlanOptions,
 ) -> Result<Plan, PlanError> {
-    let slot = check_system(system)?;
+    let slot = bounded(check_system(system)?, options)?;
     let parsed = parse(images)?;
     let core = Core::find(system, options.class)?;
     fill(Ground { slot, core, map: &system.memory, power_off: system.power_off }, &parsed, options)
@@ -156,7 +168,11 @@ pub(crate) fn fill(
     options: &PlanOptions,
 ) -> Result<Plan, PlanError> {
     let Ground { slot, core, .. } = ground;
-    let sizes = Sizes { elfcorehdr: core.size()?, purgatory: purgatory.size() };
+    let sizes = Sizes {
+        elfcorehdr: core.size()?,
+        purgatory: purgatory.size(),
+        initrd: initrd_size(options),
+    };
     let layout = Layout::new(slot, kernel, &sizes)?;
     let loads = core.loads(layout.backup.start());
     let memory = usable_memory(&core.ram, &layout, options);
@@ -168,7 +184,7 @@ pub(crate) fn fill(
         elfcorehdr: core.header(&loads)?,
         e820: &e820,
         line: &line,
-        console_port: options.console_port,
+        options,
         sealed: core.known,
     };
     Ok(Plan {
@@ -189,8 +205,25 @@ pub(crate) fn fill(
         notes: core.notes,
         vmcoreinfo: core.vmcoreinfo,
         loads,
-        warnings: [core.warnings, line.problems, Vec::from_iter(e820.warning())].concat(),
+        warnings: [
+            core.warnings,
+            line.problems,
+            option_warnings(options),
+            Vec::from_iter(e820.warning()),
+        ]
+        .concat(),
     })
+}
+
+/// What the options themselves make worse.
+fn option_warnings(options: &PlanOptions) -> Vec<String> {
+    let unchecked =
+        "--no-checks: purgatory will run whatever is in the slot then, overwritten or not";
+    if options.checks { Vec::new() } else { vec![unchecked.to_owned()] }
+}
+
+fn initrd_size(options: &PlanOptions) -> u64 {
+    options.initrd.as_ref().map_or(0, |bytes| bytes.len() as u64)
 }
 
 /// The capture kernel and purgatory, read and checked.

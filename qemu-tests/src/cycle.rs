@@ -130,6 +130,8 @@ pub struct Config {
     pub append: String,
     /// More words for the first kernel's command line.
     pub first_append: String,
+    /// What a Linux first kernel's shell does after loading and before the crash; see `init.sh`.
+    pub before_crash: String,
     /// Whether to stop the VM for page digests at T0, T1 and T2.
     pub truth: bool,
     /// The class of the ELF core header, when the loader is told.

@@ -88,7 +88,14 @@ impl FirstKernel {
                     Some(Fault::BusyDisk) => virtio_modules::of(kernel)?,
                     _ => Vec::new(),
                 };
-                let archive = initramfs::pack(&read(busybox)?, &programs, &arguments, &modules)?;
+                let contents = initramfs::Contents {
+                    busybox: &read(busybox)?,
+                    programs: &programs,
+                    arguments: &arguments,
+                    modules: &modules,
+                    before_crash: &config.before_crash,
+                };
+                let archive = initramfs::pack(&contents)?;
                 let initrd = folder.join("initramfs");
                 fs::write(&initrd, archive).context("writing the initramfs")?;
                 let command_line = linux_command_line(&config.slot, &config.first_append)?;

@@ -63,6 +63,9 @@ if [ -e /modules/0.ko ]; then
     say "reads in flight $(cat /sys/block/vdb/inflight)"
 fi
 
+# What a scenario does with the loaded machine. It has the loader's arguments in "$@".
+[ ! -e /etc/kdump.before ] || . /etc/kdump.before
+
 say ready
 read -r word
 [ "$word" = crash ] || fail "the host said '$word' instead of 'crash'"

@@ -69,30 +69,40 @@ impl Archive {
     }
 }
 
-/// Packs the archive. `arguments` go to what loads the capture kernel, one a line in the file:
-/// `programs`, which are the loader or stand in for it. `modules` are loaded in this order; with them,
-/// `/init` keeps a second virtio disk busy from then on.
+/// What goes into the initramfs of a first kernel.
+pub struct Contents<'a> {
+    /// A static busybox.
+    pub busybox: &'a [u8],
+    /// Our loader, or what stands in for it: path and bytes.
+    pub programs: &'a [(&'static str, Vec<u8>)],
+    /// Its arguments, one a line in a file.
+    pub arguments: &'a [String],
+    /// Modules that are loaded in this order; with them, `/init` keeps a second virtio disk busy.
+    pub modules: &'a [Vec<u8>],
+    /// What the shell does between the load and the crash.
+    pub before_crash: &'a str,
+}
+
+/// Packs the archive.
 ///
 /// # Errors
 /// When a file is longer than the format has numbers for.
-pub fn pack(
-    busybox: &[u8],
-    programs: &[(&str, Vec<u8>)],
-    arguments: &[String],
-    modules: &[Vec<u8>],
-) -> Result<Vec<u8>> {
+pub fn pack(contents: &Contents<'_>) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for folder in FOLDERS {
         archive.add(folder, FOLDER, b"")?;
     }
-    archive.add_busybox(busybox, &APPLETS)?;
-    for (name, program) in programs {
+    archive.add_busybox(contents.busybox, &APPLETS)?;
+    for (name, program) in contents.programs {
         archive.add(name, PROGRAM, program)?;
     }
-    let lines: String = arguments.iter().map(|word| format!("{word}\n")).collect();
+    let lines: String = contents.arguments.iter().map(|word| format!("{word}\n")).collect();
     archive.add("etc/kdump.arguments", TEXT, lines.as_bytes())?;
-    for (number, module) in modules.iter().enumerate() {
+    for (number, module) in contents.modules.iter().enumerate() {
         archive.add(&format!("modules/{number}.ko"), TEXT, module)?;
+    }
+    if !contents.before_crash.is_empty() {
+        archive.add("etc/kdump.before", TEXT, contents.before_crash.as_bytes())?;
     }
     archive.add("init", PROGRAM, INIT.as_bytes())?;
     archive.finish()
@@ -104,8 +114,14 @@ mod tests {
 
     #[test]
     fn the_archive_holds_what_init_needs() {
-        let program = [("loader", b"LOADER".to_vec())];
-        let packed = pack(b"BUSYBOX", &program, &["--target".into()], &[b"KO".into()]).unwrap();
+        let packed = pack(&Contents {
+            busybox: b"BUSYBOX",
+            programs: &[("loader", b"LOADER".to_vec())],
+            arguments: &["--target".into()],
+            modules: &[b"KO".into()],
+            before_crash: "true",
+        });
+        let packed = packed.unwrap();
         let mut found = Vec::new();
         let mut rest = packed.as_slice();
         loop {
@@ -120,6 +136,6 @@ mod tests {
         assert!(found.contains(&("bin/awk".into(), LINK)));
         assert!(found.contains(&("etc/kdump.arguments".into(), TEXT)));
         assert!(found.contains(&("modules/0.ko".into(), TEXT)));
-        assert_eq!(found.len(), FOLDERS.len() + 1 + APPLETS.len() + 4);
+        assert_eq!(found.len(), FOLDERS.len() + 1 + APPLETS.len() + 5);
     }
 }

@@ -4,6 +4,7 @@ mod apt;
 mod apt_sources;
 mod debian;
 mod debian_rust;
+mod dist;
 mod distribution;
 mod fuzz;
 mod image;
@@ -31,6 +32,8 @@ struct Cli {
 enum Task {
     /// Build purgatory, the capture kernel, the test guest and the loader
     Build,
+    /// Write what a package of the loader has besides the loader: manual pages, completions, a unit
+    Dist,
     /// Fetch what the other tasks need
     Setup(setup::Args),
     /// Crash a kernel under QEMU, capture its memory and check every byte of it
@@ -61,6 +64,7 @@ fn run(task: Task) -> anyhow::Result<()> {
             }
             Ok(())
         }
+        Task::Dist => dist::run(),
         Task::Setup(args) => setup::run(&args),
         Task::QemuCrash(args) => qemu_crash::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),

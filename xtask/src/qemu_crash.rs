@@ -135,6 +135,7 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
             FaultName::StrayWrite => Fault::StrayWrite,
             FaultName::CorruptVmcore => Fault::CorruptVmcore,
         }),
+        before_crash: String::new(),
         core_headers: None,
         kexec_tools: None,
         stock_capture: None,

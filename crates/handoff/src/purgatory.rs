@@ -27,6 +27,8 @@ pub const MAX_REGIONS: usize = 16;
 pub const REGION_PURGATORY: &str = "purgatory";
 /// Name of the regions that hold the capture kernel's segments.
 pub const REGION_KERNEL: &str = "kernel";
+/// Name of the region that holds the initramfs of a Linux as capture kernel.
+pub const REGION_INITRD: &str = "initrd";
 /// Name of the region that holds the boot_params page.
 pub const REGION_BOOT_PARAMS: &str = "boot_params";
 /// Name of the region that holds the command line.

@@ -13,7 +13,11 @@ pub(crate) fn loader(words: &[&str]) -> Output {
 }
 
 pub(crate) fn json(output: &Output) -> Value {
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    json_and_code(output, 0)
+}
+
+fn json_and_code(output: &Output, code: i32) -> Value {
+    assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
@@ -82,7 +86,8 @@ fn segments_are_written_so_that_others_can_place_them() {
 #[test]
 fn status_of_a_saved_system() {
     let root = fixture_folder("i386-512m");
-    let status = json(&loader(&["status", "--root", path(&root), "--json"]));
+    let output = loader(&["status", "--root", path(&root), "--json"]);
+    let status = json_and_code(&output, 3);
     assert_eq!(status["version"], 1);
     assert_eq!(status["slot"]["start"], 0x100_0000);
     assert_eq!((&status["reserved"], &status["loaded"]), (&(32 << 20).into(), &false.into()));
@@ -92,6 +97,69 @@ fn status_of_a_saved_system() {
     let text = String::from_utf8(text).expect("UTF-8");
     assert!(text.contains("0x1000000..0x3000000 (32768 KiB)"), "{text}");
     assert!(text.contains("not loaded"), "{text}");
+}
+
+/// A saved system that has something loaded, or does not say.
+#[test]
+fn the_status_tells_by_its_exit_code_whether_something_is_loaded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |path: &str, text: &str| {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+    };
+    let code = |words: &[&str]| loader(words).status.code();
+    file("proc/iomem", "00100000-1ffdffff : System RAM\n  01000000-02ffffff : Crash kernel\n");
+    let status = ["status", "--root", path(folder.path())];
+    assert_eq!(code(&status), Some(0), "it does not say");
+    file("sys/kernel/kexec_crash_loaded", "1\n");
+    assert_eq!(code(&status), Some(0));
+    file("sys/kernel/kexec_crash_loaded", "0\n");
+    assert_eq!(code(&status), Some(3));
+    assert_eq!(code(&["-S", status[1], status[2]]), Some(3));
+}
+
+/// The saved system was booted with crashkernel= and more.
+#[test]
+fn the_running_kernels_words_are_reused() {
+    let running = fs::read_to_string(fixture_folder("i386-512m").join("proc/cmdline"));
+    assert!(running.expect("a file").contains("crashkernel="));
+    let plan = json(&plan("i386-512m", &["--json", "--reuse-cmdline", "--append", "nr_cpus=1"]));
+    let line = plan["command_line"].as_str().expect("text");
+    let (reused, added) = line.split_once(" nr_cpus=1 memmap=exactmap ").expect(line);
+    assert!(reused.contains("console=") && !reused.contains("crashkernel"), "{line}");
+    assert!(added.ends_with("elfcorehdr=4K@48508K"), "{line}");
+}
+
+#[test]
+fn an_empty_initramfs_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let initrd = folder.path().join("initrd");
+    fs::write(&initrd, "").expect("a file");
+    let output = plan("i386-512m", &["--initrd", path(&initrd)]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is empty"));
+    fs::write(&initrd, "cpio").expect("a file");
+    let plan = json(&plan("i386-512m", &["--json", "--initrd", path(&initrd)]));
+    assert_eq!(
+        (&plan["segments"][2]["name"], &plan["segments"][2]["bytes"]),
+        (&"initrd".into(), &4.into())
+    );
+}
+
+/// On standard error, so that standard output stays what it is.
+#[test]
+fn debug_shows_what_is_read_planned_and_handed_over() {
+    let output = plan("i386-512m", &["--json", "--debug"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    for words in [
+        "read: System {",
+        "planned:\nslot",
+        "kexec_load: entry 0x2f5d010, 7 segments, flags 0x30001",
+    ] {
+        assert!(said.contains(words), "{words} in:\n{said}");
+    }
+    assert_eq!(json(&output)["version"], 1);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod cli;
 mod common;
 mod images;
+mod parity;
 mod plan;
 mod properties;
 mod slot_images;

@@ -25,6 +25,7 @@ pub(crate) fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Conf
         out: out.path().to_path_buf(),
         append: String::new(),
         first_append: String::new(),
+        before_crash: String::new(),
         truth: true,
         core_headers: None,
         kexec_tools: None,

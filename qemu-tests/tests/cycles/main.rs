@@ -14,6 +14,7 @@ mod linux;
 mod machine_checks;
 mod nmis;
 mod oldmem;
+mod reload;
 mod slot_damage;
 mod slot_images;
 mod stock_loader;

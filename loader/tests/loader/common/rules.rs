@@ -26,10 +26,11 @@ pub(crate) fn check(system: &System, plan: &Plan) {
 
 /// The capture kernel's memory keeps clear of everything but the kernel itself.
 fn check_memory(plan: &Plan) {
-    for segment in plan.segments.iter().filter(|segment| !segment.name.starts_with("kernel-")) {
+    let inside = |name: &str| name.starts_with("kernel-") || name == "initrd";
+    for segment in plan.segments.iter().filter(|segment| !inside(&segment.name)) {
         assert!(plan.memory.iter().all(|range| !range.overlaps(segment.range)), "{}", segment.name);
     }
-    for segment in plan.segments.iter().filter(|segment| segment.name.starts_with("kernel-")) {
+    for segment in plan.segments.iter().filter(|segment| inside(&segment.name)) {
         assert!(plan.memory.iter().any(|range| range.contains_range(segment.range)));
     }
 }

@@ -1,0 +1,257 @@
+//! Loading again: not when nothing has changed, and with a way back.
+//!
+//! `kexec_load` frees what is loaded before it takes the new image. From then until it returns,
+//! some milliseconds, a panic is not captured; and when it fails, nothing is loaded. So a plan that
+//! is loaded already makes no call, and after a failure the last good plan is loaded again.
+//!
+//! Source: Linux, `kernel/kexec.c`, `do_kexec_load`.
+
+use crate::kexec::{self, Call, KexecError};
+use crate::state::{State, StateError};
+use crate::system::System;
+
+/// What a reload asks of the first kernel.
+pub trait Kernel {
+    /// Whether a capture kernel is loaded; `None` where it does not say.
+    fn crash_loaded(&self) -> Option<bool>;
+
+    /// Loads.
+    ///
+    /// # Errors
+    /// Why the kernel does not take it.
+    fn load(&mut self, call: Call<'_>) -> Result<(), KexecError>;
+}
+
+/// The kernel that runs.
+#[derive(Debug)]
+pub struct Running<'a>(pub &'a System);
+
+impl Kernel for Running<'_> {
+    fn crash_loaded(&self) -> Option<bool> {
+        kexec::crash_loaded()
+    }
+
+    fn load(&mut self, call: Call<'_>) -> Result<(), KexecError> {
+        kexec::load(call, self.0)
+    }
+}
+
+/// What a reload has done.
+#[derive(Debug)]
+pub enum Done {
+    /// Nothing: this plan is loaded already.
+    Unchanged,
+    /// The plan is loaded now; it may be that this could not be noted.
+    Loaded(Result<(), StateError>),
+}
+
+/// Why the plan is not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The note of what was loaded cannot be removed, and it would be wrong. Nothing was done.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The kernel refused before it let go of what is loaded.
+    #[error("{0}; what was loaded before is still loaded")]
+    Kept(KexecError),
+    /// The last good plan is loaded again.
+    #[error("{0}; what was loaded before is loaded again, as it was then")]
+    Restored(KexecError),
+    /// Nothing is known that could be loaded again.
+    #[error("{0}; nothing is noted in --state-dir that could be loaded in its place")]
+    Lost(KexecError),
+    /// The last good plan does not load either.
+    #[error("{refused}; what was loaded before does not load again either: {lost}")]
+    LostBoth {
+        /// Why the new plan was not loaded.
+        refused: KexecError,
+        /// Why the last one was not.
+        lost: KexecError,
+    },
+    /// The kernel contradicts itself.
+    #[error("the kernel took the image and yet says that none is loaded: see its log")]
+    Denied,
+}
+
+/// Loads a plan, unless it is what is loaded; with `force`, also then.
+///
+/// # Errors
+/// Why it is not loaded, and what is loaded now.
+pub fn reload(
+    call: Call<'_>,
+    force: bool,
+    state: &State,
+    kernel: &mut impl Kernel,
+) -> Result<Done, ReloadError> {
+    let loaded = kernel.crash_loaded();
+    let last = state.read().filter(|_| loaded != Some(false));
+    let same = last.as_ref().is_some_and(|last| last.call() == call);
+    if same && loaded == Some(true) && !force {
+        return Ok(Done::Unchanged);
+    }
+    state.forget()?;
+    if let Err(refused) = kernel.load(call) {
+        return Err(go_back(refused, last.as_ref().map(|last| last.call()), state, kernel));
+    }
+    if kernel.crash_loaded() == Some(false) {
+        return Err(ReloadError::Denied);
+    }
+    Ok(Done::Loaded(state.write(call)))
+}
+
+/// Makes the best of a failure. That the note of the last plan cannot be written again is no news
+/// next to it.
+fn go_back(
+    refused: KexecError,
+    last: Option<Call<'_>>,
+    state: &State,
+    kernel: &mut impl Kernel,
+) -> ReloadError {
+    let kept = kernel.crash_loaded() == Some(true);
+    let Some(last) = last else {
+        return if kept { ReloadError::Kept(refused) } else { ReloadError::Lost(refused) };
+    };
+    if !kept && let Err(lost) = kernel.load(last) {
+        return ReloadError::LostBoth { refused, lost };
+    }
+    let _ = state.write(last);
+    if kept { ReloadError::Kept(refused) } else { ReloadError::Restored(refused) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::PlannedSegment;
+    use crate::state::tests::{call, segments, state};
+    use tempfile::TempDir;
+
+    /// A kernel that frees what is loaded and then takes an image, or not.
+    #[derive(Default)]
+    struct Fake {
+        loaded: Option<Vec<PlannedSegment>>,
+        calls: usize,
+        /// Refuses this many calls after it has freed what was loaded.
+        refusals: usize,
+        /// Refuses before.
+        busy: bool,
+    }
+
+    impl Kernel for Fake {
+        fn crash_loaded(&self) -> Option<bool> {
+            Some(self.loaded.is_some())
+        }
+
+        fn load(&mut self, call: Call<'_>) -> Result<(), KexecError> {
+            self.calls += 1;
+            if self.busy {
+                return Err(KexecError::Busy);
+            }
+            self.loaded = None;
+            if self.refusals > 0 {
+                self.refusals -= 1;
+                return Err(KexecError::NoControlPages);
+            }
+            self.loaded = Some(call.segments.to_vec());
+            Ok(())
+        }
+    }
+
+    struct Machine {
+        kernel: Fake,
+        folder: TempDir,
+        boot: &'static str,
+    }
+
+    impl Machine {
+        /// A machine that has loaded "old".
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut machine = Self { kernel: Fake::default(), folder, boot: "boot" };
+            assert!(matches!(machine.reload("old", false), Ok(Done::Loaded(Ok(())))));
+            machine
+        }
+
+        fn reload(&mut self, text: &str, force: bool) -> Result<Done, ReloadError> {
+            let state = state(self.folder.path(), self.boot);
+            reload(call(&segments(text)), force, &state, &mut self.kernel)
+        }
+
+        #[track_caller]
+        fn assert_loaded(&self, text: Option<&str>, calls: usize) {
+            assert_eq!(self.kernel.loaded, text.map(segments));
+            assert_eq!(self.kernel.calls, calls);
+        }
+    }
+
+    #[test]
+    fn an_unchanged_plan_makes_no_call() {
+        let mut machine = Machine::new();
+        assert!(matches!(machine.reload("old", false), Ok(Done::Unchanged)));
+        machine.assert_loaded(Some("old"), 1);
+        assert!(matches!(machine.reload("old", true), Ok(Done::Loaded(Ok(())))));
+        machine.assert_loaded(Some("old"), 2);
+    }
+
+    #[test]
+    fn a_changed_plan_is_loaded() {
+        let mut machine = Machine::new();
+        assert!(matches!(machine.reload("new", false), Ok(Done::Loaded(_))));
+        machine.assert_loaded(Some("new"), 2);
+        assert!(matches!(machine.reload("new", false), Ok(Done::Unchanged)));
+        let (state, same) = (state(machine.folder.path(), "boot"), segments("new"));
+        let moved = Call { entry: vmcore::PhysAddr::new(4), ..call(&same) };
+        let done = reload(moved, false, &state, &mut machine.kernel);
+        assert!(matches!(done, Ok(Done::Loaded(_))), "the entry is part of it");
+    }
+
+    #[test]
+    fn the_kernel_has_the_last_word_on_whether_something_is_loaded() {
+        let mut machine = Machine::new();
+        machine.kernel.loaded = None;
+        assert!(matches!(machine.reload("old", false), Ok(Done::Loaded(_))));
+        machine.assert_loaded(Some("old"), 2);
+        machine.boot = "next boot";
+        assert!(matches!(machine.reload("old", false), Ok(Done::Loaded(_))));
+        machine.assert_loaded(Some("old"), 3);
+    }
+
+    #[test]
+    fn after_a_failure_the_last_good_plan_is_loaded_again() {
+        let mut machine = Machine::new();
+        machine.kernel.refusals = 1;
+        let error = machine.reload("new", false).expect_err("refused");
+        assert!(matches!(error, ReloadError::Restored(_)), "{error}");
+        assert!(error.to_string().contains("ENOMEM"), "{error}");
+        machine.assert_loaded(Some("old"), 3);
+        assert!(matches!(machine.reload("old", false), Ok(Done::Unchanged)), "and is noted");
+    }
+
+    #[test]
+    fn a_refusal_that_frees_nothing_needs_no_way_back() {
+        let mut machine = Machine::new();
+        machine.kernel.busy = true;
+        assert!(matches!(machine.reload("new", false), Err(ReloadError::Kept(_))));
+        machine.assert_loaded(Some("old"), 2);
+        assert!(matches!(machine.reload("old", false), Ok(Done::Unchanged)));
+    }
+
+    #[test]
+    fn when_all_fails_nothing_is_noted() {
+        let mut machine = Machine::new();
+        machine.kernel.refusals = 2;
+        let error = machine.reload("new", false).expect_err("refused twice");
+        assert!(matches!(error, ReloadError::LostBoth { .. }), "{error}");
+        machine.assert_loaded(None, 3);
+        assert!(matches!(machine.reload("old", false), Ok(Done::Loaded(_))));
+    }
+
+    /// What was unloaded, or loaded by another program, is not brought back.
+    #[test]
+    fn what_is_not_known_is_not_loaded_again() {
+        let mut machine = Machine::new();
+        machine.kernel.loaded = None;
+        machine.kernel.refusals = 1;
+        assert!(matches!(machine.reload("new", false), Err(ReloadError::Lost(_))));
+        machine.assert_loaded(None, 2);
+    }
+}

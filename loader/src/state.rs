@@ -1,0 +1,301 @@
+//! What was loaded last, kept in a folder until the next boot.
+//!
+//! The kernel says whether something is loaded, but not what. A copy of it answers that, and it can
+//! be loaded again when its successor is refused.
+//!
+//! ```text
+//! SHA-256 of all that follows │ one line of JSON: boot, entry, segments │ the segments' bytes
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use vmcore::{PhysAddr, PhysRange};
+
+use crate::kexec::Call;
+use crate::plan::PlannedSegment;
+
+/// The version of the JSON; a copy of another version is none.
+const VERSION: u32 = 1;
+/// Length of the digest in bytes.
+const DIGEST: usize = 32;
+/// No copy is longer, in bytes: a slot lies below 4 GiB, and nobody reserves that much.
+const LONGEST: u64 = 1 << 30;
+/// How long another loader may be at work, and how often we look.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_millis(20));
+
+/// Why nothing can be noted.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A file or folder that cannot be used.
+    #[error("cannot note what is loaded in {}: {source}; choose another --state-dir", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Somebody else holds the lock.
+    #[error("another loader has been at work for {} s ({} is locked): look what it waits for", PATIENCE.0.as_secs(), path.display())]
+    Busy {
+        /// The file that it has locked.
+        path: PathBuf,
+    },
+}
+
+/// The folder, locked: as long as this lives, no other loader that uses it loads or unloads.
+#[derive(Debug)]
+pub struct State {
+    folder: PathBuf,
+    /// Which boot of the machine this is; unknown where there is no /proc.
+    boot: Option<String>,
+    _lock: File,
+}
+
+/// A call that the kernel has taken in this boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LastCall {
+    entry: PhysAddr,
+    segments: Vec<PlannedSegment>,
+}
+
+impl LastCall {
+    pub(crate) fn call(&self) -> Call<'_> {
+        Call { entry: self.entry, segments: &self.segments }
+    }
+}
+
+/// What stands before the bytes.
+#[derive(Deserialize, Serialize)]
+struct Head {
+    version: u32,
+    boot: String,
+    entry: u64,
+    segments: Vec<HeadSegment>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct HeadSegment {
+    name: String,
+    start: u64,
+    length: u64,
+    bytes: usize,
+}
+
+impl State {
+    /// Makes the folder, for its owner only, and locks it. Waits a minute at most.
+    ///
+    /// # Errors
+    /// When the folder cannot be used, or another loader does not end.
+    pub fn open(folder: &Path) -> Result<Self, StateError> {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+        Self::open_in_boot(folder, boot.map(|id| id.trim().to_owned()))
+    }
+
+    fn open_in_boot(folder: &Path, boot: Option<String>) -> Result<Self, StateError> {
+        let failed = |path: &Path, source| StateError::File { path: path.to_owned(), source };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| failed(folder, error))?;
+        let path = folder.join("lock");
+        let lock = private().open(&path).map_err(|error| failed(&path, error))?;
+        wait_for(&lock, &path)?;
+        Ok(Self { folder: folder.to_owned(), boot, _lock: lock })
+    }
+
+    /// What was loaded last in this boot; `None` when that is not known.
+    pub(crate) fn read(&self) -> Option<LastCall> {
+        let file = File::open(self.file()).ok()?;
+        let mut content = Vec::new();
+        file.take(LONGEST).read_to_end(&mut content).ok()?;
+        decode(&content, self.boot.as_deref()?)
+    }
+
+    /// Notes what is loaded now.
+    pub(crate) fn write(&self, call: Call<'_>) -> Result<(), StateError> {
+        let Some(boot) = &self.boot else { return Ok(()) };
+        let new = self.folder.join("loaded.new");
+        let written = encode(call, boot).and_then(|content| {
+            let mut file = private().truncate(true).open(&new)?;
+            file.write_all(&content)?;
+            fs::rename(&new, self.file())
+        });
+        written.map_err(|source| StateError::File { path: new, source })
+    }
+
+    /// Forgets what was loaded.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn forget(&self) -> Result<(), StateError> {
+        match fs::remove_file(self.file()) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(StateError::File { path: self.file(), source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.join("loaded")
+    }
+}
+
+/// A file for its owner only.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true).write(true).mode(0o600);
+    options
+}
+
+fn wait_for(lock: &File, path: &Path) -> Result<(), StateError> {
+    let start = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(source)) => {
+                return Err(StateError::File { path: path.to_owned(), source });
+            }
+            Err(TryLockError::WouldBlock) if start.elapsed() > PATIENCE.0 => {
+                return Err(StateError::Busy { path: path.to_owned() });
+            }
+            Err(TryLockError::WouldBlock) => sleep(PATIENCE.1),
+        }
+    }
+}
+
+fn encode(call: Call<'_>, boot: &str) -> io::Result<Vec<u8>> {
+    let segments = call.segments.iter().map(|segment| HeadSegment {
+        name: segment.name.clone(),
+        start: segment.range.start().get(),
+        length: segment.range.length(),
+        bytes: segment.bytes.len(),
+    });
+    let head = Head {
+        version: VERSION,
+        boot: boot.to_owned(),
+        entry: call.entry.get(),
+        segments: segments.collect(),
+    };
+    let mut content = vec![0; DIGEST];
+    serde_json::to_writer(&mut content, &head)?;
+    content.push(b'\n');
+    call.segments.iter().for_each(|segment| content.extend_from_slice(&segment.bytes));
+    let digest = Sha256::digest(&content[DIGEST..]);
+    content[..DIGEST].copy_from_slice(&digest);
+    Ok(content)
+}
+
+/// What was loaded, when the copy is whole and of this boot.
+fn decode(content: &[u8], boot: &str) -> Option<LastCall> {
+    let (digest, rest) = content.split_at_checked(DIGEST)?;
+    if Sha256::digest(rest).as_slice() != digest {
+        return None;
+    }
+    let line = rest.iter().position(|byte| *byte == b'\n')?;
+    let head: Head = serde_json::from_slice(&rest[..line]).ok()?;
+    if head.version != VERSION || head.boot != boot {
+        return None;
+    }
+    let mut bytes = &rest[line + 1..];
+    let mut segments = Vec::new();
+    for segment in head.segments {
+        let (taken, left) = bytes.split_at_checked(segment.bytes)?;
+        let range = PhysRange::new(PhysAddr::new(segment.start), segment.length).ok()?;
+        segments.push(PlannedSegment { name: segment.name, range, bytes: taken.to_vec() });
+        bytes = left;
+    }
+    bytes.is_empty().then_some(LastCall { entry: PhysAddr::new(head.entry), segments })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A folder that was locked in a boot of this id.
+    pub(crate) fn state(folder: &Path, boot: &str) -> State {
+        State::open_in_boot(folder, Some(boot.to_owned())).expect("a folder")
+    }
+
+    pub(crate) fn segments(text: &str) -> Vec<PlannedSegment> {
+        let part = |name: &str, start, bytes: &[u8]| PlannedSegment {
+            name: name.to_owned(),
+            range: PhysRange::new(PhysAddr::new(start), 0x2000).expect("a range"),
+            bytes: bytes.to_vec(),
+        };
+        vec![part("kernel-0", 0x100_0000, text.as_bytes()), part("backup", 0x2f6_0000, b"")]
+    }
+
+    pub(crate) fn call(segments: &[PlannedSegment]) -> Call<'_> {
+        Call { entry: PhysAddr::new(0x2f5_d010), segments }
+    }
+
+    #[test]
+    fn what_is_noted_is_read_back_in_the_same_boot() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("run/kdump-rs");
+        let (text, boot) = (segments("a\nb"), state(&path, "boot-1"));
+        assert_eq!(boot.read(), None);
+        boot.write(call(&text)).expect("written");
+        assert_eq!(boot.read().expect("noted").call(), call(&text));
+        let mode = |file: &Path| fs::metadata(file).expect("there").permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&path.join("loaded"))), (0o700, 0o600));
+        drop(boot);
+        let next = state(&path, "boot-2");
+        assert_eq!(next.read(), None, "another boot has lost it");
+        drop(next);
+        let again = state(&path, "boot-1");
+        again.forget().expect("removed");
+        assert_eq!(again.read(), None);
+        again.forget().expect("nothing to remove");
+    }
+
+    #[test]
+    fn a_damaged_copy_is_none() {
+        let whole = encode(call(&segments("abc")), "b").expect("encoded");
+        assert!(decode(&whole, "b").is_some());
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            assert_eq!(decode(&damaged, "b"), None, "byte {at}");
+            assert_eq!(decode(&whole[..at], "b"), None, "cut at {at}");
+        }
+    }
+
+    /// What is whole may still be nonsense.
+    #[test]
+    fn numbers_that_make_no_sense_are_refused() {
+        let line = |start: &str, bytes: &str| {
+            let json = format!(
+                "{{\"version\":1,\"boot\":\"b\",\"entry\":1,\"segments\":[{{\"name\":\"x\",\
+                 \"start\":{start},\"length\":4096,\"bytes\":{bytes}}}]}}\nabc"
+            );
+            let mut content = Sha256::digest(json.as_bytes()).to_vec();
+            content.extend_from_slice(json.as_bytes());
+            decode(&content, "b")
+        };
+        assert!(line("4096", "3").is_some());
+        assert_eq!(line("4096", "2"), None);
+        assert_eq!(line("4096", "4294967295"), None);
+        assert_eq!(line("18446744073709551615", "3"), None);
+    }
+
+    #[test]
+    fn one_loader_at_a_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = state(folder.path(), "b");
+        let lock = private().open(folder.path().join("lock")).expect("a file");
+        assert!(matches!(lock.try_lock(), Err(TryLockError::WouldBlock)));
+        drop(first);
+        assert!(lock.try_lock().is_ok());
+    }
+}

@@ -1,0 +1,105 @@
+//! `cargo xtask dist`: manual pages and completions of the loader, made from its own command line,
+//! and the files that start it, all into `target/dist`.
+
+use crate::image::target_dir;
+use anyhow::{Context, Result};
+use clap::{Command, CommandFactory};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use loader::cli::Cli;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The manual's section: commands for administrators.
+const SECTION: &str = "8";
+/// The program, in the words of the shells.
+const PROGRAM: &str = "loader";
+/// The shells that completions are written for.
+const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Fish, Shell::Zsh];
+/// What starts the loader, and starts it again.
+const FILES: [(&str, &str); 2] = [
+    ("kdump-rs.service", include_str!("../../loader/dist/kdump-rs.service")),
+    ("98-kdump-rs.rules", include_str!("../../loader/dist/98-kdump-rs.rules")),
+];
+
+/// Writes everything and names it.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn run() -> Result<()> {
+    for path in write(&target_dir().join("dist"))? {
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+fn write(folder: &Path) -> Result<Vec<PathBuf>> {
+    let completions = folder.join("completions");
+    fs::create_dir_all(&completions)
+        .with_context(|| format!("creating {}", completions.display()))?;
+    let mut written = manual(folder)?;
+    for shell in SHELLS {
+        let file = clap_complete::generate_to(shell, &mut Cli::command(), PROGRAM, &completions);
+        written.push(file.with_context(|| format!("writing the completions for {shell}"))?);
+    }
+    for (name, text) in FILES {
+        written.push(put(folder.join(name), text.as_bytes())?);
+    }
+    Ok(written)
+}
+
+/// A page for the program and one for each of its commands, `loader-load.8`.
+fn manual(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut program = Cli::command().disable_help_subcommand(true);
+    program.build();
+    let pages = program.get_subcommands().chain([&program]).cloned();
+    pages.map(|page| write_page(folder, page)).collect()
+}
+
+fn write_page(folder: &Path, page: Command) -> Result<PathBuf> {
+    let page = Man::new(page).section(SECTION);
+    let mut text = Vec::new();
+    page.render(&mut text)?;
+    put(folder.join(page.get_filename()), &text)
+}
+
+fn put(path: PathBuf, content: &[u8]) -> Result<PathBuf> {
+    fs::write(&path, content).with_context(|| format!("writing {}", path.display()))?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(folder: &Path, name: &str) -> String {
+        fs::read_to_string(folder.join(name)).expect(name)
+    }
+
+    #[test]
+    fn pages_and_completions_know_the_options_and_the_exit_codes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let written = write(folder.path()).expect("written");
+        assert!(written.iter().all(|path| path.exists()));
+        let page = read(folder.path(), "loader.8");
+        assert!(page.contains(".TH loader 8"), "{page}");
+        for words in ["Exit codes:", "no capture kernel is loaded now", "loader\\-load(8)"] {
+            assert!(page.contains(words), "{words} in:\n{page}");
+        }
+        assert!(!page.contains("loader\\-help(8)"), "there is no such page");
+        let load = read(folder.path(), "loader-load.8");
+        for option in ["reuse\\-cmdline", "initrd", "mem\\-max", "no\\-checks", "state\\-dir"] {
+            assert!(load.contains(option), "{option} in:\n{load}");
+        }
+        let bash = read(folder.path(), "completions/loader.bash");
+        assert!(bash.contains("--reuse-cmdline") && bash.contains("unload"));
+    }
+
+    /// The unit does what the rules ask of it.
+    #[test]
+    fn the_rules_name_the_unit() {
+        let [(unit, text), (_, rules)] = FILES;
+        assert!(rules.contains(&format!("try-reload-or-restart {unit}")));
+        assert!(text.contains("ExecReload=/usr/sbin/loader load"));
+    }
+}

@@ -19,6 +19,7 @@ mod elf;
 mod error;
 mod images;
 pub mod iomem;
+pub mod kcore;
 mod kernel_image;
 pub mod kexec;
 mod layout;

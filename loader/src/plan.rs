@@ -9,7 +9,7 @@ use crate::core_header::Core;
 use crate::error::PlanError;
 use crate::images::Images;
 use crate::kernel_image::KernelImage;
-use crate::layout::{Layout, Sizes, pick_slot};
+use crate::layout::{Layout, Sizes, control_pages, pick_slot};
 use crate::memory::Ram;
 use crate::purgatory::PurgatoryImage;
 use crate::system::{Machine, System};
@@ -72,7 +72,7 @@ pub struct PlannedNotes {
 pub struct Plan {
     /// The reservation.
     pub slot: PhysRange,
-    /// Where the first kernel jumps when it dies: purgatory's 32-bit entry point.
+    /// Where the first kernel jumps when it dies: purgatory's entry point for its machine.
     pub entry: PhysAddr,
     /// Where purgatory jumps: the capture kernel's entry point, moved with its image.
     pub kernel_entry: PhysAddr,
@@ -131,7 +131,11 @@ pub fn plan(
     let slot = check_system(system)?;
     let (kernel, purgatory) = parse(images)?;
     let core = Core::find(system, options.class)?;
-    let sizes = Sizes { elfcorehdr: core.size()?, purgatory: purgatory.size() };
+    let sizes = Sizes {
+        elfcorehdr: core.size()?,
+        purgatory: purgatory.size(),
+        control_pages: control_pages(system.machine, &core.ram),
+    };
     let layout = Layout::new(slot, &kernel, &sizes)?;
     let loads = core.loads(layout.backup.start());
     let memory = usable_memory(&core.ram, &layout, options);
@@ -146,7 +150,7 @@ pub fn plan(
     };
     Ok(Plan {
         slot,
-        entry: PhysAddr::new(layout.purgatory.start().get() + u64::from(purgatory.entry)),
+        entry: PhysAddr::new(layout.purgatory.start().get() + entry(system.machine, &purgatory)),
         kernel_entry: layout.moved(kernel.entry.into()),
         kernel_base: layout.moved(kernel.span().0),
         kernel_delta: layout.delta,
@@ -175,10 +179,15 @@ pub(crate) fn check_system(system: &System) -> Result<PhysRange, PlanError> {
     if system.memory.hidden {
         return Err(PlanError::AddressesHidden);
     }
-    if system.machine == Some(Machine::X86_64) {
-        return Err(PlanError::FirstKernel64Bit);
-    }
     pick_slot(system)
+}
+
+/// The offset of purgatory's entry point: an x86_64 kernel jumps in 64-bit mode.
+fn entry(machine: Option<Machine>, purgatory: &PurgatoryImage) -> u64 {
+    match machine {
+        Some(Machine::X86_64) => purgatory.entry64.into(),
+        Some(Machine::I386) | None => purgatory.entry32.into(),
+    }
 }
 
 /// What the capture kernel may use: the slot up to what must stay as it is, and on request the low

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use vmcore::{PhysAddr, PhysRange, PowerOff};
 
 use crate::iomem::MemoryMap;
+use crate::kcore::{self, Kcore};
 use crate::{acpi, cpus, zoneinfo};
 
 /// No file that is read is longer than this (a DSDT can have some 100 KB; the rest is small).
@@ -56,8 +57,10 @@ pub struct System {
     pub memory: MemoryMap,
     /// The virtual address of `_text`, from `/proc/kallsyms`.
     pub text: Option<u64>,
-    /// One past the last physical byte of the linear mapping, from `/proc/zoneinfo`.
+    /// One past the last physical byte of i386's linear mapping, from `/proc/zoneinfo`.
     pub lowmem_end: Option<PhysAddr>,
+    /// The mappings of an x86_64 kernel, from `/proc/kcore`.
+    pub kcore: Kcore,
     /// The note area of every CPU that is present.
     pub cpus: Vec<CpuNotes>,
     /// The note area that holds VMCOREINFO.
@@ -107,6 +110,7 @@ impl System {
             memory: root.memory()?,
             text: text_line.as_deref().and_then(text_address),
             lowmem_end: zoneinfo::lowmem_end(&zoneinfo),
+            kcore: Kcore::parse(&root.head("proc/kcore", kcore::HEAD)?.unwrap_or_default()),
             cpus: root.cpus()?,
             vmcoreinfo: root.parsed("sys/kernel/vmcoreinfo", cpus::vmcoreinfo_area)?,
             command_line: root.text("proc/cmdline")?.unwrap_or_default().trim().to_owned(),
@@ -122,9 +126,14 @@ struct Root<'a>(&'a Path);
 impl Root<'_> {
     /// The bytes of a file; `None` when it is not there or not ours to read.
     fn bytes(&self, path: &str) -> Result<Option<Vec<u8>>, SystemError> {
+        self.head(path, LONGEST_FILE)
+    }
+
+    /// The first `limit` bytes of a file, likewise.
+    fn head(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, SystemError> {
         let Some(file) = self.open(path)? else { return Ok(None) };
         let mut bytes = Vec::new();
-        match file.take(LONGEST_FILE).read_to_end(&mut bytes) {
+        match file.take(limit).read_to_end(&mut bytes) {
             Ok(_) => Ok(Some(bytes)),
             Err(error) => self.absent(path, error).map(|()| None),
         }

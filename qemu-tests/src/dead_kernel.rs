@@ -35,6 +35,9 @@ pub struct DeadKernel {
     pub text: Range<u64>,
     /// What to subtract from a virtual address of directly mapped memory for its physical one.
     pub virtual_base: u64,
+    /// Physical address of the kernel's page tables (4 levels), where its stacks are not in directly
+    /// mapped memory: [`crate::page_tables`].
+    pub page_tables: Option<u64>,
     /// A text in the kernel's memory: its virtual address and how it begins.
     pub banner: (u64, Vec<u8>),
     /// The registers of the CPU that died point into one of these.
@@ -44,11 +47,11 @@ pub struct DeadKernel {
 }
 
 impl DeadKernel {
-    /// An i386 Linux, from what its `/init` printed and, for the banner, from its memory.
+    /// An i386 or x86_64 Linux, from what its `/init` printed and, for the banner, from its memory.
     ///
     /// # Errors
     /// When something that the checks need was not printed.
-    pub fn linux(facts: &Facts, memory: &GuestMemory) -> Result<Self> {
+    pub fn linux(facts: &Facts, memory: &GuestMemory, is_64_bit: bool) -> Result<Self> {
         if facts.cpus == 0 || facts.crash_notes.len() != facts.cpus {
             bail!("{} CPUs online but {} crash notes", facts.cpus, facts.crash_notes.len());
         }
@@ -60,11 +63,22 @@ impl DeadKernel {
             register_patterns: Vec::new(),
             text: facts.symbol("_stext")?.start..facts.symbol("_etext")?.start,
             virtual_base: I386_PAGE_OFFSET,
+            page_tables: is_64_bit.then(|| page_tables(facts)).transpose()?,
             banner: (linux_banner(facts, memory)?, facts.version.clone().into_bytes()),
             recorders: RECORDERS.iter().map(function).collect::<Result<_>>()?,
             callers: CALLERS.iter().map(function).collect::<Result<_>>()?,
         })
     }
+}
+
+/// Where an x86_64 Linux has its page tables (physical): as far from its first byte of code as in
+/// virtual memory.
+fn page_tables(facts: &Facts) -> Result<u64> {
+    let code = facts.resources("Kernel code");
+    let code = code.first().context("/proc/iomem shows no Kernel code")?;
+    let (text, tables) = (facts.symbol("_text")?.start, facts.symbol("init_top_pgt")?.start);
+    let distance = tables.checked_sub(text).context("init_top_pgt lies below _text")?;
+    Ok(code.start + distance)
 }
 
 /// Where `linux_banner` is (virtual): from kallsyms when the kernel lists its data there, else the

@@ -177,6 +177,7 @@ impl Guest {
             register_patterns: answering().map(register_pattern).collect(),
             text: self.elf.text()?,
             virtual_base: 0,
+            page_tables: None,
             banner: (PAGE_OFFSET + banner.start, text),
             recorders: vec![(PANIC.to_string(), self.elf.symbol(PANIC)?)],
             callers: Vec::new(),

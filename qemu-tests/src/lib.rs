@@ -23,6 +23,7 @@ pub mod guest;
 pub mod image;
 pub mod initramfs;
 pub mod memory;
+pub mod page_tables;
 pub mod qemu;
 pub mod qmp;
 pub mod ranges;

@@ -22,8 +22,14 @@ fn paused(size: u64) -> Paused {
     let disk = DumpDisk::create(folder.path(), 1 << 20, Attachment::Whole).expect("a disk");
     let guest = std::env::var_os("KDUMP_TEST_GUEST").expect("not set: run `cargo xtask test`");
     let boot = Boot { kernel: guest.into(), ..Boot::default() };
-    let machine =
-        Machine { memory: &memory, prealloc: false, cpus: 1, disk: &disk, disk_properties: "" };
+    let machine = Machine {
+        memory: &memory,
+        prealloc: false,
+        cpus: 1,
+        is_64_bit: false,
+        disk: &disk,
+        disk_properties: "",
+    };
     let qemu = Qemu::start(&boot, &machine, &Interrupt::default()).expect("QEMU");
     Paused { folder, memory, qemu }
 }

@@ -28,16 +28,21 @@ pub struct Images {
 }
 
 impl Images {
-    /// What the QEMU tests are told: where the images and Debian's first kernel are.
-    pub fn test_environment(&self, linux: &FirstKernelFiles) -> [(&'static str, PathBuf); 7] {
+    /// What the QEMU tests are told: where the images and Debian's first kernels, i386 and amd64, are.
+    pub fn test_environment(
+        &self,
+        [i386, amd64]: &[FirstKernelFiles; 2],
+    ) -> [(&'static str, PathBuf); 9] {
         [
             ("KDUMP_TEST_CAPTURE_KERNEL", self.capture_kernel.clone()),
             ("KDUMP_TEST_CAPTURE_KERNEL_SYMBOLS", self.capture_kernel_symbols.clone()),
             ("KDUMP_TEST_PURGATORY", self.purgatory.clone()),
             ("KDUMP_TEST_GUEST", self.guest.clone()),
             ("KDUMP_TEST_LOADER", self.loader.clone()),
-            ("KDUMP_TEST_LINUX_I386", linux.kernel.clone()),
-            ("KDUMP_TEST_BUSYBOX", linux.busybox.clone()),
+            ("KDUMP_TEST_LINUX_I386", i386.kernel.clone()),
+            ("KDUMP_TEST_BUSYBOX", i386.busybox.clone()),
+            ("KDUMP_TEST_LINUX_AMD64", amd64.kernel.clone()),
+            ("KDUMP_TEST_BUSYBOX_AMD64", amd64.busybox.clone()),
         ]
     }
 }

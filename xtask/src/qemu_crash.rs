@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use qemu_tests::slot::parse_size;
 use qemu_tests::{Config, Fault, FirstKernel, Interrupt, Report, Verdict};
 
+use crate::debian::Architecture;
 use crate::image;
 use crate::setup::{self, Needs};
 
@@ -19,7 +20,7 @@ const SHOWN: [&str; 7] =
 /// What `cargo xtask qemu-crash` takes on its command line.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The kernel that crashes: debian-i386, guest, or the path of an i386 bzImage
+    /// The kernel that crashes: debian-i386, debian-amd64, guest, or the path of an i386 bzImage
     #[arg(long, value_name = "KERNEL", default_value = "debian-i386")]
     first_kernel: String,
     /// Memory of the guest, such as 512M or 2G
@@ -95,17 +96,18 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
-    let is_guest = args.first_kernel == "guest";
-    let own_kernel = match args.first_kernel.as_str() {
-        "guest" | "debian-i386" => None,
+    let name = args.first_kernel.as_str();
+    let own_kernel = match name {
+        "guest" | "debian-i386" | "debian-amd64" => None,
         path => Some(existing(path)?),
     };
-    let needs = Needs { toolchain: true, machine: true, first_kernel: !is_guest };
+    let needs = Needs { toolchain: true, machine: true, ..Needs::default() };
     setup::ensure(needs, &setup::Args::default())?;
     let images = image::build()?;
-    let first_kernel = match (is_guest, own_kernel) {
-        (true, _) => FirstKernel::Guest { elf: images.guest.clone() },
-        (false, kernel) => linux(kernel, images.loader)?,
+    let first_kernel = match name {
+        "guest" => FirstKernel::Guest { elf: images.guest.clone() },
+        "debian-amd64" => linux(Architecture::Amd64, None, images.loader)?,
+        _ => linux(Architecture::I386, own_kernel, images.loader)?,
     };
     Ok(Config {
         first_kernel,
@@ -134,19 +136,25 @@ fn existing(path: &str) -> Result<PathBuf> {
     let kernel = std::path::absolute(path)?;
     if !kernel.is_file() {
         bail!(
-            "--first-kernel {path}: no such file; debian-i386 and guest are the names known here"
+            "--first-kernel {path}: no such file; debian-i386, debian-amd64 and guest are the \
+             names known here"
         );
     }
     Ok(kernel)
 }
 
-fn linux(own_kernel: Option<PathBuf>, loader: PathBuf) -> Result<FirstKernel> {
-    let files = setup::ensure_first_kernel(None)?;
+fn linux(
+    architecture: Architecture,
+    own_kernel: Option<PathBuf>,
+    loader: PathBuf,
+) -> Result<FirstKernel> {
+    let files = setup::ensure_first_kernel(architecture, None)?;
     let (name, kernel) = match own_kernel {
         Some(kernel) => (kernel.display().to_string(), kernel),
-        None => (format!("debian-i386 ({})", files.package), files.kernel),
+        None => (format!("debian-{} ({})", architecture.name(), files.package), files.kernel),
     };
-    Ok(FirstKernel::Linux { name, kernel, busybox: files.busybox, loader })
+    let is_64_bit = architecture == Architecture::Amd64;
+    Ok(FirstKernel::Linux { name, is_64_bit, kernel, busybox: files.busybox, loader })
 }
 
 /// One cycle with a line of progress on stderr, or a line for each step where that is no terminal.

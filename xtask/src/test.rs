@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that CI runs, suite by suite, with the time that each took.
 
-use crate::debian::FirstKernelFiles;
+use crate::debian::{Architecture, FirstKernelFiles};
 use crate::image::{self, Images};
 use crate::setup::{self, Needs};
 use crate::toolchain::Toolchain;
@@ -31,7 +31,10 @@ struct Suite {
 /// When a suite failed, after all of them have run.
 pub fn run(args: &Args) -> Result<()> {
     setup::ensure(Needs::ALL, &setup::Args::default())?;
-    let linux = setup::ensure_first_kernel(None)?;
+    let linux = [
+        setup::ensure_first_kernel(Architecture::I386, None)?,
+        setup::ensure_first_kernel(Architecture::Amd64, None)?,
+    ];
     let start = Instant::now();
     let images = image::build()?;
     let mut results = vec![("images and their sizes", start.elapsed(), true)];
@@ -70,7 +73,7 @@ fn run_suite(suite: Suite) -> Result<(&'static str, Duration, bool)> {
     Ok((suite.name, start.elapsed(), passed))
 }
 
-fn suites(images: &Images, linux: &FirstKernelFiles) -> Result<Vec<Suite>> {
+fn suites(images: &Images, linux: &[FirstKernelFiles; 2]) -> Result<Vec<Suite>> {
     let toolchain = Toolchain::chosen()?;
     let mut qemu = cargo(&["test", "-p", "qemu-tests", "--test", "*", "--", "--test-threads=2"]);
     qemu.envs(images.test_environment(linux));

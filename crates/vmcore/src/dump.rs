@@ -9,6 +9,9 @@
 //! PT_LOAD for each contiguous chunk of memory, in the order of the ELF core header. Holes between
 //! chunks are not filled: a gap is less than a page and only there so that an offset in the file
 //! and the `p_paddr` of the byte there are the same modulo 4096.
+//!
+//! A PT_LOAD that is a part of another one, such as the image of an x86_64 kernel at virtual addresses
+//! of its own, is no chunk: its offset leads into the other's bytes, which go out once.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -79,7 +82,8 @@ pub enum NoteOutcome {
 ///
 /// # Errors
 /// The first check that failed. PT_LOADs must neither wrap, nor lie beyond `phys_limit`, nor have
-/// more bytes in the file than in memory, nor overlap, be it where they lie or what they stand for.
+/// more bytes in the file than in memory, nor overlap, be it where they lie or what they stand for,
+/// unless one is wholly a part of the other.
 pub fn vmcore(
     header: &CoreHeader,
     mem: &impl ReadPhys,
@@ -114,10 +118,33 @@ fn check_load(load: &Segment, before: &[Segment], phys_limit: u64) -> Result<(),
     below(source, phys_limit)?;
     below(memory, phys_limit)?;
     for other in before {
-        apart(other.source_range()?, source)?;
-        apart(other.memory_range()?, memory)?;
+        if !is_part(load, other)? && !is_part(other, load)? {
+            apart(other.source_range()?, source)?;
+            apart(other.memory_range()?, memory)?;
+        }
     }
     Ok(())
+}
+
+/// Whether every byte of `part` is the same byte of `whole`, for the same memory.
+fn is_part(part: &Segment, whole: &Segment) -> Result<bool, Error> {
+    let distance = |load: &Segment| load.source.get().wrapping_sub(load.paddr.get());
+    Ok(distance(part) == distance(whole)
+        && whole.source_range()?.contains_range(part.source_range()?)
+        && whole.memory_range()?.contains_range(part.memory_range()?))
+}
+
+/// The index of the load whose bytes the one at `index` shares: its own where it is no part of another.
+/// Of two that are alike the first counts.
+fn whole(loads: &[Segment], index: usize) -> Result<usize, Error> {
+    let mut found = index;
+    for (other, load) in loads.iter().enumerate() {
+        let alike = is_part(load, &loads[found])?;
+        if is_part(&loads[found], load)? && (!alike || other < found) {
+            found = other;
+        }
+    }
+    Ok(found)
 }
 
 fn below(range: PhysRange, limit: u64) -> Result<(), Error> {
@@ -200,21 +227,38 @@ fn lay_out(header: &CoreHeader, notes: &[u8], loads: &[Segment]) -> Result<View,
     let (mut entries, mut extents) = (Vec::new(), Vec::new());
     push(&mut entries, note_header(table_end, notes.len()))?;
     push(&mut extents, Extent::Zero(0))?;
-    let mut end = head_length as u64;
-    for load in loads {
-        let offset = end.checked_add(gap(end, load.paddr)).ok_or(Error::TooLong)?;
+    let offsets = place(head_length as u64, loads, &mut extents)?;
+    for (load, offset) in loads.iter().zip(offsets) {
         push(&mut entries, load.program_header(offset))?;
-        push(&mut extents, Extent::Zero(offset - end))?;
-        push(&mut extents, Extent::Phys(load.source_range()?))?;
-        end = offset.checked_add(load.filesz).ok_or(Error::TooLong)?;
     }
-    push(&mut extents, Extent::Zero(gap(end, PhysAddr::new(0))))?;
     let mut head = encode(header.machine, header.flags, class, entries.into_iter())?;
     head.try_reserve_exact(head_length - head.len()).map_err(|_| Error::NoMemory)?;
     head.extend_from_slice(notes);
     head.resize(head_length, 0);
     extents[0] = Extent::Bytes(head);
     View::new(extents)
+}
+
+/// The extents of all loads from offset `end` on, and the offset of each load.
+fn place(mut end: u64, loads: &[Segment], extents: &mut Vec<Extent>) -> Result<Vec<u64>, Error> {
+    let (mut wholes, mut offsets) = (Vec::new(), Vec::new());
+    for (index, load) in loads.iter().enumerate() {
+        push(&mut wholes, whole(loads, index)?)?;
+        push(&mut offsets, end)?;
+        if wholes[index] == index {
+            let offset = end.checked_add(gap(end, load.paddr)).ok_or(Error::TooLong)?;
+            push(extents, Extent::Zero(offset - end))?;
+            push(extents, Extent::Phys(load.source_range()?))?;
+            offsets[index] = offset;
+            end = offset.checked_add(load.filesz).ok_or(Error::TooLong)?;
+        }
+    }
+    for (index, whole) in wholes.into_iter().enumerate() {
+        let into = loads[index].paddr.get() - loads[whole].paddr.get();
+        offsets[index] = offsets[whole].checked_add(into).ok_or(Error::TooLong)?;
+    }
+    push(extents, Extent::Zero(gap(end, PhysAddr::new(0))))?;
+    Ok(offsets)
 }
 
 fn note_header(offset: usize, length: usize) -> ProgramHeader {
@@ -529,6 +573,45 @@ mod tests {
         assert!(refusal(&[a, b]).to_string().contains("0x1000..0x3000"));
     }
 
+    /// kexec-tools lists the image of an x86_64 kernel first, at its own virtual addresses, and then
+    /// the RAM around it.
+    #[test]
+    fn a_part_of_another_load_shares_its_bytes() {
+        let image = load(0x10_2000, 0xffff_ffff_8100_0000, 0x10_2000, 0x1000);
+        let ram = load(0x10_0800, 0xffff_8880_0010_0800, 0x10_0800, 0x4000);
+        let saved = load(0x2e0_1000, 0xffff_8880_0000_1000, 0x1000, 0x1000);
+        let (result, _, mem) = capture(
+            EM_X86_64,
+            Class::Elf64,
+            &[image, ram, saved, image, Segment { vaddr: 7, ..saved }],
+            FakeMemory::with(0x10_0800, pattern(9, 0x4000)).and(0x2e0_1000, pattern(8, 0x1000)),
+        );
+        let vmcore = result.expect("a good machine");
+        let bytes = file(&vmcore, &mem);
+        let elf = Elf::parse(&bytes).expect("an ELF file");
+        let offsets: Vec<_> = elf.program_headers[1..].iter().map(|ph| ph.p_offset).collect();
+        assert_eq!(offsets, [0x3000, 0x1800, 0x6000, 0x3000, 0x6000]);
+        let addresses: Vec<_> = elf.program_headers[1..].iter().map(|ph| ph.p_vaddr).collect();
+        assert_eq!(addresses[0], 0xffff_ffff_8100_0000);
+        assert_eq!(&bytes[0x3000..0x4000], &pattern(9, 0x4000)[0x1800..0x2800]);
+        assert_eq!(bytes.len(), 0x7000, "each byte goes out once");
+    }
+
+    /// A part must lie wholly in the other, in the file and in memory, and come from the same place.
+    #[test]
+    fn what_is_half_a_part_is_an_overlap() {
+        let ram = load(0x10_0000, 0, 0x10_0000, 0x4000);
+        let wrong = [
+            load(0x10_3000, 0, 0x10_3000, 0x2000),
+            load(0x10_1000, 0, 0x10_2000, 0x1000),
+            Segment { memsz: 0x8000, ..load(0x10_1000, 0, 0x10_1000, 0x1000) },
+        ];
+        for part in wrong {
+            assert!(matches!(refusal(&[ram, part]), Error::Overlap { .. }), "{part:?}");
+            assert!(matches!(refusal(&[part, ram]), Error::Overlap { .. }), "{part:?}");
+        }
+    }
+
     #[test]
     fn what_has_no_bytes_has_no_place() {
         let empty = [load(0x1000, 0, 0x1000, 0), load(0x1000, 0, 0x1000, 0x1000)];
@@ -560,8 +643,11 @@ mod tests {
             for other in &table[1..index] {
                 let apart = ph.p_paddr + ph.p_memsz <= other.p_paddr
                     || other.p_paddr + other.p_memsz <= ph.p_paddr;
-                assert!(apart || ph.p_memsz == 0 || other.p_memsz == 0, "{ph:?} {other:?}");
-                assert!(other.p_offset + other.p_filesz <= ph.p_offset);
+                let same = ph.p_paddr.wrapping_sub(ph.p_offset)
+                    == other.p_paddr.wrapping_sub(other.p_offset);
+                let empty = ph.p_memsz == 0 || other.p_memsz == 0;
+                assert!(apart || same || empty, "{ph:?} {other:?}");
+                assert!(same || empty || other.p_offset + other.p_filesz <= ph.p_offset);
             }
         }
         for (index, extent) in extents.iter().enumerate() {

@@ -381,9 +381,6 @@ fn who_is_not_root_is_told_so() {
     system.memory =
         MemoryMap { reservations: vec![range(0x100_0000, 0x300_0000)], ..MemoryMap::default() };
     assert_eq!(plan_for(&system), Err(PlanError::NoRam));
-    let mut system = fixture("i386-512m");
-    system.machine = Some(loader::system::Machine::X86_64);
-    assert_eq!(plan_for(&system), Err(PlanError::FirstKernel64Bit));
 }
 
 fn params(plan: &Plan) -> PurgatoryParams {

@@ -70,6 +70,7 @@ impl World {
             register_patterns: vec![[0; 7]; 2],
             text: TEXT,
             virtual_base: BASE,
+            page_tables: None,
             banner: (BASE + BANNER_AT, BANNER.to_vec()),
             recorders: vec![function("__crash_kexec", 0x11_0000)],
             callers: vec![function("panic", 0x11_0200), function("sysrq", 0x11_0300)],

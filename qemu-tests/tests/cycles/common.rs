@@ -43,8 +43,19 @@ pub(crate) fn guest() -> FirstKernel {
 pub(crate) fn debian() -> FirstKernel {
     FirstKernel::Linux {
         name: "debian-i386".into(),
+        is_64_bit: false,
         kernel: file("KDUMP_TEST_LINUX_I386"),
         busybox: file("KDUMP_TEST_BUSYBOX"),
+        loader: file("KDUMP_TEST_LOADER"),
+    }
+}
+
+pub(crate) fn debian_amd64() -> FirstKernel {
+    FirstKernel::Linux {
+        name: "debian-amd64".into(),
+        is_64_bit: true,
+        kernel: file("KDUMP_TEST_LINUX_AMD64"),
+        busybox: file("KDUMP_TEST_BUSYBOX_AMD64"),
         loader: file("KDUMP_TEST_LOADER"),
     }
 }

@@ -43,3 +43,11 @@ fn debian_i386_with_elf64_core_headers() {
         config.core_headers = Some(Class::Elf64);
     }));
 }
+
+#[test]
+fn debian_amd64_with_two_cpus() {
+    assert_passes(&cycle(debian_amd64(), |config| {
+        config.memory = 512 * MIB;
+        config.cpus = 2;
+    }));
+}

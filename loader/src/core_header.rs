@@ -1,4 +1,5 @@
-//! The ELF core header block: PT_NOTE per CPU, PT_NOTE for VMCOREINFO, PT_LOAD per range of RAM.
+//! The ELF core header block: PT_NOTE per CPU, PT_NOTE for VMCOREINFO and for what is to be added to
+//! it, PT_LOAD per range of RAM; behind the headers, the bytes of that last note.
 //!
 //! Source: paper, section 4.2.
 
@@ -24,6 +25,8 @@ pub(crate) struct Core {
     machine: u16,
     pub(crate) notes: Vec<PlannedNotes>,
     pub(crate) vmcoreinfo: Option<PhysRange>,
+    /// A note with lines for VMCOREINFO; empty when there are none.
+    addendum: Vec<u8>,
     pub(crate) class: Class,
     /// What the dump will lack.
     pub(crate) warnings: Vec<String>,
@@ -58,8 +61,9 @@ impl Core {
                     .to_owned(),
             );
         }
+        let addendum = addendum(system, &mut warnings)?;
         let (linear, image, vmcoreinfo) = (linear.ok(), image.ok().flatten(), system.vmcoreinfo);
-        Ok(Self { ram, linear, image, machine, notes, vmcoreinfo, class, warnings })
+        Ok(Self { ram, linear, image, machine, notes, vmcoreinfo, addendum, class, warnings })
     }
 
     /// The PT_LOADs when the backup region is at `backup`.
@@ -69,17 +73,48 @@ impl Core {
         loads
     }
 
-    /// The block with these PT_LOADs.
-    pub(crate) fn header(&self, loads: &[Segment]) -> Result<Vec<u8>, PlanError> {
+    /// The block with these PT_LOADs for the physical address `at`.
+    pub(crate) fn header(&self, loads: &[Segment], at: PhysAddr) -> Result<Vec<u8>, PlanError> {
         let areas = self.notes.iter().map(|notes| notes.area).chain(self.vmcoreinfo);
-        let segments: Vec<Segment> = areas.map(note).chain(loads.iter().copied()).collect();
-        Ok(vmcore::build(self.machine, self.class, &segments)?)
+        let mut segments: Vec<Segment> = areas.map(note).collect();
+        if !self.addendum.is_empty() {
+            let count = segments.len() + 1 + loads.len();
+            let table = self.class.header_size() + count * self.class.entry_size();
+            let start = PhysAddr::new(at.get() + table as u64);
+            segments.push(note(PhysRange::new(start, self.addendum.len() as u64)?));
+        }
+        segments.extend(loads);
+        let mut block = vmcore::build(self.machine, self.class, &segments)?;
+        block.extend(&self.addendum);
+        Ok(block)
     }
 
     /// The length of the block in bytes, wherever the backup region is going to be.
     pub(crate) fn size(&self) -> Result<u64, PlanError> {
-        Ok(self.header(&self.loads(PhysAddr::new(0)))?.len() as u64)
+        let nowhere = PhysAddr::new(0);
+        Ok(self.header(&self.loads(nowhere), nowhere)?.len() as u64)
     }
+}
+
+/// How far the kernel runs from where it is linked, as a line of VMCOREINFO in a note. An x86_64 kernel
+/// says that itself.
+///
+/// Source: Linux, `arch/x86/kernel/machine_kexec_64.c`, `arch_crash_save_vmcoreinfo`.
+fn addendum(system: &System, warnings: &mut Vec<String>) -> Result<Vec<u8>, PlanError> {
+    if system.machine == Some(Machine::X86_64) || system.vmcoreinfo.is_none() {
+        return Ok(Vec::new());
+    }
+    let Some((runs_at, linked_at)) = system.memory.kernel_code.zip(system.linked_at) else {
+        warnings.push(
+            "crash and drgn will need to be told KERNELOFFSET: /sys/kernel/boot_params/data or \
+             \"Kernel code\" in /proc/iomem is missing"
+                .to_owned(),
+        );
+        return Ok(Vec::new());
+    };
+    let offset = runs_at.get().wrapping_sub(linked_at.get()) as u32;
+    let line = format!("KERNELOFFSET={offset:x}\n");
+    Ok(vmcore::note_of_text(vmcore::NAME_ADDENDUM, line.as_bytes())?)
 }
 
 /// The class that is asked for, or the narrowest that can name all of RAM and the machine's virtual

@@ -27,6 +27,7 @@ mod memory;
 mod plan;
 mod purgatory;
 mod report;
+mod setup_header;
 mod status;
 pub mod system;
 mod zoneinfo;

@@ -143,7 +143,7 @@ pub fn plan(
     let contents = Contents {
         kernel: &kernel,
         purgatory: &purgatory,
-        elfcorehdr: core.header(&loads)?,
+        elfcorehdr: core.header(&loads, layout.elfcorehdr.start())?,
         memory: &memory,
         line: &line,
         console_port: options.console_port,

@@ -8,7 +8,7 @@ use vmcore::{PhysAddr, PhysRange, PowerOff};
 
 use crate::iomem::MemoryMap;
 use crate::kcore::{self, Kcore};
-use crate::{acpi, cpus, zoneinfo};
+use crate::{acpi, cpus, setup_header, zoneinfo};
 
 /// No file that is read is longer than this (a DSDT can have some 100 KB; the rest is small).
 const LONGEST_FILE: u64 = 4 << 20;
@@ -57,6 +57,8 @@ pub struct System {
     pub memory: MemoryMap,
     /// The virtual address of `_text`, from `/proc/kallsyms`.
     pub text: Option<u64>,
+    /// The physical address that the kernel is linked for, from its boot header.
+    pub linked_at: Option<PhysAddr>,
     /// One past the last physical byte of i386's linear mapping, from `/proc/zoneinfo`.
     pub lowmem_end: Option<PhysAddr>,
     /// The mappings of an x86_64 kernel, from `/proc/kcore`.
@@ -105,10 +107,14 @@ impl System {
         let root = Root(root);
         let text_line = root.text_symbol()?;
         let zoneinfo = root.text("proc/zoneinfo")?.unwrap_or_default();
+        let boot_params = root.head("sys/kernel/boot_params/data", setup_header::LENGTH)?;
         Ok(Self {
             machine: root.machine(text_line.as_deref())?,
             memory: root.memory()?,
             text: text_line.as_deref().and_then(text_address),
+            linked_at: boot_params
+                .and_then(|page| setup_header::pref_address(&page))
+                .map(PhysAddr::new),
             lowmem_end: zoneinfo::lowmem_end(&zoneinfo),
             kcore: Kcore::parse(&root.head("proc/kcore", kcore::HEAD)?.unwrap_or_default()),
             cpus: root.cpus()?,

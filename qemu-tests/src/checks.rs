@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::core_file::{CoreFile, GENERAL_REGISTERS, Load, Note, Registers};
-use crate::dead_kernel::{DeadKernel, Function};
+use crate::dead_kernel::{DeadKernel, Function, Vmcoreinfo};
 use crate::gdb;
 use crate::memory::{Digests, GuestMemory, PAGE, digest};
 use crate::page_tables;
@@ -52,6 +52,9 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<Check> {
     ];
     if !evidence.dead.register_patterns.is_empty() {
         checks.push(Check::new("register_pattern", register_pattern(evidence)));
+    }
+    if let Some(vmcoreinfo) = evidence.dead.vmcoreinfo {
+        checks.push(Check::new("vmcoreinfo", only_vmcoreinfo(evidence, vmcoreinfo)));
     }
     checks.extend(memory_kept(evidence.memory, &evidence.dead.slot, evidence.truth));
     checks
@@ -226,6 +229,30 @@ fn prstatus_notes(evidence: &Evidence<'_>) -> Result<String> {
         ensure!(left == note.raw, "the note of CPU {cpu} is not what memory holds at {address:#x}");
     }
     Ok(format!("{found} notes equal the dead kernel's, byte for byte"))
+}
+
+/// The one VMCOREINFO note begins with what memory holds, and says how far the kernel has moved.
+fn only_vmcoreinfo(evidence: &Evidence<'_>, dead: Vmcoreinfo) -> Result<String> {
+    let notes = &evidence.core.notes;
+    let mut texts = notes.iter().filter(|note| note.name.starts_with("VMCOREINFO"));
+    let text = &texts.next().context("there is no VMCOREINFO note")?.desc;
+    ensure!(texts.next().is_none(), "there is more than one VMCOREINFO note");
+    let others =
+        notes.iter().find(|note| !note.is_prstatus() && !note.name.starts_with("VMCOREINFO"));
+    ensure!(others.is_none(), "there is a note of an unknown name: {others:?}");
+    // Its header: lengths of name and text, and the type; then the name, padded.
+    let header = evidence.truth.bytes(evidence.memory, dead.note, 24)?;
+    ensure!(header[12..24] == *b"VMCOREINFO\0\0", "memory has no VMCOREINFO at {:#x}", dead.note);
+    let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+    let left = evidence.truth.bytes(evidence.memory, dead.note + 24, length.into())?;
+    let added = text.strip_prefix(&left[..]).context("it is not what memory holds")?;
+    let expected = format!("KERNELOFFSET={:x}", dead.kernel_offset);
+    let lines: Vec<_> = text
+        .split(|byte| *byte == b'\n')
+        .filter(|line| line.starts_with(b"KERNELOFFSET="))
+        .collect();
+    ensure!(lines == [expected.as_bytes()], "{} lines with a KERNELOFFSET", lines.len());
+    Ok(format!("{length} bytes of the dead kernel's, {} added; {expected}", added.len()))
 }
 
 fn registers_of_all(core: &CoreFile) -> Result<Vec<Registers>> {

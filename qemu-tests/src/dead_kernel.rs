@@ -19,6 +19,20 @@ const CALLERS: [&str; 2] = ["panic", "sysrq_handle_crash"];
 /// A function and the virtual addresses of its code.
 pub type Function = (String, Range<u64>);
 
+/// Where i386 Linux is linked for when it is Debian's: `PAGE_OFFSET` and 16 MiB (virtual).
+const I386_TEXT: u64 = 0xc100_0000;
+/// Where x86_64 Linux is linked for (virtual).
+const X86_64_TEXT: u64 = 0xffff_ffff_8100_0000;
+
+/// The kernel's description of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vmcoreinfo {
+    /// Physical address of its note.
+    pub note: u64,
+    /// How far the kernel runs from where it is linked, in bytes.
+    pub kernel_offset: u64,
+}
+
 /// What the vmcore of a kernel must agree with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadKernel {
@@ -28,6 +42,8 @@ pub struct DeadKernel {
     pub system_ram: Vec<Range<u64>>,
     /// Physical address of each CPU's crash note, in the CPUs' order; of those CPUs that can leave one.
     pub crash_notes: Vec<u64>,
+    /// Its VMCOREINFO, of a kernel that has one.
+    pub vmcoreinfo: Option<Vmcoreinfo>,
     /// What each of these CPUs had in its [`GENERAL_REGISTERS`], in the same order; empty when that is not
     /// known.
     pub register_patterns: Vec<[u32; GENERAL_REGISTERS.len()]>,
@@ -55,11 +71,14 @@ impl DeadKernel {
         if facts.cpus == 0 || facts.crash_notes.len() != facts.cpus {
             bail!("{} CPUs online but {} crash notes", facts.cpus, facts.crash_notes.len());
         }
+        let linked_at = if is_64_bit { X86_64_TEXT } else { I386_TEXT };
+        let kernel_offset = facts.symbol("_text")?.start.wrapping_sub(linked_at);
         let function = |name: &&str| Ok((name.to_string(), facts.symbol(name)?));
         Ok(Self {
             slot: facts.slot()?,
             system_ram: facts.resources("System RAM"),
             crash_notes: facts.crash_notes.values().copied().collect(),
+            vmcoreinfo: Some(Vmcoreinfo { note: facts.vmcoreinfo, kernel_offset }),
             register_patterns: Vec::new(),
             text: facts.symbol("_stext")?.start..facts.symbol("_etext")?.start,
             virtual_base: I386_PAGE_OFFSET,

@@ -174,6 +174,7 @@ impl Guest {
             slot: self.slot.clone(),
             system_ram: self.ram.clone(),
             crash_notes: answering().map(|cpu| self.notes[cpu]).collect(),
+            vmcoreinfo: None,
             register_patterns: answering().map(register_pattern).collect(),
             text: self.elf.text()?,
             virtual_base: 0,

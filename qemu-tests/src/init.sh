@@ -20,6 +20,7 @@ say "version $(cat /proc/version)"
 say "cmdline $(cat /proc/cmdline)"
 say "cpus $(grep -c '^processor' /proc/cpuinfo)"
 sed 's/^/first-kernel: iomem /' /proc/iomem
+say "vmcoreinfo $(cat /sys/kernel/vmcoreinfo)"
 for file in /sys/devices/system/cpu/cpu*/crash_notes; do
     cpu=${file%/crash_notes}
     say "crash_notes ${cpu##*/cpu} $(cat "$file")"

@@ -20,8 +20,13 @@ use goblin::elf::program_header::ProgramHeader;
 use handoff::layout::PAGE_SIZE;
 
 use crate::elfcore::{encode, zeros};
+use crate::notes::note_of_text;
 use crate::view::{Extent, View};
-use crate::{Class, CoreHeader, Error, PhysAddr, PhysRange, ReadPhys, Segment, SegmentKind, notes};
+use crate::vmcoreinfo::add_lines;
+use crate::{
+    Class, CoreHeader, Error, NAME_VMCOREINFO, Note, PhysAddr, PhysRange, ReadPhys, Segment,
+    SegmentKind, notes,
+};
 
 /// The longest note area that is looked at, in bytes. Linux' are 176 to 4132 bytes long.
 pub const MAX_NOTE_AREA: usize = 64 << 10;
@@ -102,6 +107,7 @@ pub fn vmcore(
             SegmentKind::Note => notes.merge(&segment, mem, phys_limit, complain)?,
         }
     }
+    notes.finish()?;
     let view = lay_out(header, &notes.bytes, &loads)?;
     let MergedNotes { cpus, areas: note_areas, .. } = notes;
     Ok(Vmcore { view, class: header.class, machine: header.machine, cpus, note_areas })
@@ -161,6 +167,10 @@ struct MergedNotes {
     bytes: Vec<u8>,
     areas: Vec<NoteArea>,
     cpus: usize,
+    /// The dead kernel's VMCOREINFO.
+    vmcoreinfo: Option<Vec<u8>>,
+    /// Lines for it.
+    added: Vec<u8>,
 }
 
 impl MergedNotes {
@@ -183,7 +193,7 @@ impl MergedNotes {
         push(&mut self.areas, area)
     }
 
-    /// Takes over the whole notes at the front of an area, byte for byte.
+    /// Takes over the whole notes at the front of an area, byte for byte but for VMCOREINFO.
     fn append(&mut self, area: &[u8]) -> Result<NoteOutcome, Error> {
         let mut walk = notes(area);
         let (mut count, mut cpus, mut broken) = (0, 0, None);
@@ -194,19 +204,47 @@ impl MergedNotes {
             }
         }
         let whole = area.get(..walk.offset()).unwrap_or_default();
-        let end = self.bytes.len() + whole.len().next_multiple_of(4);
-        if end > MAX_NOTES {
+        if self.length() + whole.len().next_multiple_of(4) > MAX_NOTES {
             return Ok(NoteOutcome::NoRoom);
         }
-        self.bytes.try_reserve(end - self.bytes.len()).map_err(|_| Error::NoMemory)?;
-        self.bytes.extend_from_slice(whole);
-        self.bytes.resize(end, 0);
+        let mut walk = notes(whole);
+        while let (start, Some(Ok(note))) = (walk.offset(), walk.next()) {
+            self.take(&note, whole.get(start..walk.offset()).unwrap_or_default())?;
+        }
         self.cpus += cpus;
         Ok(match broken {
             Some(error) => NoteOutcome::Broken { notes: count, error },
             None if count == 0 => NoteOutcome::Empty,
             None => NoteOutcome::Kept { notes: count },
         })
+    }
+
+    /// How many bytes there are so far, with those that wait for [`MergedNotes::finish`].
+    fn length(&self) -> usize {
+        self.bytes.len() + self.vmcoreinfo.as_ref().map_or(0, Vec::len) + self.added.len()
+    }
+
+    /// Takes one note, whose bytes are `raw`. A second VMCOREINFO can only add to the first: readers
+    /// look at one of them.
+    fn take(&mut self, note: &Note<'_>, raw: &[u8]) -> Result<(), Error> {
+        match &mut self.vmcoreinfo {
+            unknown @ None if note.is_vmcoreinfo() => append(unknown.insert(Vec::new()), note.desc),
+            _ if note.is_vmcoreinfo() || note.is_addendum() => {
+                append(&mut self.added, note.desc)?;
+                append(&mut self.added, b"\n")
+            }
+            _ => {
+                append(&mut self.bytes, raw)?;
+                append(&mut self.bytes, &[0; 3][..raw.len().next_multiple_of(4) - raw.len()])
+            }
+        }
+    }
+
+    /// Puts the one VMCOREINFO behind the other notes. Without the dead kernel's there is none.
+    fn finish(&mut self) -> Result<(), Error> {
+        let Some(mut text) = self.vmcoreinfo.take() else { return Ok(()) };
+        add_lines(&mut text, &self.added)?;
+        append(&mut self.bytes, &note_of_text(NAME_VMCOREINFO, &text)?)
     }
 }
 
@@ -278,6 +316,13 @@ fn note_header(offset: usize, length: usize) -> ProgramHeader {
 /// How many bytes to skip from `offset` on to be where `paddr` is in its page.
 const fn gap(offset: u64, paddr: PhysAddr) -> u64 {
     paddr.get().wrapping_sub(offset) % PAGE_SIZE
+}
+
+/// `Vec::extend_from_slice` that says so when the heap has no room.
+fn append(list: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Error> {
+    list.try_reserve(bytes.len()).map_err(|_| Error::NoMemory)?;
+    list.extend_from_slice(bytes);
+    Ok(())
 }
 
 /// `Vec::push` that says so when the heap has no room.
@@ -549,8 +594,38 @@ mod tests {
             [note_area(0x1000, info.len() as u64 - 1), note_area(0x2000, prstatus.len() as u64)];
         let (result, complaints, mem) = capture(EM_386, Class::Elf32, &areas, memory);
         let bytes = file(&result.expect("whole notes"), &mem);
-        assert_eq!(&bytes[84..84 + info.len() + prstatus.len()], [info, prstatus].concat());
+        assert_eq!(&bytes[84..84 + info.len() + prstatus.len()], [prstatus, info].concat());
         assert_eq!(complaints, [""; 0]);
+    }
+
+    /// The text of each VMCOREINFO that leaves, for these notes in one area.
+    fn vmcoreinfos(area: &[&[u8]]) -> Vec<String> {
+        let area = area.concat();
+        let areas = [note_area(0x1000, area.len() as u64)];
+        let (result, complaints, mem) =
+            capture(EM_386, Class::Elf64, &areas, FakeMemory::with(0x1000, area));
+        assert_eq!(complaints, [""; 0]);
+        let bytes = file(&result.expect("notes do not stop a capture"), &mem);
+        let elf = Elf::parse(&bytes).expect("an ELF file");
+        let notes =
+            elf.iter_note_headers(&bytes).expect("a PT_NOTE").map(|note| note.expect("whole"));
+        let notes: Vec<_> = notes.collect();
+        assert!(notes.iter().all(|note| note.name != "KDUMP-RS"));
+        let infos = notes.iter().filter(|note| note.name == "VMCOREINFO");
+        infos.map(|note| String::from_utf8_lossy(note.desc).into_owned()).collect()
+    }
+
+    #[test]
+    fn exactly_one_vmcoreinfo_leaves() {
+        let info = note(b"VMCOREINFO\0", 0, b"A=1\n");
+        let ours = note(b"KDUMP-RS\0", 0, b"KERNELOFFSET=5000000\nA=2\n");
+        let later = note(b"VMCOREINFO\0", 0, b"A=3\nB=4\n");
+        assert_eq!(vmcoreinfos(&[&info]), ["A=1\n"]);
+        assert_eq!(vmcoreinfos(&[&info, &ours]), ["A=1\nKERNELOFFSET=5000000\n"]);
+        assert_eq!(vmcoreinfos(&[&ours, &info]), ["A=1\nKERNELOFFSET=5000000\n"]);
+        let all = ["A=1\nKERNELOFFSET=5000000\nB=4\n"];
+        assert_eq!(vmcoreinfos(&[&info, &ours, &later]), all);
+        assert_eq!(vmcoreinfos(&[&ours]), [""; 0], "nothing to add it to");
     }
 
     #[test]

@@ -25,12 +25,15 @@ mod options;
 mod ranges;
 mod read;
 mod view;
+mod vmcoreinfo;
 
 pub use addr::{DumpOffset, PhysAddr, PhysRange};
 pub use dump::{MAX_NOTE_AREA, MAX_NOTES, NoteArea, NoteOutcome, Vmcore, vmcore};
 pub use elfcore::{Class, CoreHeader, MAX_SEGMENTS, Segment, SegmentKind, build};
 pub use error::Error;
-pub use notes::{NAME_CORE, NAME_VMCOREINFO, Note, Notes, Prstatus, notes, vmcoreinfo_get};
+pub use notes::{
+    NAME_ADDENDUM, NAME_CORE, NAME_VMCOREINFO, Note, Notes, Prstatus, note_of_text, notes,
+};
 pub use oldmem::oldmem;
 pub use options::{
     Action, DEFAULT_TIMEOUT, ElfCoreHdr, MAX_MEMMAP, MAX_TARGETS, Options, PowerOff, Problem,
@@ -39,6 +42,7 @@ pub use options::{
 pub use ranges::MemoryRanges;
 pub use read::ReadPhys;
 pub use view::{Extent, View};
+pub use vmcoreinfo::vmcoreinfo_get;
 
 #[cfg(test)]
 mod fake;

@@ -2,6 +2,7 @@
 //! and the profile that they are built with.
 
 use crate::debian::FirstKernelFiles;
+use crate::rustup;
 use crate::toolchain::Toolchain;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -114,16 +115,36 @@ pub fn build() -> Result<Images> {
     Ok(images)
 }
 
+/// Builds the loader for x86_64 kernels that run no i386 programs, with the images in it, and says
+/// where it is.
+///
+/// # Errors
+/// When it does not build, or the chosen Rust has no static library for it.
+pub fn build_loader_x86_64(images: &Images) -> Result<PathBuf> {
+    let toolchain = Toolchain::chosen()?;
+    ensure!(
+        toolchain == Toolchain::Rustup,
+        "the x86_64 loader needs rustup's target; cargo xtask setup --rust-from rustup"
+    );
+    let target = rustup::LOADER_TARGET_X86_64;
+    run_loader_build(cargo(), images, target)?;
+    Ok(target_dir().join(target).join("release/loader"))
+}
+
 fn build_loader(images: &Images, toolchain: &Toolchain) -> Result<()> {
     let mut cargo = cargo();
     toolchain.serve(&mut cargo)?;
-    cargo.args(["build", "--release", "--target", toolchain.loader_target(), "-p", "loader"]);
     if let Toolchain::Debian(rust) = toolchain {
         rust.serve_loader(&mut cargo)?;
         // It comes without an i386 standard library.
         cargo.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_abort");
     }
+    run_loader_build(cargo, images, toolchain.loader_target())
+}
+
+fn run_loader_build(mut cargo: Command, images: &Images, target: &str) -> Result<()> {
     let status = cargo
+        .args(["build", "--release", "--target", target, "-p", "loader"])
         .env("KDUMP_CAPTURE_KERNEL", &images.capture_kernel)
         .env("KDUMP_PURGATORY", &images.purgatory)
         .status()

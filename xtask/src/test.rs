@@ -77,6 +77,10 @@ fn suites(images: &Images, linux: &[FirstKernelFiles; 2]) -> Result<Vec<Suite>> 
     let toolchain = Toolchain::chosen()?;
     let mut qemu = cargo(&["test", "-p", "qemu-tests", "--test", "*", "--", "--test-threads=2"]);
     qemu.envs(images.test_environment(linux));
+    match image::build_loader_x86_64(images) {
+        Ok(loader) => drop(qemu.env("KDUMP_TEST_LOADER_X86_64", loader)),
+        Err(error) => println!("{error:#}"),
+    }
     let suite = |name, commands| Suite { name, commands };
     Ok(vec![
         suite("format", Ok(vec![cargo(&["fmt", "--all", "--check"])])),

@@ -60,6 +60,15 @@ pub(crate) fn debian_amd64() -> FirstKernel {
     }
 }
 
+/// The same, with the loader that needs no 32-bit emulation.
+pub(crate) fn debian_amd64_and_native_loader() -> FirstKernel {
+    let mut debian = debian_amd64();
+    if let FirstKernel::Linux { loader, .. } = &mut debian {
+        *loader = file("KDUMP_TEST_LOADER_X86_64");
+    }
+    debian
+}
+
 /// One cycle with what `change` makes of the ordinary configuration.
 pub(crate) fn cycle(first_kernel: FirstKernel, change: impl FnOnce(&mut Config)) -> Report {
     cycle_and_console(first_kernel, change).0

@@ -51,3 +51,10 @@ fn debian_amd64_with_two_cpus() {
         config.cpus = 2;
     }));
 }
+
+#[test]
+fn debian_amd64_with_the_native_loader() {
+    assert_passes(&cycle(debian_amd64_and_native_loader(), |config| {
+        config.memory = 256 * MIB;
+    }));
+}

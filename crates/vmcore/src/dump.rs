@@ -88,7 +88,7 @@ pub enum NoteOutcome {
 /// # Errors
 /// The first check that failed. PT_LOADs must neither wrap, nor lie beyond `phys_limit`, nor have
 /// more bytes in the file than in memory, nor overlap, be it where they lie or what they stand for,
-/// unless one is wholly a part of the other.
+/// unless one is a part of the other and less than it.
 pub fn vmcore(
     header: &CoreHeader,
     mem: &impl ReadPhys,
@@ -132,21 +132,23 @@ fn check_load(load: &Segment, before: &[Segment], phys_limit: u64) -> Result<(),
     Ok(())
 }
 
-/// Whether every byte of `part` is the same byte of `whole`, for the same memory.
+/// Whether `part` is less than `whole`, and every byte of it the same byte of `whole`, for the same
+/// memory.
 fn is_part(part: &Segment, whole: &Segment) -> Result<bool, Error> {
     let distance = |load: &Segment| load.source.get().wrapping_sub(load.paddr.get());
+    let (inner, outer) = (part.source_range()?, whole.source_range()?);
+    let (inner_memory, outer_memory) = (part.memory_range()?, whole.memory_range()?);
     Ok(distance(part) == distance(whole)
-        && whole.source_range()?.contains_range(part.source_range()?)
-        && whole.memory_range()?.contains_range(part.memory_range()?))
+        && outer.contains_range(inner)
+        && outer_memory.contains_range(inner_memory)
+        && (inner, inner_memory) != (outer, outer_memory))
 }
 
-/// The index of the load whose bytes the one at `index` shares: its own where it is no part of another.
-/// Of two that are alike the first counts.
+/// The index of the longest load that the one at `index` is a part of: its own where there is none.
 fn whole(loads: &[Segment], index: usize) -> Result<usize, Error> {
     let mut found = index;
     for (other, load) in loads.iter().enumerate() {
-        let alike = is_part(load, &loads[found])?;
-        if is_part(&loads[found], load)? && (!alike || other < found) {
+        if is_part(&loads[found], load)? {
             found = other;
         }
     }
@@ -654,18 +656,19 @@ mod tests {
     fn a_part_of_another_load_shares_its_bytes() {
         let image = load(0x10_2000, 0xffff_ffff_8100_0000, 0x10_2000, 0x1000);
         let ram = load(0x10_0800, 0xffff_8880_0010_0800, 0x10_0800, 0x4000);
+        let smaller = load(0x10_2800, 0xffff_ffff_8100_0800, 0x10_2800, 0x800);
         let saved = load(0x2e0_1000, 0xffff_8880_0000_1000, 0x1000, 0x1000);
         let (result, _, mem) = capture(
             EM_X86_64,
             Class::Elf64,
-            &[image, ram, saved, image, Segment { vaddr: 7, ..saved }],
+            &[image, ram, saved, smaller],
             FakeMemory::with(0x10_0800, pattern(9, 0x4000)).and(0x2e0_1000, pattern(8, 0x1000)),
         );
         let vmcore = result.expect("a good machine");
         let bytes = file(&vmcore, &mem);
         let elf = Elf::parse(&bytes).expect("an ELF file");
         let offsets: Vec<_> = elf.program_headers[1..].iter().map(|ph| ph.p_offset).collect();
-        assert_eq!(offsets, [0x3000, 0x1800, 0x6000, 0x3000, 0x6000]);
+        assert_eq!(offsets, [0x3000, 0x1800, 0x6000, 0x3800]);
         let addresses: Vec<_> = elf.program_headers[1..].iter().map(|ph| ph.p_vaddr).collect();
         assert_eq!(addresses[0], 0xffff_ffff_8100_0000);
         assert_eq!(&bytes[0x3000..0x4000], &pattern(9, 0x4000)[0x1800..0x2800]);
@@ -677,6 +680,7 @@ mod tests {
     fn what_is_half_a_part_is_an_overlap() {
         let ram = load(0x10_0000, 0, 0x10_0000, 0x4000);
         let wrong = [
+            Segment { vaddr: 7, ..ram },
             load(0x10_3000, 0, 0x10_3000, 0x2000),
             load(0x10_1000, 0, 0x10_2000, 0x1000),
             Segment { memsz: 0x8000, ..load(0x10_1000, 0, 0x10_1000, 0x1000) },

@@ -1,21 +1,28 @@
-//! The ELF core header block: PT_NOTE per CPU, PT_NOTE for VMCOREINFO, PT_LOAD per range of RAM.
+//! The ELF core header block: PT_NOTE per CPU, PT_NOTE for VMCOREINFO and for what is to be added to
+//! it, PT_LOAD per range of RAM; behind the headers, the bytes of that last note.
 //!
 //! Source: paper, section 4.2.
 
-use vmcore::{Class, LinearMap, PhysAddr, PhysRange, Segment};
+use vmcore::{Class, EM_386, EM_X86_64, LinearMap, PhysAddr, PhysRange, Segment};
 
 use crate::error::PlanError;
-use crate::memory::{Ram, crash_memory_ranges, linear_map};
+use crate::memory::{Ram, crash_memory_ranges, image_load, linear_map};
 use crate::plan::PlannedNotes;
-use crate::system::{CpuNotes, System};
+use crate::system::{CpuNotes, Machine, System};
 
 /// What the block is made from.
 pub(crate) struct Core {
     /// RAM less the reservations.
     pub(crate) ram: Ram,
     linear: Option<LinearMap>,
+    /// The kernel's image at its own virtual addresses, which on i386 are those of the linear mapping.
+    image: Option<Segment>,
+    /// `e_machine`.
+    machine: u16,
     pub(crate) notes: Vec<PlannedNotes>,
     pub(crate) vmcoreinfo: Option<PhysRange>,
+    /// A note with lines for VMCOREINFO; empty when there are none.
+    addendum: Vec<u8>,
     pub(crate) class: Class,
     /// Whether all of this is known; else the first kernel builds the block.
     pub(crate) known: bool,
@@ -34,8 +41,16 @@ impl Core {
             check_area(area, &ram, || "VMCOREINFO".to_owned())?;
         }
         let linear = linear_map(system);
-        let class = class(&ram, asked)?;
+        let machine = match system.machine {
+            Some(Machine::X86_64) => EM_X86_64,
+            Some(Machine::I386) | None => EM_386,
+        };
+        let class = class(&ram, machine, asked)?;
         let mut warnings = Vec::new();
+        let image = system.kcore.image.map(|map| image_load(&map, system, &ram)).transpose();
+        if let Err(why) = image {
+            warnings.push(format!("gdb will not find the kernel's text in the dump: {why}"));
+        }
         if let Err(why) = linear {
             warnings.push(format!("the dump will have no virtual addresses (p_vaddr 0): {why}"));
         }
@@ -46,9 +61,19 @@ impl Core {
                     .to_owned(),
             );
         }
-        let linear = linear.ok();
-        let vmcoreinfo = system.vmcoreinfo;
-        Ok(Self { ram, linear, notes, vmcoreinfo, class, known: true, room: 0, warnings })
+        Ok(Self {
+            addendum: addendum(system, &mut warnings)?,
+            ram,
+            linear: linear.ok(),
+            image: image.ok().flatten(),
+            machine,
+            notes,
+            vmcoreinfo: system.vmcoreinfo,
+            class,
+            known: true,
+            room: 0,
+            warnings,
+        })
     }
 
     /// Nothing is known yet, and the block gets `room` bytes.
@@ -56,8 +81,11 @@ impl Core {
         Self {
             ram: Ram::new(),
             linear: None,
+            image: None,
+            machine: EM_386,
             notes: Vec::new(),
             vmcoreinfo: None,
+            addendum: Vec::new(),
             class: Class::Elf32,
             known: false,
             room,
@@ -67,27 +95,65 @@ impl Core {
 
     /// The PT_LOADs when the backup region is at `backup`.
     pub(crate) fn loads(&self, backup: PhysAddr) -> Vec<Segment> {
-        vmcore::loads(&self.ram, self.linear, backup)
+        let mut loads = vmcore::loads(&self.ram, self.linear, backup);
+        loads.extend(self.image);
+        loads
     }
 
-    /// The block with these PT_LOADs; empty when nothing is known.
-    pub(crate) fn header(&self, loads: &[Segment]) -> Result<Vec<u8>, PlanError> {
+    /// The block with these PT_LOADs for the physical address `at`; empty when nothing is known.
+    pub(crate) fn header(&self, loads: &[Segment], at: PhysAddr) -> Result<Vec<u8>, PlanError> {
         if !self.known {
             return Ok(Vec::new());
         }
-        let areas = self.notes.iter().map(|notes| notes.area).chain(self.vmcoreinfo);
-        Ok(vmcore::core_header(self.class, areas, loads)?)
+        let mut areas: Vec<PhysRange> = self.notes.iter().map(|notes| notes.area).collect();
+        areas.extend(self.vmcoreinfo);
+        if !self.addendum.is_empty() {
+            let count = areas.len() + 1 + loads.len();
+            let table = self.class.header_size() + count * self.class.entry_size();
+            let start = PhysAddr::new(at.get() + table as u64);
+            areas.push(PhysRange::new(start, self.addendum.len() as u64)?);
+        }
+        let mut block = vmcore::core_header(self.machine, self.class, areas, loads)?;
+        block.extend(&self.addendum);
+        Ok(block)
     }
 
     /// The length of the block in bytes, wherever the backup region is going to be.
     pub(crate) fn size(&self) -> Result<u64, PlanError> {
-        let length = self.header(&self.loads(PhysAddr::new(0)))?.len() as u64;
+        let nowhere = PhysAddr::new(0);
+        let length = self.header(&self.loads(nowhere), nowhere)?.len() as u64;
         Ok(length.max(self.room))
     }
 }
 
-/// The class that is asked for, or the narrowest that can name all of RAM.
-fn class(ram: &Ram, asked: Option<Class>) -> Result<Class, PlanError> {
+/// How far the kernel runs from where it is linked, as a line of VMCOREINFO in a note. An x86_64 kernel
+/// says that itself.
+///
+/// Source: Linux, `arch/x86/kernel/machine_kexec_64.c`, `arch_crash_save_vmcoreinfo`.
+fn addendum(system: &System, warnings: &mut Vec<String>) -> Result<Vec<u8>, PlanError> {
+    if system.machine == Some(Machine::X86_64) || system.vmcoreinfo.is_none() {
+        return Ok(Vec::new());
+    }
+    let Some((runs_at, linked_at)) = system.memory.kernel_code.zip(system.linked_at) else {
+        warnings.push(
+            "crash and drgn will need to be told KERNELOFFSET: /sys/kernel/boot_params/data or \
+             \"Kernel code\" in /proc/iomem is missing"
+                .to_owned(),
+        );
+        return Ok(Vec::new());
+    };
+    let offset = runs_at.get().wrapping_sub(linked_at.get()) as u32;
+    let line = format!("KERNELOFFSET={offset:x}\n");
+    Ok(vmcore::note_of_text(vmcore::NAME_ADDENDUM, line.as_bytes())?)
+}
+
+/// The class that is asked for, or the narrowest that can name all of RAM and the machine's virtual
+/// addresses.
+fn class(ram: &Ram, machine: u16, asked: Option<Class>) -> Result<Class, PlanError> {
+    if machine == EM_X86_64 {
+        let narrow = asked == Some(Class::Elf32);
+        return if narrow { Err(PlanError::Elf32Of64Bit) } else { Ok(Class::Elf64) };
+    }
     let end = ram.iter().last().map_or(PhysAddr::new(0), |range| range.end());
     match (asked, Class::narrowest(end)) {
         (Some(Class::Elf32), Class::Elf64) => Err(PlanError::MemoryAboveElf32 { end }),

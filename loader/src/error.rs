@@ -13,12 +13,6 @@ pub enum PlanError {
     /// The memory map has no RAM.
     #[error("/proc/iomem names no System RAM: is this a saved copy that was cut short?")]
     NoRam,
-    /// The first kernel is x86_64.
-    #[error(
-        "the first kernel is x86_64: this version loads under 32-bit (i386) kernels only; boot an \
-         i386 kernel"
-    )]
-    FirstKernel64Bit,
     /// `crashkernel=` is not on the first kernel's command line.
     #[error(
         "no memory is reserved for a capture kernel: add crashkernel=32M@16M to the kernel command \
@@ -161,6 +155,12 @@ pub enum PlanError {
         /// The option.
         option: &'static str,
     },
+    /// ELF32 headers are asked for, of an x86_64 kernel.
+    #[error(
+        "--elf32-core-headers: the virtual addresses of an x86_64 kernel have no place in ELF32 \
+         headers: leave the option out"
+    )]
+    Elf32Of64Bit,
     /// Ranges that cannot be noted, or an ELF core header that cannot be built.
     #[error("the first kernel's memory cannot be described: {0}")]
     Vmcore(#[from] vmcore::Error),

@@ -10,12 +10,14 @@ use std::{fmt, fs, io};
 use vmcore::PhysAddr;
 
 use crate::plan::{Plan, PlannedSegment};
-use crate::system::System;
+use crate::system::{Machine, System};
 
 /// The image is for the crash path, not for a reboot.
 const KEXEC_ON_CRASH: usize = 1;
-/// The image starts as i386 code; the kernel refuses another architecture than its own.
+/// The kernel is i386 (`EM_386`); it refuses another architecture than its own.
 const KEXEC_ARCH_386: usize = 3 << 16;
+/// The kernel is x86_64 (`EM_X86_64`), be this program a 32-bit one or not.
+const KEXEC_ARCH_X86_64: usize = 62 << 16;
 
 /// Why the kernel does not take the image, or will not.
 #[derive(Debug, thiserror::Error)]
@@ -61,8 +63,8 @@ pub enum KexecError {
     OutsideReservation,
     /// EINVAL.
     #[error(
-        "the kernel does not take the image (EINVAL): is this an x86_64 kernel? This version loads \
-         under i386 kernels only"
+        "the kernel does not take the image (EINVAL): it must be an i386 or x86_64 Linux, and \
+         `loader plan` must name segments of whole pages that do not overlap"
     )]
     Invalid,
     /// ENOSYS.
@@ -126,7 +128,7 @@ pub fn load(plan: Call<'_>, system: &System) -> Result<(), KexecError> {
     check(system)?;
     let segments = plan.segments.iter().map(raw).collect::<Result<Vec<_>, _>>()?;
     let entry = narrow(plan.entry.get())?;
-    kexec_load(entry, &segments).map_err(|error| explain(error, system))
+    kexec_load(entry, &segments, system.machine).map_err(|error| explain(error, system))
 }
 
 /// Whether the running kernel says that a capture kernel is loaded; `None` where it does not say.
@@ -144,7 +146,7 @@ pub fn crash_loaded() -> Option<bool> {
 /// Why the kernel does not do it, with the next step.
 pub fn unload(system: &System) -> Result<(), KexecError> {
     check(system)?;
-    kexec_load(0, &[]).map_err(|error| explain(error, system))
+    kexec_load(0, &[], system.machine).map_err(|error| explain(error, system))
 }
 
 /// Looks for the reasons why the kernel would refuse, without asking it.
@@ -191,9 +193,17 @@ fn explain(error: io::Error, system: &System) -> KexecError {
     }
 }
 
+fn flags(machine: Option<Machine>) -> usize {
+    let architecture = match machine {
+        Some(Machine::X86_64) => KEXEC_ARCH_X86_64,
+        Some(Machine::I386) | None => KEXEC_ARCH_386,
+    };
+    KEXEC_ON_CRASH | architecture
+}
+
 #[expect(unsafe_code, reason = "no crate has this system call")]
-fn kexec_load(entry: usize, segments: &[KexecSegment]) -> io::Result<()> {
-    let flags = KEXEC_ON_CRASH | KEXEC_ARCH_386;
+fn kexec_load(entry: usize, segments: &[KexecSegment], machine: Option<Machine>) -> io::Result<()> {
+    let flags = flags(machine);
     // SAFETY: `segments` holds as many `struct kexec_segment` as is said, each with a buffer of
     // `bufsz` readable bytes that outlives the call; the kernel only reads them, and it writes
     // nowhere but into the memory that it has reserved for this.
@@ -237,7 +247,7 @@ mod tests {
         assert!(say(libc::ENOMEM).contains("larger crashkernel="));
         assert!(say(libc::EBUSY).contains("try again"));
         assert!(say(libc::EADDRNOTAVAIL).contains("outside its reservation"));
-        assert!(say(libc::EINVAL).contains("x86_64"));
+        assert!(say(libc::EINVAL).contains("whole pages"));
         assert!(say(libc::ENOSYS).contains("CONFIG_KEXEC"));
         assert!(say(libc::EFAULT).contains("kexec_load failed"));
         let locked = system(|state| state.lockdown = Some("integrity".to_owned()));
@@ -254,6 +264,12 @@ mod tests {
         let raw = raw(&segment).expect("it fits");
         assert_eq!((raw.bufsz, raw.mem, raw.memsz), (3, 0x100_0000, 0x2000));
         assert_eq!(raw.buf, segment.bytes.as_ptr());
-        assert_eq!(KEXEC_ON_CRASH | KEXEC_ARCH_386, 0x3_0001);
+    }
+
+    /// The numbers that strace shows of kexec-tools.
+    #[test]
+    fn the_flags_name_the_architecture() {
+        assert_eq!(flags(Some(Machine::I386)), 0x3_0001);
+        assert_eq!(flags(Some(Machine::X86_64)), 0x3e_0001);
     }
 }

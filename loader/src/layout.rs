@@ -11,12 +11,27 @@ use vmcore::{PhysAddr, PhysRange};
 
 use crate::error::PlanError;
 use crate::kernel_image::KernelImage;
+use crate::memory::Ram;
 use crate::plan::PlanOptions;
-use crate::system::System;
+use crate::system::{Machine, System};
 
-/// How much of the slot stays undeclared, in one piece: the first kernel takes its control pages
-/// from there (Linux, `kimage_alloc_crash_control_pages`; on x86_64 also page tables). 64 KiB.
-pub(crate) const CONTROL_PAGES: i64 = 64 << 10;
+/// How much of the slot at least stays undeclared, in one piece: the first kernel takes its control
+/// pages from there (Linux, `kimage_alloc_crash_control_pages`). 64 KiB.
+const CONTROL_PAGES: u64 = 64 << 10;
+
+/// The same for this machine and its RAM, in bytes. An x86_64 kernel also builds the page tables there
+/// that purgatory is entered with: where the CPU has no larger pages than 2 MiB, that is one page
+/// for each GiB, one for each 512 GiB, and two above these.
+///
+/// Source: Linux, `arch/x86/kernel/machine_kexec_64.c`, `init_pgtable`.
+pub(crate) fn control_pages(machine: Option<Machine>, ram: &Ram) -> u64 {
+    let end = ram.iter().last().map_or(0, |range| range.end().get());
+    let tables = match machine {
+        Some(Machine::X86_64) => end.div_ceil(1 << 30) + end.div_ceil(512 << 30) + 2,
+        Some(Machine::I386) | None => 0,
+    };
+    CONTROL_PAGES + tables * PAGE_SIZE
+}
 
 /// How many bytes the parts above the capture kernel take.
 pub(crate) struct Sizes {
@@ -24,6 +39,7 @@ pub(crate) struct Sizes {
     pub(crate) purgatory: u64,
     /// Zero without an initramfs.
     pub(crate) initrd: u64,
+    pub(crate) control_pages: u64,
 }
 
 /// The places of all parts, in whole pages.
@@ -105,7 +121,7 @@ impl Layout {
             BACKUP_LENGTH as i64,
         ];
         let free = (slot.start().get() as i64, slot.end().get() as i64 - parts.iter().sum::<i64>());
-        let (delta, gap) = place_kernel(slot, free, kernel)?;
+        let (delta, gap) = place_kernel(slot, free, kernel, sizes.control_pages as i64)?;
         let mut next = free.1;
         let [initrd, command_line, boot_params, purgatory, elfcorehdr, backup] =
             parts.map(|length| {
@@ -145,10 +161,11 @@ fn place_kernel(
     slot: PhysRange,
     free: Piece,
     kernel: &KernelImage<'_>,
+    control_pages: i64,
 ) -> Result<(i64, Piece), PlanError> {
     let linked = kernel.span();
     let segment = range(linked)?;
-    let in_place = slot.contains_range(segment).then(|| gap_around(free, linked));
+    let in_place = slot.contains_range(segment).then(|| gap_around(free, linked, control_pages));
     match in_place {
         Some(Ok(gap)) => return Ok((0, gap)),
         None if !kernel.movable => return Err(PlanError::SegmentOutsideSlot { segment, slot }),
@@ -156,21 +173,21 @@ fn place_kernel(
         _ => {}
     }
     let delta = kernel.moved_start(free.0) - linked.0;
-    match gap_around(free, (linked.0 + delta, linked.1 + delta)) {
+    match gap_around(free, (linked.0 + delta, linked.1 + delta), control_pages) {
         Ok(gap) => Ok((delta, gap)),
         Err(missing) => Err(too_small(slot, missing)),
     }
 }
 
 /// The longer one of the two pieces below and above the kernel, or how many bytes are missing.
-fn gap_around(free: Piece, kernel: Piece) -> Result<Piece, i64> {
+fn gap_around(free: Piece, kernel: Piece, control_pages: i64) -> Result<Piece, i64> {
     let length = |piece: Piece| piece.1 - piece.0;
     let (below, above) = ((free.0, kernel.0), (kernel.1, free.1));
     let gap = if length(below) > length(above) { below } else { above };
-    if length(above) >= 0 && length(gap) >= CONTROL_PAGES {
+    if length(above) >= 0 && length(gap) >= control_pages {
         return Ok(gap);
     }
-    let wanted = if length(below) >= CONTROL_PAGES { 0 } else { CONTROL_PAGES };
+    let wanted = if length(below) >= control_pages { 0 } else { control_pages };
     Err(wanted - length(above))
 }
 

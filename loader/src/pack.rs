@@ -39,7 +39,7 @@ pub fn plan_slot(
         let system = System { memory, ..System::default() };
         let (slot, core) = (pick_slot(&system)?, Core::unknown(spec.elfcorehdr));
         check_options(options)?;
-        let ground = Ground { slot, core, map: &system.memory, power_off: None };
+        let ground = Ground { slot, core, system: &system };
         return fill(ground, &parse(images)?, options);
     };
     let memory = MemoryMap { reservations, ..system.memory.clone() };
@@ -47,7 +47,7 @@ pub fn plan_slot(
     let slot = check_system(&system)?;
     let mut core = Core::find(&system, options.class)?;
     core.room = spec.elfcorehdr;
-    let ground = Ground { slot, core, map: &system.memory, power_off: system.power_off };
+    let ground = Ground { slot, core, system: &system };
     fill(ground, &parse(images)?, options)
 }
 

@@ -1,7 +1,7 @@
 //! What goes where in the slot: pure, from facts and files to the segments of one kexec_load call.
 
 use handoff::layout::{BACKUP_LENGTH, BACKUP_SOURCE, PAGE_SIZE};
-use vmcore::{Action, Class, PhysAddr, PhysRange, PowerOff, Segment};
+use vmcore::{Action, Class, PhysAddr, PhysRange, Segment};
 
 use crate::command_line::CommandLine;
 use crate::contents::Contents;
@@ -9,9 +9,8 @@ use crate::core_header::Core;
 use crate::e820::E820;
 use crate::error::PlanError;
 use crate::images::Images;
-use crate::iomem::MemoryMap;
 use crate::kernel_image::KernelImage;
-use crate::layout::{Layout, Sizes, bounded, pick_slot};
+use crate::layout::{Layout, Sizes, bounded, control_pages, pick_slot};
 use crate::memory::Ram;
 use crate::purgatory::PurgatoryImage;
 use crate::system::{Machine, System};
@@ -82,7 +81,7 @@ pub struct PlannedNotes {
 pub struct Plan {
     /// The reservation, or the part of it that the options allow.
     pub slot: PhysRange,
-    /// Where the first kernel jumps when it dies: purgatory's 32-bit entry point.
+    /// Where the first kernel jumps when it dies: purgatory's entry point for its machine.
     pub entry: PhysAddr,
     /// Where purgatory jumps: the capture kernel's entry point, moved with its image.
     pub kernel_entry: PhysAddr,
@@ -150,15 +149,15 @@ pub fn plan(
     let slot = bounded(check_system(system)?, options)?;
     let parsed = parse(images)?;
     let core = Core::find(system, options.class)?;
-    fill(Ground { slot, core, map: &system.memory, power_off: system.power_off }, &parsed, options)
+    fill(Ground { slot, core, system }, &parsed, options)
 }
 
 /// What a plan is made for: a slot that is known, and a first kernel that may not be.
 pub(crate) struct Ground<'a> {
     pub(crate) slot: PhysRange,
     pub(crate) core: Core,
-    pub(crate) map: &'a MemoryMap,
-    pub(crate) power_off: Option<PowerOff>,
+    /// Empty but for the slot, when the first kernel is not known.
+    pub(crate) system: &'a System,
 }
 
 /// Fills the slot.
@@ -167,21 +166,22 @@ pub(crate) fn fill(
     (kernel, purgatory): &ParsedImages<'_>,
     options: &PlanOptions,
 ) -> Result<Plan, PlanError> {
-    let Ground { slot, core, .. } = ground;
+    let Ground { slot, core, system } = ground;
     let sizes = Sizes {
         elfcorehdr: core.size()?,
         purgatory: purgatory.size(),
         initrd: initrd_size(options),
+        control_pages: control_pages(system.machine, &core.ram),
     };
     let layout = Layout::new(slot, kernel, &sizes)?;
     let loads = core.loads(layout.backup.start());
     let memory = usable_memory(&core.ram, &layout, options);
-    let line = CommandLine::new(options, ground.power_off, &memory, layout.elfcorehdr)?;
-    let e820 = E820::new(ground.map, &memory)?;
+    let line = CommandLine::new(options, system.power_off, &memory, layout.elfcorehdr)?;
+    let e820 = E820::new(&system.memory, &memory)?;
     let contents = Contents {
         kernel,
         purgatory,
-        elfcorehdr: core.header(&loads)?,
+        elfcorehdr: core.header(&loads, layout.elfcorehdr.start())?,
         e820: &e820,
         line: &line,
         options,
@@ -189,7 +189,7 @@ pub(crate) fn fill(
     };
     Ok(Plan {
         slot,
-        entry: PhysAddr::new(layout.purgatory.start().get() + u64::from(purgatory.entry)),
+        entry: PhysAddr::new(layout.purgatory.start().get() + entry(system.machine, &purgatory)),
         kernel_entry: layout.moved(kernel.entry.into()),
         kernel_base: layout.moved(kernel.span().0),
         kernel_delta: layout.delta,
@@ -240,10 +240,15 @@ pub(crate) fn check_system(system: &System) -> Result<PhysRange, PlanError> {
     if system.memory.hidden {
         return Err(PlanError::AddressesHidden);
     }
-    if system.machine == Some(Machine::X86_64) {
-        return Err(PlanError::FirstKernel64Bit);
-    }
     pick_slot(system)
+}
+
+/// The offset of purgatory's entry point: an x86_64 kernel jumps in 64-bit mode.
+fn entry(machine: Option<Machine>, purgatory: &PurgatoryImage) -> u64 {
+    match machine {
+        Some(Machine::X86_64) => purgatory.entry64.into(),
+        Some(Machine::I386) | None => purgatory.entry32.into(),
+    }
 }
 
 /// What the capture kernel may use: the slot up to what must stay as it is, and on request the low

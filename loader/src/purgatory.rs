@@ -7,7 +7,7 @@ use goblin::elf::reloc::{R_386_32, R_386_PC32, R_386_PLT32, Reloc, RelocSection}
 use goblin::elf::section_header::{SHF_ALLOC, SHT_REL, SHT_RELA, SHT_SYMTAB, SectionHeader};
 use goblin::elf::sym::{Sym, Symtab};
 use handoff::PurgatoryParams;
-use handoff::purgatory::{CONSTANT_SYMBOLS, ENTRY32_SYMBOL, PARAMS_SYMBOL};
+use handoff::purgatory::{CONSTANT_SYMBOLS, ENTRY32_SYMBOL, ENTRY64_SYMBOL, PARAMS_SYMBOL};
 use zerocopy::IntoBytes;
 
 use crate::elf::{CONTEXT, Elf32, ImageError};
@@ -25,7 +25,9 @@ pub(crate) struct PurgatoryImage {
     /// Offsets of the words that the base is added to (R_386_32).
     absolute: Vec<usize>,
     /// Offset of the 32-bit entry point.
-    pub(crate) entry: u32,
+    pub(crate) entry32: u32,
+    /// Offset of the 64-bit entry point.
+    pub(crate) entry64: u32,
     /// Offset of the parameter block.
     pub(crate) params: usize,
     /// The bytes that purgatory checks in itself: text and rodata.
@@ -43,10 +45,11 @@ impl PurgatoryImage {
         let sections = sections(&elf)?;
         let symbols = Symbols::parse(&elf, &sections)?;
         let absolute = absolute_words(&elf, &sections, &symbols, image.len())?;
-        let entry = symbols.offset(ENTRY32_SYMBOL, image.len())?;
+        let entry32 = symbols.offset(ENTRY32_SYMBOL, image.len())? as u32;
+        let entry64 = symbols.offset(ENTRY64_SYMBOL, image.len())? as u32;
         let constant = constant(&symbols, image.len())?;
         let params = params(&symbols, image.len(), &constant)?;
-        Ok(Self { image, absolute, entry: entry as u32, params, constant })
+        Ok(Self { image, absolute, entry32, entry64, params, constant })
     }
 
     /// How much memory it takes, in bytes.

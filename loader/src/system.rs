@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use vmcore::{PhysAddr, PhysRange, PowerOff};
 
 use crate::iomem::MemoryMap;
-use crate::{acpi, cpus, zoneinfo};
+use crate::kcore::{self, Kcore};
+use crate::{acpi, cpus, setup_header, zoneinfo};
 
 /// No file that is read is longer than this (a DSDT can have some 100 KB; the rest is small).
 const LONGEST_FILE: u64 = 4 << 20;
@@ -56,8 +57,12 @@ pub struct System {
     pub memory: MemoryMap,
     /// The virtual address of `_text`, from `/proc/kallsyms`.
     pub text: Option<u64>,
-    /// One past the last physical byte of the linear mapping, from `/proc/zoneinfo`.
+    /// The physical address that the kernel is linked for, from its boot header.
+    pub linked_at: Option<PhysAddr>,
+    /// One past the last physical byte of i386's linear mapping, from `/proc/zoneinfo`.
     pub lowmem_end: Option<PhysAddr>,
+    /// The mappings of an x86_64 kernel, from `/proc/kcore`.
+    pub kcore: Kcore,
     /// The note area of every CPU that is present.
     pub cpus: Vec<CpuNotes>,
     /// The note area that holds VMCOREINFO.
@@ -102,11 +107,16 @@ impl System {
         let root = Root(root);
         let text_line = root.text_symbol()?;
         let zoneinfo = root.text("proc/zoneinfo")?.unwrap_or_default();
+        let boot_params = root.head("sys/kernel/boot_params/data", setup_header::LENGTH)?;
         Ok(Self {
             machine: root.machine(text_line.as_deref())?,
             memory: root.memory()?,
             text: text_line.as_deref().and_then(text_address),
+            linked_at: boot_params
+                .and_then(|page| setup_header::pref_address(&page))
+                .map(PhysAddr::new),
             lowmem_end: zoneinfo::lowmem_end(&zoneinfo),
+            kcore: Kcore::parse(&root.head("proc/kcore", kcore::HEAD)?.unwrap_or_default()),
             cpus: root.cpus()?,
             vmcoreinfo: root.parsed("sys/kernel/vmcoreinfo", cpus::vmcoreinfo_area)?,
             command_line: root.text("proc/cmdline")?.unwrap_or_default().trim().to_owned(),
@@ -122,9 +132,14 @@ struct Root<'a>(&'a Path);
 impl Root<'_> {
     /// The bytes of a file; `None` when it is not there or not ours to read.
     fn bytes(&self, path: &str) -> Result<Option<Vec<u8>>, SystemError> {
+        self.head(path, LONGEST_FILE)
+    }
+
+    /// The first `limit` bytes of a file, likewise.
+    fn head(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, SystemError> {
         let Some(file) = self.open(path)? else { return Ok(None) };
         let mut bytes = Vec::new();
-        match file.take(LONGEST_FILE).read_to_end(&mut bytes) {
+        match file.take(limit).read_to_end(&mut bytes) {
             Ok(_) => Ok(Some(bytes)),
             Err(error) => self.absent(path, error).map(|()| None),
         }

@@ -6,17 +6,18 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::core_file::{CoreFile, GENERAL_REGISTERS, Load, Note, Registers};
-use crate::dead_kernel::{DeadKernel, Function};
+use crate::dead_kernel::{DeadKernel, Function, Vmcoreinfo};
 use crate::gdb;
 use crate::memory::{Digests, GuestMemory, PAGE, digest};
+use crate::page_tables;
 use crate::ranges::{overlap, show, subtract, total, union};
 use crate::report::Check;
 use crate::truth::Truth;
 
 /// How much of the vmcore is compared at once, in bytes; a multiple of [`PAGE`].
 const CHUNK: u64 = 1 << 20;
-/// Size and alignment of a kernel stack of i386 and x86_64 Linux is at least this, in bytes.
-const STACK: u64 = 8 << 10;
+/// Size and alignment of a kernel stack of i386 and x86_64 Linux is at least this, in machine words.
+const STACK: u64 = 2048;
 /// The first page: firmware's interrupt vectors, kept by Linux for itself.
 const FIRST_PAGE: Range<u64> = 0..PAGE;
 /// The extended BIOS data area's page, video memory and ROMs.
@@ -51,6 +52,9 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<Check> {
     ];
     if !evidence.dead.register_patterns.is_empty() {
         checks.push(Check::new("register_pattern", register_pattern(evidence)));
+    }
+    if let Some(vmcoreinfo) = evidence.dead.vmcoreinfo {
+        checks.push(Check::new("vmcoreinfo", only_vmcoreinfo(evidence, vmcoreinfo)));
     }
     checks.extend(memory_kept(evidence.memory, evidence.dead, evidence.truth));
     checks
@@ -173,8 +177,11 @@ fn coverage(evidence: &Evidence<'_>) -> Result<String> {
     if let Some(load) = loads.iter().find(|load| load.filesz != load.memsz) {
         bail!("PT_LOAD at {:#x} holds {:#x} of {:#x} bytes", load.paddr, load.filesz, load.memsz);
     }
-    let ranges: Vec<_> =
-        loads.iter().map(|load| load.paddr..load.paddr.saturating_add(load.filesz)).collect();
+    let ranges: Vec<_> = loads
+        .iter()
+        .filter(|load| !loads.iter().any(|other| is_alias(load, other)))
+        .map(|load| load.paddr..load.paddr.saturating_add(load.filesz))
+        .collect();
     if let Some((one, other)) = overlap(&ranges) {
         bail!("two PT_LOADs overlap: {}", show(&[one, other]));
     }
@@ -192,6 +199,16 @@ fn coverage(evidence: &Evidence<'_>) -> Result<String> {
     let holes = subtract(&missing, slot);
     let (bytes, left_out) = (total(&covered), show(&holes));
     Ok(format!("{bytes} bytes are RAM less the slot less firmware's {left_out}"))
+}
+
+/// Whether `load` only gives other virtual addresses to bytes of `other` in the file.
+fn is_alias(load: &Load, other: &Load) -> bool {
+    let bytes = |load: &Load| load.offset..load.offset.saturating_add(load.filesz);
+    let (inner, outer) = (bytes(load), bytes(other));
+    inner != outer
+        && outer.start <= inner.start
+        && inner.end <= outer.end
+        && load.paddr.wrapping_sub(load.offset) == other.paddr.wrapping_sub(other.offset)
 }
 
 fn nothing(ranges: Vec<Range<u64>>, what: &str) -> Result<()> {
@@ -217,6 +234,30 @@ fn prstatus_notes(evidence: &Evidence<'_>) -> Result<String> {
     Ok(format!("{found} notes equal the dead kernel's, byte for byte"))
 }
 
+/// The one VMCOREINFO note begins with what memory holds, and says how far the kernel has moved.
+fn only_vmcoreinfo(evidence: &Evidence<'_>, dead: Vmcoreinfo) -> Result<String> {
+    let notes = &evidence.core.notes;
+    let mut texts = notes.iter().filter(|note| note.name.starts_with("VMCOREINFO"));
+    let text = &texts.next().context("there is no VMCOREINFO note")?.desc;
+    ensure!(texts.next().is_none(), "there is more than one VMCOREINFO note");
+    let others =
+        notes.iter().find(|note| !note.is_prstatus() && !note.name.starts_with("VMCOREINFO"));
+    ensure!(others.is_none(), "there is a note of an unknown name: {others:?}");
+    // Its header: lengths of name and text, and the type; then the name, padded.
+    let header = evidence.truth.bytes(evidence.memory, dead.note, 24)?;
+    ensure!(header[12..24] == *b"VMCOREINFO\0\0", "memory has no VMCOREINFO at {:#x}", dead.note);
+    let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+    let left = evidence.truth.bytes(evidence.memory, dead.note + 24, length.into())?;
+    let added = text.strip_prefix(&left[..]).context("it is not what memory holds")?;
+    let expected = format!("KERNELOFFSET={:x}", dead.kernel_offset);
+    let lines: Vec<_> = text
+        .split(|byte| *byte == b'\n')
+        .filter(|line| line.starts_with(b"KERNELOFFSET="))
+        .collect();
+    ensure!(lines == [expected.as_bytes()], "{} lines with a KERNELOFFSET", lines.len());
+    Ok(format!("{length} bytes of the dead kernel's, {} added; {expected}", added.len()))
+}
+
 fn registers_of_all(core: &CoreFile) -> Result<Vec<Registers>> {
     let all: Option<Vec<_>> = prstatus(core).map(Note::registers).collect();
     all.filter(|all| !all.is_empty()).context("no PRSTATUS note of a known size")
@@ -228,12 +269,20 @@ fn registers(evidence: &Evidence<'_>) -> Result<String> {
     let all = registers_of_all(evidence.core)?;
     for (cpu, Registers { ip, sp, .. }) in all.iter().enumerate() {
         ensure!(dead.text.contains(ip), "CPU {cpu} was at {ip:#x}, not in kernel text");
-        let stack = sp.wrapping_sub(dead.virtual_base);
+        let stack = physical(evidence, *sp).with_context(|| format!("CPU {cpu}'s stack"))?;
         let in_ram = dead.system_ram.iter().any(|range| range.contains(&stack));
         ensure!(in_ram, "CPU {cpu} had its stack at {sp:#x}, not in RAM");
     }
     let places: Vec<_> = all.iter().map(|regs| format!("{:#x}", regs.ip)).collect();
     Ok(format!("instruction pointers {}", places.join(", ")))
+}
+
+/// The physical address behind an address on a kernel stack.
+fn physical(evidence: &Evidence<'_>, address: u64) -> Result<u64> {
+    match evidence.dead.page_tables {
+        Some(root) => page_tables::translate(evidence.core, root, address),
+        None => Ok(address.wrapping_sub(evidence.dead.virtual_base)),
+    }
 }
 
 /// Each CPU's note has the values that it had loaded into its registers.
@@ -279,7 +328,7 @@ fn panic_path(evidence: &Evidence<'_>) -> Result<String> {
     if evidence.dead.callers.is_empty() {
         return Ok(format!("CPU {cpu} died in {place}"));
     }
-    let stack = return_addresses(evidence.core, registers)?;
+    let stack = return_addresses(evidence, registers).context("the dead CPU's stack")?;
     for caller in &evidence.dead.callers {
         let called = stack.iter().any(|address| caller.1.contains(address));
         ensure!(called, "CPU {cpu}'s stack has no return address into {}", caller.0);
@@ -289,9 +338,16 @@ fn panic_path(evidence: &Evidence<'_>) -> Result<String> {
 }
 
 /// The words of a kernel stack from its pointer to its end.
-fn return_addresses(core: &CoreFile, registers: &Registers) -> Result<Vec<u64>> {
-    let length = STACK - registers.sp % STACK;
-    let bytes = core.read_virtual(registers.sp, length).context("the dead CPU's stack")?;
+fn return_addresses(evidence: &Evidence<'_>, registers: &Registers) -> Result<Vec<u64>> {
+    let size = STACK * registers.word as u64;
+    let end = (registers.sp - registers.sp % size).saturating_add(size);
+    let (mut at, mut bytes) = (registers.sp, Vec::new());
+    while at < end {
+        let mut piece = vec![0; (end - at).min(PAGE - at % PAGE) as usize];
+        evidence.core.read_physical(physical(evidence, at)?, &mut piece)?;
+        at += piece.len() as u64;
+        bytes.extend(piece);
+    }
     let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
     Ok(bytes.chunks_exact(registers.word).map(word).collect())
 }

@@ -186,17 +186,17 @@ impl CoreFile {
         read.with_context(|| format!("reading the vmcore at {offset:#x}"))
     }
 
-    /// Reads `length` bytes at a virtual address, from one PT_LOAD.
+    /// Reads at a physical address, from one PT_LOAD.
     ///
     /// # Errors
-    /// When no PT_LOAD has all of them.
-    pub fn read_virtual(&self, address: u64, length: u64) -> Result<Vec<u8>> {
+    /// When no PT_LOAD has all of it.
+    pub fn read_physical(&self, address: u64, into: &mut [u8]) -> Result<()> {
         let found = self.loads.iter().find_map(|load| {
-            let at = address.checked_sub(load.vaddr)?;
-            (at.checked_add(length)? <= load.filesz).then_some(load.offset + at)
+            let at = address.checked_sub(load.paddr)?;
+            (at.checked_add(into.len() as u64)? <= load.filesz).then_some(load.offset + at)
         });
-        let offset = found.with_context(|| format!("no PT_LOAD has {address:#x}"))?;
-        self.bytes(offset, length)
+        let offset = found.with_context(|| format!("no PT_LOAD has {address:#x} of memory"))?;
+        self.read_at(offset, into)
     }
 }
 

@@ -19,6 +19,20 @@ const CALLERS: [&str; 2] = ["panic", "sysrq_handle_crash"];
 /// A function and the virtual addresses of its code.
 pub type Function = (String, Range<u64>);
 
+/// Where i386 Linux is linked for when it is Debian's: `PAGE_OFFSET` and 16 MiB (virtual).
+const I386_TEXT: u64 = 0xc100_0000;
+/// Where x86_64 Linux is linked for (virtual).
+const X86_64_TEXT: u64 = 0xffff_ffff_8100_0000;
+
+/// The kernel's description of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vmcoreinfo {
+    /// Physical address of its note.
+    pub note: u64,
+    /// How far the kernel runs from where it is linked, in bytes.
+    pub kernel_offset: u64,
+}
+
 /// What the vmcore of a kernel must agree with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadKernel {
@@ -28,6 +42,8 @@ pub struct DeadKernel {
     pub system_ram: Vec<Range<u64>>,
     /// Physical address of each CPU's crash note, in the CPUs' order; of those CPUs that can leave one.
     pub crash_notes: Vec<u64>,
+    /// Its VMCOREINFO, of a kernel that has one.
+    pub vmcoreinfo: Option<Vmcoreinfo>,
     /// What each of these CPUs had in its [`GENERAL_REGISTERS`], in the same order, and `None` where that
     /// is not known; empty when it is known of none.
     pub register_patterns: Vec<Option<[u32; GENERAL_REGISTERS.len()]>>,
@@ -39,6 +55,9 @@ pub struct DeadKernel {
     pub text: Range<u64>,
     /// What to subtract from a virtual address of directly mapped memory for its physical one.
     pub virtual_base: u64,
+    /// Physical address of the kernel's page tables (4 levels), where its stacks are not in directly
+    /// mapped memory: [`crate::page_tables`].
+    pub page_tables: Option<u64>,
     /// A text in the kernel's memory: its virtual address and how it begins.
     pub banner: (u64, Vec<u8>),
     /// The registers of the CPU that died point into one of these.
@@ -48,29 +67,43 @@ pub struct DeadKernel {
 }
 
 impl DeadKernel {
-    /// An i386 Linux, from what its `/init` printed and, for the banner, from its memory.
+    /// An i386 or x86_64 Linux, from what its `/init` printed and, for the banner, from its memory.
     ///
     /// # Errors
     /// When something that the checks need was not printed.
-    pub fn linux(facts: &Facts, memory: &GuestMemory) -> Result<Self> {
+    pub fn linux(facts: &Facts, memory: &GuestMemory, is_64_bit: bool) -> Result<Self> {
         if facts.cpus == 0 || facts.crash_notes.len() != facts.cpus {
             bail!("{} CPUs online but {} crash notes", facts.cpus, facts.crash_notes.len());
         }
+        let linked_at = if is_64_bit { X86_64_TEXT } else { I386_TEXT };
+        let kernel_offset = facts.symbol("_text")?.start.wrapping_sub(linked_at);
         let function = |name: &&str| Ok((name.to_string(), facts.symbol(name)?));
         Ok(Self {
             slot: facts.slot()?,
             system_ram: facts.resources("System RAM"),
             crash_notes: facts.crash_notes.values().copied().collect(),
+            vmcoreinfo: Some(Vmcoreinfo { note: facts.vmcoreinfo, kernel_offset }),
             register_patterns: Vec::new(),
             arriving: Vec::new(),
             several_die: false,
             text: facts.symbol("_stext")?.start..facts.symbol("_etext")?.start,
             virtual_base: I386_PAGE_OFFSET,
+            page_tables: is_64_bit.then(|| page_tables(facts)).transpose()?,
             banner: (linux_banner(facts, memory)?, facts.version.clone().into_bytes()),
             recorders: RECORDERS.iter().map(function).collect::<Result<_>>()?,
             callers: CALLERS.iter().map(function).collect::<Result<_>>()?,
         })
     }
+}
+
+/// Where an x86_64 Linux has its page tables (physical): as far from its first byte of code as in
+/// virtual memory.
+fn page_tables(facts: &Facts) -> Result<u64> {
+    let code = facts.resources("Kernel code");
+    let code = code.first().context("/proc/iomem shows no Kernel code")?;
+    let (text, tables) = (facts.symbol("_text")?.start, facts.symbol("init_top_pgt")?.start);
+    let distance = tables.checked_sub(text).context("init_top_pgt lies below _text")?;
+    Ok(code.start + distance)
 }
 
 /// Where `linux_banner` is (virtual): from kallsyms when the kernel lists its data there, else the

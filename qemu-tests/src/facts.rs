@@ -25,6 +25,8 @@ pub struct Facts {
     pub iomem: Vec<Resource>,
     /// Physical address of each CPU's crash note, by CPU number.
     pub crash_notes: BTreeMap<usize, u64>,
+    /// Physical address of its VMCOREINFO note; zero until it is said.
+    pub vmcoreinfo: u64,
     /// Virtual addresses from a symbol to the next one.
     pub symbols: BTreeMap<String, Range<u64>>,
     /// `loader plan --json`.
@@ -49,6 +51,10 @@ impl Facts {
             }
             "cpus" => value.parse().ok().map(|cpus| self.cpus = cpus),
             "iomem" => resource(value).map(|resource| self.iomem.push(resource)),
+            "vmcoreinfo" => {
+                let address = value.split(' ').next().and_then(hex);
+                address.map(|address| self.vmcoreinfo = address)
+            }
             "crash_notes" => self.take_crash_notes(value),
             "symbol" => self.take_symbol(value),
             "dump_bytes" => value.parse().ok().map(|bytes| self.dump_bytes = Some(bytes)),
@@ -143,6 +149,7 @@ mod tests {
             "iomem 00001000-0009fbff : System RAM",
             "iomem 00100000-1ffdffff : System RAM",
             "iomem   01000000-02ffffff : Crash kernel",
+            "vmcoreinfo 0x0000000001182000 1024",
             "crash_notes 0 35acae00",
             "symbol c7000000 c7000050 _stext",
             "plan {",
@@ -161,6 +168,7 @@ mod tests {
         assert_eq!(facts.slot().unwrap(), 0x100_0000..0x300_0000);
         assert_eq!(facts.resources("System RAM").len(), 2);
         assert_eq!(facts.crash_notes[&0], 0x35ac_ae00);
+        assert_eq!(facts.vmcoreinfo, 0x118_2000);
         assert_eq!(facts.symbol("_stext").unwrap(), 0xc700_0000..0xc700_0050);
         assert_eq!(facts.purgatory_entry().unwrap(), 0x2fd_f000);
     }

@@ -34,13 +34,15 @@ const NMI_COUNT: &str = "NMI_COUNT";
 /// Which first kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FirstKernel {
-    /// An i386 Linux with our loader in its initramfs.
+    /// A Linux with our loader in its initramfs.
     Linux {
         /// What the report calls it.
         name: String,
+        /// Whether it is an x86_64 kernel; else it is i386.
+        is_64_bit: bool,
         /// Its bzImage.
         kernel: PathBuf,
-        /// A static i386 busybox.
+        /// A static busybox that runs under it.
         busybox: PathBuf,
         /// Our loader, a static i386 program with the images in it.
         loader: PathBuf,
@@ -58,6 +60,7 @@ pub enum FirstKernel {
 pub struct Prepared {
     /// What QEMU is told.
     pub boot: Boot,
+    is_64_bit: bool,
     guest: Option<Guest>,
 }
 
@@ -68,6 +71,11 @@ impl FirstKernel {
             FirstKernel::Linux { name, .. } => name,
             FirstKernel::Guest { .. } => "guest",
         }
+    }
+
+    /// Whether it takes a CPU with 64-bit mode.
+    pub fn is_64_bit(&self) -> bool {
+        matches!(self, FirstKernel::Linux { is_64_bit: true, .. })
     }
 
     /// Writes what QEMU needs into `folder`. `target` is the value of `kdump.target=`.
@@ -101,7 +109,7 @@ impl FirstKernel {
                 let command_line = linux_command_line(&config.slot, &config.first_append)?;
                 let (kernel, initrd) = (kernel.clone(), Some(initrd));
                 let boot = Boot { kernel, initrd, command_line, blobs: Vec::new() };
-                Ok(Prepared { boot, guest: None })
+                Ok(Prepared { boot, is_64_bit: self.is_64_bit(), guest: None })
             }
             FirstKernel::Guest { elf, loading } => {
                 let ingredients = Ingredients {
@@ -119,7 +127,7 @@ impl FirstKernel {
                 let mut guest = Guest::new(&ingredients, memory)?;
                 put_fault(config, &mut guest)?;
                 let boot = guest.boot(elf, folder)?;
-                Ok(Prepared { boot, guest: Some(guest) })
+                Ok(Prepared { boot, is_64_bit: false, guest: Some(guest) })
             }
         }
     }
@@ -181,7 +189,7 @@ impl Prepared {
     pub fn dead_kernel(&self, facts: &Facts, memory: &GuestMemory) -> Result<DeadKernel> {
         match &self.guest {
             Some(guest) => guest.dead_kernel(),
-            None => DeadKernel::linux(facts, memory),
+            None => DeadKernel::linux(facts, memory, self.is_64_bit),
         }
     }
 
@@ -254,7 +262,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("reading {}", path.display()))
 }
 
-/// From here on a slot is beyond an i386 Linux that stays where it is linked, at 16 MiB.
+/// From here on a slot is beyond a Linux that stays where it is linked, at 16 MiB.
 const BEYOND_LINUX: u64 = 64 << 20;
 
 /// The command line of a Linux first kernel. `panic=-1`: without a capture kernel it resets at

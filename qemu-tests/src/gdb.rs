@@ -15,8 +15,8 @@ use crate::deadline::{Deadline, Interrupt};
 /// gdb answers within a second; a loaded machine gets more.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// CR0.PG: paging is on.
-const PAGING: i64 = 1 << 31;
+/// The privilege level in a segment selector.
+const PRIVILEGE: i64 = 3;
 
 /// The VM has stopped under gdb.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,8 +86,8 @@ impl Gdb {
         Ok(gdb)
     }
 
-    /// A hardware breakpoint that is gone once it was hit. The address is linear: physical while
-    /// paging is off.
+    /// A hardware breakpoint that is gone once it was hit. The address is linear: also physical while
+    /// paging is off, or maps memory where it is.
     ///
     /// # Errors
     /// When gdb refuses.
@@ -134,14 +134,13 @@ impl Gdb {
         self.ask("-exec-continue").map(drop)
     }
 
-    /// Whether the stopped CPU translates addresses (CR0.PG). gdb shows CR0 as a number for i386 and
-    /// as the names of its bits for x86_64.
+    /// Whether the stopped CPU runs a program, by the privilege level of its code segment.
     ///
     /// # Errors
     /// When gdb refuses.
-    pub fn has_paging(&mut self) -> Result<bool> {
-        let answer = self.ask("-data-evaluate-expression $cr0")?;
-        cr0_has_paging(&answer).with_context(|| format!("gdb's answer for CR0: {answer}"))
+    pub fn is_in_user_mode(&mut self) -> Result<bool> {
+        let answer = self.ask("-data-evaluate-expression $cs")?;
+        is_user_selector(&answer).with_context(|| format!("gdb's answer for CS: {answer}"))
     }
 
     /// Takes gdb off the stub; the VM runs on without it, and may end before it confirms that.
@@ -178,14 +177,9 @@ impl Drop for Gdb {
     }
 }
 
-fn cr0_has_paging(answer: &str) -> Option<bool> {
-    let value = answer.strip_prefix("value=\"")?.strip_suffix('"')?;
-    if let Some(names) = value.strip_prefix('[') {
-        return Some(names.split_whitespace().any(|name| name == "PG"));
-    }
-    // Signed: with paging on, the number is negative.
-    let number: i64 = value.parse().ok()?;
-    Some(number & PAGING != 0)
+fn is_user_selector(answer: &str) -> Option<bool> {
+    let selector: i64 = answer.strip_prefix("value=\"")?.strip_suffix('"')?.parse().ok()?;
+    Some(selector & PRIVILEGE == PRIVILEGE)
 }
 
 /// Sorts gdb's output records ("GDB/MI Output Syntax" in gdb's manual): results have a token and
@@ -256,14 +250,13 @@ mod tests {
         assert_eq!(stop.address(), Some(0x2fd_f000));
     }
 
+    /// Linux' selectors: kernel and program, i386 and x86_64.
     #[test]
-    fn paging_is_seen_in_both_ways_that_gdb_shows_cr0() {
-        assert_eq!(cr0_has_paging("value=\"-2147155917\""), Some(true));
-        assert_eq!(cr0_has_paging("value=\"2147811379\""), Some(true));
-        assert_eq!(cr0_has_paging("value=\"327731\""), Some(false));
-        assert_eq!(cr0_has_paging("value=\"[ PG WP ET PE ]\""), Some(true));
-        assert_eq!(cr0_has_paging("value=\"[ ET PE ]\""), Some(false));
-        assert_eq!(cr0_has_paging("value=\"<unavailable>\""), None);
+    fn programs_are_told_from_the_kernel() {
+        for (selector, is_user) in [(0x60, false), (0x73, true), (0x10, false), (0x23, true)] {
+            assert_eq!(is_user_selector(&format!("value=\"{selector}\"")), Some(is_user));
+        }
+        assert_eq!(is_user_selector("value=\"<unavailable>\""), None);
     }
 
     #[test]

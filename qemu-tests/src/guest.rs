@@ -339,6 +339,7 @@ impl Guest {
             slot: self.slot.clone(),
             system_ram: self.ram.clone(),
             crash_notes: answering().map(|cpu| self.notes[cpu]).collect(),
+            vmcoreinfo: None,
             register_patterns: answering()
                 .map(|cpu| is_known(cpu).then(|| register_pattern(cpu)))
                 .collect(),
@@ -346,6 +347,7 @@ impl Guest {
             several_die: crashing == "all",
             text: self.elf.text()?,
             virtual_base: 0,
+            page_tables: None,
             banner: (PAGE_OFFSET + banner.start, text),
             recorders: vec![(place.to_string(), self.elf.symbol(place)?)],
             callers: Vec::new(),

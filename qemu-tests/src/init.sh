@@ -20,13 +20,14 @@ say "version $(cat /proc/version)"
 say "cmdline $(cat /proc/cmdline)"
 say "cpus $(grep -c '^processor' /proc/cpuinfo)"
 sed 's/^/first-kernel: iomem /' /proc/iomem
+say "vmcoreinfo $(cat /sys/kernel/vmcoreinfo)"
 for file in /sys/devices/system/cpu/cpu*/crash_notes; do
     cpu=${file%/crash_notes}
     say "crash_notes ${cpu##*/cpu} $(cat "$file")"
 done
 # The symbols that the checks ask for: "start end name", the end being the next symbol's start. grep
 # first: awk over all of them takes seconds under emulation.
-wanted='_text|_stext|_etext|linux_banner|panic|__crash_kexec|crash_kexec|sysrq_handle_crash'
+wanted='_text|_stext|_etext|linux_banner|init_top_pgt|panic|__crash_kexec|crash_kexec|sysrq_handle_crash'
 grep -E -A 4 " ($wanted)\$" /proc/kallsyms | awk -v wanted="$wanted" '
     NF != 3 { next }
     $1 != start {

@@ -25,6 +25,7 @@ pub mod initramfs;
 pub mod kexec_tools;
 pub mod memory;
 pub mod nbd;
+pub mod page_tables;
 pub mod qemu;
 pub mod qmp;
 pub mod ranges;

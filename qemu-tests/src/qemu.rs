@@ -44,6 +44,8 @@ pub struct Machine<'a> {
     pub cpus: u32,
     /// The model of its CPUs, as QEMU spells it; else QEMU's own choice.
     pub cpu_model: Option<&'a str>,
+    /// Whether these have 64-bit mode.
+    pub is_64_bit: bool,
     /// Its dump disk.
     pub disk: &'a DumpDisk,
     /// More properties of the disk's device, such as `disable-modern=on`.
@@ -85,7 +87,7 @@ impl Qemu {
         let sockets = tempfile::tempdir().context("a folder for QEMU's sockets")?;
         let console = UnixListener::bind(sockets.path().join("console"))?;
         let qmp = UnixListener::bind(sockets.path().join("qmp"))?;
-        let mut command = Command::new(program(machine.memory.size()));
+        let mut command = Command::new(machine.program());
         command.args(machine.args()).args(machine.devices(sockets.path())).args(boot.args());
         let shown = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -188,16 +190,17 @@ impl Drop for Starting {
     }
 }
 
-fn program(memory: u64) -> &'static str {
-    if memory > LARGE { "qemu-system-x86_64" } else { "qemu-system-i386" }
-}
-
 /// A path as QEMU's option syntax wants it: a comma in it is doubled.
 fn option_path(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
 
 impl Machine<'_> {
+    fn program(&self) -> &'static str {
+        let is_large = self.memory.size() > LARGE;
+        if self.is_64_bit || is_large { "qemu-system-x86_64" } else { "qemu-system-i386" }
+    }
+
     fn args(&self) -> Vec<String> {
         let (size, path) = (self.memory.size(), option_path(self.memory.path()));
         let prealloc = if self.prealloc { "on" } else { "off" };

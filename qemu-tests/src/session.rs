@@ -113,6 +113,7 @@ impl<'a> Session<'a> {
             prealloc: !config.truth,
             cpus: config.cpus - missing,
             cpu_model: config.fault.and_then(Fault::cpu_model),
+            is_64_bit: config.first_kernel.is_64_bit(),
             disk,
             disk_properties: &config.disk_properties,
             devices: &config.devices,
@@ -333,8 +334,9 @@ impl<'a> Session<'a> {
         }
         let Some(&expected) = self.moments.front() else { return gdb.resume() };
         let passed = self.passed;
-        // Before the crash T0's physical address may also be some program's virtual one.
-        if passed == 0 && gdb.has_paging()? {
+        // Before the crash T0's physical address may also be some program's virtual one. (No kernel
+        // has code of its own that low, and an x86_64 kernel jumps with paging on.)
+        if passed == 0 && gdb.is_in_user_mode()? {
             gdb.stop_once_at(expected)?;
             return gdb.resume();
         }

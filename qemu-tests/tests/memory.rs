@@ -26,6 +26,7 @@ fn paused(size: u64) -> Paused {
         memory: &memory,
         prealloc: false,
         cpus: 1,
+        is_64_bit: false,
         cpu_model: None,
         disk: &disk,
         disk_properties: "",

@@ -1,5 +1,5 @@
-//! Debian's i386 kernel and busybox: found in the archive's index, fetched and unpacked under
-//! `target/debian/i386`, by apt with a state of its own. The mirror is the one that the host's own
+//! Debian's kernels and busybox, i386 and amd64: found in the archive's index, fetched and unpacked
+//! under `target/debian`, by apt with a state of its own. The mirror is the one that the host's own
 //! apt sources name; `--mirror` names another.
 
 use std::fs;
@@ -12,17 +12,53 @@ use crate::apt_sources::{RELEASE, Source, sources};
 use crate::image::target_dir;
 use crate::setup::say;
 
-/// What a kernel package is called around its ABI number.
-const KERNEL_NAME: (&str, &str) = ("linux-image-6.1.0-", "-686-pae");
+/// What every kernel package is called before its ABI number.
+const KERNEL_NAME: &str = "linux-image-6.1.0-";
 /// The package with the static busybox.
 const BUSYBOX: &str = "busybox-static";
+
+/// Which of Debian's architectures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Architecture {
+    /// 32 bits, with PAE.
+    I386,
+    /// x86_64.
+    Amd64,
+}
+
+impl Architecture {
+    /// Debian's word for it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::I386 => "i386",
+            Self::Amd64 => "amd64",
+        }
+    }
+
+    /// What a kernel package is called behind its ABI number.
+    const fn kernel_suffix(self) -> &'static str {
+        match self {
+            Self::I386 => "-686-pae",
+            Self::Amd64 => "-amd64",
+        }
+    }
+
+    /// Where its packages are unpacked. (`amd64` is taken by Debian's Rust.)
+    fn folder(self) -> PathBuf {
+        let name = match self {
+            Self::I386 => "i386",
+            Self::Amd64 => "linux-amd64",
+        };
+        target_dir().join("debian").join(name)
+    }
+}
 
 /// The two files of a Linux first kernel's boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FirstKernelFiles {
     /// The bzImage.
     pub kernel: PathBuf,
-    /// The static i386 busybox.
+    /// The static busybox.
     pub busybox: PathBuf,
     /// Name and version of the kernel's package.
     pub package: String,
@@ -32,41 +68,39 @@ pub(crate) struct FirstKernelFiles {
 ///
 /// # Errors
 /// When the folder is there and cannot be read.
-pub(crate) fn unpacked() -> Result<Option<FirstKernelFiles>> {
-    files_in(&folder().join("root"))
+pub(crate) fn unpacked(architecture: Architecture) -> Result<Option<FirstKernelFiles>> {
+    files_in(&architecture.folder().join("root"))
 }
 
 /// Finds, fetches and unpacks both packages.
 ///
 /// # Errors
 /// When no mirror is known, or apt or dpkg-deb fail; the text carries what they said.
-pub(crate) fn fetch(mirror: Option<&str>) -> Result<FirstKernelFiles> {
+pub(crate) fn fetch(architecture: Architecture, mirror: Option<&str>) -> Result<FirstKernelFiles> {
     let sources = sources(mirror, &[RELEASE])?;
     let (last, others) = sources.split_last().expect("sources() never returns an empty list");
     for source in others {
-        match fetch_from(source) {
+        match fetch_from(architecture, source) {
             Ok(files) => return Ok(files),
             Err(error) => say(&format!("{}: {error:#}; trying the next source", source.uri)),
         }
     }
-    fetch_from(last)
+    fetch_from(architecture, last)
 }
 
-fn folder() -> PathBuf {
-    target_dir().join("debian/i386")
-}
-
-fn fetch_from(source: &Source) -> Result<FirstKernelFiles> {
-    let apt = Apt::new(&folder().join("apt"), "i386", std::slice::from_ref(source))?;
-    let names = apt.cache(&["pkgnames", KERNEL_NAME.0])?;
-    let Some(kernel) = newest_kernel(&names) else {
-        bail!("the index of {} has no {}*{}", source.uri, KERNEL_NAME.0, KERNEL_NAME.1);
+fn fetch_from(architecture: Architecture, source: &Source) -> Result<FirstKernelFiles> {
+    let folder = architecture.folder();
+    let apt = Apt::new(&folder.join("apt"), architecture.name(), std::slice::from_ref(source))?;
+    let names = apt.cache(&["pkgnames", KERNEL_NAME])?;
+    let suffix = architecture.kernel_suffix();
+    let Some(kernel) = newest_kernel(&names, suffix) else {
+        bail!("the index of {} has no {KERNEL_NAME}*{suffix}", source.uri);
     };
     let kernel = format!("{kernel}={}", apt.newest_version(&kernel)?);
     let busybox = format!("{BUSYBOX}={}", apt.newest_version(BUSYBOX)?);
     let label = kernel.replace('=', " ");
     say(&format!("fetching {label} and {}", busybox.replace('=', " ")));
-    let root = folder().join("root");
+    let root = folder.join("root");
     let fresh = apt.unpack(&[kernel, busybox], &root)?;
     apt::settle(&fresh, &root, &label)?;
     files_in(&root)?.context("the packages do not hold boot/vmlinuz-* and bin/busybox")
@@ -90,9 +124,9 @@ fn files_in(root: &Path) -> Result<Option<FirstKernelFiles>> {
 
 /// The signed kernel package with the highest ABI number among `names` (one a line). Debug,
 /// unsigned and real-time variants have further words in their names and do not match.
-fn newest_kernel(names: &str) -> Option<String> {
+fn newest_kernel(names: &str, suffix: &str) -> Option<String> {
     let abi = |name: &str| -> Option<u32> {
-        name.strip_prefix(KERNEL_NAME.0)?.strip_suffix(KERNEL_NAME.1)?.parse().ok()
+        name.strip_prefix(KERNEL_NAME)?.strip_suffix(suffix)?.parse().ok()
     };
     names.lines().filter_map(|name| Some((abi(name)?, name))).max().map(|(_, name)| name.into())
 }
@@ -106,7 +140,11 @@ mod tests {
         let names = "linux-image-6.1.0-9-686-pae\nlinux-image-6.1.0-50-686-pae-dbg\n\
                      linux-image-6.1.0-47-686-pae\nlinux-image-6.1.0-51-rt-686-pae\n\
                      linux-image-6.1.0-52-686-pae-unsigned\nlinux-image-6.1.0-53-686\n";
-        assert_eq!(newest_kernel(names).as_deref(), Some("linux-image-6.1.0-47-686-pae"));
-        assert_eq!(newest_kernel("linux-image-686-pae\n"), None);
+        let newest = |names, suffix| newest_kernel(names, suffix);
+        assert_eq!(newest(names, "-686-pae").as_deref(), Some("linux-image-6.1.0-47-686-pae"));
+        assert_eq!(newest("linux-image-686-pae\n", "-686-pae"), None);
+        let names = "linux-image-6.1.0-9-amd64\nlinux-image-6.1.0-50-cloud-amd64\n\
+                     linux-image-6.1.0-47-amd64\nlinux-image-6.1.0-51-amd64-unsigned\n";
+        assert_eq!(newest(names, "-amd64").as_deref(), Some("linux-image-6.1.0-47-amd64"));
     }
 }

@@ -2,6 +2,7 @@
 //! and the profile that they are built with.
 
 use crate::debian::FirstKernelFiles;
+use crate::rustup;
 use crate::toolchain::Toolchain;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -28,16 +29,21 @@ pub struct Images {
 }
 
 impl Images {
-    /// What the QEMU tests are told: where the images and Debian's first kernel are.
-    pub fn test_environment(&self, linux: &FirstKernelFiles) -> [(&'static str, PathBuf); 7] {
+    /// What the QEMU tests are told: where the images and Debian's first kernels, i386 and amd64, are.
+    pub fn test_environment(
+        &self,
+        [i386, amd64]: &[FirstKernelFiles; 2],
+    ) -> [(&'static str, PathBuf); 9] {
         [
             ("KDUMP_TEST_CAPTURE_KERNEL", self.capture_kernel.clone()),
             ("KDUMP_TEST_CAPTURE_KERNEL_SYMBOLS", self.capture_kernel_symbols.clone()),
             ("KDUMP_TEST_PURGATORY", self.purgatory.clone()),
             ("KDUMP_TEST_GUEST", self.guest.clone()),
             ("KDUMP_TEST_LOADER", self.loader.clone()),
-            ("KDUMP_TEST_LINUX_I386", linux.kernel.clone()),
-            ("KDUMP_TEST_BUSYBOX", linux.busybox.clone()),
+            ("KDUMP_TEST_LINUX_I386", i386.kernel.clone()),
+            ("KDUMP_TEST_BUSYBOX", i386.busybox.clone()),
+            ("KDUMP_TEST_LINUX_AMD64", amd64.kernel.clone()),
+            ("KDUMP_TEST_BUSYBOX_AMD64", amd64.busybox.clone()),
         ]
     }
 }
@@ -109,16 +115,36 @@ pub fn build() -> Result<Images> {
     Ok(images)
 }
 
+/// Builds the loader for x86_64 kernels that run no i386 programs, with the images in it, and says
+/// where it is.
+///
+/// # Errors
+/// When it does not build, or the chosen Rust has no static library for it.
+pub fn build_loader_x86_64(images: &Images) -> Result<PathBuf> {
+    let toolchain = Toolchain::chosen()?;
+    ensure!(
+        toolchain == Toolchain::Rustup,
+        "the x86_64 loader needs rustup's target; cargo xtask setup --rust-from rustup"
+    );
+    let target = rustup::LOADER_TARGET_X86_64;
+    run_loader_build(cargo(), images, target)?;
+    Ok(target_dir().join(target).join("release/loader"))
+}
+
 fn build_loader(images: &Images, toolchain: &Toolchain) -> Result<()> {
     let mut cargo = cargo();
     toolchain.serve(&mut cargo)?;
-    cargo.args(["build", "--release", "--target", toolchain.loader_target(), "-p", "loader"]);
     if let Toolchain::Debian(rust) = toolchain {
         rust.serve_loader(&mut cargo)?;
         // It comes without an i386 standard library.
         cargo.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_abort");
     }
+    run_loader_build(cargo, images, toolchain.loader_target())
+}
+
+fn run_loader_build(mut cargo: Command, images: &Images, target: &str) -> Result<()> {
     let status = cargo
+        .args(["build", "--release", "--target", target, "-p", "loader"])
         .env("KDUMP_CAPTURE_KERNEL", &images.capture_kernel)
         .env("KDUMP_PURGATORY", &images.purgatory)
         .status()

@@ -59,6 +59,10 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Build => {
             setup::ensure(Needs { toolchain: true, ..Needs::default() }, &setup::Args::default())?;
             let images = image::build()?;
+            match image::build_loader_x86_64(&images) {
+                Ok(loader) => println!("{}", loader.display()),
+                Err(error) => eprintln!("left out: {error:#}"),
+            }
             for path in [&images.capture_kernel, &images.purgatory, &images.guest, &images.loader] {
                 println!("{}", path.display());
             }

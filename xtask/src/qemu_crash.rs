@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use qemu_tests::slot::parse_size;
 use qemu_tests::{Config, Fault, FirstKernel, Interrupt, Loading, Report, Verdict};
 
+use crate::debian::Architecture;
 use crate::distribution::Distribution;
 use crate::image;
 use crate::setup::{self, Needs};
@@ -21,7 +22,7 @@ const SHOWN: [&str; 7] =
 /// What `cargo xtask qemu-crash` takes on its command line.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// The kernel that crashes: debian-i386, guest, or the path of an i386 bzImage
+    /// The kernel that crashes: debian-i386, debian-amd64, guest, or the path of an i386 bzImage
     #[arg(long, value_name = "KERNEL", default_value = "debian-i386")]
     first_kernel: String,
     /// Memory of the guest, such as 512M or 2G [default: 512M; of the test guest 128M]
@@ -102,28 +103,26 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
-    let is_guest = args.first_kernel == "guest";
-    let own_kernel = match args.first_kernel.as_str() {
-        "guest" | "debian-i386" => None,
+    let name = args.first_kernel.as_str();
+    let own_kernel = match name {
+        "guest" | "debian-i386" | "debian-amd64" => None,
         path => Some(existing(path)?),
     };
-    let needs = Needs { toolchain: true, machine: true, first_kernel: !is_guest };
+    let needs = Needs { toolchain: true, machine: true, ..Needs::default() };
     setup::ensure(needs, &setup::Args::default())?;
     let images = image::build()?;
-    let first_kernel = match (is_guest, own_kernel) {
-        (true, _) => FirstKernel::Guest { elf: images.guest.clone(), loading: Loading::Module },
-        (false, kernel) => linux(kernel, images.loader)?,
+    let first_kernel = match name {
+        "guest" => FirstKernel::Guest { elf: images.guest.clone(), loading: Loading::Module },
+        "debian-amd64" => linux(Architecture::Amd64, None, images.loader)?,
+        _ => linux(Architecture::I386, own_kernel, images.loader)?,
     };
+    let usual_memory = if name == "guest" { "128M" } else { "512M" };
     Ok(Config {
         first_kernel,
         capture_kernel: images.capture_kernel,
         capture_kernel_symbols: images.capture_kernel_symbols,
         purgatory: images.purgatory,
-        memory: parse_size(args.memory.as_deref().unwrap_or(if is_guest {
-            "128M"
-        } else {
-            "512M"
-        }))?,
+        memory: parse_size(args.memory.as_deref().unwrap_or(usual_memory))?,
         cpus: args.cpus,
         slot: args.slot.clone(),
         out,
@@ -149,19 +148,25 @@ fn existing(path: &str) -> Result<PathBuf> {
     let kernel = std::path::absolute(path)?;
     if !kernel.is_file() {
         bail!(
-            "--first-kernel {path}: no such file; debian-i386 and guest are the names known here"
+            "--first-kernel {path}: no such file; debian-i386, debian-amd64 and guest are the \
+             names known here"
         );
     }
     Ok(kernel)
 }
 
-fn linux(own_kernel: Option<PathBuf>, loader: PathBuf) -> Result<FirstKernel> {
-    let files = setup::ensure_first_kernel(None)?;
+fn linux(
+    architecture: Architecture,
+    own_kernel: Option<PathBuf>,
+    loader: PathBuf,
+) -> Result<FirstKernel> {
+    let files = setup::ensure_first_kernel(architecture, None)?;
     let (name, kernel) = match own_kernel {
         Some(kernel) => (kernel.display().to_string(), kernel),
-        None => (format!("debian-i386 ({})", files.package), files.kernel),
+        None => (format!("debian-{} ({})", architecture.name(), files.package), files.kernel),
     };
-    Ok(FirstKernel::Linux { name, kernel, busybox: files.busybox, loader })
+    let is_64_bit = architecture == Architecture::Amd64;
+    Ok(FirstKernel::Linux { name, is_64_bit, kernel, busybox: files.busybox, loader })
 }
 
 /// One cycle with a line of progress on stderr, or a line for each step where that is no terminal.

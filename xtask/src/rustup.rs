@@ -12,8 +12,11 @@ use crate::setup::{output_of, say};
 /// The loader's target.
 pub(crate) const LOADER_TARGET: &str = "i686-unknown-linux-musl";
 
+/// The target of the loader for x86_64 kernels that run no i386 programs.
+pub(crate) const LOADER_TARGET_X86_64: &str = "x86_64-unknown-linux-musl";
+
 /// Makes sure of what the images and the loader are built with: the standard library's sources and
-/// the loader's target.
+/// the loader's targets.
 ///
 /// # Errors
 /// When rustup cannot add what is missing.
@@ -21,7 +24,10 @@ pub(crate) fn ensure_builds() -> Result<()> {
     let rustlib = sysroot()?.join("lib/rustlib");
     let library = rustlib.join("src/rust/library/core/src/lib.rs");
     add("component", "rust-src", library.is_file())?;
-    add("target", LOADER_TARGET, rustlib.join(LOADER_TARGET).join("lib").is_dir())
+    for target in [LOADER_TARGET, LOADER_TARGET_X86_64] {
+        add("target", target, rustlib.join(target).join("lib").is_dir())?;
+    }
+    Ok(())
 }
 
 /// Makes sure of rustfmt and clippy.

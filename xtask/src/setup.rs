@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::debian::{self, FirstKernelFiles};
+use crate::debian::{self, Architecture, FirstKernelFiles};
 use crate::programs;
 use crate::toolchain::{RustFrom, Toolchain};
 
@@ -33,18 +33,23 @@ pub(crate) struct Needs {
     pub machine: bool,
     /// Debian's i386 kernel and busybox.
     pub first_kernel: bool,
+    /// Debian's amd64 kernel and busybox.
+    pub first_kernel_amd64: bool,
 }
 
 impl Needs {
     /// Everything: what `cargo xtask setup` itself makes sure of.
-    pub(crate) const ALL: Needs = Needs { toolchain: true, machine: true, first_kernel: true };
+    pub(crate) const ALL: Needs =
+        Needs { toolchain: true, machine: true, first_kernel: true, first_kernel_amd64: true };
 }
 
 /// Runs the task.
 pub(crate) fn run(args: &Args) -> Result<()> {
     ensure(Needs::ALL, args)?;
-    if let Some(files) = debian::unpacked()? {
-        say(&format!("first kernel: {} ({})", files.package, files.kernel.display()));
+    for architecture in [Architecture::I386, Architecture::Amd64] {
+        if let Some(files) = debian::unpacked(architecture)? {
+            say(&format!("first kernel: {} ({})", files.package, files.kernel.display()));
+        }
     }
     say("setup is complete");
     Ok(())
@@ -64,16 +69,22 @@ pub(crate) fn ensure(needs: Needs, args: &Args) -> Result<()> {
         programs::ensure(programs::MACHINE)?;
     }
     if needs.first_kernel {
-        ensure_first_kernel(mirror)?;
+        ensure_first_kernel(Architecture::I386, mirror)?;
+    }
+    if needs.first_kernel_amd64 {
+        ensure_first_kernel(Architecture::Amd64, mirror)?;
     }
     Ok(())
 }
 
-/// Makes sure of Debian's i386 kernel and busybox, and says where they are.
-pub(crate) fn ensure_first_kernel(mirror: Option<&str>) -> Result<FirstKernelFiles> {
-    match debian::unpacked()? {
+/// Makes sure of Debian's kernel and busybox of this architecture, and says where they are.
+pub(crate) fn ensure_first_kernel(
+    architecture: Architecture,
+    mirror: Option<&str>,
+) -> Result<FirstKernelFiles> {
+    match debian::unpacked(architecture)? {
         Some(files) => Ok(files),
-        None => debian::fetch(mirror),
+        None => debian::fetch(architecture, mirror),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that CI runs, suite by suite, with the time that each took.
 
-use crate::debian::FirstKernelFiles;
+use crate::debian::{Architecture, FirstKernelFiles};
 use crate::image::{self, Images};
 use crate::setup::{self, Needs};
 use crate::toolchain::Toolchain;
@@ -32,7 +32,10 @@ struct Suite {
 /// When a suite failed, after all of them have run.
 pub fn run(args: &Args) -> Result<()> {
     setup::ensure(Needs::ALL, &setup::Args::default())?;
-    let linux = setup::ensure_first_kernel(None)?;
+    let linux = [
+        setup::ensure_first_kernel(Architecture::I386, None)?,
+        setup::ensure_first_kernel(Architecture::Amd64, None)?,
+    ];
     let start = Instant::now();
     let images = image::build()?;
     let mut results = vec![("images and their sizes", start.elapsed(), true)];
@@ -71,11 +74,15 @@ fn run_suite(suite: Suite) -> Result<(&'static str, Duration, bool)> {
     Ok((suite.name, start.elapsed(), passed))
 }
 
-fn suites(images: &Images, linux: &FirstKernelFiles) -> Result<Vec<Suite>> {
+fn suites(images: &Images, linux: &[FirstKernelFiles; 2]) -> Result<Vec<Suite>> {
     let toolchain = Toolchain::chosen()?;
     let mut qemu = cargo(&["test", "-p", "qemu-tests"]);
     qemu.args(["--test", "cycles", "--test", "memory", "--", "--test-threads=2"]);
     qemu.envs(images.test_environment(linux));
+    match image::build_loader_x86_64(images) {
+        Ok(loader) => drop(qemu.env("KDUMP_TEST_LOADER_X86_64", loader)),
+        Err(error) => println!("{error:#}"),
+    }
     let suite = |name, commands| Suite { name, commands };
     Ok(vec![
         suite("format", Ok(vec![cargo(&["fmt", "--all", "--check"])])),

@@ -35,6 +35,8 @@ flat_gdt:
 flat_gdt_pointer:
     .word 4 * 8 - 1
     .long flat_gdt
+    // In 64-bit mode the base has 64 bits.
+    .long 0
 
 .section .bss.flat_stack, "aw", @nobits
 .balign 16

@@ -1,4 +1,4 @@
-//! The entry code: three assembly files and the constants that they need.
+//! The entry code: four assembly files and the constants that they need.
 
 #![expect(unsafe_code, reason = "assembly, and the symbol that images define for it")]
 
@@ -18,6 +18,9 @@ const FLAT_STACK: usize = 16 << 10;
 /// Bytes of stack of the capture kernel.
 const LINUX_STACK: usize = 32 << 10;
 
+/// The model-specific register IA32_EFER.
+const EFER: u32 = 0xc000_0080;
+
 global_asm!(include_str!("../asm/multiboot.S"));
 
 global_asm!(
@@ -27,6 +30,19 @@ global_asm!(
     code_descriptor = const CODE_DESCRIPTOR,
     data_descriptor = const DATA_DESCRIPTOR,
     stack_size = const FLAT_STACK,
+);
+
+global_asm!(
+    include_str!("../asm/long.S"),
+    code = const CODE_SELECTOR,
+    data = const DATA_SELECTOR,
+    // All but PCIDE (17), CET (23) and what lies above 32 bits
+    cr4_keep = const !((1_u32 << 17) | (1 << 23)),
+    // All but PG
+    cr0_keep = const !(1_u32 << 31),
+    efer = const EFER,
+    // All but LME (8)
+    efer_keep = const !(1_u32 << 8),
 );
 
 global_asm!(
@@ -42,7 +58,7 @@ global_asm!(
     cpuid_pae = const 1 << 6,
     // CPUID.80000001H:EDX: SYSCALL (11), NX (20), long mode (29)
     cpuid_efer_users = const (1 << 11) | (1 << 20) | (1 << 29),
-    efer = const 0xc000_0080_u32,
+    efer = const EFER,
     // LME (8) and NXE (11) off
     efer_keep = const !((1_u32 << 8) | (1 << 11)),
     // present, writable, 2 MiB

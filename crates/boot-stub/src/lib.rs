@@ -10,6 +10,7 @@
 //! | script | entry | main's arguments |
 //! |---|---|---|
 //! | `purgatory.ld`, `guest.ld` | `flat_entry32`, paging off | EAX, EBX as the caller left them |
+//! | `purgatory.ld` | also `flat_entry64`, 64-bit mode | nothing |
 //! | `capture-kernel.ld` | `linux_entry32`, paging on | boot_params (physical), physical minus virtual |
 
 #![no_std]

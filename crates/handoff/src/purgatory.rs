@@ -12,6 +12,9 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 pub const PARAMS_SYMBOL: &str = "PURGATORY_PARAMS";
 /// The symbol of the 32-bit entry point in purgatory's ELF image.
 pub const ENTRY32_SYMBOL: &str = "purgatory_entry32";
+/// The symbol of the 64-bit entry point, for x86_64 first kernels: 64-bit mode with memory mapped
+/// where it is.
+pub const ENTRY64_SYMBOL: &str = "purgatory_entry64";
 /// First and one-past-last byte of what is constant in purgatory (text and rodata): hashed as a
 /// region of its own, under the name [`REGION_PURGATORY`].
 pub const CONSTANT_SYMBOLS: (&str, &str) = ("__purgatory_start", "__purgatory_constant_end");

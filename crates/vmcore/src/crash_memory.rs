@@ -4,14 +4,13 @@
 
 use alloc::vec::Vec;
 
-use goblin::elf::header::EM_386;
 use handoff::layout::{BACKUP_LENGTH, BACKUP_SOURCE};
 
 use crate::elfcore::build;
 use crate::{Class, Error, MemoryRanges, PhysAddr, PhysRange, Segment, SegmentKind};
 
 /// `p_flags`: readable, writable, executable.
-const RWX: u32 = 7;
+pub const RWX: u32 = 7;
 /// One past what a 32-bit header can name.
 const ELF32_END: u64 = 1 << 32;
 
@@ -55,19 +54,20 @@ pub fn loads<const N: usize>(
         .collect()
 }
 
-/// The ELF core header block of an i386 kernel: a PT_NOTE for each of these note areas, then the
-/// PT_LOADs.
+/// The ELF core header block of a kernel for `machine` (`e_machine`): a PT_NOTE for each of these note
+/// areas, then the PT_LOADs.
 ///
 /// # Errors
 /// As [`build()`].
 pub fn core_header(
+    machine: u16,
     class: Class,
     notes: impl IntoIterator<Item = PhysRange>,
     loads: &[Segment],
 ) -> Result<Vec<u8>, Error> {
     let notes = notes.into_iter().map(note);
     let segments: Vec<Segment> = notes.chain(loads.iter().copied()).collect();
-    build(EM_386, class, &segments)
+    build(machine, class, &segments)
 }
 
 impl Class {

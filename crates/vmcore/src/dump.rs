@@ -9,6 +9,9 @@
 //! PT_LOAD for each contiguous chunk of memory, in the order of the ELF core header. Holes between
 //! chunks are not filled: a gap is less than a page and only there so that an offset in the file
 //! and the `p_paddr` of the byte there are the same modulo 4096.
+//!
+//! A PT_LOAD that is a part of another one, such as the image of an x86_64 kernel at virtual addresses
+//! of its own, is no chunk: its offset leads into the other's bytes, which go out once.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -17,8 +20,13 @@ use goblin::elf::program_header::ProgramHeader;
 use handoff::layout::PAGE_SIZE;
 
 use crate::elfcore::{encode, zeros};
+use crate::notes::note_of_text;
 use crate::view::{Extent, View};
-use crate::{Class, CoreHeader, Error, PhysAddr, PhysRange, ReadPhys, Segment, SegmentKind, notes};
+use crate::vmcoreinfo::add_lines;
+use crate::{
+    Class, CoreHeader, Error, NAME_VMCOREINFO, Note, PhysAddr, PhysRange, ReadPhys, Segment,
+    SegmentKind, notes,
+};
 
 /// The longest note area that is looked at, in bytes. Linux' are 176 to 4132 bytes long.
 pub const MAX_NOTE_AREA: usize = 64 << 10;
@@ -79,7 +87,8 @@ pub enum NoteOutcome {
 ///
 /// # Errors
 /// The first check that failed. PT_LOADs must neither wrap, nor lie beyond `phys_limit`, nor have
-/// more bytes in the file than in memory, nor overlap, be it where they lie or what they stand for.
+/// more bytes in the file than in memory, nor overlap, be it where they lie or what they stand for,
+/// unless one is a part of the other and less than it.
 pub fn vmcore(
     header: &CoreHeader,
     mem: &impl ReadPhys,
@@ -98,6 +107,7 @@ pub fn vmcore(
             SegmentKind::Note => notes.merge(&segment, mem, phys_limit, complain)?,
         }
     }
+    notes.finish()?;
     let view = lay_out(header, &notes.bytes, &loads)?;
     let MergedNotes { cpus, areas: note_areas, .. } = notes;
     Ok(Vmcore { view, class: header.class, machine: header.machine, cpus, note_areas })
@@ -114,10 +124,35 @@ fn check_load(load: &Segment, before: &[Segment], phys_limit: u64) -> Result<(),
     below(source, phys_limit)?;
     below(memory, phys_limit)?;
     for other in before {
-        apart(other.source_range()?, source)?;
-        apart(other.memory_range()?, memory)?;
+        if !is_part(load, other)? && !is_part(other, load)? {
+            apart(other.source_range()?, source)?;
+            apart(other.memory_range()?, memory)?;
+        }
     }
     Ok(())
+}
+
+/// Whether `part` is less than `whole`, and every byte of it the same byte of `whole`, for the same
+/// memory.
+fn is_part(part: &Segment, whole: &Segment) -> Result<bool, Error> {
+    let distance = |load: &Segment| load.source.get().wrapping_sub(load.paddr.get());
+    let (inner, outer) = (part.source_range()?, whole.source_range()?);
+    let (inner_memory, outer_memory) = (part.memory_range()?, whole.memory_range()?);
+    Ok(distance(part) == distance(whole)
+        && outer.contains_range(inner)
+        && outer_memory.contains_range(inner_memory)
+        && (inner, inner_memory) != (outer, outer_memory))
+}
+
+/// The index of the longest load that the one at `index` is a part of: its own where there is none.
+fn whole(loads: &[Segment], index: usize) -> Result<usize, Error> {
+    let mut found = index;
+    for (other, load) in loads.iter().enumerate() {
+        if is_part(&loads[found], load)? {
+            found = other;
+        }
+    }
+    Ok(found)
 }
 
 fn below(range: PhysRange, limit: u64) -> Result<(), Error> {
@@ -134,6 +169,10 @@ struct MergedNotes {
     bytes: Vec<u8>,
     areas: Vec<NoteArea>,
     cpus: usize,
+    /// The dead kernel's VMCOREINFO.
+    vmcoreinfo: Option<Vec<u8>>,
+    /// Lines for it.
+    added: Vec<u8>,
 }
 
 impl MergedNotes {
@@ -156,7 +195,7 @@ impl MergedNotes {
         push(&mut self.areas, area)
     }
 
-    /// Takes over the whole notes at the front of an area, byte for byte.
+    /// Takes over the whole notes at the front of an area, byte for byte but for VMCOREINFO.
     fn append(&mut self, area: &[u8]) -> Result<NoteOutcome, Error> {
         let mut walk = notes(area);
         let (mut count, mut cpus, mut broken) = (0, 0, None);
@@ -167,19 +206,47 @@ impl MergedNotes {
             }
         }
         let whole = area.get(..walk.offset()).unwrap_or_default();
-        let end = self.bytes.len() + whole.len().next_multiple_of(4);
-        if end > MAX_NOTES {
+        if self.length() + whole.len().next_multiple_of(4) > MAX_NOTES {
             return Ok(NoteOutcome::NoRoom);
         }
-        self.bytes.try_reserve(end - self.bytes.len()).map_err(|_| Error::NoMemory)?;
-        self.bytes.extend_from_slice(whole);
-        self.bytes.resize(end, 0);
+        let mut walk = notes(whole);
+        while let (start, Some(Ok(note))) = (walk.offset(), walk.next()) {
+            self.take(&note, whole.get(start..walk.offset()).unwrap_or_default())?;
+        }
         self.cpus += cpus;
         Ok(match broken {
             Some(error) => NoteOutcome::Broken { notes: count, error },
             None if count == 0 => NoteOutcome::Empty,
             None => NoteOutcome::Kept { notes: count },
         })
+    }
+
+    /// How many bytes there are so far, with those that wait for [`MergedNotes::finish`].
+    fn length(&self) -> usize {
+        self.bytes.len() + self.vmcoreinfo.as_ref().map_or(0, Vec::len) + self.added.len()
+    }
+
+    /// Takes one note, whose bytes are `raw`. A second VMCOREINFO can only add to the first: readers
+    /// look at one of them.
+    fn take(&mut self, note: &Note<'_>, raw: &[u8]) -> Result<(), Error> {
+        match &mut self.vmcoreinfo {
+            unknown @ None if note.is_vmcoreinfo() => append(unknown.insert(Vec::new()), note.desc),
+            _ if note.is_vmcoreinfo() || note.is_addendum() => {
+                append(&mut self.added, note.desc)?;
+                append(&mut self.added, b"\n")
+            }
+            _ => {
+                append(&mut self.bytes, raw)?;
+                append(&mut self.bytes, &[0; 3][..raw.len().next_multiple_of(4) - raw.len()])
+            }
+        }
+    }
+
+    /// Puts the one VMCOREINFO behind the other notes. Without the dead kernel's there is none.
+    fn finish(&mut self) -> Result<(), Error> {
+        let Some(mut text) = self.vmcoreinfo.take() else { return Ok(()) };
+        add_lines(&mut text, &self.added)?;
+        append(&mut self.bytes, &note_of_text(NAME_VMCOREINFO, &text)?)
     }
 }
 
@@ -200,21 +267,38 @@ fn lay_out(header: &CoreHeader, notes: &[u8], loads: &[Segment]) -> Result<View,
     let (mut entries, mut extents) = (Vec::new(), Vec::new());
     push(&mut entries, note_header(table_end, notes.len()))?;
     push(&mut extents, Extent::Zero(0))?;
-    let mut end = head_length as u64;
-    for load in loads {
-        let offset = end.checked_add(gap(end, load.paddr)).ok_or(Error::TooLong)?;
+    let offsets = place(head_length as u64, loads, &mut extents)?;
+    for (load, offset) in loads.iter().zip(offsets) {
         push(&mut entries, load.program_header(offset))?;
-        push(&mut extents, Extent::Zero(offset - end))?;
-        push(&mut extents, Extent::Phys(load.source_range()?))?;
-        end = offset.checked_add(load.filesz).ok_or(Error::TooLong)?;
     }
-    push(&mut extents, Extent::Zero(gap(end, PhysAddr::new(0))))?;
     let mut head = encode(header.machine, header.flags, class, entries.into_iter())?;
     head.try_reserve_exact(head_length - head.len()).map_err(|_| Error::NoMemory)?;
     head.extend_from_slice(notes);
     head.resize(head_length, 0);
     extents[0] = Extent::Bytes(head);
     View::new(extents)
+}
+
+/// The extents of all loads from offset `end` on, and the offset of each load.
+fn place(mut end: u64, loads: &[Segment], extents: &mut Vec<Extent>) -> Result<Vec<u64>, Error> {
+    let (mut wholes, mut offsets) = (Vec::new(), Vec::new());
+    for (index, load) in loads.iter().enumerate() {
+        push(&mut wholes, whole(loads, index)?)?;
+        push(&mut offsets, end)?;
+        if wholes[index] == index {
+            let offset = end.checked_add(gap(end, load.paddr)).ok_or(Error::TooLong)?;
+            push(extents, Extent::Zero(offset - end))?;
+            push(extents, Extent::Phys(load.source_range()?))?;
+            offsets[index] = offset;
+            end = offset.checked_add(load.filesz).ok_or(Error::TooLong)?;
+        }
+    }
+    for (index, whole) in wholes.into_iter().enumerate() {
+        let into = loads[index].paddr.get() - loads[whole].paddr.get();
+        offsets[index] = offsets[whole].checked_add(into).ok_or(Error::TooLong)?;
+    }
+    push(extents, Extent::Zero(gap(end, PhysAddr::new(0))))?;
+    Ok(offsets)
 }
 
 fn note_header(offset: usize, length: usize) -> ProgramHeader {
@@ -234,6 +318,13 @@ fn note_header(offset: usize, length: usize) -> ProgramHeader {
 /// How many bytes to skip from `offset` on to be where `paddr` is in its page.
 const fn gap(offset: u64, paddr: PhysAddr) -> u64 {
     paddr.get().wrapping_sub(offset) % PAGE_SIZE
+}
+
+/// `Vec::extend_from_slice` that says so when the heap has no room.
+fn append(list: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Error> {
+    list.try_reserve(bytes.len()).map_err(|_| Error::NoMemory)?;
+    list.extend_from_slice(bytes);
+    Ok(())
 }
 
 /// `Vec::push` that says so when the heap has no room.
@@ -505,8 +596,38 @@ mod tests {
             [note_area(0x1000, info.len() as u64 - 1), note_area(0x2000, prstatus.len() as u64)];
         let (result, complaints, mem) = capture(EM_386, Class::Elf32, &areas, memory);
         let bytes = file(&result.expect("whole notes"), &mem);
-        assert_eq!(&bytes[84..84 + info.len() + prstatus.len()], [info, prstatus].concat());
+        assert_eq!(&bytes[84..84 + info.len() + prstatus.len()], [prstatus, info].concat());
         assert_eq!(complaints, [""; 0]);
+    }
+
+    /// The text of each VMCOREINFO that leaves, for these notes in one area.
+    fn vmcoreinfos(area: &[&[u8]]) -> Vec<String> {
+        let area = area.concat();
+        let areas = [note_area(0x1000, area.len() as u64)];
+        let (result, complaints, mem) =
+            capture(EM_386, Class::Elf64, &areas, FakeMemory::with(0x1000, area));
+        assert_eq!(complaints, [""; 0]);
+        let bytes = file(&result.expect("notes do not stop a capture"), &mem);
+        let elf = Elf::parse(&bytes).expect("an ELF file");
+        let notes =
+            elf.iter_note_headers(&bytes).expect("a PT_NOTE").map(|note| note.expect("whole"));
+        let notes: Vec<_> = notes.collect();
+        assert!(notes.iter().all(|note| note.name != "KDUMP-RS"));
+        let infos = notes.iter().filter(|note| note.name == "VMCOREINFO");
+        infos.map(|note| String::from_utf8_lossy(note.desc).into_owned()).collect()
+    }
+
+    #[test]
+    fn exactly_one_vmcoreinfo_leaves() {
+        let info = note(b"VMCOREINFO\0", 0, b"A=1\n");
+        let ours = note(b"KDUMP-RS\0", 0, b"KERNELOFFSET=5000000\nA=2\n");
+        let later = note(b"VMCOREINFO\0", 0, b"A=3\nB=4\n");
+        assert_eq!(vmcoreinfos(&[&info]), ["A=1\n"]);
+        assert_eq!(vmcoreinfos(&[&info, &ours]), ["A=1\nKERNELOFFSET=5000000\n"]);
+        assert_eq!(vmcoreinfos(&[&ours, &info]), ["A=1\nKERNELOFFSET=5000000\n"]);
+        let all = ["A=1\nKERNELOFFSET=5000000\nB=4\n"];
+        assert_eq!(vmcoreinfos(&[&info, &ours, &later]), all);
+        assert_eq!(vmcoreinfos(&[&ours]), [""; 0], "nothing to add it to");
     }
 
     #[test]
@@ -527,6 +648,47 @@ mod tests {
         let error = Error::FileLarger { at: PhysAddr::new(0x1000), filesz: 0x2001, memsz: 0x2000 };
         assert_eq!(refusal(&[larger]), error);
         assert!(refusal(&[a, b]).to_string().contains("0x1000..0x3000"));
+    }
+
+    /// kexec-tools lists the image of an x86_64 kernel first, at its own virtual addresses, and then
+    /// the RAM around it.
+    #[test]
+    fn a_part_of_another_load_shares_its_bytes() {
+        let image = load(0x10_2000, 0xffff_ffff_8100_0000, 0x10_2000, 0x1000);
+        let ram = load(0x10_0800, 0xffff_8880_0010_0800, 0x10_0800, 0x4000);
+        let smaller = load(0x10_2800, 0xffff_ffff_8100_0800, 0x10_2800, 0x800);
+        let saved = load(0x2e0_1000, 0xffff_8880_0000_1000, 0x1000, 0x1000);
+        let (result, _, mem) = capture(
+            EM_X86_64,
+            Class::Elf64,
+            &[image, ram, saved, smaller],
+            FakeMemory::with(0x10_0800, pattern(9, 0x4000)).and(0x2e0_1000, pattern(8, 0x1000)),
+        );
+        let vmcore = result.expect("a good machine");
+        let bytes = file(&vmcore, &mem);
+        let elf = Elf::parse(&bytes).expect("an ELF file");
+        let offsets: Vec<_> = elf.program_headers[1..].iter().map(|ph| ph.p_offset).collect();
+        assert_eq!(offsets, [0x3000, 0x1800, 0x6000, 0x3800]);
+        let addresses: Vec<_> = elf.program_headers[1..].iter().map(|ph| ph.p_vaddr).collect();
+        assert_eq!(addresses[0], 0xffff_ffff_8100_0000);
+        assert_eq!(&bytes[0x3000..0x4000], &pattern(9, 0x4000)[0x1800..0x2800]);
+        assert_eq!(bytes.len(), 0x7000, "each byte goes out once");
+    }
+
+    /// A part must lie wholly in the other, in the file and in memory, and come from the same place.
+    #[test]
+    fn what_is_half_a_part_is_an_overlap() {
+        let ram = load(0x10_0000, 0, 0x10_0000, 0x4000);
+        let wrong = [
+            Segment { vaddr: 7, ..ram },
+            load(0x10_3000, 0, 0x10_3000, 0x2000),
+            load(0x10_1000, 0, 0x10_2000, 0x1000),
+            Segment { memsz: 0x8000, ..load(0x10_1000, 0, 0x10_1000, 0x1000) },
+        ];
+        for part in wrong {
+            assert!(matches!(refusal(&[ram, part]), Error::Overlap { .. }), "{part:?}");
+            assert!(matches!(refusal(&[part, ram]), Error::Overlap { .. }), "{part:?}");
+        }
     }
 
     #[test]
@@ -560,8 +722,11 @@ mod tests {
             for other in &table[1..index] {
                 let apart = ph.p_paddr + ph.p_memsz <= other.p_paddr
                     || other.p_paddr + other.p_memsz <= ph.p_paddr;
-                assert!(apart || ph.p_memsz == 0 || other.p_memsz == 0, "{ph:?} {other:?}");
-                assert!(other.p_offset + other.p_filesz <= ph.p_offset);
+                let same = ph.p_paddr.wrapping_sub(ph.p_offset)
+                    == other.p_paddr.wrapping_sub(other.p_offset);
+                let empty = ph.p_memsz == 0 || other.p_memsz == 0;
+                assert!(apart || same || empty, "{ph:?} {other:?}");
+                assert!(same || empty || other.p_offset + other.p_filesz <= ph.p_offset);
             }
         }
         for (index, extent) in extents.iter().enumerate() {

@@ -26,13 +26,18 @@ mod options;
 mod ranges;
 mod read;
 mod view;
+mod vmcoreinfo;
 
 pub use addr::{DumpOffset, PhysAddr, PhysRange};
-pub use crash_memory::{LinearMap, core_header, crash_memory_ranges, loads};
+pub use crash_memory::{LinearMap, RWX, core_header, crash_memory_ranges, loads};
 pub use dump::{MAX_NOTE_AREA, MAX_NOTES, NoteArea, NoteOutcome, Vmcore, vmcore};
 pub use elfcore::{Class, CoreHeader, MAX_SEGMENTS, Segment, SegmentKind, build};
 pub use error::Error;
-pub use notes::{NAME_CORE, NAME_VMCOREINFO, Note, Notes, Prstatus, notes, vmcoreinfo_get};
+/// `e_machine` of the machines whose dumps we make.
+pub use goblin::elf::header::{EM_386, EM_X86_64};
+pub use notes::{
+    NAME_ADDENDUM, NAME_CORE, NAME_VMCOREINFO, Note, Notes, Prstatus, note_of_text, notes,
+};
 pub use number::{memparse, size_at};
 pub use oldmem::oldmem;
 pub use options::{
@@ -42,6 +47,7 @@ pub use options::{
 pub use ranges::MemoryRanges;
 pub use read::ReadPhys;
 pub use view::{Extent, View};
+pub use vmcoreinfo::vmcoreinfo_get;
 
 #[cfg(test)]
 mod fake;

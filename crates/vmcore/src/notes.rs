@@ -4,17 +4,20 @@
 //! the name and the descriptor, each padded to a multiple of four bytes (ELF specification 1.2, and
 //! Linux for both classes). A header whose name is empty ends an area (Linux, `final_note`).
 
-use core::str;
+use alloc::vec::Vec;
 
 use goblin::elf::header::{EM_386, EM_X86_64};
 use goblin::elf::note::NT_PRSTATUS;
 
 use crate::Error;
+use crate::elfcore::zeros;
 
 /// Name of the notes that Linux and its tools share with ordinary core files.
 pub const NAME_CORE: &[u8] = b"CORE";
 /// Name of the note with VMCOREINFO, the kernel's description of itself. Its type is 0.
 pub const NAME_VMCOREINFO: &[u8] = b"VMCOREINFO";
+/// Name of the note with lines that our loader has to add to VMCOREINFO. Its type is 0.
+pub const NAME_ADDENDUM: &[u8] = b"KDUMP-RS";
 
 const HEADER_SIZE: usize = 12;
 
@@ -51,6 +54,11 @@ impl Note<'_> {
     /// Whether it holds VMCOREINFO.
     pub fn is_vmcoreinfo(&self) -> bool {
         self.name == NAME_VMCOREINFO
+    }
+
+    /// Whether it holds lines for VMCOREINFO.
+    pub fn is_addendum(&self) -> bool {
+        self.name == NAME_ADDENDUM
     }
 }
 
@@ -196,20 +204,25 @@ fn little_endian(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
-/// The value of `key` in the text of a VMCOREINFO note, as in `OSRELEASE=6.1.0` or
-/// `SYMBOL(_stext)=c1000000`. `None` when there is no such line or its value is not text.
-pub fn vmcoreinfo_get<'a>(text: &'a [u8], key: &str) -> Option<&'a str> {
-    let value = text
-        .split(|byte| *byte == b'\n' || *byte == 0)
-        .find_map(|line| line.strip_prefix(key.as_bytes())?.strip_prefix(b"="))?;
-    str::from_utf8(value).ok()
+/// The bytes of a note of type 0, padded to a multiple of four.
+///
+/// # Errors
+/// [`Error::NoMemory`] when the heap has no room.
+pub fn note_of_text(name: &[u8], text: &[u8]) -> Result<Vec<u8>, Error> {
+    let name_size = name.len() + 1;
+    let desc_start = (HEADER_SIZE + name_size).next_multiple_of(4);
+    let mut bytes = zeros((desc_start + text.len()).next_multiple_of(4))?;
+    bytes[..4].copy_from_slice(&(name_size as u32).to_le_bytes());
+    bytes[4..8].copy_from_slice(&(text.len() as u32).to_le_bytes());
+    bytes[HEADER_SIZE..][..name.len()].copy_from_slice(name);
+    bytes[desc_start..][..text.len()].copy_from_slice(text);
+    Ok(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fake::note;
-    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     /// A PRSTATUS note of i386 as gdb and readelf know it, its words numbered so that each register
@@ -299,15 +312,13 @@ mod tests {
         }
     }
 
+    /// Against the notes that the other tests make.
     #[test]
-    fn vmcoreinfo() {
-        let text =
-            b"OSRELEASE=6.1.0-9-686-pae\nPAGESIZE=4096\nSYMBOL(_stext)=c1000000\nBAD=\xff\n\0X=1";
-        assert_eq!(vmcoreinfo_get(text, "OSRELEASE"), Some("6.1.0-9-686-pae"));
-        assert_eq!(vmcoreinfo_get(text, "SYMBOL(_stext)"), Some("c1000000"));
-        assert_eq!(vmcoreinfo_get(text, "PAGE"), None);
-        assert_eq!(vmcoreinfo_get(text, "SIZE"), None);
-        assert_eq!(vmcoreinfo_get(text, "BAD"), None);
+    fn notes_of_text() {
+        for text in [&b""[..], b"A=1\n", b"A=12\n"] {
+            let made = note_of_text(NAME_VMCOREINFO, text).expect("room");
+            assert_eq!(made, note(b"VMCOREINFO\0", 0, text));
+        }
     }
 
     proptest! {
@@ -320,7 +331,7 @@ mod tests {
                 end = walk.offset();
                 if let Ok(note) = item {
                     let _ = Prstatus::parse(EM_386, note.desc);
-                    let _ = vmcoreinfo_get(note.desc, "A");
+                    let _ = crate::vmcoreinfo_get(note.desc, "A");
                 }
             }
             prop_assert!(end <= area.len());

@@ -56,7 +56,7 @@ fn relocations_that_are_refused() {
     assert_eq!(of((0x30, R_386_32, 99)), ImageError::RelocationOutside { offset: 0x30 });
     let far = purgatory_error(|purgatory| {
         purgatory.symbols.push(("far", 0x1801, 0, 1));
-        purgatory.relocations.push((0x30, R_386_32, 6));
+        purgatory.relocations.push((0x30, R_386_32, 7));
     });
     assert_eq!(far, ImageError::RelocationOutside { offset: 0x30 });
     assert_eq!(

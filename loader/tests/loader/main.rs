@@ -1,5 +1,6 @@
 //! What the loader promises, checked from outside: one program, so that the helpers are shared.
 
+mod amd64;
 mod cli;
 mod common;
 mod images;

@@ -30,7 +30,7 @@ fn bounds(plan: &Plan, name: &str) -> (u64, u64) {
     (segment.range.start().get(), segment.range.end().get())
 }
 
-/// 32M@16M, from the top down: 640 KiB backup, 1 page elfcorehdr (52 + 6 × 32 bytes), 2 pages
+/// 32M@16M, from the top down: 640 KiB backup, 1 page elfcorehdr (52 + 7 × 32 bytes and a note), 2 pages
 /// purgatory (0x1800), 1 page each for boot_params and command line; the kernel stays at 16 MiB.
 #[test]
 fn the_slot_of_the_paper() {
@@ -230,9 +230,10 @@ fn the_core_header_of_a_small_guest() {
         (0x300_0000, 0x300_0000, 0x1cfe_0000, 0xc300_0000),
     ];
     assert_eq!(loads(&headers), expected);
-    let areas = [(0x1fac_ae00, 176), (0x1fad_de00, 176), (0x318_2000, 0x1024)];
+    // Ours lies behind the headers, at 52 + 7 × 32: 12 bytes, 12 for the name, 21 and padding.
+    let areas = [(0x1fac_ae00, 176), (0x1fad_de00, 176), (0x318_2000, 0x1024), (0x2f5_f114, 48)];
     assert_eq!(notes(&headers), areas);
-    assert!(headers[..3].iter().all(|header| header.p_type == PT_NOTE), "notes come first");
+    assert!(headers[..4].iter().all(|header| header.p_type == PT_NOTE), "notes come first");
     assert!(headers.iter().all(|header| header.p_filesz == header.p_memsz));
 }
 
@@ -250,7 +251,7 @@ fn the_core_header_of_a_guest_with_highmem() {
         (0x36ff_e000, 0x36ff_e000, 0x48fe_2000, 0),
     ];
     assert_eq!(loads(&headers), expected);
-    assert_eq!(notes(&headers).len(), 5, "four CPUs and VMCOREINFO");
+    assert_eq!(notes(&headers).len(), 6, "four CPUs, VMCOREINFO, and what is added to it");
 }
 
 /// Memory above 4 GiB needs ELF64, on an i386 kernel with PAE too.
@@ -275,7 +276,7 @@ fn with_class(system: &System, class: Class) -> Result<Plan, PlanError> {
     plan_with(system, &kernel(), &options)
 }
 
-/// The same segments in fields of either width: 52 + 6 × 32 bytes, or 64 + 6 × 56.
+/// The same segments in fields of either width: 52 + 7 × 32 bytes, or 64 + 7 × 56; our note comes behind.
 #[test]
 fn the_width_of_the_core_header_can_be_chosen() {
     let system = fixture("i386-512m");
@@ -288,8 +289,13 @@ fn the_width_of_the_core_header_can_be_chosen() {
     assert_eq!((narrow_elf.is_64, wide_elf.is_64), (false, true));
     assert_eq!((narrow_elf.header.e_phentsize, wide_elf.header.e_phentsize), (32, 56));
     assert_eq!(wide_elf.header.e_machine, narrow_elf.header.e_machine);
-    assert_eq!(wide_elf.program_headers, narrow_elf.program_headers);
-    assert_eq!(wide_elf.program_headers.len(), 6);
+    let [narrow_headers, wide_headers] = [narrow_elf, wide_elf].map(|elf| elf.program_headers);
+    let own = |headers: &[ProgramHeader]| headers[3].p_offset - by_itself.elfcorehdr.start().get();
+    assert_eq!((own(&narrow_headers), own(&wide_headers)), (52 + 7 * 32, 64 + 7 * 56));
+    assert_eq!(
+        (&wide_headers[..3], &wide_headers[4..]),
+        (&narrow_headers[..3], &narrow_headers[4..])
+    );
 }
 
 #[test]
@@ -330,7 +336,8 @@ fn unknown_virtual_addresses_are_zero_and_said() {
         spoil(&mut system);
         let plan = plan_for(&system).expect("a plan");
         assert!(plan.loads.iter().all(|load| load.vaddr == 0));
-        assert!(plan.warnings.len() == 1 && plan.warnings[0].contains(word), "{:?}", plan.warnings);
+        let others = plan.warnings.iter().filter(|warning| !warning.contains("KERNELOFFSET"));
+        assert!(others.count() == 1 && plan.warnings[0].contains(word), "{:?}", plan.warnings);
     }
 }
 
@@ -373,6 +380,24 @@ fn a_cpu_without_notes_is_named() {
     assert_eq!(notes(&headers(&plan)).len(), 4);
 }
 
+/// _text runs at 0x13000000 and is linked for 0x1000000 (physical).
+#[test]
+fn what_is_added_to_vmcoreinfo() {
+    let system = fixture("i386-512m");
+    let plan = plan_for(&system).expect("a plan");
+    let note = &segment(&plan, "elfcorehdr")[52 + 7 * 32..][..48];
+    let expected =
+        [&b"\x09\0\0\0\x16\0\0\0\0\0\0\0KDUMP-RS\0\0\0\0"[..], b"KERNELOFFSET=12000000\n\0\0"];
+    assert_eq!(note, expected.concat());
+    let mut silent = system;
+    silent.linked_at = None;
+    let plan = plan_for(&silent).expect("a plan");
+    assert!(plan.warnings.len() == 1 && plan.warnings[0].contains("told KERNELOFFSET"));
+    assert_eq!(notes(&headers(&plan)).len(), 3);
+    let amd64 = plan_for(&fixture("amd64-512m")).expect("a plan");
+    assert!(!segment(&amd64, "elfcorehdr").windows(8).any(|name| name == b"KDUMP-RS"));
+}
+
 #[test]
 fn who_is_not_root_is_told_so() {
     let mut system = fixture("i386-512m");
@@ -381,9 +406,6 @@ fn who_is_not_root_is_told_so() {
     system.memory =
         MemoryMap { reservations: vec![range(0x100_0000, 0x300_0000)], ..MemoryMap::default() };
     assert_eq!(plan_for(&system), Err(PlanError::NoRam));
-    let mut system = fixture("i386-512m");
-    system.machine = Some(loader::system::Machine::X86_64);
-    assert_eq!(plan_for(&system), Err(PlanError::FirstKernel64Bit));
 }
 
 fn params(plan: &Plan) -> PurgatoryParams {

@@ -3,7 +3,7 @@
 use crate::multiboot::Multiboot;
 use crate::note;
 use alloc::vec::Vec;
-use vmcore::{Class, Error, LinearMap, PhysAddr, PhysRange};
+use vmcore::{Class, EM_386, Error, LinearMap, PhysAddr, PhysRange};
 
 /// As many separate ranges of RAM as there is room for.
 const MAX_RANGES: usize = 40;
@@ -30,5 +30,5 @@ pub(crate) fn build(
     let end = ram.iter().last().map_or(PhysAddr::new(0), PhysRange::end);
     let linear = LinearMap { page_offset: PAGE_OFFSET, end: end.min(LOWMEM_END) };
     let loads = vmcore::loads(&ram, Some(linear), backup.start());
-    vmcore::core_header(Class::narrowest(end), note::areas(cpus), &loads)
+    vmcore::core_header(EM_386, Class::narrowest(end), note::areas(cpus), &loads)
 }

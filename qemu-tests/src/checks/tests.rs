@@ -11,6 +11,8 @@ const TEXT: Range<u64> = BASE + 0x11_0000..BASE + 0x12_0000;
 const BANNER: &[u8] = b"Linux version 6.1 of the test";
 const BANNER_AT: u64 = 0x13_0010;
 const NOTES_AT: [u64; 2] = [0x14_0ff0, 0x15_0000];
+const INFO_AT: u64 = 0x18_0000;
+const INFO: &[u8] = b"OSRELEASE=6.1\n";
 const STACK_AT: u64 = 0x16_1f80;
 const NOTE: usize = 12 + 8 + 144;
 
@@ -44,6 +46,18 @@ fn prstatus_note(eip: u64, esp: u64) -> Vec<u8> {
     note
 }
 
+/// A VMCOREINFO note as Linux writes it: a name of 11 bytes, type 0.
+fn info_note(text: &[u8]) -> Vec<u8> {
+    let mut note = Vec::new();
+    for word in [11, text.len() as u32, 0] {
+        note.extend(word.to_le_bytes());
+    }
+    note.extend(b"VMCOREINFO\0\0");
+    note.extend(text);
+    note.resize(note.len().next_multiple_of(4), 0);
+    note
+}
+
 impl World {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -51,27 +65,31 @@ impl World {
         for page in 0..4 * MIB / PAGE {
             memory.write(page * PAGE + page % PAGE, &page.to_le_bytes()).unwrap();
         }
-        let notes = vec![
+        let mut notes = vec![
             prstatus_note(BASE + 0x11_0010, BASE + STACK_AT),
             prstatus_note(BASE + 0x11_0800, BASE + 0x17_0000),
         ];
         for (note, at) in notes.iter().zip(NOTES_AT) {
             memory.write(at, note).unwrap();
         }
+        notes.push(info_note(&[INFO, b"KERNELOFFSET=12000000\n"].concat()));
         memory.write(BANNER_AT, BANNER).unwrap();
         for (slot, address) in [(0, 0x11_0240_u64), (3, 0x11_0350)] {
             let word = (BASE + address) as u32;
             memory.write(STACK_AT + slot * 4, &word.to_le_bytes()).unwrap();
         }
+        memory.write(INFO_AT, &info_note(INFO)).unwrap();
         let dead = DeadKernel {
             slot: SLOT,
             system_ram: vec![0x1000..0x9_fc00, MIB..4 * MIB - 0x2_3000],
             crash_notes: NOTES_AT.to_vec(),
+            vmcoreinfo: Some(Vmcoreinfo { note: INFO_AT, kernel_offset: 0x1200_0000 }),
             register_patterns: vec![Some([0; 7]); 2],
             arriving: Vec::new(),
             several_die: false,
             text: TEXT,
             virtual_base: BASE,
+            page_tables: None,
             banner: (BASE + BANNER_AT, BANNER.to_vec()),
             recorders: vec![function("__crash_kexec", 0x11_0000)],
             callers: vec![function("panic", 0x11_0200), function("sysrq", 0x11_0300)],
@@ -240,7 +258,7 @@ fn ram_that_does_not_exist_is_found() {
 #[test]
 fn notes_must_be_the_dead_kernels() {
     let mut world = World::new();
-    world.notes.pop();
+    world.notes.remove(1);
     world.fails("prstatus_notes", "1 PRSTATUS notes for 2 CPUs");
     let mut world = World::new();
     world.notes[1][60] ^= 1;
@@ -248,6 +266,32 @@ fn notes_must_be_the_dead_kernels() {
     let mut world = World::new();
     world.notes.swap(0, 1);
     world.fails_only("prstatus_notes", "the note of CPU 0");
+}
+
+#[test]
+fn one_vmcoreinfo_says_how_far_the_kernel_has_moved() {
+    let mut world = World::new();
+    world.notes[2] = info_note(INFO);
+    world.fails_only("vmcoreinfo", "0 lines with a KERNELOFFSET");
+    world.notes[2] = info_note(&[INFO, b"KERNELOFFSET=11000000\n"].concat());
+    world.fails_only("vmcoreinfo", "1 lines with a KERNELOFFSET");
+    world.notes[2] = info_note(b"OSRELEASE=6.2\nKERNELOFFSET=12000000\n");
+    world.fails_only("vmcoreinfo", "not what memory holds");
+    let mut world = World::new();
+    world.notes.push(world.notes[2].clone());
+    world.fails_only("vmcoreinfo", "more than one");
+    world.notes.truncate(2);
+    world.fails_only("vmcoreinfo", "no VMCOREINFO note");
+}
+
+#[test]
+fn a_load_may_share_the_bytes_of_another() {
+    let load = |offset, paddr, filesz| Load { offset, paddr, vaddr: 0, filesz, memsz: filesz };
+    let whole = load(0x1000, 0x10_0000, 0x8000);
+    assert!(is_alias(&load(0x3000, 0x10_2000, 0x1000), &whole));
+    assert!(!is_alias(&whole, &whole), "one of two that are alike must count");
+    assert!(!is_alias(&load(0x3000, 0x10_3000, 0x1000), &whole), "other memory");
+    assert!(!is_alias(&load(0x9000, 0x10_8000, 0x1000), &whole), "other bytes");
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub(crate) fn guest_with(loading: Loading) -> FirstKernel {
 pub(crate) fn debian() -> FirstKernel {
     FirstKernel::Linux {
         name: "debian-i386".into(),
+        is_64_bit: false,
         kernel: file("KDUMP_TEST_LINUX_I386"),
         busybox: file("KDUMP_TEST_BUSYBOX"),
         loader: file("KDUMP_TEST_LOADER"),
@@ -22,6 +23,25 @@ pub(crate) fn debian() -> FirstKernel {
 /// Debian's kernel as the capture kernel.
 pub(crate) fn stock_capture() -> StockCapture {
     StockCapture { kernel: file("KDUMP_TEST_LINUX_I386"), busybox: file("KDUMP_TEST_BUSYBOX") }
+}
+
+pub(crate) fn debian_amd64() -> FirstKernel {
+    FirstKernel::Linux {
+        name: "debian-amd64".into(),
+        is_64_bit: true,
+        kernel: file("KDUMP_TEST_LINUX_AMD64"),
+        busybox: file("KDUMP_TEST_BUSYBOX_AMD64"),
+        loader: file("KDUMP_TEST_LOADER"),
+    }
+}
+
+/// The same, with the loader that needs no 32-bit emulation.
+pub(crate) fn debian_amd64_and_native_loader() -> FirstKernel {
+    let mut debian = debian_amd64();
+    if let FirstKernel::Linux { loader, .. } = &mut debian {
+        *loader = file("KDUMP_TEST_LOADER_X86_64");
+    }
+    debian
 }
 
 /// One cycle with what `change` makes of the ordinary configuration.

@@ -60,3 +60,18 @@ fn a_disk_that_is_busy_when_linux_dies_writes_nothing_behind_our_back() {
     assert!(in_flight > 0, "nothing was in flight:\n{console}");
     assert_passes(&report);
 }
+
+#[test]
+fn debian_amd64_with_two_cpus() {
+    assert_passes(&cycle(debian_amd64(), |config| {
+        config.memory = 512 * MIB;
+        config.cpus = 2;
+    }));
+}
+
+#[test]
+fn debian_amd64_with_the_native_loader() {
+    assert_passes(&cycle(debian_amd64_and_native_loader(), |config| {
+        config.memory = 256 * MIB;
+    }));
+}

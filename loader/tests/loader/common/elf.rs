@@ -88,7 +88,7 @@ pub(crate) type Relocation = (u32, u8, u32);
 ///
 /// | offset | what |
 /// |---|---|
-/// | 0x000 | constant: code, the entry at 0x10, relocated words at 0x20, 0x24 and 0x28 |
+/// | 0x000 | constant: code, the entries at 0x10 and 0x18, relocated words at 0x20, 0x24 and 0x28 |
 /// | 0x100 | data: one relocated word |
 /// | 0x200 | the parameter block |
 /// | 0x660 | bss up to 0x1800 |
@@ -115,6 +115,7 @@ impl Default for Purgatory {
                 ("purgatory_entry32", 0x10, 0, 1),
                 ("PURGATORY_PARAMS", PARAMS_AT as u32, params, 1),
                 ("stack_top", IMAGE_SIZE, 0, 1),
+                ("purgatory_entry64", 0x18, 0, 1),
             ],
             relocations: vec![
                 (0x20, R_386_32, 4),

@@ -1,7 +1,7 @@
 //! What holds for every plan, whatever it was made from.
 
 use loader::{Plan, System};
-use vmcore::PhysRange;
+use vmcore::{PhysRange, Segment};
 
 /// The rules. Memory is compared at every address where anything begins or ends: between two of
 /// these nothing changes.
@@ -37,8 +37,16 @@ fn check_memory(plan: &Plan) {
 
 /// The PT_LOADs are RAM less the reservations, each byte once.
 fn check_loads(system: &System, plan: &Plan) {
-    let loads: Vec<PhysRange> =
-        plan.loads.iter().map(|load| load.memory_range().expect("no wrap")).collect();
+    // The image of an x86_64 kernel is also a part of RAM.
+    let (images, loads): (Vec<_>, Vec<_>) =
+        plan.loads.iter().partition(|load| load.vaddr >= 0xffff_ffff_8000_0000);
+    let ranges = |loads: Vec<&Segment>| -> Vec<PhysRange> {
+        loads.into_iter().map(|load| load.memory_range().expect("no wrap")).collect()
+    };
+    let (images, loads) = (ranges(images), ranges(loads));
+    let in_ram =
+        |image: &PhysRange| loads.iter().filter(|load| load.contains_range(*image)).count() == 1;
+    assert!(images.iter().all(in_ram));
     let memory = &system.memory;
     let all = loads.iter().chain(&memory.ram).chain(&memory.reservations);
     for edge in all.flat_map(|range| [range.start().get(), range.end().get()]) {

@@ -1,0 +1,126 @@
+//! VMCOREINFO, the kernel's description of itself: lines `KEY=VALUE` (Linux,
+//! `Documentation/admin-guide/kdump/vmcoreinfo.rst`).
+//!
+//! Readers of dumps take one such note and do not look for a second. So what a loader has to add, in a
+//! note of its own name ([`crate::NAME_ADDENDUM`]), goes into the dead kernel's text.
+
+use alloc::vec::Vec;
+use core::str;
+
+use crate::Error;
+
+/// How many bytes are looked at for lines to add. Linux' whole text has at most 4096.
+const MAX_ADDED: usize = 4096;
+
+/// The value of `key` in the text of a VMCOREINFO note, as in `OSRELEASE=6.1.0` or
+/// `SYMBOL(_stext)=c1000000`. `None` when there is no such line or its value is not text.
+pub fn vmcoreinfo_get<'a>(text: &'a [u8], key: &str) -> Option<&'a str> {
+    str::from_utf8(value(text, key.as_bytes())?).ok()
+}
+
+fn value<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    text.split(|byte| *byte == b'\n' || *byte == 0)
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(b"="))
+}
+
+/// Adds those of `lines` to `text` whose key is not in it. Lines that are not printable ASCII of the
+/// form `KEY=VALUE` are passed over. A text that nothing is added to stays as it is.
+///
+/// # Errors
+/// [`Error::NoMemory`] when the heap has no room.
+pub(crate) fn add_lines(text: &mut Vec<u8>, lines: &[u8]) -> Result<(), Error> {
+    let lines = &lines[..lines.len().min(MAX_ADDED)];
+    for line in lines.split(|byte| *byte == b'\n' || *byte == 0) {
+        if key(line).is_some_and(|key| value(text, key).is_none()) {
+            add_line(text, line)?;
+        }
+    }
+    Ok(())
+}
+
+/// The key of a line that may be added.
+fn key(line: &[u8]) -> Option<&[u8]> {
+    let printable = line.iter().all(|byte| (b' '..=b'~').contains(byte));
+    let end = line.iter().position(|byte| *byte == b'=')?;
+    (printable && end > 0).then(|| &line[..end])
+}
+
+fn add_line(text: &mut Vec<u8>, line: &[u8]) -> Result<(), Error> {
+    text.try_reserve(line.len() + 2).map_err(|_| Error::NoMemory)?;
+    while text.last() == Some(&0) {
+        text.pop();
+    }
+    if text.last().is_some_and(|last| *last != b'\n') {
+        text.push(b'\n');
+    }
+    text.extend_from_slice(line);
+    text.push(b'\n');
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    #[test]
+    fn values_are_found_by_their_keys() {
+        let text =
+            b"OSRELEASE=6.1.0-9-686-pae\nPAGESIZE=4096\nSYMBOL(_stext)=c1000000\nBAD=\xff\n\0X=1";
+        assert_eq!(vmcoreinfo_get(text, "OSRELEASE"), Some("6.1.0-9-686-pae"));
+        assert_eq!(vmcoreinfo_get(text, "SYMBOL(_stext)"), Some("c1000000"));
+        assert_eq!(vmcoreinfo_get(text, "PAGE"), None);
+        assert_eq!(vmcoreinfo_get(text, "SIZE"), None);
+        assert_eq!(vmcoreinfo_get(text, "BAD"), None);
+    }
+
+    fn added(text: &[u8], lines: &[u8]) -> Vec<u8> {
+        let mut text = text.to_vec();
+        add_lines(&mut text, lines).expect("room");
+        text
+    }
+
+    #[test]
+    fn what_is_missing_is_added() {
+        assert_eq!(added(b"A=1\n", b"KERNELOFFSET=5000000\n"), b"A=1\nKERNELOFFSET=5000000\n");
+        assert_eq!(added(b"A=1", b"B=2\nC=\n"), b"A=1\nB=2\nC=\n", "an end of line is put in");
+        assert_eq!(
+            added(b"A=1\n\0\0", b"B=2"),
+            b"A=1\nB=2\n",
+            "padding stays at no place but the end"
+        );
+        assert_eq!(added(b"", b"B=2\nB=3\n"), b"B=2\n", "a key comes once");
+    }
+
+    #[test]
+    fn what_the_kernel_says_itself_is_never_changed() {
+        for lines in [&b"KERNELOFFSET=2\n"[..], b"", b"no key\n", b"=1\n", b"B=\x07\n", b"B=\xff\n"]
+        {
+            let text = b"KERNELOFFSET=1\n\0";
+            assert_eq!(added(text, lines), text);
+        }
+    }
+
+    #[test]
+    fn lines_have_a_bound() {
+        let mut lines = vec![b'x'; MAX_ADDED];
+        lines[1] = b'=';
+        assert_eq!(added(b"", &lines).len(), MAX_ADDED + 1);
+        lines[MAX_ADDED - 1] = b'\n';
+        lines.extend(b"B=2\n");
+        assert_eq!(vmcoreinfo_get(&added(b"", &lines), "B"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_text_stays_in_front(text in "([A-C]=[a-z]{0,3}\n){0,4}", lines in prop::collection::vec(prop_oneof![Just(b'='), Just(b'\n'), b'A'..b'F', any::<u8>()], 0..60)) {
+            let result = added(text.as_bytes(), &lines);
+            let rest = result.strip_prefix(text.as_bytes());
+            prop_assert!(rest.is_some());
+            let rest = rest.unwrap_or_default();
+            prop_assert!(rest.is_empty() || rest.ends_with(b"\n"));
+            prop_assert!(rest.iter().all(|byte| *byte == b'\n' || (b' '..=b'~').contains(byte)));
+        }
+    }
+}

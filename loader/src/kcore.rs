@@ -1,0 +1,130 @@
+//! What an x86_64 kernel maps where, from the program headers of `/proc/kcore`.
+//!
+//! Source: Linux `fs/proc/kcore.c`. Virtual addresses are random on most kernels (KASLR), and this is
+//! the file that tells them.
+
+use goblin::container::{Container, Ctx, Endian};
+use goblin::elf::program_header::{PT_LOAD, ProgramHeader};
+use goblin::elf64::header::{EI_CLASS, ELFCLASS64, ELFMAG, Header, SELFMAG, SIZEOF_EHDR};
+use vmcore::{PhysAddr, PhysRange};
+
+/// How much of the file is read, in bytes: headers and notes, which come first.
+pub(crate) const HEAD: u64 = 64 << 10;
+/// Nobody has more program headers than this.
+const MAX_HEADERS: usize = 1024;
+/// Where the kernel's own image is mapped, and not all of memory (`__START_KERNEL_map`).
+pub(crate) const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
+/// The lowest start of the mapping of all memory: that of 5-level page tables.
+const LOWEST_PAGE_OFFSET: u64 = 0xff11_0000_0000_0000;
+/// That start is a multiple of this: a page upper directory's entry, 1 GiB.
+const PAGE_OFFSET_ALIGN: u64 = 1 << 30;
+/// `p_paddr` of what is mapped page by page (vmalloc, modules).
+const NO_PADDR: u64 = u64::MAX;
+
+/// The mappings of an x86_64 kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kcore {
+    /// Virtual minus physical address of the mapping of all memory (`page_offset_base`).
+    pub page_offset: Option<u64>,
+    /// The kernel's own image.
+    pub image: Option<KernelMap>,
+}
+
+/// The mapping of the kernel's own image, `_text` to `_end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelMap {
+    /// The first virtual address.
+    pub vaddr: u64,
+    /// The physical memory behind it.
+    pub range: PhysRange,
+}
+
+impl Kcore {
+    /// Reads the head of an ELF64 `/proc/kcore`. What is not there or makes no sense is `None`.
+    pub(crate) fn parse(head: &[u8]) -> Self {
+        let mut kcore = Self::default();
+        for header in program_headers(head).unwrap_or_default() {
+            if header.p_type == PT_LOAD && header.p_paddr != NO_PADDR {
+                kcore.take(&header);
+            }
+        }
+        kcore
+    }
+
+    fn take(&mut self, header: &ProgramHeader) {
+        let ProgramHeader { p_vaddr: vaddr, p_paddr: paddr, p_memsz: length, .. } = *header;
+        if vaddr >= KERNEL_MAP {
+            let range = PhysRange::new(PhysAddr::new(paddr), length).ok();
+            self.image = self.image.or(range.map(|range| KernelMap { vaddr, range }));
+        } else {
+            let offset = vaddr.checked_sub(paddr).filter(|offset| is_page_offset(*offset));
+            self.page_offset = self.page_offset.or(offset);
+        }
+    }
+}
+
+fn is_page_offset(offset: u64) -> bool {
+    (LOWEST_PAGE_OFFSET..KERNEL_MAP).contains(&offset) && offset.is_multiple_of(PAGE_OFFSET_ALIGN)
+}
+
+fn program_headers(head: &[u8]) -> Option<Vec<ProgramHeader>> {
+    let ident = head.get(..SIZEOF_EHDR)?;
+    if &ident[..SELFMAG] != ELFMAG || ident[EI_CLASS] != ELFCLASS64 {
+        return None;
+    }
+    let header = Header::from_bytes(ident.first_chunk()?);
+    let table = head.get(usize::try_from(header.e_phoff).ok()?..)?;
+    let count = usize::from(header.e_phnum).min(MAX_HEADERS);
+    let context = Ctx::new(Container::Big, Endian::Little);
+    ProgramHeader::parse(table, 0, count, context).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One program header of ELF64: type, flags, offset, vaddr, paddr, filesz, memsz, align.
+    fn load(vaddr: u64, paddr: u64, length: u64) -> [u64; 7] {
+        [1 | 7 << 32, 0, vaddr, paddr, length, length, 4096]
+    }
+
+    fn kcore(loads: &[[u64; 7]]) -> Vec<u8> {
+        let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+        bytes.resize(64, 0);
+        bytes[32] = 64;
+        bytes[54] = 56;
+        bytes[56] = loads.len() as u8;
+        bytes.extend(loads.iter().flatten().flat_map(|word| word.to_le_bytes()));
+        bytes
+    }
+
+    const TEXT: [u64; 7] = [1, 0, 0xffff_ffff_9a00_0000, 0x1_1a00_0000, 0, 0x280_0000, 0];
+
+    #[test]
+    fn the_image_and_the_mapping_of_all_memory_are_found() {
+        let vmalloc = load(0xffff_a6c0_0000_0000, NO_PADDR, 1 << 45);
+        let modules = load(0xffff_ffff_c000_0000, NO_PADDR, 0x3f00_0000);
+        let memory = load(0xffff_9a3f_8000_1000, 0x1000, 0x9_e000);
+        let high = load(0xffff_9a40_8000_0000, 0x1_0000_0000, 1 << 31);
+        let found = Kcore::parse(&kcore(&[TEXT, vmalloc, modules, memory, high]));
+        assert_eq!(found.page_offset, Some(0xffff_9a3f_8000_0000));
+        let range = PhysRange::new(PhysAddr::new(0x1_1a00_0000), 0x280_0000).expect("a range");
+        assert_eq!(found.image, Some(KernelMap { vaddr: TEXT[2], range }));
+    }
+
+    #[test]
+    fn nonsense_is_unknown() {
+        let odd = load(0xffff_9a3f_8000_2000, 0x1000, 0x1000);
+        let user = load(0x40_0000, 0, 0x1000);
+        let wraps = load(0xffff_ffff_8000_0000, u64::MAX - 1, 0x1000);
+        assert_eq!(Kcore::parse(&kcore(&[odd, user, wraps])), Kcore::default());
+        assert_eq!(Kcore::parse(b""), Kcore::default());
+        let mut narrow = kcore(&[TEXT]);
+        narrow[4] = 1;
+        assert_eq!(Kcore::parse(&narrow), Kcore::default());
+        let whole = kcore(&[TEXT]);
+        for end in 0..whole.len() {
+            assert_eq!(Kcore::parse(&whole[..end]), Kcore::default());
+        }
+    }
+}

@@ -244,10 +244,16 @@ fn loading(config: &Config, loader: &Path, target: &str) -> Result<(Vec<Packed>,
         };
         return Ok((files, arguments));
     }
-    let mut arguments = vec!["--target", target, "--append", &config.append];
-    arguments.extend(class);
-    let arguments = arguments.into_iter().map(str::to_string).collect();
-    Ok((vec![("loader", read(loader)?)], arguments))
+    let mut files = vec![("loader", read(loader)?)];
+    let mut arguments = match &config.stock_capture {
+        Some(stock) => {
+            files.extend(stock.files()?);
+            stock_capture::loader_arguments()
+        }
+        None => ["--target", target, "--append", &config.append].map(str::to_string).to_vec(),
+    };
+    arguments.extend(class.map(str::to_string));
+    Ok((files, arguments))
 }
 
 /// The option that tells the loader.

@@ -58,6 +58,21 @@ impl StockCapture {
     }
 }
 
+/// What our loader is told to load it. Linux needs the low memory that purgatory has saved.
+pub fn loader_arguments() -> Vec<String> {
+    let (kernel, initramfs) = (format!("/{KERNEL}"), format!("/{INITRAMFS}"));
+    let words = [
+        "--kernel",
+        &kernel,
+        "--initrd",
+        &initramfs,
+        "--command-line",
+        COMMAND_LINE,
+        "--low-memory",
+    ];
+    words.map(str::to_string).to_vec()
+}
+
 /// Copies the first `length` bytes of the disk, which is what `dd` wrote, to `out`; returns their
 /// SHA-256.
 ///

@@ -17,6 +17,23 @@ const KERNEL_NAME: &str = "linux-image-6.1.0-";
 /// The package with the static busybox.
 const BUSYBOX: &str = "busybox-static";
 
+/// Stock tools that our images and dumps must get along with, and what they are linked with.
+const TOOLS: [&str; 13] = [
+    "kexec-tools",
+    "makedumpfile",
+    "libc6",
+    "libdw1",
+    "libelf1",
+    "liblzo2-2",
+    "libsnappy1v5",
+    "libstdc++6",
+    "libgcc-s1",
+    "libbz2-1.0",
+    "liblzma5",
+    "libzstd1",
+    "zlib1g",
+];
+
 /// Which of Debian's architectures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Architecture {
@@ -77,15 +94,43 @@ pub(crate) fn unpacked(architecture: Architecture) -> Result<Option<FirstKernelF
 /// # Errors
 /// When no mirror is known, or apt or dpkg-deb fail; the text carries what they said.
 pub(crate) fn fetch(architecture: Architecture, mirror: Option<&str>) -> Result<FirstKernelFiles> {
+    from_any_source(mirror, |source| fetch_from(architecture, source))
+}
+
+/// What the first source has that does not fail.
+fn from_any_source<T>(mirror: Option<&str>, fetch: impl Fn(&Source) -> Result<T>) -> Result<T> {
     let sources = sources(mirror, &[RELEASE])?;
     let (last, others) = sources.split_last().expect("sources() never returns an empty list");
     for source in others {
-        match fetch_from(architecture, source) {
-            Ok(files) => return Ok(files),
+        match fetch(source) {
+            Ok(fetched) => return Ok(fetched),
             Err(error) => say(&format!("{}: {error:#}; trying the next source", source.uri)),
         }
     }
-    fetch_from(architecture, last)
+    fetch(last)
+}
+
+/// Makes sure of Debian's kexec-tools and makedumpfile of this architecture, with the libraries that
+/// they use; returns the folder that they are unpacked into.
+///
+/// # Errors
+/// As [`fetch`].
+pub(crate) fn tools(architecture: Architecture, mirror: Option<&str>) -> Result<PathBuf> {
+    let root = architecture.folder().join("tools");
+    if !root.join("package").is_file() {
+        from_any_source(mirror, |source| fetch_tools(architecture, source, &root))?;
+    }
+    Ok(root)
+}
+
+fn fetch_tools(architecture: Architecture, source: &Source, root: &Path) -> Result<()> {
+    let folder = architecture.folder().join("apt");
+    let apt = Apt::new(&folder, architecture.name(), std::slice::from_ref(source))?;
+    let newest = |name: &&str| Ok(format!("{name}={}", apt.newest_version(name)?));
+    let packages = TOOLS.iter().map(newest).collect::<Result<Vec<_>>>()?;
+    say(&format!("fetching {} and {} ({})", packages[0], packages[1], architecture.name()));
+    let fresh = apt.unpack(&packages, root)?;
+    apt::settle(&fresh, root, &packages.join(" "))
 }
 
 fn fetch_from(architecture: Architecture, source: &Source) -> Result<FirstKernelFiles> {

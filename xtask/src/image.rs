@@ -1,8 +1,8 @@
 //! Building the images. This is the one place that knows the unstable flags, the target description
 //! and the profile that they are built with.
 
-use crate::debian::FirstKernelFiles;
 use crate::rustup;
+use crate::setup::DebianFiles;
 use crate::toolchain::Toolchain;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
@@ -29,21 +29,24 @@ pub struct Images {
 }
 
 impl Images {
-    /// What the QEMU tests are told: where the images and Debian's first kernels, i386 and amd64, are.
-    pub fn test_environment(
+    /// What the QEMU tests are told: where the images are, and Debian's first kernels and tools, i386
+    /// and amd64.
+    pub(crate) fn test_environment(
         &self,
-        [i386, amd64]: &[FirstKernelFiles; 2],
-    ) -> [(&'static str, PathBuf); 9] {
+        [i386, amd64]: &[DebianFiles; 2],
+    ) -> [(&'static str, PathBuf); 11] {
         [
             ("KDUMP_TEST_CAPTURE_KERNEL", self.capture_kernel.clone()),
             ("KDUMP_TEST_CAPTURE_KERNEL_SYMBOLS", self.capture_kernel_symbols.clone()),
             ("KDUMP_TEST_PURGATORY", self.purgatory.clone()),
             ("KDUMP_TEST_GUEST", self.guest.clone()),
             ("KDUMP_TEST_LOADER", self.loader.clone()),
-            ("KDUMP_TEST_LINUX_I386", i386.kernel.clone()),
-            ("KDUMP_TEST_BUSYBOX", i386.busybox.clone()),
-            ("KDUMP_TEST_LINUX_AMD64", amd64.kernel.clone()),
-            ("KDUMP_TEST_BUSYBOX_AMD64", amd64.busybox.clone()),
+            ("KDUMP_TEST_LINUX_I386", i386.first_kernel.kernel.clone()),
+            ("KDUMP_TEST_BUSYBOX", i386.first_kernel.busybox.clone()),
+            ("KDUMP_TEST_TOOLS_I386", i386.tools.clone()),
+            ("KDUMP_TEST_LINUX_AMD64", amd64.first_kernel.kernel.clone()),
+            ("KDUMP_TEST_BUSYBOX_AMD64", amd64.first_kernel.busybox.clone()),
+            ("KDUMP_TEST_TOOLS_AMD64", amd64.tools.clone()),
         ]
     }
 }

@@ -4,6 +4,7 @@
 //! tasks stays clean). Every task calls [`ensure`] with what it is about to use; nothing is
 //! fetched that is already there.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -35,12 +36,19 @@ pub(crate) struct Needs {
     pub first_kernel: bool,
     /// Debian's amd64 kernel and busybox.
     pub first_kernel_amd64: bool,
+    /// Debian's kexec-tools and makedumpfile, i386 and amd64.
+    pub tools: bool,
 }
 
 impl Needs {
     /// Everything: what `cargo xtask setup` itself makes sure of.
-    pub(crate) const ALL: Needs =
-        Needs { toolchain: true, machine: true, first_kernel: true, first_kernel_amd64: true };
+    pub(crate) const ALL: Needs = Needs {
+        toolchain: true,
+        machine: true,
+        first_kernel: true,
+        first_kernel_amd64: true,
+        tools: true,
+    };
 }
 
 /// Runs the task.
@@ -74,6 +82,10 @@ pub(crate) fn ensure(needs: Needs, args: &Args) -> Result<()> {
     if needs.first_kernel_amd64 {
         ensure_first_kernel(Architecture::Amd64, mirror)?;
     }
+    if needs.tools {
+        debian::tools(Architecture::I386, mirror)?;
+        debian::tools(Architecture::Amd64, mirror)?;
+    }
     Ok(())
 }
 
@@ -86,6 +98,19 @@ pub(crate) fn ensure_first_kernel(
         Some(files) => Ok(files),
         None => debian::fetch(architecture, mirror),
     }
+}
+
+/// Everything of one of Debian's architectures that tests use.
+pub(crate) struct DebianFiles {
+    pub first_kernel: FirstKernelFiles,
+    /// The folder with kexec-tools and makedumpfile.
+    pub tools: PathBuf,
+}
+
+/// Makes sure of everything of this architecture, and says where it is.
+pub(crate) fn ensure_debian(architecture: Architecture) -> Result<DebianFiles> {
+    let first_kernel = ensure_first_kernel(architecture, None)?;
+    Ok(DebianFiles { first_kernel, tools: debian::tools(architecture, None)? })
 }
 
 /// One line of progress on stderr.

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: everything that CI runs, suite by suite, with the time that each took.
 
-use crate::debian::{Architecture, FirstKernelFiles};
+use crate::debian::Architecture;
 use crate::image::{self, Images};
-use crate::setup::{self, Needs};
+use crate::setup::{self, DebianFiles, Needs};
 use crate::toolchain::Toolchain;
 use anyhow::{Context, Result, bail, ensure};
 use std::process::Command;
@@ -18,6 +18,9 @@ pub struct Args {
     /// Run only the suites whose name contains this text
     #[arg(value_name = "SUITE")]
     only: Option<String>,
+    /// Also what takes long: guests of 3 GiB and more one by one, and ten times the repeats
+    #[arg(long)]
+    full: bool,
 }
 
 /// One suite: its name and the commands that it consists of, or why it cannot run here.
@@ -32,14 +35,12 @@ struct Suite {
 /// When a suite failed, after all of them have run.
 pub fn run(args: &Args) -> Result<()> {
     setup::ensure(Needs::ALL, &setup::Args::default())?;
-    let linux = [
-        setup::ensure_first_kernel(Architecture::I386, None)?,
-        setup::ensure_first_kernel(Architecture::Amd64, None)?,
-    ];
+    let debian =
+        [setup::ensure_debian(Architecture::I386)?, setup::ensure_debian(Architecture::Amd64)?];
     let start = Instant::now();
     let images = image::build()?;
     let mut results = vec![("images and their sizes", start.elapsed(), true)];
-    for suite in suites(&images, &linux)? {
+    for suite in suites(args.full, &images, &debian)? {
         if args.only.as_deref().is_none_or(|only| suite.name.contains(only)) {
             results.push(run_suite(suite)?);
         }
@@ -74,17 +75,20 @@ fn run_suite(suite: Suite) -> Result<(&'static str, Duration, bool)> {
     Ok((suite.name, start.elapsed(), passed))
 }
 
-fn suites(images: &Images, linux: &[FirstKernelFiles; 2]) -> Result<Vec<Suite>> {
+fn suites(full: bool, images: &Images, debian: &[DebianFiles; 2]) -> Result<Vec<Suite>> {
     let toolchain = Toolchain::chosen()?;
-    let mut qemu = cargo(&["test", "-p", "qemu-tests"]);
-    qemu.args(["--test", "cycles", "--test", "memory", "--", "--test-threads=2"]);
-    qemu.envs(images.test_environment(linux));
+    let mut environment = images.test_environment(debian).to_vec();
     match image::build_loader_x86_64(images) {
-        Ok(loader) => drop(qemu.env("KDUMP_TEST_LOADER_X86_64", loader)),
+        Ok(loader) => environment.push(("KDUMP_TEST_LOADER_X86_64", loader)),
         Err(error) => println!("{error:#}"),
     }
+    let qemu = |arguments: &[&str]| {
+        let mut qemu = cargo(&["test", "-p", "qemu-tests"]);
+        qemu.args(arguments).envs(environment.iter().cloned());
+        Ok(vec![qemu])
+    };
     let suite = |name, commands| Suite { name, commands };
-    Ok(vec![
+    let mut suites = vec![
         suite("format", Ok(vec![cargo(&["fmt", "--all", "--check"])])),
         suite(
             "lints, host",
@@ -99,8 +103,20 @@ fn suites(images: &Images, linux: &[FirstKernelFiles; 2]) -> Result<Vec<Suite>> 
             ]),
         ),
         suite("unit tests, i686", unit_tests_i686(&toolchain).map(|tests| vec![tests])),
-        suite("QEMU tests", Ok(vec![qemu])),
-    ])
+        suite("QEMU tests", qemu(&["--test=cycles", "--test=memory", "--", "--test-threads=2"])),
+        suite("QEMU, guest cycles in a row", guest_cycles(if full { "200" } else { "20" })),
+    ];
+    if full {
+        suites.push(suite("QEMU, large guests", qemu(&["--test=full", "--", "--test-threads=1"])));
+    }
+    Ok(suites)
+}
+
+/// Cycles of the test guest, one after the other.
+fn guest_cycles(count: &str) -> Result<Vec<Command>> {
+    let mut xtask = Command::new(std::env::current_exe().context("where this program lies")?);
+    xtask.args(["qemu-crash", "--first-kernel", "guest", "--memory", "64M", "--repeat", count]);
+    Ok(vec![xtask])
 }
 
 fn lints_of_images(toolchain: &Toolchain) -> Result<Command> {

@@ -1,10 +1,11 @@
-//! Stock kexec-tools load our capture kernel, with their own purgatory.
+//! Stock kexec-tools load our capture kernel, with their own purgatory, and our loader loads a stock
+//! Linux, behind ours.
 
 use crate::common::*;
 use qemu_tests::KexecTools;
 
 fn assert_stock_loader_passes(memmap: bool, slot: &str) {
-    let root = file("KDUMP_TEST_KEXEC_TOOLS_I386");
+    let root = file("KDUMP_TEST_TOOLS_I386");
     assert_passes(&cycle(debian(), |config| {
         config.memory = 256 * MIB;
         config.cpus = 2;
@@ -26,10 +27,18 @@ fn kexec_tools_with_the_map_in_boot_params() {
 /// The stack that others use, under the same checks as ours: they are fair.
 #[test]
 fn kexec_tools_and_a_stock_linux() {
-    let root = file("KDUMP_TEST_KEXEC_TOOLS_I386");
+    let root = file("KDUMP_TEST_TOOLS_I386");
     assert_passes(&cycle(debian(), |config| {
         config.memory = 256 * MIB;
         config.kexec_tools = Some(KexecTools { root, memmap: false });
+        config.stock_capture = Some(stock_capture());
+    }));
+}
+
+#[test]
+fn our_loader_and_a_stock_linux() {
+    assert_passes(&cycle(debian(), |config| {
+        config.memory = 256 * MIB;
         config.stock_capture = Some(stock_capture());
     }));
 }

@@ -189,7 +189,7 @@ pub(crate) fn fill(
     };
     Ok(Plan {
         slot,
-        entry: PhysAddr::new(layout.purgatory.start().get() + entry(system.machine, &purgatory)),
+        entry: PhysAddr::new(layout.purgatory.start().get() + entry(system.machine, purgatory)),
         kernel_entry: layout.moved(kernel.entry.into()),
         kernel_base: layout.moved(kernel.span().0),
         kernel_delta: layout.delta,

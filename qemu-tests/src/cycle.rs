@@ -329,7 +329,11 @@ fn examine(
     if matches!(config.fault, Some(Fault::CorruptVmcore)) {
         flip_a_byte(&path, &core)?;
     }
-    let dead: DeadKernel = prepared.dead_kernel(&ended.facts, memory)?;
+    let mut dead: DeadKernel = prepared.dead_kernel(&ended.facts, memory)?;
+    if config.kexec_tools.is_some() || config.stock_capture.is_some() {
+        // It takes both our loader and our capture kernel to add to VMCOREINFO.
+        dead.vmcoreinfo = None;
+    }
     let evidence = Evidence { core: &core, memory, truth: &truth, dead: &dead };
     findings.checks.extend(checks::all(&evidence));
     if config.truth && config.stock_capture.is_none() {

@@ -85,21 +85,21 @@ pub(crate) fn die_of(fault: &Fault) {
     leave(cpu)
 }
 
-/// Nothing interrupts this CPU any more; the one that crashes first stops all else.
+/// The CPU that crashes first stops all else, and nothing interrupts it any more.
 fn quiet(cpu: usize, claim: Claim) {
     if claim == Claim::Won {
         println!("guest: panic");
         smp::stop_others(cpu);
         io_apic::mask_all();
+        smp::disable_local_apic();
     }
-    smp::disable_local_apic();
 }
 
 /// The end of the crash path, once the registers of `cpu` are saved: the jump, or the halt of a CPU
 /// that was not the first to crash.
 extern "C" fn leave(cpu: usize) -> ! {
     if !smp::is_crashing(cpu) {
-        smp::stop(cpu)
+        smp::wait_for_stop(cpu)
     }
     // SAFETY: all of the guest is mapped where it lies. Segments are flat, and the host has placed
     // purgatory at its entry.

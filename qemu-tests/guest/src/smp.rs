@@ -42,6 +42,8 @@ static TICKS_PER_MS: AtomicU32 = AtomicU32::new(0);
 static AT_THE_BRINK: AtomicU32 = AtomicU32::new(0);
 /// The first CPU that crashes.
 static CRASHING: AtomicU32 = AtomicU32::new(NONE);
+/// One bit for each CPU whose registers are in its note before the NMI comes.
+static SAVED: AtomicU32 = AtomicU32::new(0);
 /// One bit for each CPU whose registers are saved and which does nothing any more.
 static STOPPED: AtomicU32 = AtomicU32::new(0);
 
@@ -248,17 +250,22 @@ fn on_nmi(frame: &Frame) {
         NONE => nmi::take(frame),
         _ if is_crashing(this) || has_stopped(this) => (),
         _ => {
-            // SAFETY: this CPU's own number.
-            unsafe { note::save(this, &Fault::from(frame)) };
+            if SAVED.load(Ordering::Acquire) & 1 << this == 0 {
+                // SAFETY: this CPU's own number.
+                unsafe { note::save(this, &Fault::from(frame)) };
+            }
             disable_local_apic();
-            stop(this)
+            STOPPED.fetch_or(1 << this, Ordering::Release);
+            power::halt()
         }
     }
 }
 
-/// The last that a CPU does which is not the one that crashes, its registers saved.
-pub(crate) fn stop(cpu: usize) -> ! {
-    STOPPED.fetch_or(1 << cpu, Ordering::Release);
+/// The last that a CPU does which wanted to crash and was not the first, its registers saved: it waits
+/// for the first one's NMI. Only in its handler is a CPU safe from another one, which would write to
+/// its stack when the dead kernel's memory is to stay as it is.
+pub(crate) fn wait_for_stop(cpu: usize) -> ! {
+    SAVED.fetch_or(1 << cpu, Ordering::Release);
     power::halt()
 }
 

@@ -6,7 +6,9 @@ use handoff::boot_params::COMMAND_LINE_SIZE;
 use vmcore::{Action, ElfCoreHdr, Options, PhysRange, PowerOff};
 
 use crate::error::PlanError;
+use crate::firmware::rsdp_word;
 use crate::plan::{PlanOptions, UserText};
+use crate::system::System;
 
 /// The one way to hide what stands behind.
 const OPEN_QUOTE: &str = "a quotation mark in --append or --command-line is not closed";
@@ -30,11 +32,14 @@ impl CommandLine {
     /// nothing can undo them, and reads the result as the capture kernel will.
     pub(crate) fn new(
         options: &PlanOptions,
-        power_off: Option<PowerOff>,
+        system: &System,
         memory: &[PhysRange],
         elfcorehdr: PhysRange,
     ) -> Result<Self, PlanError> {
-        let mut text = user_part(options, power_off)?;
+        let mut text = user_part(options, system.power_off)?;
+        if let Some(rsdp) = system.acpi_rsdp {
+            push(&mut text, &rsdp_word(rsdp));
+        }
         push(&mut text, &added_part(memory, elfcorehdr));
         // The NUL at its end counts.
         if text.len() >= COMMAND_LINE_SIZE {

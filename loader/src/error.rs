@@ -13,6 +13,16 @@ pub enum PlanError {
     /// The memory map has no RAM.
     #[error("/proc/iomem names no System RAM: is this a saved copy that was cut short?")]
     NoRam,
+    /// The first kernel runs in a guest whose memory is encrypted.
+    #[error(
+        "this is a confidential guest ({kind}): its memory is encrypted, and neither a second kernel nor \
+         a device that writes a dump can read it; dump an ordinary guest, or let this kernel write \
+         what it knows itself (pstore, netconsole)"
+    )]
+    ConfidentialGuest {
+        /// The technique.
+        kind: &'static str,
+    },
     /// `crashkernel=` is not on the first kernel's command line.
     #[error(
         "no memory is reserved for a capture kernel: add crashkernel=32M@16M to the kernel command \

@@ -20,6 +20,7 @@ mod cpus;
 mod e820;
 mod elf;
 mod error;
+mod firmware;
 mod flash;
 mod images;
 mod in_use;

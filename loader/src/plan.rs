@@ -176,7 +176,7 @@ pub(crate) fn fill(
     let layout = Layout::new(slot, kernel, &sizes)?;
     let loads = core.loads(layout.backup.start());
     let memory = usable_memory(&core.ram, &layout, options);
-    let line = CommandLine::new(options, system.power_off, &memory, layout.elfcorehdr)?;
+    let line = CommandLine::new(options, system, &memory, layout.elfcorehdr)?;
     let e820 = E820::new(&system.memory, &memory)?;
     let contents = Contents {
         kernel,
@@ -239,6 +239,9 @@ pub(crate) fn parse<'a>(images: &Images<'a>) -> Result<ParsedImages<'a>, PlanErr
 pub(crate) fn check_system(system: &System) -> Result<PhysRange, PlanError> {
     if system.memory.hidden {
         return Err(PlanError::AddressesHidden);
+    }
+    if let Some(kind) = system.confidential {
+        return Err(PlanError::ConfidentialGuest { kind });
     }
     pick_slot(system)
 }

@@ -8,7 +8,7 @@ use vmcore::{PhysAddr, PhysRange, PowerOff};
 
 use crate::iomem::MemoryMap;
 use crate::kcore::{self, Kcore};
-use crate::{acpi, cpus, setup_header, zoneinfo};
+use crate::{acpi, cpus, firmware, setup_header, zoneinfo};
 
 /// No file that is read is longer than this (a DSDT can have some 100 KB; the rest is small).
 const LONGEST_FILE: u64 = 4 << 20;
@@ -71,6 +71,10 @@ pub struct System {
     pub command_line: String,
     /// How the machine is switched off.
     pub power_off: Option<PowerOff>,
+    /// Where the ACPI tables begin, on a machine with EFI firmware.
+    pub acpi_rsdp: Option<PhysAddr>,
+    /// What encrypts this guest's memory, if anything does.
+    pub confidential: Option<&'static str>,
     /// Whether loading is possible at all.
     pub kexec: KexecState,
 }
@@ -107,6 +111,9 @@ impl System {
         let root = Root(root);
         let text_line = root.text_symbol()?;
         let zoneinfo = root.text("proc/zoneinfo")?.unwrap_or_default();
+        let command_line = root.text("proc/cmdline")?.unwrap_or_default().trim().to_owned();
+        let systab = root.text("sys/firmware/efi/systab")?;
+        let cpuinfo = root.text("proc/cpuinfo")?.unwrap_or_default();
         let boot_params = root.head("sys/kernel/boot_params/data", setup_header::LENGTH)?;
         Ok(Self {
             machine: root.machine(text_line.as_deref())?,
@@ -119,7 +126,9 @@ impl System {
             kcore: Kcore::parse(&root.head("proc/kcore", kcore::HEAD)?.unwrap_or_default()),
             cpus: root.cpus()?,
             vmcoreinfo: root.parsed("sys/kernel/vmcoreinfo", cpus::vmcoreinfo_area)?,
-            command_line: root.text("proc/cmdline")?.unwrap_or_default().trim().to_owned(),
+            acpi_rsdp: firmware::acpi_rsdp(systab.as_deref(), &command_line),
+            confidential: firmware::confidential(&cpuinfo),
+            command_line,
             power_off: root.power_off()?,
             kexec: root.kexec_state()?,
         })

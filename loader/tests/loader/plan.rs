@@ -606,3 +606,23 @@ fn mistakes_are_said_before_the_crash() {
     assert!(plan.warnings.len() == 1 && plan.warnings[0].contains("will reboot instead"));
     rules::check(&silent, &plan);
 }
+
+/// A capture kernel that is a Linux cannot find the tables of EFI firmware by itself.
+#[test]
+fn the_acpi_root_pointer_of_efi_firmware_is_passed_on() {
+    let mut system = fixture("i386-512m");
+    let line = |system: &System| plan_for(system).expect("a plan").command_line;
+    assert!(!line(&system).contains("acpi_rsdp"));
+    system.acpi_rsdp = Some(PhysAddr::new(0x7f77_e014));
+    let line = line(&system);
+    assert_eq!(line.matches("acpi_rsdp=0x7f77e014 memmap=exactmap").count(), 1, "{line}");
+}
+
+#[test]
+fn a_confidential_guest_is_refused_in_words() {
+    let mut system = fixture("i386-512m");
+    system.confidential = Some("SEV");
+    let refused = plan_for(&system).expect_err("encrypted memory");
+    assert_eq!(refused, PlanError::ConfidentialGuest { kind: "SEV" });
+    assert!(refused.to_string().contains("confidential guest (SEV): its memory is encrypted"));
+}

@@ -1,0 +1,72 @@
+//! What firmware and hypervisor leave in the first kernel's files: where the ACPI tables begin, and
+//! whether memory is encrypted.
+
+use vmcore::PhysAddr;
+
+/// The word on a kernel's command line that says where the ACPI root pointer is (Linux,
+/// `Documentation/admin-guide/kernel-parameters.txt`).
+const RSDP_WORD: &str = "acpi_rsdp=";
+
+/// The ACPI root pointer of a machine with EFI firmware, whose place a kernel that did not come from
+/// firmware cannot find out: from `/sys/firmware/efi/systab`, or as this kernel was told itself.
+/// [`None`] on a machine with a BIOS, where it is found by search.
+pub(crate) fn acpi_rsdp(systab: Option<&str>, command_line: &str) -> Option<PhysAddr> {
+    let mut told = command_line.split_whitespace().filter_map(|word| word.strip_prefix(RSDP_WORD));
+    let listed = |key: &str| systab?.lines().find_map(|line| line.strip_prefix(key));
+    // ACPI 2.0 and later, else 1.0.
+    let listed = listed("ACPI20=").or_else(|| listed("ACPI="));
+    let digits = listed.or_else(|| told.next_back())?.trim().strip_prefix("0x")?;
+    let address = u64::from_str_radix(digits, 16).ok().filter(|address| *address != 0)?;
+    Some(PhysAddr::new(address))
+}
+
+/// The words for the command line of a capture kernel.
+pub(crate) fn rsdp_word(rsdp: PhysAddr) -> String {
+    format!("{RSDP_WORD}{rsdp}")
+}
+
+/// Which technique keeps the hypervisor, and with it every second kernel and every device, from this
+/// guest's memory; from the flags in `/proc/cpuinfo` (Linux, `arch/x86/include/asm/cpufeatures.h`).
+pub(crate) fn confidential(cpuinfo: &str) -> Option<&'static str> {
+    let flags = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")?.split_once(':'));
+    let flags: Vec<&str> = flags?.1.split_whitespace().collect();
+    let has = |flag| flags.contains(&flag);
+    if has("tdx_guest") {
+        return Some("TDX");
+    }
+    // On the host the CPU has these as well; a hypervisor shows them to encrypted guests only.
+    (has("hypervisor") && (has("sev") || has("sev_es") || has("sev_snp"))).then_some("SEV")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_pointer_is_where_efi_or_the_first_loader_says() {
+        let systab = "ACPI20=0x7f77e014\nACPI=0x7f77e000\nSMBIOS=0x7f6ed000\n";
+        assert_eq!(acpi_rsdp(Some(systab), "quiet"), Some(PhysAddr::new(0x7f77_e014)));
+        assert_eq!(acpi_rsdp(Some("ACPI=0xe0000\n"), ""), Some(PhysAddr::new(0xe_0000)));
+        let told = "quiet acpi_rsdp=0xf59d0 ro";
+        assert_eq!(acpi_rsdp(None, told), Some(PhysAddr::new(0xf_59d0)));
+        for (systab, line) in [
+            (None, "quiet"),
+            (Some("SMBIOS=0x1\n"), ""),
+            (Some("ACPI20=0x0\n"), ""),
+            (None, "acpi_rsdp=7"),
+        ] {
+            assert_eq!(acpi_rsdp(systab, line), None, "{systab:?} {line}");
+        }
+        assert_eq!(rsdp_word(PhysAddr::new(0x7f77_e014)), "acpi_rsdp=0x7f77e014");
+    }
+
+    #[test]
+    fn an_encrypted_guest_is_told_from_a_host_that_can_have_some() {
+        let cpu = |flags: &str| format!("processor\t: 0\nflags\t\t: fpu pse {flags}\nbugs\t:\n");
+        assert_eq!(confidential(&cpu("hypervisor sev sev_es")), Some("SEV"));
+        assert_eq!(confidential(&cpu("hypervisor tdx_guest")), Some("TDX"));
+        assert_eq!(confidential(&cpu("sev sev_es sev_snp")), None);
+        assert_eq!(confidential(&cpu("hypervisor")), None);
+        assert_eq!(confidential(""), None);
+    }
+}

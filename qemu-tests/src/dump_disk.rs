@@ -1,6 +1,7 @@
 //! The disk that the dump goes to, whole or with a fault.
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,6 +12,8 @@ use crate::nbd::NbdServer;
 
 /// Bytes of the disk's header.
 const HEADER: usize = 4096;
+/// How much of a disk is looked at at once, in bytes.
+const CHUNK: usize = 1 << 20;
 
 /// How QEMU attaches the dump disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -177,8 +180,10 @@ impl DumpDisk {
     /// # Errors
     /// When the file cannot be read.
     pub fn after_failure(&self, out: &Path) -> Result<DiskAfter> {
-        let bytes = fs::read(&self.path).context("reading the dump disk")?;
-        let (header, data) = bytes.split_at(HEADER.min(bytes.len()));
+        let mut file = File::open(&self.path).context("opening the dump disk")?;
+        let mut header = Vec::new();
+        file.by_ref().take(HEADER as u64).read_to_end(&mut header)?;
+        let data_written = has_data(file).context("reading the dump disk")?;
         let refused = match collector::extract(&self.path, out, &mut |_, _| {}) {
             Ok(_) => String::new(),
             Err(error) => error.to_string(),
@@ -186,7 +191,19 @@ impl DumpDisk {
         Ok(DiskAfter {
             refused,
             header_written: header != self.header,
-            data_written: data.iter().any(|byte| *byte != 0),
+            data_written,
         })
+    }
+}
+
+/// Whether anything but zeros follows. The disk may be larger than the host's memory.
+fn has_data(mut rest: impl Read) -> std::io::Result<bool> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match rest.read(&mut chunk)? {
+            0 => return Ok(false),
+            length if chunk[..length].iter().any(|byte| *byte != 0) => return Ok(true),
+            _ => (),
+        }
     }
 }

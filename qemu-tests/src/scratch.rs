@@ -8,7 +8,8 @@ use tempfile::TempDir;
 
 /// Shared memory: files there never meet a disk.
 const SHARED: &str = "/dev/shm";
-/// How much more than what is asked for must be free, in bytes.
+/// How much more than what is asked for must be free, at least and in bytes; else half as much again:
+/// the extracted dump and everything else on the host need memory as well.
 const SPARE: u64 = 256 << 20;
 
 /// A folder that vanishes when it is dropped, with room for `bytes`: in shared memory when there
@@ -18,7 +19,7 @@ const SPARE: u64 = 256 << 20;
 /// # Errors
 /// When no folder can be made.
 pub fn folder(bytes: u64, out: &Path) -> Result<TempDir> {
-    let needed = bytes.saturating_add(SPARE);
+    let needed = bytes.saturating_add((bytes / 2).max(SPARE));
     let shared = Path::new(SHARED);
     let is_roomy = free_space(shared).min(free_memory()) >= needed;
     let place = if is_roomy { shared } else { out };

@@ -57,7 +57,7 @@ pub fn extract(
 }
 
 /// The length of the dump, if there is a whole one.
-fn check(source: &mut File, path: &Path) -> Result<u64, Error> {
+pub(crate) fn check(source: &mut File, path: &Path) -> Result<u64, Error> {
     let DiskHeader { state, stage, length, .. } = disk::header(source, path)?;
     let size = disk::size(source, path)?;
     let path = path.to_owned();

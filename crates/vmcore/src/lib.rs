@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! command line ──Options──▶ elfcorehdr= ──CoreHeader──▶ segments ──vmcore()──▶ View
+//!                                                          └─────KernelMemory──▶ Dmesg
 //! ```
 //!
 //! Everything here is pure: it runs in the capture kernel, in the loader and in host tests alike.
@@ -15,9 +16,11 @@
 extern crate alloc;
 
 mod addr;
+mod dmesg;
 mod dump;
 mod elfcore;
 mod error;
+mod kernel_memory;
 mod notes;
 mod number;
 mod oldmem;
@@ -28,9 +31,11 @@ mod view;
 mod vmcoreinfo;
 
 pub use addr::{DumpOffset, PhysAddr, PhysRange};
+pub use dmesg::{Caller, Dmesg, Record, Skipped};
 pub use dump::{MAX_NOTE_AREA, MAX_NOTES, NoteArea, NoteOutcome, Vmcore, vmcore};
 pub use elfcore::{Class, CoreHeader, MAX_SEGMENTS, Segment, SegmentKind, build};
 pub use error::Error;
+pub use kernel_memory::KernelMemory;
 pub use notes::{
     NAME_ADDENDUM, NAME_CORE, NAME_VMCOREINFO, Note, Notes, Prstatus, note_of_text, notes,
 };

@@ -260,8 +260,9 @@ impl<'a, M: ReadPhys> Dmesg<'a, M> {
         if !begin.is_multiple_of(self.layout.word as u64) {
             return Err(Error::BadLog { field: "text_blk_lpos.begin", value: begin });
         }
-        if round(begin) == round(next.wrapping_sub(1)) && begin != next {
-            return Ok((index(begin), next.wrapping_sub(begin) & mask));
+        let length = next.wrapping_sub(begin) & mask;
+        if round(begin) == round(next.wrapping_sub(1)) && (1..=size).contains(&length) {
+            return Ok((index(begin), length));
         }
         if round(begin.wrapping_add(size)) == round(next) {
             return Ok((0, index(next)));

@@ -5,6 +5,7 @@ mod command_lines;
 mod common;
 mod core_headers;
 mod disks;
+mod dmesg;
 mod guest;
 mod linux;
 mod oldmem;

@@ -37,9 +37,10 @@ impl<'a, M: ReadPhys> KernelMemory<'a, M> {
     /// [`Error::Unmapped`] with the first address that no PT_LOAD has, or [`Error::Unreadable`] from
     /// `mem`; `into` then holds nothing of use.
     pub fn read(&self, at: u64, into: &mut [u8]) -> Result<(), Error> {
+        at.checked_add(into.len() as u64).ok_or(Error::Unmapped { at })?;
         let mut done = 0;
         while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            let next = at.checked_add(done as u64).ok_or(Error::Unmapped { at })?;
+            let next = at + done as u64;
             let (source, length) = self.translate(next).ok_or(Error::Unmapped { at: next })?;
             let count = usize::try_from(length).unwrap_or(usize::MAX).min(rest.len());
             self.mem.read_phys(source, &mut rest[..count])?;

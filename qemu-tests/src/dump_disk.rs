@@ -188,11 +188,7 @@ impl DumpDisk {
             Ok(_) => String::new(),
             Err(error) => error.to_string(),
         };
-        Ok(DiskAfter {
-            refused,
-            header_written: header != self.header,
-            data_written,
-        })
+        Ok(DiskAfter { refused, header_written: header != self.header, data_written })
     }
 }
 

@@ -88,9 +88,44 @@ pub enum Error {
         /// Length of the dump in bytes.
         length: u64,
     },
+    /// The file is neither a dump disk nor an ELF file.
+    #[error("{} is neither a vmcore in ELF nor a dump disk: for a dump that makedumpfile has compressed, use its own --dump-dmesg", .0.display())]
+    NotVmcore(PathBuf),
+    /// The headers of the vmcore, or what they lead to, are damaged.
+    #[error("{}: {source}", .path.display())]
+    Vmcore {
+        /// The vmcore.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: vmcore::Error,
+    },
+    /// The headers of the vmcore lead out of the file.
+    #[error("{} ends before {offset:#x}, or cannot be read there: was it copied in part?", .path.display())]
+    Short {
+        /// The vmcore.
+        path: PathBuf,
+        /// Offset in the vmcore, in bytes.
+        offset: u64,
+    },
+    /// The vmcore has no VMCOREINFO note.
+    #[error("{} has no VMCOREINFO: nothing tells where the kernel's log is", .0.display())]
+    NoVmcoreinfo(PathBuf),
+    /// The result cannot be written.
+    #[error("cannot write the output: {0}")]
+    Output(io::Error),
 }
 
 impl Error {
+    /// What is wrong with the vmcore at `path`, whose reader takes offsets for addresses.
+    pub(crate) fn vmcore(path: &Path, source: vmcore::Error) -> Self {
+        let path = path.to_owned();
+        match source {
+            vmcore::Error::NotElf { .. } => Self::NotVmcore(path),
+            vmcore::Error::Unreadable { at } => Self::Short { path, offset: at.get() },
+            _ => Self::Vmcore { path, source },
+        }
+    }
+
     /// For `map_err`: an error while doing `what` to `path`.
     pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

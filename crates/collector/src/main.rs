@@ -1,13 +1,15 @@
 //! The command line of the collector.
 
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use collector::{Error, Extracted};
+use collector::{Error, Extracted, LogFormat, LogPart, VmcoreFile};
 use dumpfile::{Contents, DiskId};
 use indicatif::{ProgressBar, ProgressStyle};
+use vmcore::Skipped;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -15,7 +17,7 @@ Exit codes:
   1  refused or failed; the reason and the next step are on standard error
   2  the command line is wrong";
 
-/// Prepares dump disks and gets vmcores off them.
+/// Prepares dump disks, gets vmcores off them and shows what is in them.
 #[derive(Parser)]
 #[command(version, after_help = EXIT_CODES)]
 struct Arguments {
@@ -59,12 +61,43 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show the headers, VMCOREINFO and each CPU's registers of a vmcore, and the header of a dump
+    /// disk.
+    #[command(after_help = EXIT_CODES)]
+    Info {
+        /// A vmcore (ELF), or the block device or image file of a dump disk.
+        #[arg(value_name = "VMCORE|DISK")]
+        file: PathBuf,
+        /// Print it as one line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the dead kernel's log.
+    ///
+    /// Records that were damaged or not finished are left out and counted on standard error.
+    #[command(after_help = EXIT_CODES)]
+    Dmesg {
+        /// A vmcore (ELF), or the block device or image file of a dump disk.
+        #[arg(value_name = "VMCORE|DISK")]
+        file: PathBuf,
+        /// Print each record as one line of JSON.
+        #[arg(long)]
+        json: bool,
+        /// Only the last N records.
+        #[arg(long, value_name = "N")]
+        last: Option<u64>,
+        /// Only the last records, N bytes of text at most.
+        #[arg(long, value_name = "N", conflicts_with = "last")]
+        bytes: Option<u64>,
+    },
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Format { disk, id, force } => format(&disk, id, force),
         Command::Extract { disk, output, force, json } => extract(&disk, &output, force, json),
+        Command::Info { file, json } => info(&file, json),
+        Command::Dmesg { file, json, last, bytes } => dmesg(&file, json, log_part(last, bytes)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -116,6 +149,39 @@ fn in_json(contents: Contents) -> String {
         Contents::Vmcore => r#""view":"vmcore""#.to_owned(),
         Contents::OldMem { start } => format!(r#""view":"oldmem","start":{start}"#),
         Contents::Unknown(number) => format!(r#""view":"unknown {number}""#),
+    }
+}
+
+fn info(file: &Path, json: bool) -> Result<(), String> {
+    let info = collector::info(file).map_err(text)?;
+    let shown = if json {
+        serde_json::to_string(&info).map_err(|error| error.to_string())? + "\n"
+    } else {
+        info.to_string()
+    };
+    match io::stdout().write_all(shown.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(text(Error::Output(error))),
+        _ => Ok(()),
+    }
+}
+
+fn dmesg(file: &Path, json: bool, part: LogPart) -> Result<(), String> {
+    let vmcore = VmcoreFile::open(file).map_err(text)?;
+    let format = if json { LogFormat::Json } else { LogFormat::Text };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let Skipped { unfinished, damaged } =
+        collector::dmesg(&vmcore, part, format, &mut out).map_err(text)?;
+    if (unfinished, damaged) != (0, 0) {
+        eprintln!("collector: left out: {damaged} damaged records, {unfinished} not finished");
+    }
+    Ok(())
+}
+
+fn log_part(last: Option<u64>, bytes: Option<u64>) -> LogPart {
+    match (last, bytes) {
+        (Some(records), _) => LogPart::LastRecords(records),
+        (None, Some(bytes)) => LogPart::LastBytes(bytes),
+        (None, None) => LogPart::All,
     }
 }
 

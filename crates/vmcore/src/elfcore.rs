@@ -191,6 +191,11 @@ impl CoreHeader {
         })
     }
 
+    /// The machine's name: `i386` or `x86_64`.
+    pub const fn machine_name(&self) -> &'static str {
+        if self.machine == EM_386 { "i386" } else { "x86_64" }
+    }
+
     /// Reads the program headers one by one, without a heap. Types other than PT_LOAD and PT_NOTE
     /// are passed over. Nothing is said about the numbers in them: `vmcore()` checks these.
     pub fn segments<'m, M: ReadPhys>(

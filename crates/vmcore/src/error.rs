@@ -126,4 +126,32 @@ pub enum Error {
         /// Length of the note's descriptor in bytes.
         length: usize,
     },
+    /// A virtual address that no PT_LOAD has.
+    #[error(
+        "no PT_LOAD has the virtual address {at:#x}: the headers have no virtual addresses, or the kernel's pointer is damaged"
+    )]
+    Unmapped {
+        /// The first such address.
+        at: u64,
+    },
+    /// VMCOREINFO does not say what is needed to find the kernel's log.
+    #[error("VMCOREINFO has no {key}: the first kernel is older than Linux 5.10, or has no log")]
+    NoKey {
+        /// The key that is missing.
+        key: &'static str,
+    },
+    /// VMCOREINFO says what cannot be.
+    #[error("the value of {key} in VMCOREINFO cannot be: the note is damaged")]
+    BadKey {
+        /// The key whose value is wrong.
+        key: &'static str,
+    },
+    /// A field of the kernel's log has a value that it cannot have.
+    #[error("{field} of the kernel's log is {value:#x}: the dead kernel's memory is damaged there")]
+    BadLog {
+        /// The field's name in Linux.
+        field: &'static str,
+        /// What it holds.
+        value: u64,
+    },
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! command line ──Options──▶ elfcorehdr= ──CoreHeader──▶ segments ──vmcore()──▶ View
+//!                                                          └─────KernelMemory──▶ Dmesg
 //! ```
 //!
 //! Everything here is pure: it runs in the capture kernel, in the loader and in host tests alike.
@@ -16,9 +17,11 @@ extern crate alloc;
 
 mod addr;
 mod crash_memory;
+mod dmesg;
 mod dump;
 mod elfcore;
 mod error;
+mod kernel_memory;
 mod notes;
 mod number;
 mod oldmem;
@@ -30,11 +33,13 @@ mod vmcoreinfo;
 
 pub use addr::{DumpOffset, PhysAddr, PhysRange};
 pub use crash_memory::{LinearMap, RWX, core_header, crash_memory_ranges, loads};
+pub use dmesg::{Caller, Dmesg, Record, Skipped};
 pub use dump::{MAX_NOTE_AREA, MAX_NOTES, NoteArea, NoteOutcome, Vmcore, vmcore};
 pub use elfcore::{Class, CoreHeader, MAX_SEGMENTS, Segment, SegmentKind, build};
 pub use error::Error;
 /// `e_machine` of the machines whose dumps we make.
 pub use goblin::elf::header::{EM_386, EM_X86_64};
+pub use kernel_memory::KernelMemory;
 pub use notes::{
     NAME_ADDENDUM, NAME_CORE, NAME_VMCOREINFO, Note, Notes, Prstatus, note_of_text, notes,
 };

@@ -9,6 +9,7 @@ mod cpus;
 mod deaths;
 mod disks;
 mod dma;
+mod dmesg;
 mod guest;
 mod linux;
 mod machine_checks;

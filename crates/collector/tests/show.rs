@@ -1,0 +1,209 @@
+//! `info` and `dmesg`, on a vmcore that was put together by hand.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use dumpfile::{DiskHeader, DiskId, DiskState};
+
+const ID: DiskId = DiskId([0x5a; 16]);
+
+/// VMCOREINFO of Debian's 6.1.0-50-686-pae, with `prb` moved to the vmcore's page.
+const VMCOREINFO: &str = "OSRELEASE=6.1.0-50-686-pae\nPAGESIZE=4096\nSYMBOL(prb)=c0100000\n\
+    OFFSET(printk_ringbuffer.desc_ring)=0\nOFFSET(printk_ringbuffer.text_data_ring)=24\n\
+    OFFSET(prb_desc_ring.count_bits)=0\nOFFSET(prb_desc_ring.descs)=4\n\
+    OFFSET(prb_desc_ring.infos)=8\nOFFSET(prb_desc_ring.head_id)=12\n\
+    OFFSET(prb_desc_ring.tail_id)=16\nSIZE(prb_desc)=12\nOFFSET(prb_desc.state_var)=0\n\
+    OFFSET(prb_desc.text_blk_lpos)=4\nOFFSET(prb_data_blk_lpos.begin)=0\n\
+    OFFSET(prb_data_blk_lpos.next)=4\nSIZE(printk_info)=88\nOFFSET(printk_info.seq)=0\n\
+    OFFSET(printk_info.ts_nsec)=8\nOFFSET(printk_info.text_len)=16\n\
+    OFFSET(printk_info.caller_id)=20\nOFFSET(prb_data_ring.size_bits)=0\n\
+    OFFSET(prb_data_ring.data)=4\nSIZE(atomic_long_t)=4\nOFFSET(atomic_long_t.counter)=0\n\
+    CRASHTIME=1795273842\nKERNELOFFSET=7000000\n";
+
+/// Where the page with the log lies in the vmcore.
+const PAGE: usize = 0x1000;
+
+fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+fn put(file: &mut [u8], at: usize, bytes: &[u8]) {
+    file[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+/// An ELF32 core of an i386 machine (ELF specification 1.2): notes at 116, one page at 1 MiB.
+fn vmcore() -> Vec<u8> {
+    let mut notes = words(&[5, 144, 1]);
+    notes.extend(b"CORE\0\0\0\0");
+    let mut prstatus = vec![0; 144];
+    put(&mut prstatus, 24, &words(&[4711]));
+    // ebx comes first, eip is the 13th of 17.
+    put(&mut prstatus, 72, &words(&[0xb0b0_b0b0]));
+    put(&mut prstatus, 72 + 12 * 4, &words(&[0xc012_3456]));
+    notes.extend(prstatus);
+    notes.extend(words(&[11, VMCOREINFO.len() as u32, 0]));
+    notes.extend(b"VMCOREINFO\0\0");
+    notes.extend(VMCOREINFO.as_bytes());
+    let mut file = vec![0; 2 * PAGE];
+    put(&mut file, 0, b"\x7fELF\x01\x01\x01");
+    put(&mut file, 16, &words(&[3 << 16 | 4, 1, 0, 52, 0, 0, 32 << 16 | 52, 2]));
+    put(&mut file, 52, &words(&[4, 116, 0, 0, notes.len() as u32, notes.len() as u32, 0, 0]));
+    let page = [1, PAGE as u32, 0xc010_0000, 0x10_0000, PAGE as u32, PAGE as u32, 7, 0];
+    put(&mut file, 84, &words(&page));
+    put(&mut file, 116, &notes);
+    put_log(&mut file[PAGE..]);
+    file
+}
+
+/// Two descriptors: the record "hello" and one that was still being written. 64 bytes of text.
+fn put_log(page: &mut [u8]) {
+    const BASE: u32 = 0xc010_0000;
+    put(page, 0, &words(&[BASE + 0x40]));
+    let desc_ring = [1, BASE + 0x80, BASE + 0x100, 1, 0, 0];
+    put(page, 0x40, &words(&[&desc_ring[..], &[6, BASE + 0x200, 0, 0]].concat()));
+    // State 2 is finalized; the block lies from 0 up to 16.
+    put(page, 0x80, &words(&[2 << 30, 0, 16, 1, 16, 32]));
+    put(page, 0x100, &words(&[7, 0, 1_500_000_000, 0, 8, 1]));
+    put(page, 0x200, b"\0\0\0\0hell\xc3\xb6\x1bX");
+}
+
+fn collector(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_collector"));
+    command.current_dir(folder).args(arguments).output().expect("the collector runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What the program prints when all goes well.
+#[track_caller]
+fn shown(folder: &Path, arguments: &[&str]) -> String {
+    let output = collector(folder, arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// The reason that it gives.
+#[track_caller]
+fn refused(folder: &Path, arguments: &[&str]) -> String {
+    let output = collector(folder, arguments);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    text(&output.stderr)
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("vmcore"), vmcore()).expect("a vmcore");
+    let header = DiskHeader { id: ID, state: DiskState::COMPLETE, stage: 0x60, length: 0x2000 };
+    let disk = [&header.encode()[..], &vmcore(), &[0xff; 4096]].concat();
+    fs::write(folder.path().join("disk"), disk).expect("a disk");
+    folder
+}
+
+#[test]
+fn the_log_of_a_vmcore_and_of_a_disk() {
+    let folder = folder();
+    for file in ["vmcore", "disk"] {
+        let output = collector(folder.path(), &["dmesg", file]);
+        assert_eq!(text(&output.stdout), "[    1.500000] hell\\xc3\\xb6\\x1bX\n");
+        let left_out = "collector: left out: 0 damaged records, 1 not finished\n";
+        assert_eq!(text(&output.stderr), left_out);
+        assert_eq!(output.status.code(), Some(0));
+        let json =
+            "{\"seq\":7,\"ts_nsec\":1500000000,\"caller\":\"T1\",\"text\":\"hellö\\u001bX\"}\n";
+        assert_eq!(shown(folder.path(), &["dmesg", file, "--json"]), json);
+    }
+    assert_eq!(shown(folder.path(), &["dmesg", "vmcore", "--last", "0"]), "");
+    assert_eq!(shown(folder.path(), &["dmesg", "vmcore", "--bytes", "32"]), "");
+    assert_eq!(shown(folder.path(), &["dmesg", "vmcore", "--bytes", "33"]).len(), 33);
+    let both = collector(folder.path(), &["dmesg", "vmcore", "--last", "1", "--bytes", "1"]);
+    assert_eq!(both.status.code(), Some(2));
+}
+
+#[test]
+fn info_says_what_the_headers_say() {
+    let folder = folder();
+    let info = shown(folder.path(), &["info", "vmcore"]);
+    let expected = "\
+vmcore       ELF32, i386, 8192 bytes
+kernel       6.1.0-50-686-pae
+crash time   2026-11-21 15:10:42 UTC (1795273842)
+page size    4096
+offset       0x7000000
+
+        offset       physical            virtual         filesz          memsz
+        0x1000       0x100000         0xc0100000         0x1000         0x1000
+
+registers 0, pid 4711
+";
+    assert!(info.starts_with(expected), "{info}");
+    assert!(info.contains(" ebx 0xb0b0b0b0 ") && info.contains(" eip 0xc0123456 "), "{info}");
+
+    let json = shown(folder.path(), &["info", "disk", "--json"]);
+    let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(value["version"], 1);
+    assert_eq!(value["disk"]["id"], "5a".repeat(16));
+    assert_eq!(value["disk"]["state"], "complete");
+    assert_eq!(value["disk"]["stage"], "done");
+    assert_eq!(value["vmcore"]["loads"][0]["vaddr"], "0xc0100000");
+    assert_eq!(value["vmcore"]["cpus"][0]["registers"]["eip"], "0xc0123456");
+    assert_eq!(value["vmcore"]["crash_time"], 1_795_273_842);
+}
+
+#[test]
+fn a_disk_without_a_dump_still_has_a_header() {
+    let folder = folder();
+    let header = DiskHeader { id: ID, state: DiskState::FAILED, stage: 0x50, length: 0x2000 };
+    fs::write(folder.path().join("disk"), header.encode()).expect("a disk");
+    let info = shown(folder.path(), &["info", "disk"]);
+    let id = "5a".repeat(16);
+    let line = format!("dump disk    id {id}, failed, last stage first_byte, dump of 8192 bytes\n");
+    assert_eq!(info, line);
+    assert!(refused(folder.path(), &["dmesg", "disk"]).contains("the capture failed"));
+}
+
+#[test]
+fn what_is_no_vmcore_is_refused_in_words() {
+    let folder = folder();
+    let path = folder.path().join("other");
+    for other in [&b""[..], b"KDUMP   ", &[0; 8192]] {
+        fs::write(&path, other).expect("a file");
+        for command in ["info", "dmesg"] {
+            let reason = refused(folder.path(), &[command, "other"]);
+            assert!(reason.starts_with("collector: other "), "{reason}");
+        }
+    }
+    let mut without_note = vmcore();
+    put(&mut without_note, 52 + 16, &words(&[0]));
+    fs::write(&path, &without_note).expect("a file");
+    assert!(refused(folder.path(), &["dmesg", "other"]).contains("has no VMCOREINFO"));
+    assert!(shown(folder.path(), &["info", "other"]).contains("kernel       not known\n"));
+}
+
+/// Cut off anywhere, or with any byte of its headers and notes changed: an end in words or a log, no
+/// panic.
+#[test]
+fn damage_is_survived() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("vmcore");
+    let try_it = |bytes: &[u8]| {
+        fs::write(&path, bytes).expect("a file");
+        let _ = collector::info(&path).map(|info| info.to_string());
+        let log = |vmcore| {
+            let (all, text) = (collector::LogPart::All, collector::LogFormat::Text);
+            collector::dmesg(&vmcore, all, text, &mut std::io::sink())
+        };
+        let _ = collector::VmcoreFile::open(&path).and_then(log);
+    };
+    let whole = vmcore();
+    for length in (0..whole.len()).step_by(61) {
+        try_it(&whole[..length]);
+    }
+    for at in (0..0x180).chain(PAGE..PAGE + 0x220) {
+        let mut damaged = whole.clone();
+        damaged[at] = if at % 2 == 0 { 0xff } else { !damaged[at] };
+        try_it(&damaged);
+    }
+}

@@ -1,0 +1,116 @@
+//! One message of the kernel, and how it is shown.
+
+use core::fmt::{self, Write};
+
+/// One record of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Its number since the kernel's start.
+    pub seq: u64,
+    /// When it was written, in nanoseconds of the kernel's clock.
+    pub ts_nsec: u64,
+    /// Who wrote it.
+    pub caller: Caller,
+    /// What it says, without the end of the last line. Any bytes, at most 64 KiB.
+    pub text: &'a [u8],
+}
+
+/// Who wrote a record (Linux, `printk_caller_id`): a task, or a CPU that was not running one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller(pub u32);
+
+/// As `dmesg` with `CONFIG_PRINTK_CALLER` has it: `T1` is the task with the pid 1, `C0` the first
+/// CPU.
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const CPU: u32 = 1 << 31;
+        let letter = if self.0 & CPU == 0 { 'T' } else { 'C' };
+        write!(f, "{letter}{}", self.0 & !CPU)
+    }
+}
+
+impl Record<'_> {
+    /// How many bytes its `Display` and the end of its last line take.
+    pub(super) fn length(&self) -> u64 {
+        let mut count = Count(1);
+        // A count takes all that it is given.
+        let _ = write!(count, "{self}");
+        count.0
+    }
+}
+
+/// As `dmesg` and the console have it: `[    1.234567] text`, the time in front of each line of a
+/// text that has several. Bytes that are neither printable ASCII nor a tab are escaped, `\x1b`: the
+/// text goes to terminals. No end of line at the end.
+impl fmt::Display for Record<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, rest) = (self.ts_nsec / 1_000_000_000, self.ts_nsec % 1_000_000_000);
+        for (index, line) in self.text.split(|byte| *byte == b'\n').enumerate() {
+            let end = if index == 0 { "" } else { "\n" };
+            write!(f, "{end}[{seconds:5}.{:06}] ", rest / 1000)?;
+            write_escaped(f, line)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_escaped(f: &mut fmt::Formatter<'_>, line: &[u8]) -> fmt::Result {
+    line.iter().try_for_each(|byte| match byte {
+        b' '..=b'~' | b'\t' => f.write_char(char::from(*byte)),
+        _ => write!(f, "\\x{byte:02x}"),
+    })
+}
+
+/// Counts the bytes that are written to it.
+struct Count(u64);
+
+impl Write for Count {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.saturating_add(text.len() as u64);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::{String, ToString};
+
+    fn shown(ts_nsec: u64, text: &[u8]) -> String {
+        let record = Record { seq: 0, ts_nsec, caller: Caller(1), text };
+        let shown = record.to_string();
+        assert_eq!(record.length(), shown.len() as u64 + 1);
+        shown
+    }
+
+    #[test]
+    fn lines_look_like_those_of_dmesg() {
+        assert_eq!(shown(0, b"Linux version"), "[    0.000000] Linux version");
+        assert_eq!(shown(1_234_567_999, b"x"), "[    1.234567] x", "cut off, not rounded");
+        assert_eq!(shown(123_456_000_001_000, b""), "[123456.000001] ");
+        assert_eq!(shown(u64::MAX, b"x"), "[18446744073.709551] x");
+    }
+
+    #[test]
+    fn every_line_has_the_time() {
+        assert_eq!(
+            shown(5_000_000, b"a\nb\n"),
+            "[    0.005000] a\n[    0.005000] b\n[    0.005000] "
+        );
+    }
+
+    #[test]
+    fn terminals_are_safe() {
+        assert_eq!(
+            shown(0, b"a\tb \x1b[2J\r\x00\x7f\xc3\xa4~"),
+            "[    0.000000] a\tb \\x1b[2J\\x0d\\x00\\x7f\\xc3\\xa4~"
+        );
+    }
+
+    /// Bit 31 is set where no task was running (Linux, `printk_caller_id`).
+    #[test]
+    fn callers_are_tasks_or_cpus() {
+        assert_eq!(Caller(4711).to_string(), "T4711");
+        assert_eq!(Caller(0x8000_0003).to_string(), "C3");
+    }
+}

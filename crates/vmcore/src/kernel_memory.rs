@@ -1,0 +1,126 @@
+//! The dead kernel's virtual addresses, as far as the headers tell them.
+
+use crate::{Error, PhysAddr, ReadPhys, Segment, SegmentKind};
+
+/// `p_vaddr` of a segment whose virtual address is not known.
+const UNKNOWN: [u64; 3] = [0, u32::MAX as u64, u64::MAX];
+
+/// Memory by the dead kernel's virtual addresses: the direct map, and for x86_64 also the map of the
+/// kernel's image, as `p_vaddr` of the PT_LOADs has them. There is no walk over page tables: what
+/// the kernel mapped otherwise (vmalloc, modules, highmem) is not found.
+///
+/// It works over the ELF core header and over a vmcore file alike. `p_offset` of the one is a
+/// physical address, of the other an offset in the file, and `mem` reads at either.
+#[derive(Debug)]
+pub struct KernelMemory<'a, M> {
+    mem: &'a M,
+    segments: &'a [Segment],
+}
+
+impl<M> Clone for KernelMemory<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for KernelMemory<'_, M> {}
+
+impl<'a, M: ReadPhys> KernelMemory<'a, M> {
+    /// The memory that `segments` describe and `mem` has.
+    pub const fn new(mem: &'a M, segments: &'a [Segment]) -> Self {
+        Self { mem, segments }
+    }
+
+    /// Reads `into.len()` bytes from the virtual address `at` on, over as many PT_LOADs as it takes.
+    ///
+    /// # Errors
+    /// [`Error::Unmapped`] with the first address that no PT_LOAD has, or [`Error::Unreadable`] from
+    /// `mem`; `into` then holds nothing of use.
+    pub fn read(&self, at: u64, into: &mut [u8]) -> Result<(), Error> {
+        at.checked_add(into.len() as u64).ok_or(Error::Unmapped { at })?;
+        let mut done = 0;
+        while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let next = at + done as u64;
+            let (source, length) = self.translate(next).ok_or(Error::Unmapped { at: next })?;
+            let count = usize::try_from(length).unwrap_or(usize::MAX).min(rest.len());
+            self.mem.read_phys(source, &mut rest[..count])?;
+            done += count;
+        }
+        Ok(())
+    }
+
+    /// Where the byte at `at` lies, and how many bytes from there on lie behind each other: at
+    /// least one.
+    fn translate(&self, at: u64) -> Option<(PhysAddr, u64)> {
+        self.segments.iter().find_map(|load| {
+            let known = load.kind == SegmentKind::Load && !UNKNOWN.contains(&load.vaddr);
+            let into = at.checked_sub(load.vaddr).filter(|_| known)?;
+            let left = load.filesz.checked_sub(into).filter(|left| *left > 0)?;
+            Some((load.source.checked_add(into)?, left))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::FakeMemory;
+
+    fn load(source: u64, vaddr: u64, filesz: u64) -> Segment {
+        Segment {
+            kind: SegmentKind::Load,
+            source: PhysAddr::new(source),
+            vaddr,
+            paddr: PhysAddr::new(source),
+            filesz,
+            memsz: filesz + 0x1000,
+            flags: 7,
+        }
+    }
+
+    fn read(segments: &[Segment], at: u64, length: usize) -> Result<[u8; 8], Error> {
+        let mem = FakeMemory::with(0x1000, *b"abcdefgh").and(0x5000, *b"ijklmnop");
+        let mut into = [b'-'; 8];
+        KernelMemory::new(&mem, segments).read(at, &mut into[..length]).map(|()| into)
+    }
+
+    #[test]
+    fn addresses_are_those_of_the_headers() {
+        let segments = [load(0x1000, 0xc000_1000, 8), load(0x5000, 0xc000_1008, 8)];
+        assert_eq!(read(&segments, 0xc000_1003, 2), Ok(*b"de------"));
+        assert_eq!(read(&segments, 0xc000_1006, 4), Ok(*b"ghij----"), "over two PT_LOADs");
+        assert_eq!(read(&segments, 0xc000_1010, 0), Ok(*b"--------"));
+        let at = 0xc000_1010;
+        assert_eq!(read(&segments, 0xc000_100c, 8), Err(Error::Unmapped { at }), "p_memsz");
+        assert_eq!(read(&segments, u64::MAX, 1), Err(Error::Unmapped { at: u64::MAX }));
+    }
+
+    #[test]
+    fn a_kernel_image_may_have_addresses_of_its_own() {
+        let segments =
+            [load(0x1000, 0xffff_8880_0000_1000, 8), load(0x1004, 0xffff_ffff_8100_0000, 4)];
+        assert_eq!(read(&segments, 0xffff_8880_0000_1004, 2), Ok(*b"ef------"));
+        assert_eq!(read(&segments, 0xffff_ffff_8100_0000, 2), Ok(*b"ef------"));
+    }
+
+    /// Highmem: 4 GiB from "zero" on would hide all that comes after it.
+    #[test]
+    fn segments_without_an_address_and_notes_are_passed_over() {
+        let mut note = load(0x5000, 0xc000_1000, 8);
+        note.kind = SegmentKind::Note;
+        for unknown in UNKNOWN {
+            let highmem = load(0x5000, unknown, 4 << 30);
+            let segments = [highmem, note, load(0x1000, 0xc000_1000, 8)];
+            assert_eq!(read(&segments, 0xc000_1000, 2), Ok(*b"ab------"));
+            assert_eq!(read(&segments, unknown, 1), Err(Error::Unmapped { at: unknown }));
+        }
+    }
+
+    #[test]
+    fn a_segment_that_wraps_is_none() {
+        let mut wraps = load(u64::MAX - 1, 0xc000_0000, 8);
+        assert_eq!(read(&[wraps], 0xc000_0004, 1), Err(Error::Unmapped { at: 0xc000_0004 }));
+        wraps = load(0x1000, u64::MAX - 3, 8);
+        assert_eq!(read(&[wraps], u64::MAX - 3, 8), Err(Error::Unmapped { at: u64::MAX - 3 }));
+    }
+}

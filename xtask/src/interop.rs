@@ -105,14 +105,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let wanted = |names: &[&str; 3]| {
         args.only.as_deref().is_none_or(|only| names.join(" × ").contains(only))
     };
-    let stage = Stage::new(interrupt)?;
+    let equipment = Equipment::new(interrupt)?;
     let mut rows = Vec::new();
     for cycle in CYCLES {
         let names = names(cycle);
         if wanted(&names) {
-            rows.push(Row { names, cells: stage.row(cycle)? });
+            rows.push(Row { names, cells: equipment.row(cycle)? });
         }
-        if stage.interrupt.is_set() {
+        if equipment.interrupt.is_set() {
             bail!("interrupted");
         }
     }
@@ -173,7 +173,7 @@ fn names((loader, capture, first): Cycle) -> [&'static str; 3] {
 }
 
 /// Everything that the cycles use.
-struct Stage {
+struct Equipment {
     images: Images,
     loader_x86_64: PathBuf,
     i386: DebianFiles,
@@ -182,7 +182,7 @@ struct Stage {
     interrupt: Interrupt,
 }
 
-impl Stage {
+impl Equipment {
     fn new(interrupt: Interrupt) -> Result<Self> {
         let needs = Needs { toolchain: true, machine: true, ..Needs::default() };
         setup::ensure(needs, &setup::Args::default())?;

@@ -11,7 +11,6 @@ use qemu_tests::Banner;
 
 use crate::debian::Architecture;
 use crate::drgn::{Drgn, Found, release, value_of};
-use crate::setup::output_of;
 
 /// Their columns in the matrix.
 pub(crate) const NAMES: [&str; 4] =
@@ -67,7 +66,7 @@ impl Readers {
     /// makedumpfile leaves out what it can and writes the kdump-compressed format.
     fn filter(&self, dump: &Dump<'_>) -> Result<String> {
         let (vmcore, smaller) = (dump.folder.join("vmcore"), dump.folder.join(FILTERED));
-        output_of(self.makedumpfile(dump)?.args(["-d", LEVEL, "-l"]).args([&vmcore, &smaller]))?;
+        finish(self.makedumpfile(dump)?.args(["-d", LEVEL, "-l"]).args([&vmcore, &smaller]))?;
         let mut signature = [0; KDUMP.len()];
         let opened = fs::File::open(&smaller).context("makedumpfile has written nothing")?;
         (&opened)
@@ -83,7 +82,7 @@ impl Readers {
     fn dmesg(&self, dump: &Dump<'_>) -> Result<String> {
         let path = dump.folder.join("dmesg");
         let vmcore = dump.folder.join("vmcore");
-        output_of(self.makedumpfile(dump)?.arg("--dump-dmesg").args([&vmcore, &path]))?;
+        finish(self.makedumpfile(dump)?.arg("--dump-dmesg").args([&vmcore, &path]))?;
         let log = read_text(&path)?;
         let console = read_text(&dump.folder.join("console.log"))?;
         has_died_in(&log, &console, &dump.banner.text)
@@ -115,6 +114,15 @@ impl Readers {
         makedumpfile.arg(root.join("usr/bin/makedumpfile"));
         Ok(makedumpfile)
     }
+}
+
+/// Runs makedumpfile to its end. Its first complaint is the one that tells.
+fn finish(makedumpfile: &mut Command) -> Result<()> {
+    let output = makedumpfile.output().context("cannot start makedumpfile")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let complaint = said.lines().map(str::trim).find(|line| !line.is_empty());
+    ensure!(output.status.success(), "{}: {}", output.status, complaint.unwrap_or("no word"));
+    Ok(())
 }
 
 /// A log may hold bytes that are not UTF-8.

@@ -18,6 +18,8 @@ use crate::truth::Truth;
 const CHUNK: u64 = 1 << 20;
 /// Size and alignment of a kernel stack of i386 and x86_64 Linux is at least this, in machine words.
 const STACK: u64 = 2048;
+/// The name of the note with what our loader adds to VMCOREINFO.
+const ADDITION: &str = "KDUMP-RS";
 /// The first page: firmware's interrupt vectors, kept by Linux for itself.
 const FIRST_PAGE: Range<u64> = 0..PAGE;
 /// The extended BIOS data area's page, video memory and ROMs.
@@ -38,6 +40,8 @@ pub struct Evidence<'a> {
     pub truth: &'a Truth,
     /// What the dead kernel said of itself.
     pub dead: &'a DeadKernel,
+    /// Whether the file may have bytes of memory twice, as Linux writes an x86_64 kernel's text.
+    pub repeats: bool,
 }
 
 /// All checks that the evidence allows.
@@ -179,7 +183,7 @@ fn coverage(evidence: &Evidence<'_>) -> Result<String> {
     }
     let ranges: Vec<_> = loads
         .iter()
-        .filter(|load| !loads.iter().any(|other| is_alias(load, other)))
+        .filter(|load| !loads.iter().any(|other| is_alias(load, other, evidence.repeats)))
         .map(|load| load.paddr..load.paddr.saturating_add(load.filesz))
         .collect();
     if let Some((one, other)) = overlap(&ranges) {
@@ -201,14 +205,17 @@ fn coverage(evidence: &Evidence<'_>) -> Result<String> {
     Ok(format!("{bytes} bytes are RAM less the slot less firmware's {left_out}"))
 }
 
-/// Whether `load` only gives other virtual addresses to bytes of `other` in the file.
-fn is_alias(load: &Load, other: &Load) -> bool {
-    let bytes = |load: &Load| load.offset..load.offset.saturating_add(load.filesz);
+/// Whether `load` only gives other virtual addresses to bytes of `other`: those in the file, or, where
+/// it `repeats`, those in memory.
+fn is_alias(load: &Load, other: &Load, repeats: bool) -> bool {
+    let bytes = |load: &Load| load.paddr..load.paddr.saturating_add(load.filesz);
     let (inner, outer) = (bytes(load), bytes(other));
+    let is_same_place =
+        load.paddr.wrapping_sub(load.offset) == other.paddr.wrapping_sub(other.offset);
     inner != outer
         && outer.start <= inner.start
         && inner.end <= outer.end
-        && load.paddr.wrapping_sub(load.offset) == other.paddr.wrapping_sub(other.offset)
+        && (repeats || is_same_place)
 }
 
 fn nothing(ranges: Vec<Range<u64>>, what: &str) -> Result<()> {
@@ -234,14 +241,19 @@ fn prstatus_notes(evidence: &Evidence<'_>) -> Result<String> {
     Ok(format!("{found} notes equal the dead kernel's, byte for byte"))
 }
 
-/// The one VMCOREINFO note begins with what memory holds, and says how far the kernel has moved.
+/// The one VMCOREINFO note begins with what memory holds, and says how far the kernel has moved, where
+/// kernel or loader know that it should.
 fn only_vmcoreinfo(evidence: &Evidence<'_>, dead: Vmcoreinfo) -> Result<String> {
     let notes = &evidence.core.notes;
     let mut texts = notes.iter().filter(|note| note.name.starts_with("VMCOREINFO"));
     let text = &texts.next().context("there is no VMCOREINFO note")?.desc;
     ensure!(texts.next().is_none(), "there is more than one VMCOREINFO note");
-    let others =
-        notes.iter().find(|note| !note.is_prstatus() && !note.name.starts_with("VMCOREINFO"));
+    // Whoever does not know what our loader adds passes it on as it is.
+    let is_known = |note: &Note| {
+        let is_addition = note.name == ADDITION && dead.kernel_offset.is_none();
+        is_addition || note.is_prstatus() || note.name.starts_with("VMCOREINFO")
+    };
+    let others = notes.iter().find(|note| !is_known(note));
     ensure!(others.is_none(), "there is a note of an unknown name: {others:?}");
     // Its header: lengths of name and text, and the type; then the name, padded.
     let header = evidence.truth.bytes(evidence.memory, dead.note, 24)?;
@@ -249,13 +261,15 @@ fn only_vmcoreinfo(evidence: &Evidence<'_>, dead: Vmcoreinfo) -> Result<String> 
     let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
     let left = evidence.truth.bytes(evidence.memory, dead.note + 24, length.into())?;
     let added = text.strip_prefix(&left[..]).context("it is not what memory holds")?;
-    let expected = format!("KERNELOFFSET={:x}", dead.kernel_offset);
+    let expected = dead.kernel_offset.map(|offset| format!("KERNELOFFSET={offset:x}"));
     let lines: Vec<_> = text
         .split(|byte| *byte == b'\n')
         .filter(|line| line.starts_with(b"KERNELOFFSET="))
         .collect();
-    ensure!(lines == [expected.as_bytes()], "{} lines with a KERNELOFFSET", lines.len());
-    Ok(format!("{length} bytes of the dead kernel's, {} added; {expected}", added.len()))
+    let is_said = lines.iter().copied().eq(expected.as_deref().map(str::as_bytes));
+    ensure!(is_said, "{} lines with a KERNELOFFSET", lines.len());
+    let said = expected.as_deref().unwrap_or("no KERNELOFFSET, which nobody knows here");
+    Ok(format!("{length} bytes of the dead kernel's, {} added; {said}", added.len()))
 }
 
 fn registers_of_all(core: &CoreFile) -> Result<Vec<Registers>> {

@@ -18,7 +18,7 @@ use crate::gdb::Stop;
 use crate::kexec_tools::KexecTools;
 use crate::memory::GuestMemory;
 use crate::qmp::GUEST_RESET;
-use crate::report::{Check, Report, VERSION, verdict};
+use crate::report::{Banner, Check, Report, VERSION, verdict};
 use crate::scratch;
 use crate::session::{Ended, Session};
 use crate::stock_capture::{self, StockCapture};
@@ -26,6 +26,8 @@ use crate::truth::Truth;
 
 /// Room on the dump disk besides the guest's memory, in bytes.
 const DISK_SPARE: u64 = 16 << 20;
+/// The same when a stock Linux writes the dump, with the dead kernel's text and data twice, in bytes.
+const DISK_SPARE_STOCK: u64 = 80 << 20;
 /// How many of the console's last lines a failed report carries.
 const LAST_LINES: usize = 15;
 
@@ -187,7 +189,7 @@ pub fn run(config: &Config, progress: &mut dyn FnMut(&str)) -> Result<Report> {
 /// Everything up to the report. `boots` says which boot of the first kernel this is.
 fn attempt(config: &Config, boots: u32, progress: &mut dyn FnMut(&str)) -> Result<Report> {
     remove_old_results(&config.out)?;
-    let work = scratch::folder(2 * config.memory + DISK_SPARE, &config.out)?;
+    let work = scratch::folder(2 * config.memory + DISK_SPARE_STOCK, &config.out)?;
     let memory = GuestMemory::create(config.memory, work.path())?;
     progress("preparing the dump disk and what the first kernel boots");
     let mut disk = dump_disk(config, work.path())?;
@@ -215,7 +217,8 @@ fn remove_old_results(out: &Path) -> Result<()> {
 }
 
 fn dump_disk(config: &Config, folder: &Path) -> Result<DumpDisk> {
-    let roomy = config.memory + DISK_SPARE;
+    let is_stock = config.stock_capture.is_some();
+    let roomy = config.memory + if is_stock { DISK_SPARE_STOCK } else { DISK_SPARE };
     let (size, attachment) = match config.fault {
         Some(Fault::Disk(attachment)) => (roomy, attachment),
         Some(Fault::DiskSize(size)) => (size, Attachment::Whole),
@@ -230,6 +233,7 @@ struct Findings {
     checks: Vec<Check>,
     bytes: u64,
     sha256: String,
+    banner: Option<Banner>,
 }
 
 fn judge(
@@ -275,6 +279,7 @@ fn judge(
         truth: config.truth,
         bytes: findings.bytes,
         vmcore_sha256: findings.sha256,
+        banner: findings.banner,
         checks: findings.checks,
         last_lines: ended.lines[last_lines..].to_vec(),
     })
@@ -329,12 +334,12 @@ fn examine(
     if matches!(config.fault, Some(Fault::CorruptVmcore)) {
         flip_a_byte(&path, &core)?;
     }
-    let mut dead: DeadKernel = prepared.dead_kernel(&ended.facts, memory)?;
-    if config.kexec_tools.is_some() || config.stock_capture.is_some() {
-        // It takes both our loader and our capture kernel to add to VMCOREINFO.
-        dead.vmcoreinfo = None;
-    }
-    let evidence = Evidence { core: &core, memory, truth: &truth, dead: &dead };
+    let dead: DeadKernel = prepared.dead_kernel(&ended.facts, memory)?;
+    let (address, text) = &dead.banner;
+    let text = String::from_utf8_lossy(text).into_owned();
+    findings.banner = Some(Banner { address: *address, text });
+    let repeats = config.stock_capture.is_some();
+    let evidence = Evidence { core: &core, memory, truth: &truth, dead: &dead, repeats };
     findings.checks.extend(checks::all(&evidence));
     if config.truth && config.stock_capture.is_none() {
         findings.checks.push(Check::new("truth", truth.complete()));

@@ -29,8 +29,9 @@ const X86_64_TEXT: u64 = 0xffff_ffff_8100_0000;
 pub struct Vmcoreinfo {
     /// Physical address of its note.
     pub note: u64,
-    /// How far the kernel runs from where it is linked, in bytes.
-    pub kernel_offset: u64,
+    /// How far the kernel runs from where it is linked, in bytes, where its VMCOREINFO is to say that:
+    /// i386 Linux does not, and other loaders than ours do not add it.
+    pub kernel_offset: Option<u64>,
 }
 
 /// What the vmcore of a kernel must agree with.
@@ -68,15 +69,22 @@ pub struct DeadKernel {
 
 impl DeadKernel {
     /// An i386 or x86_64 Linux, from what its `/init` printed and, for the banner, from its memory.
+    /// `says_offset` is whether the dump is to say how far the kernel has moved.
     ///
     /// # Errors
     /// When something that the checks need was not printed.
-    pub fn linux(facts: &Facts, memory: &GuestMemory, is_64_bit: bool) -> Result<Self> {
+    pub fn linux(
+        facts: &Facts,
+        memory: &GuestMemory,
+        is_64_bit: bool,
+        says_offset: bool,
+    ) -> Result<Self> {
         if facts.cpus == 0 || facts.crash_notes.len() != facts.cpus {
             bail!("{} CPUs online but {} crash notes", facts.cpus, facts.crash_notes.len());
         }
         let linked_at = if is_64_bit { X86_64_TEXT } else { I386_TEXT };
-        let kernel_offset = facts.symbol("_text")?.start.wrapping_sub(linked_at);
+        let kernel_offset =
+            says_offset.then_some(facts.symbol("_text")?.start.wrapping_sub(linked_at));
         let function = |name: &&str| Ok((name.to_string(), facts.symbol(name)?));
         Ok(Self {
             slot: facts.slot()?,

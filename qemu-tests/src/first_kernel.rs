@@ -61,6 +61,8 @@ pub struct Prepared {
     /// What QEMU is told.
     pub boot: Boot,
     is_64_bit: bool,
+    /// Whether the VMCOREINFO of a Linux is to say how far it has moved.
+    says_offset: bool,
     guest: Option<Guest>,
 }
 
@@ -109,7 +111,11 @@ impl FirstKernel {
                 let command_line = linux_command_line(&config.slot, &config.first_append)?;
                 let (kernel, initrd) = (kernel.clone(), Some(initrd));
                 let boot = Boot { kernel, initrd, command_line, blobs: Vec::new() };
-                Ok(Prepared { boot, is_64_bit: self.is_64_bit(), guest: None })
+                let is_64_bit = self.is_64_bit();
+                // i386's offset takes our loader to know and our capture kernel to add.
+                let is_ours = config.kexec_tools.is_none() && config.stock_capture.is_none();
+                let says_offset = is_64_bit || is_ours;
+                Ok(Prepared { boot, is_64_bit, says_offset, guest: None })
             }
             FirstKernel::Guest { elf, loading } => {
                 let ingredients = Ingredients {
@@ -127,7 +133,8 @@ impl FirstKernel {
                 let mut guest = Guest::new(&ingredients, memory)?;
                 put_fault(config, &mut guest)?;
                 let boot = guest.boot(elf, folder)?;
-                Ok(Prepared { boot, is_64_bit: false, guest: Some(guest) })
+                let (is_64_bit, says_offset) = (false, false);
+                Ok(Prepared { boot, is_64_bit, says_offset, guest: Some(guest) })
             }
         }
     }
@@ -189,7 +196,7 @@ impl Prepared {
     pub fn dead_kernel(&self, facts: &Facts, memory: &GuestMemory) -> Result<DeadKernel> {
         match &self.guest {
             Some(guest) => guest.dead_kernel(),
-            None => DeadKernel::linux(facts, memory, self.is_64_bit),
+            None => DeadKernel::linux(facts, memory, self.is_64_bit, self.says_offset),
         }
     }
 

@@ -11,8 +11,19 @@ use crate::stock_capture;
 /// The program.
 const PROGRAM: &str = "sbin/kexec";
 /// Its interpreter and its libraries, for a first kernel of either width.
-const I386_LIBRARIES: [&str; 2] = ["lib/ld-linux.so.2", "lib/i386-linux-gnu/libc.so.6"];
-const AMD64_LIBRARIES: [&str; 2] = ["lib64/ld-linux-x86-64.so.2", "lib/x86_64-linux-gnu/libc.so.6"];
+const I386_LIBRARIES: &[&str] = &["lib/ld-linux.so.2", "lib/i386-linux-gnu/libc.so.6"];
+const AMD64_LIBRARIES: &[&str] = &[
+    "lib64/ld-linux-x86-64.so.2",
+    "lib/x86_64-linux-gnu/libc.so.6",
+    "lib/x86_64-linux-gnu/libxenctrl.so.4.17",
+    "lib/x86_64-linux-gnu/libxencall.so.1",
+    "lib/x86_64-linux-gnu/libxendevicemodel.so.1",
+    "lib/x86_64-linux-gnu/libxenevtchn.so.1",
+    "lib/x86_64-linux-gnu/libxenforeignmemory.so.1",
+    "lib/x86_64-linux-gnu/libxengnttab.so.1",
+    "lib/x86_64-linux-gnu/libxentoolcore.so.1",
+    "lib/x86_64-linux-gnu/libxentoollog.so.1",
+];
 
 /// Debian's kexec-tools.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +47,10 @@ impl KexecTools {
         let is_amd64 = self.root.join(AMD64_LIBRARIES[0]).exists();
         let libraries = if is_amd64 { AMD64_LIBRARIES } else { I386_LIBRARIES };
         let mut files = Vec::new();
-        for name in [PROGRAM].into_iter().chain(libraries) {
-            let path = self.root.join(name);
+        for name in [PROGRAM].iter().chain(libraries).copied() {
+            // Some packages have their libraries under /usr, where `lib` is a link into on a whole system.
+            let [top, usr] = ["", "usr"].map(|folder| self.root.join(folder).join(name));
+            let path = if top.exists() { top } else { usr };
             let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
             files.push((name, bytes));
         }

@@ -44,5 +44,5 @@ pub use deadline::Interrupt;
 pub use first_kernel::FirstKernel;
 pub use guest::Loading;
 pub use kexec_tools::KexecTools;
-pub use report::{Check, Report, Verdict};
+pub use report::{Banner, Check, Report, Verdict};
 pub use stock_capture::StockCapture;

@@ -45,6 +45,15 @@ pub enum Verdict {
     Fail,
 }
 
+/// A text that the dead kernel has in its memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Banner {
+    /// Where (virtual).
+    pub address: u64,
+    /// How it begins: of a Linux the line in /proc/version.
+    pub text: String,
+}
+
 /// The whole report.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -79,6 +88,8 @@ pub struct Report {
     pub bytes: u64,
     /// SHA-256 of the vmcore, in hexadecimal; empty without a vmcore.
     pub vmcore_sha256: String,
+    /// The dead kernel's name for itself, with a dump.
+    pub banner: Option<Banner>,
     /// What is on the dump disk when there is no complete dump.
     pub disk_after: Option<DiskAfter>,
     /// Everything that was checked.

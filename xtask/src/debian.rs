@@ -18,7 +18,7 @@ const KERNEL_NAME: &str = "linux-image-6.1.0-";
 const BUSYBOX: &str = "busybox-static";
 
 /// Stock tools that our images and dumps must get along with, and what they are linked with.
-const TOOLS: [&str; 13] = [
+const TOOLS: &[&str] = &[
     "kexec-tools",
     "makedumpfile",
     "libc6",
@@ -32,6 +32,17 @@ const TOOLS: [&str; 13] = [
     "liblzma5",
     "libzstd1",
     "zlib1g",
+];
+/// The amd64 kexec-tools are also linked with what talks to Xen.
+const TOOLS_AMD64: &[&str] = &[
+    "libxenmisc4.17",
+    "libxencall1",
+    "libxendevicemodel1",
+    "libxenevtchn1",
+    "libxenforeignmemory1",
+    "libxengnttab1",
+    "libxentoolcore1",
+    "libxentoollog1",
 ];
 
 /// Which of Debian's architectures.
@@ -58,6 +69,12 @@ impl Architecture {
             Self::I386 => "-686-pae",
             Self::Amd64 => "-amd64",
         }
+    }
+
+    /// The packages of its stock tools.
+    fn tools(self) -> impl Iterator<Item = &'static str> {
+        let more: &[&str] = if self == Self::Amd64 { TOOLS_AMD64 } else { &[] };
+        TOOLS.iter().chain(more).copied()
     }
 
     /// Where its packages are unpacked. (`amd64` is taken by Debian's Rust.)
@@ -117,7 +134,10 @@ fn from_any_source<T>(mirror: Option<&str>, fetch: impl Fn(&Source) -> Result<T>
 /// As [`fetch`].
 pub(crate) fn tools(architecture: Architecture, mirror: Option<&str>) -> Result<PathBuf> {
     let root = architecture.folder().join("tools");
-    if !root.join("package").is_file() {
+    // An older folder may lack packages.
+    let packages = fs::read_to_string(root.join("package")).unwrap_or_default();
+    let is_there = |name: &str| packages.split(' ').any(|one| one.starts_with(&format!("{name}=")));
+    if !architecture.tools().all(is_there) {
         from_any_source(mirror, |source| fetch_tools(architecture, source, &root))?;
     }
     Ok(root)
@@ -126,8 +146,8 @@ pub(crate) fn tools(architecture: Architecture, mirror: Option<&str>) -> Result<
 fn fetch_tools(architecture: Architecture, source: &Source, root: &Path) -> Result<()> {
     let folder = architecture.folder().join("apt");
     let apt = Apt::new(&folder, architecture.name(), std::slice::from_ref(source))?;
-    let newest = |name: &&str| Ok(format!("{name}={}", apt.newest_version(name)?));
-    let packages = TOOLS.iter().map(newest).collect::<Result<Vec<_>>>()?;
+    let newest = |name: &str| Ok(format!("{name}={}", apt.newest_version(name)?));
+    let packages = architecture.tools().map(newest).collect::<Result<Vec<_>>>()?;
     say(&format!("fetching {} and {} ({})", packages[0], packages[1], architecture.name()));
     let fresh = apt.unpack(&packages, root)?;
     apt::settle(&fresh, root, &packages.join(" "))

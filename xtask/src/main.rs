@@ -6,11 +6,15 @@ mod debian;
 mod debian_rust;
 mod dist;
 mod distribution;
+mod drgn;
 mod fuzz;
 mod image;
+mod interop;
+mod matrix;
 mod package_index;
 mod programs;
 mod qemu_crash;
+mod readers;
 mod rustup;
 mod setup;
 mod test;
@@ -38,6 +42,8 @@ enum Task {
     Setup(setup::Args),
     /// Crash a kernel under QEMU, capture its memory and check every byte of it
     QemuCrash(qemu_crash::Args),
+    /// Crash kernels with stock tools in our places, have stock tools read the dumps, print the matrix
+    Interop(interop::Args),
     /// Feed a parser of foreign bytes with what libFuzzer thinks of
     Fuzz(fuzz::Args),
     /// Run everything that CI runs: format, lints, unit tests, QEMU tests
@@ -71,6 +77,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Dist => dist::run(),
         Task::Setup(args) => setup::run(&args),
         Task::QemuCrash(args) => qemu_crash::run(&args),
+        Task::Interop(args) => interop::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Test(args) => test::run(&args),
     }

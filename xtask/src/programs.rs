@@ -20,6 +20,9 @@ pub(crate) const MACHINE: &[Program] = &[
     ("gdb", &["gdb"]),
 ];
 
+/// What runs drgn, which comes from PyPI into a folder of its own.
+pub(crate) const PYTHON: &[Program] = &[("python3", &["python3", "python3-venv"])];
+
 /// What fuzzing uses besides: libFuzzer is built from its C++ sources.
 pub(crate) const FUZZ: &[Program] = &[("c++", &["g++"])];
 
@@ -29,9 +32,14 @@ pub(crate) const FUZZ: &[Program] = &[("c++", &["g++"])];
 /// When one is missing and we are not root or apt cannot install it; the text says what to type.
 pub(crate) fn ensure(programs: &[Program]) -> Result<()> {
     let packages = missing(programs, is_installed);
-    if packages.is_empty() {
-        return Ok(());
-    }
+    if packages.is_empty() { Ok(()) } else { install(&packages) }
+}
+
+/// Installs Debian packages.
+///
+/// # Errors
+/// When we are not root or apt cannot install them; the text says what to type.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let names = packages.join(" ");
     if !is_root()? {
         bail!("missing here: {names}\n  type: sudo apt-get install {names}\n  and then again");
@@ -43,7 +51,7 @@ pub(crate) fn ensure(programs: &[Program]) -> Result<()> {
     }
     let mut install = Command::new("apt-get");
     install.env("DEBIAN_FRONTEND", "noninteractive");
-    install.args(["-q", "-y", "--no-install-recommends", "install"]).args(&packages);
+    install.args(["-q", "-y", "--no-install-recommends", "install"]).args(packages);
     output_of(&mut install).with_context(|| format!("next step: apt-get install {names}"))?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use qemu_tests::{Config, Fault, FirstKernel, Interrupt, Loading, Report, Verdict
 
 use crate::debian::Architecture;
 use crate::distribution::Distribution;
-use crate::image;
+use crate::image::{self, Images};
 use crate::setup::{self, Needs};
 
 /// Stages whose times the table shows.
@@ -113,27 +113,47 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
     let images = image::build()?;
     let first_kernel = match name {
         "guest" => FirstKernel::Guest { elf: images.guest.clone(), loading: Loading::Module },
-        "debian-amd64" => linux(Architecture::Amd64, None, images.loader)?,
-        _ => linux(Architecture::I386, own_kernel, images.loader)?,
+        "debian-amd64" => linux(Architecture::Amd64, None, images.loader.clone())?,
+        _ => linux(Architecture::I386, own_kernel, images.loader.clone())?,
     };
     let usual_memory = if name == "guest" { "128M" } else { "512M" };
+    let ordinary = ordinary(&images, first_kernel, out, interrupt);
     Ok(Config {
-        first_kernel,
-        capture_kernel: images.capture_kernel,
-        capture_kernel_symbols: images.capture_kernel_symbols,
-        purgatory: images.purgatory,
         memory: parse_size(args.memory.as_deref().unwrap_or(usual_memory))?,
         cpus: args.cpus,
         slot: args.slot.clone(),
-        out,
         append: args.append.clone(),
         first_append: args.first_append.clone(),
         truth: !args.no_truth,
-        oldmem: None,
         fault: args.fault.map(|fault| match fault {
             FaultName::StrayWrite => Fault::StrayWrite,
             FaultName::CorruptVmcore => Fault::CorruptVmcore,
         }),
+        ..ordinary
+    })
+}
+
+/// The cycle that changes nothing: 256 MiB, two CPUs, the paper's slot, our loader and capture kernel.
+pub(crate) fn ordinary(
+    images: &Images,
+    first_kernel: FirstKernel,
+    out: PathBuf,
+    interrupt: Interrupt,
+) -> Config {
+    Config {
+        first_kernel,
+        capture_kernel: images.capture_kernel.clone(),
+        capture_kernel_symbols: images.capture_kernel_symbols.clone(),
+        purgatory: images.purgatory.clone(),
+        memory: 256 << 20,
+        cpus: 2,
+        slot: "32M@16M".into(),
+        out,
+        append: String::new(),
+        first_append: String::new(),
+        truth: true,
+        oldmem: None,
+        fault: None,
         before_crash: String::new(),
         core_headers: None,
         kexec_tools: None,
@@ -141,7 +161,7 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
         disk_properties: String::new(),
         devices: Vec::new(),
         interrupt,
-    })
+    }
 }
 
 fn existing(path: &str) -> Result<PathBuf> {
@@ -155,7 +175,7 @@ fn existing(path: &str) -> Result<PathBuf> {
     Ok(kernel)
 }
 
-fn linux(
+pub(crate) fn linux(
     architecture: Architecture,
     own_kernel: Option<PathBuf>,
     loader: PathBuf,

@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::debian::{self, Architecture, FirstKernelFiles};
+use crate::drgn::Drgn;
 use crate::programs;
 use crate::toolchain::{RustFrom, Toolchain};
 
@@ -38,6 +39,8 @@ pub(crate) struct Needs {
     pub first_kernel_amd64: bool,
     /// Debian's kexec-tools and makedumpfile, i386 and amd64.
     pub tools: bool,
+    /// drgn, from PyPI.
+    pub drgn: bool,
 }
 
 impl Needs {
@@ -48,6 +51,7 @@ impl Needs {
         first_kernel: true,
         first_kernel_amd64: true,
         tools: true,
+        drgn: true,
     };
 }
 
@@ -85,6 +89,9 @@ pub(crate) fn ensure(needs: Needs, args: &Args) -> Result<()> {
     if needs.tools {
         debian::tools(Architecture::I386, mirror)?;
         debian::tools(Architecture::Amd64, mirror)?;
+    }
+    if needs.drgn {
+        Drgn::ensure()?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use dumpfile::{DiskHeader, DiskId, DiskState};
+use dumpfile::{Contents, DiskHeader, DiskId, DiskState};
 
 const ID: DiskId = DiskId([0x5a; 16]);
 
@@ -96,7 +96,13 @@ fn refused(folder: &Path, arguments: &[&str]) -> String {
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("vmcore"), vmcore()).expect("a vmcore");
-    let header = DiskHeader { id: ID, state: DiskState::COMPLETE, stage: 0x60, length: 0x2000 };
+    let header = DiskHeader {
+        id: ID,
+        state: DiskState::COMPLETE,
+        stage: 0x60,
+        length: 0x2000,
+        contents: Contents::Vmcore,
+    };
     let disk = [&header.encode()[..], &vmcore(), &[0xff; 4096]].concat();
     fs::write(folder.path().join("disk"), disk).expect("a disk");
     folder
@@ -155,7 +161,13 @@ registers 0, pid 4711
 #[test]
 fn a_disk_without_a_dump_still_has_a_header() {
     let folder = folder();
-    let header = DiskHeader { id: ID, state: DiskState::FAILED, stage: 0x50, length: 0x2000 };
+    let header = DiskHeader {
+        id: ID,
+        state: DiskState::FAILED,
+        stage: 0x50,
+        length: 0x2000,
+        contents: Contents::Vmcore,
+    };
     fs::write(folder.path().join("disk"), header.encode()).expect("a disk");
     let info = shown(folder.path(), &["info", "disk"]);
     let id = "5a".repeat(16);

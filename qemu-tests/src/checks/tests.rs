@@ -48,11 +48,16 @@ fn prstatus_note(eip: u64, esp: u64) -> Vec<u8> {
 
 /// A VMCOREINFO note as Linux writes it: a name of 11 bytes, type 0.
 fn info_note(text: &[u8]) -> Vec<u8> {
+    note(b"VMCOREINFO\0", text)
+}
+
+fn note(name: &[u8], text: &[u8]) -> Vec<u8> {
     let mut note = Vec::new();
-    for word in [11, text.len() as u32, 0] {
+    for word in [name.len() as u32, text.len() as u32, 0] {
         note.extend(word.to_le_bytes());
     }
-    note.extend(b"VMCOREINFO\0\0");
+    note.extend(name);
+    note.resize(note.len().next_multiple_of(4), 0);
     note.extend(text);
     note.resize(note.len().next_multiple_of(4), 0);
     note
@@ -83,7 +88,7 @@ impl World {
             slot: SLOT,
             system_ram: vec![0x1000..0x9_fc00, MIB..4 * MIB - 0x2_3000],
             crash_notes: NOTES_AT.to_vec(),
-            vmcoreinfo: Some(Vmcoreinfo { note: INFO_AT, kernel_offset: 0x1200_0000 }),
+            vmcoreinfo: Some(Vmcoreinfo { note: INFO_AT, kernel_offset: Some(0x1200_0000) }),
             register_patterns: vec![Some([0; 7]); 2],
             arriving: Vec::new(),
             several_die: false,
@@ -143,8 +148,13 @@ impl World {
         let end = Some(self.stray(self.strays.1));
         let truth = Truth { purgatory, quiesced, end, exit: self.memory.digests().unwrap() };
         let core = CoreFile::open(&path).unwrap();
-        let evidence =
-            Evidence { core: &core, memory: &self.memory, truth: &truth, dead: &self.dead };
+        let evidence = Evidence {
+            core: &core,
+            memory: &self.memory,
+            truth: &truth,
+            dead: &self.dead,
+            repeats: false,
+        };
         all(&evidence).into_iter().filter(|check| !check.pass).collect()
     }
 
@@ -285,13 +295,28 @@ fn one_vmcoreinfo_says_how_far_the_kernel_has_moved() {
 }
 
 #[test]
+fn a_vmcoreinfo_to_which_nobody_adds_is_the_dead_kernels() {
+    let mut world = World::new();
+    let addition = note(b"KDUMP-RS\0", b"KERNELOFFSET=12000000\n");
+    world.notes.push(addition);
+    world.fails_only("vmcoreinfo", "a note of an unknown name");
+    world.dead.vmcoreinfo = Some(Vmcoreinfo { note: INFO_AT, kernel_offset: None });
+    world.fails_only("vmcoreinfo", "1 lines with a KERNELOFFSET");
+    world.notes[2] = info_note(INFO);
+    assert_eq!(world.failures(), []);
+}
+
+#[test]
 fn a_load_may_share_the_bytes_of_another() {
     let load = |offset, paddr, filesz| Load { offset, paddr, vaddr: 0, filesz, memsz: filesz };
     let whole = load(0x1000, 0x10_0000, 0x8000);
-    assert!(is_alias(&load(0x3000, 0x10_2000, 0x1000), &whole));
-    assert!(!is_alias(&whole, &whole), "one of two that are alike must count");
-    assert!(!is_alias(&load(0x3000, 0x10_3000, 0x1000), &whole), "other memory");
-    assert!(!is_alias(&load(0x9000, 0x10_8000, 0x1000), &whole), "other bytes");
+    assert!(is_alias(&load(0x3000, 0x10_2000, 0x1000), &whole, false));
+    assert!(!is_alias(&whole, &whole, false), "one of two that are alike must count");
+    assert!(!is_alias(&load(0x3000, 0x10_3000, 0x1000), &whole, false), "other memory");
+    assert!(!is_alias(&load(0x9000, 0x10_8000, 0x1000), &whole, false), "other bytes");
+    assert!(is_alias(&load(0x9000, 0x10_2000, 0x1000), &whole, true), "a copy");
+    assert!(!is_alias(&load(0x9000, 0x10_8000, 0x1000), &whole, true), "a copy of nothing");
+    assert!(!is_alias(&whole, &whole, true));
 }
 
 #[test]

@@ -42,3 +42,23 @@ fn our_loader_and_a_stock_linux() {
         config.stock_capture = Some(stock_capture());
     }));
 }
+
+/// It adds "Kernel text" as a PT_LOAD of its own, which lies within another.
+#[test]
+fn kexec_tools_under_an_x86_64_kernel() {
+    let root = file("KDUMP_TEST_TOOLS_AMD64");
+    assert_passes(&cycle(debian_amd64(), |config| {
+        config.memory = 256 * MIB;
+        config.cpus = 2;
+        config.kexec_tools = Some(KexecTools { root, memmap: true });
+    }));
+}
+
+/// A dump of a 64-bit kernel by a 32-bit one.
+#[test]
+fn our_loader_and_a_stock_i386_linux_under_an_x86_64_kernel() {
+    assert_passes(&cycle(debian_amd64(), |config| {
+        config.memory = 256 * MIB;
+        config.stock_capture = Some(stock_capture());
+    }));
+}

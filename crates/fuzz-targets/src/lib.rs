@@ -5,6 +5,7 @@
 //! through them in every `cargo test`.
 
 mod command_line;
+mod dmesg;
 mod dump_disk;
 mod elfcorehdr;
 mod memory;
@@ -12,6 +13,7 @@ mod notes;
 mod slot_image;
 
 pub use command_line::command_line;
+pub use dmesg::dmesg;
 pub use dump_disk::dump_disk;
 pub use elfcorehdr::elfcorehdr;
 pub use notes::notes;
@@ -21,8 +23,9 @@ pub use slot_image::slot_image;
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("command_line", command_line),
+    ("dmesg", dmesg),
     ("dump_disk", dump_disk),
     ("elfcorehdr", elfcorehdr),
     ("notes", notes),

@@ -12,6 +12,7 @@ mod dma;
 mod guest;
 mod linux;
 mod machine_checks;
+mod microvm;
 mod nmis;
 mod oldmem;
 mod reload;

@@ -33,7 +33,7 @@ pub(crate) fn take_machine(physical_minus_virtual: u32) -> Machine {
     let (start, end) = space.image();
     let image = PhysRange::from_bounds(PhysAddr::new(start), PhysAddr::new(end));
     oldmem::start(space.old_memory);
-    crate::devices::start(space.devices);
+    crate::registers::start(space.devices);
     Machine {
         image: image.expect("the linker script puts the end behind the start"),
         slot_memory: space.slot_memory,

@@ -52,7 +52,8 @@ impl fmt::Display for Failure {
         match self {
             Self::Timeout(what) => write!(f, "the device did not {what} in time"),
             Self::LegacyOnly => f.write_str(
-                "a legacy-only virtio device; needs virtio 1 (QEMU: disable-modern=off)",
+                "a legacy-only virtio device; needs virtio 1 (QEMU: disable-modern=off, or on a \
+                 microvm virtio-mmio.force-legacy=off)",
             ),
             Self::BehindIommu => f.write_str("the device sits behind an IOMMU (F_ACCESS_PLATFORM)"),
             Self::FeaturesRefused => f.write_str("the device refused the features that we need"),

@@ -18,7 +18,13 @@ mod devices;
 #[cfg(target_os = "none")]
 mod heap;
 #[cfg(target_os = "none")]
+mod mmio_bus;
+#[cfg(target_os = "none")]
 mod oldmem;
+#[cfg(target_os = "none")]
+mod pci_bus;
+#[cfg(target_os = "none")]
+mod registers;
 #[cfg(target_os = "none")]
 mod time;
 #[cfg(target_os = "none")]
@@ -56,8 +62,9 @@ mod kernel {
         console::stage(Stage::Memory);
 
         let clock = Tsc::calibrated();
-        let mut bus = devices::Bus::quiet(&clock);
-        let target = devices::open_target(&mut bus, &options, slot, &clock);
+        let ram = boot.ram(&options, header.as_ref());
+        let mut buses = devices::Buses::quiet(&options, ram, &clock);
+        let target = devices::open_target(&mut buses, &options, slot, &clock);
         console::stage(Stage::Quiesced);
         truth::kdump_truth_quiesced();
 

@@ -253,6 +253,13 @@ mod tests {
         assert_eq!(virtio_configuration(&mut root, &space, found[1].0), None);
     }
 
+    /// As on a microVM, where nothing answers at the ports.
+    #[test]
+    fn without_pci_there_are_no_functions() {
+        let space = Space::default();
+        assert_eq!(functions(&PciRoot::new(space.clone()), &space), []);
+    }
+
     #[test]
     fn a_device_that_never_drains_is_named() {
         let space = machine();

@@ -8,6 +8,7 @@ use vmcore::{Action, ElfCoreHdr, Options, PhysRange, PowerOff};
 use crate::error::PlanError;
 use crate::firmware::rsdp_word;
 use crate::plan::{PlanOptions, UserText};
+use crate::reuse::virtio_mmio_words;
 use crate::system::System;
 
 /// The one way to hide what stands behind.
@@ -36,7 +37,7 @@ impl CommandLine {
         memory: &[PhysRange],
         elfcorehdr: PhysRange,
     ) -> Result<Self, PlanError> {
-        let mut text = user_part(options, system.power_off)?;
+        let mut text = user_part(options, system)?;
         if let Some(rsdp) = system.acpi_rsdp {
             push(&mut text, &rsdp_word(rsdp));
         }
@@ -65,20 +66,20 @@ impl CommandLine {
 }
 
 /// What the options and the user's text make, in this order: of two equal keys the last one counts.
-fn user_part(options: &PlanOptions, power_off: Option<PowerOff>) -> Result<String, PlanError> {
+fn user_part(options: &PlanOptions, system: &System) -> Result<String, PlanError> {
     let (UserText::Append(user) | UserText::Whole(user)) = &options.text;
     if let Some(at) = user.bytes().position(|byte| byte.is_ascii_control()) {
         return Err(PlanError::CommandLineBytes { at });
     }
     let mut text = match options.text {
-        UserText::Append(_) => option_words(options, power_off)?,
+        UserText::Append(_) => option_words(options, system)?,
         UserText::Whole(_) => String::new(),
     };
     push(&mut text, user.trim());
     Ok(text)
 }
 
-fn option_words(options: &PlanOptions, power_off: Option<PowerOff>) -> Result<String, PlanError> {
+fn option_words(options: &PlanOptions, system: &System) -> Result<String, PlanError> {
     let mut text = String::new();
     if let Some(target) = &options.target {
         push(&mut text, &target_word(target)?);
@@ -89,9 +90,10 @@ fn option_words(options: &PlanOptions, power_off: Option<PowerOff>) -> Result<St
     if let Some(action) = options.failure_action {
         push(&mut text, &format!("kdump.failure_action={}", action_name(action)));
     }
-    if let Some(PowerOff { pm1a_control, sleep_type }) = power_off {
+    if let Some(PowerOff { pm1a_control, sleep_type }) = system.power_off {
         push(&mut text, &format!("kdump.pm1a={pm1a_control:#x},{sleep_type}"));
     }
+    push(&mut text, &virtio_mmio_words(&system.command_line));
     Ok(text)
 }
 

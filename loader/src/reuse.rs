@@ -1,4 +1,5 @@
-//! `--reuse-cmdline`: what of the running kernel's command line a capture kernel may have, too.
+//! What of the running kernel's command line a capture kernel may have, too: with `--reuse-cmdline`
+//! nearly all of it, and without it what says where devices are.
 //!
 //! Source: kexec(8) (`BOOT_IMAGE` and `crashkernel` are taken out); Linux, `kernel/params.c`
 //! (quotation marks, and `--`, behind which everything is init's).
@@ -15,9 +16,21 @@ pub fn reusable(line: &str) -> String {
     kept.collect::<Vec<_>>().join(" ")
 }
 
+/// The words that say where virtio devices have their registers: a capture kernel finds them in no
+/// other way.
+pub(crate) fn virtio_mmio_words(line: &str) -> String {
+    let told = words(line).into_iter().take_while(|word| *word != "--");
+    let told = told.filter(|word| key(word) == "virtio_mmio.device");
+    told.collect::<Vec<_>>().join(" ")
+}
+
 /// Dashes and underscores are the same to Linux; a quotation mark may stand before a key.
+fn key(word: &str) -> String {
+    word.split('=').next().unwrap_or(word).trim_matches('"').replace('-', "_")
+}
+
 fn is_kept(word: &str) -> bool {
-    let key = word.split('=').next().unwrap_or(word).trim_matches('"').replace('-', "_");
+    let key = key(word);
     !NOT_REUSED.contains(&key.as_str()) && !key.starts_with("kdump.")
 }
 
@@ -51,6 +64,16 @@ mod tests {
     fn quoted_words_stay_whole() {
         let line = "dyndbg=\"file a.c +p; memmap=1\" \"crashkernel=1 M\" root=\"a  b\"";
         assert_eq!(reusable(line), "dyndbg=\"file a.c +p; memmap=1\" root=\"a  b\"");
+    }
+
+    /// As QEMU's microvm adds them.
+    #[test]
+    fn places_of_virtio_devices_are_passed_on() {
+        let line = "console=ttyS0 virtio_mmio.device=512@0xfeb00000:5 quiet \
+                    virtio-mmio.device=512@0xfeb02e00:12 -- virtio_mmio.device=1@2:3";
+        let expected = "virtio_mmio.device=512@0xfeb00000:5 virtio-mmio.device=512@0xfeb02e00:12";
+        assert_eq!(virtio_mmio_words(line), expected);
+        assert_eq!(virtio_mmio_words("virtio_mmio.devices=1 x=virtio_mmio.device=1"), "");
     }
 
     /// memmap= would not be seen behind it.

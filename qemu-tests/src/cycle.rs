@@ -16,6 +16,7 @@ use crate::dump_disk::{Attachment, DumpDisk};
 use crate::first_kernel::{FirstKernel, Prepared};
 use crate::gdb::Stop;
 use crate::kexec_tools::KexecTools;
+use crate::machine_type::MachineType;
 use crate::memory::GuestMemory;
 use crate::qmp::GUEST_RESET;
 use crate::report::{Banner, Check, Report, VERSION, verdict};
@@ -120,6 +121,8 @@ pub struct Config {
     pub capture_kernel_symbols: PathBuf,
     /// Purgatory's ELF file.
     pub purgatory: PathBuf,
+    /// The kind of machine. On a microvm the guest has less than 3 GiB.
+    pub machine: MachineType,
     /// Guest memory in bytes.
     pub memory: u64,
     /// CPUs of the guest.

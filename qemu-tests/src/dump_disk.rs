@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use handoff::Stage;
 use serde::Serialize;
 
+use crate::machine_type::MachineType;
 use crate::nbd::NbdServer;
 
 /// Bytes of the disk's header.
@@ -124,11 +125,11 @@ impl DumpDisk {
         words.map(str::to_string).to_vec()
     }
 
-    /// QEMU's words for it; `properties` are more properties of its device.
+    /// QEMU's words for it on a machine of this kind; `properties` are more properties of its device.
     ///
-    /// A transitional virtio-blk device. Its host cache is `unsafe`: what is lost when the host dies
+    /// On PCI a transitional virtio-blk device. Its host cache is `unsafe`: what is lost when the host dies
     /// does not matter here, and a flush costs nothing.
-    pub fn arguments(&self, properties: &str) -> Vec<String> {
+    pub fn arguments(&self, machine: MachineType, properties: &str) -> Vec<String> {
         // A comma in an option's value is doubled.
         let shown = |path: &Path| path.display().to_string().replace(',', ",,");
         let path = shown(&self.path);
@@ -156,7 +157,7 @@ impl DumpDisk {
             "-drive",
             &format!("if=none,id=dump,format=raw,cache=unsafe,{file}{more}"),
             "-device",
-            &format!("virtio-blk-pci,drive=dump,{properties}"),
+            &format!("{},drive=dump,{properties}", machine.disk_device()),
         ];
         words.into_iter().map(str::to_string).chain(self.busy_arguments()).collect()
     }

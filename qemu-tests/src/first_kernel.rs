@@ -126,6 +126,7 @@ impl FirstKernel {
                     cpus: config.cpus,
                     words: &config.first_append,
                     target,
+                    machine_words: config.machine.disk_words(),
                     append: &config.append,
                     core_headers: config.core_headers,
                     loading: *loading,

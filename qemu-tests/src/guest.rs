@@ -99,6 +99,8 @@ pub struct Ingredients<'a> {
     pub words: &'a str,
     /// The value of `kdump.target=`.
     pub target: &'a str,
+    /// What a first kernel is told of its machine, and its loader passes on.
+    pub machine_words: &'a str,
     /// More words for the capture kernel's command line.
     pub append: &'a str,
     /// The class of the ELF core header, when the loader is told.
@@ -127,7 +129,7 @@ impl Guest {
         let (capture_kernel, purgatory) = (read(from.capture_kernel)?, read(from.purgatory)?);
         let images = Images { capture_kernel: &capture_kernel, purgatory: &purgatory };
         let options = PlanOptions {
-            text: UserText::Append(from.append.to_string()),
+            text: UserText::Append(format!("{} {}", from.machine_words, from.append)),
             target: Some(from.target.to_string()),
             class: from.core_headers,
             ..PlanOptions::default()

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::deadline::{Deadline, Interrupt};
 use crate::dump_disk::DumpDisk;
+use crate::machine_type::MachineType;
 use crate::memory::GuestMemory;
 use crate::qmp::Qmp;
 
@@ -35,6 +36,8 @@ pub struct Blob {
 /// The machine that QEMU plays.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine<'a> {
+    /// What kind of machine it is.
+    pub kind: MachineType,
     /// The file behind its RAM.
     pub memory: &'a GuestMemory,
     /// Whether the host gives the guest all of its memory before it starts, so that times do not
@@ -215,7 +218,7 @@ impl Machine<'_> {
             "-accel",
             "tcg",
             "-machine",
-            "pc,memory-backend=ram",
+            self.kind.argument(),
             "-object",
             &format!("{ram},prealloc={prealloc}"),
             "-m",
@@ -224,7 +227,8 @@ impl Machine<'_> {
             &self.cpus.to_string(),
         ];
         let model = self.cpu_model.iter().flat_map(|model| ["-cpu", model]);
-        words.into_iter().chain(model).map(str::to_string).collect()
+        let globals = self.kind.globals().iter().copied();
+        words.into_iter().chain(model).chain(globals).map(str::to_string).collect()
     }
 
     fn devices(&self, sockets: &Path) -> Vec<String> {
@@ -243,7 +247,7 @@ impl Machine<'_> {
             "-gdb",
             "chardev:gdb",
         ];
-        let disk = self.disk.arguments(self.disk_properties);
+        let disk = self.disk.arguments(self.kind, self.disk_properties);
         words
             .into_iter()
             .map(str::to_string)

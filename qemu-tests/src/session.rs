@@ -109,6 +109,7 @@ impl<'a> Session<'a> {
         let start = Instant::now();
         let missing = u32::from(matches!(config.fault, Some(Fault::MissingCpu)));
         let machine = Machine {
+            kind: config.machine,
             memory,
             prealloc: !config.truth,
             cpus: config.cpus - missing,

@@ -1,10 +1,10 @@
 //! The file behind guest memory is what QEMU itself says that memory holds. `cargo xtask test` says
 //! where the guest is.
 
-use qemu_tests::Interrupt;
 use qemu_tests::dump_disk::{Attachment, DumpDisk};
 use qemu_tests::memory::GuestMemory;
 use qemu_tests::qemu::{Boot, Machine, Qemu};
+use qemu_tests::{Interrupt, MachineType};
 
 /// Video memory and ROMs: QEMU shows what the guest sees, the file what lies below.
 const LEGACY: std::ops::Range<u64> = 0xa_0000..0x10_0000;
@@ -23,6 +23,7 @@ fn paused(size: u64) -> Paused {
     let guest = std::env::var_os("KDUMP_TEST_GUEST").expect("not set: run `cargo xtask test`");
     let boot = Boot { kernel: guest.into(), ..Boot::default() };
     let machine = Machine {
+        kind: MachineType::Pc,
         memory: &memory,
         prealloc: false,
         cpus: 1,

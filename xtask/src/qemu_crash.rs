@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use qemu_tests::slot::parse_size;
-use qemu_tests::{Config, Fault, FirstKernel, Interrupt, Loading, Report, Verdict};
+use qemu_tests::{Config, Fault, FirstKernel, Interrupt, Loading, MachineType, Report, Verdict};
 
 use crate::debian::Architecture;
 use crate::distribution::Distribution;
@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// The kernel that crashes: debian-i386, debian-amd64, guest, or the path of an i386 bzImage
     #[arg(long, value_name = "KERNEL", default_value = "debian-i386")]
     first_kernel: String,
+    /// The machine that QEMU plays
+    #[arg(long, value_name = "MACHINE", default_value = "pc")]
+    machine: MachineName,
     /// Memory of the guest, such as 512M or 2G [default: 512M; of the test guest 128M]
     #[arg(long, value_name = "SIZE")]
     memory: Option<String>,
@@ -55,6 +58,14 @@ pub(crate) struct Args {
     /// Put a fault in, to see the checks fail
     #[arg(long, hide = true)]
     fault: Option<FaultName>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum MachineName {
+    /// virtio on the PCI bus
+    Pc,
+    /// No PCI, no ACPI; virtio registers in memory (virtio_mmio.device=)
+    Microvm,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -119,6 +130,10 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
     let usual_memory = if name == "guest" { "128M" } else { "512M" };
     let ordinary = ordinary(&images, first_kernel, out, interrupt);
     Ok(Config {
+        machine: match args.machine {
+            MachineName::Pc => MachineType::Pc,
+            MachineName::Microvm => MachineType::MicroVm,
+        },
         memory: parse_size(args.memory.as_deref().unwrap_or(usual_memory))?,
         cpus: args.cpus,
         slot: args.slot.clone(),
@@ -145,6 +160,7 @@ pub(crate) fn ordinary(
         capture_kernel: images.capture_kernel.clone(),
         capture_kernel_symbols: images.capture_kernel_symbols.clone(),
         purgatory: images.purgatory.clone(),
+        machine: MachineType::Pc,
         memory: 256 << 20,
         cpus: 2,
         slot: "32M@16M".into(),

@@ -46,8 +46,8 @@ pub use notes::{
 pub use number::{memparse, size_at};
 pub use oldmem::oldmem;
 pub use options::{
-    Action, DEFAULT_TIMEOUT, ElfCoreHdr, MAX_MEMMAP, MAX_TARGETS, Options, PowerOff, Problem,
-    TargetSpec, Trouble, ViewSpec,
+    Action, DEFAULT_TIMEOUT, ElfCoreHdr, MAX_MEMMAP, MAX_TARGETS, MAX_VIRTIO_MMIO, Options,
+    PowerOff, Problem, TargetSpec, Trouble, ViewSpec,
 };
 pub use ranges::MemoryRanges;
 pub use read::ReadPhys;

@@ -15,6 +15,8 @@ use crate::{Error, MemoryRanges, PhysAddr, PhysRange};
 pub const MAX_MEMMAP: usize = 32;
 /// How many targets there is room for.
 pub const MAX_TARGETS: usize = 4;
+/// How many virtio devices with registers in memory there is room for. QEMU's microvm has 24.
+pub const MAX_VIRTIO_MMIO: usize = 32;
 /// `kdump.timeout` where it is not given, in seconds.
 pub const DEFAULT_TIMEOUT: u32 = 30;
 
@@ -29,6 +31,9 @@ pub struct Options<'a> {
     pub memmap: MemoryRanges<MAX_MEMMAP>,
     /// `elfcorehdr=`: where the ELF core header lies.
     pub elfcorehdr: Option<ElfCoreHdr>,
+    /// `virtio_mmio.device=SIZE@BASE:IRQ[:ID]`: where virtio devices have their registers (physical), in
+    /// the order given, each once.
+    pub virtio_mmio: ArrayVec<PhysRange, MAX_VIRTIO_MMIO>,
     /// `kdump.target`: where the dump goes, to be tried in this order. Without the key this is
     /// [`TargetSpec::None`]; when no target of a given list is usable it is empty.
     pub targets: ArrayVec<TargetSpec, MAX_TARGETS>,
@@ -118,6 +123,8 @@ pub enum Trouble {
     NotYet(&'static str),
     /// The list is longer than this.
     TooMany(usize),
+    /// There are more devices than this.
+    TooManyDevices(usize),
     /// The memory it names cannot be noted.
     Memory(Error),
 }
@@ -125,6 +132,7 @@ pub enum Trouble {
 const ACTIONS: &str = "poweroff, reboot or halt";
 const MEMMAP: &str = "exactmap or SIZE[KMG]@START[KMG]";
 const ELFCOREHDR: &str = "[SIZE[KMG]@]ADDRESS[KMG]";
+const VIRTIO_MMIO: &str = "SIZE[KMG]@BASE:IRQ[:ID]";
 const TARGETS: &str = "virtio-blk:id=32 hex digits, or none";
 const VIEW: &str = "vmcore or oldmem[:START+LENGTH]";
 const TIMEOUT: &str = "a number of seconds above 0";
@@ -132,6 +140,9 @@ const PM1A: &str = "PORT,TYPE with a port up to 0xffff and a type up to 7";
 /// Keys that later kernels know: they may be given, but only with their default.
 const LATER: [(&str, &str); 3] =
     [("kdump.checksum", "0"), ("kdump.level", "0"), ("kdump.compress", "none")];
+
+/// The key by which Linux is told where a virtio device has its registers.
+const VIRTIO_MMIO_KEY: &str = "virtio_mmio.device";
 
 type Complain<'c, 'a> = dyn FnMut(Problem<'a>) + 'c;
 
@@ -150,6 +161,8 @@ impl<'a> Options<'a> {
                 check_memmap(value)
             } else if key_is("elfcorehdr") {
                 set(parse_elfcorehdr(value).map(Some), &mut options.elfcorehdr, ELFCOREHDR)
+            } else if key_is(VIRTIO_MMIO_KEY) {
+                options.add_virtio_mmio(value)
             } else if key_is("kdump.target") {
                 options.set_targets(value, &mut report);
                 Ok(())
@@ -180,6 +193,7 @@ impl<'a> Options<'a> {
             exactmap: false,
             memmap: MemoryRanges::new(),
             elfcorehdr: None,
+            virtio_mmio: ArrayVec::new(),
             targets: ArrayVec::from_iter([TargetSpec::None]),
             view: ViewSpec::default(),
             final_action: Action::default(),
@@ -211,6 +225,14 @@ impl<'a> Options<'a> {
                 }
             }
         }
+    }
+
+    fn add_virtio_mmio(&mut self, value: &[u8]) -> Result<(), Trouble> {
+        let registers = parse_virtio_mmio(value).ok_or(Trouble::BadValue(VIRTIO_MMIO))?;
+        if self.virtio_mmio.contains(&registers) {
+            return Ok(());
+        }
+        self.virtio_mmio.try_push(registers).map_err(|_| Trouble::TooManyDevices(MAX_VIRTIO_MMIO))
     }
 
     fn set_targets(&mut self, value: &'a [u8], report: &mut dyn FnMut(&'a [u8], Trouble)) {
@@ -284,6 +306,22 @@ fn parse_elfcorehdr(value: &[u8]) -> Option<ElfCoreHdr> {
         _ => (first, None, rest),
     };
     rest.is_empty().then_some(ElfCoreHdr { addr: PhysAddr::new(addr), size })
+}
+
+/// The registers of `SIZE@BASE:IRQ[:ID]`, as Linux reads it (`drivers/virtio/virtio_mmio.c`,
+/// `vm_cmdline_set`): only SIZE takes a suffix, IRQ is decimal, ID decimal and perhaps negative.
+/// Neither IRQ nor ID means anything to a kernel that polls.
+fn parse_virtio_mmio(value: &[u8]) -> Option<PhysRange> {
+    let (size, rest) = memparse(value)?;
+    let (base, rest) = split_once(rest.strip_prefix(b"@")?, b':');
+    let (irq, id) = match rest.iter().position(|byte| *byte == b':') {
+        Some(at) => (&rest[..at], Some(&rest[at + 1..])),
+        None => (rest, None),
+    };
+    let is_number = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let is_id = |id: &[u8]| is_number(id.strip_prefix(b"-").unwrap_or(id));
+    let registers = PhysRange::new(PhysAddr::new(whole_number(base)?), size).ok()?;
+    (size > 0 && is_number(irq) && id.is_none_or(is_id)).then_some(registers)
 }
 
 fn parse_target(item: &[u8]) -> Result<TargetSpec, Trouble> {
@@ -411,6 +449,7 @@ impl fmt::Display for Problem<'_> {
                 write!(f, ": not supported by this kernel yet, ignored; it knows {right}")
             }
             Trouble::TooMany(limit) => write!(f, ": more than {limit} targets, ignored"),
+            Trouble::TooManyDevices(limit) => write!(f, ": more than {limit} devices, ignored"),
             Trouble::Memory(error) => write!(f, ": ignored: {error}"),
         }
     }
@@ -514,6 +553,21 @@ mod tests {
         assert_eq!(memory(last), [range(16 << 20, 20 << 20)], "exactmap forgets");
     }
 
+    /// As QEMU's microvm adds it, and the example in Linux' own description.
+    #[test]
+    fn virtio_devices_with_registers_in_memory() {
+        let registers = |line| good(line).virtio_mmio.to_vec();
+        let line = "virtio_mmio.device=512@0xfeb02e00:12 virtio-mmio.device=1K@0x1001e000:74:-1";
+        let expected = [range(0xfeb0_2e00, 0xfeb0_3000), range(0x1001_e000, 0x1001_e400)];
+        assert_eq!(registers(line), expected);
+        assert_eq!(
+            registers("virtio_mmio.device=0x100@0x100000000:5:7"),
+            [range(1 << 32, (1 << 32) + 256)]
+        );
+        let twice = "virtio_mmio.device=512@4096:5 virtio_mmio.device=0x200@0x1000:6";
+        assert_eq!(registers(twice), [range(4096, 4608)], "the same registers");
+    }
+
     #[test]
     fn quotes_and_white_space_as_in_linux() {
         let line =
@@ -563,6 +617,20 @@ mod tests {
             "elfcorehdr=",
             "elfcorehdr=4K@",
             "elfcorehdr=4K@16M,",
+            "virtio_mmio.device",
+            "virtio_mmio.device=",
+            "virtio_mmio.device=512",
+            "virtio_mmio.device=512@",
+            "virtio_mmio.device=@0xfeb00000:5",
+            "virtio_mmio.device=512@0xfeb00000",
+            "virtio_mmio.device=512@0xfeb00000:",
+            "virtio_mmio.device=512@0xfeb00000:x",
+            "virtio_mmio.device=512@0xfeb00000:5:",
+            "virtio_mmio.device=512@0xfeb00000:5:-",
+            "virtio_mmio.device=512@0xfeb00000:5:1:2",
+            "virtio_mmio.device=512@4K:5",
+            "virtio_mmio.device=0@0xfeb00000:5",
+            "virtio_mmio.device=512@0xffffffffffffff00:5",
             "kdump.timeout=0",
             "kdump.timeout=4294967296",
             "kdump.timeout=5s",
@@ -594,6 +662,9 @@ mod tests {
         let line: String = (0..33).map(|n| alloc::format!(" memmap=4K@{}M", n + 16)).collect();
         assert!(problem(&line).contains("more than 32 separate memory ranges"));
         assert_eq!(parse(&line).0.memmap.iter().len(), 32);
+        let line: String =
+            (1..34).map(|n| alloc::format!(" virtio_mmio.device=512@{n}:1")).collect();
+        assert!(problem(&line).contains("=512@33:1: more than 32 devices"));
         assert!(problem(&alloc::format!("kdump.{}", "x".repeat(500))).len() < 200);
     }
 
@@ -605,7 +676,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_words_do_no_harm(line in "((memmap|elfcorehdr|kdump\\.(target|timeout|pm1a|level))=[0-9a-zA-Z@$,%\"=:x]{0,20} ?){0,8}") {
+        fn arbitrary_words_do_no_harm(line in "((memmap|elfcorehdr|virtio_mmio\\.device|kdump\\.(target|timeout|pm1a|level))=[0-9a-zA-Z@$,%\"=:x]{0,20} ?){0,8}") {
             let mut texts = 0;
             let options = Options::parse(line.as_bytes(), &mut |problem| texts += problem.to_string().len());
             prop_assert!(options.memmap.iter().all(|range| !range.is_empty()));

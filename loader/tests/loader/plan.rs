@@ -618,6 +618,20 @@ fn the_acpi_root_pointer_of_efi_firmware_is_passed_on() {
     assert_eq!(line.matches("acpi_rsdp=0x7f77e014 memmap=exactmap").count(), 1, "{line}");
 }
 
+/// On a microVM nothing else says where its disks are. With `--command-line` it is the user's to say.
+#[test]
+fn the_places_of_virtio_devices_are_passed_on() {
+    let mut system = fixture("i386-512m");
+    system.command_line = "virtio_mmio.device=512@0xfeb00000:5 quiet".to_owned();
+    let line = |options: &PlanOptions| {
+        plan_with(&system, &kernel(), options).map(|plan| plan.command_line)
+    };
+    let appended = "kdump.pm1a=0x604,0 virtio_mmio.device=512@0xfeb00000:5 x";
+    assert_eq!(line(&append("x")), Ok(format!("{appended} {ADDED}")));
+    let whole = PlanOptions { text: UserText::Whole("x".to_owned()), ..PlanOptions::default() };
+    assert_eq!(line(&whole), Ok(format!("x {ADDED}")));
+}
+
 #[test]
 fn a_confidential_guest_is_refused_in_words() {
     let mut system = fixture("i386-512m");

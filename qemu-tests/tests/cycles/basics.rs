@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use qemu_tests::{Config, FirstKernel, Interrupt, Loading, Report, Verdict};
+use qemu_tests::{Config, FirstKernel, Interrupt, Loading, MachineType, Report, Verdict};
 
 pub(crate) const MIB: u64 = 1 << 20;
 
@@ -19,6 +19,7 @@ pub(crate) fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Conf
         capture_kernel: file("KDUMP_TEST_CAPTURE_KERNEL"),
         capture_kernel_symbols: file("KDUMP_TEST_CAPTURE_KERNEL_SYMBOLS"),
         purgatory: file("KDUMP_TEST_PURGATORY"),
+        machine: MachineType::Pc,
         memory: 128 * MIB,
         cpus: 1,
         slot: "32M@16M".into(),

@@ -13,6 +13,7 @@ mod dmesg;
 mod guest;
 mod linux;
 mod machine_checks;
+mod microvm;
 mod nmis;
 mod oldmem;
 mod reload;

@@ -1,0 +1,53 @@
+//! The kinds of machine that QEMU plays: how the dump disk is attached, and what kernels must be told.
+
+/// Where the first virtio transport of QEMU's microvm has its registers, and its interrupt
+/// (`hw/i386/microvm.c`, `VIRTIO_MMIO_BASE` and `VIRTIO_IRQ_BASE`; without ACPI).
+const FIRST_TRANSPORT: &str = "virtio_mmio.device=512@0xfeb00000:5";
+
+/// One kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MachineType {
+    /// QEMU's `pc`: virtio on the PCI bus.
+    #[default]
+    Pc,
+    /// QEMU's `microvm`: no PCI, no ACPI; virtio devices have their registers in memory, and kernels are
+    /// told where.
+    MicroVm,
+}
+
+impl MachineType {
+    /// QEMU's value of `-machine`.
+    pub fn argument(self) -> &'static str {
+        match self {
+            Self::Pc => "pc,memory-backend=ram",
+            Self::MicroVm => {
+                "microvm,memory-backend=ram,acpi=off,isa-serial=on,pit=on,pic=on,rtc=on"
+            }
+        }
+    }
+
+    /// Properties of the machine's own devices. A microvm's transports are legacy-only by themselves.
+    pub fn globals(self) -> &'static [&'static str] {
+        match self {
+            Self::Pc => &[],
+            Self::MicroVm => &["-global", "virtio-mmio.force-legacy=false"],
+        }
+    }
+
+    /// QEMU's value of `-device` for the dump disk, up to its properties.
+    pub fn disk_device(self) -> &'static str {
+        match self {
+            Self::Pc => "virtio-blk-pci",
+            Self::MicroVm => "virtio-blk-device,bus=virtio-mmio-bus.0",
+        }
+    }
+
+    /// What a kernel must be told to find the dump disk. QEMU itself tells a Linux, but no multiboot
+    /// kernel.
+    pub fn disk_words(self) -> &'static str {
+        match self {
+            Self::Pc => "",
+            Self::MicroVm => FIRST_TRANSPORT,
+        }
+    }
+}

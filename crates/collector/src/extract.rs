@@ -59,7 +59,7 @@ pub fn extract(
 }
 
 /// Length and contents of the dump, if there is a whole one.
-fn check(source: &mut File, path: &Path) -> Result<(u64, Contents), Error> {
+pub(crate) fn check(source: &mut File, path: &Path) -> Result<(u64, Contents), Error> {
     let DiskHeader { state, stage, length, contents, .. } = disk::header(source, path)?;
     let size = disk::size(source, path)?;
     let path = path.to_owned();

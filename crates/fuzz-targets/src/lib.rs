@@ -7,6 +7,7 @@
 mod command_line;
 mod dump_disk;
 mod elfcorehdr;
+mod frames;
 mod memory;
 mod notes;
 mod slot_image;
@@ -14,6 +15,7 @@ mod slot_image;
 pub use command_line::command_line;
 pub use dump_disk::dump_disk;
 pub use elfcorehdr::elfcorehdr;
+pub use frames::frames;
 pub use notes::notes;
 pub use slot_image::slot_image;
 
@@ -21,10 +23,11 @@ pub use slot_image::slot_image;
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("command_line", command_line),
     ("dump_disk", dump_disk),
     ("elfcorehdr", elfcorehdr),
+    ("frames", frames),
     ("notes", notes),
     ("slot_image", slot_image),
 ];

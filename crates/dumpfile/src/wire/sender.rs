@@ -172,6 +172,12 @@ impl<'w> Sender<'w> {
         self.session.as_ref().map_or(0, |session| session.number)
     }
 
+    /// How it ended, once the receiver has said so: also before the sender has lingered, in case the
+    /// line is cut then.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.end.map(|(outcome, _)| outcome)
+    }
+
     /// Takes note of a receiver of another version.
     pub fn other_version(&mut self, version: u8, now: u64) {
         if self.session.is_none() {

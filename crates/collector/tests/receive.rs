@@ -91,7 +91,7 @@ impl Noise {
             self.burst -= 1;
             return Some(byte ^ self.dice.roll() as u8);
         }
-        if self.one_in == 0 || self.dice.roll() % self.one_in > 0 {
+        if self.one_in == 0 || !self.dice.roll().is_multiple_of(self.one_in) {
             return Some(byte);
         }
         match self.dice.roll() % 10 {

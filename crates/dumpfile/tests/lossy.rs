@@ -23,7 +23,7 @@ impl Dice {
 
     /// True once in `n` times; never for zero.
     fn one_in(&mut self, n: u64) -> bool {
-        n > 0 && self.roll() % n == 0
+        n > 0 && self.roll().is_multiple_of(n)
     }
 }
 

@@ -199,15 +199,17 @@ impl<'w> Sender<'w> {
         }
         session.last = packet.seq;
         match packet.frame {
-            Frame::Ack { highest, before } => {
-                if highest <= self.seq && self.window.acknowledge(highest, before) {
-                    self.fruitless = 0;
-                }
-            }
+            Frame::Ack { highest, before } => self.acknowledge(highest, before),
             Frame::Want(wants) => session.want(wants),
             Frame::Check(range) => session.check(range),
             Frame::Done(end) => self.done(end, now),
             _ => {}
+        }
+    }
+
+    fn acknowledge(&mut self, highest: u32, before: u64) {
+        if highest <= self.seq && self.window.acknowledge(highest, before) {
+            self.fruitless = 0;
         }
     }
 
@@ -346,10 +348,10 @@ impl<'w> Sender<'w> {
         if let Some(item) = self.window.lost() {
             return self.send_again(item, source, now, out);
         }
-        if !self.window.is_full() {
-            if let Some(step) = self.send_new(source, now, out)? {
-                return Ok(step);
-            }
+        if !self.window.is_full()
+            && let Some(step) = self.send_new(source, now, out)?
+        {
+            return Ok(step);
         }
         if let Some(step) = self.hash(source, out)? {
             return Ok(step);

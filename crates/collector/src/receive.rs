@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use dumpfile::wire::{Held, MAX_FRAME, Plan, Receiver, ReceiverTimes, Verdict, ViewState};
 
-use crate::store::{Files, Store};
+use crate::store::{Files, Store, main_view};
 use crate::talk::Talk;
 use crate::{Error, LinkOptions, Observer, Patience, Source};
 
@@ -63,7 +63,7 @@ pub fn receive(
     let mut files = Files::new(out);
     let held = files.held();
     if let Some(Held { views, .. }) = &held {
-        let there: u64 = views.iter().map(|(.., have)| have.total()).sum();
+        let there: u64 = views.iter().map(|view| view.have.total()).sum();
         observer.note(&format!("going on with {there} bytes that are there already"));
     }
     let mut receiver = Receiver::new(plan, ReceiverTimes::default(), MAX_FRAME as u32, held);
@@ -76,7 +76,12 @@ pub fn receive(
     let mut received = account(&receiver, out);
     received.damaged_frames = talk.damaged();
     match stopped {
-        None => name_files(&mut files, &receiver, &mut received)?,
+        None => {
+            let main = main_view(&receiver).map(|(_, view)| view.length);
+            name_files(&mut files, &receiver, &mut received)?;
+            let empty = main.is_none_or(|length| length == 0);
+            received.stopped = empty.then(|| Error::EmptyDump(out.to_owned()));
+        }
         Some(error) => {
             let never = matches!(error, Error::Link { .. }) && received.views.is_empty();
             if never {
@@ -116,10 +121,11 @@ fn account(receiver: &Receiver, out: &Path) -> Received {
     let wanted = receiver.views().filter(|(_, view)| view.wanted.is_some());
     let mut views: Vec<_> = wanted.map(|(_, view)| of_view(view, out)).collect();
     let held = receiver.held();
-    for (name, length, have) in &held.views {
-        if views.iter().all(|view| view.name != *name) {
-            let missing = have.gaps(0, *length).collect();
-            views.push(of_name(name, *length, missing, out));
+    for held in &held.views {
+        if views.iter().all(|view| view.name != held.name) {
+            let missing = held.have.gaps(0, held.length).collect();
+            let holes = held.holes.iter().collect();
+            views.push(ReceivedView { holes, ..of_name(&held.name, held.length, missing, out) });
         }
     }
     let id = receiver.greeting().map(|greeting| greeting.id);

@@ -44,10 +44,10 @@ pub(crate) struct Files {
 }
 
 /// The view that is the dump itself: vmcore, else oldmem, else the largest.
-pub(crate) fn main_view(receiver: &Receiver) -> Option<u16> {
+pub(crate) fn main_view(receiver: &Receiver) -> Option<(u16, &ViewState)> {
     let rank = |view: &ViewState| (view.name == "vmcore", view.name == "oldmem", view.length);
     let wanted = receiver.views().filter(|(_, view)| view.wanted.is_some());
-    wanted.max_by_key(|(_, view)| rank(view)).map(|(number, _)| number)
+    wanted.max_by_key(|(_, view)| rank(view))
 }
 
 impl Files {
@@ -67,13 +67,13 @@ impl Files {
     pub(crate) fn held(&self) -> Option<Held> {
         let text = fs::read_to_string(self.map()).ok()?;
         let mut held = range_map::from_text(&text)?;
-        held.views.retain(|(name, ..)| self.partial(name).is_file());
+        held.views.retain(|view| self.partial(&view.name).is_file());
         (!held.views.is_empty()).then_some(held)
     }
 
     /// Gives the files their names, once all are whole. Says which view went where, with its SHA-256.
     pub(crate) fn finish(&mut self, receiver: &Receiver) -> Result<Vec<Stored>, Error> {
-        let main = main_view(receiver);
+        let main = main_view(receiver).map(|(number, _)| number);
         let mut stored = Vec::new();
         for (number, view) in receiver.views().filter(|(_, view)| view.wanted.is_some()) {
             let Some((partial, mut file)) = self.files.remove(&number) else { continue };

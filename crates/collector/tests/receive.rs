@@ -304,6 +304,19 @@ fn zeros_become_holes() {
 }
 
 #[test]
+fn an_empty_vmcore_is_no_dump() {
+    let folder = folder();
+    let socket = listener(&folder);
+    let mut memory = Memory::new(0);
+    memory.0[1].3.clear();
+    thread::spawn(move || Machine::new(memory, 0).listen(socket));
+    let received = collector(&folder, &["receive", "port", "-o", "vmcore"]);
+    assert_eq!(received.status.code(), Some(1));
+    assert!(text(&received.stderr).contains("the vmcore is empty"), "{}", text(&received.stderr));
+    assert_eq!(read(&folder, "vmcore.dmesg"), Memory::new(0).view("dmesg"));
+}
+
+#[test]
 fn large_frames_over_tcp_to_a_collector_that_connects() {
     let folder = folder();
     let socket = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use dumpfile::wire::{
-    Event, FrameReader, Held, Outcome, Plan, Receiver, ReceiverStep, ReceiverTimes, SMALL_FRAME,
-    Sender, SenderConfig, SenderStep, Slot, Source, Unreadable, Verdict, ViewInfo, Write,
+    Event, FrameReader, Held, HeldView, Outcome, Plan, Receiver, ReceiverStep, ReceiverTimes,
+    SMALL_FRAME, Sender, SenderConfig, SenderStep, Slot, Source, Unreadable, Verdict, ViewInfo,
+    Write,
 };
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -398,6 +399,9 @@ fn lines_that_cannot_be_read_are_named() {
     let (_, vmcore) = receiver.views().last().expect("the last view");
     let holes: Vec<_> = vmcore.holes.iter().collect();
     assert_eq!(holes, [(0, 64), (640, 768), (30_016, 30_080), (59_968, 60_000)]);
+    let held = receiver.held();
+    let kept = held.views.iter().find(|held| held.name == "vmcore").expect("the view");
+    assert_eq!(kept.holes, vmcore.holes, "the next session knows them too");
 }
 
 #[test]
@@ -567,12 +571,12 @@ fn another_dump_is_not_mixed_in() {
     let mut bench = Bench::new(100, Noise::default(), 9);
     let mut slots = [Slot::default(); 64];
     let mut sender = Sender::new(config(), &mut slots, 0);
-    let views = vec![("vmcore".to_owned(), 100, dumpfile::wire::Ranges::new())];
-    let held = Held { id: *b"another dump's i", views: views.clone() };
+    let view = |length| HeldView { name: "vmcore".to_owned(), length, ..HeldView::default() };
+    let held = Held { id: *b"another dump's i", views: vec![view(100)] };
     let error = refusal(&mut bench, &mut sender, &mut receiver(Plan::Dump, Some(held), 5, 0));
     assert_eq!(error, "the other end has another dump than the one that was begun");
     let mut sender = Sender::new(config(), &mut slots, 0);
-    let held = Held { id: ID, views: vec![("vmcore".to_owned(), 99, views[0].2.clone())] };
+    let held = Held { id: ID, views: vec![view(99)] };
     let error = refusal(&mut bench, &mut sender, &mut receiver(Plan::Dump, Some(held), 5, 0));
     assert_eq!(error, "view vmcore has another length than when the transfer was begun");
 }

@@ -80,7 +80,8 @@ pub use frame::{End, Frame, Greeting, Hello, Packet, Range, ViewInfo, Wants};
 pub use ranges::Ranges;
 pub use reader::{Damage, Event, FrameReader};
 pub use receiver::{
-    Held, Plan, Receiver, ReceiverError, ReceiverStep, ReceiverTimes, Verdict, ViewState, Write,
+    Held, HeldView, Plan, Receiver, ReceiverError, ReceiverStep, ReceiverTimes, Verdict, ViewState,
+    Write,
 };
 pub use sender::{Outcome, Sender, SenderConfig, SenderStep, Source, Unreadable};
 pub use window::Slot;

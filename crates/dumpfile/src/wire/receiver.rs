@@ -31,8 +31,21 @@ pub enum Plan {
 pub struct Held {
     /// The dump's id.
     pub id: [u8; 16],
-    /// Name and length of each view, and what of it is stored.
-    pub views: Vec<(String, u64, Ranges)>,
+    /// What is stored of which view.
+    pub views: Vec<HeldView>,
+}
+
+/// What is there of a view.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeldView {
+    /// Its name.
+    pub name: String,
+    /// Its length in bytes.
+    pub length: u64,
+    /// What of it is stored.
+    pub have: Ranges,
+    /// What of that the sender could not read.
+    pub holes: Ranges,
 }
 
 /// How long a receiver waits before it repeats itself, in milliseconds.
@@ -323,9 +336,14 @@ impl Receiver {
         let earlier = self.held.clone().unwrap_or_default();
         let Some(greeting) = self.greeting else { return earlier };
         let mut views = earlier.views;
-        views.retain(|(name, ..)| self.views.values().all(|view| view.name != *name));
+        views.retain(|held| self.views.values().all(|view| view.name != held.name));
         let known = self.views.values().filter(|view| view.wanted.is_some());
-        views.extend(known.map(|view| (view.name.clone(), view.length, view.have.clone())));
+        views.extend(known.map(|view| HeldView {
+            name: view.name.clone(),
+            length: view.length,
+            have: view.have.clone(),
+            holes: view.holes.clone(),
+        }));
         Held { id: greeting.id, views }
     }
 
@@ -396,21 +414,18 @@ impl Receiver {
             return Ok(());
         }
         let held = self.held.as_ref().map_or(&[][..], |held| &held.views);
-        let have = match held.iter().find(|(name, ..)| name == info.name) {
-            Some((name, length, _)) if *length != info.length => {
-                return Err(ReceiverError::OtherLength(name.clone()));
-            }
-            Some((.., have)) => have.clone(),
-            None => Ranges::new(),
-        };
+        let held = held.iter().find(|held| held.name == info.name).cloned().unwrap_or_default();
+        if !held.name.is_empty() && held.length != info.length {
+            return Err(ReceiverError::OtherLength(held.name));
+        }
         let state = ViewState {
             name: info.name.into(),
             length: info.length,
             start: info.start,
             pushed: info.pushed,
             wanted: self.wanted(info)?,
-            have,
-            holes: Ranges::new(),
+            have: held.have,
+            holes: held.holes,
             differs: Ranges::new(),
             compared: Ranges::new(),
         };

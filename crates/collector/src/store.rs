@@ -251,3 +251,22 @@ impl Store for Part {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sender may send more than it was asked for.
+    #[test]
+    fn a_part_takes_what_lies_in_it() {
+        let mut part = Part { view: Some(0), offset: 100, bytes: vec![0xff; 10] };
+        let bytes: Vec<u8> = (0..20).collect();
+        for (view, offset) in [(1, 100), (0, 50), (0, 110), (0, 95)] {
+            part.write(Write::Bytes { view, offset, bytes: &bytes }).expect("memory");
+        }
+        assert_eq!(part.bytes, [5, 6, 7, 8, 9, 10, 11, 12, 13, 14]);
+        let zeros = Range::new(0, 0, 103).expect("a range");
+        part.write(Write::Zeros(zeros)).expect("memory");
+        assert_eq!(part.bytes, [0, 0, 0, 8, 9, 10, 11, 12, 13, 14]);
+    }
+}

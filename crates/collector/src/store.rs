@@ -214,7 +214,7 @@ impl Part {
         let from = offset.clamp(self.offset, end);
         let to = offset.saturating_add(length).clamp(from, end);
         let (start, stop) = ((from - self.offset) as usize, (to - self.offset) as usize);
-        (&mut self.bytes[start..stop], from.saturating_sub(offset) as usize)
+        (&mut self.bytes[start..stop], from.saturating_sub(offset).min(length) as usize)
     }
 }
 

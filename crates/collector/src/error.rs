@@ -3,10 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use dumpfile::wire::{ReceiverError, WireError};
 use dumpfile::{DATA_OFFSET, DiskError, DiskId, DiskState};
 use handoff::Stage;
 
-/// Why a disk was not formatted, or a dump not extracted.
+/// Why a disk was not formatted, or a dump not extracted or received.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be opened.
@@ -78,6 +79,49 @@ pub enum Error {
     /// The file to write exists and is a folder or a device.
     #[error("{} is not a regular file: name a file for the vmcore", .0.display())]
     NotAFile(PathBuf),
+    /// The other end cannot be reached.
+    #[error("cannot reach {link}: {source}{}", link_hint(.source))]
+    Link {
+        /// The source, as it was named.
+        link: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The other end says nothing.
+    #[error(
+        "{link}: nothing that is ours has come for {seconds} seconds: does the machine still run, and does its kdump.target name this line?"
+    )]
+    Silent {
+        /// The source, as it was named.
+        link: String,
+        /// For how long.
+        seconds: u64,
+    },
+    /// The time that was given is over.
+    #[error("the time of {0} seconds is over")]
+    TimeOver(u64),
+    /// The other end sends what cannot be used.
+    #[error(transparent)]
+    Receiver(#[from] ReceiverError),
+    /// A frame could not be written.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// Bytes stay different from those at the other end.
+    #[error(
+        "what has come stays different from what the other end has: its memory changes, or this disk is failing"
+    )]
+    Differs,
+    /// More is asked for than is kept in memory.
+    #[error("{0} bytes are more than `read` takes at once (256 MiB): use `receive --view`")]
+    TooMuch(u64),
+    /// A dump disk holds something else than the view that is wanted, or less.
+    #[error("{} holds {there}: the range is not within it", .path.display())]
+    NotThere {
+        /// The disk.
+        path: PathBuf,
+        /// What it holds.
+        there: String,
+    },
     /// The disk ends before the dump does.
     #[error("{} is {size} bytes long, but its dump of {length} bytes ends at {}: was the disk shortened or copied in part?", .path.display(), length.saturating_add(DATA_OFFSET))]
     Truncated {
@@ -137,6 +181,16 @@ fn open_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound => ": for a virtual machine make it with `truncate -s SIZE FILE`",
         io::ErrorKind::PermissionDenied => ": a block device needs root",
+        _ => "",
+    }
+}
+
+fn link_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ": somebody listens there already",
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock => {
+            ": nobody was there in time; --wait SECONDS waits longer, --listen lets it connect to us"
+        }
         _ => "",
     }
 }

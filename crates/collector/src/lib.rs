@@ -1,4 +1,5 @@
-//! The host side of a dump: format a dump disk, extract the vmcore from it, and say what is in it.
+//! The host side of a dump: format a dump disk, extract the vmcore from it or receive it over a line, and
+//! say what is in it.
 //!
 //! A dump disk is a file (the disk of a virtual machine) or a block device. What lies on it was
 //! written by the capture kernel of a machine that has just crashed; its header is checked before a
@@ -10,6 +11,13 @@ mod error;
 mod extract;
 mod format;
 mod info;
+mod link;
+mod range_map;
+mod read;
+mod receive;
+mod source;
+mod store;
+mod talk;
 mod utc;
 mod vmcore_file;
 
@@ -19,4 +27,9 @@ pub use error::Error;
 pub use extract::{Extracted, extract};
 pub use format::format;
 pub use info::{Cpu, DiskInfo, Hex, Info, Load, VmcoreInfo, info};
+pub use link::LinkOptions;
+pub use read::{read, read_disk};
+pub use receive::{Received, ReceivedView, forget, receive};
+pub use source::Source;
+pub use talk::{Observer, Patience};
 pub use vmcore_file::VmcoreFile;

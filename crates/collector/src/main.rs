@@ -1,15 +1,18 @@
 //! The command line of the collector.
 
+mod cli;
+
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use collector::{Error, Extracted, LogFormat, LogPart, VmcoreFile};
 use dumpfile::{Contents, DiskId};
-use indicatif::{ProgressBar, ProgressStyle};
 use vmcore::Skipped;
+
+use cli::progress::Progress;
+use cli::{read, receive};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -17,7 +20,7 @@ Exit codes:
   1  refused or failed; the reason and the next step are on standard error
   2  the command line is wrong";
 
-/// Prepares dump disks, gets vmcores off them and shows what is in them.
+/// Prepares dump disks, gets vmcores off them or over a line, and shows what is in them.
 #[derive(Parser)]
 #[command(version, after_help = EXIT_CODES)]
 struct Arguments {
@@ -90,6 +93,14 @@ enum Command {
         #[arg(long, value_name = "N", conflicts_with = "last")]
         bytes: Option<u64>,
     },
+    /// Receive a dump from SOURCE into a file.
+    #[command(after_help = receive::HELP)]
+    Receive(receive::Arguments),
+    /// Pull a part of a view from SOURCE and write it to standard output.
+    ///
+    /// Nothing is written before all of it has come and was compared with the other end.
+    #[command(after_help = read::HELP)]
+    Read(read::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -98,6 +109,8 @@ fn main() -> ExitCode {
         Command::Extract { disk, output, force, json } => extract(&disk, &output, force, json),
         Command::Info { file, json } => info(&file, json),
         Command::Dmesg { file, json, last, bytes } => dmesg(&file, json, log_part(last, bytes)),
+        Command::Receive(arguments) => receive::run(&arguments),
+        Command::Read(arguments) => read::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -116,14 +129,12 @@ fn format(disk: &Path, id: Option<DiskId>, force: bool) -> Result<(), String> {
 }
 
 fn extract(disk: &Path, output: &Path, force: bool, json: bool) -> Result<(), String> {
-    if !force && output.symlink_metadata().is_ok() {
-        return Err(format!("{} exists: name another file or say --force", output.display()));
-    }
+    cli::check_output(output, force)?;
     let mut progress = Progress::new();
     let extracted = collector::extract(disk, output, &mut |done, all| progress.show(done, all));
     progress.end();
     let Extracted { length, sha256, contents } = extracted.map_err(text)?;
-    let sha256: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = cli::hex(&sha256);
     if json {
         let contents = in_json(contents);
         println!(r#"{{"version":1,"bytes":{length},"vmcore_sha256":"{sha256}",{contents}}}"#);
@@ -187,39 +198,4 @@ fn log_part(last: Option<u64>, bytes: Option<u64>) -> LogPart {
 
 fn text(error: Error) -> String {
     error.to_string()
-}
-
-/// A progress bar on standard error that shows itself when there is a terminal, and when the work
-/// takes longer than anybody waits without wondering.
-struct Progress {
-    started: Instant,
-    bar: Option<ProgressBar>,
-}
-
-impl Progress {
-    const PATIENCE: Duration = Duration::from_secs(2);
-    const TEMPLATE: &str = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-
-    fn new() -> Self {
-        Self { started: Instant::now(), bar: None }
-    }
-
-    fn show(&mut self, done: u64, all: u64) {
-        if self.bar.is_none() && self.started.elapsed() > Self::PATIENCE {
-            let style = ProgressStyle::with_template(Self::TEMPLATE);
-            self.bar = Some(ProgressBar::new(all).with_elapsed(self.started.elapsed()));
-            if let (Some(bar), Ok(style)) = (&self.bar, style) {
-                bar.set_style(style);
-            }
-        }
-        if let Some(bar) = &self.bar {
-            bar.set_position(done);
-        }
-    }
-
-    fn end(self) {
-        if let Some(bar) = self.bar {
-            bar.finish_and_clear();
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! How a dump is stored and sent: the dump disk.
+//! How a dump is stored and sent: the dump disk, and the frames of the [`wire`] protocol.
 //!
 //! A dump disk is a whole disk (not a partition) that is ours alone: one block of header, then the
 //! dump. The capture kernel writes to no disk that does not carry a header with the id it was told
@@ -10,8 +10,12 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
+mod checksum;
 mod disk;
 mod id;
+pub mod wire;
 
 pub use disk::{
     Contents, DATA_OFFSET, DiskError, DiskHeader, DiskState, HEADER_SIZE, MAGIC, VERSION,

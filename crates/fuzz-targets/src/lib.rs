@@ -8,6 +8,7 @@ mod command_line;
 mod dmesg;
 mod dump_disk;
 mod elfcorehdr;
+mod frames;
 mod memory;
 mod notes;
 mod slot_image;
@@ -16,6 +17,7 @@ pub use command_line::command_line;
 pub use dmesg::dmesg;
 pub use dump_disk::dump_disk;
 pub use elfcorehdr::elfcorehdr;
+pub use frames::frames;
 pub use notes::notes;
 pub use slot_image::slot_image;
 
@@ -23,11 +25,12 @@ pub use slot_image::slot_image;
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("command_line", command_line),
     ("dmesg", dmesg),
     ("dump_disk", dump_disk),
     ("elfcorehdr", elfcorehdr),
+    ("frames", frames),
     ("notes", notes),
     ("slot_image", slot_image),
 ];

@@ -1,0 +1,55 @@
+//! Who is told how a transfer goes: the progress bar, and the place for console text.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use collector::Observer;
+
+use super::progress::Progress;
+
+/// Shows progress and notes on standard error, and console text there or in a file.
+pub(crate) struct Console {
+    progress: Progress,
+    file: Option<File>,
+}
+
+impl Console {
+    /// With console text in the file at `path`, which is replaced, if one is named.
+    pub(crate) fn new(path: Option<&Path>) -> Result<Self, String> {
+        let create = |path: &Path| {
+            File::create(path).map_err(|error| format!("cannot open {}: {error}", path.display()))
+        };
+        Ok(Self { progress: Progress::new(), file: path.map(create).transpose()? })
+    }
+
+    /// Removes the bar.
+    pub(crate) fn end(self) {
+        self.progress.end();
+    }
+}
+
+impl Observer for Console {
+    fn text(&mut self, text: &[u8]) {
+        // Text that cannot be written is no reason to lose the dump.
+        if let Some(file) = &mut self.file {
+            let _ = file.write_all(text);
+            return;
+        }
+        let harmless: Vec<u8> = text.iter().copied().filter(is_harmless).collect();
+        self.progress.beside(|| drop(std::io::stderr().write_all(&harmless)));
+    }
+
+    fn progress(&mut self, done: u64, all: u64) {
+        self.progress.show(done, all);
+    }
+
+    fn note(&mut self, note: &str) {
+        self.progress.beside(|| eprintln!("collector: {note}"));
+    }
+}
+
+/// Whether a byte does nothing to a terminal but print: what comes over a line may be anything.
+fn is_harmless(byte: &u8) -> bool {
+    matches!(byte, b' '..=b'~' | b'\n' | b'\t')
+}

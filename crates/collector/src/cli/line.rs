@@ -1,0 +1,53 @@
+//! Options of every command that uses a line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use collector::{LinkOptions, Patience, Source};
+
+/// What SOURCE may be: a macro, as `concat!` takes no constants.
+#[macro_export]
+macro_rules! sources {
+    () => {
+        "\
+SOURCE:
+  unix:PATH           a Unix socket (a PATH that is one will do)
+  tcp:HOST:PORT       a TCP socket; tcp:PORT is one on 127.0.0.1
+  /dev/ttyS0, /dev/pts/3
+                      a serial line or pseudo terminal, by its path
+  dump.img, /dev/vdb  a dump disk, by its path"
+    };
+}
+
+#[derive(Args)]
+pub(crate) struct Line {
+    /// Where the dump comes from; see below.
+    pub(crate) source: Source,
+    /// Wait for the other end to connect to the socket, instead of connecting to it.
+    #[arg(long)]
+    listen: bool,
+    /// Speed of a serial line in bits per second.
+    #[arg(long, default_value_t = 115_200)]
+    baud: u32,
+    /// How long the other end may take to come, to come back or to say something.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    wait: u32,
+    /// How long all of it may take [default: as long as it goes on].
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u32>,
+    /// Where console text goes that comes over the same line [default: standard error].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) console: Option<PathBuf>,
+}
+
+impl Line {
+    pub(crate) fn options(&self) -> LinkOptions {
+        LinkOptions { listen: self.listen, baud: self.baud }
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        Patience { wait: seconds(self.wait), timeout: self.timeout.map(seconds) }
+    }
+}

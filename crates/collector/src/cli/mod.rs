@@ -1,0 +1,22 @@
+//! The commands that talk to the other end of a line.
+
+pub(crate) mod console;
+pub(crate) mod line;
+pub(crate) mod progress;
+pub(crate) mod read;
+pub(crate) mod receive;
+
+use std::path::Path;
+
+/// Refuses to replace a file without being told to.
+pub(crate) fn check_output(output: &Path, force: bool) -> Result<(), String> {
+    if !force && output.symlink_metadata().is_ok() {
+        return Err(format!("{} exists: name another file or say --force", output.display()));
+    }
+    Ok(())
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,48 @@
+//! The progress bar.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A progress bar on standard error that shows itself when there is a terminal, and when the work
+/// takes longer than anybody waits without wondering.
+pub(crate) struct Progress {
+    started: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    const TEMPLATE: &str = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+
+    pub(crate) fn new() -> Self {
+        Self { started: Instant::now(), bar: None }
+    }
+
+    pub(crate) fn show(&mut self, done: u64, all: u64) {
+        if self.bar.is_none() && self.started.elapsed() > Self::PATIENCE {
+            let style = ProgressStyle::with_template(Self::TEMPLATE);
+            self.bar = Some(ProgressBar::new(all).with_elapsed(self.started.elapsed()));
+            if let (Some(bar), Ok(style)) = (&self.bar, style) {
+                bar.set_style(style);
+            }
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+        }
+    }
+
+    pub(crate) fn end(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Writes to standard error without tearing the bar.
+    pub(crate) fn beside(&self, write: impl FnOnce()) {
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! `collector read`.
+
+use std::io::{self, Write};
+
+use clap::Args;
+
+use super::console::Console;
+use super::line::Line;
+
+/// What stands below the options.
+pub(crate) const HELP: &str = concat!(
+    crate::sources!(),
+    "\n
+Example:
+  collector read unix:port.sock --view oldmem --range 0x1000+4K | xxd
+
+Exit codes:
+  0  done
+  1  refused or failed; the reason and the next step are on standard error
+  2  the command line is wrong"
+);
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    line: Line,
+    /// The view: oldmem, vmcore, dmesg, ...
+    #[arg(long, value_name = "NAME", default_value = "oldmem")]
+    view: String,
+    /// What of it: START+LENGTH, with 0x for hexadecimal and K, M, G. START is an address in oldmem,
+    /// an offset in other views.
+    #[arg(long, value_name = "RANGE", value_parser = range)]
+    range: (u64, u64),
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
+    let Arguments { line, view, range: (start, length) } = arguments;
+    let mut console = Console::new(line.console.as_deref())?;
+    let part = (view.as_str(), *start, *length);
+    let (options, patience) = (line.options(), line.patience());
+    let bytes = collector::read(&line.source, part, options, patience, &mut console);
+    console.end();
+    let written = io::stdout().write_all(&bytes.map_err(crate::text)?);
+    written.map_err(|error| format!("cannot write to standard output: {error}"))
+}
+
+/// `START+LENGTH`, as (start, length).
+fn range(text: &str) -> Result<(u64, u64), String> {
+    let wrong = || "not START+LENGTH, as in 0x1000+4K".to_owned();
+    let (start, rest) = vmcore::memparse(text.as_bytes()).ok_or_else(wrong)?;
+    let rest = rest.strip_prefix(b"+").ok_or_else(wrong)?;
+    match vmcore::memparse(rest) {
+        Some((length, [])) if length > 0 => Ok((start, length)),
+        _ => Err(wrong()),
+    }
+}

@@ -1,0 +1,142 @@
+//! `collector receive`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use collector::{Received, ReceivedView, Source};
+
+use super::console::Console;
+use super::line::Line;
+use super::{check_output, hex};
+
+/// What stands below the options.
+pub(crate) const HELP: &str = concat!(
+    crate::sources!(),
+    "\n\nUntil the dump is whole and compared, it is in FILE.NAME.partial, and FILE.ranges says what is
+there: the same command goes on from it.
+
+Exit codes:
+  0  every byte has come and was compared with the other end
+  1  refused, failed or not whole; what is missing is on standard error, with the reason
+  2  the command line is wrong"
+);
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    line: Line,
+    /// Where the dump goes. Small views beside it go to FILE.NAME.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Receive this view instead of the dump.
+    #[arg(long, value_name = "NAME")]
+    view: Option<String>,
+    /// Replace FILE if it exists, and do not go on with what an earlier run has left.
+    #[arg(long)]
+    force: bool,
+    /// Print the result as one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
+    check_output(&arguments.output, arguments.force)?;
+    if let Source::Disk(disk) = &arguments.line.source {
+        return crate::extract(disk, &arguments.output, arguments.force, arguments.json);
+    }
+    if arguments.force {
+        collector::forget(&arguments.output).map_err(crate::text)?;
+    }
+    let Arguments { line, output, view, .. } = arguments;
+    let mut console = Console::new(line.console.as_deref())?;
+    let (options, patience) = (line.options(), line.patience());
+    let received =
+        collector::receive(&line.source, output, view.as_deref(), options, patience, &mut console);
+    console.end();
+    let received = received.map_err(crate::text)?;
+    if arguments.json {
+        println!("{}", in_json(&received));
+    }
+    match &received.stopped {
+        Some(_) => Err(what_is_missing(&received)),
+        None if arguments.json => Ok(()),
+        None => {
+            received.views.iter().for_each(|view| println!("{}", in_words(view)));
+            Ok(())
+        }
+    }
+}
+
+/// A view that has come, for a person.
+fn in_words(view: &ReceivedView) -> String {
+    let ReceivedView { name, path, length, sha256, holes, .. } = view;
+    let sha256 = hex(&sha256.unwrap_or_default());
+    let mut text = format!("{}: {name}, {length} bytes, SHA-256 {sha256}", path.display());
+    for hole in holes {
+        text += &format!("\n  could not be read there, zero here: {}", range(*hole));
+    }
+    text
+}
+
+/// Most ranges that are named on the terminal; the map and --json have them all.
+const NAMED: usize = 20;
+
+/// What has not come, and why.
+fn what_is_missing(received: &Received) -> String {
+    let mut text = received.stopped.as_ref().map(ToString::to_string).unwrap_or_default();
+    for view in &received.views {
+        let all: u64 = view.missing.iter().map(|(start, end)| end - start).sum();
+        text += &format!(
+            "\n  {}: {} of {} bytes of {} have come",
+            view.path.display(),
+            view.length.saturating_sub(all),
+            view.length,
+            view.name
+        );
+        let missing = view.missing.iter().map(|part| ("missing", part));
+        let differs = view.differs.iter().map(|part| ("different there", part));
+        for (what, part) in missing.chain(differs).take(NAMED) {
+            text += &format!("\n    {what}: {}", range(*part));
+        }
+        let more = (view.missing.len() + view.differs.len()).saturating_sub(NAMED);
+        if more > 0 {
+            text += &format!("\n    and {more} ranges more, see --json");
+        }
+    }
+    text
+}
+
+fn range((start, end): (u64, u64)) -> String {
+    format!("{start:#x}+{:#x}", end - start)
+}
+
+/// The result as one JSON object. Names of views have no characters that JSON would escape.
+fn in_json(received: &Received) -> String {
+    let verdict = if received.stopped.is_none() { "complete" } else { "partial" };
+    let id = received.id.map_or("null".to_owned(), |id| format!("\"{}\"", hex(&id)));
+    let views: Vec<String> = received.views.iter().map(view_in_json).collect();
+    format!(
+        r#"{{"version":1,"verdict":"{verdict}","id":{id},"damaged_frames":{},"views":[{}]}}"#,
+        received.damaged_frames,
+        views.join(",")
+    )
+}
+
+fn view_in_json(view: &ReceivedView) -> String {
+    let sha256 = view.sha256.map_or("null".to_owned(), |sha256| format!("\"{}\"", hex(&sha256)));
+    format!(
+        r#"{{"view":"{}","bytes":{},"sha256":{sha256},"missing":{},"holes":{},"differs":{}}}"#,
+        view.name,
+        view.length,
+        ranges_in_json(&view.missing),
+        ranges_in_json(&view.holes),
+        ranges_in_json(&view.differs)
+    )
+}
+
+/// Ranges as pairs of start and length.
+fn ranges_in_json(ranges: &[(u64, u64)]) -> String {
+    let pairs: Vec<String> =
+        ranges.iter().map(|(start, end)| format!("[{start},{}]", end - start)).collect();
+    format!("[{}]", pairs.join(","))
+}

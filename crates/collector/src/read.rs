@@ -1,0 +1,64 @@
+//! Reading a part of a view.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use dumpfile::wire::{MAX_FRAME, Plan, Receiver, ReceiverTimes, Verdict};
+use dumpfile::{Contents, DATA_OFFSET};
+
+use crate::store::Part;
+use crate::talk::Talk;
+use crate::{Error, LinkOptions, Observer, Patience, Source, disk, extract};
+
+/// Most bytes that are read at once: they are kept in memory until they are compared.
+const MOST: u64 = 256 << 20;
+
+/// Pulls `length` bytes of a view from the address `start` on over a line.
+///
+/// # Errors
+/// [`Error::TooMuch`], or why they did not come.
+pub fn read(
+    source: &Source,
+    (view, start, length): (&str, u64, u64),
+    options: LinkOptions,
+    patience: Patience,
+    observer: &mut dyn Observer,
+) -> Result<Vec<u8>, Error> {
+    if let Source::Disk(path) = source {
+        return read_disk(path, view, start, length);
+    }
+    let mut part = Part::new(room(length)?);
+    let plan = Plan::Part { view: view.to_owned(), start, length };
+    let mut receiver = Receiver::new(plan, ReceiverTimes::default(), MAX_FRAME as u32, None);
+    match Talk::new(source, options, patience)?.run(&mut receiver, &mut part, observer)? {
+        Verdict::Complete => Ok(part.into_bytes()),
+        Verdict::Differs => Err(Error::Differs),
+    }
+}
+
+fn room(length: u64) -> Result<usize, Error> {
+    let fits = usize::try_from(length).ok().filter(|_| length <= MOST);
+    fits.ok_or(Error::TooMuch(length))
+}
+
+/// The same from a dump disk that holds this view.
+///
+/// # Errors
+/// [`Error::TooMuch`], [`Error::NotThere`], or why the disk holds no dump.
+pub fn read_disk(path: &Path, view: &str, start: u64, length: u64) -> Result<Vec<u8>, Error> {
+    let mut bytes = vec![0; room(length)?];
+    let mut file: File = disk::open(path)?;
+    let (whole, contents) = extract::check(&mut file, path)?;
+    let (name, base) = match contents {
+        Contents::Vmcore => ("vmcore", 0),
+        Contents::OldMem { start } => ("oldmem", start),
+        Contents::Unknown(_) => ("something unknown", 0),
+    };
+    let offset = start.checked_sub(base).filter(|_| name == view);
+    let within = offset.filter(|from| from.checked_add(length).is_some_and(|end| end <= whole));
+    let there = format!("the view {name}, {base:#x}+{whole:#x}");
+    let offset = within.ok_or(Error::NotThere { path: path.to_owned(), there })?;
+    file.read_exact_at(&mut bytes, DATA_OFFSET + offset).map_err(Error::io("read", path))?;
+    Ok(bytes)
+}

@@ -1,0 +1,168 @@
+//! Getting a dump over a line.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dumpfile::wire::{Held, MAX_FRAME, Plan, Receiver, ReceiverTimes, Verdict, ViewState};
+
+use crate::store::{Files, Store, main_view};
+use crate::talk::Talk;
+use crate::{Error, LinkOptions, Observer, Patience, Source};
+
+/// What came of a dump.
+#[derive(Debug)]
+pub struct Received {
+    /// The dump's id, once the other end has named it.
+    pub id: Option<[u8; 16]>,
+    /// What came of each view that was wanted.
+    pub views: Vec<ReceivedView>,
+    /// Frames that were damaged on the way; each was sent again.
+    pub damaged_frames: u64,
+    /// Why it is not whole, if it is not.
+    pub stopped: Option<Error>,
+}
+
+/// What came of a view. All ranges are (start, end), end exclusive, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceivedView {
+    /// Its name.
+    pub name: String,
+    /// The file it is in.
+    pub path: PathBuf,
+    /// Its length in bytes.
+    pub length: u64,
+    /// SHA-256 of the whole, if it is whole.
+    pub sha256: Option<[u8; 32]>,
+    /// What is missing.
+    pub missing: Vec<(u64, u64)>,
+    /// What could not be read on the other side, and is zero here.
+    pub holes: Vec<(u64, u64)>,
+    /// What is different on the other side.
+    pub differs: Vec<(u64, u64)>,
+}
+
+/// Receives a dump into `out`, which is replaced when everything is there and was compared. The views
+/// beside the main one go into files whose names have the view's behind them. What an earlier call has
+/// left is not fetched again. `view` is for one view instead of the dump.
+///
+/// # Errors
+/// [`Error::Link`] when there was never a line, [`Error::NotAFile`]. What happens later is in
+/// [`Received::stopped`], beside what has come until then.
+pub fn receive(
+    source: &Source,
+    out: &Path,
+    view: Option<&str>,
+    options: LinkOptions,
+    patience: Patience,
+    observer: &mut dyn Observer,
+) -> Result<Received, Error> {
+    if out.metadata().is_ok_and(|there| !there.is_file()) {
+        return Err(Error::NotAFile(out.to_owned()));
+    }
+    let plan = view.map_or(Plan::Dump, |view| Plan::View(view.to_owned()));
+    let mut files = Files::new(out);
+    let held = files.held();
+    if let Some(Held { views, .. }) = &held {
+        let there: u64 = views.iter().map(|view| view.have.total()).sum();
+        observer.note(&format!("going on with {there} bytes that are there already"));
+    }
+    let mut receiver = Receiver::new(plan, ReceiverTimes::default(), MAX_FRAME as u32, held);
+    let mut talk = Talk::new(source, options, patience)?;
+    let stopped = match talk.run(&mut receiver, &mut files, observer) {
+        Ok(Verdict::Complete) => None,
+        Ok(Verdict::Differs) => Some(Error::Differs),
+        Err(error) => Some(error),
+    };
+    let mut received = account(&receiver, out);
+    received.damaged_frames = talk.damaged();
+    match stopped {
+        None => {
+            let main = main_view(&receiver).map(|(_, view)| view.length);
+            name_files(&mut files, &receiver, &mut received)?;
+            let empty = main.is_none_or(|length| length == 0);
+            received.stopped = empty.then(|| Error::EmptyDump(out.to_owned()));
+        }
+        Some(error) => {
+            let never = matches!(error, Error::Link { .. }) && received.views.is_empty();
+            if never {
+                return Err(error);
+            }
+            received.stopped = Some(error);
+            keep(&mut files, &receiver)?;
+        }
+    }
+    Ok(received)
+}
+
+/// Writes down what is there for the next time.
+fn keep(files: &mut Files, receiver: &Receiver) -> Result<(), Error> {
+    let held = receiver.held();
+    if held.views.is_empty() { Ok(()) } else { files.save(&held) }
+}
+
+fn name_files(
+    files: &mut Files,
+    receiver: &Receiver,
+    received: &mut Received,
+) -> Result<(), Error> {
+    let stored = files.finish(receiver)?;
+    let wanted = receiver.views().filter(|(_, view)| view.wanted.is_some());
+    for ((number, _), view) in wanted.zip(&mut received.views) {
+        if let Some(file) = stored.iter().find(|file| file.view == number) {
+            view.path.clone_from(&file.path);
+            view.sha256 = Some(file.sha256);
+        }
+    }
+    Ok(())
+}
+
+/// What is there. Where the other end has not come back with its list, the ranges are the last known.
+fn account(receiver: &Receiver, out: &Path) -> Received {
+    let wanted = receiver.views().filter(|(_, view)| view.wanted.is_some());
+    let mut views: Vec<_> = wanted.map(|(_, view)| of_view(view, out)).collect();
+    let held = receiver.held();
+    for held in &held.views {
+        if views.iter().all(|view| view.name != held.name) {
+            let missing = held.have.gaps(0, held.length).collect();
+            let holes = held.holes.iter().collect();
+            views.push(ReceivedView { holes, ..of_name(&held.name, held.length, missing, out) });
+        }
+    }
+    let id = receiver.greeting().map(|greeting| greeting.id);
+    let id = id.or((!held.views.is_empty()).then_some(held.id));
+    Received { id, views, damaged_frames: 0, stopped: None }
+}
+
+fn of_view(view: &ViewState, out: &Path) -> ReceivedView {
+    ReceivedView {
+        holes: view.holes.iter().collect(),
+        differs: view.differs.iter().collect(),
+        ..of_name(&view.name, view.length, view.missing().collect(), out)
+    }
+}
+
+fn of_name(name: &str, length: u64, missing: Vec<(u64, u64)>, out: &Path) -> ReceivedView {
+    ReceivedView {
+        name: name.to_owned(),
+        path: crate::store::with_suffix(out, &format!(".{name}.partial")),
+        length,
+        sha256: None,
+        missing,
+        holes: Vec::new(),
+        differs: Vec::new(),
+    }
+}
+
+/// Removes what an earlier call for `out` has left, so that it begins anew.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be removed.
+pub fn forget(out: &Path) -> Result<(), Error> {
+    let map = crate::store::with_suffix(out, ".ranges");
+    match fs::remove_file(&map) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", &map)(error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,263 @@
+//! A receiver and its line: the loop that moves bytes between them, and what happens when the line is
+//! cut or silent.
+
+use std::time::{Duration, Instant};
+
+use dumpfile::wire::{
+    Event, FrameReader, MAX_FRAME, Receiver, ReceiverError, ReceiverStep, SMALL_FRAME, Verdict,
+};
+
+use crate::link::{Arrived, Door, Link};
+use crate::store::Store;
+use crate::{Error, LinkOptions, Source};
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For the other end to come, to come back, or to say something.
+    pub wait: Duration,
+    /// For everything, if there is a limit.
+    pub timeout: Option<Duration>,
+}
+
+/// Who is told how it goes.
+pub trait Observer {
+    /// Console text from between the frames; any bytes.
+    fn text(&mut self, text: &[u8]);
+
+    /// Bytes that are there, and bytes that are wanted.
+    fn progress(&mut self, done: u64, all: u64);
+
+    /// Something that a person may want to know.
+    fn note(&mut self, note: &str);
+}
+
+/// How often what is there is written down, and how often that is told.
+const SAVE_EVERY: Duration = Duration::from_secs(2);
+const TELL_EVERY: Duration = Duration::from_millis(100);
+/// After so much silence the session is begun anew: the other end may have forgotten it.
+const ANEW: Duration = Duration::from_secs(5);
+
+/// Bounds of one wait for bytes: the receiver's clock has milliseconds, and people watch.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_millis(100);
+
+/// What comes when the receiver has said everything.
+enum Next {
+    Pause(Duration),
+    Over(Verdict),
+}
+
+/// One transfer, over as many links as it takes.
+pub(crate) struct Talk<'a> {
+    source: &'a Source,
+    door: Door,
+    patience: Patience,
+    started: Instant,
+    /// When a frame last came.
+    heard: Instant,
+    saved: Instant,
+    told: Instant,
+    reader: FrameReader<Vec<u8>>,
+}
+
+impl<'a> Talk<'a> {
+    pub(crate) fn new(
+        source: &'a Source,
+        options: LinkOptions,
+        patience: Patience,
+    ) -> Result<Self, Error> {
+        let door = Door::new(source, options).map_err(|error| unreachable(source, error))?;
+        let now = Instant::now();
+        let reader = FrameReader::new(vec![0; MAX_FRAME]);
+        let (started, heard, saved, told) = (now, now, now, now);
+        Ok(Self { source, door, patience, started, heard, saved, told, reader })
+    }
+
+    /// Frames that had to be thrown away so far.
+    pub(crate) fn damaged(&self) -> u64 {
+        self.reader.damage().frames
+    }
+
+    /// Until the receiver is through.
+    ///
+    /// # Errors
+    /// Whatever keeps it from that; what has come until then is in the store.
+    pub(crate) fn run(
+        &mut self,
+        receiver: &mut Receiver,
+        store: &mut dyn Store,
+        observer: &mut dyn Observer,
+    ) -> Result<Verdict, Error> {
+        self.heard = Instant::now();
+        loop {
+            let link = self.door.open(self.deadline()).map_err(|error| self.cut(error))?;
+            self.reader.restart();
+            receiver.connect(session()?, self.now());
+            let ended = self.converse(&link, receiver, store, observer);
+            if let Err(error) = &ended {
+                self.farewell(&link, receiver, error);
+            }
+            if let Some(verdict) = ended? {
+                return Ok(verdict);
+            }
+            store.save(&receiver.held())?;
+            observer.note(&format!("{}: the other end has gone; waiting for it", self.source));
+        }
+    }
+
+    /// Over one link: the verdict, or nothing when it was cut.
+    fn converse(
+        &mut self,
+        link: &Link,
+        receiver: &mut Receiver,
+        store: &mut dyn Store,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Verdict>, Error> {
+        let mut bytes = vec![0; 1 << 16];
+        let mut anew = self.now();
+        loop {
+            let pause = match self.say(link, receiver, store, &mut bytes)? {
+                Next::Pause(pause) => pause,
+                Next::Over(verdict) => {
+                    self.tell(receiver, observer, true);
+                    return Ok(Some(verdict));
+                }
+            };
+            match link.read(&mut bytes, pause) {
+                Arrived::Bytes(count) => self.hear(&bytes[..count], receiver, store, observer)?,
+                Arrived::Nothing => {}
+                Arrived::End => return Ok(None),
+            }
+            self.check_time()?;
+            anew = anew.max(receiver.heard());
+            if self.now().saturating_sub(anew) > ANEW.as_millis() as u64 {
+                anew = self.now();
+                receiver.connect(session()?, anew);
+            }
+            self.save(receiver, store)?;
+            self.tell(receiver, observer, false);
+        }
+    }
+
+    /// Lets the receiver say what it has to say.
+    fn say(
+        &mut self,
+        link: &Link,
+        receiver: &mut Receiver,
+        store: &mut dyn Store,
+        out: &mut [u8],
+    ) -> Result<Next, Error> {
+        loop {
+            match receiver.poll(self.now(), out)? {
+                ReceiverStep::Send(length) => link.write(&out[..length]),
+                ReceiverStep::Compare(range, sha256) => {
+                    let same = store.hash(range)? == sha256;
+                    receiver.compared(range, same);
+                }
+                ReceiverStep::Wait(until) => {
+                    let pause = Duration::from_millis(until.saturating_sub(self.now()));
+                    return Ok(Next::Pause(pause.clamp(SHORTEST, LONGEST)));
+                }
+                ReceiverStep::Finished(verdict) => return Ok(Next::Over(verdict)),
+            }
+        }
+    }
+
+    fn hear(
+        &mut self,
+        mut input: &[u8],
+        receiver: &mut Receiver,
+        store: &mut dyn Store,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Error> {
+        let now = self.now();
+        while let Some(event) = self.reader.next(&mut input, receiver.session()) {
+            match event {
+                Event::Text(text) => observer.text(text),
+                Event::OtherVersion(version) => return Err(ReceiverError::Version(version).into()),
+                Event::Nonsense(error) => return Err(error.into()),
+                Event::Frame(packet) => {
+                    self.heard = Instant::now();
+                    let write = receiver.receive(&packet, now)?;
+                    store.prepare(receiver)?;
+                    write.map_or(Ok(()), |write| store.write(write))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the other end that it is over, so that it need not wait.
+    fn farewell(&self, link: &Link, receiver: &mut Receiver, error: &Error) {
+        let silent = matches!(error, Error::Silent { .. });
+        let mut out = [0; SMALL_FRAME];
+        if let Ok(length) = receiver.give_up(&mut out)
+            && !silent
+        {
+            link.write(&out[..length]);
+        }
+    }
+
+    fn save(&mut self, receiver: &Receiver, store: &mut dyn Store) -> Result<(), Error> {
+        if receiver.greeting().is_some() && self.saved.elapsed() > SAVE_EVERY {
+            self.saved = Instant::now();
+            store.save(&receiver.held())?;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, receiver: &Receiver, observer: &mut dyn Observer, now: bool) {
+        if now || self.told.elapsed() > TELL_EVERY {
+            self.told = Instant::now();
+            let progress = receiver.views().map(|(_, view)| view.progress());
+            let (all, done) = progress.fold((0, 0), |sum: (u64, u64), view| {
+                (sum.0.saturating_add(view.0), sum.1.saturating_add(view.1))
+            });
+            observer.progress(done, all);
+        }
+    }
+
+    /// Milliseconds since the beginning.
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When to give up waiting for the other end.
+    fn deadline(&self) -> Instant {
+        let wait = self.heard + self.patience.wait;
+        self.patience.timeout.map_or(wait, |timeout| wait.min(self.started + timeout))
+    }
+
+    fn check_time(&self) -> Result<(), Error> {
+        if Instant::now() < self.deadline() { Ok(()) } else { Err(self.late()) }
+    }
+
+    fn late(&self) -> Error {
+        match self.patience.timeout {
+            Some(timeout) if self.started.elapsed() >= timeout => {
+                Error::TimeOver(timeout.as_secs())
+            }
+            _ => {
+                let seconds = self.heard.elapsed().as_secs();
+                Error::Silent { link: self.source.to_string(), seconds }
+            }
+        }
+    }
+
+    /// Why there is no link.
+    fn cut(&self, error: std::io::Error) -> Error {
+        unreachable(self.source, error)
+    }
+}
+
+fn unreachable(source: &Source, error: std::io::Error) -> Error {
+    Error::Link { link: source.to_string(), source: error }
+}
+
+/// A number for a session.
+fn session() -> Result<u32, Error> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).map_err(Error::Random)?;
+    Ok(u32::from_le_bytes(bytes) | 1)
+}

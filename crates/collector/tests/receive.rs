@@ -1,0 +1,555 @@
+//! `collector receive` and `collector read` against the sender of a capture kernel, which runs in a
+//! thread here, over sockets and a pseudo terminal whose bytes are damaged on the way.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dumpfile::wire::{
+    Event, FrameReader, Outcome, SMALL_FRAME, Sender, SenderConfig, SenderStep, Slot, Source,
+    Unreadable, ViewInfo,
+};
+use dumpfile::{DiskHeader, DiskId, DiskState};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+const ID: [u8; 16] = *b"0123456789abcdef";
+const CONSOLE: &[u8] = b"kdump: a line of the console\x1b[2J\r\n";
+
+/// A generator whose whole state is its seed (Marsaglia's xorshift64).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
+/// The dead machine's memory.
+struct Memory(Vec<(&'static str, u64, bool, Vec<u8>)>);
+
+impl Memory {
+    fn new(length: usize) -> Self {
+        let mut dice = Dice(42);
+        let mut vmcore: Vec<u8> = (0..length).map(|_| dice.roll() as u8).collect();
+        vmcore[length / 4..length / 2].fill(0);
+        let oldmem = (0..100_000).map(|_| dice.roll() as u8).collect();
+        Self(vec![
+            ("dmesg", 0, true, b"Kernel panic - not syncing\n".repeat(20)),
+            ("vmcore", 0, true, vmcore),
+            ("oldmem", 0x10_0000, false, oldmem),
+        ])
+    }
+
+    fn view(&self, name: &str) -> &[u8] {
+        &self.0.iter().find(|view| view.0 == name).expect("a view").3
+    }
+}
+
+impl Source for Memory {
+    fn view(&self, view: u16) -> Option<ViewInfo<'_>> {
+        let (name, start, pushed, bytes) = self.0.get(usize::from(view))?;
+        Some(ViewInfo { name, length: bytes.len() as u64, start: *start, pushed: *pushed })
+    }
+
+    fn read(&mut self, view: u16, offset: u64, bytes: &mut [u8]) -> Result<(), Unreadable> {
+        let from = &self.0[usize::from(view)].3[offset as usize..];
+        bytes.copy_from_slice(&from[..bytes.len()]);
+        Ok(())
+    }
+}
+
+/// Damages bytes as a bad line does: drops and flips, and now and then 64 bytes in a row.
+struct Noise {
+    dice: Dice,
+    /// One byte in so many; zero for a good line.
+    one_in: u64,
+    burst: u32,
+}
+
+impl Noise {
+    fn new(one_in: u64) -> Self {
+        Self { dice: Dice(7), one_in, burst: 0 }
+    }
+
+    fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
+        bytes.iter().filter_map(|byte| self.pass_byte(*byte)).collect()
+    }
+
+    fn pass_byte(&mut self, byte: u8) -> Option<u8> {
+        if self.burst > 0 {
+            self.burst -= 1;
+            return Some(byte ^ self.dice.roll() as u8);
+        }
+        if self.one_in == 0 || !self.dice.roll().is_multiple_of(self.one_in) {
+            return Some(byte);
+        }
+        match self.dice.roll() % 10 {
+            0..=3 => None,
+            4..=8 => Some(byte ^ self.dice.roll() as u8),
+            _ => {
+                self.burst = 64;
+                None
+            }
+        }
+    }
+}
+
+/// The capture kernel, in a thread: goes on with the same sender over one line after the other.
+struct Machine {
+    memory: Memory,
+    noise: Noise,
+    max_frame: usize,
+    started: Instant,
+    sent: usize,
+    /// The line is cut, once, when so many bytes have been sent.
+    cut_at: usize,
+}
+
+/// How it ended, or nothing when the line was cut.
+type Ended = Option<Outcome>;
+
+impl Machine {
+    fn new(memory: Memory, noise: u64) -> Self {
+        let (started, noise) = (Instant::now(), Noise::new(noise));
+        Self { memory, noise, max_frame: SMALL_FRAME, started, sent: 0, cut_at: usize::MAX }
+    }
+
+    fn config(&self) -> SenderConfig {
+        let patience = 20_000;
+        let (retransmit_after, linger) = (100, 300);
+        SenderConfig {
+            max_frame: self.max_frame,
+            patience,
+            retransmit_after,
+            linger,
+            ..SenderConfig::serial(ID)
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Serves one line, whose reads do not block for long.
+    fn serve(&mut self, sender: &mut Sender<'_>, line: &mut (impl Read + Write)) -> Ended {
+        let mut reader = FrameReader::new([0; SMALL_FRAME]);
+        let mut out = vec![0; self.max_frame];
+        let mut prints = 0;
+        loop {
+            for _ in 0..16 {
+                let now = self.now();
+                match sender.poll(&mut self.memory, now, &mut out).expect("a buffer") {
+                    SenderStep::Send(length) => {
+                        prints += 1;
+                        let text = if prints % 50 == 0 { CONSOLE } else { &[] };
+                        let bytes = [text, &self.noise.pass(&out[..length])].concat();
+                        self.sent += length;
+                        if !write(line, &bytes) || self.sent > self.cut_at {
+                            self.cut_at = usize::MAX;
+                            return sender.outcome();
+                        }
+                    }
+                    SenderStep::Busy => {}
+                    SenderStep::Wait(_) => break,
+                    SenderStep::Finished(outcome) => return Some(outcome),
+                }
+            }
+            let mut bytes = [0; 4096];
+            let count = match line.read(&mut bytes) {
+                Ok(0) => return sender.outcome(),
+                Ok(count) => count,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
+                    0
+                }
+                Err(_) => return sender.outcome(),
+            };
+            let bytes = self.noise.pass(&bytes[..count]);
+            let mut input = &bytes[..];
+            while let Some(event) = reader.next(&mut input, sender.session()) {
+                if let Event::Frame(packet) = event {
+                    sender.receive(&packet, self.now());
+                }
+            }
+        }
+    }
+
+    /// Serves whoever connects, until the dump is out.
+    fn listen(mut self, listener: UnixListener) -> Outcome {
+        let mut slots = [Slot::default(); 64];
+        let mut sender = Sender::new(self.config(), &mut slots, 0);
+        loop {
+            let (mut stream, _) = listener.accept().expect("a collector");
+            stream.set_read_timeout(Some(Duration::from_millis(2))).expect("a timeout");
+            if let Some(outcome) = self.serve(&mut sender, &mut stream) {
+                return outcome;
+            }
+        }
+    }
+}
+
+/// Writes all of it, with patience; false when nobody is there.
+fn write(line: &mut impl Write, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        match line.write(bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+fn command(folder: &TempDir, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_collector"));
+    command.current_dir(folder.path()).args(arguments);
+    command
+}
+
+fn collector(folder: &TempDir, arguments: &[&str]) -> Output {
+    command(folder, arguments).output().expect("the collector runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+fn listener(folder: &TempDir) -> UnixListener {
+    UnixListener::bind(folder.path().join("port")).expect("a socket")
+}
+
+fn read(folder: &TempDir, name: &str) -> Vec<u8> {
+    fs::read(folder.path().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn names(folder: &TempDir) -> Vec<String> {
+    let entries = fs::read_dir(folder.path()).expect("the folder");
+    let mut names: Vec<_> = entries
+        .map(|entry| text(entry.expect("an entry").file_name().as_encoded_bytes()))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_noisy_line_gives_the_whole_dump_and_the_console() {
+    let folder = folder();
+    let socket = listener(&folder);
+    let machine = Machine::new(Memory::new(400_000), 5000);
+    let machine = thread::spawn(move || machine.listen(socket));
+    let arguments = ["receive", "port", "-o", "vmcore", "--json", "--console", "console"];
+    let received = collector(&folder, &arguments);
+    assert_eq!(received.status.code(), Some(0), "{}", text(&received.stderr));
+    assert_eq!(machine.join().expect("the machine"), Outcome::Complete);
+    let memory = Memory::new(400_000);
+    assert!(read(&folder, "vmcore") == memory.view("vmcore"));
+    assert!(read(&folder, "vmcore.dmesg") == memory.view("dmesg"));
+    assert_eq!(names(&folder), ["console", "port", "vmcore", "vmcore.dmesg"]);
+    let json = text(&received.stdout);
+    let start = r#"{"version":1,"verdict":"complete","id":"30313233343536373839616263646566","#;
+    assert!(json.starts_with(start), "{json}");
+    let sha256 = hex(&Sha256::digest(memory.view("vmcore")));
+    let vmcore = format!(
+        r#"{{"view":"vmcore","bytes":400000,"sha256":"{sha256}","missing":[],"holes":[],"differs":[]}}"#
+    );
+    assert!(json.contains(&vmcore), "{json}");
+    assert!(!json.contains(r#""damaged_frames":0"#), "the line was good: {json}");
+    let console = read(&folder, "console");
+    let lines = console.windows(CONSOLE.len()).filter(|text| *text == CONSOLE).count();
+    assert!(lines > 5, "{lines} lines of the console");
+}
+
+#[test]
+fn zeros_become_holes() {
+    let folder = folder();
+    let socket = listener(&folder);
+    let mut memory = Memory::new(8 << 20);
+    memory.0[1].3[5000..].fill(0);
+    let truth = memory.view("vmcore").to_vec();
+    let mut machine = Machine::new(memory, 0);
+    machine.max_frame = 65_536;
+    let machine = thread::spawn(move || machine.listen(socket));
+    let received = collector(&folder, &["receive", "unix:port", "-o", "vmcore"]);
+    assert_eq!(received.status.code(), Some(0), "{}", text(&received.stderr));
+    machine.join().expect("the machine");
+    assert!(read(&folder, "vmcore") == truth);
+    let blocks = folder.path().join("vmcore").metadata().expect("the file").blocks() * 512;
+    assert!(blocks < 1 << 20, "{blocks} bytes on the disk");
+    let words = text(&received.stdout);
+    assert!(words.contains("vmcore: vmcore, 8388608 bytes, SHA-256 "), "{words}");
+    let console = text(&received.stderr);
+    assert!(!console.contains('\x1b'), "a terminal would obey it");
+}
+
+#[test]
+fn an_empty_vmcore_is_no_dump() {
+    let folder = folder();
+    let socket = listener(&folder);
+    let mut memory = Memory::new(0);
+    memory.0[1].3.clear();
+    thread::spawn(move || Machine::new(memory, 0).listen(socket));
+    let received = collector(&folder, &["receive", "port", "-o", "vmcore"]);
+    assert_eq!(received.status.code(), Some(1));
+    assert!(text(&received.stderr).contains("the vmcore is empty"), "{}", text(&received.stderr));
+    assert_eq!(read(&folder, "vmcore.dmesg"), Memory::new(0).view("dmesg"));
+}
+
+#[test]
+fn large_frames_over_tcp_to_a_collector_that_connects() {
+    let folder = folder();
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = format!("tcp:{}", socket.local_addr().expect("an address").port());
+    let mut machine = Machine::new(Memory::new(3_000_000), 0);
+    machine.max_frame = 65_536;
+    let machine = thread::spawn(move || {
+        let (mut stream, _) = socket.accept().expect("a collector");
+        stream.set_read_timeout(Some(Duration::from_millis(2))).expect("a timeout");
+        let mut slots = [Slot::default(); 64];
+        let mut sender = Sender::new(machine.config(), &mut slots, 0);
+        machine.serve(&mut sender, &mut stream)
+    });
+    let received = collector(&folder, &["receive", &port, "-o", "vmcore"]);
+    assert_eq!(received.status.code(), Some(0), "{}", text(&received.stderr));
+    assert_eq!(machine.join().expect("the machine"), Some(Outcome::Complete));
+    assert!(read(&folder, "vmcore") == Memory::new(3_000_000).view("vmcore"));
+}
+
+#[test]
+fn a_machine_that_connects_goes_away_and_comes_back() {
+    let folder = folder();
+    let path = folder.path().join("port");
+    let machine = thread::spawn(move || {
+        let mut machine = Machine::new(Memory::new(300_000), 20_000);
+        machine.cut_at = 60_000;
+        let mut slots = [Slot::default(); 64];
+        let mut sender = Sender::new(machine.config(), &mut slots, 0);
+        for line in 0..2 {
+            let mut stream = connect(&path);
+            let ended = machine.serve(&mut sender, &mut stream);
+            assert_eq!(ended.is_some(), line == 1, "line {line} ended with {ended:?}");
+        }
+    });
+    let received = collector(&folder, &["receive", "unix:port", "--listen", "-o", "vmcore"]);
+    assert_eq!(received.status.code(), Some(0), "{}", text(&received.stderr));
+    machine.join().expect("the machine");
+    assert!(text(&received.stderr).contains("the other end has gone"));
+    assert!(read(&folder, "vmcore") == Memory::new(300_000).view("vmcore"));
+    assert_eq!(names(&folder), ["vmcore", "vmcore.dmesg"], "the socket is removed");
+}
+
+fn connect(path: &Path) -> UnixStream {
+    loop {
+        if let Ok(stream) = UnixStream::connect(path) {
+            stream.set_read_timeout(Some(Duration::from_millis(2))).expect("a timeout");
+            return stream;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits until the collector has written down that it has something.
+fn wait_for_map(folder: &TempDir, child: &mut Child) {
+    loop {
+        assert_eq!(child.try_wait().expect("the collector"), None, "it ended");
+        let map = fs::read_to_string(folder.path().join("vmcore.ranges"));
+        if map.is_ok_and(|map| map.contains("have")) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A stream that is as slow as it is told to be.
+struct Slow(UnixStream);
+
+impl Read for Slow {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(bytes)
+    }
+}
+
+impl Write for Slow {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        thread::sleep(Duration::from_millis(2));
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[test]
+fn a_collector_that_is_killed_goes_on_where_it_was() {
+    let folder = folder();
+    let socket = listener(&folder);
+    let machine = thread::spawn(move || {
+        let mut machine = Machine::new(Memory::new(700_000), 0);
+        let mut slots = [Slot::default(); 64];
+        let mut sender = Sender::new(machine.config(), &mut slots, 0);
+        let (stream, _) = socket.accept().expect("a collector");
+        stream.set_read_timeout(Some(Duration::from_millis(2))).expect("a timeout");
+        assert_eq!(machine.serve(&mut sender, &mut Slow(stream)), None);
+        let first = machine.sent;
+        let (mut stream, _) = socket.accept().expect("the next collector");
+        stream.set_read_timeout(Some(Duration::from_millis(2))).expect("a timeout");
+        assert_eq!(machine.serve(&mut sender, &mut stream), Some(Outcome::Complete));
+        (first, machine.sent)
+    });
+    let mut first = command(&folder, &["receive", "port", "-o", "vmcore"])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the collector runs");
+    wait_for_map(&folder, &mut first);
+    first.kill().and_then(|()| first.wait()).expect("it is killed");
+    let second = collector(&folder, &["receive", "port", "-o", "vmcore"]);
+    assert_eq!(second.status.code(), Some(0), "{}", text(&second.stderr));
+    assert!(text(&second.stderr).contains("going on with"), "{}", text(&second.stderr));
+    machine.join().expect("the machine");
+    assert!(read(&folder, "vmcore") == Memory::new(700_000).view("vmcore"));
+    assert_eq!(names(&folder), ["port", "vmcore", "vmcore.dmesg"]);
+}
+
+#[test]
+fn a_machine_that_dies_leaves_an_exact_account() {
+    let folder = folder();
+    let socket = listener(&folder);
+    let machine = thread::spawn(move || {
+        let mut machine = Machine::new(Memory::new(300_000), 5000);
+        machine.cut_at = 100_000;
+        let mut slots = [Slot::default(); 64];
+        let mut sender = Sender::new(machine.config(), &mut slots, 0);
+        let (mut stream, _) = socket.accept().expect("a collector");
+        stream.set_read_timeout(Some(Duration::from_millis(2))).expect("a timeout");
+        assert_eq!(machine.serve(&mut sender, &mut stream), None);
+    });
+    let arguments = ["receive", "port", "-o", "vmcore", "--wait", "1", "--json"];
+    let received = collector(&folder, &arguments);
+    machine.join().expect("the machine");
+    assert_eq!(received.status.code(), Some(1));
+    let (words, json) = (text(&received.stderr), text(&received.stdout));
+    assert!(words.contains("cannot reach unix:port"), "{words}");
+    assert!(words.contains("of 300000 bytes of vmcore have come\n    missing: 0x"), "{words}");
+    assert!(json.starts_with(r#"{"version":1,"verdict":"partial","#), "{json}");
+    let left = ["port", "vmcore.dmesg.partial", "vmcore.ranges", "vmcore.vmcore.partial"];
+    assert_eq!(names(&folder), left);
+    let (map, partial) =
+        (text(&read(&folder, "vmcore.ranges")), read(&folder, "vmcore.vmcore.partial"));
+    let (_, map) = map.split_once("view vmcore 300000\n").expect("the view in the map");
+    let truth = Memory::new(300_000);
+    let mut have = 0;
+    for line in map.lines() {
+        let numbers: Vec<usize> =
+            line.split(' ').skip(1).map(|number| number.parse().expect("a number")).collect();
+        let (from, to) = (numbers[0], numbers[0] + numbers[1]);
+        assert!(partial[from..to] == truth.view("vmcore")[from..to], "{line}");
+        have += numbers[1];
+    }
+    assert!((10_000..300_000).contains(&have), "{have}");
+    assert!(words.contains(&format!("{have} of 300000 bytes")), "{words}");
+}
+
+#[test]
+fn a_part_is_pulled_to_standard_output() {
+    let folder = folder();
+    let socket = listener(&folder);
+    thread::spawn(move || Machine::new(Memory::new(100_000), 3000).listen(socket));
+    let pull =
+        |range: &str| collector(&folder, &["read", "port", "--view", "oldmem", "--range", range]);
+    let truth = Memory::new(100_000);
+    let part = pull("0x100100+4K");
+    assert_eq!(part.status.code(), Some(0), "{}", text(&part.stderr));
+    assert!(part.stdout == truth.view("oldmem")[0x100..0x1100]);
+    let outside = pull("0xff000+4K");
+    assert_eq!(outside.status.code(), Some(1));
+    assert!(text(&outside.stderr).contains("view oldmem covers 0x100000+0x186a0"));
+    let one = pull("0x100000+1");
+    assert!(one.stdout == truth.view("oldmem")[..1], "it still serves");
+    let nothing = collector(&folder, &["read", "port", "--view", "notes", "--range", "0+1"]);
+    assert!(text(&nothing.stderr).contains("there are: dmesg, vmcore, oldmem"));
+    assert_eq!(pull("12").status.code(), Some(2));
+}
+
+#[test]
+fn a_terminal_carries_every_byte() {
+    let folder = folder();
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo terminal");
+    grantpt(&master).and_then(|()| unlockpt(&master)).expect("its other side");
+    let path = ptsname(&master, Vec::new()).expect("its name");
+    let path = path.to_str().expect("a path").to_owned();
+    // Held open, so that the line is not gone between two users.
+    let _held = File::options().read(true).write(true).open(&path).expect("its other side");
+    let mut memory = Memory::new(60_000);
+    let every: Vec<u8> = (0..60_000u32).map(|index| index as u8).collect();
+    memory.0[1].3.clone_from(&every);
+    rustix::io::ioctl_fionbio(&master, true).expect("a line that does not block");
+    let machine = thread::spawn(move || {
+        let mut machine = Machine::new(memory, 10_000);
+        let mut slots = [Slot::default(); 64];
+        let mut sender = Sender::new(machine.config(), &mut slots, 0);
+        machine.serve(&mut sender, &mut File::from(master))
+    });
+    let received = collector(&folder, &["receive", &path, "-o", "vmcore", "--baud", "57600"]);
+    assert_eq!(received.status.code(), Some(0), "{}", text(&received.stderr));
+    assert_eq!(machine.join().expect("the machine"), Some(Outcome::Complete));
+    assert!(read(&folder, "vmcore") == every);
+}
+
+#[test]
+fn a_dump_disk_is_a_source_too() {
+    let folder = folder();
+    let state = DiskState::COMPLETE;
+    let header = DiskHeader { state, length: 6, ..DiskHeader::new(DiskId(ID)) };
+    fs::write(folder.path().join("disk"), [&header.encode()[..], b"a dump"].concat())
+        .expect("a disk");
+    let received = collector(&folder, &["receive", "disk", "-o", "vmcore"]);
+    assert_eq!(received.status.code(), Some(0), "{}", text(&received.stderr));
+    assert_eq!(read(&folder, "vmcore"), b"a dump");
+    let part = collector(&folder, &["read", "disk", "--view", "vmcore", "--range", "2+4"]);
+    assert_eq!(text(&part.stdout), "dump");
+    let wrong = collector(&folder, &["read", "disk", "--view", "oldmem", "--range", "2+4"]);
+    assert!(text(&wrong.stderr).contains("disk holds the view vmcore, 0x0+0x6"));
+}
+
+#[test]
+fn nobody_there_is_said() {
+    let folder = folder();
+    let absent = collector(&folder, &["receive", "unix:port", "-o", "vmcore", "--wait", "0"]);
+    assert_eq!(absent.status.code(), Some(1));
+    assert!(text(&absent.stderr).contains("nobody was there in time"), "{}", text(&absent.stderr));
+    let _socket = listener(&folder);
+    let silent = collector(&folder, &["receive", "port", "-o", "vmcore", "--wait", "1"]);
+    assert!(
+        text(&silent.stderr).contains("nothing that is ours has come"),
+        "{}",
+        text(&silent.stderr)
+    );
+    let late = ["receive", "port", "-o", "vmcore", "--timeout", "1"];
+    assert!(text(&collector(&folder, &late).stderr).contains("the time of 1 seconds is over"));
+    assert_eq!(names(&folder), ["port"]);
+    assert_eq!(collector(&folder, &["receive", "nothing", "-o", "x"]).status.code(), Some(2));
+    let help = text(&collector(&folder, &["receive", "--help"]).stdout);
+    assert!(help.contains("tcp:HOST:PORT") && help.contains("Exit codes"));
+}

@@ -1,0 +1,421 @@
+//! Frames to bytes and back.
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::{
+    End, Frame, Greeting, HEADER_SIZE, Hello, MARK, MAX_FRAME, MAX_VIEWS, MAX_WANTS, Packet, Range,
+    SMALL_FRAME, TRAILER_SIZE, VERSION, ViewInfo, Wants, WireError,
+};
+use crate::checksum::CRC32C;
+
+/// What every version has in front of a body.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct Header {
+    mark: u8,
+    mask: u8,
+    pub(super) version: u8,
+    pub(super) kind: u8,
+    length: U16,
+    check: U16,
+    seq: U32,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct GreetingBody {
+    id: [u8; 16],
+    length: U64,
+    max_frame: U32,
+    views: U16,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct HelloBody {
+    session: U32,
+    max_frame: U32,
+    flags: U16,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct ViewBody {
+    view: U16,
+    flags: U16,
+    length: U64,
+    start: U64,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct DataBody {
+    view: U16,
+    offset: U64,
+}
+
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct RangeBody {
+    view: U16,
+    offset: U64,
+    length: U64,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct CheckedBody {
+    range: RangeBody,
+    sha256: [u8; 32],
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct AckBody {
+    highest: U32,
+    before: U64,
+}
+
+/// Bit 0 of a hello's flags.
+const PUSH: u16 = 1;
+/// Bit 0 of a view's flags.
+const PUSHED: u16 = 1;
+/// Where the bytes of a data frame lie in it.
+const DATA_START: usize = HEADER_SIZE + size_of::<DataBody>();
+
+/// The kinds' numbers.
+mod kind {
+    pub(super) const ANNOUNCE: u8 = 1;
+    pub(super) const HELLO: u8 = 2;
+    pub(super) const WELCOME: u8 = 3;
+    pub(super) const VIEW: u8 = 4;
+    pub(super) const DATA: u8 = 5;
+    pub(super) const ZERO: u8 = 6;
+    pub(super) const HOLE: u8 = 7;
+    pub(super) const ACK: u8 = 8;
+    pub(super) const WANT: u8 = 9;
+    pub(super) const CHECK: u8 = 10;
+    pub(super) const CHECKED: u8 = 11;
+    pub(super) const DONE: u8 = 12;
+    pub(super) const BYE: u8 = 13;
+}
+
+impl Header {
+    /// The header at the front of `frame`, unmasked, if its own checksum is right.
+    pub(super) fn read(frame: &[u8; HEADER_SIZE]) -> Option<Self> {
+        let mut bytes = *frame;
+        let mask = bytes[1];
+        bytes[2..].iter_mut().for_each(|byte| *byte ^= mask);
+        let header: Self = zerocopy::transmute!(bytes);
+        let right = header.check.get() == header.checksum() && header.total() <= MAX_FRAME;
+        right.then_some(header)
+    }
+
+    /// Length of the whole frame in bytes.
+    pub(super) fn total(&self) -> usize {
+        HEADER_SIZE + usize::from(self.length.get()) + TRAILER_SIZE
+    }
+
+    /// Whether the mask covers the whole frame.
+    pub(super) fn is_small(&self) -> bool {
+        self.total() <= SMALL_FRAME
+    }
+
+    /// Takes the mask off a frame that is there as a whole.
+    pub(super) fn unmask(&self, frame: &mut [u8]) {
+        let end = if self.is_small() { frame.len() } else { HEADER_SIZE };
+        frame[2..end].iter_mut().for_each(|byte| *byte ^= self.mask);
+    }
+
+    /// Whether the checksum of an unmasked frame is right.
+    pub(super) fn is_whole(&self, frame: &[u8], session: u32) -> bool {
+        let (rest, trailer) = frame.split_at(frame.len() - TRAILER_SIZE);
+        let session = session_of(self.kind, session);
+        trailer == checksum(session, &rest[2..]).to_le_bytes()
+    }
+
+    fn checksum(&self) -> u16 {
+        let covered = CRC32C.checksum(&self.as_bytes()[2..6]);
+        (covered & 0xffff) as u16
+    }
+}
+
+/// The session number that a frame of `kind` is checked with.
+const fn session_of(kind: u8, session: u32) -> u32 {
+    if matches!(kind, kind::ANNOUNCE | kind::HELLO) { 0 } else { session }
+}
+
+fn checksum(session: u32, bytes: &[u8]) -> u32 {
+    let mut digest = CRC32C.digest();
+    digest.update(&session.to_le_bytes());
+    digest.update(bytes);
+    digest.finalize()
+}
+
+/// Most bytes in a data frame of at most `max_frame` bytes. Whole pages, where there is room for one.
+pub(super) const fn data_capacity(max_frame: usize) -> usize {
+    let room = max_frame.saturating_sub(DATA_START + TRAILER_SIZE);
+    if room > 4096 { room & !4095 } else { room }
+}
+
+/// The part of the buffer `out` where the bytes of a data frame go.
+pub(super) fn data_bytes(out: &mut [u8], length: usize) -> Option<&mut [u8]> {
+    out.get_mut(DATA_START..DATA_START.checked_add(length)?)
+}
+
+/// Completes the data frame whose `length` bytes are in `out` already ([`data_bytes`]). Its length.
+pub(super) fn seal_data(
+    out: &mut [u8],
+    session: u32,
+    seq: u32,
+    view: u16,
+    offset: u64,
+    length: usize,
+) -> Result<usize, WireError> {
+    let body = DataBody { view: view.into(), offset: offset.into() };
+    let room = out.len();
+    let place = out.get_mut(HEADER_SIZE..DATA_START);
+    let place = place.ok_or(WireError::Room { needed: DATA_START + TRAILER_SIZE, room })?;
+    place.copy_from_slice(body.as_bytes());
+    seal(out, session, seq, kind::DATA, DATA_START - HEADER_SIZE + length)
+}
+
+/// Writes a frame to the front of `out` and says its length in bytes. `session` is the number that
+/// the hello chose; announce and hello ignore it.
+///
+/// # Errors
+/// [`WireError::Room`], [`WireError::Name`] for a view whose name is none.
+pub fn encode(packet: &Packet<'_>, session: u32, out: &mut [u8]) -> Result<usize, WireError> {
+    let mut body = Body { out, length: 0 };
+    let kind = match &packet.frame {
+        Frame::Announce(greeting) => body.greeting(kind::ANNOUNCE, greeting)?,
+        Frame::Welcome(greeting) => body.greeting(kind::WELCOME, greeting)?,
+        Frame::Hello(hello) => body.hello(hello)?,
+        Frame::View(view, info) => body.view(*view, info)?,
+        Frame::Data { view, offset, bytes } => {
+            let head = DataBody { view: (*view).into(), offset: (*offset).into() };
+            body.put(head.as_bytes())?.put(bytes)?.kind(kind::DATA)
+        }
+        Frame::Zero(range) => body.range(range)?.kind(kind::ZERO),
+        Frame::Hole(range) => body.range(range)?.kind(kind::HOLE),
+        Frame::Ack { highest, before } => {
+            let ack = AckBody { highest: (*highest).into(), before: (*before).into() };
+            body.put(ack.as_bytes())?.kind(kind::ACK)
+        }
+        Frame::Want(wants) => {
+            wants.as_slice().iter().try_for_each(|range| body.range(range).map(drop))?;
+            kind::WANT
+        }
+        Frame::Check(range) => body.range(range)?.kind(kind::CHECK),
+        Frame::Checked(range, sha256) => body.range(range)?.put(sha256)?.kind(kind::CHECKED),
+        Frame::Done(end) => body.put(&[end.code()])?.kind(kind::DONE),
+        Frame::Bye => kind::BYE,
+    };
+    let length = body.length;
+    seal(out, session, packet.seq, kind, length)
+}
+
+/// A body that is being written behind the place of its header.
+struct Body<'o> {
+    out: &'o mut [u8],
+    length: usize,
+}
+
+impl Body<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<&mut Self, WireError> {
+        let start = HEADER_SIZE + self.length;
+        let (room, end) = (self.out.len(), start.saturating_add(bytes.len()));
+        let place = self.out.get_mut(start..end).ok_or(WireError::Room { needed: end, room })?;
+        place.copy_from_slice(bytes);
+        self.length += bytes.len();
+        Ok(self)
+    }
+
+    fn kind(&self, kind: u8) -> u8 {
+        kind
+    }
+
+    fn greeting(&mut self, kind: u8, greeting: &Greeting) -> Result<u8, WireError> {
+        let body = GreetingBody {
+            id: greeting.id,
+            length: greeting.length.into(),
+            max_frame: greeting.max_frame.into(),
+            views: greeting.views.into(),
+        };
+        self.put(body.as_bytes()).map(|_| kind)
+    }
+
+    fn hello(&mut self, hello: &Hello) -> Result<u8, WireError> {
+        let body = HelloBody {
+            session: hello.session.into(),
+            max_frame: hello.max_frame.into(),
+            flags: if hello.push { PUSH } else { 0 }.into(),
+        };
+        self.put(body.as_bytes()).map(|_| kind::HELLO)
+    }
+
+    fn view(&mut self, view: u16, info: &ViewInfo<'_>) -> Result<u8, WireError> {
+        if !ViewInfo::is_name(info.name.as_bytes()) {
+            return Err(WireError::Name);
+        }
+        let body = ViewBody {
+            view: view.into(),
+            flags: if info.pushed { PUSHED } else { 0 }.into(),
+            length: info.length.into(),
+            start: info.start.into(),
+        };
+        self.put(body.as_bytes())?.put(info.name.as_bytes()).map(|_| kind::VIEW)
+    }
+
+    fn range(&mut self, range: &Range) -> Result<&mut Self, WireError> {
+        let body = RangeBody {
+            view: range.view().into(),
+            offset: range.offset().into(),
+            length: range.length().into(),
+        };
+        self.put(body.as_bytes())
+    }
+}
+
+/// Puts header and trailer around a body of `length` bytes that lies at its place in `out`, and
+/// masks it all.
+fn seal(
+    out: &mut [u8],
+    session: u32,
+    seq: u32,
+    kind: u8,
+    length: usize,
+) -> Result<usize, WireError> {
+    let total = length.saturating_add(HEADER_SIZE + TRAILER_SIZE);
+    let room = out.len().min(MAX_FRAME);
+    let frame = out.get_mut(..total).filter(|_| total <= MAX_FRAME);
+    let frame = frame.ok_or(WireError::Room { needed: total, room })?;
+    let short = (length & 0xffff) as u16;
+    let mut header = Header {
+        mark: MARK,
+        mask: 0,
+        version: VERSION,
+        kind,
+        length: short.into(),
+        check: 0.into(),
+        seq: seq.into(),
+    };
+    header.check = header.checksum().into();
+    frame[..HEADER_SIZE].copy_from_slice(header.as_bytes());
+    let (covered, trailer) = frame.split_at_mut(total - TRAILER_SIZE);
+    trailer.copy_from_slice(&checksum(session_of(kind, session), &covered[2..]).to_le_bytes());
+    let masked = if total <= SMALL_FRAME { total } else { HEADER_SIZE };
+    mask(&mut frame[1..masked]);
+    Ok(total)
+}
+
+/// Masks everything behind the first byte, which becomes the mask, so that [`MARK`] is nowhere.
+fn mask(bytes: &mut [u8]) {
+    let mut taken = [0u64; 4];
+    let mut take = |mask: u8| taken[usize::from(mask >> 6)] |= 1 << (mask & 63);
+    take(MARK);
+    bytes[1..].iter().for_each(|byte| take(byte ^ MARK));
+    let free = (0..=u8::MAX).find(|mask| taken[usize::from(mask >> 6)] >> (mask & 63) & 1 == 0);
+    // 254 bytes and MARK itself rule out 255 masks at most.
+    let mask = free.unwrap_or(0);
+    bytes[0] = mask;
+    bytes[1..].iter_mut().for_each(|byte| *byte ^= mask);
+}
+
+/// What an unmasked frame says whose checksums are right.
+pub(super) fn decode<'a>(header: &Header, frame: &'a [u8]) -> Result<Packet<'a>, WireError> {
+    let body = &frame[HEADER_SIZE..frame.len() - TRAILER_SIZE];
+    let wrong = WireError::Body { kind: header.kind, length: body.len() };
+    let frame = match header.kind {
+        kind::ANNOUNCE => Frame::Announce(greeting(body).ok_or(wrong)??),
+        kind::WELCOME => Frame::Welcome(greeting(body).ok_or(wrong)??),
+        kind::HELLO => Frame::Hello(hello(body).ok_or(wrong)??),
+        kind::VIEW => view(body).ok_or(wrong)??,
+        kind::DATA => data(body).ok_or(wrong)??,
+        kind::ZERO => Frame::Zero(range(body).ok_or(wrong)??),
+        kind::HOLE => Frame::Hole(range(body).ok_or(wrong)??),
+        kind::ACK => {
+            let ack = AckBody::read_from_bytes(body).map_err(|_| wrong)?;
+            Frame::Ack { highest: ack.highest.get(), before: ack.before.get() }
+        }
+        kind::WANT => Frame::Want(wants(body).ok_or(wrong)??),
+        kind::CHECK => Frame::Check(range(body).ok_or(wrong)??),
+        kind::CHECKED => {
+            let checked = CheckedBody::read_from_bytes(body).map_err(|_| wrong)?;
+            Frame::Checked(to_range(&checked.range)?, checked.sha256)
+        }
+        kind::DONE => match body {
+            [code] => Frame::Done(End::from_code(*code)),
+            _ => return Err(wrong),
+        },
+        kind::BYE if body.is_empty() => Frame::Bye,
+        kind::BYE => return Err(wrong),
+        other => return Err(WireError::Kind(other)),
+    };
+    Ok(Packet { seq: header.seq.get(), frame })
+}
+
+fn to_range(body: &RangeBody) -> Result<Range, WireError> {
+    Range::new(body.view.get(), body.offset.get(), body.length.get())
+}
+
+fn frame_limit(limit: u32) -> Result<u32, WireError> {
+    let least = SMALL_FRAME as u32;
+    if limit < least { Err(WireError::FrameLimit(limit)) } else { Ok(limit) }
+}
+
+// The functions below are `None` for a body of the wrong length.
+
+fn greeting(body: &[u8]) -> Option<Result<Greeting, WireError>> {
+    let body = GreetingBody::read_from_bytes(body).ok()?;
+    let views = body.views.get();
+    if views > MAX_VIEWS {
+        return Some(Err(WireError::View(views)));
+    }
+    Some(frame_limit(body.max_frame.get()).map(|max_frame| Greeting {
+        id: body.id,
+        length: body.length.get(),
+        max_frame,
+        views,
+    }))
+}
+
+fn hello(body: &[u8]) -> Option<Result<Hello, WireError>> {
+    let body = HelloBody::read_from_bytes(body).ok()?;
+    let push = body.flags.get() & PUSH != 0;
+    let session = body.session.get();
+    Some(frame_limit(body.max_frame.get()).map(|max_frame| Hello { session, max_frame, push }))
+}
+
+fn view(body: &[u8]) -> Option<Result<Frame<'_>, WireError>> {
+    let (body, name) = ViewBody::read_from_prefix(body).ok()?;
+    let view = body.view.get();
+    if view >= MAX_VIEWS {
+        return Some(Err(WireError::View(view)));
+    }
+    let name = core::str::from_utf8(name).ok().filter(|name| ViewInfo::is_name(name.as_bytes()));
+    let (length, start) = (body.length.get(), body.start.get());
+    if start.checked_add(length).is_none() {
+        return Some(Err(WireError::Range { offset: start, length }));
+    }
+    let pushed = body.flags.get() & PUSHED != 0;
+    let info = |name| Frame::View(view, ViewInfo { name, length, start, pushed });
+    Some(name.map(info).ok_or(WireError::Name))
+}
+
+fn data(body: &[u8]) -> Option<Result<Frame<'_>, WireError>> {
+    let (body, bytes) = DataBody::read_from_prefix(body).ok()?;
+    let (view, offset) = (body.view.get(), body.offset.get());
+    let range = Range::new(view, offset, bytes.len() as u64);
+    Some(range.map(|_| Frame::Data { view, offset, bytes }))
+}
+
+fn range(body: &[u8]) -> Option<Result<Range, WireError>> {
+    RangeBody::ref_from_bytes(body).ok().map(to_range)
+}
+
+fn wants(body: &[u8]) -> Option<Result<Wants, WireError>> {
+    let ranges = <[RangeBody]>::ref_from_bytes(body).ok()?;
+    (ranges.len() <= MAX_WANTS).then(|| ranges.iter().map(to_range).collect())
+}

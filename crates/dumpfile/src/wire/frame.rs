@@ -1,0 +1,216 @@
+//! What frames say.
+
+use super::{MAX_NAME, MAX_VIEWS, MAX_WANTS, WireError};
+
+/// A frame and its sequence number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet<'a> {
+    /// Counted frames: from 1 on. From the receiver: from 1 on, so that repetitions by the link are
+    /// known. Otherwise zero.
+    pub seq: u32,
+    /// What it says.
+    pub frame: Frame<'a>,
+}
+
+/// What a frame says. The [module](super) has the layouts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// There is a dump.
+    Announce(Greeting),
+    /// There is a receiver.
+    Hello(Hello),
+    /// The session has begun.
+    Welcome(Greeting),
+    /// One view.
+    View(u16, ViewInfo<'a>),
+    /// Bytes of a view.
+    Data {
+        /// The view's number.
+        view: u16,
+        /// Where they belong in the view, in bytes.
+        offset: u64,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// A range is zero.
+    Zero(Range),
+    /// A range cannot be read; it counts as zero.
+    Hole(Range),
+    /// Which counted frames came.
+    Ack {
+        /// The highest sequence number seen.
+        highest: u32,
+        /// Bit *i*: `highest - 1 - i` was seen.
+        before: u64,
+    },
+    /// Send these, and nothing else.
+    Want(Wants),
+    /// Hash this.
+    Check(Range),
+    /// The hash of a range.
+    Checked(Range, [u8; 32]),
+    /// The receiver is through.
+    Done(End),
+    /// The sender has heard that.
+    Bye,
+}
+
+impl Frame<'_> {
+    /// Whether the frame is counted: acknowledged, and sent again when lost.
+    pub const fn is_counted(&self) -> bool {
+        matches!(self, Self::View(..) | Self::Data { .. } | Self::Zero(_) | Self::Hole(_))
+    }
+}
+
+/// Who sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Greeting {
+    /// Tells this dump from every other; random, or from the first kernel's build and crash time.
+    pub id: [u8; 16],
+    /// Length of all pushed views in bytes.
+    pub length: u64,
+    /// Largest frame that it sends, in bytes.
+    pub max_frame: u32,
+    /// Number of its views.
+    pub views: u16,
+}
+
+/// Who receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// A random number, another one for each session.
+    pub session: u32,
+    /// Largest frame that it takes, in bytes.
+    pub max_frame: u32,
+    /// Whether the pushed views are to be sent without being asked for.
+    pub push: bool,
+}
+
+/// A view as the list has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ViewInfo<'a> {
+    /// 1–[`MAX_NAME`] characters of `a-z`, `0-9` and `-`: part of a file's name on the other side.
+    pub name: &'a str,
+    /// Length in bytes.
+    pub length: u64,
+    /// The address of its first byte: a physical one for oldmem, zero where there are no addresses.
+    pub start: u64,
+    /// Whether it is part of the dump, and not there for pulls only.
+    pub pushed: bool,
+}
+
+impl ViewInfo<'_> {
+    /// Whether `name` may be the name of a view.
+    pub fn is_name(name: &[u8]) -> bool {
+        let fits = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        (1..=MAX_NAME).contains(&name.len()) && name.iter().all(fits)
+    }
+}
+
+/// A range of a view that has bytes and an end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    view: u16,
+    offset: u64,
+    length: u64,
+}
+
+impl Range {
+    /// `length` bytes (not zero) of `view` from `offset` on.
+    ///
+    /// # Errors
+    /// [`WireError::View`], or [`WireError::Range`] when it is empty or ends past 64 bits.
+    pub fn new(view: u16, offset: u64, length: u64) -> Result<Self, WireError> {
+        if view >= MAX_VIEWS {
+            return Err(WireError::View(view));
+        }
+        if length == 0 || offset.checked_add(length).is_none() {
+            return Err(WireError::Range { offset, length });
+        }
+        Ok(Self { view, offset, length })
+    }
+
+    /// The view's number.
+    pub const fn view(&self) -> u16 {
+        self.view
+    }
+
+    /// Where it begins in the view, in bytes.
+    pub const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Length in bytes, not zero.
+    pub const fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Where it ends, exclusive, in bytes.
+    pub const fn end(&self) -> u64 {
+        self.offset + self.length
+    }
+}
+
+/// What is wanted: a few ranges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    ranges: [Range; MAX_WANTS],
+    count: usize,
+}
+
+impl Wants {
+    /// The ranges.
+    pub fn as_slice(&self) -> &[Range] {
+        &self.ranges[..self.count]
+    }
+
+    /// Adds a range where there is room; says whether there was.
+    pub fn push(&mut self, range: Range) -> bool {
+        let Some(free) = self.ranges.get_mut(self.count) else { return false };
+        *free = range;
+        self.count += 1;
+        true
+    }
+}
+
+impl FromIterator<Range> for Wants {
+    /// The first [`MAX_WANTS`] of them.
+    fn from_iter<T: IntoIterator<Item = Range>>(ranges: T) -> Self {
+        let mut wants = Self::default();
+        for range in ranges.into_iter().take(MAX_WANTS) {
+            wants.push(range);
+        }
+        wants
+    }
+}
+
+/// How a receiver ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Everything has come, and was compared.
+    Complete,
+    /// It gives up: no room, or what has come differs from what is there.
+    GaveUp,
+    /// It has what it came for, which was not the dump.
+    Left,
+}
+
+impl End {
+    /// Its number on the wire.
+    pub(super) const fn code(self) -> u8 {
+        match self {
+            Self::Complete => 0,
+            Self::GaveUp => 1,
+            Self::Left => 2,
+        }
+    }
+
+    /// What a number means; one of a later program means that it gave up.
+    pub(super) const fn from_code(code: u8) -> Self {
+        match code {
+            0 => Self::Complete,
+            2 => Self::Left,
+            _ => Self::GaveUp,
+        }
+    }
+}

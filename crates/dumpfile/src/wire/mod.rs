@@ -1,0 +1,109 @@
+//! The wire protocol: how a dump goes over a byte stream that may lose, damage and repeat bytes, and
+//! that also carries console text. One protocol for serial lines and virtio-console ports.
+//!
+//! # Roles
+//! The [`Sender`] is the capture kernel, the [`Receiver`] the collector. Neither does I/O nor looks
+//! at a clock: both are given frames and a time in milliseconds from any start, and say what to do
+//! next. [`FrameReader`] turns the bytes of a stream into frames and text.
+//!
+//! # A frame, version 1
+//! All numbers are little-endian.
+//!
+//! | offset | size | what |
+//! |---|---|---|
+//! | 0 | 1 | [`MARK`]: a byte that no UTF-8 text contains |
+//! | 1 | 1 | mask: XORed to every byte behind it; in a frame above [`SMALL_FRAME`] bytes only to the rest of the header |
+//! | 2 | 1 | version of the protocol |
+//! | 3 | 1 | kind |
+//! | 4 | 2 | length of the body in bytes |
+//! | 6 | 2 | low half of the CRC-32C of bytes 2–5 |
+//! | 8 | 4 | sequence number |
+//! | 12 | length | body |
+//! | 12 + length | 4 | CRC-32C of the session number (4 bytes), of bytes 2–11 and of the body, unmasked |
+//!
+//! The mask is chosen such that [`MARK`] occurs nowhere behind the frame's first byte: 254 bytes
+//! cannot rule out 255 masks. A reader that has lost bytes is therefore in step again at the next
+//! frame, and no dump, whatever a hostile program has put into its memory, can contain a frame that
+//! is taken for one. Larger frames are for links that lose nothing; their bodies are not masked, so
+//! that they can be sent from where they lie. There the session number stands in for the mask: it
+//! is chosen after the machine has died. The header's layout is the same in every version.
+//!
+//! # Bodies
+//!
+//! | kind | name | from | body |
+//! |---|---|---|---|
+//! | 1 | announce | sender | id 16, length of all that is pushed 8, largest frame 4, number of views 2 |
+//! | 2 | hello | receiver | session 4, largest frame 4, flags 2 (bit 0: push) |
+//! | 3 | welcome | sender | as announce |
+//! | 4 | view | sender | view 2, flags 2 (bit 0: pushed), length 8, start 8, name 1–[`MAX_NAME`] of `a-z0-9-` |
+//! | 5 | data | sender | view 2, offset 8, bytes |
+//! | 6 | zero | sender | range: view 2, offset 8, length 8 |
+//! | 7 | hole | sender | range that cannot be read |
+//! | 8 | ack | receiver | highest sequence number seen 4, which of the 64 before it were seen 8 (bit 0: the last) |
+//! | 9 | want | receiver | 0–[`MAX_WANTS`] ranges |
+//! | 10 | check | receiver | range |
+//! | 11 | checked | sender | range, SHA-256 of its bytes 32 |
+//! | 12 | done | receiver | how it ended 1 ([`End`]) |
+//! | 13 | bye | sender | nothing |
+//!
+//! Announce and hello are checked with session number 0, everything else with the number that the
+//! hello chose: what is left in the pipe from an earlier receiver is not accepted.
+//!
+//! # The course of a session
+//! 1. The sender announces itself every now and then. A receiver says hello, also unasked, until it
+//!    gets the welcome. Frames are no larger than either side takes. A hello with another session
+//!    number is a new session, at any time: so a receiver that was restarted goes on.
+//! 2. The sender lists its views, each with name and length. With *push* it then sends those that
+//!    are flagged as pushed, in their order: small, precious views come first. Without, and once the
+//!    receiver asks for what is still missing, it sends what the last `want` names (*pull*).
+//! 3. View, data, zero and hole frames are counted: each time one is sent it gets the next sequence
+//!    number. A link does not reorder, so a frame below the highest number seen that was not seen
+//!    is lost and is sent again under a new number. The others have sequence numbers of their own
+//!    (receiver) or none (sender: zero) and are repeated by who misses the answer.
+//! 4. When nothing is missing, the receiver has the sender hash what it has sent, range by range,
+//!    and compares that with what it has stored. What differs is fetched again. CRC-32C over the
+//!    whole would not do: it is blind to errors that the frames' own CRC-32C has missed.
+//! 5. `done` says how it ended, `bye` that this was heard.
+
+mod codec;
+mod error;
+mod frame;
+mod ranges;
+mod reader;
+mod receiver;
+mod sender;
+mod window;
+
+pub use codec::encode;
+pub use error::WireError;
+pub use frame::{End, Frame, Greeting, Hello, Packet, Range, ViewInfo, Wants};
+pub use ranges::Ranges;
+pub use reader::{Damage, Event, FrameReader};
+pub use receiver::{
+    Held, HeldView, Plan, Receiver, ReceiverError, ReceiverStep, ReceiverTimes, Verdict, ViewState,
+    Write,
+};
+pub use sender::{Outcome, Sender, SenderConfig, SenderStep, Source, Unreadable};
+pub use window::Slot;
+
+/// First byte of every frame. UTF-8 has no such byte (RFC 3629, section 1), and telnet gives it no meaning.
+pub const MARK: u8 = 0xf6;
+/// Version of the protocol. An end of another version is refused.
+pub const VERSION: u8 = 1;
+/// Length of what stands before the body, in bytes.
+pub const HEADER_SIZE: usize = 12;
+/// Length of the checksum behind the body, in bytes.
+pub const TRAILER_SIZE: usize = 4;
+/// The largest frame that is masked as a whole, in bytes: the limit on a serial line, and what both
+/// ends must be able to take. Only data frames are ever larger.
+pub const SMALL_FRAME: usize = 256;
+/// The largest frame that a length of 16 bits allows, rounded down to 16, in bytes.
+pub const MAX_FRAME: usize = 65_536;
+/// Most views that a sender may have.
+pub const MAX_VIEWS: u16 = 16;
+/// Longest name of a view, in bytes.
+pub const MAX_NAME: usize = 32;
+/// Most ranges in a `want`.
+pub const MAX_WANTS: usize = 8;
+/// Most counted frames in flight: an `ack` tells about no more.
+pub const MAX_WINDOW: usize = 64;

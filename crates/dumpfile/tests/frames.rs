@@ -1,0 +1,238 @@
+//! Frames byte by byte, and what a reader makes of a stream.
+
+use dumpfile::wire::{
+    End, Event, Frame, FrameReader, Greeting, HEADER_SIZE, Hello, MARK, Packet, Range, SMALL_FRAME,
+    VERSION, ViewInfo, WireError, encode,
+};
+use proptest::prelude::*;
+
+const SESSION: u32 = 77;
+const GREETING: Greeting =
+    Greeting { id: *b"0123456789abcdef", length: 0x1000, max_frame: 256, views: 3 };
+const SHA256_OF_ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits = |index: usize| u8::from_str_radix(&hex[index..index + 2], 16).expect("digits");
+    (0..hex.len()).step_by(2).map(digits).collect()
+}
+
+fn written(seq: u32, frame: Frame<'_>) -> Vec<u8> {
+    let mut out = vec![0; 70_000];
+    let length = encode(&Packet { seq, frame }, SESSION, &mut out).expect("a frame");
+    out.truncate(length);
+    out
+}
+
+fn range(view: u16, offset: u64, length: u64) -> Range {
+    Range::new(view, offset, length).expect("a range")
+}
+
+/// What a reader finds, as text.
+fn found(mut input: &[u8]) -> Vec<String> {
+    let mut reader = FrameReader::new(vec![0; 1024]);
+    let mut found = Vec::new();
+    while let Some(event) = reader.next(&mut input, SESSION) {
+        found.push(match event {
+            Event::Text(text) => format!("text {}", String::from_utf8_lossy(text)),
+            Event::Frame(packet) => format!("frame {}", packet.seq),
+            other => format!("{other:?}"),
+        });
+    }
+    found
+}
+
+/// Worked out in Python, from the table in the module's documentation and a bitwise CRC-32C. Changing
+/// this needs a new [`VERSION`].
+#[test]
+fn encoding_of_version_1() {
+    assert_eq!(VERSION, 1);
+    let sha256 = bytes(SHA256_OF_ABC).try_into().expect("32 bytes");
+    let hello = Hello { session: 77, max_frame: 65_536, push: true };
+    let view = ViewInfo { name: "dmesg", length: 700, start: 0x10_0000, pushed: true };
+    let wants = [range(0, 1, 2), range(1, 3, 4)].into_iter().collect();
+    let data = |bytes| Frame::Data { view: 1, offset: 0x1234, bytes };
+    let cases = [
+        (9, data(b"abc"), "f60001050d0008ed0900000001003412000000000000616263cf4b499a"),
+        (
+            9,
+            data(&[0xf6, 0xf7, 0xf4]),
+            "f60302060e030bee0a03030302033711030303030303f5f4f7434c73c9",
+        ),
+        (1, Frame::Hello(hello), "f60001020a002440010000004d000000000001000100e9c509d5"),
+        (
+            0,
+            Frame::Announce(GREETING),
+            "f60001011e000a1000000000303132333435363738396162636465660010000000000000000100000300e0838d49",
+        ),
+        (
+            1,
+            Frame::View(2, view),
+            "f600010419002bef0100000002000100bc020000000000000000100000000000646d657367b2b32a5f",
+        ),
+        (
+            4,
+            Frame::Ack { highest: 70, before: 3 },
+            "f60001080c00de7d04000000460000000300000000000000cfcb8768",
+        ),
+        (
+            5,
+            Frame::Want(wants),
+            "f600010924001acf050000000000010000000000000002000000000000000100030000000000000004000000000000003c331b84",
+        ),
+        (
+            0,
+            Frame::Checked(range(1, 0, 3), sha256),
+            "f600010b3200a43d00000000010000000000000000000300000000000000ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad57047405",
+        ),
+        (6, Frame::Done(End::Complete), "f600010c0100d7e30600000000f59a5f31"),
+        (0, Frame::Bye, "f600010d0000dee9000000005035b6ac"),
+    ];
+    for (seq, frame, hex) in cases {
+        assert_eq!(written(seq, frame), bytes(hex), "{frame:?}");
+        let (encoded, mut reader) = (bytes(hex), FrameReader::new([0; SMALL_FRAME]));
+        let event = reader.next(&mut &encoded[..], SESSION);
+        assert_eq!(event, Some(Event::Frame(Packet { seq, frame })));
+    }
+}
+
+#[test]
+fn another_version_is_known_by_its_greeting() {
+    let announce = bytes(
+        "f60002061e00339900000000303132333435363738396162636465660010000000000000000100000300ee94f742",
+    );
+    assert!(found(&announce).is_empty(), "its header is damaged");
+    let announce = bytes(
+        "f60002011e00339900000000303132333435363738396162636465660010000000000000000100000300ee94f742",
+    );
+    assert_eq!(found(&announce), ["OtherVersion(2)"]);
+}
+
+#[test]
+fn frames_of_another_session_are_damage() {
+    let data = written(1, Frame::Data { view: 0, offset: 0, bytes: b"abc" });
+    let mut reader = FrameReader::new([0; SMALL_FRAME]);
+    assert_eq!(reader.next(&mut &data[..], SESSION + 1), None);
+    assert_eq!(reader.damage().frames, 1);
+    let hello = written(1, Frame::Hello(Hello { session: 1, max_frame: 256, push: false }));
+    assert!(reader.next(&mut &hello[..], 5).is_some(), "a hello has no session yet");
+}
+
+#[test]
+fn text_and_frames_share_a_line() {
+    let frame = written(7, Frame::Bye);
+    let line = [b"before", &frame[..], &frame, "hinter ä".as_bytes()].concat();
+    assert_eq!(found(&line), ["text before", "frame 7", "frame 7", "text hinter ä"]);
+    // The rest of a cut frame is not taken for text, and the next frame is whole.
+    let cut = [&frame[..9], &frame, b"text"].concat();
+    assert_eq!(found(&cut), ["frame 7", "text text"]);
+    // A broken header hides what follows it, up to the next mark, or as much as a frame can have.
+    let mut broken = frame.clone();
+    broken[4] ^= 1;
+    let line = [&broken[..], b"lost", &frame, b"text"].concat();
+    assert_eq!(found(&line), ["frame 7", "text text"]);
+    let line = [&broken[..], &[b'.'; 300]].concat();
+    assert_eq!(
+        found(&line),
+        [format!("text {}", ".".repeat(300 - (SMALL_FRAME - HEADER_SIZE - 4)))]
+    );
+}
+
+#[test]
+fn a_frame_in_a_dump_is_not_a_frame() {
+    let inner = written(3, Frame::Data { view: 0, offset: 0, bytes: b"forged" });
+    let outer = written(4, Frame::Data { view: 0, offset: 0, bytes: &inner });
+    for lost in 0..outer.len() {
+        let line = [&outer[..lost], &outer[lost + 1..], &[b' '; 300]].concat();
+        assert!(!found(&line).contains(&"frame 3".to_owned()), "without byte {lost}");
+    }
+}
+
+#[test]
+fn large_frames_lie_as_they_are() {
+    let memory = [MARK; 500];
+    let frame = written(2, Frame::Data { view: 0, offset: 0, bytes: &memory });
+    assert_eq!(frame[HEADER_SIZE + 10..][..500], memory);
+    assert_eq!(found(&[&frame[..], b"text"].concat()), ["frame 2", "text text"]);
+    let mut small = FrameReader::new([0; SMALL_FRAME]);
+    assert_eq!(small.next(&mut &frame[..20], SESSION), None);
+    assert_eq!(small.damage().frames, 1, "it does not fit");
+}
+
+/// Whole frames, whose writer had other ideas.
+#[test]
+fn a_checksum_does_not_make_it_right() {
+    let spoilt = |frame: Frame<'_>, offset: usize, value: u8| {
+        let mut bytes = written(1, frame);
+        bytes[offset] = value;
+        let (body, trailer) = (bytes.len() - 4, crc32c(&bytes[2..bytes.len() - 4]));
+        bytes[body..].copy_from_slice(&trailer.to_le_bytes());
+        found(&bytes).remove(0)
+    };
+    let zero = Frame::Zero(range(1, 0x10, 0x20));
+    assert_eq!(spoilt(zero, 13, 1), "Nonsense(View(257))");
+    assert_eq!(spoilt(zero, 22, 0), "Nonsense(Range { offset: 16, length: 0 })");
+    let name = ViewInfo { name: "dmesg", length: 1, start: 1, pushed: true };
+    assert_eq!(spoilt(Frame::View(0, name), 33, b'/'), "Nonsense(Name)");
+    assert_eq!(spoilt(Frame::View(0, name), 32, 0xff), "Nonsense(Name)");
+    assert_eq!(spoilt(Frame::Welcome(GREETING), 37, 0), "Nonsense(FrameLimit(0))");
+    assert_eq!(spoilt(Frame::Welcome(GREETING), 40, 17), "Nonsense(View(17))");
+}
+
+/// CRC-32C over the session and `bytes`, bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let bytes = SESSION.to_le_bytes().into_iter().chain(bytes.iter().copied());
+    !bytes.fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1)))
+    })
+}
+
+#[test]
+fn what_cannot_be_written_is_refused() {
+    let name = ViewInfo { name: "../x", length: 1, start: 1, pushed: true };
+    let refused = encode(&Packet { seq: 1, frame: Frame::View(0, name) }, 1, &mut [0; 256]);
+    assert_eq!(refused, Err(WireError::Name));
+    let bytes = [0; 65_536];
+    let frame = Frame::Data { view: 0, offset: 0, bytes: &bytes };
+    let refused = encode(&Packet { seq: 1, frame }, 1, &mut vec![0; 70_000]);
+    assert!(matches!(refused, Err(WireError::Room { needed: 65_562, .. })), "{refused:?}");
+    let refused = encode(&Packet { seq: 1, frame: Frame::Bye }, 1, &mut [0; 15]);
+    assert_eq!(refused, Err(WireError::Room { needed: 16, room: 15 }));
+    assert_eq!(Range::new(16, 0, 1), Err(WireError::View(16)));
+    assert!(Range::new(0, u64::MAX, 1).is_err() && Range::new(0, 1, 0).is_err());
+}
+
+proptest! {
+    /// The mark is nowhere but at the front of a small frame, whatever it carries.
+    #[test]
+    fn the_mark_is_the_first_byte_only(bytes in prop::collection::vec(any::<u8>(), 1..=230), seq: u32) {
+        let frame = written(seq, Frame::Data { view: 3, offset: 1 << 40, bytes: &bytes });
+        prop_assert!(frame.len() <= SMALL_FRAME);
+        prop_assert!(!frame[1..].contains(&MARK));
+        let mut reader = FrameReader::new([0; SMALL_FRAME]);
+        let packet = Packet { seq, frame: Frame::Data { view: 3, offset: 1 << 40, bytes: &bytes } };
+        prop_assert_eq!(reader.next(&mut &frame[..], SESSION), Some(Event::Frame(packet)));
+    }
+
+    /// The worst case for the mask: as many different bytes as fit.
+    #[test]
+    fn there_is_always_a_mask(first: u8, seq: u32) {
+        let bytes: Vec<u8> = (0..230).map(|index| first.wrapping_add(index)).collect();
+        let frame = written(seq, Frame::Data { view: 0, offset: 0, bytes: &bytes });
+        prop_assert!(!frame[1..].contains(&MARK));
+    }
+
+    #[test]
+    fn a_wrong_byte_is_never_accepted(bytes in prop::collection::vec(any::<u8>(), 1..=230), at: prop::sample::Index, flip in 1u8..) {
+        let mut frame = written(5, Frame::Data { view: 0, offset: 0, bytes: &bytes });
+        let at = at.index(frame.len());
+        frame[at] ^= flip;
+        frame.extend([b' '; 300]);
+        let accepted = found(&frame).into_iter().any(|event| !event.starts_with("text"));
+        prop_assert!(!accepted);
+    }
+
+    #[test]
+    fn arbitrary_bytes_do_no_harm(bytes in prop::collection::vec(prop_oneof![Just(MARK), Just(0u8), any::<u8>()], 0..300)) {
+        found(&bytes);
+    }
+}

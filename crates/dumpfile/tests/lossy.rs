@@ -1,0 +1,644 @@
+//! Both ends over a line that loses, damages and repeats bytes, in virtual time.
+
+use std::collections::VecDeque;
+
+use dumpfile::wire::{
+    Event, FrameReader, Held, HeldView, Outcome, Plan, Receiver, ReceiverStep, ReceiverTimes,
+    SMALL_FRAME, Sender, SenderConfig, SenderStep, Slot, Source, Unreadable, Verdict, ViewInfo,
+    Write,
+};
+use proptest::prelude::*;
+use sha2::{Digest, Sha256};
+
+/// A generator whose whole state is its seed (Marsaglia's xorshift64).
+#[derive(Clone)]
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// True once in `n` times; never for zero.
+    fn one_in(&mut self, n: u64) -> bool {
+        n > 0 && self.roll().is_multiple_of(n)
+    }
+}
+
+/// How bad a line is: one in so many bytes, zero for never.
+#[derive(Clone, Copy, Debug, Default)]
+struct Noise {
+    drops: u64,
+    flips: u64,
+    /// 64 bytes are damaged.
+    bursts: u64,
+    /// What was sent at once is sent twice.
+    repeats: u64,
+}
+
+/// One direction of a line: bytes per millisecond, and milliseconds until they arrive.
+struct Pipe {
+    noise: Noise,
+    dice: Dice,
+    burst: u32,
+    rate: u64,
+    delay: u64,
+    free_at: u64,
+    bytes: VecDeque<(u64, u8)>,
+}
+
+impl Pipe {
+    fn new(noise: Noise, seed: u64, rate: u64, delay: u64) -> Self {
+        let dice = Dice(seed | 1);
+        Self { noise, dice, burst: 0, rate, delay, free_at: 0, bytes: VecDeque::new() }
+    }
+
+    /// Sends bytes, and says when the line is free again.
+    fn send(&mut self, bytes: &[u8], now: u64) -> u64 {
+        let start = self.free_at.max(now);
+        let copies = if self.dice.one_in(self.noise.repeats) { 2 } else { 1 };
+        for byte in bytes.iter().cycle().take(bytes.len() * copies) {
+            if self.dice.one_in(self.noise.drops) {
+                continue;
+            }
+            if self.dice.one_in(self.noise.bursts) {
+                self.burst = 64;
+            }
+            let flip = if self.burst > 0 || self.dice.one_in(self.noise.flips) {
+                self.dice.roll() as u8
+            } else {
+                0
+            };
+            self.burst = self.burst.saturating_sub(1);
+            self.bytes.push_back((start + self.delay, byte ^ flip));
+        }
+        self.free_at = start + (bytes.len() * copies) as u64 / self.rate;
+        self.free_at
+    }
+
+    fn arrived(&mut self, now: u64) -> Vec<u8> {
+        let count = self.bytes.iter().take_while(|(at, _)| *at <= now).count();
+        self.bytes.drain(..count).map(|(_, byte)| byte).collect()
+    }
+}
+
+/// Views in memory, some lines of which cannot be read.
+struct Memory {
+    views: Vec<(&'static str, Vec<u8>, bool)>,
+    poisoned: Vec<u64>,
+}
+
+impl Source for Memory {
+    fn view(&self, view: u16) -> Option<ViewInfo<'_>> {
+        let (name, bytes, pushed) = self.views.get(usize::from(view))?;
+        Some(ViewInfo { name, length: bytes.len() as u64, start: 0x1000, pushed: *pushed })
+    }
+
+    fn read(&mut self, view: u16, offset: u64, bytes: &mut [u8]) -> Result<(), Unreadable> {
+        let end = offset + bytes.len() as u64;
+        let bulk = self.views[usize::from(view)].0 == "vmcore";
+        if bulk && self.poisoned.iter().any(|line| *line < end && offset < line + 64) {
+            return Err(Unreadable);
+        }
+        let from = &self.views[usize::from(view)].1[offset as usize..end as usize];
+        bytes.copy_from_slice(from);
+        Ok(())
+    }
+}
+
+/// What a page of memory may be: zeros, text, pointers, and bytes that look like our marks.
+fn content(dice: &mut Dice, length: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(length + 4096);
+    while bytes.len() < length {
+        let run = (dice.roll() % 3000) as usize;
+        let filler = match dice.roll() % 5 {
+            0 | 1 => vec![0; run * 4],
+            2 => vec![dumpfile::wire::MARK; run / 4],
+            3 => b"kdump: stage=views tsc=1234567\n".iter().copied().cycle().take(run).collect(),
+            _ => (0..run).map(|_| dice.roll() as u8).collect(),
+        };
+        bytes.extend(filler);
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// A whole transfer.
+struct Bench {
+    memory: Memory,
+    down: Pipe,
+    up: Pipe,
+    now: u64,
+    max_frame: usize,
+    /// Console lines go between frames, one in so many.
+    chatter: u64,
+    printed: u64,
+    /// What the collector has written, by view.
+    files: Vec<Vec<u8>>,
+    text: Vec<u8>,
+    lost_frames: u64,
+    sent_bytes: u64,
+    /// The stored bytes are changed once, behind the receiver's back.
+    rot: bool,
+}
+
+const ID: [u8; 16] = *b"0123456789abcdef";
+const LINE: &[u8] = b"kdump: a line of the console\r\n";
+/// Virtual milliseconds within which every test is through.
+const LONGEST: u64 = 20 * 60 * 1000;
+
+impl Bench {
+    fn new(length: usize, noise: Noise, seed: u64) -> Self {
+        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let dmesg = content(&mut dice, 700);
+        let views = vec![
+            ("dmesg", dmesg, true),
+            ("oldmem", vec![7; 5000], false),
+            ("vmcore", content(&mut dice, length), true),
+        ];
+        Self {
+            files: views.iter().map(|(_, bytes, _)| vec![0; bytes.len()]).collect(),
+            memory: Memory { views, poisoned: Vec::new() },
+            down: Pipe::new(noise, dice.roll(), 11, 5),
+            up: Pipe::new(noise, dice.roll(), 11, 5),
+            now: 0,
+            max_frame: SMALL_FRAME,
+            chatter: 0,
+            printed: 0,
+            text: Vec::new(),
+            lost_frames: 0,
+            sent_bytes: 0,
+            rot: false,
+        }
+    }
+
+    /// Runs `receiver` against `sender` until either is through, or until `until`.
+    fn run(&mut self, sender: &mut Sender<'_>, receiver: &mut Receiver, until: u64) -> Ending {
+        let mut ears = FrameReader::new([0; SMALL_FRAME]);
+        let mut eyes = FrameReader::new(vec![0; self.max_frame]);
+        let mut ending = Ending::default();
+        while self.now < until && !(ending.verdict.is_some() && ending.outcome.is_some()) {
+            ending.verdict = ending.verdict.or_else(|| self.receiver_turn(&mut eyes, receiver));
+            let arrived = self.up.arrived(self.now);
+            let mut input = &arrived[..];
+            while let Some(event) = ears.next(&mut input, sender.session()) {
+                if let Event::Frame(packet) = event {
+                    sender.receive(&packet, self.now);
+                }
+            }
+            ending.outcome = ending.outcome.or_else(|| self.sender_turn(sender));
+            self.now += 1;
+        }
+        self.lost_frames += eyes.damage().frames;
+        ending
+    }
+
+    fn sender_turn(&mut self, sender: &mut Sender<'_>) -> Option<Outcome> {
+        let mut out = vec![0; self.max_frame];
+        // One that can be written to at once, as a driver does whose queue is full.
+        for _ in 0..64 {
+            if self.down.free_at > self.now + 20 {
+                return None;
+            }
+            if self.down.dice.one_in(self.chatter) {
+                self.down.send(LINE, self.now);
+                self.printed += 1;
+            }
+            match sender.poll(&mut self.memory, self.now, &mut out).expect("a large buffer") {
+                SenderStep::Send(length) => {
+                    self.down.send(&out[..length], self.now);
+                    self.sent_bytes += length as u64;
+                }
+                SenderStep::Busy => {}
+                SenderStep::Wait(until) => {
+                    assert!(until > self.now, "it waits for the past");
+                    return None;
+                }
+                SenderStep::Finished(outcome) => return Some(outcome),
+            }
+        }
+        None
+    }
+
+    fn receiver_turn(
+        &mut self,
+        eyes: &mut FrameReader<Vec<u8>>,
+        receiver: &mut Receiver,
+    ) -> Option<Verdict> {
+        let arrived = self.down.arrived(self.now);
+        let mut input = &arrived[..];
+        while let Some(event) = eyes.next(&mut input, receiver.session()) {
+            match event {
+                Event::Text(text) => self.text.extend(text),
+                Event::Frame(packet) => {
+                    let write = receiver.receive(&packet, self.now).expect("a sender in order");
+                    store(&mut self.files, write);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let mut out = [0; SMALL_FRAME];
+        for _ in 0..64 {
+            match receiver.poll(self.now, &mut out).expect("a sender in order") {
+                ReceiverStep::Send(length) => {
+                    self.up.send(&out[..length], self.now);
+                }
+                ReceiverStep::Compare(range, sha256) => {
+                    let file = &mut self.files[usize::from(range.view())];
+                    if std::mem::take(&mut self.rot) {
+                        file[range.offset() as usize] ^= 1;
+                    }
+                    let bytes = &file[range.offset() as usize..range.end() as usize];
+                    let same = <[u8; 32]>::from(Sha256::digest(bytes)) == sha256;
+                    receiver.compared(range, same);
+                }
+                ReceiverStep::Wait(until) => {
+                    assert!(until > self.now, "it waits for the past");
+                    return None;
+                }
+                ReceiverStep::Finished(verdict) => return Some(verdict),
+            }
+        }
+        panic!("a receiver that never waits");
+    }
+
+    /// What was written is right, byte for byte; what was not is what the receiver says is missing.
+    fn assert_honest(&self, receiver: &Receiver) {
+        for (number, view) in receiver.views() {
+            let (file, truth) = (&self.files[usize::from(number)], self.truth(number));
+            for (from, to) in view.have.iter() {
+                assert!(file[from as usize..to as usize] == truth[from as usize..to as usize]);
+            }
+            if let Some((start, end)) = view.wanted {
+                let missing: u64 = view.missing().map(|(from, to)| to - from).sum();
+                assert_eq!(missing + view.have.total(), end - start);
+                let holes = view.missing().all(|(from, to)| {
+                    file[from as usize..to as usize].iter().all(|byte| *byte == 0)
+                });
+                assert!(holes, "something was written where nothing is said to be");
+            }
+        }
+    }
+
+    /// A view, with zeros for the lines that cannot be read.
+    fn truth(&self, view: u16) -> Vec<u8> {
+        let mut bytes = self.memory.views[usize::from(view)].1.clone();
+        if view == 2 {
+            for line in &self.memory.poisoned {
+                let end = bytes.len().min(*line as usize + 64);
+                bytes[*line as usize..end].fill(0);
+            }
+        }
+        bytes
+    }
+
+    fn assert_whole(&self) {
+        for view in [0, 2] {
+            assert!(self.files[usize::from(view)] == self.truth(view), "view {view} is wrong");
+        }
+    }
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Ending {
+    verdict: Option<Verdict>,
+    outcome: Option<Outcome>,
+}
+
+const WHOLE: Ending = Ending { verdict: Some(Verdict::Complete), outcome: Some(Outcome::Complete) };
+
+fn store(files: &mut [Vec<u8>], write: Option<Write<'_>>) {
+    match write {
+        Some(Write::Bytes { view, offset, bytes }) => {
+            files[usize::from(view)][offset as usize..][..bytes.len()].copy_from_slice(bytes);
+        }
+        Some(Write::Zeros(range)) => {
+            let file = &mut files[usize::from(range.view())];
+            file[range.offset() as usize..range.end() as usize].fill(0);
+        }
+        None => {}
+    }
+}
+
+fn config() -> SenderConfig {
+    SenderConfig::serial(ID)
+}
+
+fn receiver(plan: Plan, held: Option<Held>, session: u32, now: u64) -> Receiver {
+    let mut receiver = Receiver::new(plan, ReceiverTimes::default(), 65_536, held);
+    receiver.connect(session, now);
+    receiver
+}
+
+#[test]
+fn a_good_line_is_used_once() {
+    let mut bench = Bench::new(60_000, Noise::default(), 1);
+    bench.memory.views[2].1.fill(0x55);
+    let mut slots = [Slot::default(); 64];
+    let mut sender = Sender::new(config(), &mut slots, 0);
+    let mut receiver = receiver(Plan::Dump, None, 77, 0);
+    assert_eq!(bench.run(&mut sender, &mut receiver, LONGEST), WHOLE);
+    bench.assert_whole();
+    assert_eq!(bench.lost_frames, 0);
+    assert!(bench.files[1].iter().all(|byte| *byte == 0), "what is not pushed is not sent");
+    // 230 bytes in a frame of 256, 700 bytes of dmesg, and a few frames of talk.
+    let least = 60_000 * 256 / 230;
+    assert!((least..least + 3000).contains(&bench.sent_bytes), "{}", bench.sent_bytes);
+}
+
+#[test]
+fn zeros_cost_one_frame() {
+    let mut bench = Bench::new(0, Noise::default(), 1);
+    bench.memory.views[2].1 = vec![0; 900_000];
+    bench.files[2] = vec![0; 900_000];
+    let mut slots = [Slot::default(); 64];
+    let mut sender = Sender::new(config(), &mut slots, 0);
+    let mut receiver = receiver(Plan::Dump, None, 77, 0);
+    assert_eq!(bench.run(&mut sender, &mut receiver, LONGEST), WHOLE);
+    assert!(bench.sent_bytes < 2000, "{}", bench.sent_bytes);
+}
+
+#[test]
+fn large_frames_on_a_line_that_loses_nothing() {
+    let mut bench = Bench::new(3_000_000, Noise::default(), 3);
+    (bench.down.rate, bench.max_frame) = (100_000, 65_536);
+    let mut slots = [Slot::default(); 8];
+    let mut sender = Sender::new(SenderConfig::console(ID), &mut slots, 0);
+    let mut receiver = receiver(Plan::Dump, None, 77, 0);
+    assert_eq!(bench.run(&mut sender, &mut receiver, LONGEST), WHOLE);
+    bench.assert_whole();
+}
+
+#[test]
+fn text_goes_through_unharmed() {
+    let mut bench = Bench::new(20_000, Noise::default(), 4);
+    bench.chatter = 10;
+    let mut slots = [Slot::default(); 64];
+    let mut sender = Sender::new(config(), &mut slots, 0);
+    let mut receiver = receiver(Plan::Dump, None, 77, 0);
+    assert_eq!(bench.run(&mut sender, &mut receiver, LONGEST), WHOLE);
+    bench.assert_whole();
+    // What is printed after the end, nobody reads here.
+    assert!(bench.text.len() > LINE.len() * 10);
+    assert!(LINE.repeat(bench.printed as usize).starts_with(&bench.text));
+}
+
+#[test]
+fn lines_that_cannot_be_read_are_named() {
+    let mut bench = Bench::new(60_000, Noise { flips: 3000, ..Noise::default() }, 5);
+    bench.memory.views[2].1.fill(0x55);
+    bench.memory.poisoned = vec![0, 640, 704, 30_016, 59_968];
+    let mut slots = [Slot::default(); 64];
+    let mut sender = Sender::new(config(), &mut slots, 0);
+    let mut receiver = receiver(Plan::Dump, None, 77, 0);
+    assert_eq!(bench.run(&mut sender, &mut receiver, LONGEST), WHOLE);
+    bench.assert_whole();
+    let (_, vmcore) = receiver.views().last().expect("the last view");
+    let holes: Vec<_> = vmcore.holes.iter().collect();
+    assert_eq!(holes, [(0, 64), (640, 768), (30_016, 30_080), (59_968, 60_000)]);
+    let held = receiver.held();
+    let kept = held.views.iter().find(|held| held.name == "vmcore").expect("the view");
+    assert_eq!(kept.holes, vmcore.holes, "the next session knows them too");
+}
+
+#[test]
+fn what_rots_on_the_disk_is_fetched_again() {
+    let mut bench = Bench::new(20_000, Noise::default(), 6);
+    bench.rot = true;
+    let mut slots = [Slot::default(); 64];
+    let mut sender = Sender::new(config(), &mut slots, 0);
+    let mut receiver = receiver(Plan::Dump, None, 77, 0);
+    assert_eq!(bench.run(&mut sender, &mut receiver, LONGEST), WHOLE);
+    assert!(!bench.rot);
+    bench.assert_whole();
+}
+
+/// A source that says something else each time it is read.
+struct Restless(u8);
+
+impl Source for Restless {
+    fn view(&self, view: u16) -> Option<ViewInfo<'_>> {
+        let info = ViewInfo { name: "vmcore", length: 1000, start: 0, pushed: true };
+        (view == 0).then_some(info)
+    }
+
+    fn read(&mut self, _: u16, _: u64, bytes: &mut [u8]) -> Result<(), Unreadable> {
+        self.0 = self.0 % 250 + 1;
+        bytes.fill(self.0);
+        Ok(())
+    }
+}
+
+#[test]
+fn what_stays_different_is_never_complete() {
+    let mut slots = [Slot::default(); 64];
+    let mut sender = Sender::new(config(), &mut slots, 0);
+    let mut receiver = receiver(Plan::Dump, None, 77, 0);
+    let (mut source, mut file) = (Restless(0), vec![vec![0; 1000]]);
+    let (mut ears, mut eyes) = (FrameReader::new([0; 256]), FrameReader::new([0; 256]));
+    let mut out = [0; 256];
+    for now in 0..100_000 {
+        while let Ok(SenderStep::Send(length)) = sender.poll(&mut source, now, &mut out) {
+            let mut input = &out[..length];
+            while let Some(Event::Frame(packet)) = eyes.next(&mut input, receiver.session()) {
+                store(&mut file, receiver.receive(&packet, now).expect("in order"));
+            }
+        }
+        match receiver.poll(now, &mut out).expect("in order") {
+            ReceiverStep::Send(length) => {
+                let mut input = &out[..length];
+                while let Some(Event::Frame(packet)) = ears.next(&mut input, sender.session()) {
+                    sender.receive(&packet, now);
+                }
+            }
+            ReceiverStep::Compare(range, sha256) => {
+                let same = <[u8; 32]>::from(Sha256::digest(&file[0])) == sha256;
+                receiver.compared(range, same);
+            }
+            ReceiverStep::Finished(verdict) => {
+                assert_eq!(verdict, Verdict::Differs);
+                let (_, view) = receiver.views().next().expect("a view");
+                assert_eq!(view.differs.iter().collect::<Vec<_>>(), [(0, 1000)]);
+                return;
+            }
+            ReceiverStep::Wait(_) => {}
+        }
+    }
+    panic!("no end");
+}
+
+#[test]
+fn nobody_at_the_other_end() {
+    let mut bench = Bench::new(1000, Noise::default(), 7);
+    bench.up.noise.drops = 1;
+    let mut slots = [Slot::default(); 64];
+    let mut sender = Sender::new(config(), &mut slots, 0);
+    let mut deaf = receiver(Plan::Dump, None, 77, 0);
+    let ending = bench.run(&mut sender, &mut deaf, 29_000);
+    assert_eq!(ending, Ending::default());
+    let ending = bench.run(&mut sender, &mut deaf, 31_000);
+    assert_eq!(ending.outcome, Some(Outcome::Nobody));
+}
+
+#[test]
+fn a_receiver_that_falls_silent() {
+    let mut bench = Bench::new(200_000, Noise::default(), 8);
+    bench.memory.views[2].1.fill(0x55);
+    let mut slots = [Slot::default(); 64];
+    let mut sender = Sender::new(config(), &mut slots, 0);
+    let mut dying = receiver(Plan::Dump, None, 77, 0);
+    assert_eq!(bench.run(&mut sender, &mut dying, 4000), Ending::default());
+    bench.assert_honest(&dying);
+    bench.up.noise.drops = 1;
+    let ending = bench.run(&mut sender, &mut dying, 40_000);
+    assert_eq!(ending.outcome, Some(Outcome::Silent));
+    bench.assert_honest(&dying);
+}
+
+#[test]
+fn a_part_is_pulled_and_the_sender_stays() {
+    let mut bench = Bench::new(50_000, Noise { flips: 2000, ..Noise::default() }, 9);
+    let truth = content(&mut Dice(99), 5000);
+    bench.memory.views[1].1 = truth.clone();
+    let mut slots = [Slot::default(); 64];
+    let mut sender = Sender::new(config(), &mut slots, 0);
+    let part = Plan::Part { view: "oldmem".into(), start: 0x1000 + 300, length: 2000 };
+    let mut reader = receiver(part, None, 78, 0);
+    let ending = bench.run(&mut sender, &mut reader, 20_000);
+    assert_eq!(ending, Ending { verdict: Some(Verdict::Complete), outcome: None });
+    assert!(bench.files[1][300..2300] == truth[300..2300]);
+    assert!(bench.files[2].iter().all(|byte| *byte == 0));
+    let mut dump = receiver(Plan::Dump, None, 79, bench.now);
+    assert_eq!(bench.run(&mut sender, &mut dump, LONGEST), WHOLE);
+    bench.assert_whole();
+}
+
+#[test]
+fn what_is_not_there_is_refused_in_words() {
+    let cases = [
+        (Plan::View("notes".into()), "there is no view notes, there are: dmesg, oldmem, vmcore"),
+        (
+            Plan::Part { view: "oldmem".into(), start: 0xfff, length: 10 },
+            "view oldmem covers 0x1000+0x1388: the range is not within it",
+        ),
+        (
+            Plan::Part { view: "oldmem".into(), start: 0x1000, length: 5001 },
+            "view oldmem covers 0x1000+0x1388: the range is not within it",
+        ),
+    ];
+    for (plan, words) in cases {
+        let mut bench = Bench::new(100, Noise::default(), 9);
+        let mut slots = [Slot::default(); 64];
+        let mut sender = Sender::new(config(), &mut slots, 0);
+        let mut receiver = receiver(plan, None, 78, 0);
+        let error = refusal(&mut bench, &mut sender, &mut receiver);
+        assert_eq!(error, words);
+    }
+}
+
+/// Lets both talk over a good line until the receiver refuses.
+fn refusal(bench: &mut Bench, sender: &mut Sender<'_>, receiver: &mut Receiver) -> String {
+    let (mut ears, mut eyes) = (FrameReader::new([0; 256]), FrameReader::new([0; 256]));
+    let mut out = [0; 256];
+    for now in 0..10_000 {
+        match receiver.poll(now, &mut out) {
+            Ok(ReceiverStep::Send(length)) => {
+                let mut input = &out[..length];
+                while let Some(Event::Frame(packet)) = ears.next(&mut input, sender.session()) {
+                    sender.receive(&packet, now);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => return error.to_string(),
+        }
+        if let Ok(SenderStep::Send(length)) = sender.poll(&mut bench.memory, now, &mut out) {
+            let mut input = &out[..length];
+            while let Some(Event::Frame(packet)) = eyes.next(&mut input, receiver.session()) {
+                if let Err(error) = receiver.receive(&packet, now) {
+                    return error.to_string();
+                }
+            }
+        }
+    }
+    panic!("not refused");
+}
+
+#[test]
+fn another_dump_is_not_mixed_in() {
+    let mut bench = Bench::new(100, Noise::default(), 9);
+    let mut slots = [Slot::default(); 64];
+    let mut sender = Sender::new(config(), &mut slots, 0);
+    let view = |length| HeldView { name: "vmcore".to_owned(), length, ..HeldView::default() };
+    let held = Held { id: *b"another dump's i", views: vec![view(100)] };
+    let error = refusal(&mut bench, &mut sender, &mut receiver(Plan::Dump, Some(held), 5, 0));
+    assert_eq!(error, "the other end has another dump than the one that was begun");
+    let mut sender = Sender::new(config(), &mut slots, 0);
+    let held = Held { id: ID, views: vec![view(99)] };
+    let error = refusal(&mut bench, &mut sender, &mut receiver(Plan::Dump, Some(held), 5, 0));
+    assert_eq!(error, "view vmcore has another length than when the transfer was begun");
+}
+
+#[test]
+fn the_issues_noise() {
+    for seed in 0..4 {
+        let noise = Noise { drops: 10_000, flips: 10_000, bursts: 20_000, repeats: 200 };
+        let mut bench = Bench::new(150_000, noise, 100 + seed);
+        bench.chatter = 50;
+        let mut slots = [Slot::default(); 64];
+        let mut sender = Sender::new(config(), &mut slots, 0);
+        let mut receiver = receiver(Plan::Dump, None, 77, 0);
+        assert_eq!(bench.run(&mut sender, &mut receiver, LONGEST), WHOLE);
+        bench.assert_whole();
+        assert!(bench.lost_frames > 0, "the line was good");
+    }
+}
+
+prop_compose! {
+    fn noise()(drops in prop_oneof![Just(0u64), 500u64..20_000], flips in prop_oneof![Just(0u64), 500u64..20_000],
+        bursts in prop_oneof![Just(0u64), 2000u64..20_000], repeats in prop_oneof![Just(0u64), 2u64..100]) -> Noise {
+        Noise { drops, flips, bursts, repeats }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever the line does, and however often the collector is killed: the dump is whole in the end,
+    /// and at no time is a byte wrong or an account false.
+    #[test]
+    fn the_dump_arrives(
+        noise in noise(), seed in 1u64.., length in 0usize..60_000, window in 1usize..=64,
+        chatter in 0u64..20, kills in prop::collection::vec(1u64..5000, 0..4),
+    ) {
+        let mut bench = Bench::new(length, noise, seed);
+        bench.chatter = chatter.saturating_mul(3);
+        let mut slots = vec![Slot::default(); window];
+        let mut sender = Sender::new(config(), &mut slots, 0);
+        let (mut held, mut ending) = (None, Ending::default());
+        for (session, life) in kills.into_iter().chain([LONGEST]).enumerate() {
+            let mut receiver = receiver(Plan::Dump, held.take(), 100 + session as u32, bench.now);
+            let until = bench.now + life;
+            ending = bench.run(&mut sender, &mut receiver, until);
+            bench.assert_honest(&receiver);
+            held = Some(receiver.held());
+            if ending.outcome.is_some() { break }
+        }
+        prop_assert!(bench.now < LONGEST, "it does not end");
+        prop_assert_eq!(ending.outcome, Some(Outcome::Complete));
+        bench.assert_whole();
+    }
+
+    /// A line that is cut for good leaves an exact account.
+    #[test]
+    fn a_cut_leaves_an_exact_account(noise in noise(), seed in 1u64.., length in 5000usize..60_000, cut in 1u64..6000) {
+        let mut bench = Bench::new(length, noise, seed);
+        let mut slots = [Slot::default(); 64];
+        let mut sender = Sender::new(config(), &mut slots, 0);
+        let mut receiver = receiver(Plan::Dump, None, 100, 0);
+        bench.run(&mut sender, &mut receiver, cut);
+        bench.assert_honest(&receiver);
+    }
+}

@@ -1,0 +1,86 @@
+//! Frames of the wire protocol, and what both ends make of them.
+
+use dumpfile::wire::{
+    Event, FrameReader, Plan, Receiver, ReceiverStep, ReceiverTimes, SMALL_FRAME, Sender,
+    SenderConfig, Slot, Source, Unreadable, ViewInfo, encode,
+};
+
+/// The session of the seeds.
+const SESSION: u32 = 0x4d;
+
+/// Reads the bytes as a stream, in one piece and byte by byte: both find the same. What is a frame says
+/// the same when it is written again. A receiver and a sender take the frames.
+///
+/// # Panics
+/// When one of this is not so.
+pub fn frames(bytes: &[u8]) {
+    let whole = events(bytes, bytes.len().max(1));
+    assert_eq!(whole, events(bytes, 1), "the pieces matter");
+    both_ends(bytes);
+}
+
+/// What a reader finds: frames as bytes, text as it is.
+fn events(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, Vec<u8>, u64) {
+    let mut reader = FrameReader::new(vec![0; 1024]);
+    let (mut frames, mut text) = (Vec::new(), Vec::new());
+    for mut input in bytes.chunks(piece) {
+        while let Some(event) = reader.next(&mut input, SESSION) {
+            match event {
+                Event::Text(part) => text.extend_from_slice(part),
+                Event::OtherVersion(version) => frames.push(vec![version]),
+                Event::Nonsense(error) => frames.push(error.to_string().into_bytes()),
+                Event::Frame(packet) => {
+                    let mut out = vec![0; 1024];
+                    let length = encode(&packet, SESSION, &mut out).expect("it came in one");
+                    let mut again = &out[..length];
+                    let mut second = FrameReader::new(vec![0; 1024]);
+                    assert_eq!(second.next(&mut again, SESSION), Some(event));
+                    out.truncate(length);
+                    frames.push(out);
+                }
+            }
+        }
+    }
+    (frames, text, reader.damage().frames)
+}
+
+/// A view of a few bytes.
+struct Tiny;
+
+impl Source for Tiny {
+    fn view(&self, view: u16) -> Option<ViewInfo<'_>> {
+        let info = ViewInfo { name: "vmcore", length: 1000, start: 0, pushed: true };
+        (view == 0).then_some(info)
+    }
+
+    fn read(&mut self, view: u16, offset: u64, bytes: &mut [u8]) -> Result<(), Unreadable> {
+        assert!(view == 0 && offset + bytes.len() as u64 <= 1000, "outside of the view");
+        bytes.fill(1);
+        Ok(())
+    }
+}
+
+fn both_ends(bytes: &[u8]) {
+    let mut slots = [Slot::default(); 4];
+    let mut sender = Sender::new(SenderConfig::serial([0; 16]), &mut slots, 0);
+    let mut receiver = Receiver::new(Plan::Dump, ReceiverTimes::default(), 1024, None);
+    receiver.connect(SESSION, 0);
+    let mut reader = FrameReader::new(vec![0; 1024]);
+    let mut out = [0; SMALL_FRAME];
+    let (mut input, mut now) = (bytes, 0);
+    while let Some(event) = reader.next(&mut input, SESSION) {
+        now += 1;
+        let Event::Frame(packet) = event else { continue };
+        sender.receive(&packet, now);
+        sender.poll(&mut Tiny, now, &mut out).expect("room for a frame");
+        if receiver.receive(&packet, now).is_ok()
+            && let Ok(ReceiverStep::Compare(range, _)) = receiver.poll(now, &mut out)
+        {
+            receiver.compared(range, now % 2 == 0);
+        }
+        for (_, view) in receiver.views() {
+            let (wanted, there) = view.progress();
+            assert!(there <= wanted && wanted <= view.length, "more than there is");
+        }
+    }
+}

@@ -94,18 +94,7 @@ impl FirstKernel {
         match self {
             FirstKernel::Linux { kernel, busybox, loader, .. } => {
                 let (programs, arguments) = loading(config, loader, target)?;
-                let modules = match config.fault {
-                    Some(Fault::BusyDisk) => virtio_modules::of(kernel)?,
-                    _ => Vec::new(),
-                };
-                let contents = initramfs::Contents {
-                    busybox: &read(busybox)?,
-                    programs: &programs,
-                    arguments: &arguments,
-                    modules: &modules,
-                    before_crash: &config.before_crash,
-                };
-                let archive = initramfs::pack(&contents)?;
+                let archive = first_initramfs(config, kernel, busybox, &programs, &arguments)?;
                 let initrd = folder.join("initramfs");
                 fs::write(&initrd, archive).context("writing the initramfs")?;
                 let command_line = linux_command_line(&config.slot, &config.first_append)?;
@@ -118,20 +107,7 @@ impl FirstKernel {
                 Ok(Prepared { boot, is_64_bit, says_offset, guest: None })
             }
             FirstKernel::Guest { elf, loading } => {
-                let ingredients = Ingredients {
-                    elf,
-                    capture_kernel: &config.capture_kernel,
-                    purgatory: &config.purgatory,
-                    slot: &config.slot,
-                    cpus: config.cpus,
-                    words: &config.first_append,
-                    target,
-                    machine_words: config.machine.disk_words(),
-                    append: &config.append,
-                    core_headers: config.core_headers,
-                    loading: *loading,
-                };
-                let mut guest = Guest::new(&ingredients, memory)?;
+                let mut guest = planned_guest(config, elf, *loading, target, memory)?;
                 put_fault(config, &mut guest)?;
                 let boot = guest.boot(elf, folder)?;
                 let (is_64_bit, says_offset) = (false, false);
@@ -139,6 +115,51 @@ impl FirstKernel {
             }
         }
     }
+}
+
+/// The initramfs of a Linux first kernel.
+fn first_initramfs(
+    config: &Config,
+    kernel: &Path,
+    busybox: &Path,
+    programs: &[Packed],
+    arguments: &[String],
+) -> Result<Vec<u8>> {
+    let modules = match config.fault {
+        Some(Fault::BusyDisk) => virtio_modules::of(kernel)?,
+        _ => Vec::new(),
+    };
+    initramfs::pack(&initramfs::Contents {
+        busybox: &read(busybox)?,
+        programs,
+        arguments,
+        modules: &modules,
+        before_crash: &config.before_crash,
+    })
+}
+
+/// The test guest with its plan.
+fn planned_guest(
+    config: &Config,
+    elf: &Path,
+    loading: Loading,
+    target: &str,
+    memory: &GuestMemory,
+) -> Result<Guest> {
+    let ingredients = Ingredients {
+        elf,
+        capture_kernel: &config.capture_kernel,
+        purgatory: &config.purgatory,
+        slot: &config.slot,
+        cpus: config.cpus,
+        words: &config.first_append,
+        target,
+        machine_words: config.machine.disk_words(),
+        append: &config.append,
+        core_headers: config.core_headers,
+        loading,
+    };
+    Guest::new(&ingredients, memory)
 }
 
 impl Prepared {

@@ -160,19 +160,25 @@ pub(crate) struct Ground<'a> {
     pub(crate) system: &'a System,
 }
 
+impl Ground<'_> {
+    fn sizes(&self, purgatory: &PurgatoryImage, options: &PlanOptions) -> Result<Sizes, PlanError> {
+        Ok(Sizes {
+            elfcorehdr: self.core.size()?,
+            purgatory: purgatory.size(),
+            initrd: initrd_size(options),
+            control_pages: control_pages(self.system.machine, &self.core.ram),
+        })
+    }
+}
+
 /// Fills the slot.
 pub(crate) fn fill(
     ground: Ground<'_>,
     (kernel, purgatory): &ParsedImages<'_>,
     options: &PlanOptions,
 ) -> Result<Plan, PlanError> {
+    let sizes = ground.sizes(purgatory, options)?;
     let Ground { slot, core, system } = ground;
-    let sizes = Sizes {
-        elfcorehdr: core.size()?,
-        purgatory: purgatory.size(),
-        initrd: initrd_size(options),
-        control_pages: control_pages(system.machine, &core.ram),
-    };
     let layout = Layout::new(slot, kernel, &sizes)?;
     let loads = core.loads(layout.backup.start());
     let memory = usable_memory(&core.ram, &layout, options);
@@ -205,21 +211,16 @@ pub(crate) fn fill(
         notes: core.notes,
         vmcoreinfo: core.vmcoreinfo,
         loads,
-        warnings: [
-            core.warnings,
-            line.problems,
-            option_warnings(options),
-            Vec::from_iter(e820.warning()),
-        ]
-        .concat(),
+        warnings: [core.warnings, line.problems, made_worse(options, &e820)].concat(),
     })
 }
 
-/// What the options themselves make worse.
-fn option_warnings(options: &PlanOptions) -> Vec<String> {
+/// What the options make worse, and what the memory map has no room for.
+fn made_worse(options: &PlanOptions, e820: &E820) -> Vec<String> {
     let unchecked =
         "--no-checks: purgatory will run whatever is in the slot then, overwritten or not";
-    if options.checks { Vec::new() } else { vec![unchecked.to_owned()] }
+    let unchecked = (!options.checks).then(|| unchecked.to_owned());
+    unchecked.into_iter().chain(e820.warning()).collect()
 }
 
 fn initrd_size(options: &PlanOptions) -> u64 {

@@ -12,8 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dumpfile::wire::{
-    Event, FrameReader, Outcome, SMALL_FRAME, Sender, SenderConfig, SenderStep, Slot, Source,
-    Unreadable, ViewInfo,
+    Event, FrameReader, Outcome, Range, SMALL_FRAME, Sender, SenderConfig, SenderStep, Slot,
+    Source, Unreadable, ViewInfo,
 };
 use dumpfile::{DiskHeader, DiskId, DiskState};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -49,6 +49,11 @@ impl Memory {
             ("vmcore", 0, true, vmcore),
             ("oldmem", 0x10_0000, false, oldmem),
         ])
+    }
+
+    fn range(&self, range: Range) -> &[u8] {
+        let (start, end) = (range.offset() as usize, range.end() as usize);
+        &self.0[usize::from(range.view())].3[start..end]
     }
 
     fn view(&self, name: &str) -> &[u8] {
@@ -110,6 +115,7 @@ struct Machine {
     memory: Memory,
     noise: Noise,
     max_frame: usize,
+    bulk: bool,
     started: Instant,
     sent: usize,
     /// The line is cut, once, when so many bytes have been sent.
@@ -122,7 +128,8 @@ type Ended = Option<Outcome>;
 impl Machine {
     fn new(memory: Memory, noise: u64) -> Self {
         let (started, noise) = (Instant::now(), Noise::new(noise));
-        Self { memory, noise, max_frame: SMALL_FRAME, started, sent: 0, cut_at: usize::MAX }
+        let max_frame = SMALL_FRAME;
+        Self { memory, noise, max_frame, bulk: false, started, sent: 0, cut_at: usize::MAX }
     }
 
     fn config(&self) -> SenderConfig {
@@ -130,6 +137,7 @@ impl Machine {
         let (retransmit_after, linger) = (100, 300);
         SenderConfig {
             max_frame: self.max_frame,
+            bulk: self.bulk,
             patience,
             retransmit_after,
             linger,
@@ -149,20 +157,22 @@ impl Machine {
         loop {
             for _ in 0..16 {
                 let now = self.now();
-                match sender.poll(&mut self.memory, now, &mut out).expect("a buffer") {
-                    SenderStep::Send(length) => {
-                        prints += 1;
-                        let text = if prints % 50 == 0 { CONSOLE } else { &[] };
-                        let bytes = [text, &self.noise.pass(&out[..length])].concat();
-                        self.sent += length;
-                        if !write(line, &bytes) || self.sent > self.cut_at {
-                            self.cut_at = usize::MAX;
-                            return sender.outcome();
-                        }
-                    }
-                    SenderStep::Busy => {}
-                    SenderStep::Wait(_) => break,
-                    SenderStep::Finished(outcome) => return Some(outcome),
+                let (length, raw) =
+                    match sender.poll(&mut self.memory, now, &mut out).expect("a buffer") {
+                        SenderStep::Send(length) => (length, &[][..]),
+                        SenderStep::Bulk { head, range } => (head, self.memory.range(range)),
+                        SenderStep::Busy => continue,
+                        SenderStep::Wait(_) => break,
+                        SenderStep::Finished(outcome) => return Some(outcome),
+                    };
+                prints += 1;
+                let text = if prints % 50 == 0 { CONSOLE } else { &[] };
+                let bytes = [text, &self.noise.pass(&[&out[..length], raw].concat())].concat();
+                let left = self.cut_at.saturating_sub(self.sent).min(bytes.len());
+                self.sent += bytes.len();
+                if !write(line, &bytes[..left]) || left < bytes.len() {
+                    self.cut_at = usize::MAX;
+                    return sender.outcome();
                 }
             }
             let mut bytes = [0; 4096];

@@ -62,6 +62,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         None if arguments.json => Ok(()),
         None => {
             received.views.iter().for_each(|view| println!("{}", in_words(view)));
+            if received.damaged_frames > 0 {
+                println!("{} damaged frames were sent again", received.damaged_frames);
+            }
             Ok(())
         }
     }

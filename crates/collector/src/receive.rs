@@ -18,6 +18,8 @@ pub struct Received {
     pub views: Vec<ReceivedView>,
     /// Frames that were damaged on the way; each was sent again.
     pub damaged_frames: u64,
+    /// Whether both ends compare what has come. A virtio-console port loses nothing: there they need not.
+    pub compared: bool,
     /// Why it is not whole, if it is not.
     pub stopped: Option<Error>,
 }
@@ -126,7 +128,8 @@ fn account(receiver: &Receiver, out: &Path) -> Received {
     }
     let id = receiver.greeting().map(|greeting| greeting.id);
     let id = id.or((!held.views.is_empty()).then_some(held.id));
-    Received { id, views, damaged_frames: 0, stopped: None }
+    let compared = receiver.greeting().is_some_and(|greeting| !greeting.bulk);
+    Received { id, views, damaged_frames: 0, compared, stopped: None }
 }
 
 fn of_view(view: &ViewState, out: &Path) -> ReceivedView {

@@ -119,8 +119,9 @@ fn in_json(received: &Received) -> String {
     let id = received.id.map_or("null".to_owned(), |id| format!("\"{}\"", hex(&id)));
     let views: Vec<String> = received.views.iter().map(view_in_json).collect();
     format!(
-        r#"{{"version":1,"verdict":"{verdict}","id":{id},"damaged_frames":{},"views":[{}]}}"#,
+        r#"{{"version":1,"verdict":"{verdict}","id":{id},"damaged_frames":{},"compared":{},"views":[{}]}}"#,
         received.damaged_frames,
+        received.compared,
         views.join(",")
     )
 }

@@ -147,6 +147,16 @@ impl<'w> Sender<'w> {
         self.end.map(|(outcome, _)| outcome)
     }
 
+    /// Takes note of a line that was cut, where the caller knows that: nothing but announcements is sent
+    /// until a receiver says hello. Where it does not know, the next hello does the same.
+    pub fn disconnected(&mut self, now: u64) {
+        if self.end.is_none() {
+            self.session = None;
+            self.window.clear();
+            (self.heard, self.announce_at) = (now, now);
+        }
+    }
+
     /// Takes note of a receiver of another version.
     pub fn other_version(&mut self, version: u8, now: u64) {
         if self.session.is_none() {

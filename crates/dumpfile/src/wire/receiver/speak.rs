@@ -44,6 +44,11 @@ impl Receiver {
         self.leave(now, out)
     }
 
+    /// How it ended, once the sender was told so; its answer is all that may still come.
+    pub fn told(&self) -> Option<Verdict> {
+        matches!(self.phase, Phase::Leave(_)).then(|| self.verdict())
+    }
+
     /// Gives up, for a reason of the caller's: the frame that says so to the sender.
     ///
     /// # Errors

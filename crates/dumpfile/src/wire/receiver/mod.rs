@@ -86,8 +86,10 @@ pub struct Receiver {
     /// Whether anything has come since it was last asked what to do, and since when nothing has.
     news: bool,
     quiet_since: u64,
-    /// When something was last sent, and when to repeat what waits for an answer.
+    /// When something was last sent, when contents were last asked for, and when to repeat what waits for
+    /// an answer.
     spoke: u64,
+    asked: u64,
     repeat_at: u64,
     phase: Phase,
     attempts: BTreeMap<(u16, u64), u8>,
@@ -140,6 +142,7 @@ impl Receiver {
             news: false,
             quiet_since: 0,
             spoke: 0,
+            asked: 0,
             repeat_at: 0,
             phase: Phase::Greet,
             attempts: BTreeMap::new(),

@@ -280,26 +280,7 @@ impl Bench {
         eyes: &mut FrameReader<Vec<u8>>,
         receiver: &mut Receiver,
     ) -> Option<Verdict> {
-        let arrived = self.down.arrived(self.now, self.budget);
-        self.budget -= arrived.len();
-        let mut input = &arrived[..];
-        loop {
-            eyes.limit(receiver.frame_limit());
-            let Some(event) = eyes.next(&mut input, receiver.session()) else { break };
-            match event {
-                Event::Text(text) => self.text.extend(text),
-                Event::Frame(packet) => {
-                    let write = receiver.receive(&packet, self.now).expect("a sender in order");
-                    store(&mut self.files, write);
-                }
-                Event::Piece(piece) => {
-                    let write = receiver.receive_piece(&piece).expect("a sender in order");
-                    store(&mut self.files, write);
-                }
-                Event::OtherVersion(version) => receiver.other_version(version, self.now),
-                Event::Nonsense(error) => panic!("{error}"),
-            }
-        }
+        self.hear(eyes, receiver);
         let mut out = [0; SMALL_FRAME];
         for _ in 0..64 {
             match receiver.poll(self.now, &mut out).expect("a sender in order") {
@@ -325,6 +306,53 @@ impl Bench {
             }
         }
         panic!("a receiver that never waits");
+    }
+
+    /// What has come down the line.
+    fn hear(&mut self, eyes: &mut FrameReader<Vec<u8>>, receiver: &mut Receiver) {
+        let arrived = self.down.arrived(self.now, self.budget);
+        self.budget -= arrived.len();
+        let mut input = &arrived[..];
+        loop {
+            eyes.limit(receiver.frame_limit());
+            let Some(event) = eyes.next(&mut input, receiver.session()) else { break };
+            match event {
+                Event::Text(text) => self.text.extend(text),
+                Event::Frame(packet) => {
+                    let write = receiver.receive(&packet, self.now).expect("a sender in order");
+                    store(&mut self.files, write);
+                }
+                Event::Piece(piece) => {
+                    let write = receiver.receive_piece(&piece).expect("a sender in order");
+                    store(&mut self.files, write);
+                }
+                Event::OtherVersion(version) => receiver.other_version(version, self.now),
+                Event::Nonsense(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Cuts the line. The receiver of the next session may be another one.
+    fn cut(
+        &mut self,
+        [tail, replaced, takes, known]: [bool; 4],
+        sender: &mut Sender<'_>,
+        mut receiver: Receiver,
+        session: u32,
+    ) -> Receiver {
+        self.up.bytes.clear();
+        if !tail {
+            self.down.bytes.clear();
+        }
+        if known {
+            sender.disconnected(self.now);
+        }
+        if replaced {
+            let anew = if takes { taker } else { summer };
+            return anew(Some(receiver.held()), session, self.now);
+        }
+        receiver.connect(session, self.now);
+        receiver
     }
 
     /// What was written is right, byte for byte; what was not is what the receiver says is missing.
@@ -740,25 +768,12 @@ proptest! {
         let mut slots = vec![Slot::default(); window];
         let mut sender = Sender::new(SenderConfig::console(ID), &mut slots, 0);
         let mut receiver = taker(None, 100, 0);
-        for (session, (bytes, [tail, replaced, takes, known])) in cuts.into_iter().enumerate() {
+        for (session, (bytes, how)) in (101..).zip(cuts) {
             bench.budget = bytes;
             bench.run(&mut sender, &mut receiver, LONGEST);
             bench.assert_honest(&receiver);
             if sender.outcome().is_some() { break }
-            if !tail {
-                bench.down.bytes.clear();
-            }
-            bench.up.bytes.clear();
-            if known {
-                sender.disconnected(bench.now);
-            }
-            let session = 101 + session as u32;
-            if replaced {
-                let again = if takes { taker } else { summer };
-                receiver = again(Some(receiver.held()), session, bench.now);
-            } else {
-                receiver.connect(session, bench.now);
-            }
+            receiver = bench.cut(how, &mut sender, receiver, session);
         }
         bench.budget = usize::MAX;
         let ending = bench.run(&mut sender, &mut receiver, LONGEST);

@@ -182,16 +182,7 @@ impl Machine {
                 }
             }
             let mut bytes = [0; 4096];
-            let count = match line.read(&mut bytes) {
-                Ok(0) => return sender.outcome(),
-                Ok(count) => count,
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
-                {
-                    0
-                }
-                Err(_) => return sender.outcome(),
-            };
+            let Some(count) = read(line, &mut bytes) else { return sender.outcome() };
             let bytes = self.noise.pass(&bytes[..count]);
             let mut input = &bytes[..];
             while let Some(event) = reader.next(&mut input, sender.session()) {
@@ -215,6 +206,17 @@ impl Machine {
             if let Some(outcome) = self.serve(&mut sender, &mut stream) {
                 return outcome;
             }
+        }
+    }
+}
+
+/// Reads what there is; nothing when nobody is there.
+fn read(line: &mut impl Read, bytes: &mut [u8]) -> Option<usize> {
+    match line.read(bytes) {
+        Ok(0) => None,
+        Ok(count) => Some(count),
+        Err(error) => {
+            matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut).then_some(0)
         }
     }
 }

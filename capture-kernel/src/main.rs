@@ -29,12 +29,14 @@ mod registers;
 mod time;
 #[cfg(target_os = "none")]
 mod truth;
+#[cfg(target_os = "none")]
+mod watchdog;
 
 #[cfg(target_os = "none")]
 mod kernel {
     use crate::action::on_failure;
     use crate::time::Tsc;
-    use crate::{action, boot, devices, heap, oldmem, truth};
+    use crate::{action, boot, devices, heap, oldmem, truth, watchdog};
     use boot_stub::console::{self, println};
     use boot_stub::{exceptions, paging};
     use capture_kernel::dma::SlotMemory;
@@ -62,6 +64,7 @@ mod kernel {
         console::stage(Stage::Memory);
 
         let clock = Tsc::calibrated();
+        watchdog::start(options.timeout, &clock);
         let ram = boot.ram(&options, header.as_ref());
         let mut buses = devices::Buses::quiet(&options, ram, &clock);
         let target = devices::open_target(&mut buses, &options, slot, &clock);

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use dumpfile::wire::{MAX_FRAME, Plan, Receiver, ReceiverTimes, Verdict};
+use dumpfile::wire::{Plan, Verdict};
 use dumpfile::{Contents, DATA_OFFSET};
 
 use crate::store::Part;
@@ -30,7 +30,7 @@ pub fn read(
     }
     let mut part = Part::new(room(length)?);
     let plan = Plan::Part { view: view.to_owned(), start, length };
-    let mut receiver = Receiver::new(plan, ReceiverTimes::default(), MAX_FRAME as u32, None);
+    let mut receiver = Talk::receiver(source, plan, None);
     match Talk::new(source, options, patience)?.run(&mut receiver, &mut part, observer)? {
         Verdict::Complete => Ok(part.into_bytes()),
         Verdict::Differs => Err(Error::Differs),

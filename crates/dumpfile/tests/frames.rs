@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 const SESSION: u32 = 77;
 const GREETING: Greeting =
-    Greeting { id: *b"0123456789abcdef", length: 0x1000, max_frame: 256, views: 3 };
+    Greeting { id: *b"0123456789abcdef", length: 0x1000, max_frame: 256, views: 3, bulk: true };
 const SHA256_OF_ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -47,7 +47,7 @@ fn found(mut input: &[u8]) -> Vec<String> {
 fn encoding_of_version_1() {
     assert_eq!(VERSION, 1);
     let sha256 = bytes(SHA256_OF_ABC).try_into().expect("32 bytes");
-    let hello = Hello { session: 77, max_frame: 65_536, push: true };
+    let hello = Hello { session: 77, max_frame: 65_536, push: true, bulk: false };
     let view = ViewInfo { name: "dmesg", length: 700, start: 0x10_0000, pushed: true };
     let wants = [range(0, 1, 2), range(1, 3, 4)].into_iter().collect();
     let data = |bytes| Frame::Data { view: 1, offset: 0x1234, bytes };
@@ -60,9 +60,14 @@ fn encoding_of_version_1() {
         ),
         (1, Frame::Hello(hello), "f60001020a002440010000004d000000000001000100e9c509d5"),
         (
+            1,
+            Frame::Hello(Hello { bulk: true, ..hello }),
+            "f60001020a002440010000004d00000000000100030007f54cf2",
+        ),
+        (
             0,
             Frame::Announce(GREETING),
-            "f60001011e000a1000000000303132333435363738396162636465660010000000000000000100000300e0838d49",
+            "f600010120000390000000003031323334353637383961626364656600100000000000000001000003000100c7026a56",
         ),
         (
             1,
@@ -113,7 +118,8 @@ fn frames_of_another_session_are_damage() {
     let mut reader = FrameReader::new([0; SMALL_FRAME]);
     assert_eq!(reader.next(&mut &data[..], SESSION + 1), None);
     assert_eq!(reader.damage().frames, 1);
-    let hello = written(1, Frame::Hello(Hello { session: 1, max_frame: 256, push: false }));
+    let hello =
+        written(1, Frame::Hello(Hello { session: 1, max_frame: 256, push: false, bulk: false }));
     assert!(reader.next(&mut &hello[..], 5).is_some(), "a hello has no session yet");
 }
 

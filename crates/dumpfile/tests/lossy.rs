@@ -138,6 +138,8 @@ struct Bench {
     printed: u64,
     /// What the collector has written, by view.
     files: Vec<Vec<u8>>,
+    /// Bytes that went as bulks.
+    bulk_bytes: u64,
     text: Vec<u8>,
     lost_frames: u64,
     sent_bytes: u64,
@@ -168,6 +170,7 @@ impl Bench {
             max_frame: SMALL_FRAME,
             chatter: 0,
             printed: 0,
+            bulk_bytes: 0,
             text: Vec::new(),
             lost_frames: 0,
             sent_bytes: 0,
@@ -212,6 +215,13 @@ impl Bench {
                     self.down.send(&out[..length], self.now);
                     self.sent_bytes += length as u64;
                 }
+                SenderStep::Bulk { head, range } => {
+                    let raw = &self.memory.views[usize::from(range.view())].1;
+                    let raw = &raw[range.offset() as usize..range.end() as usize];
+                    self.down.send(&[&out[..head], raw].concat(), self.now);
+                    self.sent_bytes += head as u64 + range.length();
+                    self.bulk_bytes += range.length();
+                }
                 SenderStep::Busy => {}
                 SenderStep::Wait(until) => {
                     assert!(until > self.now, "it waits for the past");
@@ -230,14 +240,21 @@ impl Bench {
     ) -> Option<Verdict> {
         let arrived = self.down.arrived(self.now);
         let mut input = &arrived[..];
-        while let Some(event) = eyes.next(&mut input, receiver.session()) {
+        loop {
+            eyes.limit(receiver.frame_limit());
+            let Some(event) = eyes.next(&mut input, receiver.session()) else { break };
             match event {
                 Event::Text(text) => self.text.extend(text),
                 Event::Frame(packet) => {
                     let write = receiver.receive(&packet, self.now).expect("a sender in order");
                     store(&mut self.files, write);
                 }
-                other => panic!("{other:?}"),
+                Event::Piece(piece) => {
+                    let write = receiver.receive_piece(&piece).expect("a sender in order");
+                    store(&mut self.files, write);
+                }
+                Event::OtherVersion(version) => receiver.other_version(version, self.now),
+                Event::Nonsense(error) => panic!("{error}"),
             }
         }
         let mut out = [0; SMALL_FRAME];
@@ -253,7 +270,9 @@ impl Bench {
                     }
                     let bytes = &file[range.offset() as usize..range.end() as usize];
                     let same = <[u8; 32]>::from(Sha256::digest(bytes)) == sha256;
-                    receiver.compared(range, same);
+                    if receiver.compared(range, same) {
+                        file[range.offset() as usize..range.end() as usize].fill(0);
+                    }
                 }
                 ReceiverStep::Wait(until) => {
                     assert!(until > self.now, "it waits for the past");
@@ -311,20 +330,21 @@ struct Ending {
 const WHOLE: Ending = Ending { verdict: Some(Verdict::Complete), outcome: Some(Outcome::Complete) };
 
 fn store(files: &mut [Vec<u8>], write: Option<Write<'_>>) {
-    match write {
-        Some(Write::Bytes { view, offset, bytes }) => {
-            files[usize::from(view)][offset as usize..][..bytes.len()].copy_from_slice(bytes);
-        }
-        Some(Write::Zeros(range)) => {
-            let file = &mut files[usize::from(range.view())];
-            file[range.offset() as usize..range.end() as usize].fill(0);
-        }
-        None => {}
+    if let Some(Write { view, offset, bytes }) = write {
+        files[usize::from(view)][offset as usize..][..bytes.len()].copy_from_slice(bytes);
     }
 }
 
 fn config() -> SenderConfig {
     SenderConfig::serial(ID)
+}
+
+/// A collector that takes bulks.
+fn taker(held: Option<Held>, session: u32, now: u64) -> Receiver {
+    let receiver = Receiver::new(Plan::Dump, ReceiverTimes::default(), 65_536, held);
+    let mut receiver = receiver.taking_bulk();
+    receiver.connect(session, now);
+    receiver
 }
 
 fn receiver(plan: Plan, held: Option<Held>, session: u32, now: u64) -> Receiver {
@@ -370,6 +390,24 @@ fn large_frames_on_a_line_that_loses_nothing() {
     let mut receiver = receiver(Plan::Dump, None, 77, 0);
     assert_eq!(bench.run(&mut sender, &mut receiver, LONGEST), WHOLE);
     bench.assert_whole();
+}
+
+#[test]
+fn bulk_needs_both_ends() {
+    for (sends, takes) in [(true, true), (true, false), (false, true)] {
+        let mut bench = Bench::new(3_000_000, Noise::default(), 3);
+        (bench.down.rate, bench.max_frame) = (100_000, 65_536);
+        let mut slots = [Slot::default(); 8];
+        let config = SenderConfig { bulk: sends, ..SenderConfig::console(ID) };
+        let mut sender = Sender::new(config, &mut slots, 0);
+        let mut receiver =
+            if takes { taker(None, 77, 0) } else { receiver(Plan::Dump, None, 77, 0) };
+        assert_eq!(bench.run(&mut sender, &mut receiver, LONGEST), WHOLE);
+        bench.assert_whole();
+        let agreed = sends && takes;
+        assert_eq!(bench.bulk_bytes > 0, agreed, "sends {sends}, takes {takes}");
+        assert_eq!(receiver.greeting().map(|greeting| greeting.bulk), Some(agreed));
+    }
 }
 
 #[test]
@@ -456,7 +494,9 @@ fn what_stays_different_is_never_complete() {
             }
             ReceiverStep::Compare(range, sha256) => {
                 let same = <[u8; 32]>::from(Sha256::digest(&file[0])) == sha256;
-                receiver.compared(range, same);
+                if receiver.compared(range, same) {
+                    file[0].fill(0);
+                }
             }
             ReceiverStep::Finished(verdict) => {
                 assert_eq!(verdict, Verdict::Differs);

@@ -62,6 +62,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         None if arguments.json => Ok(()),
         None => {
             received.views.iter().for_each(|view| println!("{}", in_words(view)));
+            if received.damaged_frames > 0 {
+                println!("{} damaged frames were sent again", received.damaged_frames);
+            }
             Ok(())
         }
     }
@@ -116,8 +119,9 @@ fn in_json(received: &Received) -> String {
     let id = received.id.map_or("null".to_owned(), |id| format!("\"{}\"", hex(&id)));
     let views: Vec<String> = received.views.iter().map(view_in_json).collect();
     format!(
-        r#"{{"version":1,"verdict":"{verdict}","id":{id},"damaged_frames":{},"views":[{}]}}"#,
+        r#"{{"version":1,"verdict":"{verdict}","id":{id},"damaged_frames":{},"compared":{},"views":[{}]}}"#,
         received.damaged_frames,
+        received.compared,
         views.join(",")
     )
 }

@@ -2,7 +2,9 @@
 
 pub mod disk;
 pub mod line;
+pub mod serial;
 mod serve;
+pub mod stay;
 
 pub use line::Line;
 pub use serve::serve;

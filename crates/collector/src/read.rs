@@ -11,7 +11,7 @@ use crate::store::Part;
 use crate::talk::Talk;
 use crate::{Error, LinkOptions, Observer, Patience, Source, disk, extract};
 
-/// Most bytes that are read at once: they are kept in memory until they are compared.
+/// Most bytes that are read at once: they are kept in memory until all have come.
 const MOST: u64 = 256 << 20;
 
 /// Pulls `length` bytes of a view from the address `start` on over a line.

@@ -43,9 +43,9 @@ pub struct ReceivedView {
     pub differs: Vec<(u64, u64)>,
 }
 
-/// Receives a dump into `out`, which is replaced when everything is there and was compared. The views
-/// beside the main one go into files whose names have the view's behind them. What an earlier call has
-/// left is not fetched again. `view` is for one view instead of the dump.
+/// Receives a dump into `out`, which is replaced when everything is there. The views beside the main one
+/// go into files whose names have the view's behind them. What an earlier call has left is not fetched
+/// again. `view` is for one view instead of the dump.
 ///
 /// # Errors
 /// [`Error::Link`] when there was never a line, [`Error::NotAFile`]. What happens later is in

@@ -159,7 +159,8 @@ impl<'a> Talk<'a> {
             match link.read(&mut bytes, pause) {
                 Arrived::Bytes(count) => self.hear(&bytes[..count], receiver, store, observer)?,
                 Arrived::Nothing => {}
-                Arrived::End => return Ok(None),
+                // Who has been told that all is there may go.
+                Arrived::End => return Ok(receiver.told()),
             }
             self.check_time()?;
             if self.heard.max(self.begun).elapsed() > ANEW {

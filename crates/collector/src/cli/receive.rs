@@ -12,11 +12,11 @@ use super::{check_output, hex};
 /// What stands below the options.
 pub(crate) const HELP: &str = concat!(
     crate::sources!(),
-    "\n\nUntil the dump is whole and compared, it is in FILE.NAME.partial, and FILE.ranges says what is
-there: the same command goes on from it.
+    "\n\nUntil the dump is whole, it is in FILE.NAME.partial, and FILE.ranges says what is there: the same
+command goes on from it. Over a serial line the whole is compared with the other end by SHA-256.
 
 Exit codes:
-  0  every byte has come and was compared with the other end
+  0  every byte has come
   1  refused, failed or not whole; what is missing is on standard error, with the reason
   2  the command line is wrong"
 );

@@ -44,6 +44,11 @@ impl Receiver {
         self.leave(now, out)
     }
 
+    /// How it ended, once the sender was told so; its answer is all that may still come.
+    pub fn told(&self) -> Option<Verdict> {
+        matches!(self.phase, Phase::Leave(_)).then(|| self.verdict())
+    }
+
     /// Gives up, for a reason of the caller's: the frame that says so to the sender.
     ///
     /// # Errors
@@ -69,7 +74,7 @@ impl Receiver {
         self.check_plan()?;
         let push = self.pushes();
         self.phase = if push { Phase::Push } else { Phase::Fill(Wants::default()) };
-        self.repeat_at = now.saturating_add(if push { self.times.retry } else { 0 });
+        self.asked = now;
         Ok(())
     }
 
@@ -120,7 +125,7 @@ impl Receiver {
     /// is there.
     fn fill(&mut self, now: u64, out: &mut [u8]) -> Result<ReceiverStep, ReceiverError> {
         let patience = self.times.retry * if self.has_bulk() { LOSSLESS } else { 1 };
-        let quiet_until = self.quiet_since.max(self.spoke).saturating_add(patience);
+        let quiet_until = self.quiet_since.max(self.asked).saturating_add(patience);
         let asked = match &self.phase {
             Phase::Push => true,
             Phase::Fill(wants) => wants.as_slice().iter().any(|want| self.lacks(want)),
@@ -134,6 +139,7 @@ impl Receiver {
         });
         let wants: Wants = missing.collect();
         self.phase = Phase::Fill(wants);
+        self.asked = now;
         self.say(Frame::Want(wants), now, out)
     }
 

@@ -47,7 +47,10 @@ pub(crate) struct Finder<'c> {
 
 impl<'c> Finder<'c> {
     /// The target behind an entry of `kdump.target`.
-    pub(crate) fn open(&mut self, target: &TargetSpec) -> Result<Box<dyn Target + 'c>, Failure> {
+    pub(crate) fn open(
+        &mut self,
+        target: &TargetSpec<'_>,
+    ) -> Result<Box<dyn Target + 'c>, Failure> {
         match target {
             TargetSpec::VirtioBlk { id } => {
                 let say = &mut |line: Arguments<'_>| println!("kdump: {line}");
@@ -56,7 +59,9 @@ impl<'c> Finder<'c> {
                 let (slot, clock, patience) = (self.slot, self.clock, self.patience);
                 Ok(Box::new(find_disk(buses, DiskId(*id), slot, clock, patience, say)?))
             }
-            TargetSpec::None => Err(Failure::NoTarget),
+            TargetSpec::VirtioConsole { .. } | TargetSpec::Serial(_) | TargetSpec::None => {
+                Err(Failure::NoTarget)
+            }
         }
     }
 }

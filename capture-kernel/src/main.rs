@@ -42,7 +42,7 @@ mod kernel {
     use capture_kernel::target;
     use core::fmt::Arguments;
     use handoff::Stage;
-    use vmcore::Options;
+    use vmcore::{Options, TargetSpec};
 
     boot_stub::entry!(main, on_failure);
 
@@ -71,7 +71,7 @@ mod kernel {
         console::stage(Stage::Views);
         let patience = u64::from(options.timeout) * 1000;
         let mut finder = devices::Finder { buses, slot, clock: &clock, patience };
-        let open = |target: &_| finder.open(target);
+        let open = |target: &TargetSpec<'_>| finder.open(target);
         let say = &mut |line: Arguments<'_>| println!("kdump: {line}");
         match target::serve(&options.targets, open, &dump, &mut console::stage, say) {
             Ok(()) => {

@@ -1,8 +1,10 @@
 //! Where a dump goes.
 
 pub mod disk;
+pub mod line;
 mod serve;
 
+pub use line::Line;
 pub use serve::serve;
 
 use crate::Failure;

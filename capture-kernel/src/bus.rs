@@ -3,6 +3,7 @@
 use crate::dma::SlotMemory;
 use crate::target::disk::DumpDisk;
 use crate::virtio::blk::VirtioBlk;
+use crate::virtio::console::{PortList, PortName, VirtioConsole};
 use crate::{Clock, Failure};
 use alloc::vec::Vec;
 use core::fmt;
@@ -103,10 +104,37 @@ pub fn find_disk<'c, T: Transport>(
     Ok(disk)
 }
 
+/// The virtio console on one of `buses` that has a port called `name`. The others are stopped; what
+/// becomes of each goes to `say`.
+///
+/// # Errors
+/// [`Failure::NoSuchPort`], with the names that there are.
+pub fn find_console<'c, T: Transport>(
+    buses: Buses<'_, T>,
+    name: PortName,
+    slot: SlotMemory,
+    clock: &'c dyn Clock,
+    patience: u64,
+    say: &mut dyn FnMut(fmt::Arguments<'_>),
+) -> Result<VirtioConsole<'c, T>, Failure> {
+    let mut all = PortList::default();
+    let open = |transport| {
+        VirtioConsole::open(transport, name, slot, clock, patience).inspect_err(|failure| {
+            if let Failure::NoSuchPort { found, .. } = failure {
+                all.join(found);
+            }
+        })
+    };
+    let found = find(buses, DeviceType::Console, clock, open, say);
+    let (place, console) = found.ok_or(Failure::NoSuchPort { name, found: all })?;
+    say(format_args!("target virtio-console at {place}, port {name}"));
+    Ok(console)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Disk, FakeClock, FakeDevice, FakeTransport, slot};
+    use crate::fake::{Console, Disk, FakeClock, FakeDevice, FakeTransport, slot};
     use core::cell::RefCell;
     use dumpfile::DiskHeader;
     use std::rc::Rc;
@@ -193,5 +221,48 @@ mod tests {
         assert_eq!(search(first, second).0, Some(Failure::NoSuchDisk(OURS)));
         assert_eq!(second.stopped, [0x1000, 0x2000]);
         assert!(second.devices.iter().all(|disk| disk.borrow().writes == 0));
+    }
+
+    #[test]
+    fn the_console_that_has_the_port_is_kept_and_the_others_are_stopped() {
+        let consoles = [Console::new(), Console::new(), Console::new()];
+        consoles[0].borrow_mut().ports = vec![(1, "one")];
+        consoles[1].borrow_mut().base.features = 1 << 32;
+        let mut first = FakeBus::new(consoles[..1].to_vec());
+        let mut second = FakeBus::new(consoles[1..].to_vec());
+        let (clock, mut said) = (FakeClock::default(), Vec::new());
+        let mut say = |text: fmt::Arguments<'_>| said.push(text.to_string());
+        let buses: Buses<'_, _> = [&mut first, &mut second];
+        find_console(buses, PortName::new("kdump"), slot(), &clock, 1000, &mut say)
+            .expect("is there");
+        assert_eq!((first.stopped, second.stopped), (vec![0x1000], vec![0x1000]));
+        assert_eq!(consoles.map(|console| console.borrow().base.status == 0), [true, false, false]);
+        let one = "virtio-console at MMIO 0x1000: no virtio-console has a port named kdump; ports \
+                   found: one (";
+        assert!(said[0].starts_with(one), "{}", said[0]);
+        assert!(said[1].contains("MMIO 0x1000: a virtio console with a single nameless port"));
+        assert_eq!(said[2], "target virtio-console at MMIO 0x2000, port kdump");
+    }
+
+    #[test]
+    fn without_the_port_all_names_are_said() {
+        let mut buses = [Console::new(), Console::new()].map(|console| FakeBus::new(vec![console]));
+        buses[1].devices[0].borrow_mut().ports = vec![(7, "\x1b[2Jx"), (8, "another-long-name")];
+        let [first, second] = &mut buses;
+        let clock = FakeClock::default();
+        let found = find_console(
+            [first, second],
+            PortName::new("vmcore"),
+            slot(),
+            &clock,
+            1000,
+            &mut |_| (),
+        );
+        let failure = found.err().expect("is not there").to_string();
+        let names = "named vmcore; ports found: hvc, org.qemu.guest_agent.0, kdump ... (QEMU";
+        assert!(failure.contains(names), "{failure}");
+        for bus in &buses {
+            assert_eq!((&bus.stopped[..], bus.devices[0].borrow().base.status), (&[0x1000][..], 0));
+        }
     }
 }

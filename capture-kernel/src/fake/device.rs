@@ -53,6 +53,25 @@ impl Chain {
         // SAFETY: the driver gave the address of a buffer that lives until the request is back.
         unsafe { core::slice::from_raw_parts_mut(at as *mut u8, length as usize) }
     }
+
+    /// All bytes that the device may read.
+    pub(crate) fn bytes(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for link in 0..self.links.len() {
+            if !self.links[link].2 {
+                bytes.extend_from_slice(self.memory(link));
+            }
+        }
+        bytes
+    }
+
+    /// Fills what the device may write, as far as `bytes` reach; returns how many fit.
+    pub(crate) fn fill(&mut self, bytes: &[u8]) -> usize {
+        assert!(self.links.len() == 1 && self.links[0].2, "one buffer for the device to write");
+        let length = bytes.len().min(self.links[0].1 as usize);
+        self.memory(0)[..length].copy_from_slice(&bytes[..length]);
+        length
+    }
 }
 
 /// The device's side of a queue.

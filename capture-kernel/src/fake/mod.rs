@@ -1,9 +1,11 @@
 //! Fakes for tests: a clock, slot memory whose physical addresses are its virtual ones, and virtio
 //! devices that process their queues like devices do: by physical address.
 
+mod console;
 mod device;
 mod disk;
 
+pub(crate) use console::Console;
 pub(crate) use device::{Base, Chain, FakeDevice, FakeTransport};
 pub(crate) use disk::{Disk, ORDINARY};
 
@@ -14,12 +16,24 @@ use vmcore::PhysAddr;
 
 /// A clock on which every look costs a millisecond, so that every wait ends.
 #[derive(Default)]
-pub(crate) struct FakeClock {
+pub(crate) struct FakeClock<'a> {
     now: Cell<u64>,
+    /// What else happens while somebody waits.
+    tick: Option<&'a dyn Fn()>,
 }
 
-impl Clock for FakeClock {
+impl<'a> FakeClock<'a> {
+    /// A clock on which `tick` happens whenever somebody looks.
+    pub(crate) fn with(tick: &'a dyn Fn()) -> Self {
+        Self { now: Cell::default(), tick: Some(tick) }
+    }
+}
+
+impl Clock for FakeClock<'_> {
     fn milliseconds(&self) -> u64 {
+        if let Some(tick) = self.tick {
+            tick();
+        }
         self.now.set(self.now.get() + 1);
         self.now.get()
     }

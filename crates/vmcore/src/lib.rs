@@ -50,7 +50,7 @@ pub use number::{memparse, size_at};
 pub use oldmem::oldmem;
 pub use options::{
     Action, DEFAULT_TIMEOUT, ElfCoreHdr, MAX_MEMMAP, MAX_TARGETS, MAX_VIRTIO_MMIO, Options,
-    PowerOff, Problem, TargetSpec, Trouble, ViewSpec,
+    PowerOff, Problem, SerialPort, TargetEntry, TargetSpec, Trouble, ViewSpec,
 };
 pub use ranges::MemoryRanges;
 pub use read::ReadPhys;

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use crate::fake::{Disk, FakeClock, FakeTransport, slot};
     use core::cell::RefCell;
-    use dumpfile::DiskHeader;
+    use dumpfile::disk::v1::DiskHeader;
     use std::rc::Rc;
     use std::string::{String, ToString};
     use std::vec;

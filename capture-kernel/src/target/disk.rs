@@ -4,7 +4,8 @@
 use super::{Limits, Target};
 use crate::Failure;
 use crate::dma::{DmaBuffer, Readable, SlotMemory};
-use dumpfile::{Contents, DATA_OFFSET, DiskHeader, DiskId, DiskState};
+use dumpfile::disk::v1::{DATA_OFFSET, DiskHeader};
+use dumpfile::{Contents, DiskId, DiskState};
 use handoff::Stage;
 use vmcore::DumpOffset;
 

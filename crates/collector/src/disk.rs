@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-use dumpfile::{DiskHeader, HEADER_SIZE};
+use dumpfile::disk::v1::{DiskHeader, HEADER_SIZE};
 
 use crate::Error;
 

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use dumpfile::disk::v1::DATA_OFFSET;
 use dumpfile::wire::{ReceiverError, WireError};
-use dumpfile::{DATA_OFFSET, DiskError, DiskId, DiskState};
+use dumpfile::{DiskError, DiskId, DiskState};
 use handoff::Stage;
 
 /// Why a disk was not formatted, or a dump not extracted or received.

@@ -5,7 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use dumpfile::{Contents, DATA_OFFSET, DiskHeader, DiskState};
+use dumpfile::disk::v1::{DATA_OFFSET, DiskHeader};
+use dumpfile::{Contents, DiskState};
 use sha2::{Digest, Sha256};
 
 use crate::{Error, disk};

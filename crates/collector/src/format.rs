@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::Path;
 
-use dumpfile::{DATA_OFFSET, DiskHeader, DiskId, DiskState};
+use dumpfile::disk::v1::{DATA_OFFSET, DiskHeader};
+use dumpfile::{DiskId, DiskState};
 
 use crate::{Error, disk};
 

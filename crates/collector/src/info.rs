@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
-use dumpfile::{DiskError, DiskHeader, DiskState};
+use dumpfile::disk::v1::DiskHeader;
+use dumpfile::{DiskError, DiskState};
 use handoff::Stage;
 use serde::{Serialize, Serializer};
 use vmcore::{Class, Prstatus, SegmentKind, vmcoreinfo_get};

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use dumpfile::Contents;
+use dumpfile::disk::v1::DATA_OFFSET;
 use dumpfile::wire::{MAX_FRAME, Plan, Receiver, ReceiverTimes, Verdict};
-use dumpfile::{Contents, DATA_OFFSET};
 
 use crate::store::Part;
 use crate::talk::Talk;

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use dumpfile::{DATA_OFFSET, DiskError, DiskHeader};
+use dumpfile::DiskError;
+use dumpfile::disk::v1::{DATA_OFFSET, DiskHeader};
 use vmcore::{
     CoreHeader, ElfCoreHdr, KernelMemory, MAX_NOTES, Note, PhysAddr, ReadPhys, Segment,
     SegmentKind, notes,

@@ -5,7 +5,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use collector::{Error, extract, format, read_header};
-use dumpfile::{DATA_OFFSET, DiskHeader, DiskId, DiskState};
+use dumpfile::disk::v1::{DATA_OFFSET, DiskHeader};
+use dumpfile::{DiskId, DiskState};
 use handoff::Stage;
 use tempfile::TempDir;
 

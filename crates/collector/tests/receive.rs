@@ -11,11 +11,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use dumpfile::disk::v1::DiskHeader;
 use dumpfile::wire::{
     Event, FrameReader, Outcome, SMALL_FRAME, Sender, SenderConfig, SenderStep, Slot, Source,
     Unreadable, ViewInfo,
 };
-use dumpfile::{DiskHeader, DiskId, DiskState};
+use dumpfile::{DiskId, DiskState};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;

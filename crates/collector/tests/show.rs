@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use dumpfile::{Contents, DiskHeader, DiskId, DiskState};
+use dumpfile::disk::v1::DiskHeader;
+use dumpfile::{Contents, DiskId, DiskState};
 
 const ID: DiskId = DiskId([0x5a; 16]);
 

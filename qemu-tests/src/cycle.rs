@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use vmcore::Class;
 
 use crate::checks::{self, Evidence};
@@ -368,8 +368,11 @@ fn extract(
         let length = ended.facts.dump_bytes.context("the capture kernel has not said how long")?;
         return Ok((length, stock_capture::extract(disk.path(), length, path)?));
     }
-    let extracted = collector::extract(disk.path(), path, &mut |_, _| {});
+    let extracted = collector::extract(disk.path(), None, path, &mut |_, _| {});
     let extracted = extracted.context("extracting the vmcore")?;
+    if let Some(trouble) = extracted.trouble() {
+        bail!("the dump is not whole: {trouble}");
+    }
     Ok((extracted.length, extracted.sha256))
 }
 

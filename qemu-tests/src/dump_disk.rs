@@ -185,8 +185,8 @@ impl DumpDisk {
         let mut header = Vec::new();
         file.by_ref().take(HEADER as u64).read_to_end(&mut header)?;
         let data_written = has_data(file).context("reading the dump disk")?;
-        let refused = match collector::extract(&self.path, out, &mut |_, _| {}) {
-            Ok(_) => String::new(),
+        let refused = match collector::extract(&self.path, None, out, &mut |_, _| {}) {
+            Ok(extracted) => extracted.trouble().unwrap_or_default(),
             Err(error) => error.to_string(),
         };
         Ok(DiskAfter { refused, header_written: header != self.header, data_written })

@@ -4,26 +4,28 @@ use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::Path;
 
-use dumpfile::disk::v1::{DATA_OFFSET, DiskHeader};
-use dumpfile::{DiskId, DiskState};
+use dumpfile::DiskId;
+use dumpfile::disk::v1::DiskHeader;
+use dumpfile::disk::{FIRST_OFFSET, FoundDisk};
 
-use crate::{Error, disk};
+use crate::{DumpDisk, Error, disk};
 
 /// Writes the header of an empty dump disk and says its id: the one given, else a random one. What
 /// was on the disk is lost, so `force` is needed where that could be of use to anybody.
 ///
 /// # Errors
 /// [`Error::Busy`] when the disk is in use (even with `force`), [`Error::Foreign`] when its first
-/// block is neither empty nor ours, [`Error::HoldsDump`] when it holds a complete dump,
+/// blocks are neither empty nor ours, [`Error::HoldsDump`] when it holds a complete dump,
 /// [`Error::TooSmall`], or what the system says.
 pub fn format(path: &Path, id: Option<DiskId>, force: bool) -> Result<DiskId, Error> {
     let mut disk = disk::open_to_write(path)?;
-    let size = disk::size(&mut disk, path)?;
-    if size <= DATA_OFFSET {
-        return Err(Error::TooSmall { path: path.to_owned(), size });
-    }
+    let front = disk::front(&mut disk, path)?;
     if !force {
-        check_free(&mut disk, path)?;
+        check_free(&front, path)?;
+    }
+    let size = disk::size(&mut disk, path)?;
+    if size <= FIRST_OFFSET {
+        return Err(Error::TooSmall { path: path.to_owned(), size });
     }
     let id = id.map_or_else(random_id, Ok)?;
     write_header(&mut disk, &DiskHeader::new(id)).map_err(Error::io("write", path))?;
@@ -31,17 +33,21 @@ pub fn format(path: &Path, id: Option<DiskId>, force: bool) -> Result<DiskId, Er
 }
 
 /// Whether the disk may be overwritten without asking.
-fn check_free(disk: &mut File, path: &Path) -> Result<(), Error> {
-    let block = disk::first_block(disk, path)?;
-    if block.iter().all(|byte| *byte == 0) {
+fn check_free(front: &[u8], path: &Path) -> Result<(), Error> {
+    if front.iter().all(|byte| *byte == 0) {
         return Ok(());
     }
-    match DiskHeader::decode(&block) {
-        Ok(DiskHeader { state: DiskState::COMPLETE, id, length, .. }) => {
-            Err(Error::HoldsDump { path: path.to_owned(), id, length })
-        }
-        Ok(_) => Ok(()),
-        Err(_) => Err(Error::Foreign(path.to_owned())),
+    let found = FoundDisk::decode(front).map_err(|_| Error::Foreign(path.to_owned()))?;
+    let disk = DumpDisk::new(disk::open(path)?, path, found)?;
+    let complete = || disk.dumps.iter().filter(|dump| dump.is_complete());
+    match complete().next_back() {
+        None => Ok(()),
+        Some(newest) => Err(Error::HoldsDump {
+            path: path.to_owned(),
+            id: disk.id(),
+            dumps: complete().count(),
+            length: newest.length,
+        }),
     }
 }
 

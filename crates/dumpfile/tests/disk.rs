@@ -292,12 +292,13 @@ fn either_copys_marks_are_right() {
     earlier.marks[1] = Mark::Absent;
     earlier.marks[5] = Mark::Whole;
     let both = front(earlier.encode(&dump), later.encode(&dump));
-    let (marks, is_whole) = TableBlock::decode_copies(&both, &dump, 1);
-    assert!(is_whole && marks.marks[..2] == later.marks[..2] && marks.marks[5] == Mark::Whole);
+    let (marks, whole) = TableBlock::decode_copies(&both, &dump, 1);
+    assert!(marks.marks[..2] == later.marks[..2] && marks.marks[5] == Mark::Whole);
+    assert_eq!(whole, 2);
     let torn = front([0; BLOCK], later.encode(&dump));
-    assert_eq!(TableBlock::decode_copies(&torn, &dump, 1), (later.clone(), false));
+    assert_eq!(TableBlock::decode_copies(&torn, &dump, 1), (later.clone(), 1));
     let other = DumpHeader { sequence: 5, ..dump };
-    let blank = (TableBlock::new(1), false);
+    let blank = (TableBlock::new(1), 0);
     assert_eq!(TableBlock::decode_copies(&both, &other, 1), blank, "of an earlier dump");
     assert_eq!(TableBlock::decode(&both, &dump, 0), None, "in the wrong place");
     assert_eq!(TableBlock::decode_copies(&[], &dump, 1), blank);

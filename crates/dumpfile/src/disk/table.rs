@@ -23,6 +23,15 @@ pub enum Mark {
 }
 
 impl Mark {
+    /// The same without the checksum.
+    #[must_use]
+    pub const fn without_checksum(self) -> Self {
+        match self {
+            Self::Absent => Self::Absent,
+            Self::Whole | Self::Checked(_) => Self::Whole,
+        }
+    }
+
     const fn fields(self) -> (u32, u32) {
         match self {
             Self::Absent => (0, 0),
@@ -94,19 +103,19 @@ impl TableBlock {
         Some(Self { index, marks })
     }
 
-    /// What both copies of block `index` say together, and whether neither is damaged. Marks are never
+    /// What both copies of block `index` say together, and how many of them are whole. Marks are never
     /// taken back, so either copy's are right.
-    pub fn decode_copies(bytes: &[u8], dump: &DumpHeader, index: u64) -> (Self, bool) {
+    pub fn decode_copies(bytes: &[u8], dump: &DumpHeader, index: u64) -> (Self, usize) {
         let second = bytes.get(BLOCK..).unwrap_or_default();
-        let [first, second] = [bytes, second].map(|copy| Self::decode(copy, dump, index));
-        let is_whole = first.is_some() && second.is_some();
-        let mut both = first.unwrap_or(Self::new(index));
-        for (mark, other) in both.marks.iter_mut().zip(second.iter().flat_map(|block| block.marks))
-        {
-            if *mark == Mark::Absent {
-                *mark = other;
+        let copies = [bytes, second].map(|copy| Self::decode(copy, dump, index));
+        let mut both = Self::new(index);
+        for copy in copies.iter().flatten() {
+            for (mark, other) in both.marks.iter_mut().zip(copy.marks) {
+                if *mark == Mark::Absent {
+                    *mark = other;
+                }
             }
         }
-        (both, is_whole)
+        (both, copies.iter().flatten().count())
     }
 }

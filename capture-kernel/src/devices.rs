@@ -1,18 +1,17 @@
-//! Devices: all of them quiet, and the search for the target among them.
+//! Devices: all of them quiet, and the search for targets among them.
 
 use crate::mmio_bus::MmioBus;
 use crate::pci_bus::PciBus;
 use crate::time::Tsc;
+use alloc::boxed::Box;
 use boot_stub::console::println;
 use capture_kernel::Failure;
 use capture_kernel::bus::{Bus, find_disk};
 use capture_kernel::dma::SlotMemory;
 use capture_kernel::memory::Ranges;
-use capture_kernel::target::disk::DumpDisk;
-use capture_kernel::virtio::blk::VirtioBlk;
+use capture_kernel::target::Target;
 use core::fmt::Arguments;
 use dumpfile::DiskId;
-use virtio_drivers::transport::SomeTransport;
 use vmcore::{Error, Options, TargetSpec};
 
 /// The buses of the machine, on which nothing does DMA.
@@ -37,33 +36,27 @@ impl Buses {
     }
 }
 
-type Blk<'c> = VirtioBlk<'c, SomeTransport<'static>>;
+/// What is needed to find and to run any target.
+pub(crate) struct Finder<'c> {
+    pub(crate) buses: Buses,
+    pub(crate) slot: SlotMemory,
+    pub(crate) clock: &'c Tsc,
+    /// Milliseconds that any one request may take.
+    pub(crate) patience: u64,
+}
 
-/// The first target on the list that works; those that do not are named.
-pub(crate) fn open_target<'c>(
-    buses: &mut Buses,
-    options: &Options<'_>,
-    slot: SlotMemory,
-    clock: &'c Tsc,
-) -> Result<DumpDisk<Blk<'c>>, Failure> {
-    let patience = u64::from(options.timeout) * 1000;
-    let mut last = Failure::NoTarget;
-    for (number, target) in (1..).zip(&options.targets) {
-        let opened = match target {
+impl<'c> Finder<'c> {
+    /// The target behind an entry of `kdump.target`.
+    pub(crate) fn open(&mut self, target: &TargetSpec) -> Result<Box<dyn Target + 'c>, Failure> {
+        match target {
             TargetSpec::VirtioBlk { id } => {
                 let say = &mut |line: Arguments<'_>| println!("kdump: {line}");
-                let buses: [&mut dyn Bus<Transport = _>; 2] = [&mut buses.pci, &mut buses.mmio];
-                find_disk(buses, DiskId(*id), slot, clock, patience, say)
+                let buses: [&mut dyn Bus<Transport = _>; 2] =
+                    [&mut self.buses.pci, &mut self.buses.mmio];
+                let (slot, clock, patience) = (self.slot, self.clock, self.patience);
+                Ok(Box::new(find_disk(buses, DiskId(*id), slot, clock, patience, say)?))
             }
             TargetSpec::None => Err(Failure::NoTarget),
-        };
-        match opened {
-            Ok(disk) => return Ok(disk),
-            Err(failure) if number < options.targets.len() => {
-                println!("kdump: target {number}: {failure}; trying the next");
-            }
-            Err(failure) => last = failure,
         }
     }
-    Err(last)
 }

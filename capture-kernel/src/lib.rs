@@ -14,6 +14,7 @@ extern crate std;
 pub mod bus;
 pub mod clock;
 pub mod dma;
+pub mod dump;
 pub mod failure;
 pub mod memory;
 pub mod mmio;

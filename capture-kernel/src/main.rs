@@ -29,20 +29,20 @@ mod registers;
 mod time;
 #[cfg(target_os = "none")]
 mod truth;
+#[cfg(target_os = "none")]
+mod views;
 
 #[cfg(target_os = "none")]
 mod kernel {
     use crate::action::on_failure;
     use crate::time::Tsc;
-    use crate::{action, boot, devices, heap, oldmem, truth};
+    use crate::{action, boot, devices, heap, truth, views};
     use boot_stub::console::{self, println};
-    use boot_stub::{exceptions, paging};
-    use capture_kernel::dma::SlotMemory;
-    use capture_kernel::target::Target;
-    use capture_kernel::{Failure, pump};
-    use dumpfile::Contents;
+    use boot_stub::exceptions;
+    use capture_kernel::target;
+    use core::fmt::Arguments;
     use handoff::Stage;
-    use vmcore::{CoreHeader, Options, PhysRange, View, ViewSpec};
+    use vmcore::Options;
 
     boot_stub::entry!(main, on_failure);
 
@@ -63,83 +63,24 @@ mod kernel {
 
         let clock = Tsc::calibrated();
         let ram = boot.ram(&options, header.as_ref());
-        let mut buses = devices::Buses::quiet(&options, ram, &clock);
-        let target = devices::open_target(&mut buses, &options, slot, &clock);
+        let buses = devices::Buses::quiet(&options, ram, &clock);
         console::stage(Stage::Quiesced);
         truth::kdump_truth_quiesced();
 
-        let view = match options.view {
-            ViewSpec::Vmcore => header.and_then(|header| read_vmcore(&header)),
-            ViewSpec::OldMem(range) => read_oldmem(&options, &boot, header.as_ref(), range),
-        };
+        let dump = views::read(&options, &boot, header.as_ref());
         console::stage(Stage::Views);
-        let contents = contents(options.view);
-        match target.and_then(|mut target| capture(view, contents, slot, &mut target)) {
-            Ok(length) => println!("kdump: dump complete, {length} bytes"),
+        let patience = u64::from(options.timeout) * 1000;
+        let mut finder = devices::Finder { buses, slot, clock: &clock, patience };
+        let open = |target: &_| finder.open(target);
+        let say = &mut |line: Arguments<'_>| println!("kdump: {line}");
+        match target::serve(&options.targets, open, &dump, &mut console::stage, say) {
+            Ok(()) => {
+                console::stage(Stage::Done);
+                println!("kdump: dump complete, {} bytes", dump.length());
+            }
             Err(failure) => action::give_up(failure),
         }
         action::finish()
-    }
-
-    /// The vmcore, or [`None`] and the reason on the console: then its length is zero.
-    fn read_vmcore(header: &CoreHeader) -> Option<View> {
-        let complain = &mut |area: &vmcore::NoteArea| println!("kdump: {area}");
-        match vmcore::vmcore(header, &oldmem::Window, paging::physical_limit(), complain) {
-            Ok(vmcore) => {
-                println!("kdump: vmcore of {} bytes, {} CPUs", vmcore.view.len(), vmcore.cpus);
-                Some(vmcore.view)
-            }
-            Err(error) => {
-                println!("kdump: elfcorehdr refused: {error}; vmcore has length zero");
-                None
-            }
-        }
-    }
-
-    /// Physical memory as it is, as far as it is known to be RAM.
-    fn read_oldmem(
-        options: &Options<'_>,
-        boot: &boot::Parameters,
-        header: Option<&CoreHeader>,
-        range: Option<PhysRange>,
-    ) -> Option<View> {
-        let view = boot.ram(options, header).and_then(|ram| vmcore::oldmem(&ram, range));
-        match &view {
-            Ok(view) => println!("kdump: oldmem of {} bytes", view.len()),
-            Err(error) => println!("kdump: oldmem: {error}"),
-        }
-        view.ok()
-    }
-
-    /// What the target is to say of the dump.
-    fn contents(view: ViewSpec) -> Contents {
-        match view {
-            ViewSpec::Vmcore => Contents::Vmcore,
-            ViewSpec::OldMem(range) => {
-                Contents::OldMem { start: range.map_or(0, |range| range.start().get()) }
-            }
-        }
-    }
-
-    /// Sends the view to the target; returns its length in bytes.
-    fn capture(
-        view: Option<View>,
-        contents: Contents,
-        slot: SlotMemory,
-        target: &mut impl Target,
-    ) -> Result<u64, Failure> {
-        let sent = view.ok_or(Failure::NothingToSend).and_then(|view| {
-            target.begin(contents, view.len())?;
-            pump::send(&view, slot, target, || console::stage(Stage::FirstByte))?;
-            console::stage(Stage::LastByte);
-            target.finish()?;
-            Ok(view.len())
-        });
-        match sent {
-            Ok(_) => console::stage(Stage::Done),
-            Err(_) => target.give_up(console::last_stage().unwrap_or(Stage::Failed)),
-        }
-        sent
     }
 }
 

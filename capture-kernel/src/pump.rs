@@ -1,8 +1,7 @@
-//! The pump: moves the extents of a view to a target, as they are and in order.
+//! The pump: moves the extents of a view to a sink, as they are and in order.
 
 use crate::Failure;
 use crate::dma::{DmaBuffer, Readable, SlotMemory};
-use crate::target::{Limits, Target};
 use crate::virtio::queue::MAX_PIECES;
 use arrayvec::ArrayVec;
 use vmcore::{DumpOffset, Extent, View};
@@ -10,16 +9,46 @@ use vmcore::{DumpOffset, Extent, View};
 /// Every request ends at a multiple of this many bytes, so that it suits disks with any block size.
 const BLOCK: u64 = 4096;
 
-/// Pieces that go out with one call of [`Target::send`], and the way there.
-struct Pump<'t, T: Target, F: FnOnce()> {
-    target: &'t mut T,
+/// What one call of [`Sink::send`] may carry.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The most bytes, a multiple of 4096.
+    pub bytes: u64,
+    /// The most pieces.
+    pub pieces: usize,
+    /// The most bytes of one piece.
+    pub piece: u64,
+}
+
+/// What takes a view by DMA.
+pub trait Sink {
+    /// What [`Self::send`] takes.
+    fn limits(&self) -> Limits;
+
+    /// Takes the bytes of `pieces` as the view's bytes from `at` on; together they are a multiple of
+    /// 4096. They may still be on their way when this returns, so their memory must stay.
+    ///
+    /// # Errors
+    /// When this or an earlier piece could not be sent.
+    fn send(&mut self, at: DumpOffset, pieces: &[Readable]) -> Result<(), Failure>;
+
+    /// Waits until everything that was sent has arrived.
+    ///
+    /// # Errors
+    /// When something has not.
+    fn drain(&mut self) -> Result<(), Failure>;
+}
+
+/// Pieces that go out with one call of [`Sink::send`], and the way there.
+struct Pump<'s, S: Sink, F: FnOnce()> {
+    sink: &'s mut S,
     at: u64,
     pieces: ArrayVec<Readable, MAX_PIECES>,
     bytes: u64,
     first_arrived: Option<F>,
 }
 
-/// Sends all of `view` to `target`. What stands before the first memory, the headers and notes, goes
+/// Sends all of `view` to `sink`. What stands before the first memory, the headers and notes, goes
 /// alone; the first thing sent is waited for, and then `first_arrived` is called.
 ///
 /// # Errors
@@ -27,12 +56,12 @@ struct Pump<'t, T: Target, F: FnOnce()> {
 pub fn send(
     view: &View,
     slot: SlotMemory,
-    target: &mut impl Target,
+    sink: &mut impl Sink,
     first_arrived: impl FnOnce(),
 ) -> Result<(), Failure> {
     let zeros = DmaBuffer::new(slot, BLOCK as usize)?;
     let first_arrived = Some(first_arrived);
-    let mut pump = Pump { target, at: 0, pieces: ArrayVec::new(), bytes: 0, first_arrived };
+    let mut pump = Pump { sink, at: 0, pieces: ArrayVec::new(), bytes: 0, first_arrived };
     for extent in view.extents() {
         match extent {
             Extent::Bytes(bytes) => pump.add(slot.readable(bytes).ok_or(Failure::NoMemory)?)?,
@@ -46,13 +75,13 @@ pub fn send(
         }
     }
     pump.send()?;
-    pump.target.drain()
+    pump.sink.drain()
 }
 
-impl<T: Target, F: FnOnce()> Pump<'_, T, F> {
+impl<S: Sink, F: FnOnce()> Pump<'_, S, F> {
     /// Adds all of `piece`, sending whenever there is enough.
     fn add(&mut self, mut piece: Readable) -> Result<(), Failure> {
-        let limits = self.target.limits();
+        let limits = self.sink.limits();
         while piece.length() > 0 {
             let room = (limits.bytes - self.bytes).min(limits.piece);
             let (now, later) = piece.split(room);
@@ -97,12 +126,12 @@ impl<T: Target, F: FnOnce()> Pump<'_, T, F> {
             send.extend((now.length() > 0).then_some(now));
             rest.extend((later.length() > 0).then_some(later));
         }
-        self.target.send(DumpOffset::new(self.at), &send)?;
+        self.sink.send(DumpOffset::new(self.at), &send)?;
         self.at += whole;
         self.bytes -= whole;
         self.pieces = rest;
         if let Some(first_arrived) = self.first_arrived.take() {
-            self.target.drain()?;
+            self.sink.drain()?;
             first_arrived();
         }
         Ok(())
@@ -113,8 +142,6 @@ impl<T: Target, F: FnOnce()> Pump<'_, T, F> {
 mod tests {
     use super::*;
     use crate::fake::{physical, slot};
-    use dumpfile::Contents;
-    use handoff::Stage;
     use proptest::prelude::*;
     use std::vec::Vec;
     use vmcore::PhysRange;
@@ -126,11 +153,7 @@ mod tests {
         drained_at: Option<usize>,
     }
 
-    impl Target for Recorder {
-        fn begin(&mut self, _: Contents, _: u64) -> Result<(), Failure> {
-            Ok(())
-        }
-
+    impl Sink for Recorder {
         fn limits(&self) -> Limits {
             self.limits
         }
@@ -155,12 +178,6 @@ mod tests {
             self.drained_at.get_or_insert(self.bytes.len());
             Ok(())
         }
-
-        fn finish(&mut self) -> Result<(), Failure> {
-            Ok(())
-        }
-
-        fn give_up(&mut self, _: Stage) {}
     }
 
     /// A head of whole pages, then loads as `vmcore()` lays them out: each followed by zeros up to

@@ -1,13 +1,16 @@
 //! A dump disk: any block device that carries our header with the id that was asked for
 //! (`crates/dumpfile`). Nothing is ever written to another.
 
-use super::{Limits, Target};
+use super::Target;
 use crate::Failure;
 use crate::dma::{DmaBuffer, Readable, SlotMemory};
+use crate::dump::Dump;
+use crate::pump::{self, Limits, Sink};
+use core::mem;
 use dumpfile::disk::v1::{DATA_OFFSET, DiskHeader};
 use dumpfile::{Contents, DiskId, DiskState};
 use handoff::Stage;
-use vmcore::DumpOffset;
+use vmcore::{DumpOffset, View};
 
 /// Bytes of the header block.
 const BLOCK: usize = 4096;
@@ -52,13 +55,14 @@ pub trait BlockDevice {
     /// Stops the device: it does no DMA any more.
     ///
     /// # Errors
-    /// When it does not stop.
+    /// When it does not stop, or has not answered a request.
     fn stop(&mut self) -> Result<(), Failure>;
 }
 
 /// The dump disk that was asked for.
 pub struct DumpDisk<D: BlockDevice> {
     device: D,
+    slot: SlotMemory,
     header: DiskHeader,
     block: DmaBuffer,
 }
@@ -69,42 +73,20 @@ impl<D: BlockDevice> DumpDisk<D> {
     /// # Errors
     /// [`Failure::NotADumpDisk`], [`Failure::OtherDumpDisk`], or why it could not be read.
     pub fn open(mut device: D, id: DiskId, slot: SlotMemory) -> Result<Self, Failure> {
-        match Self::matching_header(&mut device, id, slot) {
-            Ok((header, block)) => Ok(Self { device, header, block }),
-            Err(failure) => {
-                device.stop()?;
-                Err(failure)
-            }
-        }
-    }
-
-    fn matching_header(
-        device: &mut D,
-        id: DiskId,
-        slot: SlotMemory,
-    ) -> Result<(DiskHeader, DmaBuffer), Failure> {
         let mut block = DmaBuffer::new(slot, BLOCK)?;
-        device.read(0, &mut block)?;
-        let mut bytes = [0; BLOCK];
-        block.copy_to(0, &mut bytes);
-        let header = DiskHeader::decode(&bytes).map_err(Failure::NotADumpDisk)?;
-        match header.id == id {
-            true => Ok((header, block)),
-            false => Err(Failure::OtherDumpDisk(header.id)),
-        }
+        let failure = match matching_header(&mut device, id, &mut block) {
+            Ok(header) => return Ok(Self { device, slot, header, block }),
+            Err(failure) => failure,
+        };
+        device.stop().inspect_err(|_| {
+            // A device that does not stop may still write there.
+            mem::forget(block);
+            mem::forget(device);
+        })?;
+        Err(failure)
     }
 
-    fn write_header(&mut self, state: DiskState, stage: Stage) -> Result<(), Failure> {
-        self.header.state = state;
-        self.header.stage = stage.code().into();
-        self.block.copy_from(0, &self.header.encode());
-        let block = self.block.readable(0, BLOCK);
-        self.device.write(0, &[block])?;
-        self.device.flush()
-    }
-}
-
-impl<D: BlockDevice> Target for DumpDisk<D> {
+    /// Makes ready for a dump of `length` bytes, a multiple of 4096, with these contents.
     fn begin(&mut self, contents: Contents, length: u64) -> Result<(), Failure> {
         if self.device.is_read_only() {
             return Err(Failure::ReadOnly);
@@ -118,6 +100,77 @@ impl<D: BlockDevice> Target for DumpDisk<D> {
         self.write_header(DiskState::IN_PROGRESS, Stage::Views)
     }
 
+    fn write(
+        &mut self,
+        view: &View,
+        contents: Contents,
+        reached: &mut dyn FnMut(Stage),
+    ) -> Result<(), Failure> {
+        self.begin(contents, view.len())?;
+        let slot = self.slot;
+        pump::send(view, slot, self, || reached(Stage::FirstByte))?;
+        reached(Stage::LastByte);
+        self.device.flush()?;
+        self.write_header(DiskState::COMPLETE, Stage::Done)
+    }
+
+    /// Marks the dump as failed at `stage`, as well as that is still possible.
+    fn give_up(&mut self, stage: Stage) {
+        if !self.device.is_read_only() {
+            // The disk may be what failed: then there is nobody left to tell. But where one write
+            // fails another may not.
+            let settled = self.device.settle();
+            let _ = settled.and_then(|()| self.write_header(DiskState::FAILED, stage));
+        }
+    }
+
+    fn write_header(&mut self, state: DiskState, stage: Stage) -> Result<(), Failure> {
+        self.header.state = state;
+        self.header.stage = stage.code().into();
+        self.block.copy_from(0, &self.header.encode());
+        let block = self.block.readable(0, BLOCK);
+        self.device.write(0, &[block])?;
+        self.device.flush()
+    }
+}
+
+/// The header on `device`, read by way of `block`, if it carries `id`.
+fn matching_header(
+    device: &mut impl BlockDevice,
+    id: DiskId,
+    block: &mut DmaBuffer,
+) -> Result<DiskHeader, Failure> {
+    device.read(0, block)?;
+    let mut bytes = [0; BLOCK];
+    block.copy_to(0, &mut bytes);
+    let header = DiskHeader::decode(&bytes).map_err(Failure::NotADumpDisk)?;
+    match header.id == id {
+        true => Ok(header),
+        false => Err(Failure::OtherDumpDisk(header.id)),
+    }
+}
+
+impl<D: BlockDevice> Target for DumpDisk<D> {
+    fn deliver(&mut self, dump: &Dump, reached: &mut dyn FnMut(Stage)) -> Result<(), Failure> {
+        let bulk = dump.bulk.as_ref().ok_or(Failure::NothingToSend);
+        let mut last = Stage::Views;
+        let mut reach = |stage| {
+            last = stage;
+            reached(stage);
+        };
+        let written = bulk.and_then(|bulk| self.write(&bulk.view, dump.contents, &mut reach));
+        if written.is_err() {
+            self.give_up(last);
+        }
+        written
+    }
+
+    fn stop(&mut self) -> Result<(), Failure> {
+        self.device.stop()
+    }
+}
+
+impl<D: BlockDevice> Sink for DumpDisk<D> {
     fn limits(&self) -> Limits {
         Limits {
             bytes: REQUEST,
@@ -132,20 +185,6 @@ impl<D: BlockDevice> Target for DumpDisk<D> {
 
     fn drain(&mut self) -> Result<(), Failure> {
         self.device.drain()
-    }
-
-    fn finish(&mut self) -> Result<(), Failure> {
-        self.device.flush()?;
-        self.write_header(DiskState::COMPLETE, Stage::Done)
-    }
-
-    fn give_up(&mut self, stage: Stage) {
-        if !self.device.is_read_only() {
-            // The disk may be what failed: then there is nobody left to tell. But where one write
-            // fails another may not.
-            let settled = self.device.settle();
-            let _ = settled.and_then(|()| self.write_header(DiskState::FAILED, stage));
-        }
     }
 }
 
@@ -204,7 +243,8 @@ mod tests {
         assert_eq!(header(&disk).state, DiskState::IN_PROGRESS);
         let piece = Readable::old(PhysRange::new(physical(&page), BLOCK as u64).expect("no wrap"));
         target.send(DumpOffset::new(BLOCK as u64), &[piece]).expect("is taken");
-        target.finish().expect("arrives");
+        target.device.flush().expect("arrives");
+        target.write_header(DiskState::COMPLETE, Stage::Done).expect("arrives");
         let header = header(&disk);
         assert_eq!((header.state, header.length), (DiskState::COMPLETE, 2 * BLOCK as u64));
         assert_eq!(header.contents, OLDMEM);

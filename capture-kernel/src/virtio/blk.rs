@@ -240,6 +240,10 @@ impl<T: Transport> BlockDevice for VirtioBlk<'_, T> {
     }
 
     fn stop(&mut self) -> Result<(), Failure> {
+        if !self.is_idle() {
+            // QEMU holds the machine in a reset until the disk behind it has answered every request.
+            return Err(Failure::Timeout("complete a request"));
+        }
         device::reset(&mut *self.transport, self.clock)
     }
 }
@@ -327,6 +331,19 @@ mod tests {
         assert_eq!(first_error(|disk| disk.features = 1 << 9), Failure::LegacyOnly);
         let behind = first_error(|disk| disk.features = ORDINARY | 1 << 33);
         assert_eq!(behind, Failure::BehindIommu);
+    }
+
+    #[test]
+    fn a_device_with_a_request_in_flight_is_not_reset() {
+        let (disk, clock) = (Disk::new(vec![0; 8192]), FakeClock::default());
+        disk.borrow_mut().stalls_after = Some(1);
+        let page = [7_u8; 4096];
+        let mut device = start(&disk, &clock).expect("starts");
+        device.write(0, &[old(&page)]).expect("is taken");
+        device.write(4096, &[old(&page)]).expect("is taken");
+        assert_eq!(device.drain(), Err(Failure::Timeout("complete a request")));
+        assert_eq!(device.stop(), Err(Failure::Timeout("complete a request")));
+        assert_ne!(disk.borrow().status, 0);
     }
 
     #[test]

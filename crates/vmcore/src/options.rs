@@ -70,6 +70,19 @@ pub enum TargetSpec {
     None,
 }
 
+impl fmt::Display for TargetSpec {
+    /// As on the command line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::VirtioBlk { id } => {
+                f.write_str("virtio-blk:id=")?;
+                id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+            Self::None => f.write_str("none"),
+        }
+    }
+}
+
 /// What is dumped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ViewSpec {

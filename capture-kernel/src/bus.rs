@@ -59,13 +59,13 @@ pub fn find_disk<'c, T: Transport>(
     clock: &'c dyn Clock,
     patience: u64,
     say: &mut dyn FnMut(fmt::Arguments<'_>),
-) -> Result<DumpDisk<VirtioBlk<'c, T>>, Failure> {
+) -> Result<DumpDisk<'c, VirtioBlk<'c, T>>, Failure> {
     for bus in buses {
         for place in bus.disks() {
             let opened = bus
                 .start(place, clock)
                 .and_then(|transport| VirtioBlk::start(transport, slot, clock, patience))
-                .and_then(|device| DumpDisk::open(device, id, slot));
+                .and_then(|device| DumpDisk::open(device, id, slot, clock));
             match opened {
                 Ok(disk) => {
                     say(format_args!("target virtio-blk at {place}, id {id}"));
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use crate::fake::{Disk, FakeClock, FakeTransport, slot};
     use core::cell::RefCell;
-    use dumpfile::disk::v1::DiskHeader;
+    use dumpfile::DiskHeader;
     use std::rc::Rc;
     use std::string::{String, ToString};
     use std::vec;

@@ -1,6 +1,7 @@
 //! Devices: all of them quiet, and the search for targets among them.
 
 use crate::mmio_bus::MmioBus;
+use crate::oldmem::Window;
 use crate::pci_bus::PciBus;
 use crate::time::Tsc;
 use alloc::boxed::Box;
@@ -10,6 +11,7 @@ use capture_kernel::bus::{Bus, find_disk};
 use capture_kernel::dma::SlotMemory;
 use capture_kernel::memory::Ranges;
 use capture_kernel::target::Target;
+use capture_kernel::target::disk::Manner;
 use core::fmt::Arguments;
 use dumpfile::DiskId;
 use vmcore::{Error, Options, TargetSpec};
@@ -43,6 +45,19 @@ pub(crate) struct Finder<'c> {
     pub(crate) clock: &'c Tsc,
     /// Milliseconds that any one request may take.
     pub(crate) patience: u64,
+    /// How dumps are written to disks.
+    pub(crate) manner: Manner<'c>,
+}
+
+/// How dumps are to be written to disks.
+pub(crate) fn manner(options: &Options<'_>) -> Manner<'static> {
+    Manner {
+        checksums: options.checksum,
+        replace_complete: options.replace_oldest,
+        memory: &Window,
+        say: |line| println!("kdump: {line}"),
+        ..Manner::default()
+    }
 }
 
 impl<'c> Finder<'c> {
@@ -54,7 +69,8 @@ impl<'c> Finder<'c> {
                 let buses: [&mut dyn Bus<Transport = _>; 2] =
                     [&mut self.buses.pci, &mut self.buses.mmio];
                 let (slot, clock, patience) = (self.slot, self.clock, self.patience);
-                Ok(Box::new(find_disk(buses, DiskId(*id), slot, clock, patience, say)?))
+                let disk = find_disk(buses, DiskId(*id), slot, clock, patience, say)?;
+                Ok(Box::new(disk.with(self.manner)))
             }
             TargetSpec::None => Err(Failure::NoTarget),
         }

@@ -44,6 +44,10 @@ pub(crate) struct Disk {
     pub(crate) stalls_after: Option<usize>,
     /// These requests, counted from 0, fail.
     pub(crate) fails: Range<usize>,
+    /// A write to any of these bytes fails.
+    pub(crate) bad: Range<usize>,
+    /// This flush, counted from 0, fails.
+    pub(crate) bad_flush: Option<usize>,
     /// Requests wait for the first notification after this is over.
     pub(crate) keeps_back: bool,
     /// Every completion carries this id.
@@ -54,6 +58,17 @@ pub(crate) struct Disk {
     pub(crate) writes: usize,
     pub(crate) flushes: usize,
     pub(crate) status: u8,
+    /// The writes and flushes that it has done.
+    pub(crate) log: Vec<Done>,
+}
+
+/// Something that a disk has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// These bytes were written at this offset.
+    Write(usize, Vec<u8>),
+    /// Everything that was written before is there for good.
+    Flush,
 }
 
 /// Features of a virtio 1 disk with a cache and a limit of segments.
@@ -138,7 +153,15 @@ fn transfer(disk: &mut Disk, chain: &[(u64, u32, bool)]) -> u8 {
     let header: [u8; 16] = memory(chain[0]).try_into().expect("a header of 16 bytes");
     let kind = u32::from_le_bytes(header[..4].try_into().expect("4 bytes"));
     let sector = u64::from_le_bytes(header[8..].try_into().expect("8 bytes"));
+    if kind == 4 && disk.bad_flush.is_some_and(|bad| bad == disk.flushes) {
+        disk.bad_flush = None;
+        return 1;
+    }
     let mut at = sector as usize * 512;
+    let length: usize = chain[1..chain.len() - 1].iter().map(|link| link.1 as usize).sum();
+    if kind == 1 && at < disk.bad.end && disk.bad.start < at + length {
+        return 1;
+    }
     for link in &chain[1..chain.len() - 1] {
         let length = link.1 as usize;
         let Some(place) = disk.bytes.get_mut(at..at + length) else { return 1 };
@@ -148,6 +171,12 @@ fn transfer(disk: &mut Disk, chain: &[(u64, u32, bool)]) -> u8 {
             _ => return 2,
         }
         at += length;
+    }
+    let start = sector as usize * 512;
+    match kind {
+        1 => disk.log.push(Done::Write(start, disk.bytes[start..at].to_vec())),
+        4 => disk.log.push(Done::Flush),
+        _ => {}
     }
     disk.writes += usize::from(kind == 1);
     disk.flushes += usize::from(kind == 4);

@@ -70,7 +70,8 @@ mod kernel {
         let dump = views::read(&options, &boot, header.as_ref());
         console::stage(Stage::Views);
         let patience = u64::from(options.timeout) * 1000;
-        let mut finder = devices::Finder { buses, slot, clock: &clock, patience };
+        let manner = devices::manner(&options);
+        let mut finder = devices::Finder { buses, slot, clock: &clock, patience, manner };
         let open = |target: &_| finder.open(target);
         let say = &mut |line: Arguments<'_>| println!("kdump: {line}");
         match target::serve(&options.targets, open, &dump, &mut console::stage, say) {

@@ -52,6 +52,15 @@ const CONTROL: usize = 32;
 /// Offset of the status byte in it.
 const STATUS: usize = 16;
 
+/// A request in flight.
+#[derive(Clone, Copy)]
+struct Pending {
+    /// When it must be back.
+    deadline: Deadline,
+    /// From where on the disk what it writes is lost when it fails.
+    writes_at: u64,
+}
+
 /// A running block device.
 pub struct VirtioBlk<'c, T: Transport> {
     /// Never dropped: virtio-drivers' PCI transport would wait for a reset without an end.
@@ -65,8 +74,10 @@ pub struct VirtioBlk<'c, T: Transport> {
     most_pieces: usize,
     queue: VirtQueue,
     control: DmaBuffer,
-    /// For each slot, whether a request is in flight, and when it must be back.
-    busy: Vec<Option<Deadline>>,
+    /// For each slot, the request that is in flight.
+    busy: Vec<Option<Pending>>,
+    /// The lowest offset of a write that has failed; zero when a flush has.
+    failed_at: u64,
 }
 
 impl<'c, T: Transport> VirtioBlk<'c, T> {
@@ -99,6 +110,7 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
             queue,
             control: DmaBuffer::new(slot, slots * CONTROL)?,
             busy: alloc::vec![None; slots],
+            failed_at: u64::MAX,
         };
         device.read_configuration()?;
         device::go(&mut *device.transport);
@@ -138,7 +150,14 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
         links.extend(data.iter().copied());
         links.push(last);
         self.queue.offer(slot, links.into_iter());
-        self.busy[usize::from(slot)] = Some(Deadline::after(self.clock, self.patience));
+        let deadline = Deadline::after(self.clock, self.patience);
+        let writes_at = match kind {
+            kind::IN => u64::MAX,
+            // After a flush that failed nobody knows what is there, and the next one may say that all is.
+            kind::FLUSH => 0,
+            _ => at,
+        };
+        self.busy[usize::from(slot)] = Some(Pending { deadline, writes_at });
         self.transport.notify(REQUESTS);
         Ok(())
     }
@@ -156,7 +175,7 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
     /// Waits until at least one of the requests in flight is back.
     fn wait_for_one(&mut self) -> Result<(), Failure> {
         while !self.collect()? {
-            if self.busy.iter().flatten().any(|deadline| deadline.is_over(self.clock)) {
+            if self.busy.iter().flatten().any(|pending| pending.deadline.is_over(self.clock)) {
                 return Err(Failure::Timeout("complete a request"));
             }
             core::hint::spin_loop();
@@ -170,10 +189,13 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
         // At most one turn for each slot: a device that returns more is caught below.
         while let Some(slot) = self.queue.take_used()? {
             let busy = self.busy.get_mut(usize::from(slot)).and_then(Option::take);
-            busy.ok_or(Failure::BadAnswer(slot.into()))?;
+            let pending = busy.ok_or(Failure::BadAnswer(slot.into()))?;
             match self.control.read::<u8>(usize::from(slot) * CONTROL + STATUS) {
                 OK => any = true,
-                status => return Err(Failure::Io(status)),
+                status => {
+                    self.failed_at = self.failed_at.min(pending.writes_at);
+                    return Err(Failure::Io(status));
+                }
             }
         }
         Ok(any)
@@ -218,6 +240,11 @@ impl<T: Transport> BlockDevice for VirtioBlk<'_, T> {
             self.wait_for_one()?;
         }
         Ok(())
+    }
+
+    fn written_below(&self) -> u64 {
+        let pending = self.busy.iter().flatten().map(|pending| pending.writes_at);
+        pending.fold(self.failed_at, u64::min)
     }
 
     fn settle(&mut self) -> Result<(), Failure> {

@@ -232,7 +232,7 @@ fn nothing_there(refused: &Refused) -> String {
     match refused {
         Refused { captures: 0, .. } => no_dump(DiskState::EMPTY, 0),
         Refused { captures, need } => format!(
-            "no dump is on it: {captures} captures found no room, and the last one needed {need} bytes: use a larger disk"
+            "no dump is on it, for want of room (captures: {captures}, the last one needed {need} bytes): use a larger disk"
         ),
     }
 }

@@ -4,13 +4,12 @@ use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::Path;
 
-use dumpfile::DiskId;
-use dumpfile::disk::v1::DiskHeader;
 use dumpfile::disk::{FIRST_OFFSET, FoundDisk};
+use dumpfile::{DiskHeader, DiskId};
 
 use crate::{DumpDisk, Error, disk};
 
-/// Writes the header of an empty dump disk and says its id: the one given, else a random one. What
+/// Writes the headers of an empty dump disk and says its id: the one given, else a random one. What
 /// was on the disk is lost, so `force` is needed where that could be of use to anybody.
 ///
 /// # Errors
@@ -28,7 +27,7 @@ pub fn format(path: &Path, id: Option<DiskId>, force: bool) -> Result<DiskId, Er
         return Err(Error::TooSmall { path: path.to_owned(), size });
     }
     let id = id.map_or_else(random_id, Ok)?;
-    write_header(&mut disk, &DiskHeader::new(id)).map_err(Error::io("write", path))?;
+    write_headers(&mut disk, &header(id, &front)).map_err(Error::io("write", path))?;
     Ok(id)
 }
 
@@ -51,14 +50,27 @@ fn check_free(front: &[u8], path: &Path) -> Result<(), Error> {
     }
 }
 
+/// The header of the empty disk. A disk that keeps its id goes on counting, so that nothing that is
+/// left of its dumps is taken for a part of the next.
+fn header(id: DiskId, front: &[u8]) -> DiskHeader {
+    let new = DiskHeader::new(id);
+    match FoundDisk::decode(front) {
+        Ok(FoundDisk::V2 { header, .. }) if header.id == id => {
+            DiskHeader { generation: header.generation.wrapping_add(1), next: header.next, ..new }
+        }
+        _ => new,
+    }
+}
+
 fn random_id() -> Result<DiskId, Error> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(Error::Random)?;
     Ok(DiskId(id))
 }
 
-fn write_header(disk: &mut File, header: &DiskHeader) -> std::io::Result<()> {
+/// Both copies.
+fn write_headers(disk: &mut File, header: &DiskHeader) -> std::io::Result<()> {
     disk.rewind()?;
-    disk.write_all(&header.encode())?;
+    disk.write_all(&[header.encode(), header.encode()].concat())?;
     disk.sync_all()
 }

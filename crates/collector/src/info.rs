@@ -77,6 +77,8 @@ pub struct ViewInfo {
     pub name: String,
     /// Length in bytes.
     pub length: u64,
+    /// The address of its first byte, where it has one.
+    pub start: Option<Hex>,
 }
 
 /// The headers and notes of a vmcore.
@@ -191,7 +193,11 @@ impl DumpInfo {
             there: dump.length.saturating_sub(missing),
             checksums: matches!(header, Some(Ok(header)) if header.checksums),
             views: views
-                .map(|view| ViewInfo { name: view.name.as_str().to_owned(), length: view.length })
+                .map(|view| ViewInfo {
+                    name: view.name.as_str().to_owned(),
+                    length: view.length,
+                    start: (view.start > 0).then_some(Hex(view.start)),
+                })
                 .collect(),
             problem: header.and_then(|header| header.err()).map(|error| error.to_string()),
         })
@@ -302,7 +308,7 @@ impl fmt::Display for DiskInfo {
         writeln!(f, "dump disk    id {id}, version {layout}, {count}")?;
         dumps.iter().try_for_each(|dump| write!(f, "{dump}"))?;
         if *refused > 0 {
-            writeln!(f, "no room      for {refused} captures; the last one needed {needed} bytes")?;
+            writeln!(f, "no room      captures: {refused}, the last one needed {needed} bytes")?;
         }
         Ok(())
     }
@@ -325,8 +331,9 @@ impl fmt::Display for DumpInfo {
         if let Some(problem) = &self.problem {
             writeln!(f, "             {problem}")?;
         }
-        self.views.iter().try_for_each(|ViewInfo { name, length }| {
-            writeln!(f, "             small view {name}, {length} bytes")
+        self.views.iter().try_for_each(|ViewInfo { name, length, start }| {
+            let from = start.map_or(String::new(), |start| format!(" from {start} on"));
+            writeln!(f, "             small view {name}{from}, {length} bytes")
         })
     }
 }

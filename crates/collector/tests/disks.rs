@@ -79,7 +79,7 @@ fn a_formatted_disk_is_empty_and_has_the_id() {
     let disk = bench.disk(1 << 20, &[]);
     assert_eq!(format(&disk, Some(ID), false).expect("an empty disk"), ID);
     let formatted = DumpDisk::open(&disk).expect("a dump disk");
-    assert_eq!((formatted.id(), formatted.version(), formatted.dumps.len()), (ID, 1, 0));
+    assert_eq!((formatted.id(), formatted.version(), formatted.dumps.len()), (ID, 2, 0));
     assert_eq!(formatted.header_damage(), None);
     assert_eq!(disk.metadata().expect("a disk").len(), 1 << 20, "its size is as before");
     let another = format(&disk, None, false).expect("an empty dump disk");

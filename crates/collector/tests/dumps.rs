@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use dumpfile::disk::{BLOCK, CHUNK, DumpHeader, Mark, NewDump, Refused, TableBlock, ViewName};
+use dumpfile::disk::{
+    BLOCK, CHUNK, DumpHeader, Mark, NewDump, Refused, SmallView, TableBlock, ViewName,
+};
 use dumpfile::{Contents, Crc32c, DiskHeader, DiskId, DiskState};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -52,7 +54,9 @@ impl Disk {
     /// Adds a dump whose first `marked` chunks are there; the rest of its place keeps strange bytes.
     fn add(&mut self, seed: u8, state: DiskState, marked: u64, checksums: bool) -> DumpHeader {
         let view = |name, bytes: &[u8]| {
-            (ViewName::new(name).expect("a name"), bytes.len() as u64, Crc32c::of(bytes))
+            let name = ViewName::new(name).expect("a name");
+            let (length, crc) = (bytes.len() as u64, Crc32c::of(bytes));
+            SmallView { name, length, crc, ..SmallView::default() }
         };
         let views = [view("dmesg", LOG), view("notes", &[seed; 5000])];
         let bulk = dump(seed);
@@ -291,9 +295,9 @@ fn captures_that_found_no_room_are_told() {
     let mut disk = Disk::new();
     disk.header.refused = Refused { captures: 2, need: 1 << 30 };
     disk.store();
-    let said = "2 captures found no room, and the last one needed 1073741824 bytes";
+    let said = "captures: 2, the last one needed 1073741824 bytes";
     assert!(text(&disk.run(&["extract", "disk", "-o", "vmcore"]).stderr).contains(said));
-    assert!(text(&disk.run(&["info", "disk"]).stdout).contains("no room      for 2 captures"));
+    assert!(text(&disk.run(&["info", "disk"]).stdout).contains(said));
 }
 
 #[test]
@@ -324,6 +328,10 @@ fn a_disk_with_complete_dumps_is_not_formatted_again() {
     assert!(said.contains("holds 2 complete dumps, the newest of 2102152 bytes"), "{said}");
     let id = ID.to_string();
     assert_eq!(disk.run(&["format", "disk", "--force", "--id", &id]).status.code(), Some(0));
+    let front = &disk.file("disk").expect("the disk")[..BLOCK];
+    let header = DiskHeader::decode(front).expect("a header");
+    assert_eq!((header.next, header.dumps.as_slice().len()), (3, 0), "it goes on counting");
+    assert!(header.generation > disk.header.generation);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use dumpfile::disk::{
     BLOCK, Directory, DiskHeader, DumpEntry, DumpError, DumpHeader, FoundDisk, MARKS, MAX_DUMPS,
-    Mark, NewDump, Refused, TableBlock, ViewName, v1,
+    Mark, NewDump, Refused, SmallView, TableBlock, ViewName, v1,
 };
 use dumpfile::{Contents, Crc32c, DiskError, DiskId, DiskState};
 use proptest::prelude::*;
@@ -59,15 +59,17 @@ fn disk_block() -> [u8; BLOCK] {
     block
 }
 
-fn name(name: &str) -> ViewName {
-    ViewName::new(name).expect("a name")
+fn view(name: &str, length: u64, crc: u32) -> SmallView {
+    let name = ViewName::new(name).expect("a name");
+    SmallView { name, length, crc, ..SmallView::default() }
 }
 
 /// Chunks of 1 MiB, one more than a block of the table has.
 const BULK: u64 = 507 << 20;
 
 fn dump_header() -> DumpHeader {
-    let views = [(name("vmcoreinfo"), 0x1001, 0xe306_9283), (name("dmesg"), 9, 0x0102_0304)];
+    let dmesg = SmallView { start: 0xc012_3456, ..view("dmesg", 9, 0x0102_0304) };
+    let views = [view("vmcoreinfo", 0x1001, 0xe306_9283), dmesg];
     let contents = Contents::OldMem { start: 0x10000 };
     let new = NewDump { contents, views: &views, bulk_length: BULK, checksums: true };
     let header = DumpHeader::new(ID, 6, &new).expect("it has places");
@@ -85,10 +87,11 @@ fn dump_block() -> [u8; BLOCK] {
     put(&mut block, 88, &[0, 0, 0xb0, 0x1f, 0, 0, 0, 0, 2]);
     put(&mut block, 104, b"vmcoreinfo");
     put(&mut block, 136, &[0x00, 0x20, 0, 0, 0, 0, 0, 0, 0x01, 0x10]);
-    put(&mut block, 152, &[0x83, 0x92, 0x06, 0xe3]);
-    put(&mut block, 160, b"dmesg");
-    put(&mut block, 192, &[0x00, 0x40, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 4, 3, 2, 1]);
-    put(&mut block, 4092, &[0x87, 0x22, 0xbf, 0xe3]);
+    put(&mut block, 160, &[0x83, 0x92, 0x06, 0xe3]);
+    put(&mut block, 168, b"dmesg");
+    put(&mut block, 200, &[0x00, 0x40, 0, 0, 0, 0, 0, 0, 9]);
+    put(&mut block, 216, &[0x56, 0x34, 0x12, 0xc0, 0, 0, 0, 0, 4, 3, 2, 1]);
+    put(&mut block, 4092, &[0xd4, 0x5a, 0x85, 0x47]);
     block
 }
 
@@ -142,14 +145,14 @@ fn the_places_of_a_dump() {
 
 #[test]
 fn what_no_dump_can_be_made_of() {
-    let new = |views: &[_], bulk_length| {
+    let new = |views: &[SmallView], bulk_length| {
         let new = NewDump { contents: Contents::Vmcore, views, bulk_length, checksums: false };
         DumpHeader::new(ID, 1, &new).map(|header| header.region_length())
     };
-    let twice = [(name("a"), 1, 0), (name("a"), 2, 0)];
-    let huge = [(name("a"), u64::MAX - 5, 0)];
+    let twice = [view("a", 1, 0), view("a", 2, 0)];
+    let huge = [view("a", u64::MAX - 5, 0)];
     assert_eq!(new(&twice, 1), Err(DumpError::Views));
-    let many: Vec<_> = (0..17).map(|n| (name(&format!("v{n}")), 1, 0)).collect();
+    let many: Vec<_> = (0..17).map(|n| view(&format!("v{n}"), 1, 0)).collect();
     assert_eq!(new(&many, 1), Err(DumpError::Views));
     assert!(new(&many[..16], 1).is_ok());
     assert_eq!(new(&[], u64::MAX), Err(DumpError::Layout));
@@ -295,13 +298,15 @@ fn either_copys_marks_are_right() {
     let (marks, whole) = TableBlock::decode_copies(&both, &dump, 1);
     assert!(marks.marks[..2] == later.marks[..2] && marks.marks[5] == Mark::Whole);
     assert_eq!(whole, 2);
-    let torn = front([0; BLOCK], later.encode(&dump));
+    let torn = front([1; BLOCK], later.encode(&dump));
     assert_eq!(TableBlock::decode_copies(&torn, &dump, 1), (later.clone(), 1));
     let other = DumpHeader { sequence: 5, ..dump };
     let blank = (TableBlock::new(1), 0);
     assert_eq!(TableBlock::decode_copies(&both, &other, 1), blank, "of an earlier dump");
     assert_eq!(TableBlock::decode(&both, &dump, 0), None, "in the wrong place");
     assert_eq!(TableBlock::decode_copies(&[], &dump, 1), blank);
+    let never_written = (TableBlock::new(1), 2);
+    assert_eq!(TableBlock::decode_copies(&[0; 2 * BLOCK], &dump, 1), never_written);
     assert_eq!(MARKS, later.marks.len());
 }
 
@@ -351,7 +356,7 @@ proptest! {
         bulk_length in 1u64..1 << 40, checksums: bool, stage: u32, state: u32, start: u64,
     ) {
         let views: Vec<_> = (0u32..).zip(lengths)
-            .map(|(n, length)| (name(&format!("view-{n}")), length, n)).collect();
+            .map(|(n, length)| view(&format!("view-{n}"), length, n)).collect();
         let contents = Contents::OldMem { start };
         let new = NewDump { contents, views: &views, bulk_length, checksums };
         let header = DumpHeader::new(ID, 3, &new).expect("small");
@@ -403,7 +408,7 @@ proptest! {
     /// Numbers that a writer gone wrong has put into a whole block.
     #[test]
     fn a_checksum_does_not_make_it_right(
-        at in prop::sample::select(vec![64usize, 72, 80, 88, 136, 144, 192, 200]), value: u64,
+        at in prop::sample::select(vec![64usize, 72, 80, 88, 136, 144, 200, 208]), value: u64,
     ) {
         let mut block = dump_block();
         put(&mut block, at, &value.to_le_bytes());

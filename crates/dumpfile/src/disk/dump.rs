@@ -55,6 +55,8 @@ impl fmt::Debug for ViewName {
 pub struct SmallView {
     /// Its name.
     pub name: ViewName,
+    /// The address of its first byte: a virtual one for a stack, zero where there is none.
+    pub start: u64,
     /// Where it begins, in bytes from the region's start.
     pub offset: u64,
     /// Length in bytes.
@@ -114,13 +116,13 @@ impl SmallViews {
     }
 }
 
-/// What a dump is to be made of. `views` are the small ones: name, length in bytes, CRC-32C.
+/// What a dump is to be made of.
 #[derive(Clone, Copy, Debug)]
 pub struct NewDump<'a> {
     /// What the bulk is made of.
     pub contents: Contents,
-    /// The small views.
-    pub views: &'a [(ViewName, u64, u32)],
+    /// The small views; their offsets do not count.
+    pub views: &'a [SmallView],
     /// Length of the bulk in bytes.
     pub bulk_length: u64,
     /// Whether chunks get checksums.
@@ -160,6 +162,7 @@ struct View {
     name: [u8; MAX_NAME],
     offset: U64,
     length: U64,
+    start: U64,
     crc: U32,
     zero: U32,
 }
@@ -184,7 +187,7 @@ struct Block {
     count: U32,
     zero: U32,
     views: [View; MAX_SMALL_VIEWS],
-    more_zero: [u8; BLOCK - 104 - 56 * MAX_SMALL_VIEWS - 4],
+    more_zero: [u8; BLOCK - 104 - 64 * MAX_SMALL_VIEWS - 4],
     crc: U32,
 }
 
@@ -209,9 +212,9 @@ impl DumpHeader {
             small: SmallViews::default(),
         };
         let mut offset = 2 * BLOCK as u64;
-        for (name, length, crc) in new.views {
-            header.small.push(SmallView { name: *name, offset, length: *length, crc: *crc })?;
-            offset = end(offset, *length).and_then(blocks).ok_or(DumpError::Layout)?;
+        for view in new.views {
+            header.small.push(SmallView { offset, ..*view })?;
+            offset = end(offset, view.length).and_then(blocks).ok_or(DumpError::Layout)?;
         }
         header.table_offset = offset;
         let table = header.table_length().ok_or(DumpError::Layout)?;
@@ -279,6 +282,7 @@ impl DumpHeader {
             field.name = view.name.0;
             field.offset = view.offset.into();
             field.length = view.length.into();
+            field.start = view.start.into();
             field.crc = view.crc.into();
         }
         seal(zerocopy::transmute!(block))
@@ -360,7 +364,8 @@ impl Block {
         for view in listed.ok_or(DumpError::Views)? {
             let name = ViewName::from_bytes(view.name).ok_or(DumpError::Views)?;
             let (offset, length) = (view.offset.get(), view.length.get());
-            header.small.push(SmallView { name, offset, length, crc: view.crc.get() })?;
+            let (start, crc) = (view.start.get(), view.crc.get());
+            header.small.push(SmallView { name, start, offset, length, crc })?;
         }
         Ok(header)
     }

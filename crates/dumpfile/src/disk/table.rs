@@ -91,9 +91,16 @@ impl TableBlock {
         seal(zerocopy::transmute!(block))
     }
 
-    /// Reads block `index` of the table of `dump`; [`None`] when these bytes are not that, whole.
+    /// Reads block `index` of the table of `dump`; [`None`] when these bytes are not that, whole. A
+    /// block of zeros marks nothing.
     pub fn decode(bytes: &[u8], dump: &DumpHeader, index: u64) -> Option<Self> {
-        let bytes = first_block(bytes).filter(|block| damage(block).is_none())?;
+        let bytes = first_block(bytes)?;
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Some(Self::new(index));
+        }
+        if damage(bytes).is_some() {
+            return None;
+        }
         let block: &Block = zerocopy::transmute_ref!(bytes);
         let is_of = block.id == dump.id.0 && block.sequence == dump.sequence;
         if block.magic != MAGIC || !is_of || block.index != index {

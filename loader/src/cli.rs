@@ -143,7 +143,8 @@ pub struct LoadArgs {
     pub reuse_cmdline: bool,
 
     /// Where the dump goes: virtio-blk:id=HEX32 (see `collector format`) or none; several are
-    /// separated by commas and tried in this order.
+    /// separated by commas and tried in this order [default: the dump disk of this machine, if there
+    /// is exactly one].
     #[arg(long, value_name = "SPEC")]
     target: Option<String>,
 

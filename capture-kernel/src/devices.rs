@@ -2,6 +2,7 @@
 
 use crate::com_port::SerialPorts;
 use crate::mmio_bus::MmioBus;
+use crate::oldmem::Window;
 use crate::pci_bus::PciBus;
 use crate::time::Tsc;
 use alloc::boxed::Box;
@@ -11,6 +12,7 @@ use capture_kernel::bus::{Bus, find_disk};
 use capture_kernel::dma::SlotMemory;
 use capture_kernel::dump::Dump;
 use capture_kernel::memory::Ranges;
+use capture_kernel::target::disk::Manner;
 use capture_kernel::target::stay::{Stay, Visit};
 use capture_kernel::target::{self, Target};
 use core::fmt::Arguments;
@@ -48,14 +50,33 @@ pub(crate) struct Finder<'c> {
     clock: &'c Tsc,
     /// Milliseconds that any one request may take.
     patience: u64,
+    /// How dumps are written to disks.
+    manner: Manner<'c>,
+}
+
+/// How dumps are to be written to disks.
+fn manner(options: &Options<'_>) -> Manner<'static> {
+    Manner {
+        checksums: options.checksum,
+        replace_complete: options.replace_oldest,
+        memory: &Window,
+        say: |line| println!("kdump: {line}"),
+        ..Manner::default()
+    }
 }
 
 impl<'c> Finder<'c> {
-    /// Finds targets; a request may take `patience` milliseconds.
-    pub(crate) fn new(buses: Buses, slot: SlotMemory, clock: &'c Tsc, patience: u64) -> Self {
+    /// Finds targets on `buses`, and runs them as `options` say.
+    pub(crate) fn new(
+        options: &Options<'_>,
+        buses: Buses,
+        slot: SlotMemory,
+        clock: &'c Tsc,
+    ) -> Self {
+        let patience = u64::from(options.timeout) * 1000;
         let console_baud = SerialPort::FASTEST;
         let ports = SerialPorts { slot, clock, patience, console_baud };
-        Self { buses, ports, slot, clock, patience }
+        Self { buses, ports, slot, clock, patience, manner: manner(options) }
     }
 
     /// Gives `dump` to the targets of a list; where it is empty, to whoever asks in time.
@@ -81,7 +102,8 @@ impl<'c> Finder<'c> {
                 let buses: [&mut dyn Bus<Transport = _>; 2] =
                     [&mut self.buses.pci, &mut self.buses.mmio];
                 let (slot, clock, patience) = (self.slot, self.clock, self.patience);
-                Ok(Box::new(find_disk(buses, DiskId(*id), slot, clock, patience, say)?))
+                let disk = find_disk(buses, DiskId(*id), slot, clock, patience, say)?;
+                Ok(Box::new(disk.with(self.manner)))
             }
             TargetSpec::VirtioConsole { .. } => Err(Failure::NoTarget),
             TargetSpec::Serial(serial) => Ok(Box::new(self.ports.open(*serial)?)),

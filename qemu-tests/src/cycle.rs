@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use vmcore::Class;
 
 use crate::checks::{self, Evidence};
@@ -151,6 +151,8 @@ pub struct Config {
     pub oldmem: Option<Range<u64>>,
     /// A fault to put in.
     pub fault: Option<Fault>,
+    /// A dump disk that is formatted already, and stays; else there is a new one each time.
+    pub dump_disk: Option<PathBuf>,
     /// More properties of the dump disk's device, as QEMU spells them.
     pub disk_properties: String,
     /// More arguments for QEMU, such as `-device` and what follows it.
@@ -212,7 +214,7 @@ fn attempt(config: &Config, boots: u32, progress: &mut dyn FnMut(&str)) -> Resul
 
 /// Results of an earlier run must not be taken for those of this one.
 fn remove_old_results(out: &Path) -> Result<()> {
-    for name in ["vmcore", "console.log", "report.json"] {
+    for name in ["vmcore", "vmcore.partial", "console.log", "report.json"] {
         let path = out.join(name);
         if path.exists() {
             fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
@@ -222,6 +224,9 @@ fn remove_old_results(out: &Path) -> Result<()> {
 }
 
 fn dump_disk(config: &Config, folder: &Path) -> Result<DumpDisk> {
+    if let Some(path) = &config.dump_disk {
+        return DumpDisk::open(path.clone(), Attachment::Whole);
+    }
     let is_stock = config.stock_capture.is_some();
     let roomy = config.memory + if is_stock { DISK_SPARE_STOCK } else { DISK_SPARE };
     let (size, attachment) = match config.fault {
@@ -262,7 +267,7 @@ fn judge(
             findings.checks.push(Check::new("vmcore", Err(error)));
         }
     } else {
-        disk_after = Some(disk.after_failure(&config.out.join("vmcore"))?);
+        disk_after = Some(disk.after_failure(&config.out.join("vmcore"), memory)?);
         findings.checks.extend(kept_without_dump(prepared, memory, &ended)?);
     }
     findings.checks.extend(died_without_a_word(&ended));
@@ -370,8 +375,11 @@ fn extract(
         let length = ended.facts.dump_bytes.context("the capture kernel has not said how long")?;
         return Ok((length, stock_capture::extract(disk.path(), length, path)?));
     }
-    let extracted = collector::extract(disk.path(), path, &mut |_, _| {});
+    let extracted = collector::extract(disk.path(), None, path, &mut |_, _| {});
     let extracted = extracted.context("extracting the vmcore")?;
+    if let Some(trouble) = extracted.trouble() {
+        bail!("the dump is not whole: {trouble}");
+    }
     Ok((extracted.length, extracted.sha256))
 }
 

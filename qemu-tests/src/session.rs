@@ -96,6 +96,8 @@ pub struct Session<'a> {
     ended: Ended,
     is_ready: bool,
     console_closed: bool,
+    /// When QEMU is to be killed.
+    dies: Option<Instant>,
 }
 
 impl<'a> Session<'a> {
@@ -143,6 +145,7 @@ impl<'a> Session<'a> {
             ended: Ended::default(),
             is_ready: false,
             console_closed: false,
+            dies: None,
         })
     }
 
@@ -238,6 +241,10 @@ impl<'a> Session<'a> {
         let limit = CAPTURE + CAPTURE_PER_GIB * gib;
         self.deadline = Deadline::new("end of the capture", limit, &self.config.interrupt);
         while self.qemu.exited()?.is_none() {
+            if self.dies.is_some_and(|dies| dies <= Instant::now()) {
+                self.qemu.kill();
+                bail!("QEMU was killed in the middle of the dump");
+            }
             if let Err(error) = self.step(progress) {
                 let places = self.where_cpus_are();
                 bail!("{error:#}; CPUs at {places}");
@@ -282,6 +289,7 @@ impl<'a> Session<'a> {
                 self.ended.timeline.reached(stage, line.at);
                 progress(stage.name());
                 self.disk.follow(stage)?;
+                self.dies = self.dies.or(self.disk.kills(stage).map(|life| line.at + life));
                 self.interrupt_capture(stage)
             }
             Meaning::Panic => {

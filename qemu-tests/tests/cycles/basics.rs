@@ -33,6 +33,7 @@ pub(crate) fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Conf
         stock_capture: None,
         oldmem: None,
         fault: None,
+        dump_disk: None,
         disk_properties: String::new(),
         devices: Vec::new(),
         interrupt: Interrupt::default(),

@@ -97,7 +97,7 @@ enum Other {
 
 /// A line to a receiver: what is sent is there at once, unless it is lost.
 struct FakeLine<'c> {
-    clock: &'c FakeClock,
+    clock: &'c FakeClock<'c>,
     limits: Option<Limits>,
     /// One byte in so many is lost, or another.
     noise: u64,

@@ -97,7 +97,7 @@ enum Other {
 
 /// A line to a receiver: what is sent is there at once, unless it is lost.
 struct FakeLine<'c> {
-    clock: &'c FakeClock,
+    clock: &'c FakeClock<'c>,
     limits: Option<Limits>,
     /// One byte in so many is lost, or another.
     noise: u64,
@@ -122,7 +122,7 @@ struct FakeLine<'c> {
 }
 
 impl<'c> FakeLine<'c> {
-    fn new(clock: &'c FakeClock, other: Other) -> Self {
+    fn new(clock: &'c FakeClock<'c>, other: Other) -> Self {
         let mut line = Self {
             clock,
             limits: None,

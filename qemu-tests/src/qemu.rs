@@ -135,7 +135,8 @@ impl Qemu {
         stderr.unwrap_or_default()
     }
 
-    fn kill(&mut self) {
+    /// Ends it at once.
+    pub fn kill(&mut self) {
         // Both fail only when the process is gone and reaped already.
         let _ = self.child.kill();
         let _ = self.child.wait();

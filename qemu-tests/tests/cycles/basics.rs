@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use qemu_tests::{Config, FirstKernel, Interrupt, Loading, MachineType, Report, Verdict};
+use qemu_tests::{Config, Delivery, FirstKernel, Interrupt, Loading, MachineType, Report, Verdict};
 
 pub(crate) const MIB: u64 = 1 << 20;
 
@@ -32,6 +32,7 @@ pub(crate) fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Conf
         kexec_tools: None,
         stock_capture: None,
         oldmem: None,
+        delivery: Delivery::default(),
         fault: None,
         disk_properties: String::new(),
         devices: Vec::new(),

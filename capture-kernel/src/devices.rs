@@ -1,5 +1,6 @@
 //! Devices: all of them quiet, and the search for targets among them.
 
+use crate::com_port::SerialPorts;
 use crate::mmio_bus::MmioBus;
 use crate::pci_bus::PciBus;
 use crate::time::Tsc;
@@ -8,11 +9,14 @@ use boot_stub::console::println;
 use capture_kernel::Failure;
 use capture_kernel::bus::{Bus, find_disk};
 use capture_kernel::dma::SlotMemory;
+use capture_kernel::dump::Dump;
 use capture_kernel::memory::Ranges;
-use capture_kernel::target::Target;
+use capture_kernel::target::stay::{Stay, Visit};
+use capture_kernel::target::{self, Target};
 use core::fmt::Arguments;
 use dumpfile::DiskId;
-use vmcore::{Error, Options, TargetSpec};
+use handoff::Stage;
+use vmcore::{Error, Options, SerialPort, TargetEntry, TargetSpec};
 
 /// The buses of the machine, on which nothing does DMA.
 pub(crate) struct Buses {
@@ -38,16 +42,39 @@ impl Buses {
 
 /// What is needed to find and to run any target.
 pub(crate) struct Finder<'c> {
-    pub(crate) buses: Buses,
-    pub(crate) slot: SlotMemory,
-    pub(crate) clock: &'c Tsc,
+    buses: Buses,
+    ports: SerialPorts<'c>,
+    slot: SlotMemory,
+    clock: &'c Tsc,
     /// Milliseconds that any one request may take.
-    pub(crate) patience: u64,
+    patience: u64,
 }
 
 impl<'c> Finder<'c> {
+    /// Finds targets; a request may take `patience` milliseconds.
+    pub(crate) fn new(buses: Buses, slot: SlotMemory, clock: &'c Tsc, patience: u64) -> Self {
+        let console_baud = SerialPort::FASTEST;
+        let ports = SerialPorts { slot, clock, patience, console_baud };
+        Self { buses, ports, slot, clock, patience }
+    }
+
+    /// Gives `dump` to the targets of a list; where it is empty, to whoever asks in time.
+    pub(crate) fn deliver(
+        &mut self,
+        list: &[TargetEntry<'_>],
+        dump: &Dump,
+        reached: &mut dyn FnMut(Stage),
+    ) -> Result<(), Failure> {
+        if list.is_empty() {
+            println!("kdump: no kdump.target= on the command line that could be used");
+            return self.stay(Visit::Awhile)?.deliver(dump, reached);
+        }
+        let say = &mut |line: Arguments<'_>| println!("kdump: {line}");
+        target::serve(list, |target| self.open(target), dump, reached, say)
+    }
+
     /// The target behind an entry of `kdump.target`.
-    pub(crate) fn open(&mut self, target: &TargetSpec) -> Result<Box<dyn Target + 'c>, Failure> {
+    fn open(&mut self, target: &TargetSpec<'_>) -> Result<Opened<'c>, Failure> {
         match target {
             TargetSpec::VirtioBlk { id } => {
                 let say = &mut |line: Arguments<'_>| println!("kdump: {line}");
@@ -56,7 +83,17 @@ impl<'c> Finder<'c> {
                 let (slot, clock, patience) = (self.slot, self.clock, self.patience);
                 Ok(Box::new(find_disk(buses, DiskId(*id), slot, clock, patience, say)?))
             }
-            TargetSpec::None => Err(Failure::NoTarget),
+            TargetSpec::VirtioConsole { .. } => Err(Failure::NoTarget),
+            TargetSpec::Serial(serial) => Ok(Box::new(self.ports.open(*serial)?)),
+            TargetSpec::None => self.stay(Visit::ForGood),
         }
     }
+
+    /// The console's line for who asks, where no target is named or where that is what is named.
+    fn stay(&self, visit: Visit) -> Result<Opened<'c>, Failure> {
+        Ok(Box::new(Stay::new(self.ports.open_console()?, visit)))
+    }
 }
+
+/// A target, ready for a dump.
+type Opened<'c> = Box<dyn Target + 'c>;

@@ -1,6 +1,7 @@
 //! Why a dump did not leave the machine, or not this way.
 
 use core::fmt;
+use dumpfile::wire::{Outcome, WireError};
 use dumpfile::{DiskError, DiskId};
 
 /// One reason, for the console.
@@ -41,7 +42,13 @@ pub enum Failure {
     ReadOnly,
     /// More pieces of less than a page than one request can carry.
     Fragmented,
-    /// No target was named on the command line.
+    /// No 16550 answers at this I/O port.
+    NoUart(u16),
+    /// The other end of a line has not taken the dump.
+    Collector(Outcome),
+    /// A frame could not be made: a mistake of ours.
+    Frame(WireError),
+    /// No target was named on the command line, and nobody has asked for the dump.
     NoTarget,
     /// There is nothing to send: the ELF core header was missing or refused.
     NothingToSend,
@@ -74,7 +81,16 @@ impl fmt::Display for Failure {
             }
             Self::ReadOnly => f.write_str("the disk is read-only"),
             Self::Fragmented => f.write_str("too many PT_LOADs of less than a page in a row"),
-            Self::NoTarget => f.write_str("no kdump.target= on the command line"),
+            Self::NoUart(port) => write!(
+                f,
+                "no 16550 answers at I/O port {port:#x}: is there a serial port, and is it switched on?"
+            ),
+            Self::Collector(outcome) => outcome.fmt(f),
+            Self::Frame(error) => write!(f, "internal error: {error}"),
+            Self::NoTarget => f.write_str(
+                "no kdump.target= on the command line that could be used, and no collector has asked \
+                 for it",
+            ),
             Self::NothingToSend => f.write_str("vmcore has length zero"),
         }
     }

@@ -14,6 +14,8 @@ mod action;
 #[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
+mod com_port;
+#[cfg(target_os = "none")]
 mod devices;
 #[cfg(target_os = "none")]
 mod heap;
@@ -39,8 +41,6 @@ mod kernel {
     use crate::{action, boot, devices, heap, truth, views};
     use boot_stub::console::{self, println};
     use boot_stub::exceptions;
-    use capture_kernel::target;
-    use core::fmt::Arguments;
     use handoff::Stage;
     use vmcore::Options;
 
@@ -70,10 +70,8 @@ mod kernel {
         let dump = views::read(&options, &boot, header.as_ref());
         console::stage(Stage::Views);
         let patience = u64::from(options.timeout) * 1000;
-        let mut finder = devices::Finder { buses, slot, clock: &clock, patience };
-        let open = |target: &_| finder.open(target);
-        let say = &mut |line: Arguments<'_>| println!("kdump: {line}");
-        match target::serve(&options.targets, open, &dump, &mut console::stage, say) {
+        let mut finder = devices::Finder::new(buses, slot, &clock, patience);
+        match finder.deliver(&options.targets, &dump, &mut console::stage) {
             Ok(()) => {
                 console::stage(Stage::Done);
                 println!("kdump: dump complete, {} bytes", dump.length());

@@ -28,6 +28,7 @@ pub mod paging;
 pub mod pci_config;
 pub mod power;
 pub mod tsc;
+pub mod uart;
 
 use core::panic::PanicInfo;
 

@@ -33,6 +33,8 @@ pub struct Received {
     pub complete: bool,
     /// How often a collector was started.
     pub collectors: u32,
+    /// Bytes that came from the guest while one was there; of a virtio console only where they are counted.
+    pub line_bytes: u64,
     /// Frames that were damaged on the way to the last of them.
     pub damaged_frames: u64,
     /// What came of each view.

@@ -165,6 +165,11 @@ pub enum Fate {
     },
     /// Somebody is there who speaks another version of the protocol.
     OtherVersion,
+    /// They stay, but the guest is gone after so many bytes, as when its power is cut.
+    PowerCut {
+        /// How many bytes they get.
+        after: u64,
+    },
 }
 
 /// A part of a view, to be pulled with `collector read`.
@@ -187,6 +192,8 @@ pub struct Delivery {
     pub collector: PathBuf,
     /// What becomes of the collectors.
     pub fate: Fate,
+    /// A line that is among the targets, and that the machine does not have.
+    pub missing: Option<Way>,
     /// What the serial lines do to their bytes, once the collector is there.
     pub noise: Option<Noise>,
     /// What is pulled over the first line, instead of receiving a dump. The cycle ends with the last.
@@ -203,6 +210,11 @@ pub struct Noise {
 }
 
 impl Delivery {
+    /// Whether this way is among the targets, and its device in the machine.
+    pub fn has_device(&self, way: Way) -> bool {
+        self.targets.has(way) && self.missing != Some(way)
+    }
+
     /// QEMU's words for the devices of the lines; their sockets are in the folder `sockets`.
     pub fn devices(&self, machine: MachineType, sockets: &std::path::Path) -> Vec<String> {
         let socket = |name: &str| {
@@ -210,7 +222,7 @@ impl Delivery {
             format!("socket,id={name},path={path},server=on,wait=off")
         };
         let mut words = Vec::new();
-        if self.targets.has(Way::VirtioConsole) {
+        if self.has_device(Way::VirtioConsole) {
             let name = Way::VirtioConsole.name();
             let port = format!("virtserialport,chardev={name},name={PORT_NAME}");
             let device = machine.console_device();
@@ -218,7 +230,7 @@ impl Delivery {
                 ["-chardev", &socket(name), "-device", device, "-device", &port].map(String::from),
             );
         }
-        if self.targets.has(Way::SecondSerial) {
+        if self.has_device(Way::SecondSerial) {
             let name = Way::SecondSerial.name();
             let port = format!("chardev:{name}");
             words.extend(["-chardev", &socket(name), "-serial", &port].map(String::from));

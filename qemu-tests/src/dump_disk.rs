@@ -31,6 +31,12 @@ pub enum Attachment {
         /// The sector's number.
         sector: u64,
     },
+    /// The file behind it has no room for a write that touches this sector of 512 bytes, and QEMU tells
+    /// the guest: by itself it stops the machine until there is room.
+    Full {
+        /// The sector's number.
+        sector: u64,
+    },
     /// Behind a process that stops in the middle of the dump, and is killed when the capture has
     /// failed: QEMU itself would wait for it for ever.
     Stalls,
@@ -137,13 +143,11 @@ impl DumpDisk {
             Attachment::Absent => return Vec::new(),
             Attachment::Whole => (format!("file={path}"), String::new()),
             Attachment::ReadOnly => (format!("file={path}"), ",readonly=on".to_string()),
-            Attachment::FailsAt { sector } => (
-                format!("file.driver=blkdebug,file.image.driver=file,file.image.filename={path}"),
-                format!(
-                    ",file.inject-error.0.event=none,file.inject-error.0.iotype=write\
-                     ,file.inject-error.0.sector={sector},file.inject-error.0.errno=5"
-                ),
-            ),
+            Attachment::FailsAt { sector } => failing_writes(&path, sector, EIO),
+            Attachment::Full { sector } => {
+                let (file, more) = failing_writes(&path, sector, ENOSPC);
+                (file, format!("{more},werror=report"))
+            }
             Attachment::Stalls | Attachment::Dies => {
                 let socket = self.server.as_ref().map(|server| shown(&server.socket()));
                 let socket = socket.unwrap_or_default();
@@ -191,6 +195,21 @@ impl DumpDisk {
         };
         Ok(DiskAfter { refused, header_written: header != self.header, data_written })
     }
+}
+
+/// Numbers of errors, as Linux has them.
+const EIO: u32 = 5;
+const ENOSPC: u32 = 28;
+
+/// QEMU's words for the image at `path`, writes to a sector of which end in an error.
+fn failing_writes(path: &str, sector: u64, error: u32) -> (String, String) {
+    (
+        format!("file.driver=blkdebug,file.image.driver=file,file.image.filename={path}"),
+        format!(
+            ",file.inject-error.0.event=none,file.inject-error.0.iotype=write\
+             ,file.inject-error.0.sector={sector},file.inject-error.0.errno={error}"
+        ),
+    )
 }
 
 /// Whether anything but zeros follows. The disk may be larger than the host's memory.

@@ -4,6 +4,8 @@
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -30,6 +32,8 @@ pub struct Receiving {
     sockets: TempDir,
     lines: Vec<Line>,
     panic: Option<Instant>,
+    /// The guest is to be gone.
+    power_cut: Arc<AtomicBool>,
     interrupt: Interrupt,
     /// How many pulls have ended, and whether the next one runs.
     pulled: (usize, bool),
@@ -61,16 +65,19 @@ impl Receiving {
     /// When there are lines and no collector, or no folder can be made.
     pub fn prepare(delivery: &Delivery, out: &Path, interrupt: &Interrupt) -> Result<Self> {
         let sockets = tempfile::tempdir().context("a folder for the sockets of lines")?;
+        let power_cut = Arc::new(AtomicBool::new(false));
         let mut lines = Vec::new();
-        for way in delivery.targets.ways().iter().copied().filter(|way| way.is_line()) {
+        let ways = delivery.targets.ways().iter().copied();
+        for way in ways.filter(|way| way.is_line() && delivery.has_device(*way)) {
             let folder = out.join(FOLDER).join(way.name());
             let (end, socket) = end_of(way, delivery.fate, sockets.path());
             let collector = Collector::new(&delivery.collector, socket, folder)?;
-            let meter = meter(delivery.fate, collector.running());
+            let meter = meter(delivery.fate, collector.running(), &power_cut);
             lines.push(Line { way, collector, meter, end, stranger: None });
         }
         let (delivery, interrupt) = (delivery.clone(), interrupt.clone());
-        Ok(Self { delivery, sockets, lines, panic: None, interrupt, pulled: (0, false) })
+        let (panic, pulled) = (None, (0, false));
+        Ok(Self { delivery, sockets, lines, panic, power_cut, interrupt, pulled })
     }
 
     /// QEMU's words for the devices.
@@ -146,6 +153,11 @@ impl Receiving {
         pulls > 0 && self.pulled.0 == pulls
     }
 
+    /// Whether the guest is to be gone.
+    pub fn has_power_cut(&self) -> bool {
+        self.power_cut.load(Ordering::SeqCst)
+    }
+
     /// Runs one pull after the other, over the first line.
     fn pull(&mut self) -> Result<()> {
         let Some(line) = self.lines.first_mut() else { bail!("there is no line to pull over") };
@@ -179,7 +191,7 @@ impl Receiving {
             let mut all = self.lines.iter().map(|line| line.collector.is_idle());
             Ok(all.all(|idle| idle).then_some(()))
         });
-        self.lines.iter_mut().map(|line| line.collector.received(line.way.name())).collect()
+        self.lines.iter_mut().map(Line::received).collect()
     }
 }
 
@@ -190,19 +202,22 @@ pub fn pulled_name(number: usize) -> String {
 
 /// What there is before the line is open, and where the collector will connect.
 fn end_of(way: Way, fate: Fate, sockets: &Path) -> (End, PathBuf) {
-    let counted = matches!(fate, Fate::Killed { .. } | Fate::Stalls { .. });
+    let counted = matches!(fate, Fate::Killed { .. } | Fate::Stalls { .. } | Fate::PowerCut { .. });
     match way {
         Way::VirtioConsole if !counted => (End::Direct, sockets.join(way.name())),
         _ => (End::Relay(None), sockets.join(format!("{}-collector", way.name()))),
     }
 }
 
-/// What counts the bytes, and strikes the collector down.
-fn meter(fate: Fate, running: &Running) -> Meter {
-    let running = running.clone();
+/// What counts the bytes, and strikes the collector down, or the guest.
+fn meter(fate: Fate, running: &Running, power_cut: &Arc<AtomicBool>) -> Meter {
+    let (running, power_cut) = (running.clone(), Arc::clone(power_cut));
     match fate {
         Fate::Killed { after, .. } => Meter::with_trip(after, move || running.kill()),
         Fate::Stalls { after, .. } => Meter::with_trip(after, move || running.stop()),
+        Fate::PowerCut { after } => {
+            Meter::with_trip(after, move || power_cut.store(true, Ordering::SeqCst))
+        }
         _ => Meter::default(),
     }
 }
@@ -220,6 +235,12 @@ impl Line {
             }
             End::Direct => Ok(()),
         }
+    }
+
+    /// What has come of it.
+    fn received(&mut self) -> Result<Received> {
+        let received = self.collector.received(self.way.name())?;
+        Ok(Received { line_bytes: self.meter.count(), ..received })
     }
 
     /// Does what its fate has for this moment.

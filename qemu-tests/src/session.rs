@@ -290,6 +290,9 @@ impl<'a> Session<'a> {
                 self.drain(progress);
                 return Ok(());
             }
+            if self.receiving.has_power_cut() {
+                self.qemu.kill();
+            }
         }
         self.drain(progress);
         let timeline = &self.ended.timeline;

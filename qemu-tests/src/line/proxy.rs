@@ -1,20 +1,24 @@
 //! A serial line: text to the harness, everything to the collector, and back what that says.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Mangler, Meter, TextOf};
 use crate::delivery::Noise;
 
 /// How long a wait lasts before its end is looked for.
 const SLICE: Duration = Duration::from_millis(20);
+/// How many bytes wait for a collector that does not read; what comes then is lost.
+const ROOM: usize = 64 << 10;
 /// How long the guest may take to read; what it has not read then is lost, as on any serial line.
 const JAM: Duration = Duration::from_secs(1);
 
@@ -30,8 +34,15 @@ pub struct LineProxy {
 /// What the threads of both directions know.
 #[derive(Default)]
 struct Shared {
-    collector: Mutex<Option<UnixStream>>,
+    collector: Mutex<Option<ToCollector>>,
     ended: AtomicBool,
+}
+
+/// What goes to a collector. A socket alone has room for some hundred writes, and QEMU writes each byte
+/// by itself.
+struct ToCollector {
+    stream: UnixStream,
+    waiting: VecDeque<u8>,
 }
 
 /// The harness's end: reading from it moves the line's bytes on, and gives what of them is text.
@@ -102,8 +113,23 @@ impl Drop for LineProxy {
 }
 
 impl Shared {
-    fn set_collector(&self, collector: Option<UnixStream>) {
-        *self.collector.lock().unwrap_or_else(PoisonError::into_inner) = collector;
+    fn collector(&self) -> MutexGuard<'_, Option<ToCollector>> {
+        self.collector.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_collector(&self, stream: Option<UnixStream>) {
+        let collector = stream.map(|stream| ToCollector { stream, waiting: VecDeque::new() });
+        *self.collector() = collector;
+    }
+
+    /// Sends what waits, as far as there is room; says whether more does.
+    fn flush(&self) -> bool {
+        let mut collector = self.collector();
+        let alive = collector.as_mut().is_some_and(ToCollector::flush);
+        if !alive {
+            *collector = None;
+        }
+        collector.as_ref().is_some_and(|collector| !collector.waiting.is_empty())
     }
 
     fn has_ended(&self) -> bool {
@@ -141,6 +167,7 @@ fn converse(
     shared.set_collector(Some(collector.try_clone()?));
     let mut buffer = [0; 4096];
     while !shared.has_ended() {
+        let waits = shared.flush();
         match collector.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(length) => {
@@ -148,18 +175,18 @@ fn converse(
                 // A guest that does not read loses it.
                 let _ = machine.write_all(&bytes);
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => wait_for_bytes(&collector)?,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => wait(&collector, waits)?,
             Err(error) => return Err(error),
         }
     }
     Ok(())
 }
 
-/// Waits a little, at most until something can be read.
-fn wait_for_bytes(stream: &UnixStream) -> io::Result<()> {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+/// Waits a little, at most until something can be read, or written where something `waits`.
+fn wait(stream: &UnixStream, waits: bool) -> io::Result<()> {
     let slice = Timespec::try_from(SLICE).map_err(io::Error::other)?;
-    poll(&mut [PollFd::new(stream, PollFlags::IN)], Some(&slice))?;
+    let out = if waits { PollFlags::OUT } else { PollFlags::empty() };
+    poll(&mut [PollFd::new(stream, PollFlags::IN | out)], Some(&slice))?;
     Ok(())
 }
 
@@ -170,29 +197,37 @@ fn mangled(noise: Option<&mut Mangler>, bytes: &[u8]) -> Vec<u8> {
 impl Tap {
     /// Passes `bytes` on to the collector, if one is there; what it has no room for is lost.
     fn pass(&mut self, bytes: &[u8]) {
-        let mut collector = self.shared.collector.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(stream) = collector.as_mut() else { return };
+        let mut collector = self.shared.collector();
+        let Some(to) = collector.as_mut() else { return };
         let (mut alive, mangler) = (true, &mut self.mangler);
-        self.meter.pass(bytes, |piece| {
-            alive &= write_or_drop(stream, &mangled(mangler.as_mut(), piece));
-        });
+        self.meter.pass(bytes, |piece| alive &= to.push(&mangled(mangler.as_mut(), piece)));
         if !alive {
             *collector = None;
         }
     }
 }
 
-/// Writes what there is room for; says whether there is still a reader.
-fn write_or_drop(stream: &mut UnixStream, mut bytes: &[u8]) -> bool {
-    while !bytes.is_empty() {
-        match stream.write(bytes) {
-            Ok(0) => return false,
-            Ok(length) => bytes = &bytes[length..],
-            Err(error) if error.kind() == ErrorKind::Interrupted => (),
-            Err(error) => return error.kind() == ErrorKind::WouldBlock,
-        }
+impl ToCollector {
+    /// Sends `bytes` behind what waits, or lets them wait, or loses them; says whether there is still a
+    /// reader.
+    fn push(&mut self, bytes: &[u8]) -> bool {
+        let room = ROOM - self.waiting.len();
+        self.waiting.extend(&bytes[..bytes.len().min(room)]);
+        self.flush()
     }
-    true
+
+    /// Sends what there is room for; says whether there is still a reader.
+    fn flush(&mut self) -> bool {
+        while !self.waiting.is_empty() {
+            match self.stream.write(self.waiting.as_slices().0) {
+                Ok(0) => return false,
+                Ok(length) => drop(self.waiting.drain(..length)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => (),
+                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+            }
+        }
+        true
+    }
 }
 
 impl Read for Tap {
@@ -255,7 +290,7 @@ mod tests {
             let stream = UnixStream::connect(self.proxy.socket()).expect("an open line");
             stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
             let deadline = Deadline::new("connection", PATIENCE, &Interrupt::default());
-            let is_there = || self.proxy.shared.collector.lock().expect("no panic").is_some();
+            let is_there = || self.proxy.shared.collector().is_some();
             deadline.wait_for(|| Ok(is_there().then_some(()))).expect("accepted");
             stream
         }
@@ -295,7 +330,7 @@ mod tests {
             assert_eq!(line.text().as_bytes(), word);
             drop(collector);
             let deadline = Deadline::new("end", PATIENCE, &Interrupt::default());
-            let is_gone = || line.proxy.shared.collector.lock().expect("no panic").is_none();
+            let is_gone = || line.proxy.shared.collector().is_none();
             deadline.wait_for(|| Ok(is_gone().then_some(()))).expect("gone");
             line.guest.write_all(b"nobody\n").expect("taken");
             assert_eq!(line.text(), "nobody\n");
@@ -336,6 +371,26 @@ mod tests {
         let mut rest = Vec::new();
         (&collector).read_to_end(&mut rest).expect("what there was room for");
         assert!((1..4 << 20).contains(&rest.len()), "{}", rest.len());
+    }
+
+    /// QEMU writes byte by byte, and a collector is not always at hand: more of them wait than a socket
+    /// has room for.
+    #[test]
+    fn bytes_wait_for_a_reader_that_is_busy() {
+        let mut line = line(None, Meter::default());
+        line.proxy.open().expect("a socket");
+        let collector = line.collector();
+        let bytes: Vec<u8> = (0..20_000_u32).map(|byte| b'a' + (byte % 23) as u8).collect();
+        let mut guest = line.guest.try_clone().expect("a file descriptor");
+        let lots = bytes.clone();
+        let writer =
+            std::thread::spawn(move || lots.chunks(1).try_for_each(|byte| guest.write_all(byte)));
+        let mut heard = 0;
+        while heard < bytes.len() {
+            heard += line.text().len();
+        }
+        writer.join().expect("no panic").expect("all was taken");
+        assert!(read(&collector, bytes.len()) == bytes);
     }
 
     /// The collector is killed to the byte.

@@ -2,7 +2,9 @@
 
 pub(crate) use crate::basics::*;
 use qemu_tests::dump_disk::DiskAfter;
-use qemu_tests::{Config, Fault, FirstKernel, Loading, Report, StockCapture, Verdict, gdb};
+use qemu_tests::{
+    Config, Delivery, Fault, FirstKernel, Loading, Report, StockCapture, Verdict, gdb,
+};
 use vmcore::Class;
 
 /// The test guest, loaded in this way.
@@ -56,6 +58,20 @@ pub(crate) fn cycle_and_console(
 ) -> (Report, String) {
     let out = tempfile::tempdir().expect("a folder for the results");
     cycle_into(&out, first_kernel, change)
+}
+
+/// A dump over these targets, with the real collector at the end of each line.
+pub(crate) fn over(targets: &str) -> Delivery {
+    let targets = targets.parse().expect("a list of targets");
+    Delivery { targets, collector: file("KDUMP_TEST_COLLECTOR"), ..Delivery::default() }
+}
+
+/// All of these are on the console.
+#[track_caller]
+pub(crate) fn assert_says(console: &str, said: &[&str]) {
+    for said in said {
+        assert!(console.contains(said), "the console does not say {said:?}:\n{console}");
+    }
 }
 
 /// The report fails, and these are all the checks that do.

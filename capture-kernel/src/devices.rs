@@ -2,19 +2,23 @@
 
 use crate::com_port::SerialPorts;
 use crate::mmio_bus::MmioBus;
+use crate::oldmem::Window;
 use crate::pci_bus::PciBus;
 use crate::time::Tsc;
 use alloc::boxed::Box;
 use boot_stub::console::println;
 use capture_kernel::Failure;
-use capture_kernel::bus::{Bus, find_disk};
+use capture_kernel::bus::{find_console, find_disk};
 use capture_kernel::dma::SlotMemory;
 use capture_kernel::dump::Dump;
 use capture_kernel::memory::Ranges;
+use capture_kernel::target::line::LineTarget;
 use capture_kernel::target::stay::{Stay, Visit};
 use capture_kernel::target::{self, Target};
+use capture_kernel::virtio::console::PortName;
 use core::fmt::Arguments;
 use dumpfile::DiskId;
+use dumpfile::wire::SenderConfig;
 use handoff::Stage;
 use vmcore::{Error, Options, SerialPort, TargetEntry, TargetSpec};
 
@@ -69,30 +73,39 @@ impl<'c> Finder<'c> {
             println!("kdump: no kdump.target= on the command line that could be used");
             return self.stay(Visit::Awhile)?.deliver(dump, reached);
         }
-        let say = &mut |line: Arguments<'_>| println!("kdump: {line}");
-        target::serve(list, |target| self.open(target), dump, reached, say)
+        target::serve(list, |target| self.open(target), dump, reached, &mut say)
     }
 
     /// The target behind an entry of `kdump.target`.
     fn open(&mut self, target: &TargetSpec<'_>) -> Result<Opened<'c>, Failure> {
         match target {
-            TargetSpec::VirtioBlk { id } => {
-                let say = &mut |line: Arguments<'_>| println!("kdump: {line}");
-                let buses: [&mut dyn Bus<Transport = _>; 2] =
-                    [&mut self.buses.pci, &mut self.buses.mmio];
-                let (slot, clock, patience) = (self.slot, self.clock, self.patience);
-                Ok(Box::new(find_disk(buses, DiskId(*id), slot, clock, patience, say)?))
-            }
-            TargetSpec::VirtioConsole { .. } => Err(Failure::NoTarget),
+            TargetSpec::VirtioBlk { id } => self.disk(DiskId(*id)),
+            TargetSpec::VirtioConsole { name } => self.console(PortName::new(name)),
             TargetSpec::Serial(serial) => Ok(Box::new(self.ports.open(*serial)?)),
             TargetSpec::None => self.stay(Visit::ForGood),
         }
+    }
+
+    fn disk(&mut self, id: DiskId) -> Result<Opened<'c>, Failure> {
+        let Self { buses: Buses { pci, mmio }, slot, clock, patience, .. } = self;
+        Ok(Box::new(find_disk([pci, mmio], id, *slot, *clock, *patience, &mut say)?))
+    }
+
+    fn console(&mut self, name: PortName) -> Result<Opened<'c>, Failure> {
+        let Self { buses: Buses { pci, mmio }, slot, clock, patience, .. } = self;
+        let line = find_console([pci, mmio], name, *slot, *clock, *patience, &mut say)?;
+        let config = SenderConfig { patience: *patience, ..SenderConfig::console([0; 16]) };
+        Ok(Box::new(LineTarget::new(line, Window, *slot, *clock, config)))
     }
 
     /// The console's line for who asks, where no target is named or where that is what is named.
     fn stay(&self, visit: Visit) -> Result<Opened<'c>, Failure> {
         Ok(Box::new(Stay::new(self.ports.open_console()?, visit)))
     }
+}
+
+fn say(line: Arguments<'_>) {
+    println!("kdump: {line}");
 }
 
 /// A target, ready for a dump.

@@ -1,5 +1,6 @@
 //! Why a dump did not leave the machine, or not this way.
 
+use crate::virtio::console::{PortList, PortName};
 use core::fmt;
 use dumpfile::wire::{Outcome, WireError};
 use dumpfile::{DiskError, DiskId};
@@ -31,6 +32,17 @@ pub enum Failure {
     OtherDumpDisk(DiskId),
     /// No disk carries the header with this id.
     NoSuchDisk(DiskId),
+    /// No console has a port of this name.
+    NoSuchPort {
+        /// The name.
+        name: PortName,
+        /// The names that there are.
+        found: PortList,
+    },
+    /// The console has only its one nameless port.
+    NoNamedPorts,
+    /// The port was taken out of the machine, or is another one now.
+    PortGone,
     /// The dump does not fit.
     TooSmall {
         /// Bytes needed, with the header.
@@ -76,6 +88,16 @@ impl fmt::Display for Failure {
                 "no virtio-blk disk carries a dump-disk header with id {id}; nothing was written \
                  (`collector format DISK` prints the id of the disk it formats)"
             ),
+            Self::NoSuchPort { name, found } => write!(
+                f,
+                "no virtio-console has a port named {name}; ports found: {found} (QEMU: -device \
+                 virtserialport,chardev=ID,name={name})"
+            ),
+            Self::NoNamedPorts => f.write_str(
+                "a virtio console with a single nameless port (F_MULTIPORT is not offered; QEMU: \
+                 virtio-serial's max_ports= above 1)",
+            ),
+            Self::PortGone => f.write_str("the console port was removed"),
             Self::TooSmall { need, have } => {
                 write!(f, "the dump disk is too small: {need} bytes needed, {have} there")
             }

@@ -33,12 +33,14 @@ mod time;
 mod truth;
 #[cfg(target_os = "none")]
 mod views;
+#[cfg(target_os = "none")]
+mod watchdog;
 
 #[cfg(target_os = "none")]
 mod kernel {
     use crate::action::on_failure;
     use crate::time::Tsc;
-    use crate::{action, boot, devices, heap, truth, views};
+    use crate::{action, boot, devices, heap, truth, views, watchdog};
     use boot_stub::console::{self, println};
     use boot_stub::exceptions;
     use handoff::Stage;
@@ -62,6 +64,7 @@ mod kernel {
         console::stage(Stage::Memory);
 
         let clock = Tsc::calibrated();
+        watchdog::start(options.timeout, &clock);
         let ram = boot.ram(&options, header.as_ref());
         let buses = devices::Buses::quiet(&options, ram, &clock);
         console::stage(Stage::Quiesced);

@@ -87,6 +87,8 @@ pub enum Fault {
         /// Whether the bank says that the state of the CPU is damaged.
         context_corrupt: bool,
     },
+    /// The capture kernel hangs at T1; needs the truth's gdb.
+    Hang,
     /// An NMI arrives at an instruction of the test guest, or of what runs after it; needs the truth's
     /// gdb.
     NmiAt(NmiPlace),

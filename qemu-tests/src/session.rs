@@ -40,6 +40,9 @@ const CRASH: &[u8] = b"crash\n";
 /// The symbols in the capture kernel at which memory is looked at: T1 and T2.
 const MOMENTS: [&str; 2] = ["kdump_truth_quiesced", "kdump_truth_final"];
 
+/// The instruction that never ends, in hexadecimal digits.
+const JUMP_TO_ITSELF: &str = "ebfe";
+
 /// A bank's status: valid, uncorrected, enabled, address and misc valid, a memory read that failed
 /// (Intel manual, volume 3, `IA32_MCi_STATUS`).
 const MEMORY_ERROR: u64 = 0xbc00_0000_0000_0134;
@@ -433,6 +436,10 @@ impl<'a> Session<'a> {
             self.write_astray()?;
         }
         let Some(mut gdb) = self.gdb.take() else { return Ok(()) };
+        if reached == 1 && matches!(self.config.fault, Some(Fault::Hang)) {
+            let capture_kernel = Image::open(&self.config.capture_kernel_symbols)?;
+            gdb.write(capture_kernel.symbol(MOMENTS[0])?.start, JUMP_TO_ITSELF)?;
+        }
         if self.moments.is_empty() {
             gdb.detach();
             return Ok(());

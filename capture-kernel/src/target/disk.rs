@@ -210,7 +210,7 @@ mod tests {
     fn open<'c>(
         disk: &Rc<RefCell<Disk>>,
         clock: &'c FakeClock,
-    ) -> Result<DumpDisk<VirtioBlk<'c, FakeTransport>>, Failure> {
+    ) -> Result<DumpDisk<VirtioBlk<'c, FakeTransport<Disk>>>, Failure> {
         let device = VirtioBlk::start(FakeTransport::new(disk), slot(), clock, 100)?;
         DumpDisk::open(device, OURS, slot())
     }
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(refused, Some(Failure::OtherDumpDisk(DiskId([1; 16]))));
         for disk in [strange, other] {
             assert_eq!(disk.borrow().writes, 0);
-            assert_eq!(disk.borrow().status, 0);
+            assert_eq!(disk.borrow().base.status, 0);
         }
     }
 
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(header(&disk).state, DiskState::FAILED);
         assert_eq!(header(&disk).stage, u32::from(Stage::Views.code()));
 
-        disk.borrow_mut().features |= 1 << 5;
+        disk.borrow_mut().base.features |= 1 << 5;
         let before = disk.borrow().writes;
         let mut target = open(&disk, &clock).expect("is ours");
         assert_eq!(target.begin(Contents::Vmcore, 0), Err(Failure::ReadOnly));

@@ -2,14 +2,13 @@
 //! wherever it lies, every wait with a deadline.
 
 use super::device::{self, Features};
-use super::queue::{Link, MAX_PIECES, VirtQueue};
+use super::queue::{self, Link, MAX_PIECES, VirtQueue};
+use super::requests::Requests;
 use crate::dma::{DmaBuffer, Readable, SlotMemory};
 use crate::target::disk::BlockDevice;
 use crate::{Clock, Deadline, Failure};
-use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
 use virtio_drivers::transport::Transport;
-use vmcore::PhysAddr;
 use zerocopy::{Immutable, IntoBytes};
 
 /// The unit of `sector` and `capacity`, whatever the disk's blocks are.
@@ -63,10 +62,8 @@ pub struct VirtioBlk<'c, T: Transport> {
     capacity: u64,
     largest_piece: u64,
     most_pieces: usize,
-    queue: VirtQueue,
+    requests: Requests,
     control: DmaBuffer,
-    /// For each slot, whether a request is in flight, and when it must be back.
-    busy: Vec<Option<Deadline>>,
 }
 
 impl<'c, T: Transport> VirtioBlk<'c, T> {
@@ -84,10 +81,9 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
         let mut transport = ManuallyDrop::new(transport);
         let wanted = Features::SIZE_MAX | Features::SEG_MAX | Features::READ_ONLY | Features::FLUSH;
         let features = device::negotiate(&mut *transport, clock, wanted)?;
-        let queue = VirtQueue::new(slot, transport.max_queue_size(REQUESTS))?;
-        let [descriptors, available, used] = queue.areas().map(PhysAddr::get);
-        transport.queue_set(REQUESTS, queue.size().into(), descriptors, available, used);
-        let slots = usize::from(queue.slots().min(IN_FLIGHT));
+        let queue = VirtQueue::set_up(&mut *transport, REQUESTS, slot, queue::REQUEST)?;
+        let requests = Requests::new(queue, IN_FLIGHT);
+        let control = DmaBuffer::new(slot, requests.slots() * CONTROL)?;
         let mut device = Self {
             transport,
             clock,
@@ -96,9 +92,8 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
             capacity: 0,
             largest_piece: u64::from(u32::MAX),
             most_pieces: MAX_PIECES,
-            queue,
-            control: DmaBuffer::new(slot, slots * CONTROL)?,
-            busy: alloc::vec![None; slots],
+            requests,
+            control,
         };
         device.read_configuration()?;
         device::go(&mut *device.transport);
@@ -137,8 +132,8 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
         links.push(first);
         links.extend(data.iter().copied());
         links.push(last);
-        self.queue.offer(slot, links.into_iter());
-        self.busy[usize::from(slot)] = Some(Deadline::after(self.clock, self.patience));
+        let deadline = Deadline::after(self.clock, self.patience);
+        self.requests.offer(slot, links.into_iter(), deadline);
         self.transport.notify(REQUESTS);
         Ok(())
     }
@@ -146,8 +141,8 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
     fn free_slot(&mut self) -> Result<u16, Failure> {
         self.collect()?;
         loop {
-            if let Some(slot) = self.busy.iter().position(Option::is_none) {
-                return Ok(slot as u16);
+            if let Some(slot) = self.requests.free() {
+                return Ok(slot);
             }
             self.wait_for_one()?;
         }
@@ -156,7 +151,7 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
     /// Waits until at least one of the requests in flight is back.
     fn wait_for_one(&mut self) -> Result<(), Failure> {
         while !self.collect()? {
-            if self.busy.iter().flatten().any(|deadline| deadline.is_over(self.clock)) {
+            if self.requests.is_late(self.clock) {
                 return Err(Failure::Timeout("complete a request"));
             }
             core::hint::spin_loop();
@@ -167,20 +162,13 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
     /// Takes back what the device has finished; whether there was anything.
     fn collect(&mut self) -> Result<bool, Failure> {
         let mut any = false;
-        // At most one turn for each slot: a device that returns more is caught below.
-        while let Some(slot) = self.queue.take_used()? {
-            let busy = self.busy.get_mut(usize::from(slot)).and_then(Option::take);
-            busy.ok_or(Failure::BadAnswer(slot.into()))?;
+        while let Some(slot) = self.requests.take_back()? {
             match self.control.read::<u8>(usize::from(slot) * CONTROL + STATUS) {
                 OK => any = true,
                 status => return Err(Failure::Io(status)),
             }
         }
         Ok(any)
-    }
-
-    fn is_idle(&self) -> bool {
-        self.busy.iter().all(Option::is_none)
     }
 }
 
@@ -214,7 +202,7 @@ impl<T: Transport> BlockDevice for VirtioBlk<'_, T> {
     }
 
     fn drain(&mut self) -> Result<(), Failure> {
-        while !self.is_idle() {
+        while !self.requests.is_idle() {
             self.wait_for_one()?;
         }
         Ok(())
@@ -240,7 +228,7 @@ impl<T: Transport> BlockDevice for VirtioBlk<'_, T> {
     }
 
     fn stop(&mut self) -> Result<(), Failure> {
-        if !self.is_idle() {
+        if !self.requests.is_idle() {
             // QEMU holds the machine in a reset until the disk behind it has answered every request.
             return Err(Failure::Timeout("complete a request"));
         }
@@ -255,6 +243,7 @@ mod tests {
     use core::cell::RefCell;
     use std::rc::Rc;
     use std::vec;
+    use std::vec::Vec;
     use vmcore::PhysRange;
 
     const PATIENCE: u64 = 100;
@@ -262,7 +251,7 @@ mod tests {
     fn start<'c>(
         disk: &Rc<RefCell<Disk>>,
         clock: &'c FakeClock,
-    ) -> Result<VirtioBlk<'c, FakeTransport>, Failure> {
+    ) -> Result<VirtioBlk<'c, FakeTransport<Disk>>, Failure> {
         VirtioBlk::start(FakeTransport::new(disk), slot(), clock, PATIENCE)
     }
 
@@ -302,7 +291,7 @@ mod tests {
         let (disk, clock) = (Disk::new(vec![0; 4096]), FakeClock::default());
         disk.borrow_mut().seg_max = 3;
         assert_eq!(start(&disk, &clock).expect("starts").most_pieces(), 3);
-        disk.borrow_mut().features |= 1 << 5;
+        disk.borrow_mut().base.features |= 1 << 5;
         assert!(start(&disk, &clock).expect("starts").is_read_only());
     }
 
@@ -327,9 +316,9 @@ mod tests {
         assert_eq!(first_error(|disk| disk.answers_with = Some(5000)), Failure::BadAnswer(5000));
         // A slot that exists, but has no request in flight.
         assert_eq!(first_error(|disk| disk.answers_with = Some(50)), Failure::BadAnswer(5));
-        assert_eq!(first_error(|disk| disk.never_resets = true), Failure::Timeout("reset"));
-        assert_eq!(first_error(|disk| disk.features = 1 << 9), Failure::LegacyOnly);
-        let behind = first_error(|disk| disk.features = ORDINARY | 1 << 33);
+        assert_eq!(first_error(|disk| disk.base.never_resets = true), Failure::Timeout("reset"));
+        assert_eq!(first_error(|disk| disk.base.features = 1 << 9), Failure::LegacyOnly);
+        let behind = first_error(|disk| disk.base.features = ORDINARY | 1 << 33);
         assert_eq!(behind, Failure::BehindIommu);
     }
 
@@ -343,15 +332,13 @@ mod tests {
         device.write(4096, &[old(&page)]).expect("is taken");
         assert_eq!(device.drain(), Err(Failure::Timeout("complete a request")));
         assert_eq!(device.stop(), Err(Failure::Timeout("complete a request")));
-        assert_ne!(disk.borrow().status, 0);
+        assert_ne!(disk.borrow().base.status, 0);
     }
 
     #[test]
     fn a_queue_without_room_for_a_request_is_refused() {
         let (disk, clock) = (Disk::new(vec![0; 4096]), FakeClock::default());
-        let mut transport = FakeTransport::new(&disk);
-        transport.queue_size = 8;
-        let refused = VirtioBlk::start(transport, slot(), &clock, PATIENCE).err();
-        assert_eq!(refused, Some(Failure::QueueTooShort(8)));
+        disk.borrow_mut().base.queue_size = 8;
+        assert_eq!(start(&disk, &clock).err(), Some(Failure::QueueTooShort(8)));
     }
 }

@@ -27,6 +27,7 @@ mod number;
 mod oldmem;
 mod options;
 mod page_cache;
+mod page_tables;
 mod ranges;
 mod read;
 mod small_views;

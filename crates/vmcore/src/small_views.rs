@@ -61,7 +61,7 @@ pub fn small_views(
     views.add("dmesg-tail", 0, copy(tail(&log.text)));
     views.add("notes", 0, copy(vmcore.notes()));
     views.add("vmcoreinfo", 0, copy(vmcoreinfo));
-    stack::add(&mut views, vmcore, log.newest, memory);
+    stack::add(&mut views, vmcore, log.newest, memory, vmcoreinfo);
     views.add("dmesg", 0, Ok(log.text));
     views.list
 }

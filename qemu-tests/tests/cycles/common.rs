@@ -66,6 +66,12 @@ pub(crate) fn over(targets: &str) -> Delivery {
     Delivery { targets, collector: file("KDUMP_TEST_COLLECTOR"), ..Delivery::default() }
 }
 
+/// A guest for serial lines: 64 MiB, most of which is slot. The guest writes to each page that is not.
+pub(crate) fn small(config: &mut Config) {
+    config.memory = 64 * MIB;
+    config.slot = "44M@16M".into();
+}
+
 /// All of these are on the console.
 #[track_caller]
 pub(crate) fn assert_says(console: &str, said: &[&str]) {

@@ -8,15 +8,15 @@ use qemu_tests::collector_process::Received;
 use qemu_tests::line::Rates;
 use qemu_tests::{Config, Delivery, Fate, Noise, Report};
 
-/// Bytes of the guest's dump on a serial line, about; each of these scenarios strikes at its middle.
-const HALF: u64 = 600_000;
+/// About half of the bytes on a serial line; what goes wrong does so then.
+const HALF: u64 = 250_000;
 /// A moment in which nobody is there.
 const MOMENT: Duration = Duration::from_millis(700);
 
 /// The guest on `targets`, of whose collectors this becomes.
 fn fated(targets: &str, fate: Fate, change: impl FnOnce(&mut Config)) -> (Report, String) {
     cycle_and_console(guest(), |config| {
-        config.memory = 64 * MIB;
+        small(config);
         config.delivery = Delivery { fate, ..over(targets) };
         change(config);
     })
@@ -24,7 +24,7 @@ fn fated(targets: &str, fate: Fate, change: impl FnOnce(&mut Config)) -> (Report
 
 fn noisy(rates: Rates, seed: u64) -> Report {
     cycle(guest(), |config| {
-        config.memory = 64 * MIB;
+        small(config);
         config.delivery = Delivery { noise: Some(Noise { rates, seed }), ..over("serial") };
     })
 }

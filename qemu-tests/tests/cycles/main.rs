@@ -11,6 +11,7 @@ mod disks;
 mod dma;
 mod dmesg;
 mod guest;
+mod hangs;
 mod lines;
 mod linux;
 mod machine_checks;

@@ -13,7 +13,7 @@ fn parts_of_oldmem_and_of_the_vmcore() {
     let mut pulls = PARTS.map(|(start, length)| Pull { view: "oldmem", start, length }).to_vec();
     pulls.push(Pull { view: "vmcore", start: 0, length: 4096 });
     let (report, console) = cycle_into(&out, guest(), |config| {
-        config.memory = 64 * MIB;
+        small(config);
         config.append = "kdump.target=none".into();
         config.delivery = Delivery { pulls, ..over("serial") };
     });

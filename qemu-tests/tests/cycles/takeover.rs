@@ -13,7 +13,7 @@ fn assert_taken_over(
     change: impl FnOnce(&mut Config),
 ) -> Report {
     let (report, console) = cycle_and_console(guest(), |config| {
-        config.memory = 64 * MIB;
+        small(config);
         config.append = "kdump.timeout=2".into();
         config.delivery = over(targets);
         change(config);
@@ -85,7 +85,7 @@ fn a_collector_of_another_version() {
 fn a_collector_that_is_gone_for_good() {
     let said = "the collector has fallen silent";
     let report = assert_taken_over("serial,virtio-blk", "virtio-blk", said, |config| {
-        config.delivery.fate = Fate::Killed { after: 600_000, back: None };
+        config.delivery.fate = Fate::Killed { after: 250_000, back: None };
     });
     let claims = report.checks.iter().find(|check| check.name == "claims_of_serial");
     assert!(claims.is_some_and(|check| check.pass), "{report:#?}");
@@ -94,7 +94,7 @@ fn a_collector_that_is_gone_for_good() {
 /// The file behind the disk has no room left, half-way.
 #[test]
 fn a_disk_that_is_full() {
-    let fault = Fault::Disk(Attachment::Full { sector: 32768 });
+    let fault = Fault::Disk(Attachment::Full { sector: 20480 });
     let report = assert_taken_over(
         "virtio-blk,virtio-console",
         "virtio-console",
@@ -122,7 +122,7 @@ fn a_disk_that_dies_half_way() {
 #[test]
 fn both_are_asked_for_and_one_is_not_there() {
     let report = cycle(guest(), |config| {
-        config.memory = 64 * MIB;
+        small(config);
         config.append = "kdump.timeout=2".into();
         config.delivery = Delivery { fate: Fate::Absent, ..over("virtio-blk+serial") };
     });

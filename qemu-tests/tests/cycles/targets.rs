@@ -1,14 +1,18 @@
 //! The ways out, each with a first kernel that it suits: the dump is whole and equal to memory.
 
 use crate::common::*;
-use qemu_tests::{Delivery, FirstKernel, MachineType, Report};
+use qemu_tests::{Config, Delivery, FirstKernel, MachineType, Report};
 
-/// A cycle over these targets in `memory` MiB.
+/// A cycle over these targets.
 #[track_caller]
-fn assert_out(first_kernel: FirstKernel, targets: &str, memory: u64) -> (Report, String) {
+fn assert_out(
+    first_kernel: FirstKernel,
+    targets: &str,
+    change: impl FnOnce(&mut Config),
+) -> (Report, String) {
     let (report, console) = cycle_and_console(first_kernel, |config| {
-        config.memory = memory * MIB;
         config.delivery = over(targets);
+        change(config);
     });
     assert_passes(&report);
     (report, console)
@@ -17,7 +21,7 @@ fn assert_out(first_kernel: FirstKernel, targets: &str, memory: u64) -> (Report,
 /// The console's text and the frames share one line.
 #[test]
 fn a_guest_over_the_serial_console() {
-    let (report, console) = assert_out(guest(), "serial", 64);
+    let (report, console) = assert_out(guest(), "serial", small);
     assert!(console.contains("kdump: target serial:port=0,baud=115200: has the dump"), "{console}");
     assert_eq!(report.arrived_by.as_deref(), Some("serial"));
     assert_eq!(report.received[0].damaged_frames, 0, "{report:#?}");
@@ -25,24 +29,24 @@ fn a_guest_over_the_serial_console() {
 
 #[test]
 fn a_guest_over_a_serial_line_of_its_own() {
-    let (_, console) = assert_out(guest(), "serial2", 64);
+    let (_, console) = assert_out(guest(), "serial2", small);
     assert!(console.contains("kdump: target serial:port=1,baud=115200: has the dump"), "{console}");
 }
 
 #[test]
 fn a_guest_over_a_virtio_console() {
-    let (_, console) = assert_out(guest(), "virtio-console", 128);
+    let (_, console) = assert_out(guest(), "virtio-console", |_| ());
     assert!(console.contains("kdump: target virtio-console:name=kdump: has the dump"), "{console}");
 }
 
 #[test]
 fn debian_i386_over_a_virtio_console() {
-    assert_out(debian(), "virtio-console", 256);
+    assert_out(debian(), "virtio-console", |config| config.memory = 256 * MIB);
 }
 
 #[test]
 fn debian_amd64_over_a_virtio_console() {
-    assert_out(debian_amd64(), "virtio-console", 256);
+    assert_out(debian_amd64(), "virtio-console", |config| config.memory = 256 * MIB);
 }
 
 #[test]
@@ -58,7 +62,7 @@ fn a_microvm_over_a_virtio_console() {
 /// Each gets the same bytes.
 #[test]
 fn a_guest_over_all_targets_in_turn() {
-    let (report, _) = assert_out(guest(), "virtio-blk+virtio-console+serial", 64);
+    let (report, _) = assert_out(guest(), "virtio-blk+virtio-console+serial", small);
     let same = report.checks.iter().find(|check| check.name == "same_everywhere");
     let names = same.map(|check| check.detail.as_str());
     assert_eq!(names, Some("one SHA-256 from virtio-blk, virtio-console, serial"));

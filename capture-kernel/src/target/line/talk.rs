@@ -9,6 +9,10 @@ use dumpfile::wire::{Event, FrameReader, Outcome, Range, SMALL_FRAME, Sender, Se
 use handoff::Stage;
 use vmcore::ReadPhys;
 
+/// How long to wait before the sender is asked again, in milliseconds, whatever it has said: shorter than
+/// any watchdog's patience.
+const NAP: u64 = 1000;
+
 /// A talk.
 pub(super) struct Talk<'t, L, M> {
     line: &'t mut L,
@@ -86,8 +90,9 @@ impl<'t, L: Line, M: ReadPhys> Talk<'t, L, M> {
         Ok(count > 0)
     }
 
-    /// Waits until something has come, or for the time in milliseconds.
+    /// Waits until something has come, or for the time in milliseconds; no longer than [`NAP`].
     fn wait(&mut self, until: u64) -> Result<(), Failure> {
+        let until = until.min(self.clock.milliseconds().saturating_add(NAP));
         while self.clock.milliseconds() < until && !self.listen()? {
             core::hint::spin_loop();
         }

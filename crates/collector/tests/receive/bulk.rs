@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tempfile::TempDir;
 
 use crate::machine::{ID, Machine, Memory, write as put};
-use crate::{Slow, collector, command, folder, listener, names, read, text, wait_for_map};
+use crate::{Slow, collector, command, folder, hex, listener, names, read, text, wait_for_map};
 
 /// A machine that sends bulks.
 fn machine(length: usize) -> Machine {
@@ -113,6 +113,24 @@ fn a_collector_that_is_killed_loses_a_second_of_work() {
     }
     let words = received(&folder, LENGTH);
     assert!(words.contains("going on with"), "{words}");
+    machine.join().expect("the machine");
+}
+
+/// A collector that is killed may have written more than its map says.
+#[test]
+fn what_the_map_does_not_name_is_zero_again() {
+    const LENGTH: usize = 1 << 20;
+    let folder = folder();
+    let mut partial = vec![0xff; LENGTH];
+    partial[..4096].copy_from_slice(&Memory::new(LENGTH).view("vmcore")[..4096]);
+    fs::write(folder.path().join("vmcore.vmcore.partial"), partial).expect("a file");
+    let id = hex(&ID);
+    let map = format!("kdump-rs ranges 1\ndump {id}\nview vmcore {LENGTH}\nhave 0 4096\n");
+    fs::write(folder.path().join("vmcore.ranges"), map).expect("a map");
+    let socket = listener(&folder);
+    let machine = thread::spawn(move || machine(LENGTH).listen(socket));
+    let words = received(&folder, LENGTH);
+    assert!(words.contains("going on with 4096 bytes"), "{words}");
     machine.join().expect("the machine");
 }
 

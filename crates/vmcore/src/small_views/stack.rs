@@ -6,6 +6,7 @@ use handoff::layout::PAGE_SIZE;
 
 use super::Views;
 use crate::elfcore::zeros;
+use crate::page_tables::PageTables;
 use crate::{Caller, EM_386, Error, KernelMemory, NoteOutcome, Prstatus, ReadPhys, Vmcore, notes};
 
 /// What the stack pointer is a multiple of, or is rounded down to.
@@ -20,11 +21,17 @@ pub(super) fn add<M: ReadPhys>(
     vmcore: &Vmcore,
     newest: Option<Caller>,
     memory: KernelMemory<'_, M>,
+    vmcoreinfo: &[u8],
 ) {
     let size = stack_size(vmcore.machine);
+    let tables = PageTables::find(memory, vmcoreinfo);
+    let read_page = |at, into: &mut [u8]| match (memory.read(at, into), &tables) {
+        (Err(Error::Unmapped { .. }), Some(tables)) => tables.read(at, into),
+        (read, _) => read,
+    };
     let mut add = |name, cpu: Prstatus| {
         let start = cpu.stack_pointer & !(ALIGN - 1);
-        views.add(name, start, read(memory, start, size));
+        views.add(name, start, read(start, size, read_page));
     };
     match crashed(vmcore, newest) {
         Some(cpu) => add("stack", cpu),
@@ -67,17 +74,22 @@ fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
     items.next().is_none().then_some(first)
 }
 
-/// The bytes from `start` up to the end of the stack, or up to the first page that is not there.
+/// The bytes from `start` up to the end of the stack, or up to the first page that is not there. What
+/// `read_page` is asked for lies within one.
 ///
 /// # Errors
 /// That of the first page.
-fn read<M: ReadPhys>(memory: KernelMemory<'_, M>, start: u64, size: u64) -> Result<Vec<u8>, Error> {
+fn read(
+    start: u64,
+    size: u64,
+    read_page: impl Fn(u64, &mut [u8]) -> Result<(), Error>,
+) -> Result<Vec<u8>, Error> {
     let mut bytes = zeros((size - start % size) as usize)?;
     let mut done = 0;
     while done < bytes.len() {
         let at = start.checked_add(done as u64).ok_or(Error::Unmapped { at: start })?;
         let count = ((PAGE_SIZE - at % PAGE_SIZE) as usize).min(bytes.len() - done);
-        match memory.read(at, &mut bytes[done..done + count]) {
+        match read_page(at, &mut bytes[done..done + count]) {
             Err(error) if done == 0 => return Err(error),
             Err(_) => bytes.truncate(done),
             Ok(()) => done += count,

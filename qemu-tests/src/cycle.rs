@@ -261,30 +261,12 @@ fn judge(
     disk: &DumpDisk,
     ended: Ended,
 ) -> Result<Report> {
-    let stage = ended.timeline.last();
-    let completed = match &ended.failure {
-        None => Ok("QEMU ended by itself after the dump was complete".to_string()),
-        Some(failure) => Err(anyhow::anyhow!("{failure}")),
-    };
-    let mut findings = Findings::default();
-    findings.checks.push(Check::new("cycle", completed));
-    if ended.failure.is_none() && config.delivery.pulls.is_empty() {
-        let examined = examine(config, prepared, memory, disk, &ended, &mut findings);
-        if let Err(error) = examined {
-            findings.checks.push(Check::new("vmcore", Err(error)));
-        }
-    } else {
-        findings.checks.extend(kept_without_dump(config, prepared, memory, &ended)?);
-    }
-    let truth = truth_of(memory, &ended)?;
-    findings.checks.extend(arrival::accounts(config, &ended.received, memory, &truth));
-    let disk_after = disk_after(config, disk, &ended, findings.arrived_by)?;
-    findings.checks.extend(died_without_a_word(&ended));
+    let findings = find_out(config, prepared, memory, disk, &ended)?;
     let last_lines = ended.lines.len().saturating_sub(LAST_LINES);
     Ok(Report {
         version: VERSION,
         verdict: verdict(&findings.checks),
-        stage: stage.to_string(),
+        stage: ended.timeline.last().to_string(),
         boots: 1,
         boot_hung: false,
         first_kernel: config.first_kernel.name().to_string(),
@@ -293,7 +275,7 @@ fn judge(
         cpus: config.cpus,
         target: config.delivery.targets.words(&disk.target),
         arrived_by: findings.arrived_by.map(|way| way.name().to_string()),
-        disk_after,
+        disk_after: disk_after(config, disk, &ended, findings.arrived_by)?,
         timeline_ms: ended.timeline.milestones(),
         stopped_ms: ended.timeline.stopped_ms(),
         truth: config.truth,
@@ -304,6 +286,36 @@ fn judge(
         checks: findings.checks,
         last_lines: ended.lines[last_lines..].to_vec(),
     })
+}
+
+/// Runs every check that there is something for.
+fn find_out(
+    config: &Config,
+    prepared: &Prepared,
+    memory: &GuestMemory,
+    disk: &DumpDisk,
+    ended: &Ended,
+) -> Result<Findings> {
+    let only_pulled = !config.delivery.pulls.is_empty();
+    let completed = match &ended.failure {
+        None if only_pulled => Ok("everything was pulled that was to be".to_string()),
+        None => Ok("QEMU ended by itself after the dump was complete".to_string()),
+        Some(failure) => Err(anyhow::anyhow!("{failure}")),
+    };
+    let mut findings = Findings::default();
+    findings.checks.push(Check::new("cycle", completed));
+    if ended.failure.is_none() && !only_pulled {
+        let examined = examine(config, prepared, memory, disk, ended, &mut findings);
+        if let Err(error) = examined {
+            findings.checks.push(Check::new("vmcore", Err(error)));
+        }
+    } else {
+        findings.checks.extend(kept_without_dump(config, prepared, memory, ended)?);
+    }
+    let truth = truth_of(memory, ended)?;
+    findings.checks.extend(arrival::accounts(config, &ended.received, memory, &truth));
+    findings.checks.extend(died_without_a_word(ended));
+    Ok(findings)
 }
 
 /// A first kernel that is gone without a panic was reset: by a triple fault, or by itself. There is

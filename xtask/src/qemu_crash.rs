@@ -261,7 +261,7 @@ fn show(args: &Args, out: &Path, report: &Report) -> Result<()> {
     println!("  VM stopped    {:>10.1} ms, not part of these times", report.stopped_ms);
     for received in &report.received {
         let what = if received.complete { "a whole dump" } else { "no whole dump" };
-        println!("  {:<14}{what}, {} damaged frames", received.target, received.damaged_frames);
+        println!("  {:<16}{what}, {} damaged frames", received.target, received.damaged_frames);
     }
     for check in &report.checks {
         let verdict = if check.pass { "ok  " } else { "FAIL" };

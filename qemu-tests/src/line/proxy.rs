@@ -17,6 +17,10 @@ use crate::delivery::Noise;
 
 /// How long a wait lasts before its end is looked for.
 const SLICE: Duration = Duration::from_millis(20);
+/// QEMU writes byte by byte. Where they are frames, and few have come, more of them may come before the
+/// next look: otherwise all of the time goes into waking up.
+const NAP: Duration = Duration::from_micros(500);
+const FEW: usize = 256;
 /// How many bytes wait for a collector that does not read; what comes then is lost.
 const ROOM: usize = 64 << 10;
 /// How long the guest may take to read; what it has not read then is lost, as on any serial line.
@@ -240,6 +244,9 @@ impl Read for Tap {
             }
             self.pass(&buffer[..length]);
             self.text_of.push(&buffer[..length], &mut self.text);
+            if self.text.is_empty() && length < FEW {
+                std::thread::sleep(NAP);
+            }
         }
         let length = self.text.len().min(into.len());
         into[..length].copy_from_slice(&self.text[..length]);

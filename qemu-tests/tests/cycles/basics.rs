@@ -44,6 +44,22 @@ pub(crate) fn guest() -> FirstKernel {
     FirstKernel::Guest { elf: file("KDUMP_TEST_GUEST"), loading: Loading::Placed }
 }
 
+pub(crate) fn debian() -> FirstKernel {
+    FirstKernel::Linux {
+        name: "debian-i386".into(),
+        is_64_bit: false,
+        kernel: file("KDUMP_TEST_LINUX_I386"),
+        busybox: file("KDUMP_TEST_BUSYBOX"),
+        loader: file("KDUMP_TEST_LOADER"),
+    }
+}
+
+/// A dump over these targets, with the real collector at the end of each line.
+pub(crate) fn over(targets: &str) -> Delivery {
+    let targets = targets.parse().expect("a list of targets");
+    Delivery { targets, collector: file("KDUMP_TEST_COLLECTOR"), ..Delivery::default() }
+}
+
 /// One cycle with what `change` makes of the ordinary configuration, and everything that was on the
 /// console; its files are in `out`.
 pub(crate) fn cycle_into(

@@ -12,16 +12,6 @@ pub(crate) fn guest_with(loading: Loading) -> FirstKernel {
     FirstKernel::Guest { elf: file("KDUMP_TEST_GUEST"), loading }
 }
 
-pub(crate) fn debian() -> FirstKernel {
-    FirstKernel::Linux {
-        name: "debian-i386".into(),
-        is_64_bit: false,
-        kernel: file("KDUMP_TEST_LINUX_I386"),
-        busybox: file("KDUMP_TEST_BUSYBOX"),
-        loader: file("KDUMP_TEST_LOADER"),
-    }
-}
-
 /// Debian's kernel as the capture kernel.
 pub(crate) fn stock_capture() -> StockCapture {
     StockCapture { kernel: file("KDUMP_TEST_LINUX_I386"), busybox: file("KDUMP_TEST_BUSYBOX") }
@@ -58,12 +48,6 @@ pub(crate) fn cycle_and_console(
 ) -> (Report, String) {
     let out = tempfile::tempdir().expect("a folder for the results");
     cycle_into(&out, first_kernel, change)
-}
-
-/// A dump over these targets, with the real collector at the end of each line.
-pub(crate) fn over(targets: &str) -> Delivery {
-    let targets = targets.parse().expect("a list of targets");
-    Delivery { targets, collector: file("KDUMP_TEST_COLLECTOR"), ..Delivery::default() }
 }
 
 /// A guest for serial lines: 64 MiB, most of which is slot. The guest writes to each page that is not.

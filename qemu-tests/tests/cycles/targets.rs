@@ -78,8 +78,8 @@ fn a_part_of_oldmem_over_the_serial_console() {
     assert_passes(&cycle(debian(), |config| {
         config.memory = 96 * MIB;
         config.delivery = over("serial");
-        config.append = "kdump.view=oldmem:0x3000000+1M".into();
-        config.oldmem = Some(0x300_0000..0x310_0000);
+        config.append = "kdump.view=oldmem:0x3000000+256K".into();
+        config.oldmem = Some(0x300_0000..0x304_0000);
     }));
 }
 

@@ -15,6 +15,7 @@ use crate::deadline::Interrupt;
 use crate::dump_disk::{Attachment, DumpDisk};
 use crate::first_kernel::{FirstKernel, Prepared};
 use crate::gdb::Stop;
+use crate::guest_dump;
 use crate::kexec_tools::KexecTools;
 use crate::machine_type::MachineType;
 use crate::memory::GuestMemory;
@@ -139,6 +140,11 @@ pub struct Config {
     pub before_crash: String,
     /// Whether to stop the VM for page digests at T0, T1 and T2.
     pub truth: bool,
+    /// Whether QEMU dumps the guest's memory as well, right before the crash (Linux only).
+    pub guest_dump: bool,
+    /// Whether the dump is extracted and checked. Without, a cycle passes when the capture says that its
+    /// dump is complete.
+    pub examine: bool,
     /// The class of the ELF core header, when the loader is told.
     pub core_headers: Option<Class>,
     /// Stock kexec-tools load the capture kernel, and not our loader (Linux only).
@@ -189,15 +195,25 @@ pub fn run(config: &Config, progress: &mut dyn FnMut(&str)) -> Result<Report> {
     Ok(report)
 }
 
+/// Bytes that a cycle's guest and disk take. QEMU's dump is gone before the capture writes, but the disk
+/// may have all its room by then.
+fn room(config: &Config) -> u64 {
+    let files = if config.guest_dump { 3 } else { 2 };
+    files * config.memory + DISK_SPARE_STOCK + guest_dump::SPARE
+}
+
 /// Everything up to the report. `boots` says which boot of the first kernel this is.
 fn attempt(config: &Config, boots: u32, progress: &mut dyn FnMut(&str)) -> Result<Report> {
     remove_old_results(&config.out)?;
-    let work = scratch::folder(2 * config.memory + DISK_SPARE_STOCK, &config.out)?;
+    let work = scratch::folder(room(config), config.examine, &config.out)?;
     let memory = GuestMemory::create(config.memory, work.path())?;
     progress("preparing the dump disk and what the first kernel boots");
     let mut disk = dump_disk(config, work.path())?;
     if matches!(config.fault, Some(Fault::BusyDisk)) {
         disk.add_busy(work.path())?;
+    }
+    if !config.truth {
+        disk.preallocate()?;
     }
     let prepared = config.first_kernel.prepare(config, &memory, &disk.target, work.path())?;
     let session = Session::start(config, &prepared, &memory, &mut disk)?;
@@ -254,14 +270,19 @@ fn judge(
     let mut disk_after = None;
     let mut findings = Findings::default();
     findings.checks.push(Check::new("cycle", completed));
+    let [purgatory, quiesced, end] = ended.digests.clone();
+    let truth = Truth { purgatory, quiesced, end, exit: memory.digests()? };
     if ended.failure.is_none() {
-        let examined = examine(config, prepared, memory, disk, &ended, &mut findings);
+        let examined = match config.examine {
+            true => examine(config, prepared, memory, disk, &ended, &truth, &mut findings),
+            false => length(config, disk, &ended).map(|bytes| findings.bytes = bytes),
+        };
         if let Err(error) = examined {
             findings.checks.push(Check::new("vmcore", Err(error)));
         }
     } else {
         disk_after = Some(disk.after_failure(&config.out.join("vmcore"))?);
-        findings.checks.extend(kept_without_dump(prepared, memory, &ended)?);
+        findings.checks.extend(kept_without_dump(prepared, memory, &ended, &truth));
     }
     findings.checks.extend(died_without_a_word(&ended));
     let last_lines = ended.lines.len().saturating_sub(LAST_LINES);
@@ -277,6 +298,8 @@ fn judge(
         cpus: config.cpus,
         target: disk.target.clone(),
         disk_after,
+        guest_dump: ended.guest_dump,
+        distinct_pages: truth.exit.distinct(),
         timeline_ms: ended.timeline.milestones(),
         stopped_ms: ended.timeline.stopped_ms(),
         truth: config.truth,
@@ -303,12 +326,11 @@ fn kept_without_dump(
     prepared: &Prepared,
     memory: &GuestMemory,
     ended: &Ended,
-) -> Result<Vec<Check>> {
+    truth: &Truth,
+) -> Vec<Check> {
     // A first kernel that did not get to its crash has not said where the slot is.
-    let Ok(dead) = prepared.dead_kernel(&ended.facts, memory) else { return Ok(Vec::new()) };
-    let [purgatory, quiesced, end] = ended.digests.clone();
-    let truth = Truth { purgatory, quiesced, end, exit: memory.digests()? };
-    Ok(checks::memory_kept(memory, &dead, &truth))
+    let dead = prepared.dead_kernel(&ended.facts, memory);
+    dead.map(|dead| checks::memory_kept(memory, &dead, truth)).unwrap_or_default()
 }
 
 /// Extracts the vmcore and runs all checks on it.
@@ -318,19 +340,18 @@ fn examine(
     memory: &GuestMemory,
     disk: &DumpDisk,
     ended: &Ended,
+    truth: &Truth,
     findings: &mut Findings,
 ) -> Result<()> {
     let path = config.out.join("vmcore");
     let (length, sha256) = extract(config, disk, ended, &path)?;
     findings.bytes = length;
     findings.sha256 = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-    let [purgatory, quiesced, end] = ended.digests.clone();
-    let truth = Truth { purgatory, quiesced, end, exit: memory.digests()? };
     if let Some(range) = &config.oldmem {
-        let equal = checks::oldmem_equals_memory(&path, memory, &truth, range);
+        let equal = checks::oldmem_equals_memory(&path, memory, truth, range);
         findings.checks.push(Check::new("oldmem_equals_memory", equal));
         let dead = prepared.dead_kernel(&ended.facts, memory)?;
-        findings.checks.extend(checks::memory_kept(memory, &dead, &truth));
+        findings.checks.extend(checks::memory_kept(memory, &dead, truth));
         return Ok(());
     }
     let core = CoreFile::open(&path)?;
@@ -341,8 +362,8 @@ fn examine(
     let (address, text) = &dead.banner;
     let text = String::from_utf8_lossy(text).into_owned();
     findings.banner = Some(Banner { address: *address, text });
-    let repeats = config.stock_capture.is_some();
-    let evidence = Evidence { core: &core, memory, truth: &truth, dead: &dead, repeats };
+    let is_stock = config.stock_capture.is_some();
+    let evidence = Evidence { core: &core, memory, truth, dead: &dead, is_stock };
     findings.checks.extend(checks::all(&evidence));
     if config.truth && config.stock_capture.is_none() {
         findings.checks.push(Check::new("truth", truth.complete()));
@@ -357,6 +378,15 @@ fn examine(
     Ok(())
 }
 
+/// Length of the dump in bytes, as the target or the capture kernel has it.
+fn length(config: &Config, disk: &DumpDisk, ended: &Ended) -> Result<u64> {
+    if config.stock_capture.is_some() {
+        return ended.facts.dump_bytes.context("the capture kernel has not said how long");
+    }
+    let info = collector::info(disk.path()).context("looking at the dump disk")?;
+    Ok(info.vmcore.context("there is no vmcore on the dump disk")?.length)
+}
+
 /// Copies the dump from the disk to `path`; returns its length in bytes and its SHA-256.
 fn extract(
     config: &Config,
@@ -365,7 +395,7 @@ fn extract(
     path: &Path,
 ) -> Result<(u64, [u8; 32])> {
     if config.stock_capture.is_some() {
-        let length = ended.facts.dump_bytes.context("the capture kernel has not said how long")?;
+        let length = length(config, disk, ended)?;
         return Ok((length, stock_capture::extract(disk.path(), length, path)?));
     }
     let extracted = collector::extract(disk.path(), path, &mut |_, _| {});

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use handoff::Stage;
+use rustix::fs::{FallocateFlags, fallocate};
 use serde::Serialize;
 
 use crate::machine_type::MachineType;
@@ -85,8 +86,7 @@ impl DumpDisk {
         let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
         file.set_len(size).context("sizing the dump disk")?;
         let id = collector::format(&path, None, true).context("formatting the dump disk")?;
-        let mut header = fs::read(&path).context("reading the dump disk")?;
-        header.truncate(HEADER);
+        let header = head(&path).context("reading the dump disk")?;
         let server = attachment.is_served().then(|| NbdServer::start(&path)).transpose()?;
         Ok(Self {
             path,
@@ -101,6 +101,15 @@ impl DumpDisk {
     /// The file behind it.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Gives the file all its room before the clock runs; see [`preallocate`].
+    ///
+    /// # Errors
+    /// When there is not so much room.
+    pub fn preallocate(&self) -> Result<()> {
+        let file = File::options().write(true).open(&self.path).context("opening the dump disk")?;
+        preallocate(&file, file.metadata()?.len())
     }
 
     /// Adds another disk behind the dump disk, slow to read, with other bytes in every place, so that
@@ -191,6 +200,23 @@ impl DumpDisk {
         };
         Ok(DiskAfter { refused, header_written: header != self.header, data_written })
     }
+}
+
+/// Gives `file` all the room for `size` bytes now. Where files live in memory, to find it while a dump is
+/// written takes longer than the dump itself, and how long depends on the host.
+///
+/// # Errors
+/// When there is not so much room.
+pub(crate) fn preallocate(file: &File, size: u64) -> Result<()> {
+    let done = fallocate(file, FallocateFlags::empty(), 0, size);
+    done.with_context(|| format!("no room for a file of {} MiB", size >> 20))
+}
+
+/// The first [`HEADER`] bytes of the file, or all that it has.
+fn head(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut header = Vec::new();
+    File::open(path)?.take(HEADER as u64).read_to_end(&mut header)?;
+    Ok(header)
 }
 
 /// Whether anything but zeros follows. The disk may be larger than the host's memory.

@@ -16,10 +16,12 @@ use crate::dump_disk::DumpDisk;
 use crate::facts::Facts;
 use crate::first_kernel::Prepared;
 use crate::gdb::{Gdb, Stop};
+use crate::guest_dump::{self, GuestDump};
 use crate::image::Image;
 use crate::memory::{Digests, GuestMemory};
 use crate::qemu::{Machine, Qemu};
 use crate::report::advice;
+use crate::stock_capture;
 use crate::timeline::Timeline;
 
 /// From QEMU's start to the word that the first kernel waits to crash.
@@ -67,6 +69,8 @@ pub struct Ended {
     pub facts: Facts,
     /// Page digests at T0, T1 and T2.
     pub digests: [Option<Digests>; 3],
+    /// What QEMU's own dump took, when it was asked for.
+    pub guest_dump: Option<GuestDump>,
     /// All lines of the console.
     pub lines: Vec<String>,
 }
@@ -190,6 +194,12 @@ impl<'a> Session<'a> {
             progress("attaching gdb");
             self.watch(self.ended.facts.purgatory_entry()?)?;
         }
+        if self.config.guest_dump {
+            progress("dump-guest-memory");
+            let folder = self.disk.path().parent().context("the dump disk is in no folder")?;
+            let dump = guest_dump::take(&mut self.qemu.qmp, self.config.memory, folder)?;
+            self.ended.guest_dump = Some(dump);
+        }
         progress("crashing the first kernel");
         self.qemu.console.write_all(CRASH).context("writing to the console")
     }
@@ -292,10 +302,21 @@ impl<'a> Session<'a> {
             }
             Meaning::Failed(reason) => Err(anyhow::anyhow!("the first kernel gave up: {reason}")),
             Meaning::Fact(fact) => self.ended.facts.take(fact),
-            Meaning::Text => Ok(()),
+            Meaning::Text => {
+                if self.is_first_line_of_stock(&line.text) {
+                    self.ended.timeline.reached(Stage::CaptureEntry, line.at);
+                }
+                Ok(())
+            }
         };
         self.ended.lines.push(line.text);
         outcome
+    }
+
+    /// A stock Linux as capture kernel runs from its first line on.
+    fn is_first_line_of_stock(&self, text: &str) -> bool {
+        let is_stock = self.config.stock_capture.is_some() && self.ended.timeline.has_panicked();
+        is_stock && text.contains(stock_capture::FIRST_LINE)
     }
 
     /// Sends the interrupt that was asked for once the dump is about to be written.

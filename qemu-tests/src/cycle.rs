@@ -15,7 +15,6 @@ use crate::deadline::Interrupt;
 use crate::dump_disk::{Attachment, DumpDisk};
 use crate::first_kernel::{FirstKernel, Prepared};
 use crate::gdb::Stop;
-use crate::guest_dump;
 use crate::kexec_tools::KexecTools;
 use crate::machine_type::MachineType;
 use crate::memory::GuestMemory;
@@ -140,7 +139,8 @@ pub struct Config {
     pub before_crash: String,
     /// Whether to stop the VM for page digests at T0, T1 and T2.
     pub truth: bool,
-    /// Whether QEMU dumps the guest's memory as well, right before the crash (Linux only).
+    /// Whether QEMU dumps the guest's memory as well, right before the crash (with a stock Linux as capture
+    /// kernel only).
     pub guest_dump: bool,
     /// Whether the dump is extracted and checked. Without, a cycle passes when the capture says that its
     /// dump is complete.
@@ -195,25 +195,15 @@ pub fn run(config: &Config, progress: &mut dyn FnMut(&str)) -> Result<Report> {
     Ok(report)
 }
 
-/// Bytes that a cycle's guest and disk take. QEMU's dump is gone before the capture writes, but the disk
-/// may have all its room by then.
-fn room(config: &Config) -> u64 {
-    let files = if config.guest_dump { 3 } else { 2 };
-    files * config.memory + DISK_SPARE_STOCK + guest_dump::SPARE
-}
-
 /// Everything up to the report. `boots` says which boot of the first kernel this is.
 fn attempt(config: &Config, boots: u32, progress: &mut dyn FnMut(&str)) -> Result<Report> {
     remove_old_results(&config.out)?;
-    let work = scratch::folder(room(config), config.examine, &config.out)?;
+    let work = scratch::folder(2 * config.memory + DISK_SPARE_STOCK, config.examine, &config.out)?;
     let memory = GuestMemory::create(config.memory, work.path())?;
     progress("preparing the dump disk and what the first kernel boots");
     let mut disk = dump_disk(config, work.path())?;
     if matches!(config.fault, Some(Fault::BusyDisk)) {
         disk.add_busy(work.path())?;
-    }
-    if !config.truth {
-        disk.preallocate()?;
     }
     let prepared = config.first_kernel.prepare(config, &memory, &disk.target, work.path())?;
     let session = Session::start(config, &prepared, &memory, &mut disk)?;
@@ -243,7 +233,7 @@ fn dump_disk(config: &Config, folder: &Path) -> Result<DumpDisk> {
         Some(Fault::DiskSize(size)) => (size, Attachment::Whole),
         _ => (roomy, Attachment::Whole),
     };
-    DumpDisk::create(folder, size, attachment)
+    DumpDisk::create(folder, size, attachment, !config.truth)
 }
 
 /// What is found out about a cycle after its end.

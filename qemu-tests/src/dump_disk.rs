@@ -1,12 +1,11 @@
 //! The disk that the dump goes to, whole or with a fault.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use handoff::Stage;
-use rustix::fs::{FallocateFlags, fallocate};
 use serde::Serialize;
 
 use crate::machine_type::MachineType;
@@ -77,14 +76,27 @@ pub struct DiskAfter {
 }
 
 impl DumpDisk {
-    /// Makes and formats a disk of `size` bytes in `folder`.
+    /// Makes and formats a disk of `size` bytes in `folder`. With `has_room` the file has all its room at
+    /// once: where files live in memory, to find it while a dump is written takes longer than the dump
+    /// itself, and how long depends on the host. Zeros are written, because a host may also give the
+    /// memory that a page of the file needs only when it is touched.
     ///
     /// # Errors
     /// When the file cannot be written or served.
-    pub fn create(folder: &Path, size: u64, attachment: Attachment) -> Result<Self> {
+    pub fn create(
+        folder: &Path,
+        size: u64,
+        attachment: Attachment,
+        has_room: bool,
+    ) -> Result<Self> {
         let path = folder.join("dump-disk");
-        let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
-        file.set_len(size).context("sizing the dump disk")?;
+        let mut file =
+            File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+        let sized = match has_room {
+            true => io::copy(&mut io::repeat(0).take(size), &mut file).map(drop),
+            false => file.set_len(size),
+        };
+        sized.with_context(|| format!("a dump disk of {} MiB", size >> 20))?;
         let id = collector::format(&path, None, true).context("formatting the dump disk")?;
         let header = head(&path).context("reading the dump disk")?;
         let server = attachment.is_served().then(|| NbdServer::start(&path)).transpose()?;
@@ -101,15 +113,6 @@ impl DumpDisk {
     /// The file behind it.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Gives the file all its room before the clock runs; see [`preallocate`].
-    ///
-    /// # Errors
-    /// When there is not so much room.
-    pub fn preallocate(&self) -> Result<()> {
-        let file = File::options().write(true).open(&self.path).context("opening the dump disk")?;
-        preallocate(&file, file.metadata()?.len())
     }
 
     /// Adds another disk behind the dump disk, slow to read, with other bytes in every place, so that
@@ -202,25 +205,15 @@ impl DumpDisk {
     }
 }
 
-/// Gives `file` all the room for `size` bytes now. Where files live in memory, to find it while a dump is
-/// written takes longer than the dump itself, and how long depends on the host.
-///
-/// # Errors
-/// When there is not so much room.
-pub(crate) fn preallocate(file: &File, size: u64) -> Result<()> {
-    let done = fallocate(file, FallocateFlags::empty(), 0, size);
-    done.with_context(|| format!("no room for a file of {} MiB", size >> 20))
-}
-
 /// The first [`HEADER`] bytes of the file, or all that it has.
-fn head(path: &Path) -> std::io::Result<Vec<u8>> {
+fn head(path: &Path) -> io::Result<Vec<u8>> {
     let mut header = Vec::new();
     File::open(path)?.take(HEADER as u64).read_to_end(&mut header)?;
     Ok(header)
 }
 
 /// Whether anything but zeros follows. The disk may be larger than the host's memory.
-fn has_data(mut rest: impl Read) -> std::io::Result<bool> {
+fn has_data(mut rest: impl Read) -> io::Result<bool> {
     let mut chunk = vec![0; CHUNK];
     loop {
         match rest.read(&mut chunk)? {

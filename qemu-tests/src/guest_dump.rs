@@ -1,6 +1,6 @@
 //! QEMU's own dump of a guest's memory: what a capture kernel's speed is measured against.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Seek;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -9,11 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use crate::dump_disk::preallocate;
 use crate::qmp::Qmp;
 
-/// Room in the file besides the guest's memory, in bytes: QEMU also writes video memory and ROMs.
-pub(crate) const SPARE: u64 = 64 << 20;
 /// How long QEMU may take: this, and …
 const PATIENCE: Duration = Duration::from_secs(60);
 /// … this for each GiB.
@@ -31,20 +28,14 @@ pub struct GuestDump {
     pub ms: f64,
 }
 
-/// Has QEMU write all of a guest's `memory` (bytes) into a file in `folder`, which is there and has its
-/// room before the clock starts, as a dump disk has; the file is gone afterwards. The VM stands still
-/// meanwhile.
+/// Has QEMU write all of a guest's `memory` (bytes) into the file `path`, from its beginning. The VM stands
+/// still meanwhile. The file is passed open: one that QEMU opens by its name would lose its room first.
 ///
 /// # Errors
-/// When the file cannot be made, QEMU refuses, or what it wrote is no core of that size.
-pub(crate) fn take(qmp: &mut Qmp, memory: u64, folder: &Path) -> Result<GuestDump> {
-    let path = folder.join("guest-dump");
-    let mut options = File::options();
-    let file = options.read(true).write(true).create_new(true).open(&path);
-    let file = file.with_context(|| format!("creating {}", path.display()))?;
-    // The open file keeps the bytes, the name is not needed: nothing stays behind after an error.
-    fs::remove_file(&path).context("removing the name of QEMU's dump")?;
-    preallocate(&file, memory + SPARE)?;
+/// When the file cannot be opened, QEMU refuses, or what it wrote is no core of that size.
+pub(crate) fn take(qmp: &mut Qmp, memory: u64, path: &Path) -> Result<GuestDump> {
+    let file = File::options().read(true).write(true).open(path);
+    let file = file.with_context(|| format!("opening {}", path.display()))?;
     let gib = memory.div_ceil(1 << 30) as u32;
     let start = Instant::now();
     qmp.dump_guest_memory(&file, PATIENCE + PATIENCE_PER_GIB * gib)?;

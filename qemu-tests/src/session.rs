@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use handoff::Stage;
 
 use crate::console::{self, Line, Meaning, meaning};
@@ -196,8 +196,10 @@ impl<'a> Session<'a> {
         }
         if self.config.guest_dump {
             progress("dump-guest-memory");
-            let folder = self.disk.path().parent().context("the dump disk is in no folder")?;
-            let dump = guest_dump::take(&mut self.qemu.qmp, self.config.memory, folder)?;
+            // Into the very file that the capture will write; a stock Linux needs no header on it.
+            ensure!(self.config.stock_capture.is_some(), "it would overwrite the disk's header");
+            let qmp = &mut self.qemu.qmp;
+            let dump = guest_dump::take(qmp, self.config.memory, self.disk.path())?;
             self.ended.guest_dump = Some(dump);
         }
         progress("crashing the first kernel");

@@ -118,7 +118,7 @@ impl Args {
             return Vec::new();
         }
         if self.quick {
-            let bounds = Bounds { low: MIB, high: 4 * MIB, step: MIB };
+            let bounds = Bounds { low: 0, high: 4 * MIB, step: MIB };
             return self.target.iter().map(|target| ours(target, bounds, 256 * MIB)).collect();
         }
         let bounds = Bounds { low: MIB / 2, high: 8 * MIB, step: MIB / 4 };

@@ -11,7 +11,10 @@ use anyhow::{Context, Result, bail, ensure};
 use qapi::{Stream, qmp};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-/// QEMU answers at once or not at all.
+/// How long QEMU may take to greet: it first finds all of the guest's memory, when it is told to, and a
+/// large guest's takes a while.
+const GREETING: Duration = Duration::from_secs(120);
+/// Afterwards QEMU answers at once or not at all.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why QEMU ended when the guest reset itself: `ShutdownCause` in QEMU's run-state.json.
@@ -31,7 +34,7 @@ impl Qmp {
     /// # Errors
     /// When QEMU goes away or does not greet.
     pub fn new(stream: UnixStream) -> Result<Self> {
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(GREETING))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let (reader, writer) = (BufReader::new(stream.try_clone()?), stream.try_clone()?);
         let mut connection = qapi::Qmp::new(Stream::new(reader, writer));
@@ -39,6 +42,7 @@ impl Qmp {
         if greeting.is_empty() {
             bail!("QEMU ended before it greeted");
         }
+        stream.set_read_timeout(Some(PATIENCE))?;
         connection.handshake().context("QEMU's greeting")?;
         Ok(Self { connection, stream })
     }

@@ -204,8 +204,7 @@ fn slot_line(search: &Search, goal: Option<u64>) -> String {
         Some(smallest) => format!("at most {}", mib(smallest)),
         None => "none was found".into(),
     };
-    let met = goal.map(|goal| search.smallest().is_some_and(|smallest| smallest <= goal));
-    let verdict = verdict(goal.map(mib), met);
+    let verdict = verdict(goal.map(mib), goal.and_then(|goal| search.is_met(goal)));
     let (name, step) = (format!("smallest slot, {}", search.name), mib(search.step));
     format!("\n{name:46}{found}, in steps of {step}{verdict}\n")
 }
@@ -222,7 +221,8 @@ fn shown(Spread { median, min, max }: &Spread) -> String {
 fn verdict(goal: Option<String>, met: Option<bool>) -> String {
     match (goal, met) {
         (Some(goal), Some(true)) => format!("   goal {goal}: met"),
-        (Some(goal), _) => format!("   goal {goal}: MISSED"),
+        (Some(goal), Some(false)) => format!("   goal {goal}: MISSED"),
+        (Some(goal), None) => format!("   goal {goal}: not known"),
         (None, _) => String::new(),
     }
 }

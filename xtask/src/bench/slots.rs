@@ -72,17 +72,23 @@ impl Search {
         working.map(|probe| probe.size).min()
     }
 
+    /// Whether the smallest size is at most `goal` (bytes); [`None`] when the search was broken off before
+    /// that was known.
+    pub(super) fn is_met(&self, goal: u64) -> Option<bool> {
+        let is_small = self.smallest().is_some_and(|smallest| smallest <= goal);
+        (is_small || self.is_whole).then_some(is_small)
+    }
+
     /// For programs.
     pub(super) fn json(&self, goal: Option<u64>) -> Value {
-        let smallest = self.smallest();
         let probe = |probe: &Probe| json!({"bytes": probe.size, "failure": probe.failure});
         json!({
             "name": self.name,
             "step_bytes": self.step,
-            "smallest_bytes": smallest,
+            "smallest_bytes": self.smallest(),
             "whole": self.is_whole,
             "goal_bytes": goal,
-            "met": goal.map(|goal| smallest.is_some_and(|smallest| smallest <= goal)),
+            "met": goal.and_then(|goal| self.is_met(goal)),
             "probes": self.probes.iter().map(probe).collect::<Vec<_>>(),
         })
     }
@@ -133,7 +139,10 @@ mod tests {
         let found = found.unwrap();
         assert_eq!((found.smallest(), found.is_whole), (Some(8), false));
         let json = found.json(Some(4));
-        assert_eq!((&json["met"], &json["smallest_bytes"]), (&json!(false), &json!(8)));
+        assert_eq!((&json["met"], &json["smallest_bytes"]), (&Value::Null, &json!(8)));
+        assert_eq!(found.json(Some(8))["met"], true);
+        let whole = Search { is_whole: true, ..found.clone() };
+        assert_eq!(whole.json(Some(4))["met"], false);
         assert_eq!(json["probes"][1]["bytes"], 8);
         assert_eq!(found.json(None)["met"], Value::Null);
     }

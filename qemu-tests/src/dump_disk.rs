@@ -1,7 +1,7 @@
 //! The disk that the dump goes to, whole or with a fault.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -111,14 +111,27 @@ pub struct Partial {
 }
 
 impl DumpDisk {
-    /// Makes and formats a disk of `size` bytes in `folder`.
+    /// Makes and formats a disk of `size` bytes in `folder`. With `has_room` the file has all its room at
+    /// once: where files live in memory, to find it while a dump is written takes longer than the dump
+    /// itself, and how long depends on the host. Zeros are written, because a host may also give the
+    /// memory that a page of the file needs only when it is touched.
     ///
     /// # Errors
     /// When the file cannot be written or served.
-    pub fn create(folder: &Path, size: u64, attachment: Attachment) -> Result<Self> {
+    pub fn create(
+        folder: &Path,
+        size: u64,
+        attachment: Attachment,
+        has_room: bool,
+    ) -> Result<Self> {
         let path = folder.join("dump-disk");
-        let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
-        file.set_len(size).context("sizing the dump disk")?;
+        let mut file =
+            File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+        let sized = match has_room {
+            true => io::copy(&mut io::repeat(0).take(size), &mut file).map(drop),
+            false => file.set_len(size),
+        };
+        sized.with_context(|| format!("a dump disk of {} MiB", size >> 20))?;
         collector::format(&path, None, true).context("formatting the dump disk")?;
         Self::open(path, attachment)
     }
@@ -247,8 +260,8 @@ impl DumpDisk {
     }
 }
 
-/// The disk's headers.
-fn header(path: &Path) -> std::io::Result<Vec<u8>> {
+/// The disk's headers, or as much of them as the file has.
+fn header(path: &Path) -> io::Result<Vec<u8>> {
     let mut header = Vec::new();
     File::open(path)?.take(HEADER as u64).read_to_end(&mut header)?;
     Ok(header)
@@ -297,7 +310,7 @@ fn failing_writes(path: &str, sector: u64, error: u32) -> (String, String) {
 }
 
 /// Whether anything but zeros follows. The disk may be larger than the host's memory.
-fn has_data(mut rest: impl Read) -> std::io::Result<bool> {
+fn has_data(mut rest: impl Read) -> io::Result<bool> {
     let mut chunk = vec![0; CHUNK];
     loop {
         match rest.read(&mut chunk)? {

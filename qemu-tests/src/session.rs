@@ -93,8 +93,6 @@ pub struct Session<'a> {
     ended: Ended,
     is_ready: bool,
     console_closed: bool,
-    /// When QEMU is to be killed.
-    dies: Option<Instant>,
 }
 
 impl<'a> Session<'a> {
@@ -142,7 +140,6 @@ impl<'a> Session<'a> {
             ended: Ended::default(),
             is_ready: false,
             console_closed: false,
-            dies: None,
         })
     }
 
@@ -238,7 +235,7 @@ impl<'a> Session<'a> {
         let limit = CAPTURE + CAPTURE_PER_GIB * gib;
         self.deadline = Deadline::new("end of the capture", limit, &self.config.interrupt);
         while self.qemu.exited()?.is_none() {
-            if self.dies.is_some_and(|dies| dies <= Instant::now()) {
+            if self.disk.kills() {
                 self.qemu.kill();
                 bail!("QEMU was killed in the middle of the dump");
             }
@@ -286,7 +283,6 @@ impl<'a> Session<'a> {
                 self.ended.timeline.reached(stage, line.at);
                 progress(stage.name());
                 self.disk.follow(stage)?;
-                self.dies = self.dies.or(self.disk.kills(stage).map(|life| line.at + life));
                 self.interrupt_capture(stage)
             }
             Meaning::Panic => {

@@ -1,6 +1,6 @@
 //! How it ends: the final action after a dump, the failure action otherwise.
 
-use crate::truth;
+use crate::{truth, watchdog};
 use boot_stub::console::{self, println};
 use boot_stub::{exceptions, machine_check, power};
 use capture_kernel::Failure;
@@ -56,6 +56,7 @@ pub(crate) fn on_failure() -> ! {
 }
 
 fn act(action: Action) -> ! {
+    watchdog::stop();
     match (action, ACTIONS.get().and_then(|actions| actions.power_off)) {
         (Action::Halt, _) => {
             println!("kdump: halted");

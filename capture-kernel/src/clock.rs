@@ -4,6 +4,10 @@
 pub trait Clock {
     /// Milliseconds since some moment in the past.
     fn milliseconds(&self) -> u64;
+
+    /// Tells the watchdog that the capture goes on. A wait that begins is told here by itself; what
+    /// takes seconds without one calls this now and then.
+    fn progress(&self) {}
 }
 
 /// A moment after which waiting is over.
@@ -13,8 +17,9 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// The moment `milliseconds` from now.
+    /// The moment `milliseconds` from now. That is progress, as it has an end.
     pub fn after(clock: &dyn Clock, milliseconds: u64) -> Self {
+        clock.progress();
         Self { at: clock.milliseconds().saturating_add(milliseconds) }
     }
 

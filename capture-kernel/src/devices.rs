@@ -1,5 +1,6 @@
 //! Devices: all of them quiet, and the search for targets among them.
 
+use crate::com_port::SerialPorts;
 use crate::mmio_bus::MmioBus;
 use crate::oldmem::Window;
 use crate::pci_bus::PciBus;
@@ -7,14 +8,20 @@ use crate::time::Tsc;
 use alloc::boxed::Box;
 use boot_stub::console::println;
 use capture_kernel::Failure;
-use capture_kernel::bus::{Bus, find_disk};
+use capture_kernel::bus::{find_console, find_disk};
 use capture_kernel::dma::SlotMemory;
+use capture_kernel::dump::Dump;
 use capture_kernel::memory::Ranges;
-use capture_kernel::target::Target;
 use capture_kernel::target::disk::Manner;
+use capture_kernel::target::line::LineTarget;
+use capture_kernel::target::stay::{Stay, Visit};
+use capture_kernel::target::{self, Target};
+use capture_kernel::virtio::console::PortName;
 use core::fmt::Arguments;
 use dumpfile::DiskId;
-use vmcore::{Error, Options, TargetSpec};
+use dumpfile::wire::SenderConfig;
+use handoff::Stage;
+use vmcore::{Error, Options, SerialPort, TargetEntry, TargetSpec};
 
 /// The buses of the machine, on which nothing does DMA.
 pub(crate) struct Buses {
@@ -40,39 +47,88 @@ impl Buses {
 
 /// What is needed to find and to run any target.
 pub(crate) struct Finder<'c> {
-    pub(crate) buses: Buses,
-    pub(crate) slot: SlotMemory,
-    pub(crate) clock: &'c Tsc,
+    buses: Buses,
+    ports: SerialPorts<'c>,
+    slot: SlotMemory,
+    clock: &'c Tsc,
     /// Milliseconds that any one request may take.
-    pub(crate) patience: u64,
+    patience: u64,
     /// How dumps are written to disks.
-    pub(crate) manner: Manner<'c>,
+    manner: Manner<'c>,
 }
 
 /// How dumps are to be written to disks.
-pub(crate) fn manner(options: &Options<'_>) -> Manner<'static> {
+fn manner(options: &Options<'_>) -> Manner<'static> {
     Manner {
         checksums: options.checksum,
         replace_complete: options.replace_oldest,
         memory: &Window,
-        say: |line| println!("kdump: {line}"),
+        say,
         ..Manner::default()
     }
 }
 
 impl<'c> Finder<'c> {
+    /// Finds targets on `buses`, and runs them as `options` say.
+    pub(crate) fn new(
+        options: &Options<'_>,
+        buses: Buses,
+        slot: SlotMemory,
+        clock: &'c Tsc,
+    ) -> Self {
+        let patience = u64::from(options.timeout) * 1000;
+        let console_baud = SerialPort::FASTEST;
+        let ports = SerialPorts { slot, clock, patience, console_baud };
+        Self { buses, ports, slot, clock, patience, manner: manner(options) }
+    }
+
+    /// Gives `dump` to the targets of a list; where it is empty, to whoever asks in time.
+    pub(crate) fn deliver(
+        &mut self,
+        list: &[TargetEntry<'_>],
+        dump: &Dump,
+        reached: &mut dyn FnMut(Stage),
+    ) -> Result<(), Failure> {
+        if list.is_empty() {
+            println!("kdump: no kdump.target= on the command line that could be used");
+            return self.stay(Visit::Awhile)?.deliver(dump, reached);
+        }
+        target::serve(list, |target| self.open(target), dump, reached, &mut say)
+    }
+
     /// The target behind an entry of `kdump.target`.
-    pub(crate) fn open(&mut self, target: &TargetSpec) -> Result<Box<dyn Target + 'c>, Failure> {
+    fn open(&mut self, target: &TargetSpec<'_>) -> Result<Opened<'c>, Failure> {
         match target {
-            TargetSpec::VirtioBlk { id } => {
-                let say = &mut |line: Arguments<'_>| println!("kdump: {line}");
-                let buses: [&mut dyn Bus<Transport = _>; 2] =
-                    [&mut self.buses.pci, &mut self.buses.mmio];
-                let (slot, clock, patience) = (self.slot, self.clock, self.patience);
-                let disk = find_disk(buses, DiskId(*id), slot, clock, patience, say)?;
-                Ok(Box::new(disk.with(self.manner)))
-            }
-            TargetSpec::None => Err(Failure::NoTarget),
+            TargetSpec::VirtioBlk { id } => self.disk(DiskId(*id)),
+            TargetSpec::VirtioConsole { name } => self.console(PortName::new(name)),
+            TargetSpec::Serial(serial) => Ok(Box::new(self.ports.open(*serial)?)),
+            TargetSpec::None => self.stay(Visit::ForGood),
         }
     }
+
+    fn disk(&mut self, id: DiskId) -> Result<Opened<'c>, Failure> {
+        let Self { buses: Buses { pci, mmio }, slot, clock, patience, .. } = self;
+        let disk = find_disk([pci, mmio], id, *slot, *clock, *patience, &mut say)?;
+        Ok(Box::new(disk.with(self.manner)))
+    }
+
+    fn console(&mut self, name: PortName) -> Result<Opened<'c>, Failure> {
+        let Self { buses: Buses { pci, mmio }, slot, clock, patience, .. } = self;
+        let line = find_console([pci, mmio], name, *slot, *clock, *patience, &mut say)?;
+        let bulk = !self.manner.checksums;
+        let config = SenderConfig { patience: *patience, bulk, ..SenderConfig::console([0; 16]) };
+        Ok(Box::new(LineTarget::new(line, Window, *slot, *clock, config)))
+    }
+
+    /// The console's line for who asks, where no target is named or where that is what is named.
+    fn stay(&self, visit: Visit) -> Result<Opened<'c>, Failure> {
+        Ok(Box::new(Stay::new(self.ports.open_console()?, visit)))
+    }
 }
+
+fn say(line: Arguments<'_>) {
+    println!("kdump: {line}");
+}
+
+/// A target, ready for a dump.
+type Opened<'c> = Box<dyn Target + 'c>;

@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 use dumpfile::Contents;
-use vmcore::View;
+use sha2::{Digest, Sha256};
+use vmcore::{Extent, View};
 
 /// A view and what it is called on the other side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct NamedView {
 /// A dump.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dump {
+    /// Tells it from every other where it is sent in frames.
+    pub id: [u8; 16],
     /// What is small and precious, in the order in which it is to leave the machine: before the bulk.
     pub small: Vec<NamedView>,
     /// What was asked for; [`None`] where there is nothing, which was said.
@@ -30,6 +33,29 @@ pub struct Dump {
 }
 
 impl Dump {
+    /// The same, with an id made of `seed` (the time, say) and of what the first kernel has left that
+    /// differs from crash to crash: registers, and the time of the crash in VMCOREINFO.
+    #[must_use]
+    pub fn with_id(mut self, seed: u64) -> Self {
+        let mut hash = Sha256::new().chain_update(seed.to_le_bytes());
+        let extents = self.views().flat_map(|(named, _)| named.view.extents());
+        extents.for_each(|extent| {
+            if let Extent::Bytes(bytes) = extent {
+                hash.update(bytes);
+            }
+        });
+        if let Some(id) = hash.finalize().first_chunk() {
+            self.id = *id;
+        }
+        self
+    }
+
+    /// All views, each with whether it leaves the machine without being asked for.
+    pub fn views(&self) -> impl Iterator<Item = (&NamedView, bool)> {
+        let pushed = self.small.iter().chain(&self.bulk).map(|view| (view, true));
+        pushed.chain(self.on_request.iter().map(|view| (view, false)))
+    }
+
     /// Length of the bulk in bytes.
     pub fn length(&self) -> u64 {
         self.bulk.as_ref().map_or(0, |bulk| bulk.view.len())

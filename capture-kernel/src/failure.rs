@@ -1,6 +1,8 @@
 //! Why a dump did not leave the machine, or not this way.
 
+use crate::virtio::console::{PortList, PortName};
 use core::fmt;
+use dumpfile::wire::{Outcome, WireError};
 use dumpfile::{DiskError, DiskId};
 
 /// One reason, for the console.
@@ -30,6 +32,17 @@ pub enum Failure {
     OtherDumpDisk(DiskId),
     /// No disk carries the header with this id.
     NoSuchDisk(DiskId),
+    /// No console has a port of this name.
+    NoSuchPort {
+        /// The name.
+        name: PortName,
+        /// The names that there are.
+        found: PortList,
+    },
+    /// The console has only its one nameless port.
+    NoNamedPorts,
+    /// The port was taken out of the machine, or is another one now.
+    PortGone,
     /// The dump does not fit.
     TooSmall {
         /// Bytes needed, with the header.
@@ -50,7 +63,13 @@ pub enum Failure {
     ReadOnly,
     /// More pieces of less than a page than one request can carry.
     Fragmented,
-    /// No target was named on the command line.
+    /// No 16550 answers at this I/O port.
+    NoUart(u16),
+    /// The other end of a line has not taken the dump.
+    Collector(Outcome),
+    /// A frame could not be made: a mistake of ours.
+    Frame(WireError),
+    /// No target was named on the command line, and nobody has asked for the dump.
     NoTarget,
     /// There is nothing to send: the ELF core header was missing or refused.
     NothingToSend,
@@ -78,6 +97,16 @@ impl fmt::Display for Failure {
                 "no virtio-blk disk carries a dump-disk header with id {id}; nothing was written \
                  (`collector format DISK` prints the id of the disk it formats)"
             ),
+            Self::NoSuchPort { name, found } => write!(
+                f,
+                "no virtio-console has a port named {name}; ports found: {found} (QEMU: -device \
+                 virtserialport,chardev=ID,name={name})"
+            ),
+            Self::NoNamedPorts => f.write_str(
+                "a virtio console with a single nameless port (F_MULTIPORT is not offered; QEMU: \
+                 virtio-serial's max_ports= above 1)",
+            ),
+            Self::PortGone => f.write_str("the console port was removed"),
             Self::TooSmall { need, have } => {
                 write!(f, "the dump disk is too small: {need} bytes needed, {have} there")
             }
@@ -92,7 +121,16 @@ impl fmt::Display for Failure {
             ),
             Self::ReadOnly => f.write_str("the disk is read-only"),
             Self::Fragmented => f.write_str("too many PT_LOADs of less than a page in a row"),
-            Self::NoTarget => f.write_str("no kdump.target= on the command line"),
+            Self::NoUart(port) => write!(
+                f,
+                "no 16550 answers at I/O port {port:#x}: is there a serial port, and is it switched on?"
+            ),
+            Self::Collector(outcome) => outcome.fmt(f),
+            Self::Frame(error) => write!(f, "internal error: {error}"),
+            Self::NoTarget => f.write_str(
+                "no kdump.target= on the command line that could be used, and no collector has asked \
+                 for it",
+            ),
             Self::NothingToSend => f.write_str("vmcore has length zero"),
         }
     }

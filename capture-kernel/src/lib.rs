@@ -1,5 +1,5 @@
 //! The parts of the capture kernel that do not touch the machine by themselves: which memory it may
-//! use, PCI, virtio-mmio, virtio, targets, and the pump that moves a view to a target.
+//! use, PCI, virtio-mmio, virtio, the local APIC, targets, and the pump that moves a view to a target.
 //!
 //! The machine comes in through traits: [`Clock`] for time, `ConfigurationAccess` and `Transport` of
 //! virtio-drivers for devices, [`vmcore::ReadPhys`] for old memory. So all of it is tested on the
@@ -16,8 +16,10 @@ pub mod clock;
 pub mod dma;
 pub mod dump;
 pub mod failure;
+pub mod local_apic;
 pub mod memory;
 pub mod mmio;
+pub mod patience;
 pub mod pci;
 pub mod pump;
 pub mod target;

@@ -14,6 +14,8 @@ mod action;
 #[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
+mod com_port;
+#[cfg(target_os = "none")]
 mod devices;
 #[cfg(target_os = "none")]
 mod heap;
@@ -31,16 +33,16 @@ mod time;
 mod truth;
 #[cfg(target_os = "none")]
 mod views;
+#[cfg(target_os = "none")]
+mod watchdog;
 
 #[cfg(target_os = "none")]
 mod kernel {
     use crate::action::on_failure;
     use crate::time::Tsc;
-    use crate::{action, boot, devices, heap, truth, views};
+    use crate::{action, boot, devices, heap, truth, views, watchdog};
     use boot_stub::console::{self, println};
     use boot_stub::exceptions;
-    use capture_kernel::target;
-    use core::fmt::Arguments;
     use handoff::Stage;
     use vmcore::Options;
 
@@ -62,6 +64,7 @@ mod kernel {
         console::stage(Stage::Memory);
 
         let clock = Tsc::calibrated();
+        watchdog::start(options.timeout, &clock);
         let ram = boot.ram(&options, header.as_ref());
         let buses = devices::Buses::quiet(&options, ram, &clock);
         console::stage(Stage::Quiesced);
@@ -69,12 +72,8 @@ mod kernel {
 
         let dump = views::read(&options, &boot, header.as_ref());
         console::stage(Stage::Views);
-        let patience = u64::from(options.timeout) * 1000;
-        let manner = devices::manner(&options);
-        let mut finder = devices::Finder { buses, slot, clock: &clock, patience, manner };
-        let open = |target: &_| finder.open(target);
-        let say = &mut |line: Arguments<'_>| println!("kdump: {line}");
-        match target::serve(&options.targets, open, &dump, &mut console::stage, say) {
+        let mut finder = devices::Finder::new(&options, buses, slot, &clock);
+        match finder.deliver(&options.targets, &dump, &mut console::stage) {
             Ok(()) => {
                 console::stage(Stage::Done);
                 println!("kdump: dump complete, {} bytes", dump.length());

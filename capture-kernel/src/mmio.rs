@@ -4,6 +4,7 @@
 
 use crate::memory::Ranges;
 use core::fmt;
+use virtio_drivers::transport::DeviceType;
 use vmcore::PhysRange;
 
 /// Offset of the device's configuration, one past the registers that all devices have.
@@ -21,8 +22,6 @@ const LEGACY: u32 = 1;
 const MODERN: u32 = 2;
 /// Device id of a place where a device could be and is not.
 const NO_DEVICE: u32 = 0;
-/// Device id of a block device.
-const BLOCK: u32 = 2;
 
 /// A virtio device, as it says itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +33,9 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Whether it is a block device.
-    pub fn is_blk(self) -> bool {
-        self.device_id == BLOCK
+    /// Whether it is a device of this kind.
+    pub fn is_kind(self, kind: DeviceType) -> bool {
+        DeviceType::try_from(self.device_id).is_ok_and(|found| found == kind)
     }
 }
 
@@ -126,11 +125,11 @@ mod tests {
     fn devices_say_what_they_are() {
         let virt = u32::from_le_bytes(*b"virt");
         let disk = found([virt, 2, 2]).expect("a disk");
-        assert!(disk.is_modern && disk.is_blk());
+        assert!(disk.is_modern && disk.is_kind(DeviceType::Block));
         let legacy = found([virt, 1, 2]).expect("a disk");
-        assert!(!legacy.is_modern && legacy.is_blk());
+        assert!(!legacy.is_modern && legacy.is_kind(DeviceType::Block));
         let network = found([virt, 2, 1]).expect("a network device");
-        assert!(!network.is_blk());
+        assert!(!network.is_kind(DeviceType::Block));
         assert_eq!(found([virt, 2, 0]), Err(Refusal::Empty));
         assert_eq!(found([virt, 1, 0]), Err(Refusal::Empty));
         assert_eq!(found([virt, 3, 2]), Err(Refusal::Version(3)));

@@ -12,8 +12,8 @@ use capture_kernel::mmio::{self, Identity, Refusal};
 use capture_kernel::{Clock, Failure};
 use core::ptr::NonNull;
 use handoff::layout::PAGE_SIZE;
-use virtio_drivers::transport::SomeTransport;
 use virtio_drivers::transport::mmio::MmioTransport;
+use virtio_drivers::transport::{DeviceType, SomeTransport};
 use vmcore::{PhysAddr, PhysRange};
 
 /// A device and its registers, mapped for good.
@@ -92,9 +92,9 @@ impl MmioBus {
 impl Bus for MmioBus {
     type Transport = SomeTransport<'static>;
 
-    fn disks(&self) -> Vec<Place> {
-        let disks = self.devices.iter().filter(|device| device.identity.is_blk());
-        disks.map(|device| Place::Mmio(device.place)).collect()
+    fn devices(&self, kind: DeviceType) -> Vec<Place> {
+        let found = self.devices.iter().filter(|device| device.identity.is_kind(kind));
+        found.map(|device| Place::Mmio(device.place)).collect()
     }
 
     fn start(&mut self, place: Place, clock: &dyn Clock) -> Result<Self::Transport, Failure> {

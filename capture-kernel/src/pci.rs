@@ -55,9 +55,9 @@ pub fn functions<C: ConfigurationAccess>(
     found
 }
 
-/// Whether it is a virtio block device.
-pub fn is_virtio_blk(info: &DeviceFunctionInfo) -> bool {
-    virtio_device_type(info) == Some(DeviceType::Block)
+/// Whether it is a virtio device of this kind.
+pub fn is_virtio_kind(info: &DeviceFunctionInfo, kind: DeviceType) -> bool {
+    virtio_device_type(info) == Some(kind)
 }
 
 /// Whether it is a virtio device of any type.
@@ -208,8 +208,10 @@ mod tests {
         let found = functions(&PciRoot::new(space.clone()), &space);
         let places: Vec<_> = found.iter().map(|(at, _)| (at.bus, at.device)).collect();
         assert_eq!(places, [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]);
-        let disks: Vec<_> = found.iter().map(|(_, info)| is_virtio_blk(info)).collect();
-        assert_eq!(disks, [false, true, false, true, false]);
+        let are =
+            |kind| -> Vec<_> { found.iter().map(|(_, info)| is_virtio_kind(info, kind)).collect() };
+        assert_eq!(are(DeviceType::Block), [false, true, false, true, false]);
+        assert_eq!(are(DeviceType::Console), [false; 5]);
     }
 
     #[test]

@@ -11,11 +11,11 @@ use capture_kernel::bus::{Bus, Place};
 use capture_kernel::virtio::device;
 use capture_kernel::{Clock, Failure, pci};
 use core::mem::ManuallyDrop;
-use virtio_drivers::transport::SomeTransport;
 use virtio_drivers::transport::pci::bus::{
     ConfigurationAccess, DeviceFunction, DeviceFunctionInfo, PciRoot,
 };
 use virtio_drivers::transport::pci::{PciTransport, VirtioPciError};
+use virtio_drivers::transport::{DeviceType, SomeTransport};
 
 /// Configuration space by I/O ports.
 struct Ports;
@@ -82,9 +82,9 @@ impl PciBus {
 impl Bus for PciBus {
     type Transport = SomeTransport<'static>;
 
-    fn disks(&self) -> Vec<Place> {
-        let disks = self.functions.iter().filter(|(_, info)| pci::is_virtio_blk(info));
-        disks.map(|(at, _)| Place::Pci(*at)).collect()
+    fn devices(&self, kind: DeviceType) -> Vec<Place> {
+        let found = self.functions.iter().filter(|(_, info)| pci::is_virtio_kind(info, kind));
+        found.map(|(at, _)| Place::Pci(*at)).collect()
     }
 
     /// It gets the bus only when it is reset: until then it may still have the dead kernel's requests.

@@ -3,41 +3,59 @@
 use crate::{boot, oldmem};
 use alloc::vec::Vec;
 use boot_stub::console::println;
-use boot_stub::paging;
+use boot_stub::{paging, tsc};
 use capture_kernel::dump::{Dump, NamedView};
+use core::fmt::Arguments;
 use dumpfile::Contents;
-use vmcore::{CoreHeader, Options, PhysRange, View, ViewSpec};
+use vmcore::{CoreHeader, Extent, Options, PhysRange, SmallView, View, ViewSpec, Vmcore};
 
-/// Everything that can leave the machine. What cannot be had is said.
+/// Everything that can leave the machine: what was asked for, before it what is small and precious,
+/// and the other one of vmcore and oldmem for who asks. What cannot be had is said.
 pub(crate) fn read(
     options: &Options<'_>,
     boot: &boot::Parameters,
     header: Option<&CoreHeader>,
 ) -> Dump {
-    let (name, start, contents, view) = match options.view {
-        ViewSpec::Vmcore => ("vmcore", 0, Contents::Vmcore, header.and_then(read_vmcore)),
-        ViewSpec::OldMem(range) => {
-            let start = range.map_or(0, |range| range.start().get());
-            ("oldmem", start, Contents::OldMem { start }, read_oldmem(options, boot, header, range))
-        }
+    let vmcore = header.and_then(|header| Some((header, read_vmcore(header)?)));
+    let small = vmcore.as_ref().map(|(header, vmcore)| small(header, vmcore)).unwrap_or_default();
+    let range = if let ViewSpec::OldMem(range) = options.view { range } else { None };
+    let start = range.map_or(0, |range| range.start().get());
+    let oldmem = read_oldmem(options, boot, header, range);
+    let oldmem = oldmem.map(|view| NamedView { name: "oldmem", view, start });
+    let vmcore =
+        vmcore.map(|(_, vmcore)| NamedView { name: "vmcore", view: vmcore.view, start: 0 });
+    let (contents, bulk, other) = match options.view {
+        ViewSpec::Vmcore => (Contents::Vmcore, vmcore, oldmem),
+        ViewSpec::OldMem(_) => (Contents::OldMem { start }, oldmem, vmcore),
     };
-    let bulk = view.map(|view| NamedView { name, view, start });
-    Dump { small: Vec::new(), bulk, contents, on_request: Vec::new() }
+    let on_request = other.into_iter().collect();
+    Dump { small, bulk, contents, on_request, ..Dump::default() }.with_id(tsc::now())
 }
 
 /// The vmcore, or [`None`] and the reason on the console: then its length is zero.
-fn read_vmcore(header: &CoreHeader) -> Option<View> {
+fn read_vmcore(header: &CoreHeader) -> Option<Vmcore> {
     let complain = &mut |area: &vmcore::NoteArea| println!("kdump: {area}");
     match vmcore::vmcore(header, &oldmem::Window, paging::physical_limit(), complain) {
         Ok(vmcore) => {
             println!("kdump: vmcore of {} bytes, {} CPUs", vmcore.view.len(), vmcore.cpus);
-            Some(vmcore.view)
+            Some(vmcore)
         }
         Err(error) => {
             println!("kdump: elfcorehdr refused: {error}; vmcore has length zero");
             None
         }
     }
+}
+
+/// What tells why the kernel died.
+fn small(header: &CoreHeader, vmcore: &Vmcore) -> Vec<NamedView> {
+    let complain = &mut |line: Arguments<'_>| println!("kdump: {line}");
+    let views = vmcore::small_views(header, vmcore, &oldmem::Window, complain);
+    let named = |SmallView { name, start, bytes }| {
+        let view = View::new(Vec::from([Extent::Bytes(bytes)])).ok()?;
+        Some(NamedView { name, view, start })
+    };
+    views.into_iter().filter_map(named).collect()
 }
 
 /// Physical memory as it is, as far as it is known to be RAM.

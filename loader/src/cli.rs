@@ -13,6 +13,8 @@ Examples:
       Is memory reserved, is a capture kernel loaded, what is missing?
   loader load --target virtio-blk:id=00112233445566778899aabbccddeeff
       After a panic, write a vmcore to the dump disk with this id.
+  loader load --target virtio-console:name=kdump,serial:port=0,baud=115200
+      Send it to `collector receive` at a console port; where there is none, over COM1.
   loader plan --append 'kdump.timeout=10'
       Show what `load` would do, and do nothing.
   loader plan --root saved/ --kernel capture-kernel --purgatory purgatory --json
@@ -142,9 +144,10 @@ pub struct LoadArgs {
     )]
     pub reuse_cmdline: bool,
 
-    /// Where the dump goes: virtio-blk:id=HEX32 (see `collector format`) or none; several are
-    /// separated by commas and tried in this order [default: the dump disk of this machine, if there
-    /// is exactly one].
+    /// Where the dump goes: virtio-blk:id=HEX32 (see `collector format`), virtio-console:name=PORT,
+    /// serial:port=N,baud=N (0 is COM1; 115200) or none (stay until somebody asks: `collector read`).
+    /// Of several with commas between them the first that works; one behind a + as well [default: the
+    /// dump disk of this machine, if there is exactly one].
     #[arg(long, value_name = "SPEC")]
     target: Option<String>,
 

@@ -65,6 +65,7 @@ impl CommandLine {
         if wants_off && read.poweroff.is_none() {
             problems.push(NO_POWER_OFF.to_owned());
         }
+        drop(read);
         Ok(Self { text, failure_action, target: target.words, problems })
     }
 }

@@ -1,5 +1,7 @@
 //! What must hold after a crash cycle (each check sees a vmcore that fails it in the tests below).
 
+mod claims;
+
 use std::ops::Range;
 use std::path::Path;
 
@@ -13,6 +15,8 @@ use crate::page_tables;
 use crate::ranges::{overlap, show, subtract, total, union};
 use crate::report::Check;
 use crate::truth::Truth;
+
+pub use claims::claims_equal_memory;
 
 /// How much of the vmcore is compared at once, in bytes; a multiple of [`PAGE`].
 const CHUNK: u64 = 1 << 20;
@@ -105,9 +109,10 @@ fn vmcore_equals_memory(evidence: &Evidence<'_>) -> Result<String> {
     let loads = &evidence.core.loads;
     ensure!(!loads.is_empty(), "the vmcore has no PT_LOAD");
     let mut wrong = Vec::new();
+    let Evidence { core, memory, truth, .. } = *evidence;
     for load in loads {
-        compare(evidence, load, &mut wrong)
-            .with_context(|| format!("PT_LOAD at {:#x}", load.paddr))?;
+        let end = load.paddr.checked_add(load.filesz).context("a PT_LOAD wraps")?;
+        compare(&Compared { core, memory, truth }, load, load.paddr..end, &mut wrong)?;
     }
     let (_, name) = evidence.truth.reference();
     if let Some(first) = wrong.first() {
@@ -117,36 +122,49 @@ fn vmcore_equals_memory(evidence: &Evidence<'_>) -> Result<String> {
     Ok(format!("{bytes} bytes in {} PT_LOADs equal {name}", loads.len()))
 }
 
-/// Adds the addresses of the load's pages that differ to `wrong`.
-fn compare(evidence: &Evidence<'_>, load: &Load, wrong: &mut Vec<u64>) -> Result<()> {
-    let end = load.paddr.checked_add(load.filesz).context("it wraps")?;
+/// A file and what it is compared with.
+struct Compared<'a> {
+    core: &'a CoreFile,
+    memory: &'a GuestMemory,
+    truth: &'a Truth,
+}
+
+/// Adds the addresses of pages that differ to `wrong`; of the load, those of `part` (physical).
+fn compare(
+    compared: &Compared<'_>,
+    load: &Load,
+    part: Range<u64>,
+    wrong: &mut Vec<u64>,
+) -> Result<()> {
     let mut buffer = vec![0; CHUNK as usize];
-    let mut at = load.paddr;
-    while at < end {
-        let next = (at + CHUNK - at % CHUNK).min(end);
+    let mut at = part.start;
+    while at < part.end {
+        let next = (at + CHUNK - at % CHUNK).min(part.end);
         let bytes = &mut buffer[..(next - at) as usize];
-        evidence.core.read_at(load.offset + (at - load.paddr), bytes)?;
-        compare_pages(evidence, at, bytes, wrong)?;
+        let pages = compared.core.read_at(load.offset + (at - load.paddr), bytes);
+        pages
+            .and_then(|()| compare_pages(compared, at, bytes, wrong))
+            .with_context(|| format!("PT_LOAD at {:#x}", load.paddr))?;
         at = next;
     }
     Ok(())
 }
 
 fn compare_pages(
-    evidence: &Evidence<'_>,
+    compared: &Compared<'_>,
     start: u64,
     mut bytes: &[u8],
     wrong: &mut Vec<u64>,
 ) -> Result<()> {
-    let (reference, name) = evidence.truth.reference();
+    let (reference, name) = compared.truth.reference();
     let mut at = start;
     while !bytes.is_empty() {
         let (piece, rest) = bytes.split_at(bytes.len().min((PAGE - at % PAGE) as usize));
         let same = if piece.len() as u64 == PAGE {
-            let taken = evidence.memory.digest_at(reference, at);
+            let taken = compared.memory.digest_at(reference, at);
             taken.with_context(|| format!("{at:#x} is not RAM"))? == digest(piece)
         } else {
-            let held = evidence.truth.bytes(evidence.memory, at, piece.len() as u64);
+            let held = compared.truth.bytes(compared.memory, at, piece.len() as u64);
             held.with_context(|| format!("comparing a part of a page with {name}"))? == piece
         };
         if !same {

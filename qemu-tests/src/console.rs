@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
@@ -72,7 +71,12 @@ pub fn meaning(text: &str) -> Meaning<'_> {
 ///
 /// # Errors
 /// When `log` cannot be made.
-pub fn follow(stream: UnixStream, log: &Path, start: Instant, events: Sender<Event>) -> Result<()> {
+pub fn follow(
+    stream: impl Read + Send + 'static,
+    log: &Path,
+    start: Instant,
+    events: Sender<Event>,
+) -> Result<()> {
     let mut log = File::create(log).with_context(|| format!("creating {}", log.display()))?;
     std::thread::spawn(move || {
         read_lines(stream, |line| {

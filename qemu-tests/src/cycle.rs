@@ -4,22 +4,25 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use vmcore::Class;
 
+use crate::arrival;
 use crate::checks::{self, Evidence};
 use crate::console::Line;
 use crate::core_file::CoreFile;
 use crate::dead_kernel::DeadKernel;
 use crate::deadline::Interrupt;
-use crate::dump_disk::{Attachment, DumpDisk};
+use crate::delivery::{Delivery, Way};
+use crate::dump_disk::{Attachment, DiskAfter, DumpDisk};
 use crate::first_kernel::{FirstKernel, Prepared};
 use crate::gdb::Stop;
 use crate::kexec_tools::KexecTools;
 use crate::machine_type::MachineType;
 use crate::memory::GuestMemory;
 use crate::qmp::GUEST_RESET;
-use crate::report::{Banner, Check, Report, VERSION, verdict};
+use crate::receiving;
+use crate::report::{Banner, Check, Report, VERSION, hex, verdict};
 use crate::scratch;
 use crate::session::{Ended, Session};
 use crate::stock_capture::{self, StockCapture};
@@ -84,6 +87,8 @@ pub enum Fault {
         /// Whether the bank says that the state of the CPU is damaged.
         context_corrupt: bool,
     },
+    /// The capture kernel hangs at T1; needs the truth's gdb.
+    Hang,
     /// An NMI arrives at an instruction of the test guest, or of what runs after it; needs the truth's
     /// gdb.
     NmiAt(NmiPlace),
@@ -147,6 +152,8 @@ pub struct Config {
     pub stock_capture: Option<StockCapture>,
     /// The dump is to be oldmem of this range (physical), which `append` asks for, and no vmcore.
     pub oldmem: Option<Range<u64>>,
+    /// How the dump leaves the guest.
+    pub delivery: Delivery,
     /// A fault to put in.
     pub fault: Option<Fault>,
     /// A dump disk that is formatted already, and stays; else there is a new one each time.
@@ -201,7 +208,8 @@ fn attempt(config: &Config, boots: u32, progress: &mut dyn FnMut(&str)) -> Resul
     if matches!(config.fault, Some(Fault::BusyDisk)) {
         disk.add_busy(work.path())?;
     }
-    let prepared = config.first_kernel.prepare(config, &memory, &disk.target, work.path())?;
+    let target = config.delivery.targets.words(&disk.target);
+    let prepared = config.first_kernel.prepare(config, &memory, &target, work.path())?;
     let session = Session::start(config, &prepared, &memory, &mut disk)?;
     let ended = session.live(progress);
     progress("checking");
@@ -218,6 +226,11 @@ fn remove_old_results(out: &Path) -> Result<()> {
             fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
         }
     }
+    let received = out.join(receiving::FOLDER);
+    if received.exists() {
+        fs::remove_dir_all(&received)
+            .with_context(|| format!("removing {}", received.display()))?;
+    }
     Ok(())
 }
 
@@ -230,6 +243,7 @@ fn dump_disk(config: &Config, folder: &Path) -> Result<DumpDisk> {
     let (size, attachment) = match config.fault {
         Some(Fault::Disk(attachment)) => (roomy, attachment),
         Some(Fault::DiskSize(size)) => (size, Attachment::Whole),
+        _ if !config.delivery.targets.has(Way::VirtioBlk) => (roomy, Attachment::Absent),
         _ => (roomy, Attachment::Whole),
     };
     DumpDisk::create(folder, size, attachment)
@@ -241,6 +255,7 @@ struct Findings {
     checks: Vec<Check>,
     bytes: u64,
     sha256: String,
+    arrived_by: Option<Way>,
     banner: Option<Banner>,
 }
 
@@ -251,46 +266,61 @@ fn judge(
     disk: &DumpDisk,
     ended: Ended,
 ) -> Result<Report> {
-    let stage = ended.timeline.last();
-    let completed = match &ended.failure {
-        None => Ok("QEMU ended by itself after the dump was complete".to_string()),
-        Some(failure) => Err(anyhow::anyhow!("{failure}")),
-    };
-    let mut disk_after = None;
-    let mut findings = Findings::default();
-    findings.checks.push(Check::new("cycle", completed));
-    if ended.failure.is_none() {
-        let examined = examine(config, prepared, memory, disk, &ended, &mut findings);
-        if let Err(error) = examined {
-            findings.checks.push(Check::new("vmcore", Err(error)));
-        }
-    } else {
-        disk_after = Some(disk.after_failure(&config.out.join("vmcore"), memory)?);
-        findings.checks.extend(kept_without_dump(prepared, memory, &ended)?);
-    }
-    findings.checks.extend(died_without_a_word(&ended));
+    let findings = find_out(config, prepared, memory, disk, &ended)?;
     let last_lines = ended.lines.len().saturating_sub(LAST_LINES);
     Ok(Report {
         version: VERSION,
         verdict: verdict(&findings.checks),
-        stage: stage.to_string(),
+        stage: ended.timeline.last().to_string(),
         boots: 1,
         boot_hung: false,
         first_kernel: config.first_kernel.name().to_string(),
         slot: config.slot.clone(),
         memory: config.memory,
         cpus: config.cpus,
-        target: disk.target.clone(),
-        disk_after,
+        target: config.delivery.targets.words(&disk.target),
+        arrived_by: findings.arrived_by.map(|way| way.name().to_string()),
+        disk_after: disk_after(config, disk, memory, &ended, findings.arrived_by)?,
         timeline_ms: ended.timeline.milestones(),
         stopped_ms: ended.timeline.stopped_ms(),
         truth: config.truth,
         bytes: findings.bytes,
         vmcore_sha256: findings.sha256,
         banner: findings.banner,
+        received: ended.received,
         checks: findings.checks,
         last_lines: ended.lines[last_lines..].to_vec(),
     })
+}
+
+/// Runs every check that there is something for.
+fn find_out(
+    config: &Config,
+    prepared: &Prepared,
+    memory: &GuestMemory,
+    disk: &DumpDisk,
+    ended: &Ended,
+) -> Result<Findings> {
+    let only_pulled = !config.delivery.pulls.is_empty();
+    let completed = match &ended.failure {
+        None if only_pulled => Ok("everything was pulled that was to be".to_string()),
+        None => Ok("QEMU ended by itself after the dump was complete".to_string()),
+        Some(failure) => Err(anyhow::anyhow!("{failure}")),
+    };
+    let mut findings = Findings::default();
+    findings.checks.push(Check::new("cycle", completed));
+    if ended.failure.is_none() && !only_pulled {
+        let examined = examine(config, prepared, memory, disk, ended, &mut findings);
+        if let Err(error) = examined {
+            findings.checks.push(Check::new("vmcore", Err(error)));
+        }
+    } else {
+        findings.checks.extend(kept_without_dump(config, prepared, memory, ended)?);
+    }
+    let truth = truth_of(memory, ended)?;
+    findings.checks.extend(arrival::accounts(config, &ended.received, memory, &truth));
+    findings.checks.extend(died_without_a_word(ended));
+    Ok(findings)
 }
 
 /// A first kernel that is gone without a panic was reset: by a triple fault, or by itself. There is
@@ -303,17 +333,45 @@ fn died_without_a_word(ended: &Ended) -> Option<Check> {
     })
 }
 
-/// Whether a capture that failed left old memory alone, as far as it can be told.
+/// What is on a dump disk that was to have the dump and does not.
+fn disk_after(
+    config: &Config,
+    disk: &DumpDisk,
+    memory: &GuestMemory,
+    ended: &Ended,
+    arrived_by: Option<Way>,
+) -> Result<Option<DiskAfter>> {
+    let targets = &config.delivery.targets;
+    let missed =
+        ended.failure.is_some() || (!targets.is_all() && arrived_by != Some(Way::VirtioBlk));
+    let asked = targets.has(Way::VirtioBlk) && missed;
+    let found = arrival::dump_of(Way::VirtioBlk, &config.out);
+    fs::create_dir_all(found.parent().context("a path in a folder")?)?;
+    asked.then(|| disk.after_failure(&found, memory)).transpose()
+}
+
+/// The digests of a guest that is gone.
+fn truth_of(memory: &GuestMemory, ended: &Ended) -> Result<Truth> {
+    let [purgatory, quiesced, end] = ended.digests.clone();
+    Ok(Truth { purgatory, quiesced, end, exit: memory.digests()? })
+}
+
+/// What can be told where there is no dump: whether old memory was left alone, and what was pulled.
 fn kept_without_dump(
+    config: &Config,
     prepared: &Prepared,
     memory: &GuestMemory,
     ended: &Ended,
 ) -> Result<Vec<Check>> {
     // A first kernel that did not get to its crash has not said where the slot is.
     let Ok(dead) = prepared.dead_kernel(&ended.facts, memory) else { return Ok(Vec::new()) };
-    let [purgatory, quiesced, end] = ended.digests.clone();
-    let truth = Truth { purgatory, quiesced, end, exit: memory.digests()? };
-    Ok(checks::memory_kept(memory, &dead, &truth))
+    let mut truth = truth_of(memory, ended)?;
+    if !config.delivery.pulls.is_empty() {
+        // It is over when the last pull is.
+        truth.end = Some(truth.exit.clone());
+    }
+    let pulled = arrival::pulled(config, memory, &truth);
+    Ok(checks::memory_kept(memory, &dead, &truth).into_iter().chain(pulled).collect())
 }
 
 /// Extracts the vmcore and runs all checks on it.
@@ -326,11 +384,8 @@ fn examine(
     findings: &mut Findings,
 ) -> Result<()> {
     let path = config.out.join("vmcore");
-    let (length, sha256) = extract(config, disk, ended, &path)?;
-    findings.bytes = length;
-    findings.sha256 = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-    let [purgatory, quiesced, end] = ended.digests.clone();
-    let truth = Truth { purgatory, quiesced, end, exit: memory.digests()? };
+    fetch(config, disk, ended, &path, findings)?;
+    let truth = truth_of(memory, ended)?;
     if let Some(range) = &config.oldmem {
         let equal = checks::oldmem_equals_memory(&path, memory, &truth, range);
         findings.checks.push(Check::new("oldmem_equals_memory", equal));
@@ -362,23 +417,27 @@ fn examine(
     Ok(())
 }
 
-/// Copies the dump from the disk to `path`; returns its length in bytes and its SHA-256.
-fn extract(
+/// Gets the dump to `path`, and notes what it is and where it is from.
+fn fetch(
     config: &Config,
     disk: &DumpDisk,
     ended: &Ended,
     path: &Path,
-) -> Result<(u64, [u8; 32])> {
-    if config.stock_capture.is_some() {
+    findings: &mut Findings,
+) -> Result<()> {
+    let sha256 = if config.stock_capture.is_some() {
         let length = ended.facts.dump_bytes.context("the capture kernel has not said how long")?;
-        return Ok((length, stock_capture::extract(disk.path(), length, path)?));
-    }
-    let extracted = collector::extract(disk.path(), None, path, &mut |_, _| {});
-    let extracted = extracted.context("extracting the vmcore")?;
-    if let Some(trouble) = extracted.trouble() {
-        bail!("the dump is not whole: {trouble}");
-    }
-    Ok((extracted.length, extracted.sha256))
+        findings.bytes = length;
+        stock_capture::extract(disk.path(), length, path)?
+    } else {
+        let (arrival, same) = arrival::collect(config, disk, &ended.received)?;
+        findings.bytes = arrival.length;
+        findings.arrived_by = Some(arrival.way);
+        findings.checks.extend(same);
+        arrival.sha256
+    };
+    findings.sha256 = hex(&sha256);
+    Ok(())
 }
 
 /// The vmcore has headers of the class that the loader was told (`EI_CLASS`).

@@ -38,6 +38,12 @@ pub enum Attachment {
         /// The sector's number.
         sector: u64,
     },
+    /// The file behind it has no room for a write that touches this sector of 512 bytes, and QEMU tells
+    /// the guest: by itself it stops the machine until there is room.
+    Full {
+        /// The sector's number.
+        sector: u64,
+    },
     /// Behind a process that stops in the middle of the dump, and is killed when the capture has
     /// failed: QEMU itself would wait for it for ever.
     Stalls,
@@ -175,13 +181,11 @@ impl DumpDisk {
             Attachment::PowerLoss => {
                 (format!("file={path}"), format!(",throttling.bps-write={SLOW_RATE}"))
             }
-            Attachment::FailsAt { sector } => (
-                format!("file.driver=blkdebug,file.image.driver=file,file.image.filename={path}"),
-                format!(
-                    ",file.inject-error.0.event=none,file.inject-error.0.iotype=write\
-                     ,file.inject-error.0.sector={sector},file.inject-error.0.errno=5"
-                ),
-            ),
+            Attachment::FailsAt { sector } => failing_writes(&path, sector, EIO),
+            Attachment::Full { sector } => {
+                let (file, more) = failing_writes(&path, sector, ENOSPC);
+                (file, format!("{more},werror=report"))
+            }
             Attachment::Stalls | Attachment::Dies => {
                 let socket = self.server.as_ref().map(|server| shown(&server.socket()));
                 let socket = socket.unwrap_or_default();
@@ -279,6 +283,21 @@ fn partial(extracted: &Extracted, memory: &GuestMemory) -> Result<Option<Partial
         }
     }
     Ok(Some(Partial { length: extracted.length, there: extracted.there(), compared, wrong }))
+}
+
+/// Numbers of errors, as Linux has them.
+const EIO: u32 = 5;
+const ENOSPC: u32 = 28;
+
+/// QEMU's words for the image at `path`, writes to a sector of which end in an error.
+fn failing_writes(path: &str, sector: u64, error: u32) -> (String, String) {
+    (
+        format!("file.driver=blkdebug,file.image.driver=file,file.image.filename={path}"),
+        format!(
+            ",file.inject-error.0.event=none,file.inject-error.0.iotype=write\
+             ,file.inject-error.0.sector={sector},file.inject-error.0.errno={error}"
+        ),
+    )
 }
 
 /// Whether anything but zeros follows. The disk may be larger than the host's memory.

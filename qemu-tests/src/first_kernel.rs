@@ -154,7 +154,7 @@ fn planned_guest(
         cpus: config.cpus,
         words: &config.first_append,
         target,
-        machine_words: config.machine.disk_words(),
+        machine_words: &config.machine.device_words(&config.delivery.targets),
         append: &config.append,
         core_headers: config.core_headers,
         loading,

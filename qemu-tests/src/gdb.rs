@@ -134,6 +134,14 @@ impl Gdb {
         self.ask("-exec-continue").map(drop)
     }
 
+    /// Writes bytes, given as hexadecimal digits, to a virtual address.
+    ///
+    /// # Errors
+    /// When gdb refuses.
+    pub fn write(&mut self, address: u64, bytes: &str) -> Result<()> {
+        self.ask(&format!("-data-write-memory-bytes {address:#x} {bytes}")).map(drop)
+    }
+
     /// Whether the stopped CPU runs a program, by the privilege level of its code segment.
     ///
     /// # Errors

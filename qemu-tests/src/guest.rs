@@ -28,7 +28,7 @@ const BANNER: &str = "GUEST_BANNER";
 /// Where it waits for an NMI.
 const NMI_WAIT: &str = "guest_wait_for_nmi";
 /// What its command line may say behind `die=`, and in which function it is then when it dies.
-const DEATHS: [(&str, &str); 7] = [
+const DEATHS: [(&str, &str); 8] = [
     ("panic", "guest_panic"),
     ("null", "guest_null_dereference"),
     ("ud", "guest_invalid_opcode"),
@@ -36,6 +36,7 @@ const DEATHS: [(&str, &str); 7] = [
     ("divide", "guest_divide_error"),
     ("stack-overflow", "guest_stack_overflow"),
     ("nmi", NMI_WAIT),
+    ("interrupt", "guest_panic"),
 ];
 /// One of its crash note areas, in bytes.
 const NOTE_AREA: u64 = 1024;

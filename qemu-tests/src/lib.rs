@@ -9,12 +9,15 @@
 //! memory by the file behind QEMU's RAM, and what the dead kernel knew by its own words on the
 //! console. Building images is xtask's work; here they are paths.
 
+pub mod arrival;
 pub mod checks;
+pub mod collector_process;
 pub mod console;
 pub mod core_file;
 pub mod cycle;
 pub mod dead_kernel;
 pub mod deadline;
+pub mod delivery;
 pub mod dump_disk;
 pub mod facts;
 pub mod first_kernel;
@@ -23,6 +26,7 @@ pub mod guest;
 pub mod image;
 pub mod initramfs;
 pub mod kexec_tools;
+pub mod line;
 pub mod machine_type;
 pub mod memory;
 pub mod nbd;
@@ -30,6 +34,7 @@ pub mod page_tables;
 pub mod qemu;
 pub mod qmp;
 pub mod ranges;
+pub mod receiving;
 pub mod report;
 pub mod reseal;
 pub mod scratch;
@@ -42,6 +47,7 @@ pub mod virtio_modules;
 
 pub use cycle::{Config, Fault, NmiPlace, run};
 pub use deadline::Interrupt;
+pub use delivery::{Delivery, Fate, Noise, Pull, Targets, Way};
 pub use first_kernel::FirstKernel;
 pub use guest::Loading;
 pub use kexec_tools::KexecTools;

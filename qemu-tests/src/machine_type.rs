@@ -1,8 +1,11 @@
 //! The kinds of machine that QEMU plays: how the dump disk is attached, and what kernels must be told.
 
-/// Where the first virtio transport of QEMU's microvm has its registers, and its interrupt
+use crate::delivery::{Targets, Way};
+
+/// Where the first two virtio transports of QEMU's microvm have their registers, and their interrupts
 /// (`hw/i386/microvm.c`, `VIRTIO_MMIO_BASE` and `VIRTIO_IRQ_BASE`; without ACPI).
-const FIRST_TRANSPORT: &str = "virtio_mmio.device=512@0xfeb00000:5";
+const TRANSPORTS: [&str; 2] =
+    ["virtio_mmio.device=512@0xfeb00000:5", "virtio_mmio.device=512@0xfeb00200:6"];
 
 /// One kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,12 +45,22 @@ impl MachineType {
         }
     }
 
-    /// What a kernel must be told to find the dump disk. QEMU itself tells a Linux, but no multiboot
-    /// kernel.
-    pub fn disk_words(self) -> &'static str {
+    /// QEMU's value of `-device` for the virtio console.
+    pub fn console_device(self) -> &'static str {
         match self {
-            Self::Pc => "",
-            Self::MicroVm => FIRST_TRANSPORT,
+            Self::Pc => "virtio-serial-pci",
+            Self::MicroVm => "virtio-serial-device,bus=virtio-mmio-bus.1",
+        }
+    }
+
+    /// What a kernel must be told to find the devices of these `targets`. QEMU itself tells a Linux, but
+    /// no multiboot kernel.
+    pub fn device_words(self, targets: &Targets) -> String {
+        let there = [Way::VirtioBlk, Way::VirtioConsole].map(|way| targets.has(way));
+        let words = TRANSPORTS.iter().zip(there).filter(|(_, there)| *there);
+        match self {
+            Self::Pc => String::new(),
+            Self::MicroVm => words.map(|(word, _)| *word).collect::<Vec<_>>().join(" "),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::collector_process::Received;
 use crate::dump_disk::DiskAfter;
 use crate::timeline::Milestones;
 
@@ -76,8 +77,10 @@ pub struct Report {
     pub memory: u64,
     /// CPUs of the guest.
     pub cpus: u32,
-    /// Where the dump went.
+    /// Where the dump was to go: the value of `kdump.target=`.
     pub target: String,
+    /// The target that the vmcore is from, as `--target` calls it, with a dump.
+    pub arrived_by: Option<String>,
     /// Milliseconds from the panic to each stage.
     pub timeline_ms: Milestones,
     /// Milliseconds in which the VM was stopped; not part of the timeline.
@@ -92,6 +95,8 @@ pub struct Report {
     pub banner: Option<Banner>,
     /// What is on the dump disk when there is no complete dump.
     pub disk_after: Option<DiskAfter>,
+    /// What has come over each line that the dump was to take.
+    pub received: Vec<Received>,
     /// Everything that was checked.
     pub checks: Vec<Check>,
     /// The last lines of the console when something was wrong.
@@ -143,6 +148,11 @@ pub fn advice(stage: &str) -> &'static str {
         }
         _ => "Next step: the lines after the last stage in console.log",
     }
+}
+
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Pass when there is a check and all held.

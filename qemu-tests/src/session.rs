@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use handoff::Stage;
 
+use crate::collector_process::Received;
 use crate::console::{self, Line, Meaning, meaning};
 use crate::cycle::{Config, Event, Fault, NmiPlace};
 use crate::deadline::Deadline;
@@ -19,6 +20,7 @@ use crate::gdb::{Gdb, Stop};
 use crate::image::Image;
 use crate::memory::{Digests, GuestMemory};
 use crate::qemu::{Machine, Qemu};
+use crate::receiving::Receiving;
 use crate::report::advice;
 use crate::timeline::Timeline;
 
@@ -28,6 +30,8 @@ const BOOT: Duration = Duration::from_secs(120);
 const CAPTURE: Duration = Duration::from_secs(90);
 /// … this for each GiB of guest memory.
 const CAPTURE_PER_GIB: Duration = Duration::from_secs(60);
+/// Time in which a line moves bytes does not count, but no cycle takes longer than this.
+const LINES: Duration = Duration::from_secs(1800);
 /// The console's rest after QEMU's end.
 const DRAIN: Duration = Duration::from_secs(10);
 /// What the first kernel waits for.
@@ -35,6 +39,9 @@ const CRASH: &[u8] = b"crash\n";
 
 /// The symbols in the capture kernel at which memory is looked at: T1 and T2.
 const MOMENTS: [&str; 2] = ["kdump_truth_quiesced", "kdump_truth_final"];
+
+/// The instruction that never ends, in hexadecimal digits.
+const JUMP_TO_ITSELF: &str = "ebfe";
 
 /// A bank's status: valid, uncorrected, enabled, address and misc valid, a memory read that failed
 /// (Intel manual, volume 3, `IA32_MCi_STATUS`).
@@ -69,6 +76,37 @@ pub struct Ended {
     pub digests: [Option<Digests>; 3],
     /// All lines of the console.
     pub lines: Vec<String>,
+    /// What has come over each line.
+    pub received: Vec<Received>,
+}
+
+/// Whether bytes move on the lines.
+struct Flow {
+    bytes: u64,
+    at: Instant,
+    /// What is left of the time that may be given.
+    left: Duration,
+}
+
+impl Default for Flow {
+    fn default() -> Self {
+        Self { bytes: 0, at: Instant::now(), left: LINES }
+    }
+}
+
+impl Flow {
+    /// The time since the last call, when bytes have moved in it: there are `bytes` now.
+    fn since_last(&mut self, bytes: u64) -> Duration {
+        let now = Instant::now();
+        let passed = now.saturating_duration_since(self.at).min(self.left);
+        let moved = bytes > self.bytes;
+        (self.bytes, self.at) = (bytes, now);
+        if !moved {
+            return Duration::ZERO;
+        }
+        self.left -= passed;
+        passed
+    }
 }
 
 /// A guest and everything attached to it.
@@ -77,6 +115,7 @@ pub struct Session<'a> {
     prepared: &'a Prepared,
     memory: &'a GuestMemory,
     disk: &'a mut DumpDisk,
+    receiving: Receiving,
     qemu: Qemu,
     gdb: Option<Gdb>,
     sender: Sender<Event>,
@@ -107,6 +146,8 @@ impl<'a> Session<'a> {
         disk: &'a mut DumpDisk,
     ) -> Result<Self> {
         let start = Instant::now();
+        let mut receiving = Receiving::prepare(&config.delivery, &config.out, &config.interrupt)?;
+        let devices = [receiving.devices(config.machine), config.devices.clone()].concat();
         let missing = u32::from(matches!(config.fault, Some(Fault::MissingCpu)));
         let machine = Machine {
             kind: config.machine,
@@ -117,17 +158,18 @@ impl<'a> Session<'a> {
             is_64_bit: config.first_kernel.is_64_bit(),
             disk,
             disk_properties: &config.disk_properties,
-            devices: &config.devices,
+            devices: &devices,
         };
         let qemu = Qemu::start(&prepared.boot, &machine, &config.interrupt)?;
         let (sender, events) = channel();
         let log = config.out.join("console.log");
-        console::follow(qemu.console.try_clone()?, &log, start, sender.clone())?;
+        console::follow(receiving.connect(&qemu.console)?, &log, start, sender.clone())?;
         Ok(Self {
             config,
             prepared,
             memory,
             disk,
+            receiving,
             qemu,
             gdb: None,
             sender,
@@ -164,6 +206,10 @@ impl<'a> Session<'a> {
         let said = self.qemu.end();
         if let (Some(failure), false) = (&mut self.ended.failure, said.trim().is_empty()) {
             failure.push_str(&format!(" QEMU said: {}", said.trim()));
+        }
+        match self.receiving.end(self.memory.size()) {
+            Ok(received) => self.ended.received = received,
+            Err(error) => self.ended.lines.push(format!("harness: {error:#}")),
         }
         self.ended
     }
@@ -234,14 +280,25 @@ impl<'a> Session<'a> {
         let gib = self.config.memory.div_ceil(1 << 30) as u32;
         let limit = CAPTURE + CAPTURE_PER_GIB * gib;
         self.deadline = Deadline::new("end of the capture", limit, &self.config.interrupt);
+        let mut flow = Flow::default();
         while self.qemu.exited()?.is_none() {
             if self.disk.kills() {
                 self.qemu.kill();
                 bail!("QEMU was killed in the middle of the dump");
             }
-            if let Err(error) = self.step(progress) {
+            if let Err(error) = self.step(progress).and_then(|()| self.receiving.tick()) {
                 let places = self.where_cpus_are();
                 bail!("{error:#}; CPUs at {places}");
+            }
+            self.deadline.extend(flow.since_last(self.receiving.bytes()));
+            if self.receiving.has_pulled_all() {
+                // It would wait for more.
+                self.qemu.kill();
+                self.drain(progress);
+                return Ok(());
+            }
+            if self.receiving.has_power_cut() {
+                self.qemu.kill();
             }
         }
         self.drain(progress);
@@ -288,7 +345,7 @@ impl<'a> Session<'a> {
             Meaning::Panic => {
                 self.ended.timeline.panicked(line.at);
                 progress("panic");
-                Ok(())
+                self.receiving.panicked()
             }
             Meaning::Ready => {
                 self.is_ready = true;
@@ -383,6 +440,10 @@ impl<'a> Session<'a> {
             self.write_astray()?;
         }
         let Some(mut gdb) = self.gdb.take() else { return Ok(()) };
+        if reached == 1 && matches!(self.config.fault, Some(Fault::Hang)) {
+            let capture_kernel = Image::open(&self.config.capture_kernel_symbols)?;
+            gdb.write(capture_kernel.symbol(MOMENTS[0])?.start, JUMP_TO_ITSELF)?;
+        }
         if self.moments.is_empty() {
             gdb.detach();
             return Ok(());

@@ -1,5 +1,5 @@
-//! Guests with more memory than an ordinary run may take; `cargo xtask test --full` runs these one after
-//! the other.
+//! Guests with more memory than an ordinary run may take, and dumps that take minutes; `cargo xtask test
+//! --full` runs these one after the other.
 
 #[path = "cycles/basics.rs"]
 mod basics;
@@ -48,4 +48,15 @@ fn guest_with_4_gib_and_a_half() {
 #[test]
 fn guest_with_8_gib() {
     assert_captured(8192 * MIB, 2);
+}
+
+/// A Linux has few pages of zeros: it is minutes on a serial line, most of them in QEMU.
+#[test]
+fn debian_i386_over_the_serial_console() {
+    let out = tempfile::tempdir().expect("a folder for the results");
+    let (report, _) = cycle_into(&out, debian(), |config| {
+        config.memory = 96 * MIB;
+        config.delivery = over("serial");
+    });
+    assert_passes(&report);
 }

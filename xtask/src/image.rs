@@ -29,13 +29,15 @@ pub struct Images {
 }
 
 impl Images {
-    /// What the QEMU tests are told: where the images are, and Debian's first kernels and tools, i386
-    /// and amd64.
+    /// What the QEMU tests are told: where the images and the collector are, and Debian's first kernels
+    /// and tools, i386 and amd64.
     pub(crate) fn test_environment(
         &self,
+        collector: PathBuf,
         [i386, amd64]: &[DebianFiles; 2],
-    ) -> [(&'static str, PathBuf); 11] {
+    ) -> [(&'static str, PathBuf); 12] {
         [
+            ("KDUMP_TEST_COLLECTOR", collector),
             ("KDUMP_TEST_CAPTURE_KERNEL", self.capture_kernel.clone()),
             ("KDUMP_TEST_CAPTURE_KERNEL_SYMBOLS", self.capture_kernel_symbols.clone()),
             ("KDUMP_TEST_PURGATORY", self.purgatory.clone()),
@@ -132,6 +134,17 @@ pub fn build_loader_x86_64(images: &Images) -> Result<PathBuf> {
     let target = rustup::LOADER_TARGET_X86_64;
     run_loader_build(cargo(), images, target)?;
     Ok(target_dir().join(target).join("release/loader"))
+}
+
+/// Builds the collector, a program of the host, and says where it is.
+///
+/// # Errors
+/// When it does not build.
+pub fn build_collector() -> Result<PathBuf> {
+    let status = cargo().args(["build", "--release", "-p", "collector"]).status();
+    let status = status.context("cargo does not start")?;
+    ensure!(status.success(), "the collector does not build: see cargo's messages above");
+    Ok(target_dir().join("release/collector"))
 }
 
 fn build_loader(images: &Images, toolchain: &Toolchain) -> Result<()> {

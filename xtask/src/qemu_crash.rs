@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use qemu_tests::slot::parse_size;
-use qemu_tests::{Config, Fault, FirstKernel, Interrupt, Loading, MachineType, Report, Verdict};
+use qemu_tests::{
+    Config, Delivery, Fault, FirstKernel, Interrupt, Loading, MachineType, Report, Targets, Verdict,
+};
 
 use crate::debian::Architecture;
 use crate::distribution::Distribution;
@@ -28,6 +30,10 @@ pub(crate) struct Args {
     /// The machine that QEMU plays
     #[arg(long, value_name = "MACHINE", default_value = "pc")]
     machine: MachineName,
+    /// Where the dump goes: virtio-blk, virtio-console, serial (COM1) or serial2 (COM2). `A+B`: to every
+    /// one, in turn, and all are the same; `A,B`: to the first that works
+    #[arg(long, value_name = "TARGETS", default_value = "virtio-blk")]
+    target: Targets,
     /// Memory of the guest, such as 512M or 2G [default: 512M; of the test guest 128M]
     #[arg(long, value_name = "SIZE")]
     memory: Option<String>,
@@ -122,6 +128,10 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
     let needs = Needs { toolchain: true, machine: true, ..Needs::default() };
     setup::ensure(needs, &setup::Args::default())?;
     let images = image::build()?;
+    // A disk needs none.
+    let is_collected = args.target.ways().iter().any(|way| way.is_line());
+    let collector = is_collected.then(image::build_collector).transpose()?.unwrap_or_default();
+    let delivery = Delivery { targets: args.target.clone(), collector, ..Delivery::default() };
     let first_kernel = match name {
         "guest" => FirstKernel::Guest { elf: images.guest.clone(), loading: Loading::Module },
         "debian-amd64" => linux(Architecture::Amd64, None, images.loader.clone())?,
@@ -140,6 +150,7 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
         append: args.append.clone(),
         first_append: args.first_append.clone(),
         truth: !args.no_truth,
+        delivery,
         fault: args.fault.map(|fault| match fault {
             FaultName::StrayWrite => Fault::StrayWrite,
             FaultName::CorruptVmcore => Fault::CorruptVmcore,
@@ -169,6 +180,7 @@ pub(crate) fn ordinary(
         first_append: String::new(),
         truth: true,
         oldmem: None,
+        delivery: Delivery::default(),
         fault: None,
         before_crash: String::new(),
         core_headers: None,
@@ -248,6 +260,10 @@ fn show(args: &Args, out: &Path, report: &Report) -> Result<()> {
         }
     }
     println!("  VM stopped    {:>10.1} ms, not part of these times", report.stopped_ms);
+    for received in &report.received {
+        let what = if received.complete { "a whole dump" } else { "no whole dump" };
+        println!("  {:<16}{what}, {} damaged frames", received.target, received.damaged_frames);
+    }
     for check in &report.checks {
         let verdict = if check.pass { "ok  " } else { "FAIL" };
         println!("  {verdict}  {:<22}{}", check.name, check.detail);

@@ -5,6 +5,7 @@ use crate::image::{self, Images};
 use crate::setup::{self, DebianFiles, Needs};
 use crate::toolchain::Toolchain;
 use anyhow::{Context, Result, bail, ensure};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -40,8 +41,9 @@ pub fn run(args: &Args) -> Result<()> {
         [setup::ensure_debian(Architecture::I386)?, setup::ensure_debian(Architecture::Amd64)?];
     let start = Instant::now();
     let images = image::build()?;
+    let collector = image::build_collector()?;
     let mut results = vec![("images and their sizes", start.elapsed(), true)];
-    for suite in suites(args.full, &images, &debian)? {
+    for suite in suites(args.full, &images, collector, &debian)? {
         if args.only.as_deref().is_none_or(|only| suite.name.contains(only)) {
             results.push(run_suite(suite)?);
         }
@@ -76,9 +78,14 @@ fn run_suite(suite: Suite) -> Result<(&'static str, Duration, bool)> {
     Ok((suite.name, start.elapsed(), passed))
 }
 
-fn suites(full: bool, images: &Images, debian: &[DebianFiles; 2]) -> Result<Vec<Suite>> {
+fn suites(
+    full: bool,
+    images: &Images,
+    collector: PathBuf,
+    debian: &[DebianFiles; 2],
+) -> Result<Vec<Suite>> {
     let toolchain = Toolchain::chosen()?;
-    let mut environment = images.test_environment(debian).to_vec();
+    let mut environment = images.test_environment(collector, debian).to_vec();
     match image::build_loader_x86_64(images) {
         Ok(loader) => environment.push(("KDUMP_TEST_LOADER_X86_64", loader)),
         Err(error) => println!("{error:#}"),

@@ -1,8 +1,12 @@
 //! Where a dump goes.
 
 pub mod disk;
+pub mod line;
+pub mod serial;
 mod serve;
+pub mod stay;
 
+pub use line::Line;
 pub use serve::serve;
 
 use crate::Failure;

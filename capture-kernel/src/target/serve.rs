@@ -4,33 +4,45 @@ use super::Target;
 use crate::Failure;
 use crate::dump::Dump;
 use alloc::boxed::Box;
-use core::fmt::{Arguments, Display};
+use core::fmt::Arguments;
 use core::mem;
 use handoff::Stage;
+use vmcore::{TargetEntry, TargetSpec};
 
-/// Gives `dump` to the first of the targets on `list` that takes it, and says what becomes of each.
-/// `open` finds the device behind an entry.
+/// Gives `dump` to the first of the targets on `list` that takes it, and to those that are to have it
+/// as well; says what becomes of each. `open` finds the device behind a target.
 ///
 /// # Errors
-/// What the last one failed of, or [`Failure::NoTarget`].
-pub fn serve<'t, S: Display>(
-    list: &[S],
-    mut open: impl FnMut(&S) -> Result<Box<dyn Target + 't>, Failure>,
+/// When none has taken it: what the last one failed of, or [`Failure::NoTarget`].
+pub fn serve<'t>(
+    list: &[TargetEntry<'_>],
+    mut open: impl FnMut(&TargetSpec<'_>) -> Result<Box<dyn Target + 't>, Failure>,
     dump: &Dump,
     reached: &mut dyn FnMut(Stage),
     say: &mut dyn FnMut(Arguments<'_>),
 ) -> Result<(), Failure> {
-    let mut last = Failure::NoTarget;
-    for (number, entry) in (1..).zip(list) {
-        match open(entry).and_then(|target| deliver(target, dump, reached)) {
-            Ok(()) => return Ok(()),
-            Err(failure) if number < list.len() => {
-                say(format_args!("target {entry}: {failure}; trying the next"));
+    let mut result = Err(Failure::NoTarget);
+    for (number, TargetEntry { target, also }) in (1..).zip(list) {
+        if result.is_ok() && !also {
+            break;
+        }
+        match open(target).and_then(|opened| deliver(opened, dump, reached)) {
+            Ok(()) => {
+                say(format_args!("target {target}: has the dump"));
+                result = Ok(());
             }
-            Err(failure) => last = failure,
+            Err(failure) => {
+                result = result.or(Err(failure));
+                let goes_on = |next: &TargetEntry<'_>| next.also || result.is_err();
+                if list.get(number).is_some_and(goes_on) {
+                    say(format_args!("target {target}: {failure}; trying the next"));
+                } else if result.is_ok() {
+                    say(format_args!("target {target}: {failure}"));
+                }
+            }
         }
     }
-    Err(last)
+    result
 }
 
 /// Delivers and stops the target. The memory of one that does not stop is given up for good.
@@ -84,39 +96,71 @@ mod tests {
         }
     }
 
+    /// Serves a list of scripted targets; a `+` before a name means that it is served as well.
     fn run(list: &[&'static str]) -> (Result<(), Failure>, Vec<String>) {
         let log = Log::default();
-        let open = |name: &&'static str| -> Result<Box<dyn Target + '_>, Failure> {
-            let failure = match *name {
-                "absent" => return Err(Failure::NoMemory),
-                "good" => None,
-                _ => Some(Failure::Io(1)),
+        let open = |target: &TargetSpec<'_>| -> Result<Box<dyn Target + '_>, Failure> {
+            let TargetSpec::VirtioConsole { name } = target else { panic!("{target}") };
+            let (name, failure) = match *name {
+                "good" => ("good", None),
+                "bad" => ("bad", Some(Failure::Io(1))),
+                "stuck" => ("stuck", Some(Failure::Io(1))),
+                _ => return Err(Failure::NoMemory),
             };
-            Ok(Box::new(Scripted { name, failure, stops: *name != "stuck", log: &log }))
+            Ok(Box::new(Scripted { name, failure, stops: name != "stuck", log: &log }))
         };
-        let mut say = |line: Arguments<'_>| log.borrow_mut().push(line.to_string());
-        let result = serve(list, open, &Dump::default(), &mut |_| (), &mut say);
+        let entry = |text: &&'static str| {
+            let name = text.strip_prefix('+');
+            let target = TargetSpec::VirtioConsole { name: name.unwrap_or(text) };
+            TargetEntry { target, also: name.is_some() }
+        };
+        let list: Vec<TargetEntry<'_>> = list.iter().map(entry).collect();
+        let mut say = |line: Arguments<'_>| {
+            log.borrow_mut().push(line.to_string().replace("virtio-console:name=", ""));
+        };
+        let result = serve(&list, open, &Dump::default(), &mut |_| (), &mut say);
         (result, log.into_inner())
     }
 
+    /// Of a log, what was said.
+    fn said(log: &[String]) -> Vec<&str> {
+        log.iter().filter_map(|line| line.strip_prefix("target ")).collect()
+    }
+
+    const IO: &str = "the device reported an I/O error (status 1)";
+
     #[test]
     fn the_first_that_works_gets_the_dump() {
-        let (result, log) = run(&["absent", "bad", "good", "never"]);
+        let (result, log) = run(&["absent", "bad", "good", "never", "+never"]);
         assert_eq!(result, Ok(()));
-        let no_memory =
-            "target absent: no memory left in the slot: use a larger slot; trying the next";
-        let io = "target bad: the device reported an I/O error (status 1); trying the next";
         let expected = [
-            no_memory,
+            "target absent: no memory left in the slot: use a larger slot; trying the next",
             "deliver bad",
             "stop bad",
             "drop bad",
-            io,
+            &std::format!("target bad: {IO}; trying the next"),
             "deliver good",
             "stop good",
             "drop good",
+            "target good: has the dump",
         ];
         assert_eq!(log, expected);
+    }
+
+    #[test]
+    fn behind_a_plus_the_next_gets_it_as_well() {
+        let (result, log) = run(&["good", "+bad", "+good", "never"]);
+        assert_eq!(result, Ok(()));
+        let bad = std::format!("bad: {IO}; trying the next");
+        assert_eq!(said(&log), ["good: has the dump", &bad, "good: has the dump"]);
+    }
+
+    #[test]
+    fn one_that_works_is_enough() {
+        let (result, log) = run(&["bad", "+good", "+bad", "never"]);
+        assert_eq!(result, Ok(()));
+        let (first, last) = (std::format!("bad: {IO}; trying the next"), std::format!("bad: {IO}"));
+        assert_eq!(said(&log), [&first, "good: has the dump", &last]);
     }
 
     #[test]
@@ -127,7 +171,8 @@ mod tests {
     }
 
     #[test]
-    fn without_targets_there_is_no_dump() {
+    fn when_none_works_the_last_reason_is_told() {
+        assert_eq!(run(&["bad", "+absent"]).0, Err(Failure::NoMemory));
         assert_eq!(run(&[]).0, Err(Failure::NoTarget));
     }
 }

@@ -2,14 +2,14 @@
 //! wherever it lies, every wait with a deadline.
 
 use super::device::{self, Features};
-use super::queue::{Link, MAX_PIECES, VirtQueue};
+use super::queue::{self, Link, MAX_PIECES, VirtQueue};
+use super::requests::Requests;
 use crate::dma::{DmaBuffer, Readable, SlotMemory};
 use crate::target::disk::BlockDevice;
 use crate::{Clock, Deadline, Failure};
 use alloc::vec::Vec;
-use core::mem::ManuallyDrop;
+use core::mem::{self, ManuallyDrop};
 use virtio_drivers::transport::Transport;
-use vmcore::PhysAddr;
 use zerocopy::{Immutable, IntoBytes};
 
 /// The unit of `sector` and `capacity`, whatever the disk's blocks are.
@@ -52,15 +52,6 @@ const CONTROL: usize = 32;
 /// Offset of the status byte in it.
 const STATUS: usize = 16;
 
-/// A request in flight.
-#[derive(Clone, Copy)]
-struct Pending {
-    /// When it must be back.
-    deadline: Deadline,
-    /// From where on the disk what it writes is lost when it fails.
-    writes_at: u64,
-}
-
 /// A running block device.
 pub struct VirtioBlk<'c, T: Transport> {
     /// Never dropped: virtio-drivers' PCI transport would wait for a reset without an end.
@@ -72,10 +63,10 @@ pub struct VirtioBlk<'c, T: Transport> {
     capacity: u64,
     largest_piece: u64,
     most_pieces: usize,
-    queue: VirtQueue,
+    requests: Requests,
     control: DmaBuffer,
-    /// For each slot, the request that is in flight.
-    busy: Vec<Option<Pending>>,
+    /// For each slot, from where on the disk what its request writes is lost when that fails.
+    writes_at: Vec<u64>,
     /// The lowest offset of a write that has failed; zero when a flush has.
     failed_at: u64,
 }
@@ -95,10 +86,9 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
         let mut transport = ManuallyDrop::new(transport);
         let wanted = Features::SIZE_MAX | Features::SEG_MAX | Features::READ_ONLY | Features::FLUSH;
         let features = device::negotiate(&mut *transport, clock, wanted)?;
-        let queue = VirtQueue::new(slot, transport.max_queue_size(REQUESTS))?;
-        let [descriptors, available, used] = queue.areas().map(PhysAddr::get);
-        transport.queue_set(REQUESTS, queue.size().into(), descriptors, available, used);
-        let slots = usize::from(queue.slots().min(IN_FLIGHT));
+        let queue = VirtQueue::set_up(&mut *transport, REQUESTS, slot, queue::REQUEST)?;
+        let requests = Requests::new(queue, IN_FLIGHT);
+        let control = DmaBuffer::new(slot, requests.slots() * CONTROL)?;
         let mut device = Self {
             transport,
             clock,
@@ -107,9 +97,9 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
             capacity: 0,
             largest_piece: u64::from(u32::MAX),
             most_pieces: MAX_PIECES,
-            queue,
-            control: DmaBuffer::new(slot, slots * CONTROL)?,
-            busy: alloc::vec![None; slots],
+            writes_at: alloc::vec![u64::MAX; requests.slots()],
+            requests,
+            control,
             failed_at: u64::MAX,
         };
         device.read_configuration()?;
@@ -149,15 +139,14 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
         links.push(first);
         links.extend(data.iter().copied());
         links.push(last);
-        self.queue.offer(slot, links.into_iter());
         let deadline = Deadline::after(self.clock, self.patience);
-        let writes_at = match kind {
+        self.requests.offer(slot, links.into_iter(), deadline);
+        self.writes_at[usize::from(slot)] = match kind {
             kind::IN => u64::MAX,
             // After a flush that failed nobody knows what is there, and the next one may say that all is.
             kind::FLUSH => 0,
             _ => at,
         };
-        self.busy[usize::from(slot)] = Some(Pending { deadline, writes_at });
         self.transport.notify(REQUESTS);
         Ok(())
     }
@@ -165,8 +154,8 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
     fn free_slot(&mut self) -> Result<u16, Failure> {
         self.collect()?;
         loop {
-            if let Some(slot) = self.busy.iter().position(Option::is_none) {
-                return Ok(slot as u16);
+            if let Some(slot) = self.requests.free() {
+                return Ok(slot);
             }
             self.wait_for_one()?;
         }
@@ -175,7 +164,7 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
     /// Waits until at least one of the requests in flight is back.
     fn wait_for_one(&mut self) -> Result<(), Failure> {
         while !self.collect()? {
-            if self.busy.iter().flatten().any(|pending| pending.deadline.is_over(self.clock)) {
+            if self.requests.is_late(self.clock) {
                 return Err(Failure::Timeout("complete a request"));
             }
             core::hint::spin_loop();
@@ -186,23 +175,17 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
     /// Takes back what the device has finished; whether there was anything.
     fn collect(&mut self) -> Result<bool, Failure> {
         let mut any = false;
-        // At most one turn for each slot: a device that returns more is caught below.
-        while let Some(slot) = self.queue.take_used()? {
-            let busy = self.busy.get_mut(usize::from(slot)).and_then(Option::take);
-            let pending = busy.ok_or(Failure::BadAnswer(slot.into()))?;
+        while let Some(slot) = self.requests.take_back()? {
+            let writes_at = mem::replace(&mut self.writes_at[usize::from(slot)], u64::MAX);
             match self.control.read::<u8>(usize::from(slot) * CONTROL + STATUS) {
                 OK => any = true,
                 status => {
-                    self.failed_at = self.failed_at.min(pending.writes_at);
+                    self.failed_at = self.failed_at.min(writes_at);
                     return Err(Failure::Io(status));
                 }
             }
         }
         Ok(any)
-    }
-
-    fn is_idle(&self) -> bool {
-        self.busy.iter().all(Option::is_none)
     }
 }
 
@@ -236,15 +219,14 @@ impl<T: Transport> BlockDevice for VirtioBlk<'_, T> {
     }
 
     fn drain(&mut self) -> Result<(), Failure> {
-        while !self.is_idle() {
+        while !self.requests.is_idle() {
             self.wait_for_one()?;
         }
         Ok(())
     }
 
     fn written_below(&self) -> u64 {
-        let pending = self.busy.iter().flatten().map(|pending| pending.writes_at);
-        pending.fold(self.failed_at, u64::min)
+        self.writes_at.iter().copied().fold(self.failed_at, u64::min)
     }
 
     fn settle(&mut self) -> Result<(), Failure> {
@@ -267,7 +249,7 @@ impl<T: Transport> BlockDevice for VirtioBlk<'_, T> {
     }
 
     fn stop(&mut self) -> Result<(), Failure> {
-        if !self.is_idle() {
+        if !self.requests.is_idle() {
             // QEMU holds the machine in a reset until the disk behind it has answered every request.
             return Err(Failure::Timeout("complete a request"));
         }
@@ -282,6 +264,7 @@ mod tests {
     use core::cell::RefCell;
     use std::rc::Rc;
     use std::vec;
+    use std::vec::Vec;
     use vmcore::PhysRange;
 
     const PATIENCE: u64 = 100;
@@ -289,7 +272,7 @@ mod tests {
     fn start<'c>(
         disk: &Rc<RefCell<Disk>>,
         clock: &'c FakeClock,
-    ) -> Result<VirtioBlk<'c, FakeTransport>, Failure> {
+    ) -> Result<VirtioBlk<'c, FakeTransport<Disk>>, Failure> {
         VirtioBlk::start(FakeTransport::new(disk), slot(), clock, PATIENCE)
     }
 
@@ -329,7 +312,7 @@ mod tests {
         let (disk, clock) = (Disk::new(vec![0; 4096]), FakeClock::default());
         disk.borrow_mut().seg_max = 3;
         assert_eq!(start(&disk, &clock).expect("starts").most_pieces(), 3);
-        disk.borrow_mut().features |= 1 << 5;
+        disk.borrow_mut().base.features |= 1 << 5;
         assert!(start(&disk, &clock).expect("starts").is_read_only());
     }
 
@@ -354,9 +337,9 @@ mod tests {
         assert_eq!(first_error(|disk| disk.answers_with = Some(5000)), Failure::BadAnswer(5000));
         // A slot that exists, but has no request in flight.
         assert_eq!(first_error(|disk| disk.answers_with = Some(50)), Failure::BadAnswer(5));
-        assert_eq!(first_error(|disk| disk.never_resets = true), Failure::Timeout("reset"));
-        assert_eq!(first_error(|disk| disk.features = 1 << 9), Failure::LegacyOnly);
-        let behind = first_error(|disk| disk.features = ORDINARY | 1 << 33);
+        assert_eq!(first_error(|disk| disk.base.never_resets = true), Failure::Timeout("reset"));
+        assert_eq!(first_error(|disk| disk.base.features = 1 << 9), Failure::LegacyOnly);
+        let behind = first_error(|disk| disk.base.features = ORDINARY | 1 << 33);
         assert_eq!(behind, Failure::BehindIommu);
     }
 
@@ -370,15 +353,13 @@ mod tests {
         device.write(4096, &[old(&page)]).expect("is taken");
         assert_eq!(device.drain(), Err(Failure::Timeout("complete a request")));
         assert_eq!(device.stop(), Err(Failure::Timeout("complete a request")));
-        assert_ne!(disk.borrow().status, 0);
+        assert_ne!(disk.borrow().base.status, 0);
     }
 
     #[test]
     fn a_queue_without_room_for_a_request_is_refused() {
         let (disk, clock) = (Disk::new(vec![0; 4096]), FakeClock::default());
-        let mut transport = FakeTransport::new(&disk);
-        transport.queue_size = 8;
-        let refused = VirtioBlk::start(transport, slot(), &clock, PATIENCE).err();
-        assert_eq!(refused, Some(Failure::QueueTooShort(8)));
+        disk.borrow_mut().base.queue_size = 8;
+        assert_eq!(start(&disk, &clock).err(), Some(Failure::QueueTooShort(8)));
     }
 }

@@ -11,7 +11,8 @@ const RESET_PATIENCE: u64 = 1000;
 pub const STATUS: usize = 0x14;
 
 bitflags! {
-    /// Feature bits that we know, of the block device and of all devices.
+    /// Feature bits that we know, of all devices; the first 24 mean something else on each kind of
+    /// device.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Features: u64 {
         /// `VIRTIO_BLK_F_SIZE_MAX`: there is a largest segment.
@@ -22,6 +23,8 @@ bitflags! {
         const READ_ONLY = 1 << 5;
         /// `VIRTIO_BLK_F_FLUSH`: there is a cache, and a request to flush it.
         const FLUSH = 1 << 9;
+        /// `VIRTIO_CONSOLE_F_MULTIPORT`: there are ports with names, and control queues.
+        const MULTIPORT = 1 << 1;
         /// `VIRTIO_F_VERSION_1`: virtio 1.
         const VERSION_1 = 1 << 32;
         /// `VIRTIO_F_ACCESS_PLATFORM`: addresses are the platform's, not physical.

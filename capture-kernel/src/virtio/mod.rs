@@ -1,5 +1,9 @@
-//! virtio: our own virtqueue and the block device, over the transports of virtio-drivers.
+//! virtio: our own virtqueue, the block device and the console, over the transports of
+//! virtio-drivers.
 
 pub mod blk;
+pub mod console;
 pub mod device;
+pub mod inbox;
 pub mod queue;
+pub mod requests;

@@ -6,13 +6,16 @@
 use crate::Failure;
 use crate::dma::{DmaBuffer, Readable, SlotMemory, Writable};
 use core::sync::atomic::{Ordering, fence};
+use virtio_drivers::transport::Transport;
 use vmcore::{PhysAddr, PhysRange};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The most data descriptors that one request may have.
 pub const MAX_PIECES: usize = 8;
-/// Descriptors of a slot: header, data, status.
-const SLOT_LENGTH: usize = MAX_PIECES + 2;
+/// Descriptors of a slot that carries pieces: header, data, status.
+pub const REQUEST: u16 = MAX_PIECES as u16 + 2;
+/// Descriptors of a slot that carries one buffer.
+pub const BUFFER: u16 = 1;
 /// The longest queue that we use, in entries.
 const MAX_SIZE: u16 = 256;
 
@@ -55,42 +58,58 @@ impl Link {
     }
 }
 
+/// What the device has finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// The slot, which exists.
+    pub slot: u16,
+    /// How many bytes the device says that it has written, which may be any number.
+    pub length: u32,
+}
+
 /// A virtqueue.
 pub struct VirtQueue {
     memory: DmaBuffer,
     size: u16,
+    slot_length: u16,
     available: u16,
     used: u16,
 }
 
 impl VirtQueue {
-    /// A queue of at most `device_size` entries, what the device allows.
+    /// Queue `index` of a device that is not running yet, as long as the device allows, in slots of
+    /// `slot_length` descriptors.
     ///
     /// # Errors
     /// [`Failure::QueueTooShort`] where not one request fits, [`Failure::NoMemory`].
-    pub fn new(slot: SlotMemory, device_size: u32) -> Result<Self, Failure> {
-        let size = u16::try_from(device_size).unwrap_or(MAX_SIZE).min(MAX_SIZE);
+    pub fn set_up(
+        transport: &mut impl Transport,
+        index: u16,
+        slot: SlotMemory,
+        slot_length: u16,
+    ) -> Result<Self, Failure> {
+        let most = transport.max_queue_size(index);
+        let size = u16::try_from(most).unwrap_or(MAX_SIZE).min(MAX_SIZE);
         // A split queue's size is a power of two; rounding down keeps within what was offered.
         let size = size.checked_ilog2().map_or(0, |log| 1 << log);
-        if usize::from(size) < SLOT_LENGTH {
+        if size < slot_length {
             return Err(Failure::QueueTooShort(size));
         }
         let length = used_offset(size) + 6 + 8 * usize::from(size);
-        Ok(Self { memory: DmaBuffer::new(slot, length)?, size, available: 0, used: 0 })
-    }
-
-    /// How many entries the queue has.
-    pub fn size(&self) -> u16 {
-        self.size
+        let memory = DmaBuffer::new(slot, length)?;
+        let queue = Self { memory, size, slot_length, available: 0, used: 0 };
+        let [descriptors, available, used] = queue.areas().map(PhysAddr::get);
+        transport.queue_set(index, size.into(), descriptors, available, used);
+        Ok(queue)
     }
 
     /// How many requests fit in it at a time.
     pub fn slots(&self) -> u16 {
-        self.size / SLOT_LENGTH as u16
+        self.size / self.slot_length
     }
 
     /// Physical addresses of descriptor table, available ring and used ring.
-    pub fn areas(&self) -> [PhysAddr; 3] {
+    fn areas(&self) -> [PhysAddr; 3] {
         [0, available_offset(self.size), used_offset(self.size)]
             .map(|offset| self.memory.physical(offset))
     }
@@ -102,8 +121,8 @@ impl VirtQueue {
     /// When the slot does not exist or the chain is empty or longer than a slot.
     pub fn offer(&mut self, slot: u16, links: impl ExactSizeIterator<Item = Link>) {
         let count = links.len();
-        assert!(slot < self.slots() && (1..=SLOT_LENGTH).contains(&count));
-        let head = slot * SLOT_LENGTH as u16;
+        assert!(slot < self.slots() && (1..=usize::from(self.slot_length)).contains(&count));
+        let head = slot * self.slot_length;
         for (index, link) in (head..).zip(links) {
             let last = usize::from(index - head) + 1 == count;
             let write = if matches!(link, Link::Write(_)) { WRITE } else { 0 };
@@ -124,11 +143,11 @@ impl VirtQueue {
         fence(Ordering::SeqCst);
     }
 
-    /// The slot of a request that the device has finished, if there is one.
+    /// A request that the device has finished, if there is one.
     ///
     /// # Errors
     /// [`Failure::BadAnswer`] when what it returns is no slot's first descriptor.
-    pub fn take_used(&mut self) -> Result<Option<u16>, Failure> {
+    pub fn take_used(&mut self) -> Result<Option<Used>, Failure> {
         let ring = used_offset(self.size);
         let index: u16 = self.memory.read(ring + 2);
         if index == self.used {
@@ -138,11 +157,12 @@ impl VirtQueue {
         let entry = usize::from(self.used % self.size);
         let element: UsedElement = self.memory.read(ring + 4 + 8 * entry);
         self.used = self.used.wrapping_add(1);
-        let slot = element.id / SLOT_LENGTH as u32;
-        if !element.id.is_multiple_of(SLOT_LENGTH as u32) || slot >= self.slots().into() {
+        let slot_length = u32::from(self.slot_length);
+        let slot = element.id / slot_length;
+        if !element.id.is_multiple_of(slot_length) || slot >= self.slots().into() {
             return Err(Failure::BadAnswer(element.id));
         }
-        Ok(Some(slot as u16))
+        Ok(Some(Used { slot: slot as u16, length: element.length }))
     }
 }
 

@@ -1,6 +1,5 @@
 // One stub of 16 bytes for each of the 32 exceptions: push a zero where the CPU pushes no error
-// code, then the vector, then the registers, and hand the frame to Rust. Interrupts stay off, so
-// no other vector can arrive.
+// code, then the vector, then the registers, and hand the frame to Rust. Interrupts stay off.
 
 .section .text.exception_stubs, "ax"
 .globl exception_stubs
@@ -17,6 +16,7 @@ exception_stubs:
     .set vector, vector + 1
 .endr
 
+.globl exception_common
 exception_common:
     pushad
     cld

@@ -5,7 +5,7 @@
 
 use crate::tsc;
 use core::ptr::NonNull;
-use x86::msr::{IA32_APIC_BASE, rdmsr};
+use x86::msr::{IA32_APIC_BASE, rdmsr, wrmsr};
 
 /// CPUID.1:EDX: there is a local APIC.
 const CPUID_APIC: u32 = 1 << 9;
@@ -15,6 +15,9 @@ const X2APIC: u64 = 1 << 10;
 const GLOBAL_ENABLE: u64 = 1 << 11;
 /// IA32_APIC_BASE: the physical address of the registers, at most 52 bits.
 const BASE: u64 = 0x000f_ffff_ffff_f000;
+
+/// The bits of an offset that say which register it is.
+const IN_PAGE: usize = 0xff0;
 
 mod register {
     //! Offsets in bytes.
@@ -51,6 +54,8 @@ pub enum Ipi {
     Startup(u8),
     /// A non-maskable interrupt.
     Nmi,
+    /// An interrupt with this vector.
+    Fixed(u8),
 }
 
 /// Who gets it.
@@ -62,15 +67,51 @@ pub enum Destination {
     Id(u8),
 }
 
-/// Physical address of the registers. [`None`] when the CPU has no local APIC, or it is off or in
-/// x2APIC mode.
-pub fn base() -> Option<u64> {
+/// IA32_APIC_BASE. [`None`] when the CPU has no local APIC.
+pub fn base_register() -> Option<u64> {
     if core::arch::x86::__cpuid(1).edx & CPUID_APIC == 0 {
         return None;
     }
     // SAFETY: a CPU with a local APIC has this register, and reading it has no effect.
-    let value = unsafe { rdmsr(IA32_APIC_BASE) };
+    Some(unsafe { rdmsr(IA32_APIC_BASE) })
+}
+
+/// Physical address of the registers. [`None`] when the CPU has no local APIC, or it is off or in
+/// x2APIC mode.
+pub fn base() -> Option<u64> {
+    let value = base_register()?;
     (value & (GLOBAL_ENABLE | X2APIC) == GLOBAL_ENABLE).then_some(value & BASE)
+}
+
+/// The registers of a local APIC in x2APIC mode, which are MSRs. (11.12.1)
+#[derive(Clone, Copy, Debug)]
+pub struct X2Apic(());
+
+impl X2Apic {
+    /// The MSR of the register at offset 0; each takes 16 bytes of the memory-mapped page.
+    const FIRST: u32 = 0x800;
+
+    /// [`None`] unless the local APIC is in x2APIC mode.
+    pub fn new() -> Option<Self> {
+        let mode = base_register()? & (GLOBAL_ENABLE | X2APIC);
+        (mode == GLOBAL_ENABLE | X2APIC).then_some(Self(()))
+    }
+
+    const fn msr(offset: usize) -> u32 {
+        Self::FIRST + (offset as u32 & IN_PAGE as u32) / 16
+    }
+
+    /// Reads the register that has this offset, in bytes, when it is in memory.
+    pub fn read(self, offset: usize) -> u32 {
+        // SAFETY: the mode was looked at; one that is not there is an exception, and no more.
+        unsafe { rdmsr(Self::msr(offset)) as u32 }
+    }
+
+    /// Writes it.
+    pub fn write(self, offset: usize, value: u32) {
+        // SAFETY: as in `read`; none of these registers makes the APIC write memory.
+        unsafe { wrmsr(Self::msr(offset), value.into()) }
+    }
 }
 
 /// The registers. Every CPU sees its own at the same address.
@@ -78,6 +119,11 @@ pub fn base() -> Option<u64> {
 pub struct LocalApic {
     registers: NonNull<u32>,
 }
+
+// SAFETY: it is an address, at which each CPU that asks finds registers of its own.
+unsafe impl Send for LocalApic {}
+// SAFETY: the same.
+unsafe impl Sync for LocalApic {}
 
 impl LocalApic {
     /// The local APIC whose registers are mapped, uncached, at `registers` (virtual).
@@ -88,14 +134,16 @@ impl LocalApic {
         Self { registers }
     }
 
-    fn read(self, offset: usize) -> u32 {
-        // SAFETY: all offsets are inside the page that `new` was given.
-        unsafe { self.registers.byte_add(offset).read_volatile() }
+    /// Reads the register at `offset` in bytes.
+    pub fn read(self, offset: usize) -> u32 {
+        // SAFETY: what is left of the offset is inside the page that `new` was given.
+        unsafe { self.registers.byte_add(offset & IN_PAGE).read_volatile() }
     }
 
-    fn write(self, offset: usize, value: u32) {
+    /// Writes it.
+    pub fn write(self, offset: usize, value: u32) {
         // SAFETY: as in `read`; none of these registers makes the APIC write memory.
-        unsafe { self.registers.byte_add(offset).write_volatile(value) }
+        unsafe { self.registers.byte_add(offset & IN_PAGE).write_volatile(value) }
     }
 
     /// The id by which other CPUs reach this one.
@@ -131,6 +179,7 @@ impl LocalApic {
             Ipi::Init => 0b101 << 8,
             Ipi::Startup(page) => 0b110 << 8 | u32::from(page),
             Ipi::Nmi => 0b100 << 8,
+            Ipi::Fixed(vector) => vector.into(),
         };
         let (whom, id) = match whom {
             Destination::AllOthers => (ALL_OTHERS, 0),

@@ -1,61 +1,51 @@
 //! The console: one 16550 that is written to by polling, and the stage lines.
 
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
+
 use handoff::Stage;
 use handoff::stage::{LINE_PREFIX, POST_PORT};
 use x86::io;
 
-/// COM1 of every PC.
-pub const COM1: u16 = 0x3f8;
+use crate::uart::{self, Uart};
+
+pub use crate::uart::COM1;
 
 /// I/O port of the 16550, or zero for silence.
 static PORT: AtomicU16 = AtomicU16::new(0);
 /// POST code of the stage that was reached last.
 static STAGE: AtomicU8 = AtomicU8::new(0);
+/// Whether the last thing on the line was no text.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// How often the transmitter is asked whether it is empty before the console is given up for good. A
 /// port read takes about 1 µs, so this is some two seconds, once: a byte is gone in 87 µs at 115200
 /// baud, but a virtual port may stand still for long while its host is busy.
 const PATIENCE: u32 = 2_000_000;
 
-mod register {
-    pub(super) const DATA: u16 = 0;
-    pub(super) const INTERRUPT_ENABLE: u16 = 1;
-    pub(super) const FIFO_CONTROL: u16 = 2;
-    pub(super) const LINE_CONTROL: u16 = 3;
-    pub(super) const MODEM_CONTROL: u16 = 4;
-    pub(super) const LINE_STATUS: u16 = 5;
-}
-
-/// Line status: the transmitter holding register is empty.
-const TRANSMITTER_EMPTY: u8 = 1 << 5;
-
 /// Takes the 16550 at I/O `port` for all output, with interrupts off, 115200 baud, 8N1.
 /// Port zero means silence.
 pub fn init(port: u16) {
     PORT.store(port, Ordering::Relaxed);
-    if port == 0 {
-        return;
+    if port != 0 {
+        Uart { port }.configure(uart::FASTEST);
     }
-    let setup = [
-        (register::INTERRUPT_ENABLE, 0x00),
-        (register::LINE_CONTROL, 0x80),     // divisor latch
-        (register::DATA, 0x01),             // 115200 baud
-        (register::INTERRUPT_ENABLE, 0x00), // divisor, high byte
-        (register::LINE_CONTROL, 0x03),     // 8N1
-        (register::FIFO_CONTROL, 0x07),     // on and empty
-        (register::MODEM_CONTROL, 0x03),    // DTR, RTS
-    ];
-    for (offset, value) in setup {
-        out(port + offset, value);
-    }
+}
+
+/// I/O port of the console, or zero.
+pub fn port() -> u16 {
+    PORT.load(Ordering::Relaxed)
+}
+
+/// Tells that something that is no text went out over the console's line: the next text begins a line.
+pub fn interrupted() {
+    INTERRUPTED.store(true, Ordering::Relaxed);
 }
 
 /// Announces `stage`: one line on the console, its code on the POST port.
 pub fn stage(stage: Stage) {
     STAGE.store(stage.code(), Ordering::Relaxed);
-    out(POST_PORT, stage.code());
+    post(stage.code());
     println!("{LINE_PREFIX}{stage} tsc={}", crate::tsc::now());
 }
 
@@ -79,6 +69,10 @@ struct Console;
 
 impl Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        if INTERRUPTED.swap(false, Ordering::Relaxed) {
+            put(b'\r');
+            put(b'\n');
+        }
         for byte in text.bytes() {
             if byte == b'\n' {
                 put(b'\r');
@@ -96,9 +90,10 @@ fn put(byte: u8) {
     if port == 0 {
         return;
     }
+    let uart = Uart { port };
     for _ in 0..PATIENCE {
-        if input(port + register::LINE_STATUS) & TRANSMITTER_EMPTY != 0 {
-            out(port + register::DATA, byte);
+        if uart.can_send() {
+            uart.put(byte);
             return;
         }
     }
@@ -106,15 +101,9 @@ fn put(byte: u8) {
 }
 
 #[expect(unsafe_code, reason = "port I/O")]
-fn out(port: u16, value: u8) {
-    // SAFETY: only the 16550's registers and the POST port are written; neither touches memory.
-    unsafe { io::outb(port, value) }
-}
-
-#[expect(unsafe_code, reason = "port I/O")]
-fn input(port: u16) -> u8 {
-    // SAFETY: reading a 16550 register touches no memory.
-    unsafe { io::inb(port) }
+fn post(code: u8) {
+    // SAFETY: the POST port only shows what is written to it.
+    unsafe { io::outb(POST_PORT, code) }
 }
 
 /// Prints to the console.

@@ -7,7 +7,7 @@
 
 use crate::console::current_stage;
 use crate::entry::CODE_SELECTOR;
-use crate::{print, println};
+use crate::{interrupts, print, println};
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 use core::ptr;
@@ -28,7 +28,8 @@ unsafe extern "C" {
     fn probe_write(address: *mut u8) -> u32;
 }
 
-const VECTORS: usize = 32;
+/// How many vectors are exceptions.
+pub(crate) const VECTORS: usize = 32;
 const STUB_SIZE: usize = 16;
 const NMI: u32 = 2;
 const PAGE_FAULT: u32 = 14;
@@ -137,13 +138,20 @@ pub fn init() {
 
 /// Loads the IDT that [`init`] made: for every other CPU.
 pub fn load() {
-    let table = IDT.0.get();
-    let pointer = DescriptorTablePointer {
-        limit: (size_of::<Idt>() - 1) as u16,
-        base: table.cast::<u64>().cast_const(),
-    };
-    // SAFETY: the table is static and every entry is a valid gate into our own text.
+    load_table(IDT.0.get().cast::<u64>().cast_const(), size_of::<Idt>());
+}
+
+/// Loads the table of gates at `base`, `size` bytes long.
+pub(crate) fn load_table(base: *const u64, size: usize) {
+    let pointer = DescriptorTablePointer { limit: (size - 1) as u16, base };
+    // SAFETY: the tables of this crate are static, and every entry is a valid gate into our own text.
     unsafe { lidt(&pointer) }
+}
+
+/// The gates of all exceptions, as they are now.
+pub(crate) fn gates() -> [u64; VECTORS] {
+    // SAFETY: nobody writes while it is read: one CPU, interrupts off.
+    unsafe { *IDT.0.get() }
 }
 
 /// Loads an IDT without entries, as kexec does before it jumps: from here on any exception and any NMI
@@ -155,7 +163,7 @@ pub fn forget() {
 }
 
 /// A 32-bit interrupt gate, present, ring 0, to `target` in our code segment.
-const fn interrupt_gate(target: u32) -> u64 {
+pub(crate) const fn interrupt_gate(target: u32) -> u64 {
     let low = (target & 0xffff) as u64;
     let high = (target >> 16) as u64;
     low | (CODE_SELECTOR as u64) << 16 | 0x8e00 << 32 | high << 48
@@ -230,7 +238,9 @@ pub unsafe fn is_writable(address: *mut u8) -> bool {
 #[unsafe(no_mangle)]
 extern "C" fn exception_handler(frame: &mut Frame) {
     let symbol = |at: *const u8| at as u32;
-    if frame.vector == NMI {
+    if frame.vector >= VECTORS as u32 {
+        interrupts::take(frame);
+    } else if frame.vector == NMI {
         nmi(frame);
     } else if frame.vector == PAGE_FAULT && frame.eip == symbol(&raw const probe_write_store) {
         frame.eip = symbol(&raw const probe_write_fault);

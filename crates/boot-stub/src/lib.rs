@@ -1,5 +1,5 @@
-//! What our i386 images need below their `main`: entry code, descriptor tables, exceptions, the
-//! 16550, the TSC, the local APIC, PCI configuration space, PAE page tables, ways to stop the machine.
+//! What our i386 images need below their `main`: entry code, descriptor tables, exceptions,
+//! interrupts, the 16550, the TSC, the local APIC, PCI configuration space, PAE page tables, ways to stop the machine.
 //! Mechanism only: no policy, no formats.
 //!
 //! On the host this crate is empty; `xtask` locates its folder to find the target description
@@ -23,11 +23,13 @@ mod entry;
 pub mod exceptions;
 pub mod heap;
 pub mod identity;
+pub mod interrupts;
 pub mod machine_check;
 pub mod paging;
 pub mod pci_config;
 pub mod power;
 pub mod tsc;
+pub mod uart;
 
 use core::panic::PanicInfo;
 

@@ -168,11 +168,18 @@ pub(crate) enum Arrived {
 impl Link {
     /// Reads what there is, waiting for it at most so long.
     pub(crate) fn read(&self, bytes: &mut [u8], at_most: Duration) -> Arrived {
-        match wait(&self.0, PollFlags::IN, at_most) {
-            Ok(true) => {}
-            Ok(false) => return Arrived::Nothing,
-            Err(_) => return Arrived::End,
+        match self.try_read(bytes) {
+            Arrived::Nothing => {}
+            arrived => return arrived,
         }
+        match wait(&self.0, PollFlags::IN, at_most) {
+            Ok(true) => self.try_read(bytes),
+            Ok(false) => Arrived::Nothing,
+            Err(_) => Arrived::End,
+        }
+    }
+
+    fn try_read(&self, bytes: &mut [u8]) -> Arrived {
         match rustix::io::read(&self.0, bytes) {
             Ok(0) => Arrived::End,
             Ok(count) => Arrived::Bytes(count),

@@ -109,7 +109,7 @@ enum Command {
     Receive(receive::Arguments),
     /// Pull a part of a view from SOURCE and write it to standard output.
     ///
-    /// Nothing is written before all of it has come and was compared with the other end.
+    /// Nothing is written before all of it has come.
     #[command(after_help = read::HELP)]
     Read(read::Arguments),
 }

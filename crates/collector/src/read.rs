@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use dumpfile::Contents;
-use dumpfile::wire::{MAX_FRAME, Plan, Receiver, ReceiverTimes, Verdict};
+use dumpfile::wire::{Plan, Verdict};
 
 use crate::store::Part;
 use crate::talk::Talk;
 use crate::{DumpDisk, Error, LinkOptions, Observer, Patience, Source};
 
-/// Most bytes that are read at once: they are kept in memory until they are compared.
+/// Most bytes that are read at once: they are kept in memory until all have come.
 const MOST: u64 = 256 << 20;
 
 /// Pulls `length` bytes of a view from the address `start` on over a line.
@@ -28,7 +28,7 @@ pub fn read(
     }
     let mut part = Part::new(room(length)?);
     let plan = Plan::Part { view: view.to_owned(), start, length };
-    let mut receiver = Receiver::new(plan, ReceiverTimes::default(), MAX_FRAME as u32, None);
+    let mut receiver = Talk::receiver(source, plan, None);
     match Talk::new(source, options, patience)?.run(&mut receiver, &mut part, observer)? {
         Verdict::Complete => Ok(part.into_bytes()),
         Verdict::Differs => Err(Error::Differs),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dumpfile::wire::{Held, MAX_FRAME, Plan, Receiver, ReceiverTimes, Verdict, ViewState};
+use dumpfile::wire::{Held, Plan, Receiver, Verdict, ViewState};
 
 use crate::store::{Files, Store, main_view};
 use crate::talk::Talk;
@@ -18,6 +18,8 @@ pub struct Received {
     pub views: Vec<ReceivedView>,
     /// Frames that were damaged on the way; each was sent again.
     pub damaged_frames: u64,
+    /// Whether both ends compare what has come. A virtio-console port loses nothing: there they need not.
+    pub compared: bool,
     /// Why it is not whole, if it is not.
     pub stopped: Option<Error>,
 }
@@ -41,9 +43,9 @@ pub struct ReceivedView {
     pub differs: Vec<(u64, u64)>,
 }
 
-/// Receives a dump into `out`, which is replaced when everything is there and was compared. The views
-/// beside the main one go into files whose names have the view's behind them. What an earlier call has
-/// left is not fetched again. `view` is for one view instead of the dump.
+/// Receives a dump into `out`, which is replaced when everything is there. The views beside the main one
+/// go into files whose names have the view's behind them. What an earlier call has left is not fetched
+/// again. `view` is for one view instead of the dump.
 ///
 /// # Errors
 /// [`Error::Link`] when there was never a line, [`Error::NotAFile`]. What happens later is in
@@ -66,46 +68,26 @@ pub fn receive(
         let there: u64 = views.iter().map(|view| view.have.total()).sum();
         observer.note(&format!("going on with {there} bytes that are there already"));
     }
-    let mut receiver = Receiver::new(plan, ReceiverTimes::default(), MAX_FRAME as u32, held);
+    let mut receiver = Talk::receiver(source, plan, held);
     let mut talk = Talk::new(source, options, patience)?;
-    let stopped = match talk.run(&mut receiver, &mut files, observer) {
-        Ok(Verdict::Complete) => None,
-        Ok(Verdict::Differs) => Some(Error::Differs),
-        Err(error) => Some(error),
-    };
-    let mut received = account(&receiver, out);
-    received.damaged_frames = talk.damaged();
-    match stopped {
-        None => {
-            let main = main_view(&receiver).map(|(_, view)| view.length);
-            name_files(&mut files, &receiver, &mut received)?;
-            let empty = main.is_none_or(|length| length == 0);
-            received.stopped = empty.then(|| Error::EmptyDump(out.to_owned()));
-        }
-        Some(error) => {
-            let never = matches!(error, Error::Link { .. }) && received.views.is_empty();
-            if never {
-                return Err(error);
-            }
-            received.stopped = Some(error);
-            keep(&mut files, &receiver)?;
-        }
+    let ended = talk.run(&mut receiver, &mut files, observer);
+    let received = Received { damaged_frames: talk.damaged(), ..account(&receiver, out) };
+    match ended {
+        Ok(Verdict::Complete) => complete(received, &mut files, &receiver, observer),
+        Ok(Verdict::Differs) => stopped(received, Error::Differs, &mut files, &receiver),
+        Err(error @ Error::Link { .. }) if received.views.is_empty() => Err(error),
+        Err(error) => stopped(received, error, &mut files, &receiver),
     }
-    Ok(received)
 }
 
-/// Writes down what is there for the next time.
-fn keep(files: &mut Files, receiver: &Receiver) -> Result<(), Error> {
-    let held = receiver.held();
-    if held.views.is_empty() { Ok(()) } else { files.save(&held) }
-}
-
-fn name_files(
+/// Gives the files their names.
+fn complete(
+    mut received: Received,
     files: &mut Files,
     receiver: &Receiver,
-    received: &mut Received,
-) -> Result<(), Error> {
-    let stored = files.finish(receiver)?;
+    observer: &mut dyn Observer,
+) -> Result<Received, Error> {
+    let stored = files.finish(receiver, &mut |done, all| observer.hashing(done, all))?;
     let wanted = receiver.views().filter(|(_, view)| view.wanted.is_some());
     for ((number, _), view) in wanted.zip(&mut received.views) {
         if let Some(file) = stored.iter().find(|file| file.view == number) {
@@ -113,7 +95,23 @@ fn name_files(
             view.sha256 = Some(file.sha256);
         }
     }
-    Ok(())
+    let main = main_view(receiver).filter(|(_, view)| view.length > 0);
+    let empty = main.is_none().then(|| Error::EmptyDump(files.out().to_owned()));
+    Ok(Received { stopped: empty, ..received })
+}
+
+/// Writes down what is there for the next time.
+fn stopped(
+    received: Received,
+    error: Error,
+    files: &mut Files,
+    receiver: &Receiver,
+) -> Result<Received, Error> {
+    let held = receiver.held();
+    if !held.views.is_empty() {
+        files.save(&held)?;
+    }
+    Ok(Received { stopped: Some(error), ..received })
 }
 
 /// What is there. Where the other end has not come back with its list, the ranges are the last known.
@@ -130,7 +128,8 @@ fn account(receiver: &Receiver, out: &Path) -> Received {
     }
     let id = receiver.greeting().map(|greeting| greeting.id);
     let id = id.or((!held.views.is_empty()).then_some(held.id));
-    Received { id, views, damaged_frames: 0, stopped: None }
+    let compared = receiver.greeting().is_some_and(|greeting| !greeting.bulk);
+    Received { id, views, damaged_frames: 0, compared, stopped: None }
 }
 
 fn of_view(view: &ViewState, out: &Path) -> ReceivedView {

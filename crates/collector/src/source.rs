@@ -44,6 +44,13 @@ impl FromStr for Source {
     }
 }
 
+impl Source {
+    /// Whether what comes over it is what was sent: a socket loses and damages nothing.
+    pub(crate) const fn is_lossless(&self) -> bool {
+        matches!(self, Self::Unix(_) | Self::Tcp(_))
+    }
+}
+
 fn tcp(address: &str) -> Result<String, String> {
     let (host, port) = address.rsplit_once(':').unwrap_or(("127.0.0.1", address));
     let number: Result<u16, _> = port.parse();

@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use dumpfile::wire::{
-    Event, FrameReader, MAX_FRAME, Receiver, ReceiverError, ReceiverStep, SMALL_FRAME, Verdict,
+    Event, FrameReader, Held, MAX_FRAME, Plan, Receiver, ReceiverStep, ReceiverTimes, SMALL_FRAME,
+    Verdict, Write,
 };
 
 use crate::link::{Arrived, Door, Link};
@@ -28,12 +29,16 @@ pub trait Observer {
     /// Bytes that are there, and bytes that are wanted.
     fn progress(&mut self, done: u64, all: u64);
 
+    /// Bytes that are hashed, and bytes that will be, once everything is there.
+    fn hashing(&mut self, done: u64, all: u64);
+
     /// Something that a person may want to know.
     fn note(&mut self, note: &str);
 }
 
-/// How often what is there is written down, and how often that is told.
-const SAVE_EVERY: Duration = Duration::from_secs(2);
+/// How often what is there is written down, which is what a killed collector loses, and how often it
+/// is told.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
 const TELL_EVERY: Duration = Duration::from_millis(100);
 /// After so much silence the session is begun anew: the other end may have forgotten it.
 const ANEW: Duration = Duration::from_secs(5);
@@ -41,6 +46,8 @@ const ANEW: Duration = Duration::from_secs(5);
 /// Bounds of one wait for bytes: the receiver's clock has milliseconds, and people watch.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(100);
+/// Most bytes that are read at once.
+const BUFFER: usize = 1 << 20;
 
 /// What comes when the receiver has said everything.
 enum Next {
@@ -54,8 +61,10 @@ pub(crate) struct Talk<'a> {
     door: Door,
     patience: Patience,
     started: Instant,
-    /// When a frame last came.
+    /// When something of the dump last came.
     heard: Instant,
+    /// When the session was begun.
+    begun: Instant,
     saved: Instant,
     told: Instant,
     reader: FrameReader<Vec<u8>>,
@@ -70,8 +79,23 @@ impl<'a> Talk<'a> {
         let door = Door::new(source, options).map_err(|error| unreachable(source, error))?;
         let now = Instant::now();
         let reader = FrameReader::new(vec![0; MAX_FRAME]);
-        let (started, heard, saved, told) = (now, now, now, now);
-        Ok(Self { source, door, patience, started, heard, saved, told, reader })
+        Ok(Self {
+            source,
+            door,
+            patience,
+            started: now,
+            heard: now,
+            begun: now,
+            saved: now,
+            told: now,
+            reader,
+        })
+    }
+
+    /// A receiver for what can come over `source`.
+    pub(crate) fn receiver(source: &Source, plan: Plan, held: Option<Held>) -> Receiver {
+        let receiver = Receiver::new(plan, ReceiverTimes::default(), MAX_FRAME as u32, held);
+        if source.is_lossless() { receiver.taking_bulk() } else { receiver }
     }
 
     /// Frames that had to be thrown away so far.
@@ -91,10 +115,11 @@ impl<'a> Talk<'a> {
     ) -> Result<Verdict, Error> {
         self.heard = Instant::now();
         loop {
-            let link = self.door.open(self.deadline()).map_err(|error| self.cut(error))?;
-            self.reader.restart();
-            receiver.connect(session()?, self.now());
+            let link = self.door.open(self.deadline());
+            let link = link.map_err(|error| explained(self.cut(error), receiver))?;
+            self.begin(receiver)?;
             let ended = self.converse(&link, receiver, store, observer);
+            let ended = ended.map_err(|error| explained(error, receiver));
             if let Err(error) = &ended {
                 self.farewell(&link, receiver, error);
             }
@@ -106,6 +131,14 @@ impl<'a> Talk<'a> {
         }
     }
 
+    /// Begins a session.
+    fn begin(&mut self, receiver: &mut Receiver) -> Result<(), Error> {
+        self.reader.restart();
+        self.begun = Instant::now();
+        receiver.connect(session()?, self.now());
+        Ok(())
+    }
+
     /// Over one link: the verdict, or nothing when it was cut.
     fn converse(
         &mut self,
@@ -114,8 +147,7 @@ impl<'a> Talk<'a> {
         store: &mut dyn Store,
         observer: &mut dyn Observer,
     ) -> Result<Option<Verdict>, Error> {
-        let mut bytes = vec![0; 1 << 16];
-        let mut anew = self.now();
+        let mut bytes = vec![0; BUFFER];
         loop {
             let pause = match self.say(link, receiver, store, &mut bytes)? {
                 Next::Pause(pause) => pause,
@@ -127,13 +159,12 @@ impl<'a> Talk<'a> {
             match link.read(&mut bytes, pause) {
                 Arrived::Bytes(count) => self.hear(&bytes[..count], receiver, store, observer)?,
                 Arrived::Nothing => {}
-                Arrived::End => return Ok(None),
+                // Who has been told that all is there may go.
+                Arrived::End => return Ok(receiver.told()),
             }
             self.check_time()?;
-            anew = anew.max(receiver.heard());
-            if self.now().saturating_sub(anew) > ANEW.as_millis() as u64 {
-                anew = self.now();
-                receiver.connect(session()?, anew);
+            if self.heard.max(self.begun).elapsed() > ANEW {
+                self.begin(receiver)?;
             }
             self.save(receiver, store)?;
             self.tell(receiver, observer, false);
@@ -153,7 +184,9 @@ impl<'a> Talk<'a> {
                 ReceiverStep::Send(length) => link.write(&out[..length]),
                 ReceiverStep::Compare(range, sha256) => {
                     let same = store.hash(range)? == sha256;
-                    receiver.compared(range, same);
+                    if receiver.compared(range, same) {
+                        store.clear(range)?;
+                    }
                 }
                 ReceiverStep::Wait(until) => {
                     let pause = Duration::from_millis(until.saturating_sub(self.now()));
@@ -172,18 +205,28 @@ impl<'a> Talk<'a> {
         observer: &mut dyn Observer,
     ) -> Result<(), Error> {
         let now = self.now();
-        while let Some(event) = self.reader.next(&mut input, receiver.session()) {
-            match event {
-                Event::Text(text) => observer.text(text),
-                Event::OtherVersion(version) => return Err(ReceiverError::Version(version).into()),
-                Event::Nonsense(error) => return Err(error.into()),
-                Event::Frame(packet) => {
-                    self.heard = Instant::now();
-                    let write = receiver.receive(&packet, now)?;
-                    store.prepare(receiver)?;
-                    write.map_or(Ok(()), |write| store.write(write))?;
+        loop {
+            self.reader.limit(receiver.frame_limit());
+            let Some(event) = self.reader.next(&mut input, receiver.session()) else { break };
+            let write = match event {
+                Event::Text(text) => {
+                    observer.text(text);
+                    continue;
                 }
+                Event::OtherVersion(version) => {
+                    receiver.other_version(version, now);
+                    continue;
+                }
+                Event::Nonsense(error) => return Err(error.into()),
+                Event::Frame(packet) => receiver.receive(&packet, now)?,
+                Event::Piece(piece) => receiver.receive_piece(&piece)?,
+            };
+            store.prepare(receiver)?;
+            if let Some(write) = write {
+                written(store.write(&write), &write, receiver)?;
             }
+            // Not before: time that the disk takes is not silence of the other end.
+            self.heard = Instant::now();
         }
         Ok(())
     }
@@ -249,6 +292,24 @@ impl<'a> Talk<'a> {
     fn cut(&self, error: std::io::Error) -> Error {
         unreachable(self.source, error)
     }
+}
+
+/// What could not be written is not there.
+fn written(
+    result: Result<(), Error>,
+    write: &Write<'_>,
+    receiver: &mut Receiver,
+) -> Result<(), Error> {
+    if result.is_err() {
+        receiver.not_written(write);
+    }
+    result
+}
+
+/// A sender of another version has no more to say than its greeting.
+fn explained(error: Error, receiver: &Receiver) -> Error {
+    let silence = matches!(error, Error::Silent { .. } | Error::TimeOver(_) | Error::Link { .. });
+    receiver.suspicion().filter(|_| silence).map_or(error, Error::Receiver)
 }
 
 fn unreachable(source: &Source, error: std::io::Error) -> Error {

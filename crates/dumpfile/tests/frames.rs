@@ -1,14 +1,15 @@
 //! Frames byte by byte, and what a reader makes of a stream.
 
 use dumpfile::wire::{
-    End, Event, Frame, FrameReader, Greeting, HEADER_SIZE, Hello, MARK, Packet, Range, SMALL_FRAME,
-    VERSION, ViewInfo, WireError, encode,
+    End, Event, Frame, FrameReader, Greeting, HEADER_SIZE, Hello, MARK, Packet, Piece, Range,
+    SMALL_FRAME, VERSION, ViewInfo, WireError, encode,
 };
 use proptest::prelude::*;
 
 const SESSION: u32 = 77;
 const GREETING: Greeting =
-    Greeting { id: *b"0123456789abcdef", length: 0x1000, max_frame: 256, views: 3 };
+    Greeting { id: *b"0123456789abcdef", length: 0x1000, max_frame: 256, views: 3, bulk: true };
+const HELLO: Hello = Hello { session: 1, max_frame: 256, push: false, bulk: false };
 const SHA256_OF_ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -47,7 +48,7 @@ fn found(mut input: &[u8]) -> Vec<String> {
 fn encoding_of_version_1() {
     assert_eq!(VERSION, 1);
     let sha256 = bytes(SHA256_OF_ABC).try_into().expect("32 bytes");
-    let hello = Hello { session: 77, max_frame: 65_536, push: true };
+    let hello = Hello { session: 77, max_frame: 65_536, push: true, bulk: false };
     let view = ViewInfo { name: "dmesg", length: 700, start: 0x10_0000, pushed: true };
     let wants = [range(0, 1, 2), range(1, 3, 4)].into_iter().collect();
     let data = |bytes| Frame::Data { view: 1, offset: 0x1234, bytes };
@@ -60,9 +61,14 @@ fn encoding_of_version_1() {
         ),
         (1, Frame::Hello(hello), "f60001020a002440010000004d000000000001000100e9c509d5"),
         (
+            1,
+            Frame::Hello(Hello { bulk: true, ..hello }),
+            "f60001020a002440010000004d00000000000100030007f54cf2",
+        ),
+        (
             0,
             Frame::Announce(GREETING),
-            "f60001011e000a1000000000303132333435363738396162636465660010000000000000000100000300e0838d49",
+            "f600010120000390000000003031323334353637383961626364656600100000000000000001000003000100c7026a56",
         ),
         (
             1,
@@ -113,7 +119,7 @@ fn frames_of_another_session_are_damage() {
     let mut reader = FrameReader::new([0; SMALL_FRAME]);
     assert_eq!(reader.next(&mut &data[..], SESSION + 1), None);
     assert_eq!(reader.damage().frames, 1);
-    let hello = written(1, Frame::Hello(Hello { session: 1, max_frame: 256, push: false }));
+    let hello = written(1, Frame::Hello(HELLO));
     assert!(reader.next(&mut &hello[..], 5).is_some(), "a hello has no session yet");
 }
 
@@ -158,13 +164,82 @@ fn large_frames_lie_as_they_are() {
     assert_eq!(small.damage().frames, 1, "it does not fit");
 }
 
+/// A bulk's head is from the same Python as [`encoding_of_version_1`]; all its bytes are marks.
+#[test]
+fn bytes_of_a_bulk_are_handed_out_as_they_come() {
+    let head = bytes("f600010e0e0027bb0a000000010034120000000000000000100082f22162");
+    assert_eq!(written(10, Frame::Bulk(range(1, 0x1234, 1 << 20))), head);
+    let memory = vec![MARK; 1 << 20];
+    let line = [b"text", &head[..], &memory, &written(11, Frame::Bye)].concat();
+    let mut reader = FrameReader::new([0; SMALL_FRAME]);
+    let (mut place, mut seen) = (0x1234, Vec::new());
+    for mut input in line.chunks(70_001) {
+        while let Some(event) = reader.next(&mut input, SESSION) {
+            match event {
+                Event::Piece(Piece { view: 1, offset, bytes }) => {
+                    assert_eq!(offset, place);
+                    assert!(bytes.iter().all(|byte| *byte == MARK));
+                    place += bytes.len() as u64;
+                }
+                Event::Frame(Packet { seq: 10, frame: Frame::Bulk(whole) }) => {
+                    assert_eq!((whole, place), (range(1, 0x1234, 1 << 20), 0x1234 + (1 << 20)));
+                    seen.push(10);
+                }
+                Event::Frame(Packet { seq, .. }) => seen.push(seq),
+                Event::Text(text) => assert_eq!(text, b"text"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(seen, [10, 11]);
+    assert_eq!(reader.damage().frames, 0);
+    assert!(encode_bulk((1 << 20) + 1).is_err(), "longer than the longest");
+}
+
+fn encode_bulk(length: u64) -> Result<usize, WireError> {
+    let frame = Frame::Bulk(range(0, 0, length));
+    encode(&Packet { seq: 1, frame }, SESSION, &mut [0; SMALL_FRAME])
+}
+
+#[test]
+fn a_bulk_of_another_session_is_passed_over() {
+    let inner = written(3, Frame::Bye);
+    let head = written(2, Frame::Bulk(range(0, 0, inner.len() as u64 + 2)));
+    let mut reader = FrameReader::new([0; SMALL_FRAME]);
+    let begun = [&head[..], b"a"].concat();
+    assert!(matches!(reader.next(&mut &begun[..], SESSION), Some(Event::Piece(_))));
+    // The next session begins while its bytes still come.
+    let rest = [&inner[..], b"z", &written(4, Frame::Hello(HELLO))].concat();
+    let mut input = &rest[..];
+    let event = reader.next(&mut input, SESSION + 1);
+    assert_eq!(event, Some(Event::Frame(Packet { seq: 4, frame: Frame::Hello(HELLO) })));
+    assert_eq!(reader.damage().frames, 1);
+    // A line that begins anew is not inside of a bulk.
+    assert!(matches!(reader.next(&mut &begun[..], SESSION), Some(Event::Piece(_))));
+    reader.restart();
+    let event = reader.next(&mut &inner[..], SESSION);
+    assert_eq!(event, Some(Event::Frame(Packet { seq: 3, frame: Frame::Bye })));
+    assert_eq!(reader.damage().frames, 2);
+}
+
+#[test]
+fn no_header_hides_what_follows_where_frames_are_small() {
+    let large = written(2, Frame::Data { view: 0, offset: 0, bytes: &[1; 500] });
+    let frame = written(3, Frame::Bye);
+    let line = [&large[..HEADER_SIZE], &frame].concat();
+    let mut reader = FrameReader::new([0; 1024]);
+    reader.limit(SMALL_FRAME);
+    let event = reader.next(&mut &line[..], SESSION);
+    assert_eq!(event, Some(Event::Frame(Packet { seq: 3, frame: Frame::Bye })));
+}
+
 /// Whole frames, whose writer had other ideas.
 #[test]
 fn a_checksum_does_not_make_it_right() {
     let spoilt = |frame: Frame<'_>, offset: usize, value: u8| {
         let mut bytes = written(1, frame);
         bytes[offset] = value;
-        let (body, trailer) = (bytes.len() - 4, crc32c(&bytes[2..bytes.len() - 4]));
+        let (body, trailer) = (bytes.len() - 4, crc32c(SESSION, &bytes[2..bytes.len() - 4]));
         bytes[body..].copy_from_slice(&trailer.to_le_bytes());
         found(&bytes).remove(0)
     };
@@ -176,11 +251,19 @@ fn a_checksum_does_not_make_it_right() {
     assert_eq!(spoilt(Frame::View(0, name), 32, 0xff), "Nonsense(Name)");
     assert_eq!(spoilt(Frame::Welcome(GREETING), 37, 0), "Nonsense(FrameLimit(0))");
     assert_eq!(spoilt(Frame::Welcome(GREETING), 40, 17), "Nonsense(View(17))");
+    // Anybody can write an announcement.
+    let mut announce = written(0, Frame::Announce(GREETING));
+    announce[40] = 17;
+    let (body, trailer) = (announce.len() - 4, crc32c(0, &announce[2..announce.len() - 4]));
+    announce[body..].copy_from_slice(&trailer.to_le_bytes());
+    assert!(found(&announce).is_empty());
+    let bulk = Frame::Bulk(range(1, 0, 1 << 20));
+    assert_eq!(spoilt(bulk, 22, 1), "Nonsense(Range { offset: 0, length: 1048577 })");
 }
 
 /// CRC-32C over the session and `bytes`, bit by bit.
-fn crc32c(bytes: &[u8]) -> u32 {
-    let bytes = SESSION.to_le_bytes().into_iter().chain(bytes.iter().copied());
+fn crc32c(session: u32, bytes: &[u8]) -> u32 {
+    let bytes = session.to_le_bytes().into_iter().chain(bytes.iter().copied());
     !bytes.fold(!0, |crc, byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1)))
     })

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use dumpfile::wire::{
-    Event, FrameReader, Held, HeldView, Outcome, Plan, Receiver, ReceiverStep, ReceiverTimes,
-    SMALL_FRAME, Sender, SenderConfig, SenderStep, Slot, Source, Unreadable, Verdict, ViewInfo,
-    Write,
+    End, Event, Frame, FrameReader, Greeting, HEADER_SIZE, Held, HeldView, Outcome, Packet, Plan,
+    Range, Receiver, ReceiverStep, ReceiverTimes, SMALL_FRAME, Sender, SenderConfig, SenderStep,
+    Slot, Source, Unreadable, Verdict, ViewInfo, Write, encode,
 };
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -79,8 +79,8 @@ impl Pipe {
         self.free_at
     }
 
-    fn arrived(&mut self, now: u64) -> Vec<u8> {
-        let count = self.bytes.iter().take_while(|(at, _)| *at <= now).count();
+    fn arrived(&mut self, now: u64, most: usize) -> Vec<u8> {
+        let count = self.bytes.iter().take(most).take_while(|(at, _)| *at <= now).count();
         self.bytes.drain(..count).map(|(_, byte)| byte).collect()
     }
 }
@@ -91,6 +91,14 @@ struct Memory {
     poisoned: Vec<u64>,
 }
 
+impl Memory {
+    fn is_readable(&self, range: Range) -> bool {
+        let bulk = self.views[usize::from(range.view())].0 == "vmcore";
+        let touched = |line: &u64| *line < range.end() && range.offset() < line + 64;
+        !bulk || !self.poisoned.iter().any(touched)
+    }
+}
+
 impl Source for Memory {
     fn view(&self, view: u16) -> Option<ViewInfo<'_>> {
         let (name, bytes, pushed) = self.views.get(usize::from(view))?;
@@ -98,12 +106,11 @@ impl Source for Memory {
     }
 
     fn read(&mut self, view: u16, offset: u64, bytes: &mut [u8]) -> Result<(), Unreadable> {
-        let end = offset + bytes.len() as u64;
-        let bulk = self.views[usize::from(view)].0 == "vmcore";
-        if bulk && self.poisoned.iter().any(|line| *line < end && offset < line + 64) {
+        let range = Range::new(view, offset, bytes.len() as u64).expect("a range");
+        if !self.is_readable(range) {
             return Err(Unreadable);
         }
-        let from = &self.views[usize::from(view)].1[offset as usize..end as usize];
+        let from = &self.views[usize::from(view)].1[offset as usize..range.end() as usize];
         bytes.copy_from_slice(from);
         Ok(())
     }
@@ -126,6 +133,36 @@ fn content(dice: &mut Dice, length: usize) -> Vec<u8> {
     bytes
 }
 
+/// What a hostile program has put into its memory to be taken for frames, before it could know the number
+/// of a session: words of a sender and a receiver, greetings of another version, headers of large frames.
+fn forged() -> Vec<u8> {
+    let id = *b"a forged dump id";
+    let greeting = Greeting { id, length: 1, max_frame: 256, views: 1, bulk: true };
+    let (mut bytes, mut out) = (Vec::new(), vec![0; 4096]);
+    for session in [0, 1, 77] {
+        for frame in [
+            Frame::Announce(greeting),
+            Frame::Welcome(greeting),
+            Frame::Data { view: 2, offset: 0, bytes: b"forged" },
+            Frame::Bulk(Range::new(2, 0, 5000).expect("a range")),
+            Frame::Done(End::Complete),
+            Frame::Bye,
+        ] {
+            let length = encode(&Packet { seq: 1, frame }, session, &mut out).expect("a frame");
+            bytes.extend_from_slice(&out[..length]);
+        }
+        let large = Frame::Data { view: 2, offset: 0, bytes: &[1; 3000] };
+        encode(&Packet { seq: 1, frame: large }, session, &mut out).expect("a frame");
+        bytes.extend_from_slice(&out[..HEADER_SIZE]);
+    }
+    // Of version 2, worked out in Python from the table in the module's documentation.
+    bytes.extend(b"\xf6\x00\x02\x01\x20\x00\x3a\x19\x00\x00\x00\x000123456789abcdef");
+    bytes.extend(
+        b"\x00\x10\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x03\x00\x01\x00\xb3\x38\x25\x66",
+    );
+    bytes
+}
+
 /// A whole transfer.
 struct Bench {
     memory: Memory,
@@ -138,6 +175,10 @@ struct Bench {
     printed: u64,
     /// What the collector has written, by view.
     files: Vec<Vec<u8>>,
+    /// Bytes that went as bulks.
+    bulk_bytes: u64,
+    /// The line is cut when so many bytes have come.
+    budget: usize,
     text: Vec<u8>,
     lost_frames: u64,
     sent_bytes: u64,
@@ -168,6 +209,8 @@ impl Bench {
             max_frame: SMALL_FRAME,
             chatter: 0,
             printed: 0,
+            bulk_bytes: 0,
+            budget: usize::MAX,
             text: Vec::new(),
             lost_frames: 0,
             sent_bytes: 0,
@@ -180,9 +223,10 @@ impl Bench {
         let mut ears = FrameReader::new([0; SMALL_FRAME]);
         let mut eyes = FrameReader::new(vec![0; self.max_frame]);
         let mut ending = Ending::default();
-        while self.now < until && !(ending.verdict.is_some() && ending.outcome.is_some()) {
+        let over = |ending: &Ending| ending.verdict.is_some() && ending.outcome.is_some();
+        while self.now < until && self.budget > 0 && !over(&ending) {
             ending.verdict = ending.verdict.or_else(|| self.receiver_turn(&mut eyes, receiver));
-            let arrived = self.up.arrived(self.now);
+            let arrived = self.up.arrived(self.now, usize::MAX);
             let mut input = &arrived[..];
             while let Some(event) = ears.next(&mut input, sender.session()) {
                 if let Event::Frame(packet) = event {
@@ -212,6 +256,14 @@ impl Bench {
                     self.down.send(&out[..length], self.now);
                     self.sent_bytes += length as u64;
                 }
+                SenderStep::Bulk { head, range } => {
+                    assert!(self.memory.is_readable(range), "a hole in a bulk");
+                    let raw = &self.memory.views[usize::from(range.view())].1;
+                    let raw = &raw[range.offset() as usize..range.end() as usize];
+                    self.down.send(&[&out[..head], raw].concat(), self.now);
+                    self.sent_bytes += head as u64 + range.length();
+                    self.bulk_bytes += range.length();
+                }
                 SenderStep::Busy => {}
                 SenderStep::Wait(until) => {
                     assert!(until > self.now, "it waits for the past");
@@ -228,18 +280,7 @@ impl Bench {
         eyes: &mut FrameReader<Vec<u8>>,
         receiver: &mut Receiver,
     ) -> Option<Verdict> {
-        let arrived = self.down.arrived(self.now);
-        let mut input = &arrived[..];
-        while let Some(event) = eyes.next(&mut input, receiver.session()) {
-            match event {
-                Event::Text(text) => self.text.extend(text),
-                Event::Frame(packet) => {
-                    let write = receiver.receive(&packet, self.now).expect("a sender in order");
-                    store(&mut self.files, write);
-                }
-                other => panic!("{other:?}"),
-            }
-        }
+        self.hear(eyes, receiver);
         let mut out = [0; SMALL_FRAME];
         for _ in 0..64 {
             match receiver.poll(self.now, &mut out).expect("a sender in order") {
@@ -253,7 +294,9 @@ impl Bench {
                     }
                     let bytes = &file[range.offset() as usize..range.end() as usize];
                     let same = <[u8; 32]>::from(Sha256::digest(bytes)) == sha256;
-                    receiver.compared(range, same);
+                    if receiver.compared(range, same) {
+                        file[range.offset() as usize..range.end() as usize].fill(0);
+                    }
                 }
                 ReceiverStep::Wait(until) => {
                     assert!(until > self.now, "it waits for the past");
@@ -263,6 +306,53 @@ impl Bench {
             }
         }
         panic!("a receiver that never waits");
+    }
+
+    /// What has come down the line.
+    fn hear(&mut self, eyes: &mut FrameReader<Vec<u8>>, receiver: &mut Receiver) {
+        let arrived = self.down.arrived(self.now, self.budget);
+        self.budget -= arrived.len();
+        let mut input = &arrived[..];
+        loop {
+            eyes.limit(receiver.frame_limit());
+            let Some(event) = eyes.next(&mut input, receiver.session()) else { break };
+            match event {
+                Event::Text(text) => self.text.extend(text),
+                Event::Frame(packet) => {
+                    let write = receiver.receive(&packet, self.now).expect("a sender in order");
+                    store(&mut self.files, write);
+                }
+                Event::Piece(piece) => {
+                    let write = receiver.receive_piece(&piece).expect("a sender in order");
+                    store(&mut self.files, write);
+                }
+                Event::OtherVersion(version) => receiver.other_version(version, self.now),
+                Event::Nonsense(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Cuts the line. The receiver of the next session may be another one.
+    fn cut(
+        &mut self,
+        [tail, replaced, takes, known]: [bool; 4],
+        sender: &mut Sender<'_>,
+        mut receiver: Receiver,
+        session: u32,
+    ) -> Receiver {
+        self.up.bytes.clear();
+        if !tail {
+            self.down.bytes.clear();
+        }
+        if known {
+            sender.disconnected(self.now);
+        }
+        if replaced {
+            let anew = if takes { taker } else { summer };
+            return anew(Some(receiver.held()), session, self.now);
+        }
+        receiver.connect(session, self.now);
+        receiver
     }
 
     /// What was written is right, byte for byte; what was not is what the receiver says is missing.
@@ -311,20 +401,26 @@ struct Ending {
 const WHOLE: Ending = Ending { verdict: Some(Verdict::Complete), outcome: Some(Outcome::Complete) };
 
 fn store(files: &mut [Vec<u8>], write: Option<Write<'_>>) {
-    match write {
-        Some(Write::Bytes { view, offset, bytes }) => {
-            files[usize::from(view)][offset as usize..][..bytes.len()].copy_from_slice(bytes);
-        }
-        Some(Write::Zeros(range)) => {
-            let file = &mut files[usize::from(range.view())];
-            file[range.offset() as usize..range.end() as usize].fill(0);
-        }
-        None => {}
+    if let Some(Write { view, offset, bytes }) = write {
+        files[usize::from(view)][offset as usize..][..bytes.len()].copy_from_slice(bytes);
     }
 }
 
 fn config() -> SenderConfig {
     SenderConfig::serial(ID)
+}
+
+/// A collector that takes bulks.
+fn taker(held: Option<Held>, session: u32, now: u64) -> Receiver {
+    let receiver = Receiver::new(Plan::Dump, ReceiverTimes::default(), 65_536, held);
+    let mut receiver = receiver.taking_bulk();
+    receiver.connect(session, now);
+    receiver
+}
+
+/// One that does not.
+fn summer(held: Option<Held>, session: u32, now: u64) -> Receiver {
+    receiver(Plan::Dump, held, session, now)
 }
 
 fn receiver(plan: Plan, held: Option<Held>, session: u32, now: u64) -> Receiver {
@@ -370,6 +466,24 @@ fn large_frames_on_a_line_that_loses_nothing() {
     let mut receiver = receiver(Plan::Dump, None, 77, 0);
     assert_eq!(bench.run(&mut sender, &mut receiver, LONGEST), WHOLE);
     bench.assert_whole();
+}
+
+#[test]
+fn bulk_needs_both_ends() {
+    for (sends, takes) in [(true, true), (true, false), (false, true)] {
+        let mut bench = Bench::new(3_000_000, Noise::default(), 3);
+        (bench.down.rate, bench.max_frame) = (100_000, 65_536);
+        let mut slots = [Slot::default(); 8];
+        let config = SenderConfig { bulk: sends, ..SenderConfig::console(ID) };
+        let mut sender = Sender::new(config, &mut slots, 0);
+        let mut receiver =
+            if takes { taker(None, 77, 0) } else { receiver(Plan::Dump, None, 77, 0) };
+        assert_eq!(bench.run(&mut sender, &mut receiver, LONGEST), WHOLE);
+        bench.assert_whole();
+        let agreed = sends && takes;
+        assert_eq!(bench.bulk_bytes > 0, agreed, "sends {sends}, takes {takes}");
+        assert_eq!(receiver.greeting().map(|greeting| greeting.bulk), Some(agreed));
+    }
 }
 
 #[test]
@@ -456,7 +570,9 @@ fn what_stays_different_is_never_complete() {
             }
             ReceiverStep::Compare(range, sha256) => {
                 let same = <[u8; 32]>::from(Sha256::digest(&file[0])) == sha256;
-                receiver.compared(range, same);
+                if receiver.compared(range, same) {
+                    file[0].fill(0);
+                }
             }
             ReceiverStep::Finished(verdict) => {
                 assert_eq!(verdict, Verdict::Differs);
@@ -627,6 +743,42 @@ proptest! {
             if ending.outcome.is_some() { break }
         }
         prop_assert!(bench.now < LONGEST, "it does not end");
+        prop_assert_eq!(ending.outcome, Some(Outcome::Complete));
+        bench.assert_whole();
+    }
+
+    /// A line that loses nothing is cut at any byte, now and then; what was left in it may come to the
+    /// next session first; collectors are replaced by others, which take bulks or do not. The memory
+    /// is hostile, and parts of it cannot be read.
+    #[test]
+    fn bulks_arrive(
+        seed in 1u64.., length in 0usize..200_000, window in 1usize..=64,
+        poisoned in prop::collection::vec(0u64..3000, 0..3), hostile: bool,
+        cuts in prop::collection::vec((1usize..100_000, any::<[bool; 4]>()), 0..5),
+    ) {
+        let mut bench = Bench::new(length, Noise::default(), seed);
+        (bench.down.rate, bench.max_frame) = (2000, 65_536);
+        bench.memory.poisoned =
+            poisoned.iter().map(|line| line * 64).filter(|at| *at < length as u64).collect();
+        if hostile {
+            let forged = forged();
+            bench.memory.views[2].1.chunks_mut(forged.len()).step_by(2)
+                .for_each(|part| part.copy_from_slice(&forged[..part.len()]));
+        }
+        let mut slots = vec![Slot::default(); window];
+        let mut sender = Sender::new(SenderConfig::console(ID), &mut slots, 0);
+        let mut receiver = taker(None, 100, 0);
+        for (session, (bytes, how)) in (101..).zip(cuts) {
+            bench.budget = bytes;
+            bench.run(&mut sender, &mut receiver, LONGEST);
+            bench.assert_honest(&receiver);
+            if sender.outcome().is_some() { break }
+            receiver = bench.cut(how, &mut sender, receiver, session);
+        }
+        bench.budget = usize::MAX;
+        let ending = bench.run(&mut sender, &mut receiver, LONGEST);
+        prop_assert!(bench.now < LONGEST, "it does not end");
+        bench.assert_honest(&receiver);
         prop_assert_eq!(ending.outcome, Some(Outcome::Complete));
         bench.assert_whole();
     }

@@ -27,7 +27,17 @@ pub fn elfcorehdr(bytes: &[u8]) {
         if let Ok(vmcore) = made {
             assert_eq!(checked, Ok(()), "a header with bad ranges gave a vmcore");
             check(&vmcore, &memory);
+            check_small_views(&header, &vmcore, &memory);
         }
+    }
+}
+
+fn check_small_views(header: &CoreHeader, vmcore: &Vmcore, memory: &Memory<'_>) {
+    let views = vmcore::small_views(header, vmcore, memory, &mut |text| {
+        assert!(!text.to_string().is_empty());
+    });
+    for view in views {
+        assert!((1..=vmcore::MAX_NOTES).contains(&view.bytes.len()), "{}", view.name);
     }
 }
 

@@ -1,8 +1,8 @@
 //! Frames of the wire protocol, and what both ends make of them.
 
 use dumpfile::wire::{
-    Event, FrameReader, Plan, Receiver, ReceiverStep, ReceiverTimes, SMALL_FRAME, Sender,
-    SenderConfig, Slot, Source, Unreadable, ViewInfo, encode,
+    Event, Frame, FrameReader, Plan, Receiver, ReceiverStep, ReceiverTimes, SMALL_FRAME, Sender,
+    SenderConfig, SenderStep, Slot, Source, Unreadable, ViewInfo, encode,
 };
 
 /// The session of the seeds.
@@ -19,29 +19,43 @@ pub fn frames(bytes: &[u8]) {
     both_ends(bytes);
 }
 
-/// What a reader finds: frames as bytes, text as it is.
-fn events(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, Vec<u8>, u64) {
+/// What a reader finds: frames as bytes, text and the bytes of bulks as they are, and how many frames are
+/// damaged.
+fn events(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, Vec<u8>, Vec<u8>, u64) {
     let mut reader = FrameReader::new(vec![0; 1024]);
-    let (mut frames, mut text) = (Vec::new(), Vec::new());
+    let (mut frames, mut text, mut raw) = (Vec::new(), Vec::new(), Vec::new());
     for mut input in bytes.chunks(piece) {
         while let Some(event) = reader.next(&mut input, SESSION) {
             match event {
                 Event::Text(part) => text.extend_from_slice(part),
+                Event::Piece(part) => raw.extend_from_slice(part.bytes),
                 Event::OtherVersion(version) => frames.push(vec![version]),
                 Event::Nonsense(error) => frames.push(error.to_string().into_bytes()),
                 Event::Frame(packet) => {
                     let mut out = vec![0; 1024];
                     let length = encode(&packet, SESSION, &mut out).expect("it came in one");
-                    let mut again = &out[..length];
-                    let mut second = FrameReader::new(vec![0; 1024]);
-                    assert_eq!(second.next(&mut again, SESSION), Some(event));
                     out.truncate(length);
+                    assert_eq!(read_again(&out, &packet.frame), Some(format!("{event:?}")));
                     frames.push(out);
                 }
             }
         }
     }
-    (frames, text, reader.damage().frames)
+    (frames, text, raw, reader.damage().frames)
+}
+
+/// What a reader makes of a frame that was written again, with as many bytes behind it as it says.
+fn read_again(written: &[u8], frame: &Frame<'_>) -> Option<String> {
+    let raw = if let Frame::Bulk(range) = frame { range.length() } else { 0 };
+    let line = [written, &vec![1; raw as usize]].concat();
+    let mut reader = FrameReader::new(vec![0; 1024]);
+    let mut input = &line[..];
+    loop {
+        match reader.next(&mut input, SESSION)? {
+            Event::Piece(piece) => assert_eq!(piece.bytes.len() as u64, raw),
+            event => return Some(format!("{event:?}")),
+        }
+    }
 }
 
 /// A view of a few bytes.
@@ -62,21 +76,35 @@ impl Source for Tiny {
 
 fn both_ends(bytes: &[u8]) {
     let mut slots = [Slot::default(); 4];
-    let mut sender = Sender::new(SenderConfig::serial([0; 16]), &mut slots, 0);
-    let mut receiver = Receiver::new(Plan::Dump, ReceiverTimes::default(), 1024, None);
+    let config = SenderConfig { bulk: true, ..SenderConfig::serial([0; 16]) };
+    let mut sender = Sender::new(config, &mut slots, 0);
+    let receiver = Receiver::new(Plan::Dump, ReceiverTimes::default(), 1024, None);
+    let takes_bulk = bytes.len().is_multiple_of(2);
+    let mut receiver = if takes_bulk { receiver.taking_bulk() } else { receiver };
     receiver.connect(SESSION, 0);
     let mut reader = FrameReader::new(vec![0; 1024]);
     let mut out = [0; SMALL_FRAME];
     let (mut input, mut now) = (bytes, 0);
-    while let Some(event) = reader.next(&mut input, SESSION) {
+    loop {
+        reader.limit(receiver.frame_limit());
+        let Some(event) = reader.next(&mut input, SESSION) else { break };
         now += 1;
-        let Event::Frame(packet) = event else { continue };
-        sender.receive(&packet, now);
-        sender.poll(&mut Tiny, now, &mut out).expect("room for a frame");
-        if receiver.receive(&packet, now).is_ok()
+        let taken = match event {
+            Event::Frame(packet) => {
+                sender.receive(&packet, now);
+                receiver.receive(&packet, now)
+            }
+            Event::Piece(piece) => receiver.receive_piece(&piece),
+            _ => continue,
+        };
+        let step = sender.poll(&mut Tiny, now, &mut out).expect("room for a frame");
+        if let SenderStep::Bulk { range, .. } = step {
+            assert!(range.view() == 0 && range.end() <= 1000, "outside of the view");
+        }
+        if taken.is_ok()
             && let Ok(ReceiverStep::Compare(range, _)) = receiver.poll(now, &mut out)
         {
-            receiver.compared(range, now % 2 == 0);
+            let _ = receiver.compared(range, now % 2 == 0);
         }
         for (_, view) in receiver.views() {
             let (wanted, there) = view.progress();

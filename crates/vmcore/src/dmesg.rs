@@ -166,6 +166,14 @@ impl<'a, M: ReadPhys> Dmesg<'a, M> {
         self.skipped
     }
 
+    /// Passes over all but the last `count` places for records, in a moment: those that hold none
+    /// count as well.
+    pub fn look_at_last(&mut self, count: u64) {
+        let passed = self.left.saturating_sub(count);
+        (self.next, self.left) =
+            (self.next.wrapping_add(passed) & self.id_mask(), count.min(self.left));
+    }
+
     /// Passes over all but the last `count` records.
     pub fn keep_last_records(&mut self, count: u64) {
         let mut left = count;
@@ -326,5 +334,7 @@ fn add(at: u64, offset: u64) -> Result<u64, Error> {
     at.checked_add(offset).ok_or(Error::Unmapped { at })
 }
 
+#[cfg(test)]
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;

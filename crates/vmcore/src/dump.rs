@@ -15,6 +15,7 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 use goblin::elf::program_header::ProgramHeader;
 use handoff::layout::PAGE_SIZE;
@@ -46,6 +47,18 @@ pub struct Vmcore {
     pub cpus: usize,
     /// What became of each PT_NOTE of the ELF core header.
     pub note_areas: Vec<NoteArea>,
+    /// Where the merged notes lie in the headers.
+    merged: Range<usize>,
+}
+
+impl Vmcore {
+    /// The merged notes, as the file has them.
+    pub fn notes(&self) -> &[u8] {
+        match self.view.extents().first() {
+            Some(Extent::Bytes(head)) => head.get(self.merged.clone()).unwrap_or_default(),
+            _ => &[],
+        }
+    }
 }
 
 /// A PT_NOTE of the ELF core header and what became of it.
@@ -109,8 +122,10 @@ pub fn vmcore(
     }
     notes.finish()?;
     let view = lay_out(header, &notes.bytes, &loads)?;
-    let MergedNotes { cpus, areas: note_areas, .. } = notes;
-    Ok(Vmcore { view, class: header.class, machine: header.machine, cpus, note_areas })
+    let start = table_end(header.class, loads.len());
+    let MergedNotes { cpus, areas: note_areas, bytes, .. } = notes;
+    let merged = start..start + bytes.len();
+    Ok(Vmcore { view, class: header.class, machine: header.machine, cpus, note_areas, merged })
 }
 
 /// Checks a PT_LOAD by itself and against those before it. These are few (at most
@@ -262,7 +277,7 @@ fn read_area(segment: &Segment, mem: &impl ReadPhys, phys_limit: u64) -> Result<
 /// Finds a place in the file for everything.
 fn lay_out(header: &CoreHeader, notes: &[u8], loads: &[Segment]) -> Result<View, Error> {
     let class = header.class;
-    let table_end = class.header_size() + (loads.len() + 1) * class.entry_size();
+    let table_end = table_end(class, loads.len());
     let head_length = (table_end + notes.len()).next_multiple_of(PAGE_SIZE as usize);
     let (mut entries, mut extents) = (Vec::new(), Vec::new());
     push(&mut entries, note_header(table_end, notes.len()))?;
@@ -277,6 +292,11 @@ fn lay_out(header: &CoreHeader, notes: &[u8], loads: &[Segment]) -> Result<View,
     head.resize(head_length, 0);
     extents[0] = Extent::Bytes(head);
     View::new(extents)
+}
+
+/// Where the program headers end and the notes begin.
+const fn table_end(class: Class, loads: usize) -> usize {
+    class.header_size() + (loads + 1) * class.entry_size()
 }
 
 /// The extents of all loads from offset `end` on, and the offset of each load.
@@ -726,7 +746,10 @@ mod tests {
                     == other.p_paddr.wrapping_sub(other.p_offset);
                 let empty = ph.p_memsz == 0 || other.p_memsz == 0;
                 assert!(apart || same || empty, "{ph:?} {other:?}");
-                assert!(same || empty || other.p_offset + other.p_filesz <= ph.p_offset);
+                // A part leads back into its whole, past what lies between them in the table.
+                let apart_in_file = other.p_offset + other.p_filesz <= ph.p_offset
+                    || ph.p_offset + ph.p_filesz <= other.p_offset;
+                assert!(same || empty || apart_in_file, "{ph:?} {other:?}");
             }
         }
         for (index, extent) in extents.iter().enumerate() {

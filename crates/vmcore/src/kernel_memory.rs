@@ -49,6 +49,21 @@ impl<'a, M: ReadPhys> KernelMemory<'a, M> {
         Ok(())
     }
 
+    /// Reads `into.len()` bytes from the physical address on where the first kernel had them, out of one
+    /// PT_LOAD.
+    ///
+    /// # Errors
+    /// [`Error::Unmapped`] when no PT_LOAD has them all, or [`Error::Unreadable`] from `mem`.
+    pub(crate) fn read_physical(&self, at: u64, into: &mut [u8]) -> Result<(), Error> {
+        let source = self.segments.iter().find_map(|load| {
+            let offset = at.checked_sub(load.paddr.get())?;
+            let left = load.filesz.checked_sub(offset)?;
+            let has_all = load.kind == SegmentKind::Load && left >= into.len() as u64;
+            load.source.checked_add(offset).filter(|_| has_all)
+        });
+        self.mem.read_phys(source.ok_or(Error::Unmapped { at })?, into)
+    }
+
     /// Where the byte at `at` lies, and how many bytes from there on lie behind each other: at
     /// least one.
     fn translate(&self, at: u64) -> Option<(PhysAddr, u64)> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! command line ──Options──▶ elfcorehdr= ──CoreHeader──▶ segments ──vmcore()──▶ View
-//!                                                          └─────KernelMemory──▶ Dmesg
+//!                                                          └─────KernelMemory──▶ Dmesg ──▶ small_views()
 //! ```
 //!
 //! Everything here is pure: it runs in the capture kernel, in the loader and in host tests alike.
@@ -26,8 +26,11 @@ mod notes;
 mod number;
 mod oldmem;
 mod options;
+mod page_cache;
+mod page_tables;
 mod ranges;
 mod read;
+mod small_views;
 mod view;
 mod vmcoreinfo;
 
@@ -47,10 +50,11 @@ pub use number::{memparse, size_at};
 pub use oldmem::oldmem;
 pub use options::{
     Action, DEFAULT_TIMEOUT, ElfCoreHdr, MAX_MEMMAP, MAX_TARGETS, MAX_VIRTIO_MMIO, Options,
-    PowerOff, Problem, TargetSpec, Trouble, ViewSpec,
+    PowerOff, Problem, SerialPort, TargetEntry, TargetSpec, Trouble, ViewSpec,
 };
 pub use ranges::MemoryRanges;
 pub use read::ReadPhys;
+pub use small_views::{SmallView, small_views};
 pub use view::{Extent, View};
 pub use vmcoreinfo::vmcoreinfo_get;
 

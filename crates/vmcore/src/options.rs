@@ -4,12 +4,16 @@
 //! word that cannot be understood is reported and the rest stands: a capture with a default is
 //! better than none.
 
+mod target;
+
 use core::fmt;
 
 use arrayvec::ArrayVec;
 
 use crate::number::{memparse, whole_number};
 use crate::{Error, MemoryRanges, PhysAddr, PhysRange};
+
+pub use self::target::{SerialPort, TargetEntry, TargetSpec};
 
 /// How many `memmap=` ranges there is room for.
 pub const MAX_MEMMAP: usize = 32;
@@ -34,9 +38,9 @@ pub struct Options<'a> {
     /// `virtio_mmio.device=SIZE@BASE:IRQ[:ID]`: where virtio devices have their registers (physical), in
     /// the order given, each once.
     pub virtio_mmio: ArrayVec<PhysRange, MAX_VIRTIO_MMIO>,
-    /// `kdump.target`: where the dump goes, to be tried in this order. Without the key this is
-    /// [`TargetSpec::None`]; when no target of a given list is usable it is empty.
-    pub targets: ArrayVec<TargetSpec, MAX_TARGETS>,
+    /// `kdump.target`: where the dump goes, to be tried in this order. Empty without the key, and where
+    /// no target of the list is usable.
+    pub targets: ArrayVec<TargetEntry<'a>, MAX_TARGETS>,
     /// `kdump.view`: what is dumped.
     pub view: ViewSpec,
     /// `kdump.final_action`: what follows a complete dump.
@@ -60,31 +64,6 @@ pub struct ElfCoreHdr {
     pub addr: PhysAddr,
     /// Length of the block that holds ELF header and program headers, in bytes.
     pub size: Option<u64>,
-}
-
-/// One target of `kdump.target`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TargetSpec {
-    /// `virtio-blk:id=HEX32`: the virtio disk whose dump-disk header carries this id.
-    VirtioBlk {
-        /// The id.
-        id: [u8; 16],
-    },
-    /// `none`: nothing is written anywhere.
-    None,
-}
-
-impl fmt::Display for TargetSpec {
-    /// As on the command line.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::VirtioBlk { id } => {
-                f.write_str("virtio-blk:id=")?;
-                id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
-            Self::None => f.write_str("none"),
-        }
-    }
 }
 
 /// What is dumped.
@@ -150,7 +129,6 @@ const ACTIONS: &str = "poweroff, reboot or halt";
 const MEMMAP: &str = "exactmap or SIZE[KMG]@START[KMG]";
 const ELFCOREHDR: &str = "[SIZE[KMG]@]ADDRESS[KMG]";
 const VIRTIO_MMIO: &str = "SIZE[KMG]@BASE:IRQ[:ID]";
-const TARGETS: &str = "virtio-blk:id=32 hex digits, or none";
 const VIEW: &str = "vmcore or oldmem[:START+LENGTH]";
 const CHECKSUM: &str = "0 or 1";
 const REPLACE: &str = "none or oldest";
@@ -216,7 +194,7 @@ impl<'a> Options<'a> {
             memmap: MemoryRanges::new(),
             elfcorehdr: None,
             virtio_mmio: ArrayVec::new(),
-            targets: ArrayVec::from_iter([TargetSpec::None]),
+            targets: ArrayVec::new(),
             view: ViewSpec::default(),
             final_action: Action::default(),
             failure_action: Action::default(),
@@ -261,9 +239,11 @@ impl<'a> Options<'a> {
 
     fn set_targets(&mut self, value: &'a [u8], report: &mut dyn FnMut(&'a [u8], Trouble)) {
         self.targets.clear();
-        for item in value.split(|byte| *byte == b',') {
-            let pushed = parse_target(item).and_then(|target| {
-                self.targets.try_push(target).map_err(|_| Trouble::TooMany(MAX_TARGETS))
+        for (also, item) in target::items(value) {
+            let target = target::parse(item).map_err(Trouble::BadValue);
+            let pushed = target.and_then(|target| {
+                let entry = TargetEntry { target, also };
+                self.targets.try_push(entry).map_err(|_| Trouble::TooMany(MAX_TARGETS))
             });
             if let Err(trouble) = pushed {
                 report(item, trouble);
@@ -346,34 +326,6 @@ fn parse_virtio_mmio(value: &[u8]) -> Option<PhysRange> {
     let is_id = |id: &[u8]| is_number(id.strip_prefix(b"-").unwrap_or(id));
     let registers = PhysRange::new(PhysAddr::new(whole_number(base)?), size).ok()?;
     (size > 0 && is_number(irq) && id.is_none_or(is_id)).then_some(registers)
-}
-
-fn parse_target(item: &[u8]) -> Result<TargetSpec, Trouble> {
-    if item == b"none" {
-        return Ok(TargetSpec::None);
-    }
-    let (kind, arguments) = split_once(item, b':');
-    match kind {
-        b"virtio-blk" => parse_id(arguments)
-            .map(|id| TargetSpec::VirtioBlk { id })
-            .ok_or(Trouble::BadValue(TARGETS)),
-        b"virtio-console" | b"serial" => Err(Trouble::NotYet(TARGETS)),
-        _ => Err(Trouble::BadValue(TARGETS)),
-    }
-}
-
-/// `id=` and exactly 32 hexadecimal digits.
-fn parse_id(arguments: &[u8]) -> Option<[u8; 16]> {
-    let (pairs, rest) = arguments.strip_prefix(b"id=")?.as_chunks::<2>();
-    let mut id = [0; 16];
-    if pairs.len() != id.len() || !rest.is_empty() {
-        return None;
-    }
-    for (byte, [high, low]) in id.iter_mut().zip(pairs) {
-        let digit = |digit: &u8| char::from(*digit).to_digit(16);
-        *byte = u8::try_from(digit(high)? << 4 | digit(low)?).ok()?;
-    }
-    Some(id)
 }
 
 fn parse_view(value: &[u8]) -> Option<ViewSpec> {
@@ -532,7 +484,7 @@ mod tests {
     fn defaults() {
         let options = good("");
         assert!(!options.exactmap && options.memmap.is_empty() && options.elfcorehdr.is_none());
-        assert_eq!(options.targets[..], [TargetSpec::None]);
+        assert!(options.targets.is_empty());
         assert_eq!(options.final_action, Action::Reboot);
         assert_eq!(options.failure_action, Action::Reboot);
         assert_eq!((options.timeout, options.poweroff), (30, None));
@@ -562,7 +514,8 @@ mod tests {
         let elfcorehdr = ElfCoreHdr { addr: PhysAddr::new(32 << 20), size: Some(4096) };
         assert_eq!(options.elfcorehdr, Some(elfcorehdr));
         let id = 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff_u128.to_be_bytes();
-        assert_eq!(options.targets[..], [TargetSpec::VirtioBlk { id }, TargetSpec::None]);
+        let targets = [TargetSpec::VirtioBlk { id }, TargetSpec::None];
+        assert_eq!(options.targets[..], targets.map(|target| TargetEntry { target, also: false }));
         assert_eq!(options.final_action, Action::PowerOff);
         assert_eq!(options.failure_action, Action::Halt);
         assert_eq!(options.timeout, 5);
@@ -630,8 +583,6 @@ mod tests {
         assert!(problem("kdump.level=31").contains("not supported by this kernel yet"));
         assert!(problem("kdump.view=oldmem:4K").contains("oldmem[:START+LENGTH]"));
         assert!(problem("kdump.view=oldmem:0x1000+0").contains("oldmem[:START+LENGTH]"));
-        assert!(problem("kdump.target=serial:port=1,none").contains("=serial:port=1: not supp"));
-        assert!(problem("kdump.target=virtio-console:name=x").contains("not supported"));
         assert!(problem("kdump.target=tape").contains("right is virtio-blk"));
         assert!(problem("elfcorehdr=\u{1b}[2J").starts_with("elfcorehdr=?[2J: not understood"));
     }
@@ -672,10 +623,6 @@ mod tests {
             "kdump.pm1a=0x10000,0",
             "kdump.pm1a=0x604,8",
             "kdump.pm1a=0x604",
-            "kdump.target=virtio-blk",
-            "kdump.target=virtio-blk:id=00112233445566778899aabbccddeef",
-            "kdump.target=virtio-blk:id=00112233445566778899aabbccddeeff0",
-            "kdump.target=virtio-blk:id=00112233445566778899aabbccddeeg0",
         ];
         for word in words {
             assert!(problem(word).contains("not understood"), "{word}");
@@ -688,7 +635,7 @@ mod tests {
         assert_eq!(problems.len(), 2);
         assert_eq!((options.memmap.total(), options.timeout), (4 << 20, 4));
         let (options, problems) = parse("kdump.target=tape");
-        assert!(options.targets.is_empty() && problems.len() == 1, "not `none`: nothing is usable");
+        assert!(options.targets.is_empty() && problems.len() == 1);
     }
 
     #[test]
@@ -711,7 +658,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_words_do_no_harm(line in "((memmap|elfcorehdr|virtio_mmio\\.device|kdump\\.(target|timeout|pm1a|level))=[0-9a-zA-Z@$,%\"=:x]{0,20} ?){0,8}") {
+        fn arbitrary_words_do_no_harm(line in "((memmap|elfcorehdr|virtio_mmio\\.device|kdump\\.(target|timeout|pm1a|level))=[0-9a-zA-Z@$,+%\"=:x]{0,20} ?){0,8}") {
             let mut texts = 0;
             let options = Options::parse(line.as_bytes(), &mut |problem| texts += problem.to_string().len());
             prop_assert!(options.memmap.iter().all(|range| !range.is_empty()));

@@ -121,11 +121,16 @@ impl View {
     /// Where the byte at `offset` lies in physical memory now, if it comes from there. (For the
     /// backup region this is not where the first kernel had it.)
     pub fn map_offset_to_paddr(&self, offset: DumpOffset) -> Option<PhysAddr> {
-        let (index, skip) = self.locate(offset)?;
-        match self.extents.get(index)? {
-            Extent::Phys(range) => range.start().checked_add(skip),
-            Extent::Bytes(_) | Extent::Zero(_) => None,
+        match self.extent_at(offset)? {
+            (Extent::Phys(range), skip) => range.start().checked_add(skip),
+            (Extent::Bytes(_) | Extent::Zero(_), _) => None,
         }
+    }
+
+    /// The extent that has the byte at `offset`, and how far into it that is, in bytes.
+    pub fn extent_at(&self, offset: DumpOffset) -> Option<(&Extent, u64)> {
+        let (index, skip) = self.locate(offset)?;
+        self.extents.get(index).map(|extent| (extent, skip))
     }
 
     /// The index of the extent that has the byte at `offset`, and how far into it that is.

@@ -592,10 +592,14 @@ fn a_long_command_line_says_by_how_much() {
 fn mistakes_are_said_before_the_crash() {
     let target =
         |target: &str| PlanOptions { target: Some(target.to_owned()), ..PlanOptions::default() };
-    for wrong in ["tape", "virtio-blk:id=0", "none kdump.timeout=1", "\"none\""] {
+    let wrong = ["tape", "virtio-blk:id=0", "none kdump.timeout=1", "\"none\"", "serial:baud=1000"];
+    for wrong in wrong {
         let error = line(&target(wrong)).expect_err(wrong);
         assert!(matches!(error, PlanError::BadTarget { .. }), "{wrong}: {error}");
     }
+    let list = "virtio-console:name=kdump+serial:port=1,baud=9600,none";
+    let expected = format!("kdump.target={list} kdump.pm1a=0x604,0 {ADDED}");
+    assert_eq!(line(&target(list)), Ok(expected));
     let system = fixture("i386-512m");
     let plan = plan_with(&system, &kernel(), &append("kdump.speed=11")).expect("a plan");
     assert_eq!(plan.warnings, ["kdump.speed=11: no such option, ignored"]);

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "functions in assembly that do what is forbidden")]
 
-use crate::{crash, nmi};
+use crate::{crash, interrupt, nmi};
 use boot_stub::console::println;
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ unsafe extern "C" {
 }
 
 /// What comes behind `die=`, and what it does on the CPU with this number.
-const WAYS: [(&str, unsafe extern "C" fn(u32) -> !); 8] = [
+const WAYS: [(&str, unsafe extern "C" fn(u32) -> !); 9] = [
     ("panic", panic),
     ("null", guest_null_dereference),
     ("ud", guest_invalid_opcode),
@@ -32,6 +32,7 @@ const WAYS: [(&str, unsafe extern "C" fn(u32) -> !); 8] = [
     ("stack-overflow", guest_stack_overflow),
     ("triple-fault", triple_fault),
     ("nmi", die_of_nmi),
+    ("interrupt", die_in_interrupt),
 ];
 
 /// Which one was chosen.
@@ -75,4 +76,8 @@ unsafe extern "C" fn triple_fault(cpu: u32) -> ! {
 
 unsafe extern "C" fn die_of_nmi(_: u32) -> ! {
     nmi::die_of_one()
+}
+
+unsafe extern "C" fn die_in_interrupt(_: u32) -> ! {
+    interrupt::die_in_one()
 }

@@ -24,6 +24,8 @@ mod edu;
 #[cfg(target_os = "none")]
 mod heap;
 #[cfg(target_os = "none")]
+mod interrupt;
+#[cfg(target_os = "none")]
 mod io_apic;
 #[cfg(target_os = "none")]
 mod memory;

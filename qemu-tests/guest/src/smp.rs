@@ -71,7 +71,7 @@ pub(crate) fn ticks_per_ms() -> u64 {
 }
 
 /// The local APIC of the CPU that asks. [`None`] where there is none.
-fn local_apic() -> Option<LocalApic> {
+pub(crate) fn local_apic() -> Option<LocalApic> {
     let base = usize::try_from(apic::base()?).ok()?;
     let registers = NonNull::new(with_exposed_provenance_mut(base))?;
     // SAFETY: the page tables, where there are any, have every address map to itself.

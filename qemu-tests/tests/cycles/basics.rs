@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use qemu_tests::{Config, FirstKernel, Interrupt, Loading, MachineType, Report, Verdict};
+use qemu_tests::{Config, Delivery, FirstKernel, Interrupt, Loading, MachineType, Report, Verdict};
 
 pub(crate) const MIB: u64 = 1 << 20;
 
@@ -32,6 +32,7 @@ pub(crate) fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Conf
         kexec_tools: None,
         stock_capture: None,
         oldmem: None,
+        delivery: Delivery::default(),
         fault: None,
         dump_disk: None,
         disk_properties: String::new(),
@@ -42,6 +43,22 @@ pub(crate) fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Conf
 
 pub(crate) fn guest() -> FirstKernel {
     FirstKernel::Guest { elf: file("KDUMP_TEST_GUEST"), loading: Loading::Placed }
+}
+
+pub(crate) fn debian() -> FirstKernel {
+    FirstKernel::Linux {
+        name: "debian-i386".into(),
+        is_64_bit: false,
+        kernel: file("KDUMP_TEST_LINUX_I386"),
+        busybox: file("KDUMP_TEST_BUSYBOX"),
+        loader: file("KDUMP_TEST_LOADER"),
+    }
+}
+
+/// A dump over these targets, with the real collector at the end of each line.
+pub(crate) fn over(targets: &str) -> Delivery {
+    let targets = targets.parse().expect("a list of targets");
+    Delivery { targets, collector: file("KDUMP_TEST_COLLECTOR"), ..Delivery::default() }
 }
 
 /// One cycle with what `change` makes of the ordinary configuration, and everything that was on the

@@ -2,22 +2,14 @@
 
 pub(crate) use crate::basics::*;
 use qemu_tests::dump_disk::DiskAfter;
-use qemu_tests::{Config, Fault, FirstKernel, Loading, Report, StockCapture, Verdict, gdb};
+use qemu_tests::{
+    Config, Delivery, Fault, FirstKernel, Loading, Report, StockCapture, Verdict, gdb,
+};
 use vmcore::Class;
 
 /// The test guest, loaded in this way.
 pub(crate) fn guest_with(loading: Loading) -> FirstKernel {
     FirstKernel::Guest { elf: file("KDUMP_TEST_GUEST"), loading }
-}
-
-pub(crate) fn debian() -> FirstKernel {
-    FirstKernel::Linux {
-        name: "debian-i386".into(),
-        is_64_bit: false,
-        kernel: file("KDUMP_TEST_LINUX_I386"),
-        busybox: file("KDUMP_TEST_BUSYBOX"),
-        loader: file("KDUMP_TEST_LOADER"),
-    }
 }
 
 /// Debian's kernel as the capture kernel.
@@ -56,6 +48,20 @@ pub(crate) fn cycle_and_console(
 ) -> (Report, String) {
     let out = tempfile::tempdir().expect("a folder for the results");
     cycle_into(&out, first_kernel, change)
+}
+
+/// A guest for serial lines: 64 MiB, most of which is slot. The guest writes to each page that is not.
+pub(crate) fn small(config: &mut Config) {
+    config.memory = 64 * MIB;
+    config.slot = "44M@16M".into();
+}
+
+/// All of these are on the console.
+#[track_caller]
+pub(crate) fn assert_says(console: &str, said: &[&str]) {
+    for said in said {
+        assert!(console.contains(said), "the console does not say {said:?}:\n{console}");
+    }
 }
 
 /// The report fails, and these are all the checks that do.

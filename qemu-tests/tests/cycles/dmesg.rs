@@ -1,8 +1,14 @@
 //! The dead kernel's log out of the vmcore, against what the kernel itself had put on the console.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
 use collector::{LogFormat, LogPart, VmcoreFile};
 use qemu_tests::FirstKernel;
-use vmcore::Skipped;
+use vmcore::{
+    CoreHeader, ElfCoreHdr, PhysAddr, ReadPhys, Skipped, SmallView, small_views, vmcoreinfo_get,
+};
 
 use crate::common::*;
 
@@ -66,6 +72,49 @@ fn assert_log_is_the_consoles(first_kernel: FirstKernel, first_append: &str) {
     assert!(more < log.len() / 50, "{more} bytes of the log were not on the console:\n{console}");
     assert_eq!(skipped, Skipped { unfinished: 0, damaged: 0 });
     assert_its_end(&vmcore, &log);
+    assert_small_views(&out.path().join("vmcore"), &log);
+}
+
+/// A file, which a vmcore's offsets lead into as those of an ELF core header lead into memory.
+struct FileMemory(File);
+
+impl ReadPhys for FileMemory {
+    fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), vmcore::Error> {
+        self.0.read_exact_at(into, at.get()).map_err(|_| vmcore::Error::Unreadable { at })
+    }
+}
+
+/// The capture kernel would have sent these before the bulk.
+fn assert_small_views(path: &Path, log: &str) {
+    let mem = FileMemory(File::open(path).expect("a vmcore"));
+    let start = ElfCoreHdr { addr: PhysAddr::new(0), size: None };
+    let header = CoreHeader::read(&mem, start).expect("a header");
+    let vmcore = vmcore::vmcore(&header, &mem, 1 << 52, &mut |_| {}).expect("a vmcore of it");
+    let mut complaints = Vec::new();
+    let views = small_views(&header, &vmcore, &mem, &mut |text| complaints.push(text.to_string()));
+    assert_eq!(complaints, [""; 0]);
+    let names: Vec<_> = views.iter().map(|view| view.name).collect();
+    assert_eq!(names, ["dmesg-tail", "notes", "vmcoreinfo", "stack", "dmesg"]);
+    assert!(views[4].bytes == log.as_bytes(), "another log");
+    let tail = &views[0].bytes;
+    assert!(log.as_bytes().ends_with(tail) && (4000..=8192).contains(&tail.len()));
+    assert_is_stack(&views[3], &views[2].bytes);
+}
+
+/// There are return addresses in it: words that lead to where the kernel's text begins, or the 16 MiB
+/// behind that.
+fn assert_is_stack(stack: &SmallView, vmcoreinfo: &[u8]) {
+    let word = vmcoreinfo_get(vmcoreinfo, "SIZE(atomic_long_t)").expect("a size");
+    let word: usize = word.parse().expect("a size");
+    let text = vmcoreinfo_get(vmcoreinfo, "SYMBOL(_stext)").expect("an address");
+    let text = u64::from_str_radix(text, 16).expect("an address");
+    let words = stack
+        .bytes
+        .chunks_exact(word)
+        .map(|bytes| bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)));
+    let returns = words.filter(|value| (text..text + (16 << 20)).contains(value)).count();
+    assert!(returns >= 5, "{returns} return addresses from {:#x} on", stack.start);
+    assert!(stack.bytes.len() >= 256 && stack.start.is_multiple_of(16));
 }
 
 /// The last records alone are the end of the whole log.

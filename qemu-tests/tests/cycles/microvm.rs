@@ -12,13 +12,6 @@ fn on_microvm(first_kernel: FirstKernel, change: impl FnOnce(&mut Config)) -> (R
     })
 }
 
-#[track_caller]
-fn assert_says(console: &str, said: &[&str]) {
-    for said in said {
-        assert!(console.contains(said), "the console does not say {said:?}:\n{console}");
-    }
-}
-
 #[test]
 fn a_guest_on_a_microvm() {
     let (report, console) = on_microvm(guest(), |config| config.cpus = 2);

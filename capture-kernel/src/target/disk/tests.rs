@@ -33,6 +33,7 @@ pub(super) fn dump(memory: &[u8]) -> Dump {
     let view =
         |name, extent| NamedView { name, view: View::new(vec![extent]).expect("small"), start: 0 };
     Dump {
+        id: [0; 16],
         small: vec![
             view("dmesg", Extent::Bytes(LOG.to_vec())),
             NamedView { start: 0xc000_1000, ..view("stack", Extent::Bytes(vec![7; 5000])) },
@@ -69,11 +70,11 @@ pub(super) fn room_for(dumps: usize) -> usize {
     2 * BLOCK + dumps * (LENGTH + 7 * BLOCK)
 }
 
-type Target_<'c> = DumpDisk<'c, VirtioBlk<'c, FakeTransport>>;
+type Target_<'c> = DumpDisk<'c, VirtioBlk<'c, FakeTransport<Disk>>>;
 
 pub(super) fn open<'c>(
     disk: &Rc<RefCell<Disk>>,
-    clock: &'c FakeClock,
+    clock: &'c FakeClock<'c>,
 ) -> Result<Target_<'c>, Failure> {
     let device = VirtioBlk::start(FakeTransport::new(disk), slot(), clock, 10_000)?;
     DumpDisk::open(device, OURS, slot(), clock)
@@ -158,7 +159,7 @@ fn a_disk_that_is_not_ours_is_stopped_and_never_written() {
     assert_eq!(open(&other, &clock).err(), Some(Failure::OtherDumpDisk(DiskId([1; 16]))));
     for disk in [strange, other] {
         assert_eq!(disk.borrow().writes, 0);
-        assert_eq!(disk.borrow().status, 0);
+        assert_eq!(disk.borrow().base.status, 0);
     }
 }
 
@@ -331,7 +332,7 @@ fn too_small_and_read_only() {
     assert!(disk.borrow().bytes[2 * BLOCK..].iter().all(|byte| *byte == 0xee));
 
     let before = disk.borrow().writes;
-    disk.borrow_mut().features |= 1 << 5;
+    disk.borrow_mut().base.features |= 1 << 5;
     assert_eq!(deliver(&disk, &memory(1), Manner::default()), Err(Failure::ReadOnly));
     assert_eq!(disk.borrow().writes, before);
 }

@@ -15,12 +15,14 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// With console text in the file at `path`, which is replaced, if one is named.
+    /// With console text at the end of the file at `path`, if one is named: a collector that is started
+    /// again goes on with it.
     pub(crate) fn new(path: Option<&Path>) -> Result<Self, String> {
-        let create = |path: &Path| {
-            File::create(path).map_err(|error| format!("cannot open {}: {error}", path.display()))
+        let open = |path: &Path| {
+            let file = File::options().append(true).create(true).open(path);
+            file.map_err(|error| format!("cannot open {}: {error}", path.display()))
         };
-        Ok(Self { progress: Progress::new(), file: path.map(create).transpose()? })
+        Ok(Self { progress: Progress::new(), file: path.map(open).transpose()? })
     }
 
     /// Removes the bar.
@@ -42,6 +44,10 @@ impl Observer for Console {
 
     fn progress(&mut self, done: u64, all: u64) {
         self.progress.show(done, all);
+    }
+
+    fn hashing(&mut self, done: u64, all: u64) {
+        self.progress.show_next("SHA-256 of the file", done, all);
     }
 
     fn note(&mut self, note: &str) {

@@ -36,7 +36,7 @@ pub(crate) struct Line {
     /// How long all of it may take [default: as long as it goes on].
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u32>,
-    /// Where console text goes that comes over the same line [default: standard error].
+    /// Append console text that comes over the same line to FILE [default: standard error].
     #[arg(long, value_name = "FILE")]
     pub(crate) console: Option<PathBuf>,
 }

@@ -13,7 +13,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     const PATIENCE: Duration = Duration::from_secs(2);
-    const TEMPLATE: &str = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+    const TEMPLATE: &str = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}";
 
     pub(crate) fn new() -> Self {
         Self { started: Instant::now(), bar: None }
@@ -25,10 +25,23 @@ impl Progress {
             self.bar = Some(ProgressBar::new(all).with_elapsed(self.started.elapsed()));
             if let (Some(bar), Ok(style)) = (&self.bar, style) {
                 bar.set_style(style);
+                // What was there before has no part in the rate.
+                bar.set_position(done);
+                bar.reset_eta();
             }
         }
         if let Some(bar) = &self.bar {
             bar.set_position(done);
+        }
+    }
+
+    /// The same for what is done after that, in words.
+    pub(crate) fn show_next(&mut self, what: &'static str, done: u64, all: u64) {
+        self.show(done, all);
+        if let Some(bar) = self.bar.as_ref().filter(|bar| bar.message() != what) {
+            bar.set_length(all);
+            bar.set_message(what);
+            bar.reset_eta();
         }
     }
 

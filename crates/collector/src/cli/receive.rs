@@ -13,11 +13,11 @@ use super::{check_output, hex};
 /// What stands below the options.
 pub(crate) const HELP: &str = concat!(
     crate::sources!(),
-    "\n\nUntil the dump is whole and compared, it is in FILE.NAME.partial, and FILE.ranges says what is
-there: the same command goes on from it.
+    "\n\nUntil the dump is whole, it is in FILE.NAME.partial, and FILE.ranges says what is there: the same
+command goes on from it. Over a serial line the whole is compared with the other end by SHA-256.
 
 Exit codes:
-  0  every byte has come and was compared with the other end
+  0  every byte has come
   1  refused, failed or not whole; what is missing is on standard error, with the reason
   2  the command line is wrong"
 );
@@ -64,6 +64,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         None if arguments.json => Ok(()),
         None => {
             received.views.iter().for_each(|view| println!("{}", in_words(view)));
+            if received.damaged_frames > 0 {
+                println!("{} damaged frames were sent again", received.damaged_frames);
+            }
             Ok(())
         }
     }
@@ -118,8 +121,9 @@ fn in_json(received: &Received) -> String {
     let id = received.id.map_or("null".to_owned(), |id| format!("\"{}\"", hex(&id)));
     let views: Vec<String> = received.views.iter().map(view_in_json).collect();
     format!(
-        r#"{{"version":1,"verdict":"{verdict}","id":{id},"damaged_frames":{},"views":[{}]}}"#,
+        r#"{{"version":1,"verdict":"{verdict}","id":{id},"damaged_frames":{},"compared":{},"views":[{}]}}"#,
         received.damaged_frames,
+        received.compared,
         views.join(",")
     )
 }

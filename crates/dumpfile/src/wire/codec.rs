@@ -4,8 +4,8 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{
-    End, Frame, Greeting, HEADER_SIZE, Hello, MARK, MAX_FRAME, MAX_VIEWS, MAX_WANTS, Packet, Range,
-    SMALL_FRAME, TRAILER_SIZE, VERSION, ViewInfo, Wants, WireError,
+    End, Frame, Greeting, HEADER_SIZE, Hello, MARK, MAX_BULK, MAX_FRAME, MAX_VIEWS, MAX_WANTS,
+    Packet, Range, SMALL_FRAME, TRAILER_SIZE, VERSION, ViewInfo, Wants, WireError,
 };
 use crate::checksum::CRC32C;
 
@@ -29,6 +29,7 @@ struct GreetingBody {
     length: U64,
     max_frame: U32,
     views: U16,
+    flags: U16,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -55,6 +56,14 @@ struct DataBody {
     offset: U64,
 }
 
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct BulkBody {
+    view: U16,
+    offset: U64,
+    length: U32,
+}
+
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct RangeBody {
@@ -79,6 +88,10 @@ struct AckBody {
 
 /// Bit 0 of a hello's flags.
 const PUSH: u16 = 1;
+/// Bit 1 of a hello's flags.
+const TAKES_BULK: u16 = 2;
+/// Bit 0 of a greeting's flags.
+const BULK: u16 = 1;
 /// Bit 0 of a view's flags.
 const PUSHED: u16 = 1;
 /// Where the bytes of a data frame lie in it.
@@ -99,6 +112,7 @@ mod kind {
     pub(super) const CHECKED: u8 = 11;
     pub(super) const DONE: u8 = 12;
     pub(super) const BYE: u8 = 13;
+    pub(super) const BULK: u8 = 14;
 }
 
 impl Header {
@@ -135,6 +149,11 @@ impl Header {
         trailer == checksum(session, &rest[2..]).to_le_bytes()
     }
 
+    /// Whether the session number is part of its checksum.
+    pub(super) const fn has_session(&self) -> bool {
+        has_session(self.kind)
+    }
+
     fn checksum(&self) -> u16 {
         let covered = CRC32C.checksum(&self.as_bytes()[2..6]);
         (covered & 0xffff) as u16
@@ -143,7 +162,11 @@ impl Header {
 
 /// The session number that a frame of `kind` is checked with.
 const fn session_of(kind: u8, session: u32) -> u32 {
-    if matches!(kind, kind::ANNOUNCE | kind::HELLO) { 0 } else { session }
+    if has_session(kind) { session } else { 0 }
+}
+
+const fn has_session(kind: u8) -> bool {
+    !matches!(kind, kind::ANNOUNCE | kind::HELLO)
 }
 
 fn checksum(session: u32, bytes: &[u8]) -> u32 {
@@ -199,6 +222,7 @@ pub fn encode(packet: &Packet<'_>, session: u32, out: &mut [u8]) -> Result<usize
         }
         Frame::Zero(range) => body.range(range)?.kind(kind::ZERO),
         Frame::Hole(range) => body.range(range)?.kind(kind::HOLE),
+        Frame::Bulk(range) => body.bulk(range)?,
         Frame::Ack { highest, before } => {
             let ack = AckBody { highest: (*highest).into(), before: (*before).into() };
             body.put(ack.as_bytes())?.kind(kind::ACK)
@@ -242,6 +266,7 @@ impl Body<'_> {
             length: greeting.length.into(),
             max_frame: greeting.max_frame.into(),
             views: greeting.views.into(),
+            flags: flag(greeting.bulk, BULK).into(),
         };
         self.put(body.as_bytes()).map(|_| kind)
     }
@@ -250,7 +275,7 @@ impl Body<'_> {
         let body = HelloBody {
             session: hello.session.into(),
             max_frame: hello.max_frame.into(),
-            flags: if hello.push { PUSH } else { 0 }.into(),
+            flags: (flag(hello.push, PUSH) | flag(hello.bulk, TAKES_BULK)).into(),
         };
         self.put(body.as_bytes()).map(|_| kind::HELLO)
     }
@@ -261,11 +286,17 @@ impl Body<'_> {
         }
         let body = ViewBody {
             view: view.into(),
-            flags: if info.pushed { PUSHED } else { 0 }.into(),
+            flags: flag(info.pushed, PUSHED).into(),
             length: info.length.into(),
             start: info.start.into(),
         };
         self.put(body.as_bytes())?.put(info.name.as_bytes()).map(|_| kind::VIEW)
+    }
+
+    fn bulk(&mut self, range: &Range) -> Result<u8, WireError> {
+        let length = bulk_length(range.offset(), range.length())?;
+        let (view, offset) = (range.view().into(), range.offset().into());
+        self.put(BulkBody { view, offset, length: length.into() }.as_bytes()).map(|_| kind::BULK)
     }
 
     fn range(&mut self, range: &Range) -> Result<&mut Self, WireError> {
@@ -276,6 +307,16 @@ impl Body<'_> {
         };
         self.put(body.as_bytes())
     }
+}
+
+const fn flag(set: bool, bit: u16) -> u16 {
+    if set { bit } else { 0 }
+}
+
+/// The length of a bulk, if it may have that.
+fn bulk_length(offset: u64, length: u64) -> Result<u32, WireError> {
+    let fits = u32::try_from(length).ok().filter(|length| *length <= MAX_BULK);
+    fits.ok_or(WireError::Range { offset, length })
 }
 
 /// Puts header and trailer around a body of `length` bytes that lies at its place in `out`, and
@@ -335,6 +376,7 @@ pub(super) fn decode<'a>(header: &Header, frame: &'a [u8]) -> Result<Packet<'a>,
         kind::DATA => data(body).ok_or(wrong)??,
         kind::ZERO => Frame::Zero(range(body).ok_or(wrong)??),
         kind::HOLE => Frame::Hole(range(body).ok_or(wrong)??),
+        kind::BULK => Frame::Bulk(bulk(body).ok_or(wrong)??),
         kind::ACK => {
             let ack = AckBody::read_from_bytes(body).map_err(|_| wrong)?;
             Frame::Ack { highest: ack.highest.get(), before: ack.before.get() }
@@ -378,14 +420,16 @@ fn greeting(body: &[u8]) -> Option<Result<Greeting, WireError>> {
         length: body.length.get(),
         max_frame,
         views,
+        bulk: body.flags.get() & BULK != 0,
     }))
 }
 
 fn hello(body: &[u8]) -> Option<Result<Hello, WireError>> {
     let body = HelloBody::read_from_bytes(body).ok()?;
-    let push = body.flags.get() & PUSH != 0;
-    let session = body.session.get();
-    Some(frame_limit(body.max_frame.get()).map(|max_frame| Hello { session, max_frame, push }))
+    let (session, flags) = (body.session.get(), body.flags.get());
+    let (push, bulk) = (flags & PUSH != 0, flags & TAKES_BULK != 0);
+    let hello = |max_frame| Hello { session, max_frame, push, bulk };
+    Some(frame_limit(body.max_frame.get()).map(hello))
 }
 
 fn view(body: &[u8]) -> Option<Result<Frame<'_>, WireError>> {
@@ -409,6 +453,13 @@ fn data(body: &[u8]) -> Option<Result<Frame<'_>, WireError>> {
     let (view, offset) = (body.view.get(), body.offset.get());
     let range = Range::new(view, offset, bytes.len() as u64);
     Some(range.map(|_| Frame::Data { view, offset, bytes }))
+}
+
+fn bulk(body: &[u8]) -> Option<Result<Range, WireError>> {
+    let body = BulkBody::read_from_bytes(body).ok()?;
+    let (offset, length) = (body.offset.get(), body.length.get().into());
+    let length = bulk_length(offset, length);
+    Some(length.and_then(|length| Range::new(body.view.get(), offset, length.into())))
 }
 
 fn range(body: &[u8]) -> Option<Result<Range, WireError>> {

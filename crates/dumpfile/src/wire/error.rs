@@ -14,7 +14,8 @@ pub enum WireError {
         /// Length of its body in bytes.
         length: usize,
     },
-    /// A range of no bytes, or one that ends past 64 bits.
+    /// A range of no bytes, one that ends past 64 bits, or a bulk of more than
+    /// [`MAX_BULK`](super::MAX_BULK) bytes.
     #[error("a frame names the range {offset:#x}+{length:#x}: the other end is at fault")]
     Range {
         /// Where it begins in its view, in bytes.

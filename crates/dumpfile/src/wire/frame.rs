@@ -36,6 +36,9 @@ pub enum Frame<'a> {
     Zero(Range),
     /// A range cannot be read; it counts as zero.
     Hole(Range),
+    /// The bytes of a range, at most [`MAX_BULK`](super::MAX_BULK), stand behind the frame as they
+    /// are. A [`FrameReader`](super::FrameReader) hands out those first, and the frame when it had all.
+    Bulk(Range),
     /// Which counted frames came.
     Ack {
         /// The highest sequence number seen.
@@ -58,7 +61,10 @@ pub enum Frame<'a> {
 impl Frame<'_> {
     /// Whether the frame is counted: acknowledged, and sent again when lost.
     pub const fn is_counted(&self) -> bool {
-        matches!(self, Self::View(..) | Self::Data { .. } | Self::Zero(_) | Self::Hole(_))
+        matches!(
+            self,
+            Self::View(..) | Self::Data { .. } | Self::Zero(_) | Self::Hole(_) | Self::Bulk(_)
+        )
     }
 }
 
@@ -73,6 +79,8 @@ pub struct Greeting {
     pub max_frame: u32,
     /// Number of its views.
     pub views: u16,
+    /// Contents go as bulks and are not hashed. In an announcement: if the receiver takes that.
+    pub bulk: bool,
 }
 
 /// Who receives.
@@ -84,6 +92,8 @@ pub struct Hello {
     pub max_frame: u32,
     /// Whether the pushed views are to be sent without being asked for.
     pub push: bool,
+    /// Whether bulks may be sent: only over a line that loses nothing.
+    pub bulk: bool,
 }
 
 /// A view as the list has it.
@@ -187,7 +197,7 @@ impl FromIterator<Range> for Wants {
 /// How a receiver ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Everything has come, and was compared.
+    /// Everything has come, and was compared where that was agreed.
     Complete,
     /// It gives up: no room, or what has come differs from what is there.
     GaveUp,

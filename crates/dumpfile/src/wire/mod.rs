@@ -32,8 +32,8 @@
 //!
 //! | kind | name | from | body |
 //! |---|---|---|---|
-//! | 1 | announce | sender | id 16, length of all that is pushed 8, largest frame 4, number of views 2 |
-//! | 2 | hello | receiver | session 4, largest frame 4, flags 2 (bit 0: push) |
+//! | 1 | announce | sender | id 16, length of all that is pushed 8, largest frame 4, number of views 2, flags 2 (bit 0: bulk) |
+//! | 2 | hello | receiver | session 4, largest frame 4, flags 2 (bit 0: push, bit 1: takes bulk) |
 //! | 3 | welcome | sender | as announce |
 //! | 4 | view | sender | view 2, flags 2 (bit 0: pushed), length 8, start 8, name 1–[`MAX_NAME`] of `a-z0-9-` |
 //! | 5 | data | sender | view 2, offset 8, bytes |
@@ -45,6 +45,7 @@
 //! | 11 | checked | sender | range, SHA-256 of its bytes 32 |
 //! | 12 | done | receiver | how it ended 1 ([`End`]) |
 //! | 13 | bye | sender | nothing |
+//! | 14 | bulk | sender | view 2, offset 8, length 4; behind the trailer as many bytes of the view (1–[`MAX_BULK`]), unmasked and not covered by any checksum |
 //!
 //! Announce and hello are checked with session number 0, everything else with the number that the
 //! hello chose: what is left in the pipe from an earlier receiver is not accepted.
@@ -56,14 +57,26 @@
 //! 2. The sender lists its views, each with name and length. With *push* it then sends those that
 //!    are flagged as pushed, in their order: small, precious views come first. Without, and once the
 //!    receiver asks for what is still missing, it sends what the last `want` names (*pull*).
-//! 3. View, data, zero and hole frames are counted: each time one is sent it gets the next sequence
+//! 3. View, data, zero, hole and bulk frames are counted: each time one is sent it gets the next sequence
 //!    number. A link does not reorder, so a frame below the highest number seen that was not seen
 //!    is lost and is sent again under a new number. The others have sequence numbers of their own
 //!    (receiver) or none (sender: zero) and are repeated by who misses the answer.
-//! 4. When nothing is missing, the receiver has the sender hash what it has sent, range by range,
+//! 4. Without bulk (below), when nothing is missing, the receiver has the sender hash what it has sent, range by range,
 //!    and compares that with what it has stored. What differs is fetched again. CRC-32C over the
 //!    whole would not do: it is blind to errors that the frames' own CRC-32C has missed.
 //! 5. `done` says how it ended, `bye` that this was heard.
+//!
+//! # Bulk
+//! A virtio-console port is a socket on the host: it loses and damages nothing, and a processor that
+//! looks at each byte would be the slowest part of the way. So where the hello takes it and the
+//! sender is set up for it, which the flag in its welcome says, contents go as bulks, from where they
+//! lie, and are neither summed nor hashed: there is no step 4. All frames are small ones then, and at
+//! most [`BULK_IN_FLIGHT`] bytes are not acknowledged.
+//!
+//! A bulk can be torn only together with the line. What came of it is kept. The rest of it may be the
+//! first that the next session sees, and a hostile memory has whole frames in it. They lack the session
+//! number. Announcements need none, and one of another version is believed only when no welcome comes.
+//! A large frame that is none could hide a real one: none is accepted before the welcome, nor with bulk.
 
 mod codec;
 mod error;
@@ -72,18 +85,20 @@ mod ranges;
 mod reader;
 mod receiver;
 mod sender;
+mod source;
 mod window;
 
 pub use codec::encode;
 pub use error::WireError;
 pub use frame::{End, Frame, Greeting, Hello, Packet, Range, ViewInfo, Wants};
 pub use ranges::Ranges;
-pub use reader::{Damage, Event, FrameReader};
+pub use reader::{Damage, Event, FrameReader, Piece};
 pub use receiver::{
     Held, HeldView, Plan, Receiver, ReceiverError, ReceiverStep, ReceiverTimes, Verdict, ViewState,
     Write,
 };
-pub use sender::{Outcome, Sender, SenderConfig, SenderStep, Source, Unreadable};
+pub use sender::{Outcome, Sender, SenderConfig, SenderStep};
+pub use source::{Run, Source, Unreadable};
 pub use window::Slot;
 
 /// First byte of every frame. UTF-8 has no such byte (RFC 3629, section 1), and telnet gives it no meaning.
@@ -99,6 +114,10 @@ pub const TRAILER_SIZE: usize = 4;
 pub const SMALL_FRAME: usize = 256;
 /// The largest frame that a length of 16 bits allows, rounded down to 16, in bytes.
 pub const MAX_FRAME: usize = 65_536;
+/// Most bytes in one bulk.
+pub const MAX_BULK: u32 = 1 << 20;
+/// Most bytes of bulks that are sent and not acknowledged.
+pub const BULK_IN_FLIGHT: u64 = 16 << 20;
 /// Most views that a sender may have.
 pub const MAX_VIEWS: u16 = 16;
 /// Longest name of a view, in bytes.

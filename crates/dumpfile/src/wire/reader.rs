@@ -1,19 +1,32 @@
 //! From the bytes of a stream to frames and text.
 
 use super::codec::{self, Header};
-use super::{HEADER_SIZE, MARK, Packet, SMALL_FRAME, VERSION, WireError};
+use super::{Frame, HEADER_SIZE, MARK, Packet, Range, SMALL_FRAME, VERSION, WireError};
 
 /// What a stream holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// Bytes outside of frames: console text, if all is well.
     Text(&'a [u8]),
-    /// A whole frame.
+    /// A whole frame; a bulk when its last bytes were handed out.
     Frame(Packet<'a>),
+    /// Some of the bytes of a bulk, in their order.
+    Piece(Piece<'a>),
     /// A whole greeting from an end that speaks another version.
     OtherVersion(u8),
     /// A whole frame that makes no sense.
     Nonsense(WireError),
+}
+
+/// Bytes of a view that stood behind the head of a bulk, not covered by any checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece<'a> {
+    /// The view's number.
+    pub view: u16,
+    /// Where they belong in the view, in bytes.
+    pub offset: u64,
+    /// The bytes.
+    pub bytes: &'a [u8],
 }
 
 /// What a reader had to throw away.
@@ -34,7 +47,22 @@ pub struct FrameReader<B> {
     filled: usize,
     /// How many bytes behind a broken header are taken for its body and not for text.
     skip: usize,
+    /// The bulk whose bytes come now.
+    bulk: Option<Bulk>,
+    /// Larger frames are damage.
+    limit: usize,
     damage: Damage,
+}
+
+/// A bulk whose head was whole.
+#[derive(Clone, Copy, Debug)]
+struct Bulk {
+    /// The session of its head.
+    session: u32,
+    seq: u32,
+    range: Range,
+    /// How many of its bytes have come.
+    done: u64,
 }
 
 /// What the next bytes are.
@@ -43,10 +71,37 @@ enum Found<'i> {
     Frame(Header),
 }
 
+/// What became of a frame that is complete.
+enum Judged {
+    Damage,
+    Bulk(Bulk),
+    Frame,
+}
+
+impl Bulk {
+    /// What `input` has of the `left` bytes that are still to come.
+    fn piece<'i>(&mut self, input: &mut &'i [u8], left: u64) -> Option<Piece<'i>> {
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+        let (bytes, rest) = input.split_at(count);
+        *input = rest;
+        let offset = self.range.offset() + self.done;
+        self.done += bytes.len() as u64;
+        let piece = Piece { view: self.range.view(), offset, bytes };
+        (count > 0).then_some(piece)
+    }
+}
+
 impl<B: AsRef<[u8]> + AsMut<[u8]>> FrameReader<B> {
     /// A reader for frames that fit into `buffer`, which has [`SMALL_FRAME`] bytes or more.
     pub const fn new(buffer: B) -> Self {
-        Self { buffer, filled: 0, skip: 0, damage: Damage { frames: 0, bytes: 0 } }
+        let damage = Damage { frames: 0, bytes: 0 };
+        Self { buffer, filled: 0, skip: 0, bulk: None, limit: usize::MAX, damage }
+    }
+
+    /// From now on frames of more than `limit` bytes are damage. Where only small ones are to be
+    /// expected, no header that somebody has forged keeps the reader from the next frame.
+    pub const fn limit(&mut self, limit: usize) {
+        self.limit = limit;
     }
 
     /// What was thrown away so far.
@@ -54,9 +109,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> FrameReader<B> {
         self.damage
     }
 
-    /// Forgets a frame that has begun: for a stream that begins anew.
+    /// Forgets a frame or bulk that has begun: for a stream that begins anew.
     pub fn restart(&mut self) {
-        if self.filled > 0 {
+        if self.filled > 0 || self.bulk.take().is_some() {
             self.drop_frame();
         }
         self.skip = 0;
@@ -65,26 +120,63 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> FrameReader<B> {
     /// The next thing in `input`, which is shortened by what was looked at; `None` when all of it was.
     /// `session` is the number that the hello chose, or anything before.
     pub fn next<'e, 'i: 'e>(&'e mut self, input: &mut &'i [u8], session: u32) -> Option<Event<'e>> {
-        let (header, total) = loop {
+        let header = loop {
+            if self.bulk.is_some() {
+                if let Some(event) = self.raw(input, session)? {
+                    return Some(event);
+                }
+                continue;
+            }
             let header = match self.find(input)? {
                 Found::Text(text) => return Some(Event::Text(text)),
                 Found::Frame(header) => header,
             };
-            let total = header.total();
-            let frame = &mut self.buffer.as_mut()[..total];
-            header.unmask(frame);
-            let session = if header.version == VERSION { session } else { 0 };
-            if header.is_whole(frame, session) {
-                break (header, total);
+            match self.judge(&header, session) {
+                Judged::Damage => self.drop_frame(),
+                Judged::Bulk(bulk) => (self.filled, self.bulk) = (0, Some(bulk)),
+                Judged::Frame => break header,
             }
-            self.drop_frame();
         };
         self.filled = 0;
         if header.version != VERSION {
             return Some(Event::OtherVersion(header.version));
         }
-        let decoded = codec::decode(&header, &self.buffer.as_ref()[..total]);
+        let decoded = codec::decode(&header, &self.buffer.as_ref()[..header.total()]);
         Some(decoded.map_or_else(Event::Nonsense, Event::Frame))
+    }
+
+    /// Takes the mask off the frame in the buffer and says what it is.
+    fn judge(&mut self, header: &Header, session: u32) -> Judged {
+        let frame = &mut self.buffer.as_mut()[..header.total()];
+        header.unmask(frame);
+        let ours = header.version == VERSION;
+        if !header.is_whole(frame, if ours { session } else { 0 }) {
+            return Judged::Damage;
+        }
+        match codec::decode(header, frame) {
+            Ok(Packet { seq, frame: Frame::Bulk(range) }) if ours => {
+                Judged::Bulk(Bulk { session, seq, range, done: 0 })
+            }
+            // Anybody can write such a frame; only one that makes sense may be the other end's.
+            Err(_) if ours && !header.has_session() => Judged::Damage,
+            _ => Judged::Frame,
+        }
+    }
+
+    /// The next of a bulk: some bytes, or its frame behind the last. Outside, nothing when `input` is
+    /// empty; inside, nothing when it is not for this session.
+    fn raw<'i>(&mut self, input: &mut &'i [u8], session: u32) -> Option<Option<Event<'i>>> {
+        let bulk = self.bulk.as_mut()?;
+        let ours = bulk.session == session;
+        let left = bulk.range.length() - bulk.done;
+        if left > 0 {
+            let piece = bulk.piece(input, left)?;
+            return Some(ours.then_some(Event::Piece(piece)));
+        }
+        let packet = Packet { seq: bulk.seq, frame: Frame::Bulk(bulk.range) };
+        self.bulk = None;
+        self.damage.frames += u64::from(!ours);
+        Some(ours.then_some(Event::Frame(packet)))
     }
 
     /// Text, or a frame that is complete in the buffer, by its header.
@@ -151,7 +243,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> FrameReader<B> {
     fn header(&self) -> Option<Header> {
         let buffer = self.buffer.as_ref();
         let header = Header::read(buffer.first_chunk()?)?;
-        (header.total() <= buffer.len()).then_some(header)
+        (header.total() <= buffer.len().min(self.limit)).then_some(header)
     }
 
     fn drop_frame(&mut self) {

@@ -1,6 +1,6 @@
 //! What was sent and not acknowledged.
 
-use super::{MAX_WINDOW, Range};
+use super::{BULK_IN_FLIGHT, MAX_BULK, MAX_WINDOW, Range};
 
 /// Room for one counted frame in flight. It holds no bytes: what is sent again is read again.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,6 +21,19 @@ pub(super) enum Item {
     Data(Range),
     Zero(Range),
     Hole(Range),
+    Bulk(Range),
+}
+
+impl Item {
+    /// Bytes of a view that it stands for.
+    pub(super) const fn length(&self) -> u64 {
+        match self {
+            Self::View(_) => 0,
+            Self::Data(range) | Self::Zero(range) | Self::Hole(range) | Self::Bulk(range) => {
+                range.length()
+            }
+        }
+    }
 }
 
 /// The frames in flight, in memory of the caller.
@@ -44,6 +57,13 @@ impl<'w> Window<'w> {
 
     pub(super) fn is_full(&self) -> bool {
         self.slots.iter().all(|slot| slot.0.is_some())
+    }
+
+    /// Whether one more bulk would be too many bytes in flight.
+    pub(super) fn is_heavy(&self) -> bool {
+        let items = self.slots.iter().filter_map(|slot| slot.0).map(|sent| sent.item);
+        let bulks = items.filter(|item| matches!(item, Item::Bulk(_)));
+        bulks.map(|item| item.length()).sum::<u64>() + u64::from(MAX_BULK) > BULK_IN_FLIGHT
     }
 
     /// Notes what was sent for the first time. There must be room.

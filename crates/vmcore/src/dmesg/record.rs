@@ -1,6 +1,7 @@
 //! One message of the kernel, and how it is shown.
 
 use core::fmt::{self, Write};
+use core::str;
 
 /// One record of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +24,25 @@ pub struct Caller(pub u32);
 /// CPU.
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const CPU: u32 = 1 << 31;
-        let letter = if self.0 & CPU == 0 { 'T' } else { 'C' };
-        write!(f, "{letter}{}", self.0 & !CPU)
+        match self.cpu() {
+            Some(cpu) => write!(f, "C{cpu}"),
+            None => write!(f, "T{}", self.0),
+        }
+    }
+}
+
+impl Caller {
+    /// Set where it is a CPU.
+    const CPU: u32 = 1 << 31;
+
+    /// The pid of the task, where it was one.
+    pub const fn task(self) -> Option<u32> {
+        if self.0 & Self::CPU == 0 { Some(self.0) } else { None }
+    }
+
+    /// The CPU's number, where it was not running a task.
+    pub const fn cpu(self) -> Option<u32> {
+        if self.0 & Self::CPU == 0 { None } else { Some(self.0 & !Self::CPU) }
     }
 }
 
@@ -54,10 +71,14 @@ impl fmt::Display for Record<'_> {
     }
 }
 
+/// Writes what is printable in one piece: logs are long, and nearly all of it is.
 fn write_escaped(f: &mut fmt::Formatter<'_>, line: &[u8]) -> fmt::Result {
-    line.iter().try_for_each(|byte| match byte {
-        b' '..=b'~' | b'\t' => f.write_char(char::from(*byte)),
-        _ => write!(f, "\\x{byte:02x}"),
+    let is_printable = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t');
+    line.chunk_by(|left, right| is_printable(left) && is_printable(right)).try_for_each(|part| {
+        match str::from_utf8(part) {
+            Ok(text) if part.iter().all(is_printable) => f.write_str(text),
+            _ => part.iter().try_for_each(|byte| write!(f, "\\x{byte:02x}")),
+        }
     })
 }
 

@@ -1,146 +1,14 @@
-//! Rings put together by hand, from the structures of Linux 6.1.
+//! The log of rings put together by hand, and of what is left of them.
 
+use super::fake::*;
 use super::*;
 use crate::fake::FakeMemory;
-use crate::{PhysAddr, Segment, SegmentKind};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use proptest::prelude::*;
 
-/// Where the page with the ring lies.
-const PADDR: u64 = 0x500_0000;
-
-// What lies where in that page.
-const PRB: usize = 0x000;
-const RING: usize = 0x040;
-const DESCS: usize = 0x100;
-const INFOS: usize = 0x200;
-const DATA: usize = 0x400;
-const PAGE: usize = 0x1000;
-
-/// Four descriptors, 128 bytes of text.
-const COUNT_BITS: u64 = 2;
-const SIZE_BITS: u64 = 7;
-
-/// A machine, with what differs between the two.
-#[derive(Clone, Copy)]
-struct Machine {
-    /// Length of a `long` in bytes.
-    word: usize,
-    /// Virtual address of the page.
-    vaddr: u64,
-    /// VMCOREINFO of Debian's 6.1.0-50, the lines that matter, with `prb` moved to the page.
-    vmcoreinfo: &'static str,
-    /// Offsets in `printk_ringbuffer`: descs, infos, head_id, tail_id, size_bits, data.
-    ring: [usize; 6],
-    /// Length of a `prb_desc`.
-    desc: usize,
-}
-
-const I386: Machine = Machine {
-    word: 4,
-    vaddr: 0xc500_0000,
-    vmcoreinfo: "OSRELEASE=6.1.0-50-686-pae\nSYMBOL(prb)=c5000000\n\
-        SIZE(printk_ringbuffer)=44\nOFFSET(printk_ringbuffer.desc_ring)=0\n\
-        OFFSET(printk_ringbuffer.text_data_ring)=24\nSIZE(prb_desc_ring)=24\n\
-        OFFSET(prb_desc_ring.count_bits)=0\nOFFSET(prb_desc_ring.descs)=4\n\
-        OFFSET(prb_desc_ring.infos)=8\nOFFSET(prb_desc_ring.head_id)=12\n\
-        OFFSET(prb_desc_ring.tail_id)=16\nSIZE(prb_desc)=12\nOFFSET(prb_desc.state_var)=0\n\
-        OFFSET(prb_desc.text_blk_lpos)=4\nSIZE(prb_data_blk_lpos)=8\n\
-        OFFSET(prb_data_blk_lpos.begin)=0\nOFFSET(prb_data_blk_lpos.next)=4\n\
-        SIZE(printk_info)=88\nOFFSET(printk_info.seq)=0\nOFFSET(printk_info.ts_nsec)=8\n\
-        OFFSET(printk_info.text_len)=16\nOFFSET(printk_info.caller_id)=20\n\
-        SIZE(prb_data_ring)=16\nOFFSET(prb_data_ring.size_bits)=0\nOFFSET(prb_data_ring.data)=4\n\
-        SIZE(atomic_long_t)=4\nOFFSET(atomic_long_t.counter)=0\n",
-    ring: [4, 8, 12, 16, 24, 28],
-    desc: 12,
-};
-
-const X86_64: Machine = Machine {
-    word: 8,
-    vaddr: 0xffff_ffff_9b66_4000,
-    vmcoreinfo: "OSRELEASE=6.1.0-50-amd64\nSYMBOL(prb)=ffffffff9b664000\n\
-        SIZE(printk_ringbuffer)=88\nOFFSET(printk_ringbuffer.desc_ring)=0\n\
-        OFFSET(printk_ringbuffer.text_data_ring)=48\nSIZE(prb_desc_ring)=48\n\
-        OFFSET(prb_desc_ring.count_bits)=0\nOFFSET(prb_desc_ring.descs)=8\n\
-        OFFSET(prb_desc_ring.infos)=16\nOFFSET(prb_desc_ring.head_id)=24\n\
-        OFFSET(prb_desc_ring.tail_id)=32\nSIZE(prb_desc)=24\nOFFSET(prb_desc.state_var)=0\n\
-        OFFSET(prb_desc.text_blk_lpos)=8\nSIZE(prb_data_blk_lpos)=16\n\
-        OFFSET(prb_data_blk_lpos.begin)=0\nOFFSET(prb_data_blk_lpos.next)=8\n\
-        SIZE(printk_info)=88\nOFFSET(printk_info.seq)=0\nOFFSET(printk_info.ts_nsec)=8\n\
-        OFFSET(printk_info.text_len)=16\nOFFSET(printk_info.caller_id)=20\n\
-        SIZE(prb_data_ring)=32\nOFFSET(prb_data_ring.size_bits)=0\nOFFSET(prb_data_ring.data)=8\n\
-        SIZE(atomic_long_t)=8\nOFFSET(atomic_long_t.counter)=0\n",
-    ring: [8, 16, 24, 32, 48, 56],
-    desc: 24,
-};
-
-const BOTH: [Machine; 2] = [I386, X86_64];
-
-/// The page with the ring, and whose it is.
-#[derive(Clone)]
-struct Page {
-    machine: Machine,
-    bytes: Vec<u8>,
-}
-
 impl Page {
-    /// A ring whose oldest and newest ids are these.
-    fn new(machine: Machine, tail: u64, head: u64) -> Self {
-        let mut page = Self { machine, bytes: vec![0; PAGE] };
-        let at = |offset: usize| machine.vaddr + offset as u64;
-        let [descs, infos, head_id, tail_id, size_bits, data] = machine.ring;
-        page.word(PRB, at(RING));
-        page.put(RING, &(COUNT_BITS as u32).to_le_bytes());
-        page.word(RING + descs, at(DESCS));
-        page.word(RING + infos, at(INFOS));
-        page.word(RING + head_id, head);
-        page.word(RING + tail_id, tail);
-        page.put(RING + size_bits, &(SIZE_BITS as u32).to_le_bytes());
-        page.word(RING + data, at(DATA));
-        page
-    }
-
-    fn put(&mut self, at: usize, bytes: &[u8]) {
-        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
-    }
-
-    fn word(&mut self, at: usize, value: u64) {
-        let word = self.machine.word;
-        self.put(at, &value.to_le_bytes()[..word]);
-    }
-
-    /// State and positions of the descriptor at `index`.
-    fn desc(&mut self, index: usize, state_var: u64, [begin, next]: [i64; 2]) {
-        let (at, word) = (DESCS + index * self.machine.desc, self.machine.word);
-        self.word(at, state_var);
-        self.word(at + word, begin as u64);
-        self.word(at + 2 * word, next as u64);
-    }
-
-    /// `printk_info` is the same on both machines.
-    fn info(&mut self, index: usize, seq: u64, ts_nsec: u64, text_len: u16, caller: u32) {
-        let at = INFOS + 88 * index;
-        self.put(at, &seq.to_le_bytes());
-        self.put(at + 8, &ts_nsec.to_le_bytes());
-        self.put(at + 16, &text_len.to_le_bytes());
-        self.put(at + 20, &caller.to_le_bytes());
-    }
-
-    /// A block of the text ring, from `index` on.
-    fn block(&mut self, index: usize, id: u64, text: &[u8]) {
-        self.word(DATA + index, id);
-        self.put(DATA + index + self.machine.word, text);
-    }
-
-    fn memory(&self) -> (FakeMemory, [Segment; 1]) {
-        let (source, filesz) = (PhysAddr::new(PADDR), PAGE as u64);
-        let (kind, vaddr) = (SegmentKind::Load, self.machine.vaddr);
-        let load = Segment { kind, source, vaddr, paddr: source, filesz, memsz: filesz, flags: 7 };
-        (FakeMemory::with(PADDR, self.bytes.clone()), [load])
-    }
-
     /// What `use_log` makes of the log.
     fn log<T>(&self, use_log: impl FnOnce(Dmesg<'_, FakeMemory>) -> T) -> Result<T, Error> {
         let (mem, segments) = self.memory();
@@ -161,50 +29,6 @@ fn read(mut log: Dmesg<'_, FakeMemory>) -> (Vec<String>, [u64; 2]) {
     }
     let Skipped { unfinished, damaged } = log.skipped();
     (shown, [unfinished, damaged])
-}
-
-/// Ids have 30 or 62 bits, of which these are the lowest.
-fn id(machine: Machine, value: i64) -> u64 {
-    let mask = if machine.word == 4 { 0x3fff_ffff } else { 0x3fff_ffff_ffff_ffff };
-    value as u64 & mask
-}
-
-/// A state word: committed is 1, finalized 2, reusable 3.
-fn state(machine: Machine, state: u64, value: i64) -> u64 {
-    let shift = if machine.word == 4 { 30 } else { 62 };
-    state << shift | id(machine, value)
-}
-
-/// A kernel that has just started: `DESC0_ID` is −(4 + 1) and reusable, the first block is at −128.
-fn young(machine: Machine) -> Page {
-    let mut page = Page::new(machine, id(machine, -5), id(machine, -3));
-    page.desc(3, state(machine, 3, -5), [1, 1]);
-    page.desc(0, state(machine, 2, -4), [-128, -96]);
-    page.info(0, 0, 0, 17, 0);
-    page.block(0, id(machine, -4), b"Linux version 6.1");
-    page.desc(1, state(machine, 1, -3), [-96, -72]);
-    page.info(1, 1, 1_234_567_890, 5, 0x8000_0001);
-    page.block(32, id(machine, -3), b"hello");
-    page
-}
-
-/// A ring that has gone round: ids and positions both pass zero.
-fn old(machine: Machine) -> Page {
-    let mut page = Page::new(machine, id(machine, -2), id(machine, 1));
-    page.desc(2, state(machine, 2, -2), [-64, -32]);
-    page.info(2, 6, 5_000_001_000, 6, 1);
-    page.block(64, id(machine, -2), b"sysrq:");
-    // 32 bytes are left, 40 are needed: the block lies at the front, the id here as well.
-    page.desc(3, state(machine, 2, -1), [-32, 40]);
-    page.info(3, 7, 5_000_002_000, 30, 1);
-    page.block(96, id(machine, -1), b"");
-    page.block(0, id(machine, -1), b"Kernel panic - not syncing: x ");
-    page.desc(0, state(machine, 2, 0), [3, 3]);
-    page.info(0, 8, 6_000_000_000, 0, 1);
-    page.desc(1, state(machine, 1, 1), [40, 64]);
-    page.info(1, 9, 7_000_000_000, 6, 1);
-    page.block(40, id(machine, 1), b"a\nb\x1b[m");
-    page
 }
 
 const OLD: [&str; 4] = [
@@ -391,6 +215,24 @@ fn the_newest_can_be_kept_alone() {
                 read(log).0
             });
             assert_eq!(kept.expect("a log"), OLD[OLD.len() - count..], "{bytes}");
+        }
+    }
+}
+
+#[test]
+fn the_newest_places_can_be_looked_at_alone() {
+    for machine in BOTH {
+        for count in 0..6 {
+            let mut page = old(machine);
+            page.desc(0, state(machine, 0, 0), [3, 3]);
+            let seen = page.log(|mut log| {
+                log.look_at_last(count);
+                read(log)
+            });
+            let records = [OLD[0], OLD[1], OLD[3]].map(String::from);
+            let left = [3, 2, 2, 1, 0, 0][count as usize];
+            let expected = (records[left..].to_vec(), [u64::from(count > 1), 0]);
+            assert_eq!(seen, Ok(expected), "{count}");
         }
     }
 }

@@ -1,219 +1,27 @@
 //! `collector receive` and `collector read` against the sender of a capture kernel, which runs in a
 //! thread here, over sockets and a pseudo terminal whose bytes are damaged on the way.
 
+mod bulk;
+mod machine;
+
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dumpfile::disk::v1::DiskHeader;
-use dumpfile::wire::{
-    Event, FrameReader, Outcome, SMALL_FRAME, Sender, SenderConfig, SenderStep, Slot, Source,
-    Unreadable, ViewInfo,
-};
+use dumpfile::wire::{Outcome, Sender, Slot};
 use dumpfile::{DiskId, DiskState};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-const ID: [u8; 16] = *b"0123456789abcdef";
-const CONSOLE: &[u8] = b"kdump: a line of the console\x1b[2J\r\n";
-
-/// A generator whose whole state is its seed (Marsaglia's xorshift64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-}
-
-/// The dead machine's memory.
-struct Memory(Vec<(&'static str, u64, bool, Vec<u8>)>);
-
-impl Memory {
-    fn new(length: usize) -> Self {
-        let mut dice = Dice(42);
-        let mut vmcore: Vec<u8> = (0..length).map(|_| dice.roll() as u8).collect();
-        vmcore[length / 4..length / 2].fill(0);
-        let oldmem = (0..100_000).map(|_| dice.roll() as u8).collect();
-        Self(vec![
-            ("dmesg", 0, true, b"Kernel panic - not syncing\n".repeat(20)),
-            ("vmcore", 0, true, vmcore),
-            ("oldmem", 0x10_0000, false, oldmem),
-        ])
-    }
-
-    fn view(&self, name: &str) -> &[u8] {
-        &self.0.iter().find(|view| view.0 == name).expect("a view").3
-    }
-}
-
-impl Source for Memory {
-    fn view(&self, view: u16) -> Option<ViewInfo<'_>> {
-        let (name, start, pushed, bytes) = self.0.get(usize::from(view))?;
-        Some(ViewInfo { name, length: bytes.len() as u64, start: *start, pushed: *pushed })
-    }
-
-    fn read(&mut self, view: u16, offset: u64, bytes: &mut [u8]) -> Result<(), Unreadable> {
-        let from = &self.0[usize::from(view)].3[offset as usize..];
-        bytes.copy_from_slice(&from[..bytes.len()]);
-        Ok(())
-    }
-}
-
-/// Damages bytes as a bad line does: drops and flips, and now and then 64 bytes in a row.
-struct Noise {
-    dice: Dice,
-    /// One byte in so many; zero for a good line.
-    one_in: u64,
-    burst: u32,
-}
-
-impl Noise {
-    fn new(one_in: u64) -> Self {
-        Self { dice: Dice(7), one_in, burst: 0 }
-    }
-
-    fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
-        bytes.iter().filter_map(|byte| self.pass_byte(*byte)).collect()
-    }
-
-    fn pass_byte(&mut self, byte: u8) -> Option<u8> {
-        if self.burst > 0 {
-            self.burst -= 1;
-            return Some(byte ^ self.dice.roll() as u8);
-        }
-        if self.one_in == 0 || !self.dice.roll().is_multiple_of(self.one_in) {
-            return Some(byte);
-        }
-        match self.dice.roll() % 10 {
-            0..=3 => None,
-            4..=8 => Some(byte ^ self.dice.roll() as u8),
-            _ => {
-                self.burst = 64;
-                None
-            }
-        }
-    }
-}
-
-/// The capture kernel, in a thread: goes on with the same sender over one line after the other.
-struct Machine {
-    memory: Memory,
-    noise: Noise,
-    max_frame: usize,
-    started: Instant,
-    sent: usize,
-    /// The line is cut, once, when so many bytes have been sent.
-    cut_at: usize,
-}
-
-/// How it ended, or nothing when the line was cut.
-type Ended = Option<Outcome>;
-
-impl Machine {
-    fn new(memory: Memory, noise: u64) -> Self {
-        let (started, noise) = (Instant::now(), Noise::new(noise));
-        Self { memory, noise, max_frame: SMALL_FRAME, started, sent: 0, cut_at: usize::MAX }
-    }
-
-    fn config(&self) -> SenderConfig {
-        let patience = 20_000;
-        let (retransmit_after, linger) = (100, 300);
-        SenderConfig {
-            max_frame: self.max_frame,
-            patience,
-            retransmit_after,
-            linger,
-            ..SenderConfig::serial(ID)
-        }
-    }
-
-    fn now(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64
-    }
-
-    /// Serves one line, whose reads do not block for long.
-    fn serve(&mut self, sender: &mut Sender<'_>, line: &mut (impl Read + Write)) -> Ended {
-        let mut reader = FrameReader::new([0; SMALL_FRAME]);
-        let mut out = vec![0; self.max_frame];
-        let mut prints = 0;
-        loop {
-            for _ in 0..16 {
-                let now = self.now();
-                match sender.poll(&mut self.memory, now, &mut out).expect("a buffer") {
-                    SenderStep::Send(length) => {
-                        prints += 1;
-                        let text = if prints % 50 == 0 { CONSOLE } else { &[] };
-                        let bytes = [text, &self.noise.pass(&out[..length])].concat();
-                        self.sent += length;
-                        if !write(line, &bytes) || self.sent > self.cut_at {
-                            self.cut_at = usize::MAX;
-                            return sender.outcome();
-                        }
-                    }
-                    SenderStep::Busy => {}
-                    SenderStep::Wait(_) => break,
-                    SenderStep::Finished(outcome) => return Some(outcome),
-                }
-            }
-            let mut bytes = [0; 4096];
-            let count = match line.read(&mut bytes) {
-                Ok(0) => return sender.outcome(),
-                Ok(count) => count,
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
-                {
-                    0
-                }
-                Err(_) => return sender.outcome(),
-            };
-            let bytes = self.noise.pass(&bytes[..count]);
-            let mut input = &bytes[..];
-            while let Some(event) = reader.next(&mut input, sender.session()) {
-                if let Event::Frame(packet) = event {
-                    sender.receive(&packet, self.now());
-                }
-            }
-        }
-    }
-
-    /// Serves whoever connects, until the dump is out.
-    fn listen(mut self, listener: UnixListener) -> Outcome {
-        let mut slots = [Slot::default(); 64];
-        let mut sender = Sender::new(self.config(), &mut slots, 0);
-        loop {
-            let (mut stream, _) = listener.accept().expect("a collector");
-            stream.set_read_timeout(Some(Duration::from_millis(2))).expect("a timeout");
-            if let Some(outcome) = self.serve(&mut sender, &mut stream) {
-                return outcome;
-            }
-        }
-    }
-}
-
-/// Writes all of it, with patience; false when nobody is there.
-fn write(line: &mut impl Write, mut bytes: &[u8]) -> bool {
-    while !bytes.is_empty() {
-        match line.write(bytes) {
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                thread::sleep(Duration::from_millis(1));
-            }
-            Err(_) => return false,
-        }
-    }
-    true
-}
+use machine::{CONSOLE, ID, Machine, Memory};
 
 fn command(folder: &TempDir, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_collector"));
@@ -394,7 +202,7 @@ impl Read for Slow {
 impl Write for Slow {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         thread::sleep(Duration::from_millis(2));
-        self.0.write(bytes)
+        self.0.write(&bytes[..bytes.len().min(16 << 10)])
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -508,6 +316,8 @@ fn a_terminal_carries_every_byte() {
     rustix::io::ioctl_fionbio(&master, true).expect("a line that does not block");
     let machine = thread::spawn(move || {
         let mut machine = Machine::new(memory, 10_000);
+        // The collector does not take them over a terminal.
+        machine.bulk = true;
         let mut slots = [Slot::default(); 64];
         let mut sender = Sender::new(machine.config(), &mut slots, 0);
         machine.serve(&mut sender, &mut File::from(master))

@@ -1,0 +1,90 @@
+//! Interrupts, for an image that wants those of its local APIC. Until [`init`] there are none.
+
+#![expect(unsafe_code, reason = "the descriptor table, the interrupt flag, port I/O")]
+
+use crate::exceptions::{self, Frame, VECTORS};
+use core::arch::global_asm;
+use core::cell::UnsafeCell;
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
+use x86::{io, irq};
+
+/// The timer's vector, of the highest priority class.
+pub const TIMER: u8 = 0xf0;
+/// The vector of interrupts that were gone before they arrived; these are not to be acknowledged.
+pub const SPURIOUS: u8 = 0xff;
+/// What a frame has for every other vector.
+const OTHER: u8 = 0x20;
+
+/// Data ports of the two 8259s: their masks.
+const MASKS_8259: [u16; 2] = [0x21, 0xa1];
+
+global_asm!(
+    include_str!("../asm/interrupts.S"),
+    timer = const TIMER as u32,
+    spurious = const SPURIOUS as u32,
+    other = const OTHER as u32,
+);
+
+unsafe extern "C" {
+    static interrupt_timer: u8;
+    static interrupt_spurious: u8;
+    static interrupt_other: u8;
+}
+
+#[repr(C, align(8))]
+struct Idt(UnsafeCell<[u64; 256]>);
+// SAFETY: one CPU writes it, in `init`, while its interrupts are off.
+unsafe impl Sync for Idt {}
+
+static IDT: Idt = Idt(UnsafeCell::new([0; 256]));
+/// The `fn(&Frame)` that [`init`] was given, or null.
+static HANDLER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// Has `handler` called for every interrupt, with interrupts off: loads an IDT that has all the gates
+/// of the one before. The frame's vector is [`TIMER`], [`SPURIOUS`] or something else.
+pub fn init(handler: fn(&Frame)) {
+    HANDLER.store(handler as *mut (), Ordering::Release);
+    let gate = |stub: *const u8| exceptions::interrupt_gate(stub as u32);
+    let other = gate(&raw const interrupt_other);
+    let mut gates = [other; 256];
+    gates[..VECTORS].copy_from_slice(&exceptions::gates());
+    gates[usize::from(TIMER)] = gate(&raw const interrupt_timer);
+    gates[usize::from(SPURIOUS)] = gate(&raw const interrupt_spurious);
+    let table = IDT.0.get();
+    // SAFETY: one CPU, interrupts off, nobody else has a reference.
+    unsafe { *table = gates };
+    exceptions::load_table(table.cast::<u64>().cast_const(), size_of::<Idt>());
+}
+
+/// Hands an interrupt to the image.
+pub(crate) fn take(frame: &Frame) {
+    let handler = HANDLER.load(Ordering::Acquire);
+    if !handler.is_null() {
+        // SAFETY: only `init` stores there, and what it stores has this type.
+        let handler = unsafe { core::mem::transmute::<*mut (), fn(&Frame)>(handler) };
+        handler(frame);
+    }
+}
+
+/// Masks all inputs of the two 8259s.
+pub fn mask_8259s() {
+    for port in MASKS_8259 {
+        // SAFETY: a mask touches no memory; where there is no 8259, nobody listens.
+        unsafe { io::outb(port, 0xff) }
+    }
+}
+
+/// Lets interrupts in, once [`init`] has made a place for them.
+pub fn enable() {
+    if !HANDLER.load(Ordering::Acquire).is_null() {
+        // SAFETY: every vector has a gate into our own text.
+        unsafe { irq::enable() }
+    }
+}
+
+/// Keeps interrupts out.
+pub fn disable() {
+    // SAFETY: what waits for an interrupt here waits with a deadline.
+    unsafe { irq::disable() }
+}

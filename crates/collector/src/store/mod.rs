@@ -1,0 +1,40 @@
+//! Where what is received goes.
+
+mod files;
+mod part;
+mod sparse;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use dumpfile::wire::{Held, Range, Receiver, Write};
+
+pub(crate) use files::{Files, main_view};
+pub(crate) use part::Part;
+
+use crate::Error;
+
+/// Takes the views of a receiver. What was never written is zero.
+pub(crate) trait Store {
+    /// Makes room for the views that are wanted; called again whenever there may be more.
+    fn prepare(&mut self, receiver: &Receiver) -> Result<(), Error>;
+
+    /// Writes down a part of one.
+    fn write(&mut self, write: &Write<'_>) -> Result<(), Error>;
+
+    /// Makes a range zero, as if it was never written.
+    fn clear(&mut self, range: Range) -> Result<(), Error>;
+
+    /// SHA-256 of what was written of a range.
+    fn hash(&mut self, range: Range) -> Result<[u8; 32], Error>;
+
+    /// Writes down how far it has come.
+    fn save(&mut self, held: &Held) -> Result<(), Error>;
+}
+
+/// `path` with something at the end of its name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}

@@ -1,0 +1,316 @@
+//! Bulks: over a socket, which loses nothing but can be cut anywhere.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dumpfile::wire::{
+    Event, Frame, FrameReader, Greeting, MAX_BULK, Outcome, Packet, Run, Sender, SenderConfig,
+    SenderStep, Slot, Source, Unreadable, ViewInfo, encode,
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tempfile::TempDir;
+
+use crate::machine::{ID, Machine, Memory, write as put};
+use crate::{Slow, collector, command, folder, hex, listener, names, read, text, wait_for_map};
+
+/// A machine that sends bulks.
+fn machine(length: usize) -> Machine {
+    let mut machine = Machine::new(Memory::new(length), 0);
+    machine.bulk = true;
+    machine
+}
+
+fn accept(socket: &UnixListener) -> UnixStream {
+    let (stream, _) = socket.accept().expect("a collector");
+    stream.set_read_timeout(Some(Duration::from_millis(2))).expect("a timeout");
+    stream
+}
+
+/// What `collector receive` prints, having got the whole dump of `length` bytes.
+fn received(folder: &TempDir, length: usize) -> String {
+    let received = collector(folder, &["receive", "port", "-o", "vmcore", "--json"]);
+    assert_eq!(received.status.code(), Some(0), "{}", text(&received.stderr));
+    let memory = Memory::new(length);
+    assert!(read(folder, "vmcore") == memory.view("vmcore"));
+    assert!(read(folder, "vmcore.dmesg") == memory.view("dmesg"));
+    assert_eq!(names(folder), ["port", "vmcore", "vmcore.dmesg"]);
+    text(&received.stdout) + &text(&received.stderr)
+}
+
+#[test]
+fn a_socket_carries_bulks_and_files_are_sparse() {
+    let folder = folder();
+    let socket = listener(&folder);
+    let mut machine = machine(8 << 20);
+    // Runs of zeros that are too short to end a bulk.
+    machine.memory.0[1].3.chunks_mut(16384).for_each(|part| part[..8192].fill(0));
+    let truth = machine.memory.view("vmcore").to_vec();
+    let machine = thread::spawn(move || machine.listen(socket));
+    let received = collector(&folder, &["receive", "port", "-o", "vmcore", "--json"]);
+    assert_eq!(received.status.code(), Some(0), "{}", text(&received.stderr));
+    assert_eq!(machine.join().expect("the machine"), Outcome::Complete);
+    assert!(read(&folder, "vmcore") == truth);
+    let json = text(&received.stdout);
+    assert!(json.contains(r#""damaged_frames":0,"compared":false"#), "{json}");
+    let blocks = folder.path().join("vmcore").metadata().expect("the file").blocks() * 512;
+    // A quarter is zero as a whole, and half of the rest.
+    assert!(blocks < (3 << 20) + (64 << 10), "{blocks} bytes on the disk");
+}
+
+#[test]
+fn a_line_that_is_cut_within_a_bulk_costs_the_rest_of_it() {
+    let folder = folder();
+    let socket = listener(&folder);
+    let machine = thread::spawn(move || {
+        let mut machine = machine(4 << 20);
+        let mut slots = [Slot::default(); 64];
+        let mut sender = Sender::new(machine.config(), &mut slots, 0);
+        for cut in [30_000, 700_001, 1_300_000] {
+            machine.cut_at = machine.sent + cut;
+            assert_eq!(machine.serve(&mut sender, &mut accept(&socket)), None);
+        }
+        assert_eq!(machine.serve(&mut sender, &mut accept(&socket)), Some(Outcome::Complete));
+        machine.sent
+    });
+    let words = received(&folder, 4 << 20);
+    assert!(words.contains("the other end has gone"), "{words}");
+    // Three quarters of it are not zero; what a cut loses is one bulk at most.
+    let sent = machine.join().expect("the machine");
+    assert!(sent < (3 << 20) + (3 << 20) + 100_000, "{sent} bytes were sent");
+}
+
+#[test]
+fn a_collector_that_is_killed_loses_a_second_of_work() {
+    const LENGTH: usize = 24 << 20;
+    let folder = folder();
+    let socket = listener(&folder);
+    let machine = thread::spawn(move || {
+        let mut machine = machine(LENGTH);
+        let mut slots = [Slot::default(); 64];
+        let mut sender = Sender::new(machine.config(), &mut slots, 0);
+        assert_eq!(machine.serve(&mut sender, &mut Slow(accept(&socket))), None);
+        assert_eq!(machine.serve(&mut sender, &mut accept(&socket)), Some(Outcome::Complete));
+    });
+    let mut first = command(&folder, &["receive", "port", "-o", "vmcore"])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the collector runs");
+    wait_for_map(&folder, &mut first);
+    first.kill().and_then(|()| first.wait()).expect("it is killed");
+    // What the map says is there.
+    let map = text(&read(&folder, "vmcore.ranges"));
+    let (partial, truth) = (read(&folder, "vmcore.vmcore.partial"), Memory::new(LENGTH));
+    for line in map.split_once("view vmcore").expect("the view").1.lines().skip(1) {
+        let mut numbers = line.split(' ').skip(1).map(|number| number.parse().expect("a number"));
+        let (from, length): (usize, usize) = numbers.next().zip(numbers.next()).expect("a range");
+        let there = from..from + length;
+        assert!(partial[there.clone()] == truth.view("vmcore")[there], "{line}");
+    }
+    let words = received(&folder, LENGTH);
+    assert!(words.contains("going on with"), "{words}");
+    machine.join().expect("the machine");
+}
+
+/// A collector that is killed may have written more than its map says.
+#[test]
+fn what_the_map_does_not_name_is_zero_again() {
+    const LENGTH: usize = 1 << 20;
+    let folder = folder();
+    let mut partial = vec![0xff; LENGTH];
+    partial[..4096].copy_from_slice(&Memory::new(LENGTH).view("vmcore")[..4096]);
+    fs::write(folder.path().join("vmcore.vmcore.partial"), partial).expect("a file");
+    let id = hex(&ID);
+    let map = format!("kdump-rs ranges 1\ndump {id}\nview vmcore {LENGTH}\nhave 0 4096\n");
+    fs::write(folder.path().join("vmcore.ranges"), map).expect("a map");
+    let socket = listener(&folder);
+    let machine = thread::spawn(move || machine(LENGTH).listen(socket));
+    let words = received(&folder, LENGTH);
+    assert!(words.contains("going on with 4096 bytes"), "{words}");
+    machine.join().expect("the machine");
+}
+
+/// What a hostile program may have put into memory to be taken for frames.
+fn forged() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut put = |frame, session| {
+        let mut out = [0; 256];
+        let length = encode(&Packet { seq: 1, frame }, session, &mut out).expect("a frame");
+        bytes.extend_from_slice(&out[..length]);
+    };
+    let greeting =
+        Greeting { id: *b"a forged dump id", length: 1, max_frame: 256, views: 1, bulk: true };
+    for session in [0, 1, 77] {
+        put(Frame::Announce(greeting), session);
+        put(Frame::Welcome(greeting), session);
+        put(Frame::Data { view: 1, offset: 0, bytes: b"forged" }, session);
+        put(Frame::Bye, session);
+    }
+    bytes.extend(OTHER_VERSION);
+    bytes
+}
+
+/// An announcement of version 2, worked out in Python from the table in `dumpfile::wire`.
+const OTHER_VERSION: [u8; 48] = *b"\xf6\x00\x02\x01\x20\x00\x3a\x19\x00\x00\x00\x00\
+    0123456789abcdef\x00\x10\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x03\x00\x01\x00\xb3\x38\x25\x66";
+
+#[test]
+fn memory_that_looks_like_frames_is_only_memory() {
+    const LENGTH: usize = 3 << 20;
+    let folder = folder();
+    let socket = listener(&folder);
+    let mut machine = machine(LENGTH);
+    let forged = forged();
+    let vmcore = &mut machine.memory.0[1].3;
+    vmcore.chunks_mut(forged.len()).for_each(|part| part.copy_from_slice(&forged[..part.len()]));
+    let truth = vmcore.clone();
+    let machine = thread::spawn(move || {
+        let mut slots = [Slot::default(); 64];
+        let mut sender = Sender::new(machine.config(), &mut slots, 0);
+        machine.cut_at = 1_500_000;
+        assert_eq!(machine.serve(&mut sender, &mut accept(&socket)), None);
+        // What QEMU still had of the bulk goes to the next collector first.
+        let mut stream = accept(&socket);
+        stream.write_all(&truth[1_400_000..2_000_000]).expect("a collector");
+        assert_eq!(machine.serve(&mut sender, &mut stream), Some(Outcome::Complete));
+        truth
+    });
+    let received = collector(&folder, &["receive", "port", "-o", "vmcore"]);
+    assert_eq!(received.status.code(), Some(0), "{}", text(&received.stderr));
+    assert!(read(&folder, "vmcore") == machine.join().expect("the machine"));
+    assert!(text(&received.stdout).contains("damaged frames"), "{}", text(&received.stdout));
+}
+
+#[test]
+fn another_version_is_refused_in_words() {
+    let folder = folder();
+    let socket = listener(&folder);
+    let machine = thread::spawn(move || {
+        let mut stream = accept(&socket);
+        stream.write_all(&OTHER_VERSION).expect("a collector");
+        // It stays until the collector goes.
+        while matches!(stream.read(&mut [0; 64]), Ok(1..) | Err(_)) {}
+    });
+    let received = collector(&folder, &["receive", "port", "-o", "vmcore"]);
+    machine.join().expect("the machine");
+    assert_eq!(received.status.code(), Some(1));
+    let words = text(&received.stderr);
+    assert!(words.contains("version 2 of the wire protocol, this program version 1"), "{words}");
+    assert!(words.contains("use programs of the same release"), "{words}");
+    assert_eq!(names(&folder), ["port"]);
+}
+
+#[test]
+fn another_version_that_has_gone_is_named_too() {
+    let folder = folder();
+    let socket = listener(&folder);
+    let machine = thread::spawn(move || {
+        accept(&socket).write_all(&OTHER_VERSION).expect("a collector");
+    });
+    let received = collector(&folder, &["receive", "port", "-o", "vmcore", "--wait", "1"]);
+    machine.join().expect("the machine");
+    assert_eq!(received.status.code(), Some(1));
+    let words = text(&received.stderr);
+    assert!(words.contains("version 2 of the wire protocol"), "{words}");
+}
+
+#[test]
+fn a_machine_that_leaves_without_a_word_has_left_everything() {
+    let folder = folder();
+    let socket = listener(&folder);
+    let machine = thread::spawn(move || {
+        let mut machine = machine(1 << 20);
+        machine.hurry = true;
+        let mut slots = [Slot::default(); 64];
+        let mut sender = Sender::new(machine.config(), &mut slots, 0);
+        assert_eq!(machine.serve(&mut sender, &mut accept(&socket)), Some(Outcome::Complete));
+    });
+    received(&folder, 1 << 20);
+    machine.join().expect("the machine");
+}
+
+#[test]
+fn the_console_of_an_earlier_run_is_kept() {
+    let folder = folder();
+    fs::write(folder.path().join("console"), "earlier\n").expect("a file");
+    let socket = listener(&folder);
+    let machine = thread::spawn(move || machine(4 << 20).listen(socket));
+    let arguments = ["receive", "port", "-o", "vmcore", "--console", "console"];
+    assert_eq!(collector(&folder, &arguments).status.code(), Some(0));
+    machine.join().expect("the machine");
+    let console = text(&read(&folder, "console"));
+    assert!(console.starts_with("earlier\n"), "{console}");
+}
+
+/// How fast a dump comes. The sender only writes: no byte is looked at on this side.
+///
+/// `cargo test --release -p collector --test receive -- --ignored --nocapture throughput`
+#[test]
+#[ignore = "measures, for an idle machine and a release build"]
+fn throughput() {
+    let folder = folder();
+    let socket = listener(&folder);
+    let (megabytes, bulk) = (1024, vec![0x5a; MAX_BULK as usize]);
+    let machine = thread::spawn(move || {
+        let mut slots = [Slot::default(); 64];
+        let config = SenderConfig { linger: 0, ..SenderConfig::console(ID) };
+        let mut sender = Sender::new(config, &mut slots, 0);
+        let stream = accept(&socket);
+        let started = Instant::now();
+        pour(&mut sender, &mut Plain(megabytes << 20), &stream, &bulk);
+        started.elapsed()
+    });
+    let received = collector(&folder, &["receive", "port", "-o", "vmcore"]);
+    assert_eq!(received.status.code(), Some(0), "{}", text(&received.stderr));
+    let time = machine.join().expect("the machine").as_secs_f64();
+    println!("{megabytes} MiB in {time:.2} s: {:.0} MB/s", (megabytes << 20) as f64 / time / 1e6);
+}
+
+/// So many bytes that are all the same.
+struct Plain(u64);
+
+impl Source for Plain {
+    fn view(&self, view: u16) -> Option<ViewInfo<'_>> {
+        let info = ViewInfo { name: "vmcore", length: self.0, start: 0, pushed: true };
+        (view == 0).then_some(info)
+    }
+
+    fn read(&mut self, _: u16, _: u64, bytes: &mut [u8]) -> Result<(), Unreadable> {
+        bytes.fill(0x5a);
+        Ok(())
+    }
+
+    fn run(&mut self, _: u16, _: u64, most: u64) -> Run {
+        Run::Bulk(most)
+    }
+}
+
+/// Sends until the receiver has everything.
+fn pour(sender: &mut Sender<'_>, source: &mut Plain, mut stream: &UnixStream, bulk: &[u8]) {
+    let mut reader = FrameReader::new([0; 256]);
+    let (started, mut out) = (Instant::now(), [0; 256]);
+    loop {
+        let now = started.elapsed().as_millis() as u64;
+        let (head, raw, wait) = match sender.poll(source, now, &mut out).expect("a buffer") {
+            SenderStep::Send(length) => (length, &[][..], 0),
+            SenderStep::Bulk { head, range } => (head, &bulk[..range.length() as usize], 0),
+            SenderStep::Finished(outcome) => return assert_eq!(outcome, Outcome::Complete),
+            SenderStep::Busy | SenderStep::Wait(_) => (0, &[][..], 10_000_000),
+        };
+        assert!(put(&mut stream, &out[..head]) && put(&mut stream, raw), "it went away");
+        let wait = Timespec { tv_sec: 0, tv_nsec: wait };
+        let ready = poll(&mut [PollFd::new(&stream, PollFlags::IN)], Some(&wait));
+        let mut bytes = [0; 4096];
+        let count = if ready == Ok(1) { stream.read(&mut bytes).expect("an answer") } else { 0 };
+        let mut input = &bytes[..count];
+        while let Some(event) = reader.next(&mut input, sender.session()) {
+            if let Event::Frame(packet) = event {
+                sender.receive(&packet, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! A machine whose memory is sent: the sender of a capture kernel, in a thread.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dumpfile::wire::{
+    Event, FrameReader, Outcome, Range, SMALL_FRAME, Sender, SenderConfig, SenderStep, Slot,
+    Source, Unreadable, ViewInfo,
+};
+
+pub(crate) const ID: [u8; 16] = *b"0123456789abcdef";
+pub(crate) const CONSOLE: &[u8] = b"kdump: a line of the console\x1b[2J\r\n";
+
+/// A generator whose whole state is its seed (Marsaglia's xorshift64).
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn roll(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
+/// The dead machine's memory.
+pub(crate) struct Memory(pub(crate) Vec<(&'static str, u64, bool, Vec<u8>)>);
+
+impl Memory {
+    pub(crate) fn new(length: usize) -> Self {
+        let mut dice = Dice(42);
+        let mut vmcore: Vec<u8> = (0..length).map(|_| dice.roll() as u8).collect();
+        vmcore[length / 4..length / 2].fill(0);
+        let oldmem = (0..100_000).map(|_| dice.roll() as u8).collect();
+        Self(vec![
+            ("dmesg", 0, true, b"Kernel panic - not syncing\n".repeat(20)),
+            ("vmcore", 0, true, vmcore),
+            ("oldmem", 0x10_0000, false, oldmem),
+        ])
+    }
+
+    pub(crate) fn range(&self, range: Range) -> &[u8] {
+        let (start, end) = (range.offset() as usize, range.end() as usize);
+        &self.0[usize::from(range.view())].3[start..end]
+    }
+
+    pub(crate) fn view(&self, name: &str) -> &[u8] {
+        &self.0.iter().find(|view| view.0 == name).expect("a view").3
+    }
+}
+
+impl Source for Memory {
+    fn view(&self, view: u16) -> Option<ViewInfo<'_>> {
+        let (name, start, pushed, bytes) = self.0.get(usize::from(view))?;
+        Some(ViewInfo { name, length: bytes.len() as u64, start: *start, pushed: *pushed })
+    }
+
+    fn read(&mut self, view: u16, offset: u64, bytes: &mut [u8]) -> Result<(), Unreadable> {
+        let from = &self.0[usize::from(view)].3[offset as usize..];
+        bytes.copy_from_slice(&from[..bytes.len()]);
+        Ok(())
+    }
+}
+
+/// Damages bytes as a bad line does: drops and flips, and now and then 64 bytes in a row.
+pub(crate) struct Noise {
+    dice: Dice,
+    /// One byte in so many; zero for a good line.
+    one_in: u64,
+    burst: u32,
+}
+
+impl Noise {
+    pub(crate) fn new(one_in: u64) -> Self {
+        Self { dice: Dice(7), one_in, burst: 0 }
+    }
+
+    fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
+        bytes.iter().filter_map(|byte| self.pass_byte(*byte)).collect()
+    }
+
+    fn pass_byte(&mut self, byte: u8) -> Option<u8> {
+        if self.burst > 0 {
+            self.burst -= 1;
+            return Some(byte ^ self.dice.roll() as u8);
+        }
+        if self.one_in == 0 || !self.dice.roll().is_multiple_of(self.one_in) {
+            return Some(byte);
+        }
+        match self.dice.roll() % 10 {
+            0..=3 => None,
+            4..=8 => Some(byte ^ self.dice.roll() as u8),
+            _ => {
+                self.burst = 64;
+                None
+            }
+        }
+    }
+}
+
+/// The capture kernel, in a thread: goes on with the same sender over one line after the other.
+pub(crate) struct Machine {
+    pub(crate) memory: Memory,
+    noise: Noise,
+    pub(crate) max_frame: usize,
+    pub(crate) bulk: bool,
+    /// It goes once the receiver is through, and says nothing more.
+    pub(crate) hurry: bool,
+    started: Instant,
+    pub(crate) sent: usize,
+    /// The line is cut, once, when so many bytes have been sent.
+    pub(crate) cut_at: usize,
+}
+
+/// How it ended, or nothing when the line was cut.
+pub(crate) type Ended = Option<Outcome>;
+
+impl Machine {
+    pub(crate) fn new(memory: Memory, noise: u64) -> Self {
+        let (started, noise) = (Instant::now(), Noise::new(noise));
+        let max_frame = SMALL_FRAME;
+        Self {
+            memory,
+            noise,
+            max_frame,
+            bulk: false,
+            hurry: false,
+            started,
+            sent: 0,
+            cut_at: usize::MAX,
+        }
+    }
+
+    pub(crate) fn config(&self) -> SenderConfig {
+        let patience = 20_000;
+        let (retransmit_after, linger) = (if self.bulk { 10_000 } else { 100 }, 300);
+        SenderConfig {
+            max_frame: self.max_frame,
+            bulk: self.bulk,
+            patience,
+            retransmit_after,
+            linger,
+            ..SenderConfig::serial(ID)
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Serves one line, whose reads do not block for long.
+    pub(crate) fn serve(
+        &mut self,
+        sender: &mut Sender<'_>,
+        line: &mut (impl Read + Write),
+    ) -> Ended {
+        let mut reader = FrameReader::new([0; SMALL_FRAME]);
+        let mut out = vec![0; self.max_frame];
+        let mut prints = 0;
+        loop {
+            for _ in 0..16 {
+                let now = self.now();
+                let (length, raw) =
+                    match sender.poll(&mut self.memory, now, &mut out).expect("a buffer") {
+                        SenderStep::Send(length) => (length, &[][..]),
+                        SenderStep::Bulk { head, range } => (head, self.memory.range(range)),
+                        SenderStep::Busy => continue,
+                        SenderStep::Wait(_) => break,
+                        SenderStep::Finished(outcome) => return Some(outcome),
+                    };
+                prints += 1;
+                let text = if prints % 50 == 0 { CONSOLE } else { &[] };
+                let bytes = [text, &self.noise.pass(&[&out[..length], raw].concat())].concat();
+                let left = self.cut_at.saturating_sub(self.sent).min(bytes.len());
+                self.sent += bytes.len();
+                if !write(line, &bytes[..left]) || left < bytes.len() {
+                    self.cut_at = usize::MAX;
+                    sender.disconnected(now);
+                    return sender.outcome();
+                }
+            }
+            let mut bytes = [0; 4096];
+            let Some(count) = read(line, &mut bytes) else { return sender.outcome() };
+            let bytes = self.noise.pass(&bytes[..count]);
+            let mut input = &bytes[..];
+            while let Some(event) = reader.next(&mut input, sender.session()) {
+                if let Event::Frame(packet) = event {
+                    sender.receive(&packet, self.now());
+                }
+            }
+            if self.hurry && sender.outcome().is_some() {
+                return sender.outcome();
+            }
+        }
+    }
+
+    /// Serves whoever connects, until the dump is out.
+    pub(crate) fn listen(mut self, listener: UnixListener) -> Outcome {
+        let mut slots = [Slot::default(); 64];
+        let mut sender = Sender::new(self.config(), &mut slots, 0);
+        loop {
+            let (mut stream, _) = listener.accept().expect("a collector");
+            stream.set_read_timeout(Some(Duration::from_millis(2))).expect("a timeout");
+            if let Some(outcome) = self.serve(&mut sender, &mut stream) {
+                return outcome;
+            }
+        }
+    }
+}
+
+/// Reads what there is; nothing when nobody is there.
+fn read(line: &mut impl Read, bytes: &mut [u8]) -> Option<usize> {
+    match line.read(bytes) {
+        Ok(0) => None,
+        Ok(count) => Some(count),
+        Err(error) => {
+            matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut).then_some(0)
+        }
+    }
+}
+
+/// Writes all of it, with patience; false when nobody is there.
+pub(crate) fn write(line: &mut impl Write, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        match line.write(bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(_) => return false,
+        }
+    }
+    true
+}

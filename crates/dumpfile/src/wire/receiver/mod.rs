@@ -1,0 +1,348 @@
+//! The end that wants the dump.
+
+mod plan;
+mod seen;
+mod speak;
+mod step;
+mod view;
+
+use alloc::collections::BTreeMap;
+
+use self::seen::Seen;
+use super::{Frame, Greeting, Packet, Piece, Range, Ranges, SMALL_FRAME, ViewInfo, Wants};
+
+pub use self::plan::{Plan, ReceiverError};
+pub use self::step::{ReceiverStep, ReceiverTimes, Verdict, Write};
+pub use self::view::{Held, HeldView, ViewState};
+
+/// Receives views from a sender.
+#[derive(Debug)]
+pub struct Receiver {
+    plan: Plan,
+    times: ReceiverTimes,
+    max_frame: u32,
+    takes_bulk: bool,
+    held: Option<Held>,
+    session: u32,
+    /// What the sender has said of itself in this session.
+    greeting: Option<Greeting>,
+    /// Another version that somebody has greeted with, and when.
+    other_version: Option<(u8, u64)>,
+    views: BTreeMap<u16, ViewState>,
+    seen: Seen,
+    seq: u32,
+    /// Whether anything has come since it was last asked what to do, and since when nothing has.
+    news: bool,
+    quiet_since: u64,
+    /// When something was last sent, when contents were last asked for, and when to repeat what waits for
+    /// an answer.
+    spoke: u64,
+    asked: u64,
+    repeat_at: u64,
+    phase: Phase,
+    attempts: BTreeMap<(u16, u64), u8>,
+}
+
+/// What is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The welcome, and the list of views.
+    Greet,
+    /// What is pushed.
+    Push,
+    /// What was asked for.
+    Fill(Wants),
+    /// A hash.
+    Check(Range),
+    /// The caller's word on a hash.
+    Compare(Range, [u8; 32]),
+    /// The `bye`, having said `done` so often.
+    Leave(u8),
+    /// Nothing.
+    Over,
+}
+
+/// What became of a range that has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stored {
+    New,
+    Known,
+    /// It is not acknowledged, so that it comes again.
+    Refused,
+}
+
+impl Receiver {
+    /// A receiver that takes frames of at most `max_frame` bytes, and does not fetch again what is
+    /// `held`. Next comes [`Receiver::connect`].
+    pub fn new(plan: Plan, times: ReceiverTimes, max_frame: u32, held: Option<Held>) -> Self {
+        Self {
+            plan,
+            times,
+            max_frame,
+            takes_bulk: false,
+            held,
+            session: 0,
+            greeting: None,
+            other_version: None,
+            views: BTreeMap::new(),
+            seen: Seen::default(),
+            seq: 0,
+            news: false,
+            quiet_since: 0,
+            spoke: 0,
+            asked: 0,
+            repeat_at: 0,
+            phase: Phase::Greet,
+            attempts: BTreeMap::new(),
+        }
+    }
+
+    /// One that also takes bulks, which nothing protects: for lines that lose and damage nothing.
+    #[must_use]
+    pub fn taking_bulk(self) -> Self {
+        Self { takes_bulk: true, ..self }
+    }
+
+    /// Begins a session: the first one, or another one when the line was cut. `session` is a random
+    /// number, another one each time and not zero.
+    pub fn connect(&mut self, session: u32, now: u64) {
+        if self.greeting.is_some() {
+            self.held = Some(self.held());
+        }
+        self.session = session;
+        self.greeting = None;
+        self.views.clear();
+        self.seen = Seen::default();
+        self.seq = 0;
+        self.news = false;
+        self.quiet_since = now;
+        self.spoke = now;
+        self.repeat_at = now;
+        if self.phase != Phase::Over {
+            self.phase = Phase::Greet;
+        }
+    }
+
+    /// The session number, for the [`FrameReader`](super::FrameReader).
+    pub const fn session(&self) -> u32 {
+        self.session
+    }
+
+    /// The largest frame to be expected, for [`FrameReader::limit`](super::FrameReader::limit).
+    pub fn frame_limit(&self) -> usize {
+        if self.greeting.is_some() && !self.has_bulk() {
+            usize::try_from(self.max_frame).unwrap_or(usize::MAX)
+        } else {
+            SMALL_FRAME
+        }
+    }
+
+    /// Whether contents come as bulks in this session, and are not compared.
+    fn has_bulk(&self) -> bool {
+        self.takes_bulk && self.greeting.is_some_and(|greeting| greeting.bulk)
+    }
+
+    /// The sender's words about itself, once there was a welcome.
+    pub const fn greeting(&self) -> Option<&Greeting> {
+        self.greeting.as_ref()
+    }
+
+    /// The views, by number.
+    pub fn views(&self) -> impl Iterator<Item = (u16, &ViewState)> {
+        self.views.iter().map(|(number, view)| (*number, view))
+    }
+
+    /// What is there, for a later session: this one's, or what an earlier one has left.
+    pub fn held(&self) -> Held {
+        let earlier = self.held.clone().unwrap_or_default();
+        let Some(greeting) = self.greeting else { return earlier };
+        let mut views = earlier.views;
+        views.retain(|held| self.views.values().all(|view| view.name != held.name));
+        let known = self.views.values().filter(|view| view.wanted.is_some());
+        views.extend(known.map(|view| HeldView {
+            name: view.name.clone(),
+            length: view.length,
+            have: view.have.clone(),
+            holes: view.holes.clone(),
+        }));
+        Held { id: greeting.id, views }
+    }
+
+    /// Takes note of a greeting of another version. It counts when no welcome comes: what is left in
+    /// the line of the dead kernel's memory may look like one.
+    pub fn other_version(&mut self, version: u8, now: u64) {
+        if self.greeting.is_none() {
+            self.other_version.get_or_insert((version, now));
+        }
+    }
+
+    /// That the sender speaks another version, if it looks like that.
+    pub fn suspicion(&self) -> Option<ReceiverError> {
+        self.other_version.map(|(version, _)| ReceiverError::Version(version))
+    }
+
+    /// Takes a frame from the sender. What it returns is to be written down before the receiver is
+    /// asked what to do next: then it may be acknowledged.
+    ///
+    /// # Errors
+    /// What makes going on useless.
+    pub fn receive<'a>(
+        &mut self,
+        packet: &Packet<'a>,
+        now: u64,
+    ) -> Result<Option<Write<'a>>, ReceiverError> {
+        match packet.frame {
+            // It is there: say hello at once.
+            Frame::Announce(_) if self.phase == Phase::Greet => {
+                self.repeat_at = self.repeat_at.min(now);
+                return Ok(None);
+            }
+            // These need no session: anybody can have written them.
+            Frame::Announce(_) | Frame::Hello(_) => return Ok(None),
+            Frame::Welcome(_) => {}
+            _ if self.greeting.is_none() => return Ok(None),
+            _ => {}
+        }
+        self.news = true;
+        let (stored, write) = self.take(&packet.frame)?;
+        if packet.frame.is_counted() && stored != Stored::Refused {
+            self.seen.note(packet.seq, bulk_length(&packet.frame), now);
+        }
+        Ok(write)
+    }
+
+    /// Takes some of the bytes of a bulk, as [`Receiver::receive`] does with frames.
+    ///
+    /// # Errors
+    /// [`ReceiverError::Wire`] for a place that no view has.
+    pub fn receive_piece<'a>(
+        &mut self,
+        piece: &Piece<'a>,
+    ) -> Result<Option<Write<'a>>, ReceiverError> {
+        self.news = true;
+        let Piece { view, offset, bytes } = *piece;
+        Ok(self.take_bytes(view, offset, bytes)?.1)
+    }
+
+    /// What a frame of this session does.
+    fn take<'a>(
+        &mut self,
+        frame: &Frame<'a>,
+    ) -> Result<(Stored, Option<Write<'a>>), ReceiverError> {
+        let mut stored = Stored::Known;
+        match *frame {
+            Frame::Welcome(greeting) => self.welcome(greeting)?,
+            Frame::View(number, info) => self.view(number, &info)?,
+            Frame::Data { view, offset, bytes } => return self.take_bytes(view, offset, bytes),
+            Frame::Zero(range) => stored = self.store(range),
+            Frame::Hole(range) => {
+                stored = self.store(range);
+                self.hole(range, stored);
+            }
+            // Its bytes have come before it.
+            Frame::Bulk(range) if self.lacks(&range) => stored = Stored::Refused,
+            Frame::Checked(range, sha256) if self.phase == Phase::Check(range) => {
+                self.phase = Phase::Compare(range, sha256);
+            }
+            Frame::Bye if matches!(self.phase, Phase::Leave(_)) => self.phase = Phase::Over,
+            _ => {}
+        }
+        Ok((stored, None))
+    }
+
+    fn take_bytes<'a>(
+        &mut self,
+        view: u16,
+        offset: u64,
+        bytes: &'a [u8],
+    ) -> Result<(Stored, Option<Write<'a>>), ReceiverError> {
+        let stored = self.store(Range::new(view, offset, bytes.len() as u64)?);
+        let write = Write { view, offset, bytes };
+        Ok((stored, (stored == Stored::New).then_some(write)))
+    }
+
+    fn welcome(&mut self, greeting: Greeting) -> Result<(), ReceiverError> {
+        let other = self.held.as_ref().is_some_and(|held| held.id != greeting.id);
+        if other && self.held.as_ref().is_some_and(|held| !held.views.is_empty()) {
+            return Err(ReceiverError::OtherDump);
+        }
+        self.greeting = Some(greeting);
+        self.other_version = None;
+        Ok(())
+    }
+
+    fn view(&mut self, number: u16, info: &ViewInfo<'_>) -> Result<(), ReceiverError> {
+        if self.views.contains_key(&number) {
+            return Ok(());
+        }
+        let held = self.held.as_ref().map_or(&[][..], |held| &held.views);
+        let held = held.iter().find(|held| held.name == info.name).cloned().unwrap_or_default();
+        if !held.name.is_empty() && held.length != info.length {
+            return Err(ReceiverError::OtherLength(held.name));
+        }
+        let state = ViewState {
+            name: info.name.into(),
+            length: info.length,
+            start: info.start,
+            pushed: info.pushed,
+            wanted: self.plan.part(info)?,
+            have: held.have,
+            holes: held.holes,
+            differs: Ranges::new(),
+            compared: Ranges::new(),
+        };
+        self.views.insert(number, state);
+        Ok(())
+    }
+
+    /// Notes that a range has come.
+    fn store(&mut self, range: Range) -> Stored {
+        let Some(view) = self.views.get_mut(&range.view()) else { return Stored::Refused };
+        if view.wanted.is_none() || range.end() > view.length {
+            return Stored::Known;
+        }
+        if view.have.contains(range.offset(), range.end()) {
+            return Stored::Known;
+        }
+        if view.have.insert(range.offset(), range.end()) { Stored::New } else { Stored::Refused }
+    }
+
+    /// Notes a hole; one too many for the list is still told by its zeros.
+    fn hole(&mut self, range: Range, stored: Stored) {
+        if let Some(view) = self.views.get_mut(&range.view())
+            && stored != Stored::Refused
+        {
+            let _ = view.holes.insert(range.offset(), range.end().min(view.length));
+        }
+    }
+
+    /// Whether some of a range is wanted and not there. Of what is not wanted, nothing is lacking.
+    fn lacks(&self, range: &Range) -> bool {
+        let Some(view) = self.views.get(&range.view()) else { return true };
+        let outside = view.wanted.is_none() || range.end() > view.length;
+        !outside && !view.have.contains(range.offset(), range.end())
+    }
+
+    /// Takes back what could not be written down.
+    pub fn not_written(&mut self, write: &Write<'_>) {
+        if let Some(view) = self.views.get_mut(&write.view) {
+            view.have.remove(write.offset, write.offset.saturating_add(write.bytes.len() as u64));
+        }
+    }
+
+    /// What the caller has found: whether what it has written is what the hash says. True when the
+    /// range is fetched again: then the caller makes it zero first.
+    #[must_use]
+    pub fn compared(&mut self, range: Range, same: bool) -> bool {
+        self.phase = Phase::Fill(Wants::default());
+        let Some(view) = self.views.get_mut(&range.view()) else { return false };
+        let attempts = self.attempts.entry((range.view(), range.offset())).or_insert(0);
+        *attempts += 1;
+        view.compared(range, same, *attempts)
+    }
+}
+
+/// Bytes in a bulk; zero for other frames.
+fn bulk_length(frame: &Frame<'_>) -> u64 {
+    if let Frame::Bulk(range) = frame { range.length() } else { 0 }
+}

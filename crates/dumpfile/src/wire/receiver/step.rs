@@ -1,0 +1,57 @@
+//! How a receiver is told to behave, and what it tells its caller.
+
+use crate::wire::Range;
+
+/// How long a receiver waits before it repeats itself, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiverTimes {
+    /// For an answer, or for more of what is missing.
+    pub retry: u64,
+    /// For the hash of a range.
+    pub check: u64,
+    /// Until frames that have come are acknowledged at the latest.
+    pub ack: u64,
+    /// Between signs of life when there is nothing to say.
+    pub alive: u64,
+}
+
+impl Default for ReceiverTimes {
+    fn default() -> Self {
+        Self { retry: 500, check: 2000, ack: 20, alive: 1000 }
+    }
+}
+
+/// What the receiver's caller writes down: bytes that are not there yet. Everything else is zero there,
+/// so zeros need not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write<'a> {
+    /// The view's number.
+    pub view: u16,
+    /// Where, in bytes.
+    pub offset: u64,
+    /// The bytes.
+    pub bytes: &'a [u8],
+}
+
+/// What the receiver's caller does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReceiverStep {
+    /// Send the first so many bytes of the buffer, then ask again.
+    Send(usize),
+    /// Hash what was written of this range, say whether it is the same ([`Receiver::compared`]), then
+    /// ask again.
+    Compare(Range, [u8; 32]),
+    /// Ask again when bytes have come, or at this time in milliseconds.
+    Wait(u64),
+    /// The end.
+    Finished(Verdict),
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything that was wanted is there, and the same as on the other side where that was compared.
+    Complete,
+    /// Ranges stay different, however often they are sent: [`ViewState::differs`] has them.
+    Differs,
+}

@@ -1,0 +1,93 @@
+//! What is there of the views.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::wire::{Range, Ranges};
+
+/// What is hashed at once, in bytes.
+const BLOCK: u64 = 1 << 20;
+/// How often a block is fetched before it counts as different for good.
+const ATTEMPTS: u8 = 3;
+
+/// What is there already, from an earlier session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// The dump's id.
+    pub id: [u8; 16],
+    /// What is stored of which view.
+    pub views: Vec<HeldView>,
+}
+
+/// What is there of a view.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeldView {
+    /// Its name.
+    pub name: String,
+    /// Its length in bytes.
+    pub length: u64,
+    /// What of it is stored.
+    pub have: Ranges,
+    /// What of that the sender could not read.
+    pub holes: Ranges,
+}
+
+/// What is known of a view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewState {
+    /// Its name.
+    pub name: String,
+    /// Its length in bytes.
+    pub length: u64,
+    /// The address of its first byte.
+    pub start: u64,
+    /// Whether it is part of the dump.
+    pub pushed: bool,
+    /// What of it is wanted, from byte to byte (exclusive), if anything.
+    pub wanted: Option<(u64, u64)>,
+    /// What of it is there.
+    pub have: Ranges,
+    /// What the sender could not read; zero here.
+    pub holes: Ranges,
+    /// What stays different from what the sender has.
+    pub differs: Ranges,
+    /// What was compared.
+    pub(super) compared: Ranges,
+}
+
+impl ViewState {
+    /// What is wanted and not there, ascending, as (start, end) in bytes.
+    pub fn missing(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let (start, end) = self.wanted.unwrap_or((0, 0));
+        self.have.gaps(start, end)
+    }
+
+    /// Bytes that are wanted, and bytes of these that are there.
+    pub fn progress(&self) -> (u64, u64) {
+        let (start, end) = self.wanted.unwrap_or((0, 0));
+        let missing: u64 = self.missing().map(|(from, to)| to - from).sum();
+        (end - start, end - start - missing)
+    }
+
+    /// The first part that was not compared, within one block.
+    pub(super) fn uncompared(&self) -> Option<(u64, u64)> {
+        let (start, end) = self.wanted?;
+        let (from, to) = self.compared.gaps(start, end).next()?;
+        Some((from, to.min((from / BLOCK + 1).saturating_mul(BLOCK))))
+    }
+
+    /// Notes the outcome of a comparison, made so often; says whether the range is fetched again.
+    pub(super) fn compared(&mut self, range: Range, same: bool, attempts: u8) -> bool {
+        let (from, to) = (range.offset(), range.end());
+        if !same && attempts < ATTEMPTS {
+            self.have.remove(from, to);
+            return true;
+        }
+        // Blocks are compared in their order, so both lists stay short.
+        let _ = self.compared.insert(from, to);
+        if !same {
+            let _ = self.differs.insert(from, to);
+        }
+        false
+    }
+}

@@ -1,0 +1,189 @@
+//! What one receiver wants, and how much of that was sent.
+
+use super::check::Check;
+use super::piece::{self, Front, Means};
+use crate::wire::window::Item;
+use crate::wire::{Hello, MAX_VIEWS, Range, Source, Wants, WireError};
+
+/// How long a run of zeros is followed before it is sent, in milliseconds: silence any longer would
+/// worry the receiver.
+const LOOK_FOR: u64 = 200;
+
+/// What one receiver wants.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) number: u32,
+    pub(super) means: Means,
+    pub(super) welcome_due: bool,
+    /// Sequence number of the receiver's last frame.
+    pub(super) last: u32,
+    pub(super) check: Option<Check>,
+    next_view: u16,
+    /// Where pushing has come to.
+    push: Option<(u16, u64)>,
+    wants: Wants,
+    /// How much of the wants was sent: an index, and bytes in that range.
+    sent: (usize, u64),
+    /// The zeros at the front of what is left, so far.
+    zeros: Zeros,
+    /// The bulk behind these zeros.
+    behind: Option<Item>,
+}
+
+/// A run of zeros whose end is looked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Zeros {
+    /// In bytes; zero when there is none.
+    length: u64,
+    /// When it was begun, in milliseconds.
+    since: u64,
+}
+
+/// What there is to send.
+pub(super) enum Next {
+    Item(Item),
+    /// Not known yet: ask again.
+    Looking,
+    Nothing,
+}
+
+impl Session {
+    pub(super) fn new(hello: &Hello, means: Means, seq: u32) -> Self {
+        Self {
+            number: hello.session,
+            means,
+            welcome_due: true,
+            last: seq,
+            check: None,
+            next_view: 0,
+            push: hello.push.then_some((0, 0)),
+            wants: Wants::default(),
+            sent: (0, 0),
+            zeros: Zeros::default(),
+            behind: None,
+        }
+    }
+
+    /// From now on only this is sent.
+    pub(super) fn want(&mut self, wants: Wants) {
+        self.push = None;
+        self.wants = wants;
+        self.sent = (0, 0);
+        self.zeros = Zeros::default();
+        self.behind = None;
+    }
+
+    /// Lists the views once more.
+    pub(super) fn list_again(&mut self) {
+        self.next_view = 0;
+    }
+
+    /// A range that is being hashed is not begun again.
+    pub(super) fn check(&mut self, range: Range) {
+        if self.check.as_ref().is_none_or(|check| check.range != range) {
+            self.check = Some(Check::new(range));
+        }
+    }
+
+    /// What comes next: a view of the list, or the next piece of a view. The bytes of a data frame
+    /// are read into their place in `out`.
+    pub(super) fn next<S: Source>(
+        &mut self,
+        source: &mut S,
+        now: u64,
+        out: &mut [u8],
+    ) -> Result<Next, WireError> {
+        if self.next_view < MAX_VIEWS && source.view(self.next_view).is_some() {
+            self.next_view += 1;
+            return Ok(Next::Item(Item::View(self.next_view - 1)));
+        }
+        let Some(rest) = self.next_range(source) else { return Ok(Next::Nothing) };
+        if self.zeros.length == 0
+            && let Some(bulk) = self.behind.take()
+        {
+            return Ok(self.send(bulk));
+        }
+        match self.look(rest, source, now, out)? {
+            Some(next) => Ok(next),
+            None => {
+                let length = core::mem::take(&mut self.zeros).length;
+                let zeros = Range::new(rest.view(), rest.offset(), length.min(rest.length()))?;
+                Ok(self.send(Item::Zero(zeros)))
+            }
+        }
+    }
+
+    /// Looks at what is behind the zeros that are known: a piece if there are none, nothing when the
+    /// run of zeros has ended.
+    fn look<S: Source>(
+        &mut self,
+        rest: Range,
+        source: &mut S,
+        now: u64,
+        out: &mut [u8],
+    ) -> Result<Option<Next>, WireError> {
+        let known = self.zeros.length;
+        let left = rest.length().saturating_sub(known);
+        let over = known > 0 && now >= self.zeros.since.saturating_add(LOOK_FOR);
+        if left == 0 || over {
+            return Ok(None);
+        }
+        let behind = Range::new(rest.view(), rest.offset() + known, left)?;
+        match piece::front(behind, source, self.means, out)? {
+            Front::Zeros(length) => {
+                let since = if known == 0 { now } else { self.zeros.since };
+                self.zeros = Zeros { length: known + length, since };
+                Ok(Some(Next::Looking))
+            }
+            Front::Item(item) if known == 0 => Ok(Some(self.send(item))),
+            Front::Item(item) => {
+                // What was read for a data frame is overwritten by that of the zeros.
+                self.behind = matches!(item, Item::Bulk(_)).then_some(item);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Goes on behind `item`.
+    fn send(&mut self, item: Item) -> Next {
+        let length = item.length();
+        match &mut self.push {
+            Some((_, offset)) => *offset += length,
+            None => self.sent.1 += length,
+        }
+        Next::Item(item)
+    }
+
+    /// What is left of the range that is being sent, within its view.
+    fn next_range<S: Source>(&mut self, source: &S) -> Option<Range> {
+        self.next_pushed(source).or_else(|| self.next_wanted(source))
+    }
+
+    fn next_pushed<S: Source>(&mut self, source: &S) -> Option<Range> {
+        while let Some((view, offset)) = self.push {
+            let Some(info) = source.view(view).filter(|_| view < MAX_VIEWS) else {
+                self.push = None;
+                break;
+            };
+            let left = info.length.saturating_sub(offset);
+            match Range::new(view, offset, left) {
+                Ok(range) if info.pushed => return Some(range),
+                _ => self.push = Some((view + 1, 0)),
+            }
+        }
+        None
+    }
+
+    fn next_wanted<S: Source>(&mut self, source: &S) -> Option<Range> {
+        while let Some(want) = self.wants.as_slice().get(self.sent.0) {
+            let offset = want.offset() + self.sent.1.min(want.length());
+            let length = source.view(want.view()).map_or(0, |info| info.length);
+            let left = want.end().min(length).saturating_sub(offset);
+            match Range::new(want.view(), offset, left) {
+                Ok(range) => return Some(range),
+                Err(_) => self.sent = (self.sent.0 + 1, 0),
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,88 @@
+//! How a sender is told to behave, and what it tells its caller.
+
+use crate::wire::{MAX_FRAME, Range, SMALL_FRAME};
+
+/// How a sender behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SenderConfig {
+    /// Tells this dump from every other.
+    pub id: [u8; 16],
+    /// Largest frame in bytes: [`SMALL_FRAME`] on a serial line, and where bulks are sent.
+    pub max_frame: usize,
+    /// Send bulks to a receiver that takes them: nothing is summed or hashed then.
+    pub bulk: bool,
+    /// How long to wait for a receiver, or for a word from it, in milliseconds.
+    pub patience: u64,
+    /// How often to announce, in milliseconds.
+    pub announce_every: u64,
+    /// When a frame is sent again, in milliseconds without any acknowledgement. Doubled up to
+    /// eightfold while there is none.
+    pub retransmit_after: u64,
+    /// How long to stay after the end, in case the receiver has not heard the `bye`, in milliseconds.
+    pub linger: u64,
+}
+
+impl SenderConfig {
+    /// For a serial line.
+    pub const fn serial(id: [u8; 16]) -> Self {
+        Self {
+            id,
+            max_frame: SMALL_FRAME,
+            bulk: false,
+            patience: 30_000,
+            announce_every: 1000,
+            retransmit_after: 500,
+            linger: 2000,
+        }
+    }
+
+    /// For a virtio-console port, which loses nothing: what is not acknowledged waits for the
+    /// collector's disk. With `bulk: false` contents are summed and hashed, in large frames.
+    pub const fn console(id: [u8; 16]) -> Self {
+        Self { max_frame: MAX_FRAME, bulk: true, retransmit_after: 10_000, ..Self::serial(id) }
+    }
+}
+
+/// What the sender's caller does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SenderStep {
+    /// Send the first so many bytes of the buffer, then ask again.
+    Send(usize),
+    /// Send the first `head` bytes of the buffer, right behind them the bytes of `range` from where they
+    /// lie, then ask again. The buffer may be used again once these have left.
+    Bulk {
+        /// Length of the bulk's frame in bytes.
+        head: usize,
+        /// What of which view follows it, at most [`MAX_BULK`](crate::wire::MAX_BULK) bytes.
+        range: Range,
+    },
+    /// Look for bytes from the receiver, then ask again: there is more to do.
+    Busy,
+    /// Ask again when bytes have come, or at this time in milliseconds.
+    Wait(u64),
+    /// The end.
+    Finished(Outcome),
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Outcome {
+    /// The receiver has everything, and has compared it where that was agreed.
+    #[error("the collector has the whole dump")]
+    Complete,
+    /// No receiver has said hello.
+    #[error("no collector answers: is `collector receive` running at the other end of the line?")]
+    Nobody,
+    /// The receiver has fallen silent.
+    #[error("the collector has fallen silent before it had the whole dump")]
+    Silent,
+    /// The receiver gave up.
+    #[error("the collector has given up: it says why")]
+    GaveUp,
+    /// The receiver speaks another version.
+    #[error(
+        "the collector speaks version {0} of the wire protocol, this kernel version {VERSION}: use programs of the same release on both sides",
+        VERSION = crate::wire::VERSION
+    )]
+    Version(u8),
+}

@@ -1,0 +1,180 @@
+//! The small, precious part of a dump: what tells why the kernel died, even when the capture dies
+//! half-way through the bulk.
+
+mod stack;
+
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+use crate::page_cache::PageCache;
+use crate::{Caller, CoreHeader, Dmesg, Error, KernelMemory, ReadPhys, Segment, Vmcore, notes};
+
+/// Length of `dmesg-tail` in bytes: less than a second at 115200 baud.
+const TAIL: usize = 8 << 10;
+/// The most that is taken of the log, in bytes as it is shown.
+const MAX_LOG: usize = 512 << 10;
+/// The most records that are looked at. A line takes 16 bytes at least, so that twice as many as
+/// there is room for may be unfinished or damaged.
+const MAX_RECORDS: u64 = 3 * MAX_LOG as u64 / 16;
+
+/// One small view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmallView {
+    /// Its name, of `a-z0-9-`.
+    pub name: &'static str,
+    /// The dead kernel's virtual address of the first byte, zero where there is none.
+    pub start: u64,
+    /// What it holds.
+    pub bytes: Vec<u8>,
+}
+
+/// The small views of a dump, in the order in which they are to leave the machine:
+///
+/// | name | bytes |
+/// |---|---|
+/// | `dmesg-tail` | the last lines of the dead kernel's log, 8 KiB at most |
+/// | `notes` | the ELF notes as the vmcore has them: each CPU's registers, VMCOREINFO |
+/// | `vmcoreinfo` | VMCOREINFO, lines `KEY=VALUE` |
+/// | `stack` | the stack of the CPU that crashed, from its stack pointer up, 16 KiB at most |
+/// | `stack-0` … `stack-3` | instead of it where that CPU is not known: those of the first CPUs |
+/// | `dmesg` | the log, the newest 512 KiB at most, as [`crate::Record`] shows it |
+///
+/// What cannot be had is left out and said to `complain`, one line each.
+pub fn small_views(
+    header: &CoreHeader,
+    vmcore: &Vmcore,
+    mem: &impl ReadPhys,
+    complain: &mut dyn FnMut(fmt::Arguments<'_>),
+) -> Vec<SmallView> {
+    let mem = PageCache::new(mem);
+    let segments = segments(header, &mem);
+    let memory = match &segments {
+        Ok(segments) => KernelMemory::new(&mem, segments),
+        Err(error) => {
+            complain(format_args!("small views: {error}"));
+            KernelMemory::new(&mem, &[])
+        }
+    };
+    let vmcoreinfo = vmcoreinfo(vmcore.notes());
+    let mut views = Views { list: Vec::new(), complain };
+    let log = views.log(memory, vmcoreinfo);
+    views.add("dmesg-tail", 0, copy(tail(&log.text)));
+    views.add("notes", 0, copy(vmcore.notes()));
+    views.add("vmcoreinfo", 0, copy(vmcoreinfo));
+    stack::add(&mut views, vmcore, log.newest, memory, vmcoreinfo);
+    views.add("dmesg", 0, Ok(log.text));
+    views.list
+}
+
+/// The views so far.
+struct Views<'c> {
+    list: Vec<SmallView>,
+    complain: &'c mut dyn FnMut(fmt::Arguments<'_>),
+}
+
+impl Views<'_> {
+    /// Adds a view, unless there is nothing in it.
+    fn add(&mut self, name: &'static str, start: u64, bytes: Result<Vec<u8>, Error>) {
+        let room = self.list.try_reserve(1).map_err(|_| Error::NoMemory);
+        match room.and(bytes) {
+            Ok(bytes) if bytes.is_empty() => {}
+            Ok(bytes) => self.list.push(SmallView { name, start, bytes }),
+            Err(error) => (self.complain)(format_args!("{name}: {error}")),
+        }
+    }
+
+    /// The log; where there is little memory, its end.
+    fn log<M: ReadPhys>(&mut self, memory: KernelMemory<'_, M>, vmcoreinfo: &[u8]) -> Log {
+        let whole = match Log::read(memory, vmcoreinfo, MAX_LOG) {
+            Err(Error::NoMemory) => Log::read(memory, vmcoreinfo, TAIL),
+            whole => whole,
+        };
+        whole.unwrap_or_else(|error| {
+            (self.complain)(format_args!("dmesg: {error}"));
+            Log::default()
+        })
+    }
+}
+
+/// The dead kernel's log as text.
+#[derive(Default)]
+struct Log {
+    text: Vec<u8>,
+    /// Who wrote the newest record.
+    newest: Option<Caller>,
+}
+
+impl Log {
+    /// Reads the newest records that have at most `limit` bytes in all.
+    fn read<M: ReadPhys>(
+        memory: KernelMemory<'_, M>,
+        vmcoreinfo: &[u8],
+        limit: usize,
+    ) -> Result<Self, Error> {
+        let mut dmesg = Dmesg::open(memory, vmcoreinfo)?;
+        dmesg.look_at_last(MAX_RECORDS);
+        dmesg.keep_last_bytes(limit as u64);
+        let mut log = Self::default();
+        let mut text = Text { bytes: Vec::new(), limit };
+        while let Some(record) = dmesg.next_record() {
+            log.newest = Some(record.caller);
+            writeln!(text, "{record}").map_err(|_| Error::NoMemory)?;
+        }
+        log.text = text.bytes;
+        Ok(log)
+    }
+}
+
+/// Text that grows as it comes, up to a limit.
+struct Text {
+    bytes: Vec<u8>,
+    limit: usize,
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.len() > self.limit.saturating_sub(self.bytes.len()) {
+            return Err(fmt::Error);
+        }
+        self.bytes.try_reserve(text.len()).map_err(|_| fmt::Error)?;
+        self.bytes.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// The last whole lines of `text` that have at most [`TAIL`] bytes; of a line that is longer, its end.
+fn tail(text: &[u8]) -> &[u8] {
+    let Some(cut) = text.len().checked_sub(TAIL).filter(|cut| *cut > 0) else { return text };
+    // A line that begins at the cut is whole.
+    let end = text.iter().skip(cut - 1).position(|byte| *byte == b'\n');
+    let start = end.map_or(cut, |end| cut + end);
+    if start == text.len() { &text[cut..] } else { &text[start..] }
+}
+
+/// All segments of the ELF core header: at most [`crate::MAX_SEGMENTS`].
+fn segments(header: &CoreHeader, mem: &impl ReadPhys) -> Result<Vec<Segment>, Error> {
+    let mut list = Vec::new();
+    for segment in header.segments(mem) {
+        list.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        list.push(segment?);
+    }
+    Ok(list)
+}
+
+/// The text of the note, without the padding behind it; nothing where there is no such note.
+fn vmcoreinfo(area: &[u8]) -> &[u8] {
+    let note = notes(area).flatten().find(|note| note.is_vmcoreinfo());
+    let text = note.map_or(&[][..], |note| note.desc);
+    let end = text.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    &text[..end]
+}
+
+fn copy(bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut list = Vec::new();
+    list.try_reserve_exact(bytes.len()).map_err(|_| Error::NoMemory)?;
+    list.extend_from_slice(bytes);
+    Ok(list)
+}
+
+#[cfg(test)]
+mod tests;

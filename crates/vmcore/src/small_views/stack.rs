@@ -1,0 +1,99 @@
+//! The stack of the CPU that crashed.
+
+use alloc::vec::Vec;
+
+use handoff::layout::PAGE_SIZE;
+
+use super::Views;
+use crate::elfcore::zeros;
+use crate::page_tables::PageTables;
+use crate::{Caller, EM_386, Error, KernelMemory, NoteOutcome, Prstatus, ReadPhys, Vmcore, notes};
+
+/// What the stack pointer is a multiple of, or is rounded down to.
+const ALIGN: u64 = 16;
+
+/// The names of the stacks when it is not known which CPU crashed. All are in the vmcore.
+const UNKNOWN: [&str; 4] = ["stack-0", "stack-1", "stack-2", "stack-3"];
+
+/// Adds the stack of the CPU that crashed, or of the first few.
+pub(super) fn add<M: ReadPhys>(
+    views: &mut Views<'_>,
+    vmcore: &Vmcore,
+    newest: Option<Caller>,
+    memory: KernelMemory<'_, M>,
+    vmcoreinfo: &[u8],
+) {
+    let size = stack_size(vmcore.machine);
+    let tables = PageTables::find(memory, vmcoreinfo);
+    let read_page = |at, into: &mut [u8]| match (memory.read(at, into), &tables) {
+        (Err(Error::Unmapped { .. }), Some(tables)) => tables.read(at, into),
+        (read, _) => read,
+    };
+    let mut add = |name, cpu: Prstatus| {
+        let start = cpu.stack_pointer & !(ALIGN - 1);
+        views.add(name, start, read(start, size, read_page));
+    };
+    match crashed(vmcore, newest) {
+        Some(cpu) => add("stack", cpu),
+        None => cpus(vmcore).zip(UNKNOWN).for_each(|(cpu, name)| add(name, cpu)),
+    }
+}
+
+/// Length and alignment of a task's stack in bytes (`THREAD_SIZE`); stacks for interrupts have no more.
+const fn stack_size(machine: u16) -> u64 {
+    if machine == EM_386 { 8 << 10 } else { 16 << 10 }
+}
+
+/// The CPU that crashed: the only one, or the one that wrote the newest line of the log, which is that
+/// of the panic.
+fn crashed(vmcore: &Vmcore, newest: Option<Caller>) -> Option<Prstatus> {
+    only(cpus(vmcore)).or_else(|| {
+        let newest = newest?;
+        let of_task = |task| only(cpus(vmcore).filter(|cpu| cpu.pid == task));
+        newest.task().and_then(of_task).or_else(|| of_cpu(vmcore, newest.cpu()?))
+    })
+}
+
+/// The registers of a CPU by its number. There is a note area for each CPU, in their order; a CPU that
+/// saved nothing would shift those behind it.
+fn of_cpu(vmcore: &Vmcore, number: u32) -> Option<Prstatus> {
+    let number = usize::try_from(number).ok()?;
+    let areas = vmcore.note_areas.get(..=number)?;
+    let whole = areas.iter().all(|area| area.outcome == NoteOutcome::Kept { notes: 1 });
+    cpus(vmcore).nth(number).filter(|_| whole)
+}
+
+/// The registers of each CPU that saved them.
+fn cpus(vmcore: &Vmcore) -> impl Iterator<Item = Prstatus> {
+    let status = notes(vmcore.notes()).flatten().filter(|note| note.is_prstatus());
+    status.filter_map(|note| Prstatus::parse(vmcore.machine, note.desc).ok())
+}
+
+fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    let first = items.next()?;
+    items.next().is_none().then_some(first)
+}
+
+/// The bytes from `start` up to the end of the stack, or up to the first page that is not there. What
+/// `read_page` is asked for lies within one.
+///
+/// # Errors
+/// That of the first page.
+fn read(
+    start: u64,
+    size: u64,
+    read_page: impl Fn(u64, &mut [u8]) -> Result<(), Error>,
+) -> Result<Vec<u8>, Error> {
+    let mut bytes = zeros((size - start % size) as usize)?;
+    let mut done = 0;
+    while done < bytes.len() {
+        let at = start.checked_add(done as u64).ok_or(Error::Unmapped { at: start })?;
+        let count = ((PAGE_SIZE - at % PAGE_SIZE) as usize).min(bytes.len() - done);
+        match read_page(at, &mut bytes[done..done + count]) {
+            Err(error) if done == 0 => return Err(error),
+            Err(_) => bytes.truncate(done),
+            Ok(()) => done += count,
+        }
+    }
+    Ok(bytes)
+}

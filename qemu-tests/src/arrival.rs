@@ -1,0 +1,219 @@
+//! What came of a dump at the other end of each target.
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use crate::checks;
+use crate::collector_process::Received;
+use crate::cycle::Config;
+use crate::delivery::Way;
+use crate::dump_disk::DumpDisk;
+use crate::memory::GuestMemory;
+use crate::receiving::{self, pulled_name};
+use crate::report::Check;
+use crate::truth::Truth;
+
+/// The dump's name in the folder of each target, and in the cycle's own.
+const DUMP: &str = "vmcore";
+
+/// A dump that has arrived whole.
+pub struct Arrival {
+    /// Over which target.
+    pub way: Way,
+    /// Length in bytes.
+    pub length: u64,
+    /// SHA-256 of the file.
+    pub sha256: [u8; 32],
+}
+
+/// Gets the dump from every target that was to have it, or from the first that has it, to the cycle's
+/// own folder. All of them are the same where there are several; that is the check beside it.
+///
+/// # Errors
+/// When a target that was to have it does not.
+pub fn collect(
+    config: &Config,
+    disk: &DumpDisk,
+    received: &[Received],
+) -> Result<(Arrival, Option<Check>)> {
+    let targets = &config.delivery.targets;
+    let mut arrived = Vec::new();
+    let mut reasons = Vec::new();
+    for way in targets.ways() {
+        let dump = dump_of(*way, &config.out);
+        fs::create_dir_all(dump.parent().context("a path in a folder")?)?;
+        let arrival = arrive(*way, disk, received, &dump);
+        match arrival.with_context(|| format!("target {}", way.name())) {
+            Ok(arrival) => arrived.push(arrival),
+            Err(error) if targets.is_all() => return Err(error),
+            Err(error) => reasons.push(format!("{error:#}")),
+        }
+    }
+    let several = (arrived.len() > 1).then(|| Check::new("same_everywhere", same(&arrived)));
+    let Some(first) = arrived.into_iter().next() else { bail!("{}", reasons.join("; ")) };
+    take_over(&dump_of(first.way, &config.out), &config.out)?;
+    Ok((first, several))
+}
+
+/// Where the dump of a target goes first.
+pub fn dump_of(way: Way, out: &Path) -> PathBuf {
+    out.join(receiving::FOLDER).join(way.name()).join(DUMP)
+}
+
+fn arrive(way: Way, disk: &DumpDisk, received: &[Received], dump: &Path) -> Result<Arrival> {
+    if way == Way::VirtioBlk {
+        let extracted = collector::extract(disk.path(), None, dump, &mut |_, _| {});
+        let extracted = extracted.context("extracting the vmcore")?;
+        if let Some(trouble) = extracted.trouble() {
+            bail!("the dump is not whole: {trouble}");
+        }
+        let collector::Extracted { length, sha256, .. } = extracted;
+        return Ok(Arrival { way, length, sha256 });
+    }
+    let received = received.iter().find(|received| received.target == way.name());
+    let received = received.context("no collector was there")?;
+    ensure!(received.complete, "the collector has no whole dump: {}", received.said.trim());
+    let (length, sha256) = hash(dump)?;
+    let shown = crate::report::hex(&sha256);
+    let said = received
+        .views
+        .iter()
+        .any(|view| view.bytes == length && view.sha256.as_deref() == Some(shown.as_str()));
+    ensure!(said, "the collector names no view of {length} bytes with the SHA-256 {shown}");
+    Ok(Arrival { way, length, sha256 })
+}
+
+/// Length and SHA-256 of a file.
+fn hash(path: &Path) -> Result<(u64, [u8; 32])> {
+    let open = fs::File::open(path).with_context(|| format!("opening {}", path.display()));
+    let (mut file, mut hash) = (open?, Sha256::new());
+    let length = std::io::copy(&mut file, &mut hash)?;
+    Ok((length, hash.finalize().into()))
+}
+
+fn same(arrived: &[Arrival]) -> Result<String> {
+    let names: Vec<_> = arrived.iter().map(|arrival| arrival.way.name()).collect();
+    let first = arrived.first().context("nothing has arrived")?;
+    for other in arrived {
+        let (one, two) = (first.way.name(), other.way.name());
+        ensure!(other.sha256 == first.sha256, "{two} has another vmcore than {one}");
+    }
+    Ok(format!("one SHA-256 from {}", names.join(", ")))
+}
+
+/// Moves a dump and the views beside it into the cycle's own folder.
+fn take_over(dump: &Path, out: &Path) -> Result<()> {
+    let folder = dump.parent().context("a path in a folder")?;
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        if name.to_string_lossy().starts_with(DUMP) {
+            fs::rename(folder.join(&name), out.join(&name))
+                .with_context(|| format!("moving {}", name.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether every byte that a collector claims to have, of a dump that is not whole, is right.
+pub fn accounts(
+    config: &Config,
+    received: &[Received],
+    memory: &GuestMemory,
+    truth: &Truth,
+) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for received in received.iter().filter(|received| !received.complete) {
+        let Ok(way) = received.target.parse::<Way>() else { continue };
+        let view = received.views.iter().find(|view| view.view == DUMP);
+        let Some(view) = view else { continue };
+        let path = dump_of(way, &config.out).with_extension(format!("{DUMP}.partial"));
+        let claims = checks::claims_equal_memory(&path, view, memory, truth);
+        checks.push(Check::new(&format!("claims_of_{way}", way = way.name()), claims));
+    }
+    checks
+}
+
+/// Whether what was pulled of oldmem is what memory held.
+pub fn pulled(config: &Config, memory: &GuestMemory, truth: &Truth) -> Vec<Check> {
+    let pulls = config.delivery.pulls.iter().enumerate();
+    let oldmem = pulls.filter(|(_, pull)| pull.view == "oldmem");
+    oldmem
+        .map(|(number, pull)| {
+            let range: Range<u64> = pull.start..pull.start + pull.length;
+            let equal =
+                checks::oldmem_equals_memory(&pull_file(config, number), memory, truth, &range);
+            Check::new("pull_equals_memory", equal)
+        })
+        .collect()
+}
+
+/// The file with what a pull got.
+pub fn pull_file(config: &Config, number: usize) -> PathBuf {
+    let line = config.delivery.targets.ways().iter().find(|way| way.is_line());
+    let folder = line.map_or("", |way| way.name());
+    config.out.join(receiving::FOLDER).join(folder).join(pulled_name(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arrival(way: Way, sha256: u8) -> Arrival {
+        Arrival { way, length: 1, sha256: [sha256; 32] }
+    }
+
+    #[test]
+    fn dumps_of_one_run_are_the_same() {
+        let one = [arrival(Way::VirtioBlk, 1), arrival(Way::Serial, 1)];
+        assert_eq!(same(&one).unwrap(), "one SHA-256 from virtio-blk, serial");
+        let two = [arrival(Way::VirtioBlk, 1), arrival(Way::Serial, 2)];
+        let error = same(&two).unwrap_err().to_string();
+        assert_eq!(error, "serial has another vmcore than virtio-blk");
+    }
+
+    #[test]
+    fn a_dump_and_its_views_move_and_nothing_else() {
+        let out = tempfile::tempdir().unwrap();
+        let dump = dump_of(Way::Serial, out.path());
+        fs::create_dir_all(dump.parent().unwrap()).unwrap();
+        for name in ["vmcore", "vmcore.dmesg-tail", "said"] {
+            fs::write(dump.with_file_name(name), name).unwrap();
+        }
+        take_over(&dump, out.path()).unwrap();
+        assert_eq!(fs::read(out.path().join("vmcore.dmesg-tail")).unwrap(), b"vmcore.dmesg-tail");
+        assert!(out.path().join("vmcore").exists() && !out.path().join("said").exists());
+    }
+
+    /// A collector is believed when the file is what it says, and not before.
+    #[test]
+    fn a_file_must_have_the_sha256_that_the_collector_says() {
+        let out = tempfile::tempdir().unwrap();
+        let disk = DumpDisk::create(out.path(), 1 << 20, crate::dump_disk::Attachment::Absent);
+        let (disk, dump) = (disk.unwrap(), dump_of(Way::Serial, out.path()));
+        fs::create_dir_all(dump.parent().unwrap()).unwrap();
+        fs::write(&dump, "abc").unwrap();
+        // FIPS 180-4's example.
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let received = |sha256: &str, complete| Received {
+            target: "serial".into(),
+            complete,
+            views: vec![crate::collector_process::ReceivedView {
+                view: "vmcore".into(),
+                bytes: 3,
+                sha256: Some(sha256.into()),
+                missing: Vec::new(),
+                holes: Vec::new(),
+                differs: Vec::new(),
+            }],
+            ..Received::default()
+        };
+        let arrive = |received| arrive(Way::Serial, &disk, &[received], &dump).map(|it| it.length);
+        assert_eq!(arrive(received(abc, true)).unwrap(), 3);
+        assert!(arrive(received(abc, false)).is_err());
+        assert!(arrive(received(&abc.replace('b', "c"), true)).is_err());
+    }
+}

@@ -1,0 +1,268 @@
+//! How the dump is to leave the guest: over which targets, and what becomes of those who take it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::line::Rates;
+use crate::machine_type::MachineType;
+
+/// The name of the guest's virtio-console port.
+pub const PORT_NAME: &str = "kdump";
+/// What the serial ports are set to, in bits per second. QEMU does not wait for them.
+const BAUD: u32 = 115_200;
+
+/// One way out of the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// A dump disk.
+    VirtioBlk,
+    /// A port of a virtio console, which is a socket on the host.
+    VirtioConsole,
+    /// COM1, which is the console of both kernels as well.
+    Serial,
+    /// COM2, which has no other use. Machines of the kind `pc` have one.
+    SecondSerial,
+}
+
+impl Way {
+    /// All of them, by the words of the command line.
+    const NAMES: [(&str, Self); 4] = [
+        ("virtio-blk", Self::VirtioBlk),
+        ("virtio-console", Self::VirtioConsole),
+        ("serial", Self::Serial),
+        ("serial2", Self::SecondSerial),
+    ];
+
+    /// Its word on the command line.
+    pub fn name(self) -> &'static str {
+        let found = Self::NAMES.iter().find(|(_, way)| *way == self);
+        found.map_or("", |(name, _)| name)
+    }
+
+    /// Whether a collector takes the dump from it.
+    pub fn is_line(self) -> bool {
+        self != Self::VirtioBlk
+    }
+
+    /// What stands for it in `kdump.target=`; `disk` is the dump disk's.
+    fn target(self, disk: &str) -> String {
+        match self {
+            Self::VirtioBlk => disk.to_string(),
+            Self::VirtioConsole => format!("virtio-console:name={PORT_NAME}"),
+            Self::Serial => format!("serial:port=0,baud={BAUD}"),
+            Self::SecondSerial => format!("serial:port=1,baud={BAUD}"),
+        }
+    }
+}
+
+impl FromStr for Way {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::NAMES.iter().find(|(name, _)| *name == text);
+        let names = || Self::NAMES.map(|(name, _)| name).join(", ");
+        found.map(|(_, way)| *way).ok_or_else(|| format!("`{text}` is none of {}", names()))
+    }
+}
+
+/// The targets, in their order. Each is there once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Targets {
+    ways: Vec<Way>,
+    /// Every one gets the dump, and not only the first that works.
+    all: bool,
+}
+
+impl Default for Targets {
+    fn default() -> Self {
+        Self { ways: vec![Way::VirtioBlk], all: true }
+    }
+}
+
+impl Targets {
+    /// The ways, in their order.
+    pub fn ways(&self) -> &[Way] {
+        &self.ways
+    }
+
+    /// Whether this way is one of them.
+    pub fn has(&self, way: Way) -> bool {
+        self.ways.contains(&way)
+    }
+
+    /// Whether every one must get the dump, and not only the first that works.
+    pub fn is_all(&self) -> bool {
+        self.all
+    }
+
+    /// The value of `kdump.target=`; `disk` is the dump disk's part of it.
+    pub fn words(&self, disk: &str) -> String {
+        let words: Vec<_> = self.ways.iter().map(|way| way.target(disk)).collect();
+        words.join(self.separator())
+    }
+
+    fn separator(&self) -> &'static str {
+        if self.all { "+" } else { "," }
+    }
+}
+
+impl FromStr for Targets {
+    type Err = String;
+
+    /// `virtio-blk`, `virtio-console+serial` for both, `virtio-console,serial` for the first that works.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = !text.contains(',');
+        if !all && text.contains('+') {
+            return Err(
+                "either `+` (every one) or `,` (the first that works), not both".to_string()
+            );
+        }
+        let mut ways = Vec::new();
+        for word in text.split(['+', ',']) {
+            let way = word.parse()?;
+            if ways.contains(&way) {
+                return Err(format!("`{word}` is there twice"));
+            }
+            ways.push(way);
+        }
+        Ok(Self { ways, all })
+    }
+}
+
+impl fmt::Display for Targets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.ways.iter().map(|way| way.name()).collect();
+        f.write_str(&names.join(self.separator()))
+    }
+}
+
+/// What becomes of the collectors. They are never there before the panic. Bytes are those that came
+/// from the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fate {
+    /// They are there, and stay.
+    #[default]
+    Stays,
+    /// Nobody ever comes.
+    Absent,
+    /// They come this long after the panic.
+    Late(Duration),
+    /// They are killed after so many bytes.
+    Killed {
+        /// How many bytes they get.
+        after: u64,
+        /// How long it takes until they are started again; for ever without.
+        back: Option<Duration>,
+    },
+    /// They do nothing for a time, after so many bytes.
+    Stalls {
+        /// How many bytes they get before.
+        after: u64,
+        /// For how long.
+        pause: Duration,
+    },
+    /// Somebody is there who speaks another version of the protocol.
+    OtherVersion,
+    /// They stay, but the guest is gone after so many bytes, as when its power is cut.
+    PowerCut {
+        /// How many bytes they get.
+        after: u64,
+    },
+}
+
+/// A part of a view, to be pulled with `collector read`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pull {
+    /// The view.
+    pub view: &'static str,
+    /// Where it begins: in oldmem a physical address, else an offset.
+    pub start: u64,
+    /// Length in bytes.
+    pub length: u64,
+}
+
+/// How the dump is to leave the guest.
+#[derive(Clone, Debug, Default)]
+pub struct Delivery {
+    /// Over which targets.
+    pub targets: Targets,
+    /// The collector program; lines need it.
+    pub collector: PathBuf,
+    /// What becomes of the collectors.
+    pub fate: Fate,
+    /// A line that is among the targets, and that the machine does not have.
+    pub missing: Option<Way>,
+    /// What the serial lines do to their bytes, once the collector is there.
+    pub noise: Option<Noise>,
+    /// What is pulled over the first line, instead of receiving a dump. The cycle ends with the last.
+    pub pulls: Vec<Pull>,
+}
+
+/// What a bad line does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noise {
+    /// How often.
+    pub rates: Rates,
+    /// To which bytes: the same ones with the same seed.
+    pub seed: u64,
+}
+
+impl Delivery {
+    /// Whether this way is among the targets, and its device in the machine.
+    pub fn has_device(&self, way: Way) -> bool {
+        self.targets.has(way) && self.missing != Some(way)
+    }
+
+    /// QEMU's words for the devices of the lines; their sockets are in the folder `sockets`.
+    pub fn devices(&self, machine: MachineType, sockets: &std::path::Path) -> Vec<String> {
+        let socket = |name: &str| {
+            let path = sockets.join(name).display().to_string().replace(',', ",,");
+            format!("socket,id={name},path={path},server=on,wait=off")
+        };
+        let mut words = Vec::new();
+        if self.has_device(Way::VirtioConsole) {
+            let name = Way::VirtioConsole.name();
+            let port = format!("virtserialport,chardev={name},name={PORT_NAME}");
+            let device = machine.console_device();
+            words.extend(
+                ["-chardev", &socket(name), "-device", device, "-device", &port].map(String::from),
+            );
+        }
+        if self.has_device(Way::SecondSerial) {
+            let name = Way::SecondSerial.name();
+            let port = format!("chardev:{name}");
+            words.extend(["-chardev", &socket(name), "-serial", &port].map(String::from));
+        }
+        words
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_targets() {
+        let all: Targets = "virtio-blk+virtio-console+serial".parse().unwrap();
+        assert!(all.is_all() && all.has(Way::Serial) && !all.has(Way::SecondSerial));
+        assert_eq!(
+            all.words("virtio-blk:id=00"),
+            "virtio-blk:id=00+virtio-console:name=kdump+serial:port=0,baud=115200"
+        );
+        let first: Targets = "serial2,virtio-blk".parse().unwrap();
+        assert!(!first.is_all());
+        assert_eq!(first.ways(), [Way::SecondSerial, Way::VirtioBlk]);
+        assert_eq!(first.words("DISK"), "serial:port=1,baud=115200,DISK");
+        assert_eq!(first.to_string(), "serial2,virtio-blk");
+        assert_eq!("virtio-blk".parse(), Ok(Targets::default()));
+    }
+
+    #[test]
+    fn what_is_no_list_of_targets() {
+        for bad in ["", "disk", "serial+serial", "serial,", "a+b,c", "serial+virtio-blk,serial2"] {
+            assert!(bad.parse::<Targets>().is_err(), "{bad}");
+        }
+    }
+}

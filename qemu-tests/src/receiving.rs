@@ -1,0 +1,307 @@
+//! The host's ends of the lines that the dump leaves the guest over: who is there, from when on, and
+//! what happens to them.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::collector_process::{Collector, Received, Running};
+use crate::deadline::{Deadline, Interrupt};
+use crate::delivery::{Delivery, Fate, Way};
+use crate::line::{LineProxy, Meter, Relay, hello_of_another_version};
+use crate::machine_type::MachineType;
+
+/// The folder with what the collectors have received, in the cycle's own.
+pub const FOLDER: &str = "received";
+/// How long a collector may take to finish when the guest is gone: this, and …
+const FINISH: Duration = Duration::from_secs(3);
+/// … this for each 64 MiB of memory, which it hashes.
+const FINISH_PER_64_MIB: Duration = Duration::from_millis(500);
+/// How often somebody of another version says hello.
+const HELLO_EVERY: Duration = Duration::from_millis(200);
+
+/// All lines of a cycle. Dropping it ends every process and thread.
+pub struct Receiving {
+    delivery: Delivery,
+    sockets: TempDir,
+    lines: Vec<Line>,
+    panic: Option<Instant>,
+    /// The guest is to be gone.
+    power_cut: Arc<AtomicBool>,
+    interrupt: Interrupt,
+    /// How many pulls have ended, and whether the next one runs.
+    pulled: (usize, bool),
+}
+
+/// One line. A collector is ended before what it talks to.
+struct Line {
+    way: Way,
+    collector: Collector,
+    meter: Meter,
+    end: End,
+    stranger: Option<Stranger>,
+}
+
+/// What the collector connects to.
+enum End {
+    /// Something before a serial port.
+    Proxy(LineProxy),
+    /// QEMU's own socket.
+    Direct,
+    /// Something before that, once it is open.
+    Relay(Option<Relay>),
+}
+
+impl Receiving {
+    /// Makes ready for the lines of `delivery`, whose files go to `out`.
+    ///
+    /// # Errors
+    /// When there are lines and no collector, or no folder can be made.
+    pub fn prepare(delivery: &Delivery, out: &Path, interrupt: &Interrupt) -> Result<Self> {
+        let sockets = tempfile::tempdir().context("a folder for the sockets of lines")?;
+        let power_cut = Arc::new(AtomicBool::new(false));
+        let mut lines = Vec::new();
+        let ways = delivery.targets.ways().iter().copied();
+        for way in ways.filter(|way| way.is_line() && delivery.has_device(*way)) {
+            let folder = out.join(FOLDER).join(way.name());
+            let (end, socket) = end_of(way, delivery.fate, sockets.path());
+            let collector = Collector::new(&delivery.collector, socket, folder)?;
+            let meter = meter(delivery.fate, collector.running(), &power_cut);
+            lines.push(Line { way, collector, meter, end, stranger: None });
+        }
+        let (delivery, interrupt) = (delivery.clone(), interrupt.clone());
+        let (panic, pulled) = (None, (0, false));
+        Ok(Self { delivery, sockets, lines, panic, power_cut, interrupt, pulled })
+    }
+
+    /// QEMU's words for the devices.
+    pub fn devices(&self, machine: MachineType) -> Vec<String> {
+        self.delivery.devices(machine, self.sockets.path())
+    }
+
+    /// Puts itself between QEMU and its serial ports. Returns what the harness is to read of COM1.
+    ///
+    /// # Errors
+    /// When a port cannot be reached.
+    pub fn connect(&mut self, console: &UnixStream) -> Result<Box<dyn Read + Send>> {
+        let mut read: Box<dyn Read + Send> = Box::new(console.try_clone()?);
+        let noise = self.delivery.noise;
+        for line in &mut self.lines {
+            let socket = line.collector.socket().to_path_buf();
+            let meter = line.meter.clone();
+            match line.way {
+                Way::Serial => {
+                    let (proxy, tap) = LineProxy::new(console, socket, noise, meter)?;
+                    (line.end, read) = (End::Proxy(proxy), Box::new(tap));
+                }
+                Way::SecondSerial => {
+                    let port = self.sockets.path().join(line.way.name());
+                    let port = UnixStream::connect(port).context("QEMU's second serial port")?;
+                    let (proxy, mut tap) = LineProxy::new(&port, socket, noise, meter)?;
+                    line.end = End::Proxy(proxy);
+                    // Ends with QEMU.
+                    std::thread::spawn(move || std::io::copy(&mut tap, &mut std::io::sink()));
+                }
+                Way::VirtioBlk | Way::VirtioConsole => (),
+            }
+        }
+        Ok(read)
+    }
+
+    /// The first kernel has panicked: from now on somebody may be at the other end.
+    ///
+    /// # Errors
+    /// When a socket or a process cannot be made.
+    pub fn panicked(&mut self) -> Result<()> {
+        if self.panic.is_some() || self.delivery.fate == Fate::Absent {
+            return Ok(());
+        }
+        self.panic = Some(Instant::now());
+        for line in &mut self.lines {
+            line.open(self.sockets.path())?;
+        }
+        self.tick()
+    }
+
+    /// Does what is due. To be called every now and then.
+    ///
+    /// # Errors
+    /// When a process cannot be started, or a pull fails.
+    pub fn tick(&mut self) -> Result<()> {
+        let Some(panic) = self.panic else { return Ok(()) };
+        if !self.delivery.pulls.is_empty() {
+            return self.pull();
+        }
+        let fate = self.delivery.fate;
+        self.lines.iter_mut().try_for_each(|line| line.tick(fate, panic))
+    }
+
+    /// Bytes that collectors have got from the guest so far.
+    pub fn bytes(&self) -> u64 {
+        self.lines.iter().map(|line| line.meter.count()).sum()
+    }
+
+    /// Whether all was pulled that was to be pulled.
+    pub fn has_pulled_all(&self) -> bool {
+        let pulls = self.delivery.pulls.len();
+        pulls > 0 && self.pulled.0 == pulls
+    }
+
+    /// Whether the guest is to be gone.
+    pub fn has_power_cut(&self) -> bool {
+        self.power_cut.load(Ordering::SeqCst)
+    }
+
+    /// Runs one pull after the other, over the first line.
+    fn pull(&mut self) -> Result<()> {
+        let Some(line) = self.lines.first_mut() else { bail!("there is no line to pull over") };
+        let (done, runs) = self.pulled;
+        if runs {
+            let Some(status) = line.collector.running().ended()? else { return Ok(()) };
+            if !status.success() {
+                let said = line.collector.received(line.way.name())?.said;
+                bail!("a pull failed ({status}): {}", said.trim());
+            }
+        }
+        let done = done + usize::from(runs);
+        let next = self.delivery.pulls.get(done);
+        if let Some(pull) = next {
+            line.collector.read(pull.view, pull.start, pull.length, &pulled_name(done))?;
+        }
+        self.pulled = (done, next.is_some());
+        Ok(())
+    }
+
+    /// Waits until the collectors are through with a guest of `memory` bytes that is gone, as far as they
+    /// get; then says what each has.
+    ///
+    /// # Errors
+    /// When a collector cannot be asked.
+    pub fn end(mut self, memory: u64) -> Result<Vec<Received>> {
+        let limit = FINISH + FINISH_PER_64_MIB * (memory.div_ceil(64 << 20) as u32);
+        let deadline = Deadline::new("end of the collectors", limit, &self.interrupt);
+        // One that is still busy then, or waits for a guest that is gone, is ended with the lines.
+        let _ = deadline.wait_for(|| {
+            let mut all = self.lines.iter().map(|line| line.collector.is_idle());
+            Ok(all.all(|idle| idle).then_some(()))
+        });
+        self.lines.iter_mut().map(Line::received).collect()
+    }
+}
+
+/// The file with the bytes of a pull, in the folder of its line.
+pub fn pulled_name(number: usize) -> String {
+    format!("pull-{number}")
+}
+
+/// What there is before the line is open, and where the collector will connect.
+fn end_of(way: Way, fate: Fate, sockets: &Path) -> (End, PathBuf) {
+    let counted = matches!(fate, Fate::Killed { .. } | Fate::Stalls { .. } | Fate::PowerCut { .. });
+    match way {
+        Way::VirtioConsole if !counted => (End::Direct, sockets.join(way.name())),
+        _ => (End::Relay(None), sockets.join(format!("{}-collector", way.name()))),
+    }
+}
+
+/// What counts the bytes, and strikes the collector down, or the guest.
+fn meter(fate: Fate, running: &Running, power_cut: &Arc<AtomicBool>) -> Meter {
+    let (running, power_cut) = (running.clone(), Arc::clone(power_cut));
+    match fate {
+        Fate::Killed { after, .. } => Meter::with_trip(after, move || running.kill()),
+        Fate::Stalls { after, .. } => Meter::with_trip(after, move || running.stop()),
+        Fate::PowerCut { after } => {
+            Meter::with_trip(after, move || power_cut.store(true, Ordering::SeqCst))
+        }
+        _ => Meter::default(),
+    }
+}
+
+impl Line {
+    /// Lets collectors connect.
+    fn open(&mut self, sockets: &Path) -> Result<()> {
+        match &mut self.end {
+            End::Proxy(proxy) => proxy.open(),
+            End::Relay(relay) => {
+                let port = sockets.join(self.way.name());
+                let socket = self.collector.socket().to_path_buf();
+                *relay = Some(Relay::open(port, socket, self.meter.clone())?);
+                Ok(())
+            }
+            End::Direct => Ok(()),
+        }
+    }
+
+    /// What has come of it.
+    fn received(&mut self) -> Result<Received> {
+        let received = self.collector.received(self.way.name())?;
+        Ok(Received { line_bytes: self.meter.count(), ..received })
+    }
+
+    /// Does what its fate has for this moment.
+    fn tick(&mut self, fate: Fate, panic: Instant) -> Result<()> {
+        let struck = self.collector.running().struck();
+        let is_new = self.collector.starts() == 0;
+        match (fate, struck) {
+            (Fate::Absent, _) => Ok(()),
+            (Fate::OtherVersion, _) => {
+                let socket = self.collector.socket();
+                self.stranger.get_or_insert_default().tick(socket);
+                Ok(())
+            }
+            (Fate::Late(late), _) if panic.elapsed() < late => Ok(()),
+            _ if is_new => self.collector.receive(),
+            (Fate::Killed { back: Some(back), .. }, Some(at)) if at.elapsed() >= back => {
+                self.collector.receive()
+            }
+            (Fate::Stalls { pause, .. }, Some(at)) if at.elapsed() >= pause => {
+                self.collector.running().resume();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Somebody who says hello in another version again and again, and listens to nothing.
+#[derive(Default)]
+struct Stranger {
+    line: Option<UnixStream>,
+    said: Option<Instant>,
+}
+
+impl Stranger {
+    fn tick(&mut self, socket: &Path) {
+        if self.said.is_some_and(|said| said.elapsed() < HELLO_EVERY) {
+            return;
+        }
+        self.said = Some(Instant::now());
+        if self.line.is_none() {
+            // It may not be there yet, or not any more.
+            self.line = UnixStream::connect(socket).ok();
+        }
+        let Some(line) = &mut self.line else { return };
+        if line.set_nonblocking(true).is_err() || !speak(line) {
+            self.line = None;
+        }
+    }
+}
+
+/// Says hello, and takes what has come; says whether the line is still there.
+fn speak(line: &mut UnixStream) -> bool {
+    let mut buffer = [0; 4096];
+    loop {
+        match line.read(&mut buffer) {
+            Ok(0) => return false,
+            Ok(_) => (),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(_) => return false,
+        }
+    }
+    line.write_all(&hello_of_another_version()).is_ok()
+}

@@ -1,0 +1,147 @@
+//! Bad lines and collectors that go away: the dump is whole, or what is missing is named. Every byte
+//! that a collector claims is compared with memory (`claims_of_…`).
+
+use std::time::Duration;
+
+use crate::common::*;
+use qemu_tests::collector_process::Received;
+use qemu_tests::line::Rates;
+use qemu_tests::{Config, Delivery, Fate, Noise, Report};
+
+/// About half of the bytes on a serial line; what goes wrong does so then.
+const HALF: u64 = 250_000;
+/// A moment in which nobody is there.
+const MOMENT: Duration = Duration::from_millis(700);
+
+/// The guest on `targets`, of whose collectors this becomes.
+fn fated(targets: &str, fate: Fate, change: impl FnOnce(&mut Config)) -> (Report, String) {
+    cycle_and_console(guest(), |config| {
+        small(config);
+        config.delivery = Delivery { fate, ..over(targets) };
+        change(config);
+    })
+}
+
+fn noisy(rates: Rates, seed: u64) -> Report {
+    cycle(guest(), |config| {
+        small(config);
+        config.delivery = Delivery { noise: Some(Noise { rates, seed }), ..over("serial") };
+    })
+}
+
+#[track_caller]
+fn only(report: &Report) -> &Received {
+    let [received] = &report.received[..] else { panic!("one line: {report:#?}") };
+    received
+}
+
+/// A dump with no collector to finish it. The claims of the one that there was are true, and not all.
+#[track_caller]
+fn assert_partial(report: &Report, line: &str) {
+    let claims = format!("claims_of_{line}");
+    let claims = report.checks.iter().find(|check| check.name == claims);
+    assert!(claims.is_some_and(|check| check.pass), "{report:#?}");
+    let received = report.received.iter().find(|received| received.target == line);
+    let received = received.expect("a collector");
+    let vmcore = received.views.iter().find(|view| view.view == "vmcore").expect("a vmcore");
+    let missing: u64 = vmcore.missing.iter().map(|(_, length)| length).sum();
+    assert!((1..vmcore.bytes).contains(&missing), "{received:#?}");
+}
+
+#[test]
+fn bytes_flipped_and_lost_on_a_serial_line() {
+    let report = noisy(Rates { flips: 100, drops: 100, bursts: 0 }, 1);
+    assert_passes(&report);
+    assert!(only(&report).damaged_frames > 20, "{report:#?}");
+}
+
+#[test]
+fn bursts_on_a_serial_line() {
+    let report = noisy(Rates { flips: 0, drops: 0, bursts: 20 }, 2);
+    assert_passes(&report);
+    assert!(only(&report).damaged_frames > 5, "{report:#?}");
+}
+
+#[test]
+fn a_collector_killed_and_started_again_on_a_serial_line() {
+    let fate = Fate::Killed { after: HALF, back: Some(MOMENT) };
+    let (report, _) = fated("serial", fate, |_| ());
+    assert_passes(&report);
+    assert_eq!(only(&report).collectors, 2);
+    assert!(only(&report).said.contains("going on with"), "{report:#?}");
+}
+
+#[test]
+fn a_collector_that_stalls_on_a_serial_line() {
+    let fate = Fate::Stalls { after: HALF, pause: 3 * MOMENT };
+    let (report, _) = fated("serial", fate, |_| ());
+    assert_passes(&report);
+    assert_eq!(only(&report).collectors, 1);
+}
+
+#[test]
+fn a_collector_that_is_gone_for_good_on_a_serial_line() {
+    let fate = Fate::Killed { after: HALF, back: None };
+    let (report, console) =
+        fated("serial", fate, |config| config.append = "kdump.timeout=2".into());
+    assert_only_fails(&report, &["cycle"]);
+    assert_says(&console, &["the collector has fallen silent", "kdump: stage=failed"]);
+    assert_partial(&report, "serial");
+    assert!(report.checks.iter().any(|check| is_kept_to_the_end(&check.name)), "{report:#?}");
+}
+
+#[test]
+fn a_machine_that_loses_its_power_on_a_serial_line() {
+    let (report, _) =
+        fated("serial", Fate::PowerCut { after: HALF }, |config| config.truth = false);
+    assert_only_fails(&report, &["cycle"]);
+    assert_partial(&report, "serial");
+}
+
+#[test]
+fn nobody_at_the_other_end_of_a_serial_line() {
+    let (report, console) =
+        fated("serial", Fate::Absent, |config| config.append = "kdump.timeout=2".into());
+    assert_only_fails(&report, &["cycle"]);
+    assert_says(&console, &["no collector answers", "kdump: stage=failed", "kdump: rebooting"]);
+    assert!(report.checks.iter().any(|check| is_kept_to_the_end(&check.name)), "{report:#?}");
+}
+
+#[test]
+fn a_collector_of_another_version_is_refused_in_words() {
+    let (report, console) =
+        fated("serial", Fate::OtherVersion, |config| config.append = "kdump.timeout=10".into());
+    assert_only_fails(&report, &["cycle"]);
+    assert_says(
+        &console,
+        &["the collector speaks version 2 of the wire protocol, this kernel version 1"],
+    );
+}
+
+#[test]
+fn a_collector_that_comes_late_to_a_serial_line() {
+    let (report, _) = fated("serial", Fate::Late(3 * MOMENT), |_| ());
+    assert_passes(&report);
+}
+
+#[test]
+fn a_collector_killed_and_started_again_on_a_virtio_console() {
+    let fate = Fate::Killed { after: 8 << 20, back: Some(MOMENT) };
+    let (report, _) = fated("virtio-console", fate, |_| ());
+    assert_passes(&report);
+    assert_eq!(only(&report).collectors, 2);
+}
+
+#[test]
+fn a_collector_that_comes_late_to_a_virtio_console() {
+    let (report, _) = fated("virtio-console", Fate::Late(3 * MOMENT), |_| ());
+    assert_passes(&report);
+}
+
+#[test]
+fn nobody_at_the_other_end_of_a_virtio_console() {
+    let (report, console) =
+        fated("virtio-console", Fate::Absent, |config| config.append = "kdump.timeout=2".into());
+    assert_only_fails(&report, &["cycle"]);
+    assert_says(&console, &["kdump: stage=failed", "kdump: rebooting"]);
+}

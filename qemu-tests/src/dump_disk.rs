@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use collector::Extracted;
@@ -62,10 +61,9 @@ impl Attachment {
 
 /// Bytes in a second that a disk behind a process takes: the middle of the dump is some time off.
 const SERVED_RATE: u64 = 64 << 20;
-/// The same of a disk whose machine is killed: some seconds.
-const SLOW_RATE: u64 = 20 << 20;
-/// How long after the first byte a machine is killed: the capture kernel marks chunks once in a second.
-const LIFE: Duration = Duration::from_millis(2500);
+/// The same of a disk whose machine is killed: many seconds, since the capture kernel marks chunks once in
+/// a second of its own clock.
+const SLOW_RATE: u64 = 8 << 20;
 
 /// A formatted dump disk.
 #[derive(Debug)]
@@ -233,10 +231,16 @@ impl DumpDisk {
         Ok(())
     }
 
-    /// When the machine is to be killed after this stage.
-    pub fn kills(&self, reached: Stage) -> Option<Duration> {
-        let kills = (self.attachment, reached) == (Attachment::PowerLoss, Stage::FirstByte);
-        kills.then_some(LIFE)
+    /// Whether the machine is to be killed now: there is something on the disk, and not everything.
+    pub fn kills(&self) -> bool {
+        self.attachment == Attachment::PowerLoss && self.has_marks().unwrap_or(false)
+    }
+
+    fn has_marks(&self) -> Result<bool, collector::Error> {
+        let disk = collector::DumpDisk::open(&self.path)?;
+        let Some(dump) = disk.dumps.last() else { return Ok(false) };
+        let missing = disk.missing(dump)?.iter().map(|(start, end)| end - start).sum::<u64>();
+        Ok(missing < dump.length)
     }
 
     /// Looks at the disk when there is no whole dump on it. What is extracted all the same goes to `out`,

@@ -37,9 +37,11 @@ impl SenderConfig {
     }
 
     /// For a virtio-console port, which loses nothing: what is not acknowledged waits for the
-    /// collector's disk. With `bulk: false` contents are summed and hashed, in large frames.
+    /// collector's disk, and a `bye` that was sent is heard. With `bulk: false` contents are summed and
+    /// hashed, in large frames.
     pub const fn console(id: [u8; 16]) -> Self {
-        Self { max_frame: MAX_FRAME, bulk: true, retransmit_after: 10_000, ..Self::serial(id) }
+        let (max_frame, retransmit_after) = (MAX_FRAME, 10_000);
+        Self { max_frame, bulk: true, retransmit_after, linger: 0, ..Self::serial(id) }
     }
 }
 

@@ -93,10 +93,10 @@ pub fn find_disk<'c, T: Transport>(
     clock: &'c dyn Clock,
     patience: u64,
     say: &mut dyn FnMut(fmt::Arguments<'_>),
-) -> Result<DumpDisk<VirtioBlk<'c, T>>, Failure> {
+) -> Result<DumpDisk<'c, VirtioBlk<'c, T>>, Failure> {
     let open = |transport| {
         let device = VirtioBlk::start(transport, slot, clock, patience)?;
-        DumpDisk::open(device, id, slot)
+        DumpDisk::open(device, id, slot, clock)
     };
     let found = find(buses, DeviceType::Block, clock, open, say);
     let (place, disk) = found.ok_or(Failure::NoSuchDisk(id))?;

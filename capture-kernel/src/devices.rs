@@ -12,6 +12,7 @@ use capture_kernel::bus::{find_console, find_disk};
 use capture_kernel::dma::SlotMemory;
 use capture_kernel::dump::Dump;
 use capture_kernel::memory::Ranges;
+use capture_kernel::target::disk::Manner;
 use capture_kernel::target::line::LineTarget;
 use capture_kernel::target::stay::{Stay, Visit};
 use capture_kernel::target::{self, Target};
@@ -52,14 +53,33 @@ pub(crate) struct Finder<'c> {
     clock: &'c Tsc,
     /// Milliseconds that any one request may take.
     patience: u64,
+    /// How dumps are written to disks.
+    manner: Manner<'c>,
+}
+
+/// How dumps are to be written to disks.
+fn manner(options: &Options<'_>) -> Manner<'static> {
+    Manner {
+        checksums: options.checksum,
+        replace_complete: options.replace_oldest,
+        memory: &Window,
+        say,
+        ..Manner::default()
+    }
 }
 
 impl<'c> Finder<'c> {
-    /// Finds targets; a request may take `patience` milliseconds.
-    pub(crate) fn new(buses: Buses, slot: SlotMemory, clock: &'c Tsc, patience: u64) -> Self {
+    /// Finds targets on `buses`, and runs them as `options` say.
+    pub(crate) fn new(
+        options: &Options<'_>,
+        buses: Buses,
+        slot: SlotMemory,
+        clock: &'c Tsc,
+    ) -> Self {
+        let patience = u64::from(options.timeout) * 1000;
         let console_baud = SerialPort::FASTEST;
         let ports = SerialPorts { slot, clock, patience, console_baud };
-        Self { buses, ports, slot, clock, patience }
+        Self { buses, ports, slot, clock, patience, manner: manner(options) }
     }
 
     /// Gives `dump` to the targets of a list; where it is empty, to whoever asks in time.
@@ -88,13 +108,15 @@ impl<'c> Finder<'c> {
 
     fn disk(&mut self, id: DiskId) -> Result<Opened<'c>, Failure> {
         let Self { buses: Buses { pci, mmio }, slot, clock, patience, .. } = self;
-        Ok(Box::new(find_disk([pci, mmio], id, *slot, *clock, *patience, &mut say)?))
+        let disk = find_disk([pci, mmio], id, *slot, *clock, *patience, &mut say)?;
+        Ok(Box::new(disk.with(self.manner)))
     }
 
     fn console(&mut self, name: PortName) -> Result<Opened<'c>, Failure> {
         let Self { buses: Buses { pci, mmio }, slot, clock, patience, .. } = self;
         let line = find_console([pci, mmio], name, *slot, *clock, *patience, &mut say)?;
-        let config = SenderConfig { patience: *patience, ..SenderConfig::console([0; 16]) };
+        let bulk = !self.manner.checksums;
+        let config = SenderConfig { patience: *patience, bulk, ..SenderConfig::console([0; 16]) };
         Ok(Box::new(LineTarget::new(line, Window, *slot, *clock, config)))
     }
 

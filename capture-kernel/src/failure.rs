@@ -50,6 +50,15 @@ pub enum Failure {
         /// Bytes there are.
         have: u64,
     },
+    /// The dump does not fit beside the complete dumps on the disk.
+    DiskFull {
+        /// Bytes needed.
+        need: u64,
+        /// The largest place, in bytes.
+        have: u64,
+    },
+    /// The disk is of version 1, and there is a dump on it.
+    OldDump,
     /// The disk cannot be written.
     ReadOnly,
     /// More pieces of less than a page than one request can carry.
@@ -101,6 +110,15 @@ impl fmt::Display for Failure {
             Self::TooSmall { need, have } => {
                 write!(f, "the dump disk is too small: {need} bytes needed, {have} there")
             }
+            Self::DiskFull { need, have } => write!(
+                f,
+                "no room on the dump disk beside its complete dumps: {need} bytes needed, {have} \
+                 there: `collector extract` them and `collector format` it, or kdump.replace=oldest"
+            ),
+            Self::OldDump => f.write_str(
+                "the dump disk has version 1 and holds a dump: `collector extract` it, then \
+                 `collector format` the disk again",
+            ),
             Self::ReadOnly => f.write_str("the disk is read-only"),
             Self::Fragmented => f.write_str("too many PT_LOADs of less than a page in a row"),
             Self::NoUart(port) => write!(

@@ -72,8 +72,7 @@ mod kernel {
 
         let dump = views::read(&options, &boot, header.as_ref());
         console::stage(Stage::Views);
-        let patience = u64::from(options.timeout) * 1000;
-        let mut finder = devices::Finder::new(buses, slot, &clock, patience);
+        let mut finder = devices::Finder::new(&options, buses, slot, &clock);
         match finder.deliver(&options.targets, &dump, &mut console::stage) {
             Ok(()) => {
                 console::stage(Stage::Done);

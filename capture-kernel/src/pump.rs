@@ -48,7 +48,7 @@ struct Pump<'s, S: Sink, F: FnOnce()> {
     first_arrived: Option<F>,
 }
 
-/// Sends all of `view` to `sink`. What stands before the first memory, the headers and notes, goes
+/// Sends all of `view` to `sink`, and zeros behind it up to a whole block. What stands before the first memory, the headers and notes, goes
 /// alone; the first thing sent is waited for, and then `first_arrived` is called.
 ///
 /// # Errors
@@ -74,6 +74,7 @@ pub fn send(
             }
         }
     }
+    pump.add_zeros(view.len().next_multiple_of(BLOCK) - view.len(), &zeros)?;
     pump.send()?;
     pump.sink.drain()
 }
@@ -227,6 +228,15 @@ mod tests {
         send(&view, slot(), &mut target, || announced += 1).expect("everything fits");
         assert_eq!((announced, target.drained_at), (1, Some(8192)));
         assert_eq!(target.bytes, memory);
+    }
+
+    #[test]
+    fn a_view_that_is_no_whole_number_of_blocks_is_filled_up() {
+        let view = View::new(std::vec![Extent::Bytes(std::vec![7; 5000])]).expect("small");
+        let limits = Limits { bytes: 8192, pieces: MAX_PIECES, piece: 1 << 20 };
+        let mut target = Recorder { limits, bytes: Vec::new(), drained_at: None };
+        send(&view, slot(), &mut target, || ()).expect("everything fits");
+        assert_eq!(target.bytes, [&[7; 5000][..], &[0; 3192]].concat());
     }
 
     #[test]

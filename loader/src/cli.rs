@@ -146,7 +146,8 @@ pub struct LoadArgs {
 
     /// Where the dump goes: virtio-blk:id=HEX32 (see `collector format`), virtio-console:name=PORT,
     /// serial:port=N,baud=N (0 is COM1; 115200) or none (stay until somebody asks: `collector read`).
-    /// Of several with commas between them the first that works; one behind a + as well.
+    /// Of several with commas between them the first that works; one behind a + as well [default: the
+    /// dump disk of this machine, if there is exactly one].
     #[arg(long, value_name = "SPEC")]
     target: Option<String>,
 

@@ -10,6 +10,7 @@ use crate::firmware::rsdp_word;
 use crate::plan::{PlanOptions, UserText};
 use crate::reuse::virtio_mmio_words;
 use crate::system::System;
+use crate::target::Target;
 
 /// The one way to hide what stands behind.
 const OPEN_QUOTE: &str = "a quotation mark in --append or --command-line is not closed";
@@ -24,6 +25,8 @@ pub(crate) struct CommandLine {
     pub(crate) text: String,
     /// What follows a failed capture.
     pub(crate) failure_action: Action,
+    /// Where the dump goes, for a person.
+    pub(crate) target: String,
     /// The words that the capture kernel will pass over, each with the reason.
     pub(crate) problems: Vec<String>,
 }
@@ -37,7 +40,8 @@ impl CommandLine {
         memory: &[PhysRange],
         elfcorehdr: PhysRange,
     ) -> Result<Self, PlanError> {
-        let mut text = user_part(options, system)?;
+        let target = Target::choose(options, system)?;
+        let mut text = user_part(options, &target, system)?;
         if let Some(rsdp) = system.acpi_rsdp {
             push(&mut text, &rsdp_word(rsdp));
         }
@@ -62,27 +66,31 @@ impl CommandLine {
             problems.push(NO_POWER_OFF.to_owned());
         }
         drop(read);
-        Ok(Self { text, failure_action, problems })
+        Ok(Self { text, failure_action, target: target.words, problems })
     }
 }
 
 /// What the options and the user's text make, in this order: of two equal keys the last one counts.
-fn user_part(options: &PlanOptions, system: &System) -> Result<String, PlanError> {
+fn user_part(options: &PlanOptions, target: &Target, system: &System) -> Result<String, PlanError> {
     let (UserText::Append(user) | UserText::Whole(user)) = &options.text;
     if let Some(at) = user.bytes().position(|byte| byte.is_ascii_control()) {
         return Err(PlanError::CommandLineBytes { at });
     }
     let mut text = match options.text {
-        UserText::Append(_) => option_words(options, system)?,
+        UserText::Append(_) => option_words(options, target, system)?,
         UserText::Whole(_) => String::new(),
     };
     push(&mut text, user.trim());
     Ok(text)
 }
 
-fn option_words(options: &PlanOptions, system: &System) -> Result<String, PlanError> {
+fn option_words(
+    options: &PlanOptions,
+    target: &Target,
+    system: &System,
+) -> Result<String, PlanError> {
     let mut text = String::new();
-    if let Some(target) = &options.target {
+    if let Some(target) = &target.value {
         push(&mut text, &target_word(target)?);
     }
     if let Some(action) = options.final_action {

@@ -148,6 +148,14 @@ pub enum PlanError {
         /// What the parser of the capture kernel says to it.
         problem: String,
     },
+    /// Nobody says where the dump goes, and there are several places.
+    #[error(
+        "no --target, and this machine has several dump disks: {disks}; name one of them with --target"
+    )]
+    SeveralDumpDisks {
+        /// Devices and ids.
+        disks: String,
+    },
     /// ELF32 headers are asked for, and cannot name all of RAM.
     #[error(
         "--elf32-core-headers: memory above 4 GiB (up to {end}) has no place in ELF32 headers: use \

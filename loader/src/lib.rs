@@ -17,6 +17,7 @@ mod command_line;
 mod contents;
 mod core_header;
 mod cpus;
+mod dump_disks;
 mod e820;
 mod elf;
 mod error;
@@ -41,8 +42,10 @@ mod setup_header;
 mod state;
 mod status;
 pub mod system;
+mod target;
 mod zoneinfo;
 
+pub use dump_disks::{DumpDisks, FoundDumpDisk};
 pub use elf::ImageError;
 pub use error::PlanError;
 pub use flash::{FlashError, flash};

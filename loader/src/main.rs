@@ -68,6 +68,7 @@ fn load(args: &LoadCommand, debug: bool) -> anyhow::Result<()> {
     let state = state?;
     let plan = make_plan(&args.load, &system, debug)?;
     warn(&plan);
+    println!("target: {}", plan.target);
     let done = reload(Call::from(&plan), args.force, &state, &mut Running(&system))?;
     let Done::Loaded(noted) = done else {
         println!("loaded already into {}, and nothing has changed", plan.slot);

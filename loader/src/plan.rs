@@ -93,6 +93,8 @@ pub struct Plan {
     pub segments: Vec<PlannedSegment>,
     /// The capture kernel's command line.
     pub command_line: String,
+    /// Where the dump goes, or what happens without a target, for a person.
+    pub target: String,
     /// The segment with the ELF core header.
     pub elfcorehdr: PhysRange,
     /// The width of its fields.
@@ -201,6 +203,7 @@ pub(crate) fn fill(
         kernel_delta: layout.delta,
         segments: contents.segments(&layout)?,
         command_line: line.text,
+        target: line.target,
         elfcorehdr: layout.elfcorehdr,
         class: core.class,
         sealed: core.known,

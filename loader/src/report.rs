@@ -21,6 +21,7 @@ struct PlanJson<'a> {
     kernel_delta: i64,
     segments: Vec<SegmentJson<'a>>,
     command_line: &'a str,
+    target: &'a str,
     elfcorehdr: RangeJson,
     elf_class: &'static str,
     memory: Vec<RangeJson>,
@@ -96,6 +97,7 @@ impl<'a> From<&'a Plan> for PlanJson<'a> {
             kernel_delta: plan.kernel_delta,
             segments: segments.collect(),
             command_line: &plan.command_line,
+            target: &plan.target,
             elfcorehdr: plan.elfcorehdr.into(),
             elf_class: class_name(plan.class),
             memory: plan.memory.iter().copied().map(RangeJson::from).collect(),
@@ -136,6 +138,7 @@ impl fmt::Display for Plan {
         let moved = if self.kernel_delta == 0 { "where it was linked" } else { "moved" };
         writeln!(f, "{:14} {} (capture kernel, {moved})", "", self.kernel_entry)?;
         writeln!(f, "{:14} {}", "command line", self.command_line)?;
+        writeln!(f, "{:14} {}", "target", self.target)?;
         self.fmt_dump(f)?;
         self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
     }

@@ -24,6 +24,11 @@ pub(crate) fn virtio_mmio_words(line: &str) -> String {
     told.collect::<Vec<_>>().join(" ")
 }
 
+/// Whether a word has this key.
+pub(crate) fn has_key(line: &str, wanted: &str) -> bool {
+    words(line).into_iter().any(|word| key(word) == wanted)
+}
+
 /// Dashes and underscores are the same to Linux; a quotation mark may stand before a key.
 fn key(word: &str) -> String {
     word.split('=').next().unwrap_or(word).trim_matches('"').replace('-', "_")

@@ -10,6 +10,7 @@ use crate::error::PlanError;
 use crate::kexec;
 use crate::plan::check_system;
 use crate::system::System;
+use crate::target::Target;
 
 /// The state of the capture, as far as it can be seen from the first kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -23,6 +24,8 @@ pub struct Status {
     pub reserved: Option<u64>,
     /// Whether a capture kernel is loaded.
     pub loaded: Option<bool>,
+    /// Where `loader load` without `--target` would have the dump go.
+    pub target: String,
     /// What keeps a capture kernel from being loaded, each with its next step.
     pub missing: Vec<String>,
     /// What to do next.
@@ -41,7 +44,9 @@ impl Status {
             (_, None) => "run `loader load`".to_owned(),
         };
         let reserved = system.kexec.crash_size;
-        Self { version: 1, slot: slot.ok(), reserved, loaded, missing, next_step }
+        let target = Target::found(&system.dump_disks);
+        let target = target.map_or_else(|error| error.to_string(), |target| target.words);
+        Self { version: 1, slot: slot.ok(), reserved, loaded, target, missing, next_step }
     }
 }
 
@@ -88,6 +93,7 @@ impl fmt::Display for Status {
             None => "unknown (/sys/kernel/kexec_crash_loaded is missing)",
         };
         writeln!(f, "capture kernel  {loaded}")?;
+        writeln!(f, "default target  {}", self.target)?;
         self.missing.iter().try_for_each(|what| writeln!(f, "missing         {what}"))?;
         writeln!(f, "next step       {}", self.next_step)
     }

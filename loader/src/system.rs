@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use vmcore::{PhysAddr, PhysRange, PowerOff};
 
+use crate::dump_disks::DumpDisks;
 use crate::iomem::MemoryMap;
 use crate::kcore::{self, Kcore};
 use crate::{acpi, cpus, firmware, setup_header, zoneinfo};
@@ -75,6 +76,8 @@ pub struct System {
     pub acpi_rsdp: Option<PhysAddr>,
     /// What encrypts this guest's memory, if anything does.
     pub confidential: Option<&'static str>,
+    /// The dump disks.
+    pub dump_disks: DumpDisks,
     /// Whether loading is possible at all.
     pub kexec: KexecState,
 }
@@ -130,6 +133,7 @@ impl System {
             confidential: firmware::confidential(&cpuinfo),
             command_line,
             power_off: root.power_off()?,
+            dump_disks: DumpDisks::find(root.0),
             kexec: root.kexec_state()?,
         })
     }

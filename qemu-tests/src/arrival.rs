@@ -66,8 +66,11 @@ pub fn dump_of(way: Way, out: &Path) -> PathBuf {
 
 fn arrive(way: Way, disk: &DumpDisk, received: &[Received], dump: &Path) -> Result<Arrival> {
     if way == Way::VirtioBlk {
-        let extracted = collector::extract(disk.path(), dump, &mut |_, _| {});
+        let extracted = collector::extract(disk.path(), None, dump, &mut |_, _| {});
         let extracted = extracted.context("extracting the vmcore")?;
+        if let Some(trouble) = extracted.trouble() {
+            bail!("the dump is not whole: {trouble}");
+        }
         let collector::Extracted { length, sha256, .. } = extracted;
         return Ok(Arrival { way, length, sha256 });
     }

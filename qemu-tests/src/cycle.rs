@@ -156,6 +156,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// A fault to put in.
     pub fault: Option<Fault>,
+    /// A dump disk that is formatted already, and stays; else there is a new one each time.
+    pub dump_disk: Option<PathBuf>,
     /// More properties of the dump disk's device, as QEMU spells them.
     pub disk_properties: String,
     /// More arguments for QEMU, such as `-device` and what follows it.
@@ -218,7 +220,7 @@ fn attempt(config: &Config, boots: u32, progress: &mut dyn FnMut(&str)) -> Resul
 
 /// Results of an earlier run must not be taken for those of this one.
 fn remove_old_results(out: &Path) -> Result<()> {
-    for name in ["vmcore", "console.log", "report.json"] {
+    for name in ["vmcore", "vmcore.partial", "console.log", "report.json"] {
         let path = out.join(name);
         if path.exists() {
             fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
@@ -233,6 +235,9 @@ fn remove_old_results(out: &Path) -> Result<()> {
 }
 
 fn dump_disk(config: &Config, folder: &Path) -> Result<DumpDisk> {
+    if let Some(path) = &config.dump_disk {
+        return DumpDisk::open(path.clone(), Attachment::Whole);
+    }
     let is_stock = config.stock_capture.is_some();
     let roomy = config.memory + if is_stock { DISK_SPARE_STOCK } else { DISK_SPARE };
     let (size, attachment) = match config.fault {
@@ -275,7 +280,7 @@ fn judge(
         cpus: config.cpus,
         target: config.delivery.targets.words(&disk.target),
         arrived_by: findings.arrived_by.map(|way| way.name().to_string()),
-        disk_after: disk_after(config, disk, &ended, findings.arrived_by)?,
+        disk_after: disk_after(config, disk, memory, &ended, findings.arrived_by)?,
         timeline_ms: ended.timeline.milestones(),
         stopped_ms: ended.timeline.stopped_ms(),
         truth: config.truth,
@@ -332,6 +337,7 @@ fn died_without_a_word(ended: &Ended) -> Option<Check> {
 fn disk_after(
     config: &Config,
     disk: &DumpDisk,
+    memory: &GuestMemory,
     ended: &Ended,
     arrived_by: Option<Way>,
 ) -> Result<Option<DiskAfter>> {
@@ -341,7 +347,7 @@ fn disk_after(
     let asked = targets.has(Way::VirtioBlk) && missed;
     let found = arrival::dump_of(Way::VirtioBlk, &config.out);
     fs::create_dir_all(found.parent().context("a path in a folder")?)?;
-    asked.then(|| disk.after_failure(&found)).transpose()
+    asked.then(|| disk.after_failure(&found, memory)).transpose()
 }
 
 /// The digests of a guest that is gone.

@@ -1,18 +1,26 @@
 //! The disk that the dump goes to, whole or with a fault.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use collector::Extracted;
 use handoff::Stage;
 use serde::Serialize;
 
+use crate::core_file::CoreFile;
 use crate::machine_type::MachineType;
+use crate::memory::GuestMemory;
 use crate::nbd::NbdServer;
 
-/// Bytes of the disk's header.
-const HEADER: usize = 4096;
+/// Bytes of the disk's two headers.
+const HEADER: usize = 8192;
+/// Bytes of the two headers of the disk's first dump, behind them.
+const DUMP_HEADER: u64 = 8192;
+/// Bytes of a page.
+const PAGE: usize = 4096;
 /// How much of a disk is looked at at once, in bytes.
 const CHUNK: usize = 1 << 20;
 
@@ -42,6 +50,8 @@ pub enum Attachment {
     Stalls,
     /// Behind a process that is killed in the middle of the dump.
     Dies,
+    /// So slow that QEMU can be killed in the middle of the dump, and is.
+    PowerLoss,
 }
 
 impl Attachment {
@@ -52,6 +62,10 @@ impl Attachment {
 
 /// Bytes in a second that a disk behind a process takes: the middle of the dump is some time off.
 const SERVED_RATE: u64 = 64 << 20;
+/// The same of a disk whose machine is killed: some seconds.
+const SLOW_RATE: u64 = 20 << 20;
+/// How long after the first byte a machine is killed: the capture kernel marks chunks once in a second.
+const LIFE: Duration = Duration::from_millis(2500);
 
 /// A formatted dump disk.
 #[derive(Debug)]
@@ -77,8 +91,23 @@ pub struct DiskAfter {
     pub refused: String,
     /// Whether the header was written.
     pub header_written: bool,
-    /// Whether anything was written behind the header.
+    /// Whether anything was written behind the headers of the disk and of its first dump.
     pub data_written: bool,
+    /// What could be extracted all the same.
+    pub partial: Option<Partial>,
+}
+
+/// What there is of a dump that is not whole. All numbers are bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Partial {
+    /// Length of the whole dump.
+    pub length: u64,
+    /// What is there.
+    pub there: u64,
+    /// What of it is memory, and was compared.
+    pub compared: u64,
+    /// What of that is different.
+    pub wrong: u64,
 }
 
 impl DumpDisk {
@@ -90,9 +119,17 @@ impl DumpDisk {
         let path = folder.join("dump-disk");
         let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
         file.set_len(size).context("sizing the dump disk")?;
-        let id = collector::format(&path, None, true).context("formatting the dump disk")?;
-        let mut header = fs::read(&path).context("reading the dump disk")?;
-        header.truncate(HEADER);
+        collector::format(&path, None, true).context("formatting the dump disk")?;
+        Self::open(path, attachment)
+    }
+
+    /// Takes a disk that is formatted already.
+    ///
+    /// # Errors
+    /// When it is not, or cannot be served.
+    pub fn open(path: PathBuf, attachment: Attachment) -> Result<Self> {
+        let id = collector::DumpDisk::open(&path).context("opening the dump disk")?.id();
+        let header = header(&path).context("reading the dump disk")?;
         let server = attachment.is_served().then(|| NbdServer::start(&path)).transpose()?;
         Ok(Self {
             path,
@@ -143,6 +180,9 @@ impl DumpDisk {
             Attachment::Absent => return Vec::new(),
             Attachment::Whole => (format!("file={path}"), String::new()),
             Attachment::ReadOnly => (format!("file={path}"), ",readonly=on".to_string()),
+            Attachment::PowerLoss => {
+                (format!("file={path}"), format!(",throttling.bps-write={SLOW_RATE}"))
+            }
             Attachment::FailsAt { sector } => failing_writes(&path, sector, EIO),
             Attachment::Full { sector } => {
                 let (file, more) = failing_writes(&path, sector, ENOSPC);
@@ -180,21 +220,65 @@ impl DumpDisk {
         Ok(())
     }
 
-    /// Looks at the disk when there is no dump on it. What is extracted all the same goes to `out`.
+    /// When the machine is to be killed after this stage.
+    pub fn kills(&self, reached: Stage) -> Option<Duration> {
+        let kills = (self.attachment, reached) == (Attachment::PowerLoss, Stage::FirstByte);
+        kills.then_some(LIFE)
+    }
+
+    /// Looks at the disk when there is no whole dump on it. What is extracted all the same goes to `out`,
+    /// and is compared with `memory`.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn after_failure(&self, out: &Path) -> Result<DiskAfter> {
+    pub fn after_failure(&self, out: &Path, memory: &GuestMemory) -> Result<DiskAfter> {
+        let header_written = header(&self.path)? != self.header;
         let mut file = File::open(&self.path).context("opening the dump disk")?;
-        let mut header = Vec::new();
-        file.by_ref().take(HEADER as u64).read_to_end(&mut header)?;
+        file.seek(SeekFrom::Start(HEADER as u64 + DUMP_HEADER))?;
         let data_written = has_data(file).context("reading the dump disk")?;
-        let refused = match collector::extract(&self.path, out, &mut |_, _| {}) {
-            Ok(_) => String::new(),
-            Err(error) => error.to_string(),
+        let (refused, partial) = match collector::extract(&self.path, None, out, &mut |_, _| {}) {
+            Ok(extracted) => {
+                let partial = partial(&extracted, memory).context("comparing a partial dump")?;
+                (extracted.trouble().unwrap_or_default(), partial)
+            }
+            Err(error) => (error.to_string(), None),
         };
-        Ok(DiskAfter { refused, header_written: header != self.header, data_written })
+        Ok(DiskAfter { refused, header_written, data_written, partial })
     }
+}
+
+/// The disk's headers.
+fn header(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut header = Vec::new();
+    File::open(path)?.take(HEADER as u64).read_to_end(&mut header)?;
+    Ok(header)
+}
+
+/// Compares what is there of a vmcore with the memory that its PT_LOADs describe.
+fn partial(extracted: &Extracted, memory: &GuestMemory) -> Result<Option<Partial>> {
+    let Some(path) = &extracted.path else { return Ok(None) };
+    let core = CoreFile::open(path)?;
+    let is_missing = |at: u64| {
+        let missing = extracted.missing.iter().chain(&extracted.damaged);
+        missing.clone().any(|(start, end)| (*start..*end).contains(&at))
+    };
+    let (mut compared, mut wrong) = (0, 0);
+    for load in &core.loads {
+        // Chunks begin and end at pages of the file, and PT_LOADs begin there.
+        for at in (0..load.filesz).step_by(PAGE) {
+            let length = PAGE.min((load.filesz - at) as usize);
+            if is_missing(load.offset + at) {
+                continue;
+            }
+            let (mut there, mut truth) = (vec![0; length], vec![0; length]);
+            core.read_at(load.offset + at, &mut there)?;
+            memory.read(load.paddr + at, &mut truth)?;
+            compared += length as u64;
+            wrong +=
+                there.iter().zip(&truth).filter(|(there, truth)| there != truth).count() as u64;
+        }
+    }
+    Ok(Some(Partial { length: extracted.length, there: extracted.there(), compared, wrong }))
 }
 
 /// Numbers of errors, as Linux has them.

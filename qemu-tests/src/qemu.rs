@@ -135,7 +135,7 @@ impl Qemu {
         stderr.unwrap_or_default()
     }
 
-    /// Ends it at once.
+    /// Kills and reaps the process.
     pub fn kill(&mut self) {
         // Both fail only when the process is gone and reaped already.
         let _ = self.child.kill();

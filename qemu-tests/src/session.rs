@@ -132,6 +132,8 @@ pub struct Session<'a> {
     ended: Ended,
     is_ready: bool,
     console_closed: bool,
+    /// When QEMU is to be killed.
+    dies: Option<Instant>,
 }
 
 impl<'a> Session<'a> {
@@ -182,6 +184,7 @@ impl<'a> Session<'a> {
             ended: Ended::default(),
             is_ready: false,
             console_closed: false,
+            dies: None,
         })
     }
 
@@ -282,6 +285,10 @@ impl<'a> Session<'a> {
         self.deadline = Deadline::new("end of the capture", limit, &self.config.interrupt);
         let mut flow = Flow::default();
         while self.qemu.exited()?.is_none() {
+            if self.dies.is_some_and(|dies| dies <= Instant::now()) {
+                self.qemu.kill();
+                bail!("QEMU was killed in the middle of the dump");
+            }
             if let Err(error) = self.step(progress).and_then(|()| self.receiving.tick()) {
                 let places = self.where_cpus_are();
                 bail!("{error:#}; CPUs at {places}");
@@ -336,6 +343,7 @@ impl<'a> Session<'a> {
                 self.ended.timeline.reached(stage, line.at);
                 progress(stage.name());
                 self.disk.follow(stage)?;
+                self.dies = self.dies.or(self.disk.kills(stage).map(|life| line.at + life));
                 self.interrupt_capture(stage)
             }
             Meaning::Panic => {

@@ -186,6 +186,7 @@ pub(crate) fn ordinary(
         core_headers: None,
         kexec_tools: None,
         stock_capture: None,
+        dump_disk: None,
         disk_properties: String::new(),
         devices: Vec::new(),
         interrupt,

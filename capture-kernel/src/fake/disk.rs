@@ -17,6 +17,10 @@ pub(crate) struct Disk {
     pub(crate) stalls_after: Option<usize>,
     /// These requests, counted from 0, fail.
     pub(crate) fails: Range<usize>,
+    /// A write to any of these bytes fails.
+    pub(crate) bad: Range<usize>,
+    /// This flush, counted from 0, fails.
+    pub(crate) bad_flush: Option<usize>,
     /// Requests wait for the first notification after this is over.
     pub(crate) keeps_back: bool,
     /// Every completion carries this id.
@@ -24,6 +28,17 @@ pub(crate) struct Disk {
     pub(crate) requests: usize,
     pub(crate) writes: usize,
     pub(crate) flushes: usize,
+    /// The writes and flushes that it has done.
+    pub(crate) log: Vec<Done>,
+}
+
+/// Something that a disk has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// These bytes were written at this offset.
+    Write(usize, Vec<u8>),
+    /// Everything that was written before is there for good.
+    Flush,
 }
 
 /// Features of a virtio 1 disk with a cache and a limit of segments.
@@ -57,7 +72,17 @@ impl Disk {
         let header: [u8; 16] = chain.memory(0).try_into().expect("a header of 16 bytes");
         let kind = u32::from_le_bytes(header[..4].try_into().expect("4 bytes"));
         let sector = u64::from_le_bytes(header[8..].try_into().expect("8 bytes"));
-        let mut at = sector as usize * 512;
+        if kind == 4 && self.bad_flush.is_some_and(|bad| bad == self.flushes) {
+            self.bad_flush = None;
+            return 1;
+        }
+        let start = sector as usize * 512;
+        let length: usize =
+            chain.links[1..chain.links.len() - 1].iter().map(|link| link.1 as usize).sum();
+        if kind == 1 && start < self.bad.end && self.bad.start < start + length {
+            return 1;
+        }
+        let mut at = start;
         for link in 1..chain.links.len() - 1 {
             let is_writable = chain.links[link].2;
             let memory = chain.memory(link);
@@ -68,6 +93,11 @@ impl Disk {
                 _ => return 2,
             }
             at += memory.len();
+        }
+        match kind {
+            1 => self.log.push(Done::Write(start, self.bytes[start..at].to_vec())),
+            4 => self.log.push(Done::Flush),
+            _ => {}
         }
         self.writes += usize::from(kind == 1);
         self.flushes += usize::from(kind == 4);

@@ -7,7 +7,7 @@ mod disk;
 
 pub(crate) use console::Console;
 pub(crate) use device::{Base, Chain, FakeDevice, FakeTransport};
-pub(crate) use disk::{Disk, ORDINARY};
+pub(crate) use disk::{Disk, Done, ORDINARY};
 
 use crate::Clock;
 use crate::dma::SlotMemory;

@@ -142,7 +142,6 @@ impl<U: Uart> Line for SerialLine<'_, U> {
 mod tests {
     use super::*;
     use crate::fake::FakeClock;
-    use std::vec;
     use std::vec::Vec;
 
     /// A 16550 that loses what does not fit into its FIFOs. Time passes as it is asked for its state.
@@ -268,7 +267,7 @@ mod tests {
         let mut uart = FakeUart { depth: 16, ..FakeUart::default() };
         let mut line = SerialLine::open(&mut uart, at(9600), &clock, 100).expect("is there");
         line.uart.stuck = true;
-        let failure = line.send(&vec![1; 17]).expect_err("it is stuck");
+        let failure = line.send(&[1; 17]).expect_err("it is stuck");
         assert_eq!(failure, Failure::Timeout("take a byte to send"));
         assert!((100..300).contains(&clock.milliseconds()));
     }

@@ -7,7 +7,8 @@ use super::requests::Requests;
 use crate::dma::{DmaBuffer, Readable, SlotMemory};
 use crate::target::disk::BlockDevice;
 use crate::{Clock, Deadline, Failure};
-use core::mem::ManuallyDrop;
+use alloc::vec::Vec;
+use core::mem::{self, ManuallyDrop};
 use virtio_drivers::transport::Transport;
 use zerocopy::{Immutable, IntoBytes};
 
@@ -64,6 +65,10 @@ pub struct VirtioBlk<'c, T: Transport> {
     most_pieces: usize,
     requests: Requests,
     control: DmaBuffer,
+    /// For each slot, from where on the disk what its request writes is lost when that fails.
+    writes_at: Vec<u64>,
+    /// The lowest offset of a write that has failed; zero when a flush has.
+    failed_at: u64,
 }
 
 impl<'c, T: Transport> VirtioBlk<'c, T> {
@@ -92,8 +97,10 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
             capacity: 0,
             largest_piece: u64::from(u32::MAX),
             most_pieces: MAX_PIECES,
+            writes_at: alloc::vec![u64::MAX; requests.slots()],
             requests,
             control,
+            failed_at: u64::MAX,
         };
         device.read_configuration()?;
         device::go(&mut *device.transport);
@@ -134,6 +141,12 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
         links.push(last);
         let deadline = Deadline::after(self.clock, self.patience);
         self.requests.offer(slot, links.into_iter(), deadline);
+        self.writes_at[usize::from(slot)] = match kind {
+            kind::IN => u64::MAX,
+            // After a flush that failed nobody knows what is there, and the next one may say that all is.
+            kind::FLUSH => 0,
+            _ => at,
+        };
         self.transport.notify(REQUESTS);
         Ok(())
     }
@@ -163,9 +176,13 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
     fn collect(&mut self) -> Result<bool, Failure> {
         let mut any = false;
         while let Some(slot) = self.requests.take_back()? {
+            let writes_at = mem::replace(&mut self.writes_at[usize::from(slot)], u64::MAX);
             match self.control.read::<u8>(usize::from(slot) * CONTROL + STATUS) {
                 OK => any = true,
-                status => return Err(Failure::Io(status)),
+                status => {
+                    self.failed_at = self.failed_at.min(writes_at);
+                    return Err(Failure::Io(status));
+                }
             }
         }
         Ok(any)
@@ -206,6 +223,10 @@ impl<T: Transport> BlockDevice for VirtioBlk<'_, T> {
             self.wait_for_one()?;
         }
         Ok(())
+    }
+
+    fn written_below(&self) -> u64 {
+        self.writes_at.iter().copied().fold(self.failed_at, u64::min)
     }
 
     fn settle(&mut self) -> Result<(), Failure> {

@@ -8,9 +8,14 @@ copy_or_machine_check:
     push edi
     mov edi, [esp + 12]
     mov esi, [esp + 16]
-    mov ecx, [esp + 20]
+    mov edx, [esp + 20]
+    mov ecx, edx
+    shr ecx, 2
+    and edx, 3
 .globl machine_check_copy
 machine_check_copy:
+    rep movsd
+    mov ecx, edx
     rep movsb
 .globl machine_check_copied
 machine_check_copied:
@@ -20,7 +25,9 @@ machine_check_copied:
     ret
 .globl machine_check_fixup
 machine_check_fixup:
-    mov eax, ecx
+    mov eax, [esp + 12]
+    add eax, [esp + 20]
+    sub eax, edi
     cmp eax, 1
     adc eax, 0
     pop edi

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-use dumpfile::{DiskHeader, HEADER_SIZE};
+use dumpfile::disk::FIRST_OFFSET;
 
 use crate::Error;
 
@@ -31,23 +31,10 @@ pub(crate) fn size(disk: &mut File, path: &Path) -> Result<u64, Error> {
     disk.seek(SeekFrom::End(0)).map_err(Error::io("read", path))
 }
 
-/// The first block of a disk, or as much of it as there is.
-pub(crate) fn first_block(disk: &mut File, path: &Path) -> Result<Vec<u8>, Error> {
-    let mut block = Vec::with_capacity(HEADER_SIZE);
+/// The first blocks of a disk, where its headers are, or as much of them as there is.
+pub(crate) fn front(disk: &mut File, path: &Path) -> Result<Vec<u8>, Error> {
+    let mut front = Vec::with_capacity(FIRST_OFFSET as usize);
     disk.rewind().map_err(Error::io("read", path))?;
-    disk.take(HEADER_SIZE as u64).read_to_end(&mut block).map_err(Error::io("read", path))?;
-    Ok(block)
-}
-
-/// The header at the front of a dump disk.
-///
-/// # Errors
-/// [`Error::Open`], [`Error::Io`], or [`Error::Header`] when it is not a dump disk.
-pub fn read_header(path: &Path) -> Result<DiskHeader, Error> {
-    header(&mut open(path)?, path)
-}
-
-pub(crate) fn header(disk: &mut File, path: &Path) -> Result<DiskHeader, Error> {
-    DiskHeader::decode(&first_block(disk, path)?)
-        .map_err(|source| Error::Header { path: path.to_owned(), source })
+    disk.take(FIRST_OFFSET).read_to_end(&mut front).map_err(Error::io("read", path))?;
+    Ok(front)
 }

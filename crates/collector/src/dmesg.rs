@@ -1,10 +1,12 @@
 //! The dead kernel's log.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use serde::Serialize;
 use vmcore::{Dmesg, Record, Skipped};
 
+use crate::dump_disk::DumpDisk;
 use crate::{Error, VmcoreFile};
 
 /// How much of the log is wanted.
@@ -60,6 +62,96 @@ pub fn dmesg(
     match written.and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
         _ => Ok(log.skipped()),
+    }
+}
+
+/// Where a log came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogSource {
+    /// The dead kernel's memory, as it is in the vmcore. This was skipped.
+    Vmcore(Skipped),
+    /// The text that the capture kernel made of it and stored beside the dump.
+    SmallView,
+}
+
+/// The name of the small view with the log.
+const SMALL_VIEW: &str = "dmesg";
+
+/// The log of a vmcore or of a dump on a disk (the one with this number, else as for
+/// [`DumpDisk::choose`]). Where the dump on the disk is no whole vmcore, the log is the text beside it.
+///
+/// # Errors
+/// As for [`VmcoreFile::open_dump`] and [`dmesg`], where there is no such text.
+pub fn dmesg_of(
+    path: &Path,
+    number: Option<u64>,
+    part: LogPart,
+    format: LogFormat,
+    out: &mut dyn Write,
+) -> Result<LogSource, Error> {
+    let shown =
+        VmcoreFile::open_dump(path, number).and_then(|vmcore| dmesg(&vmcore, part, format, out));
+    match shown {
+        Ok(skipped) => Ok(LogSource::Vmcore(skipped)),
+        Err(error @ Error::Output(_)) => Err(error),
+        Err(error) => {
+            let text = small_view(path, number).ok().flatten().ok_or(error)?;
+            write_text(&String::from_utf8_lossy(&text), part, format, out)?;
+            Ok(LogSource::SmallView)
+        }
+    }
+}
+
+fn small_view(path: &Path, number: Option<u64>) -> Result<Option<Vec<u8>>, Error> {
+    let disk = DumpDisk::open(path)?;
+    let dump = disk.choose(number)?;
+    let view = dump.views().iter().find(|view| view.name.as_str() == SMALL_VIEW);
+    view.map_or(Ok(None), |view| disk.read_view(dump, view))
+}
+
+/// Writes the lines of a text, without what a terminal would take for an order.
+fn write_text(
+    text: &str,
+    part: LogPart,
+    format: LogFormat,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    let lines: Vec<&str> = text.lines().collect();
+    let skip = match part {
+        LogPart::All => 0,
+        LogPart::LastRecords(count) => {
+            lines.len().saturating_sub(usize::try_from(count).unwrap_or(usize::MAX))
+        }
+        LogPart::LastBytes(bytes) => {
+            let fits = |room: &mut u64, line: &&str| {
+                *room = room.checked_sub(line.len() as u64 + 1)?;
+                Some(())
+            };
+            lines.len() - lines.iter().rev().scan(bytes, fits).count()
+        }
+    };
+    let written = lines[skip..].iter().try_for_each(|line| write_line(line, format, out));
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
+        _ => Ok(()),
+    }
+}
+
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    text: &'a str,
+}
+
+fn write_line(line: &str, format: LogFormat, out: &mut dyn Write) -> io::Result<()> {
+    match format {
+        LogFormat::Text => {
+            let shown: String = crate::info::printable(line).collect();
+            writeln!(out, "{shown}")
+        }
+        LogFormat::Json => {
+            serde_json::to_writer(&mut *out, &JsonLine { text: line })?;
+            writeln!(out)
+        }
     }
 }
 

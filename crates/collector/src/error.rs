@@ -3,8 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use dumpfile::disk::Refused;
 use dumpfile::wire::{ReceiverError, WireError};
-use dumpfile::{DATA_OFFSET, DiskError, DiskId, DiskState};
+use dumpfile::{DiskError, DiskId, DiskState};
 use handoff::Stage;
 
 /// Why a disk was not formatted, or a dump not extracted or received.
@@ -39,17 +40,19 @@ pub enum Error {
         /// Its length in bytes.
         size: u64,
     },
-    /// The first block is neither ours nor empty.
-    #[error("{} holds something else (its first 4096 bytes are not zero): if that can be lost, say --force", .0.display())]
+    /// The first blocks are neither ours nor empty.
+    #[error("{} holds something else (its first 8192 bytes are not zero): if that can be lost, say --force", .0.display())]
     Foreign(PathBuf),
-    /// The disk holds a dump that would be lost.
-    #[error("{} holds a complete dump of {length} bytes (id {id}): extract it first, or say --force", .path.display())]
+    /// The disk holds dumps that would be lost.
+    #[error("{} holds {} (id {id}): extract first, or say --force", .path.display(), complete_dumps(*.dumps, *.length))]
     HoldsDump {
         /// The disk.
         path: PathBuf,
         /// Its id.
         id: DiskId,
-        /// Length of the dump in bytes.
+        /// How many complete dumps there are.
+        dumps: usize,
+        /// Length of the newest of them in bytes.
         length: u64,
     },
     /// The system has no random bytes for an id.
@@ -73,6 +76,27 @@ pub enum Error {
         /// Code of the last stage that the capture reached.
         stage: u32,
     },
+    /// There is no dump on the disk.
+    #[error("{}: {}", .path.display(), nothing_there(.refused))]
+    NoDump {
+        /// The disk.
+        path: PathBuf,
+        /// Captures that found no room.
+        refused: Refused,
+    },
+    /// There is no dump with this number.
+    #[error("{} has no dump {number}; there is {}", .path.display(), numbers(.there))]
+    NoSuchDump {
+        /// The disk.
+        path: PathBuf,
+        /// The number that was asked for.
+        number: u64,
+        /// The numbers that there are.
+        there: Vec<u64>,
+    },
+    /// A dump was asked for by number, and the file is no disk.
+    #[error("{} is no dump disk: leave out --dump", .0.display())]
+    NotADisk(PathBuf),
     /// A complete dump of no bytes.
     #[error("{}: the capture ended, but the vmcore is empty: the ELF core header was refused, and the capture kernel's console says why", .0.display())]
     EmptyDump(PathBuf),
@@ -123,7 +147,7 @@ pub enum Error {
         there: String,
     },
     /// The disk ends before the dump does.
-    #[error("{} is {size} bytes long, but its dump of {length} bytes ends at {}: was the disk shortened or copied in part?", .path.display(), length.saturating_add(DATA_OFFSET))]
+    #[error("{} is {size} bytes long, but its dump of {length} bytes ends at {end}: was the disk shortened or copied in part?", .path.display())]
     Truncated {
         /// The disk.
         path: PathBuf,
@@ -131,6 +155,8 @@ pub enum Error {
         size: u64,
         /// Length of the dump in bytes.
         length: u64,
+        /// Where it ends, in bytes from the disk's start.
+        end: u64,
     },
     /// The file is neither a dump disk nor an ELF file.
     #[error("{} is neither a vmcore in ELF nor a dump disk: for a dump that makedumpfile has compressed, use its own --dump-dmesg", .0.display())]
@@ -195,8 +221,29 @@ fn link_hint(error: &io::Error) -> &'static str {
     }
 }
 
+fn complete_dumps(dumps: usize, length: u64) -> String {
+    match dumps {
+        1 => format!("a complete dump of {length} bytes"),
+        _ => format!("{dumps} complete dumps, the newest of {length} bytes"),
+    }
+}
+
+fn nothing_there(refused: &Refused) -> String {
+    match refused {
+        Refused { captures: 0, .. } => no_dump(DiskState::EMPTY, 0),
+        Refused { captures, need } => format!(
+            "no dump is on it, for want of room (captures: {captures}, the last one needed {need} bytes): use a larger disk"
+        ),
+    }
+}
+
+fn numbers(there: &[u64]) -> String {
+    let numbers: Vec<_> = there.iter().map(u64::to_string).collect();
+    if numbers.is_empty() { "none".to_owned() } else { numbers.join(", ") }
+}
+
 /// What a state other than complete means, and what to do about it.
-fn no_dump(state: DiskState, stage: u32) -> String {
+pub(crate) fn no_dump(state: DiskState, stage: u32) -> String {
     let reached = match Stage::from_code(stage) {
         Some(stage) => format!("the last stage it reached is `{stage}`"),
         None if stage == 0 => "it reached no stage".to_owned(),

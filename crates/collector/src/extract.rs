@@ -1,76 +1,161 @@
-//! Getting the dump off a dump disk.
+//! Getting a dump off a dump disk.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use dumpfile::{Contents, DATA_OFFSET, DiskHeader, DiskState};
+use dumpfile::{Contents, DiskState};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, disk};
+use crate::dump_disk::{DumpDisk, Range, StoredDump, Survey};
+use crate::error::no_dump;
+use crate::{Error, store};
 
 /// How much is read at once, in bytes.
 const CHUNK: usize = 1 << 20;
 /// Blocks of this many zero bytes become holes in the file.
 const HOLE: usize = 4096;
 
-/// A dump that was extracted.
+/// A dump that was extracted, as a whole or in part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extracted {
+    /// Its number on the disk.
+    pub number: u64,
     /// Length in bytes.
     pub length: u64,
-    /// SHA-256 of its bytes.
+    /// SHA-256 of the file's bytes.
     pub sha256: [u8; 32],
     /// What it is made of.
     pub contents: Contents,
+    /// How far the capture came.
+    pub state: DiskState,
+    /// Code of the last stage that it reached.
+    pub stage: u32,
+    /// The file, if there is any whole byte.
+    pub path: Option<PathBuf>,
+    /// What the capture did not write, or not for certain: holes in the file.
+    pub missing: Vec<Range>,
+    /// What differs from its checksum: holes in the file.
+    pub damaged: Vec<Range>,
+    /// The small views.
+    pub views: Vec<ExtractedView>,
 }
 
-/// Writes the dump on `disk` into the file `out`, which is replaced. Pages of zeros become holes.
-/// `progress` is called with the bytes done and the bytes in all.
+/// A small view that was extracted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExtractedView {
+    /// Its name.
+    pub name: String,
+    /// Length in bytes.
+    pub length: u64,
+    /// The file, unless its bytes on the disk are damaged.
+    pub path: Option<PathBuf>,
+}
+
+impl Extracted {
+    /// Bytes of the dump that are there.
+    pub fn there(&self) -> u64 {
+        let holes = self.missing.iter().chain(&self.damaged);
+        self.length - holes.map(|(start, end)| end - start).sum::<u64>()
+    }
+
+    /// Why the dump is not whole, if it is not.
+    pub fn trouble(&self) -> Option<String> {
+        let damaged = "parts of the dump differ from their checksums: the disk is failing";
+        match self.state {
+            DiskState::COMPLETE if self.damaged.is_empty() => None,
+            DiskState::COMPLETE => Some(damaged.to_owned()),
+            state => Some(no_dump(state, self.stage)),
+        }
+    }
+}
+
+/// Writes a dump on `disk` into the file `out`, which is replaced: the one with this number, or else
+/// the newest complete one, or else the newest. Pages of zeros become holes. The small views beside
+/// it go to `out` with `.NAME` behind it. `progress` is called with the bytes done and the bytes in all.
 ///
-/// The dump is written to `out` with `.part` at the end of its name first, so that a file called
-/// `out` is always whole.
+/// A file called `out` is always whole: what there is of a dump that is not goes to `out` with
+/// `.partial` at the end of its name, with holes for the rest.
 ///
 /// # Errors
-/// [`Error::NotComplete`] with what the disk says instead, [`Error::EmptyDump`],
-/// [`Error::Truncated`], [`Error::Header`], [`Error::NotAFile`], or what the system says.
+/// [`Error::NoDump`], [`Error::NoSuchDump`], [`Error::EmptyDump`], [`Error::Truncated`],
+/// [`Error::Header`], [`Error::NotAFile`], what the system says, and on a disk of version 1, which does
+/// not say what is there, [`Error::NotComplete`].
 pub fn extract(
     disk: &Path,
+    number: Option<u64>,
     out: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Extracted, Error> {
     if out.metadata().is_ok_and(|there| !there.is_file()) {
         return Err(Error::NotAFile(out.to_owned()));
     }
-    let mut source = disk::open(disk)?;
-    let (length, contents) = check(&mut source, disk)?;
-    source.seek(SeekFrom::Start(DATA_OFFSET)).map_err(Error::io("read", disk))?;
-    let part = part_name(out);
-    let copied = copy(&mut source, disk, &part, length, progress).and_then(|sha256| {
-        fs::rename(&part, out).map_err(Error::io("write", out))?;
-        Ok(Extracted { length, sha256, contents })
+    let source = DumpDisk::open(disk)?;
+    let dump = source.choose(number)?;
+    if dump.header.is_none() {
+        source.check_complete(dump)?;
+    }
+    source.check_place(dump)?;
+    let survey = source.survey(dump)?;
+    let views = extract_views(&source, dump, out)?;
+    let mut extracted = Extracted {
+        number: dump.number,
+        length: dump.length,
+        sha256: [0; 32],
+        contents: dump.contents,
+        state: dump.state,
+        stage: dump.stage,
+        path: None,
+        missing: survey.missing.clone(),
+        damaged: survey.damaged.clone(),
+        views,
+    };
+    if extracted.there() > 0 {
+        let suffix = if extracted.trouble().is_some() { ".partial" } else { "" };
+        let path = store::with_suffix(out, suffix);
+        extracted.sha256 = write_dump(&source, dump, &survey, &path, progress)?;
+        extracted.path = Some(path);
+    }
+    Ok(extracted)
+}
+
+fn extract_views(
+    disk: &DumpDisk,
+    dump: &StoredDump,
+    out: &Path,
+) -> Result<Vec<ExtractedView>, Error> {
+    let mut views = Vec::new();
+    for view in dump.views() {
+        let name = view.name.as_str().to_owned();
+        let path = store::with_suffix(out, &format!(".{name}"));
+        let bytes = disk.read_view(dump, view)?;
+        if let Some(bytes) = &bytes {
+            fs::write(&path, bytes).map_err(Error::io("write", &path))?;
+        }
+        views.push(ExtractedView { name, length: view.length, path: bytes.map(|_| path) });
+    }
+    Ok(views)
+}
+
+/// Writes the dump to a file beside `path` first, so that there is never half of one.
+fn write_dump(
+    disk: &DumpDisk,
+    dump: &StoredDump,
+    survey: &Survey,
+    path: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<[u8; 32], Error> {
+    let part = part_name(path);
+    let copied = copy(disk, dump, survey, &part, progress).and_then(|sha256| {
+        fs::rename(&part, path).map_err(Error::io("write", path))?;
+        Ok(sha256)
     });
     if copied.is_err() {
         // What is left of it is of no use; if it cannot be removed, the first error says more.
         let _ = fs::remove_file(&part);
     }
     copied
-}
-
-/// Length and contents of the dump, if there is a whole one.
-pub(crate) fn check(source: &mut File, path: &Path) -> Result<(u64, Contents), Error> {
-    let DiskHeader { state, stage, length, contents, .. } = disk::header(source, path)?;
-    let size = disk::size(source, path)?;
-    let path = path.to_owned();
-    match state {
-        DiskState::COMPLETE if length == 0 => Err(Error::EmptyDump(path)),
-        DiskState::COMPLETE if size.saturating_sub(DATA_OFFSET) < length => {
-            Err(Error::Truncated { path, size, length })
-        }
-        DiskState::COMPLETE => Ok((length, contents)),
-        _ => Err(Error::NotComplete { path, state, stage }),
-    }
 }
 
 fn part_name(out: &Path) -> PathBuf {
@@ -80,10 +165,10 @@ fn part_name(out: &Path) -> PathBuf {
 }
 
 fn copy(
-    source: &mut File,
-    disk: &Path,
+    disk: &DumpDisk,
+    dump: &StoredDump,
+    survey: &Survey,
     out: &Path,
-    length: u64,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<[u8; 32], Error> {
     let create = |source| Error::Open { path: out.to_owned(), source };
@@ -91,16 +176,21 @@ fn copy(
     let mut digest = Sha256::new();
     let mut chunk = vec![0; CHUNK];
     let mut done = 0;
-    while done < length {
-        let count = usize::try_from(length - done).unwrap_or(CHUNK).min(CHUNK);
+    while done < dump.length {
+        let (is_there, end) = survey.run(done, dump.length);
+        let count = usize::try_from(end - done).unwrap_or(CHUNK).min(CHUNK);
         let bytes = &mut chunk[..count];
-        source.read_exact(bytes).map_err(Error::io("read", disk))?;
+        if is_there {
+            disk.read_dump(dump, done, bytes)?;
+        } else {
+            bytes.fill(0);
+        }
         digest.update(&*bytes);
         write_sparse(&mut file, bytes).map_err(Error::io("write", out))?;
         done += count as u64;
-        progress(done, length);
+        progress(done, dump.length);
     }
-    file.set_len(length).and_then(|()| file.sync_all()).map_err(Error::io("write", out))?;
+    file.set_len(dump.length).and_then(|()| file.sync_all()).map_err(Error::io("write", out))?;
     Ok(digest.finalize().into())
 }
 

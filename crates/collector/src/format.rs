@@ -4,43 +4,61 @@ use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::Path;
 
-use dumpfile::{DATA_OFFSET, DiskHeader, DiskId, DiskState};
+use dumpfile::disk::{FIRST_OFFSET, FoundDisk};
+use dumpfile::{DiskHeader, DiskId};
 
-use crate::{Error, disk};
+use crate::{DumpDisk, Error, disk};
 
-/// Writes the header of an empty dump disk and says its id: the one given, else a random one. What
+/// Writes the headers of an empty dump disk and says its id: the one given, else a random one. What
 /// was on the disk is lost, so `force` is needed where that could be of use to anybody.
 ///
 /// # Errors
 /// [`Error::Busy`] when the disk is in use (even with `force`), [`Error::Foreign`] when its first
-/// block is neither empty nor ours, [`Error::HoldsDump`] when it holds a complete dump,
+/// blocks are neither empty nor ours, [`Error::HoldsDump`] when it holds a complete dump,
 /// [`Error::TooSmall`], or what the system says.
 pub fn format(path: &Path, id: Option<DiskId>, force: bool) -> Result<DiskId, Error> {
     let mut disk = disk::open_to_write(path)?;
+    let front = disk::front(&mut disk, path)?;
+    if !force {
+        check_free(&front, path)?;
+    }
     let size = disk::size(&mut disk, path)?;
-    if size <= DATA_OFFSET {
+    if size <= FIRST_OFFSET {
         return Err(Error::TooSmall { path: path.to_owned(), size });
     }
-    if !force {
-        check_free(&mut disk, path)?;
-    }
     let id = id.map_or_else(random_id, Ok)?;
-    write_header(&mut disk, &DiskHeader::new(id)).map_err(Error::io("write", path))?;
+    write_headers(&mut disk, &header(id, &front)).map_err(Error::io("write", path))?;
     Ok(id)
 }
 
 /// Whether the disk may be overwritten without asking.
-fn check_free(disk: &mut File, path: &Path) -> Result<(), Error> {
-    let block = disk::first_block(disk, path)?;
-    if block.iter().all(|byte| *byte == 0) {
+fn check_free(front: &[u8], path: &Path) -> Result<(), Error> {
+    if front.iter().all(|byte| *byte == 0) {
         return Ok(());
     }
-    match DiskHeader::decode(&block) {
-        Ok(DiskHeader { state: DiskState::COMPLETE, id, length, .. }) => {
-            Err(Error::HoldsDump { path: path.to_owned(), id, length })
+    let found = FoundDisk::decode(front).map_err(|_| Error::Foreign(path.to_owned()))?;
+    let disk = DumpDisk::new(disk::open(path)?, path, found)?;
+    let complete = || disk.dumps.iter().filter(|dump| dump.is_complete());
+    match complete().next_back() {
+        None => Ok(()),
+        Some(newest) => Err(Error::HoldsDump {
+            path: path.to_owned(),
+            id: disk.id(),
+            dumps: complete().count(),
+            length: newest.length,
+        }),
+    }
+}
+
+/// The header of the empty disk. A disk that keeps its id goes on counting, so that nothing that is
+/// left of its dumps is taken for a part of the next.
+fn header(id: DiskId, front: &[u8]) -> DiskHeader {
+    let new = DiskHeader::new(id);
+    match FoundDisk::decode(front) {
+        Ok(FoundDisk::V2 { header, .. }) if header.id == id => {
+            DiskHeader { generation: header.generation.wrapping_add(1), next: header.next, ..new }
         }
-        Ok(_) => Ok(()),
-        Err(_) => Err(Error::Foreign(path.to_owned())),
+        _ => new,
     }
 }
 
@@ -50,8 +68,9 @@ fn random_id() -> Result<DiskId, Error> {
     Ok(DiskId(id))
 }
 
-fn write_header(disk: &mut File, header: &DiskHeader) -> std::io::Result<()> {
+/// Both copies.
+fn write_headers(disk: &mut File, header: &DiskHeader) -> std::io::Result<()> {
     disk.rewind()?;
-    disk.write_all(&header.encode())?;
+    disk.write_all(&[header.encode(), header.encode()].concat())?;
     disk.sync_all()
 }

@@ -3,35 +3,82 @@
 use std::fmt;
 use std::path::Path;
 
-use dumpfile::{DiskError, DiskHeader, DiskState};
+use dumpfile::{Contents, DiskState};
 use handoff::Stage;
 use serde::{Serialize, Serializer};
 use vmcore::{Class, Prstatus, SegmentKind, vmcoreinfo_get};
 
-use crate::{Error, VmcoreFile, disk, utc};
+use crate::dump_disk::{DumpDisk, StoredDump};
+use crate::{Error, VmcoreFile, utc};
 
 /// What `collector info` shows.
 #[derive(Debug, Serialize)]
 pub struct Info {
     /// Version of the JSON.
     version: u32,
-    /// The header, when it is a dump disk.
+    /// The headers, when it is a dump disk.
     pub disk: Option<DiskInfo>,
     /// The dump. A dump disk may have none.
     pub vmcore: Option<VmcoreInfo>,
 }
 
-/// The header of a dump disk.
+/// The headers of a dump disk. State, stage and length are those of the dump that is shown.
 #[derive(Debug, Serialize)]
 pub struct DiskInfo {
     /// The id, 32 hexadecimal digits.
     pub id: String,
+    /// Version of the disk's layout.
+    pub layout: u32,
     /// `empty`, `in progress`, `complete`, `failed`, or the number of an unknown state.
     pub state: String,
     /// The last stage that the capture reached.
     pub stage: Option<String>,
     /// Length of the dump in bytes.
     pub length: u64,
+    /// Number of the dump.
+    pub dump: Option<u64>,
+    /// All dumps, oldest first.
+    pub dumps: Vec<DumpInfo>,
+    /// Captures since the last dump that found no room.
+    pub refused: u32,
+    /// What the last of them needed, in bytes.
+    pub needed: u64,
+}
+
+/// A dump on a disk.
+#[derive(Debug, Serialize)]
+pub struct DumpInfo {
+    /// Its number.
+    pub number: u64,
+    /// As for the disk.
+    pub state: String,
+    /// The last stage that the capture reached.
+    pub stage: Option<String>,
+    /// `vmcore`, `oldmem`, or the number of something unknown.
+    pub view: String,
+    /// The physical address of the first byte of oldmem.
+    pub start: Option<Hex>,
+    /// Length in bytes.
+    pub length: u64,
+    /// Bytes of it that are known to be there.
+    pub there: u64,
+    /// Whether its chunks have checksums.
+    pub checksums: bool,
+    /// The small views.
+    pub views: Vec<ViewInfo>,
+    /// Why nothing more is known.
+    pub problem: Option<String>,
+}
+
+/// A small view.
+#[derive(Debug, Serialize)]
+pub struct ViewInfo {
+    /// Its name.
+    pub name: String,
+    /// Length in bytes.
+    pub length: u64,
+    /// The address of its first byte, where it has one.
+    pub start: Option<Hex>,
 }
 
 /// The headers and notes of a vmcore.
@@ -86,35 +133,89 @@ pub struct Cpu {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hex(pub u64);
 
-/// What there is to say about a vmcore or a dump disk. A dump disk without a complete dump is no
-/// error; its header says so.
+/// What there is to say about a vmcore or a dump disk; of a disk, also about the vmcore with this
+/// number (else as for [`DumpDisk::choose`]). A dump disk without a complete dump is no error; its
+/// headers say so.
 ///
 /// # Errors
-/// As for [`VmcoreFile::open`].
-pub fn info(path: &Path) -> Result<Info, Error> {
-    let block = disk::first_block(&mut disk::open(path)?, path)?;
-    let header = match DiskHeader::decode(&block) {
-        Ok(header) => Some(header),
-        Err(DiskError::NotOurs | DiskError::TooShort(_)) => None,
-        Err(source) => return Err(Error::Header { path: path.to_owned(), source }),
+/// As for [`VmcoreFile::open_dump`].
+pub fn info(path: &Path, number: Option<u64>) -> Result<Info, Error> {
+    let Ok(disk) = DumpDisk::open_if_ours(path)? else {
+        let vmcore = VmcoreInfo::of(&VmcoreFile::open_dump(path, number)?);
+        return Ok(Info { version: 1, disk: None, vmcore: Some(vmcore) });
     };
-    let has_vmcore = header.is_none_or(|header| header.state == DiskState::COMPLETE);
-    let vmcore = if has_vmcore { Some(VmcoreInfo::of(&VmcoreFile::open(path)?)) } else { None };
-    Ok(Info { version: 1, disk: header.as_ref().map(DiskInfo::of), vmcore })
+    let chosen = match disk.choose(number) {
+        Err(Error::NoDump { .. }) => None,
+        chosen => Some(chosen?),
+    };
+    let has_vmcore =
+        chosen.is_some_and(|dump| dump.is_complete() && dump.contents == Contents::Vmcore);
+    let vmcore = has_vmcore.then(|| VmcoreFile::open_dump(path, number)).transpose()?;
+    let vmcore = vmcore.as_ref().map(VmcoreInfo::of);
+    Ok(Info { version: 1, disk: Some(DiskInfo::of(&disk, chosen)?), vmcore })
 }
 
 impl DiskInfo {
-    fn of(header: &DiskHeader) -> Self {
-        let state = match header.state {
-            DiskState::EMPTY => "empty".to_owned(),
-            DiskState::IN_PROGRESS => "in progress".to_owned(),
-            DiskState::COMPLETE => "complete".to_owned(),
-            DiskState::FAILED => "failed".to_owned(),
-            DiskState(other) => other.to_string(),
-        };
-        let stage = Stage::from_code(header.stage).map(|stage| stage.to_string());
-        Self { id: header.id.to_string(), state, stage, length: header.length }
+    fn of(disk: &DumpDisk, chosen: Option<&StoredDump>) -> Result<Self, Error> {
+        let dumps = disk.dumps.iter().map(|dump| DumpInfo::of(disk, dump));
+        let refused = disk.refused();
+        Ok(Self {
+            id: disk.id().to_string(),
+            layout: disk.version(),
+            state: state_name(chosen.map_or(DiskState::EMPTY, |dump| dump.state)),
+            stage: chosen.and_then(|dump| stage_name(dump.stage)),
+            length: chosen.map_or(0, |dump| dump.length),
+            dump: chosen.map(|dump| dump.number),
+            dumps: dumps.collect::<Result<_, _>>()?,
+            refused: refused.captures,
+            needed: refused.need,
+        })
     }
+}
+
+impl DumpInfo {
+    fn of(disk: &DumpDisk, dump: &StoredDump) -> Result<Self, Error> {
+        let (view, start) = match dump.contents {
+            Contents::Vmcore => ("vmcore".to_owned(), None),
+            Contents::OldMem { start } => ("oldmem".to_owned(), Some(Hex(start))),
+            Contents::Unknown(number) => (format!("unknown {number}"), None),
+        };
+        let missing = disk.missing(dump)?.iter().map(|(start, end)| end - start).sum::<u64>();
+        let views = dump.views().iter();
+        let header = dump.header.as_ref();
+        Ok(Self {
+            number: dump.number,
+            state: state_name(dump.state),
+            stage: stage_name(dump.stage),
+            view,
+            start,
+            length: dump.length,
+            there: dump.length.saturating_sub(missing),
+            checksums: matches!(header, Some(Ok(header)) if header.checksums),
+            views: views
+                .map(|view| ViewInfo {
+                    name: view.name.as_str().to_owned(),
+                    length: view.length,
+                    start: (view.start > 0).then_some(Hex(view.start)),
+                })
+                .collect(),
+            problem: header.and_then(|header| header.err()).map(|error| error.to_string()),
+        })
+    }
+}
+
+pub(crate) fn state_name(state: DiskState) -> String {
+    match state {
+        DiskState::EMPTY => "empty".to_owned(),
+        DiskState::IN_PROGRESS => "in progress".to_owned(),
+        DiskState::COMPLETE => "complete".to_owned(),
+        DiskState::FAILED => "failed".to_owned(),
+        DiskState(other) => other.to_string(),
+    }
+}
+
+pub(crate) fn stage_name(code: u32) -> Option<String> {
+    Stage::from_code(code).map(|stage| stage.to_string())
 }
 
 impl VmcoreInfo {
@@ -141,7 +242,7 @@ impl VmcoreInfo {
 }
 
 /// The text without what a terminal would take for an order.
-fn printable(text: &str) -> impl Iterator<Item = char> {
+pub(crate) fn printable(text: &str) -> impl Iterator<Item = char> {
     text.chars().map(|letter| if letter.is_control() { '?' } else { letter })
 }
 
@@ -199,9 +300,41 @@ impl fmt::Display for Info {
 
 impl fmt::Display for DiskInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, state, stage, length } = self;
-        let stage = stage.as_deref().unwrap_or("none");
-        writeln!(f, "dump disk    id {id}, {state}, last stage {stage}, dump of {length} bytes")
+        let Self { id, layout, dumps, refused, needed, .. } = self;
+        let count = match dumps.len() {
+            1 => "1 dump".to_owned(),
+            count => format!("{count} dumps"),
+        };
+        writeln!(f, "dump disk    id {id}, version {layout}, {count}")?;
+        dumps.iter().try_for_each(|dump| write!(f, "{dump}"))?;
+        if *refused > 0 {
+            writeln!(f, "no room      captures: {refused}, the last one needed {needed} bytes")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for DumpInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, state, view, length, there, .. } = self;
+        let stage = self.stage.as_deref().unwrap_or("none");
+        let from = self.start.map_or(String::new(), |start| format!(" from {start} on"));
+        let whole = match there == length {
+            true => format!("{length} bytes"),
+            false => format!("{there} of {length} bytes are there"),
+        };
+        let checksums = if self.checksums { ", with checksums" } else { "" };
+        writeln!(
+            f,
+            "dump {number:<8}{state}, last stage {stage}, {view}{from}, {whole}{checksums}"
+        )?;
+        if let Some(problem) = &self.problem {
+            writeln!(f, "             {problem}")?;
+        }
+        self.views.iter().try_for_each(|ViewInfo { name, length, start }| {
+            let from = start.map_or(String::new(), |start| format!(" from {start} on"));
+            writeln!(f, "             small view {name}{from}, {length} bytes")
+        })
     }
 }
 

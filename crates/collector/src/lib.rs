@@ -7,6 +7,7 @@
 
 mod disk;
 mod dmesg;
+mod dump_disk;
 mod error;
 mod extract;
 mod format;
@@ -19,17 +20,19 @@ mod source;
 mod store;
 mod talk;
 mod utc;
+mod verify;
 mod vmcore_file;
 
-pub use disk::read_header;
-pub use dmesg::{LogFormat, LogPart, dmesg};
+pub use dmesg::{LogFormat, LogPart, LogSource, dmesg, dmesg_of};
+pub use dump_disk::{DumpDisk, Range, StoredDump, Survey};
 pub use error::Error;
-pub use extract::{Extracted, extract};
+pub use extract::{Extracted, ExtractedView, extract};
 pub use format::format;
-pub use info::{Cpu, DiskInfo, Hex, Info, Load, VmcoreInfo, info};
+pub use info::{Cpu, DiskInfo, DumpInfo, Hex, Info, Load, ViewInfo, VmcoreInfo, info};
 pub use link::LinkOptions;
 pub use read::{read, read_disk};
 pub use receive::{Received, ReceivedView, forget, receive};
 pub use source::Source;
 pub use talk::{Observer, Patience};
+pub use verify::{Verified, VerifiedDump, verify};
 pub use vmcore_file::VmcoreFile;

@@ -2,22 +2,31 @@
 
 mod cli;
 
+use std::fmt::Display;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use collector::{Error, Extracted, LogFormat, LogPart, VmcoreFile};
-use dumpfile::{Contents, DiskId};
+use collector::{Error, LogFormat, LogPart, LogSource};
+use dumpfile::DiskId;
+use serde::Serialize;
 use vmcore::Skipped;
 
-use cli::progress::Progress;
-use cli::{read, receive};
+use cli::{extract, read, receive};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  refused or failed; the reason and the next step are on standard error
+  2  the command line is wrong";
+
+const VERIFY_CODES: &str = "\
+A dump that is not whole, and says so, is not damaged. Chunks have checksums with kdump.checksum=1.
+
+Exit codes:
+  0  nothing is damaged
+  1  something is damaged, or DISK is no dump disk
   2  the command line is wrong";
 
 /// Prepares dump disks, gets vmcores off them or over a line, and shows what is in them.
@@ -46,43 +55,36 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Copy the vmcore on DISK into a file.
+    /// Copy a dump on DISK into a file.
     ///
-    /// Only a dump that is marked complete is extracted; for any other disk the program says how
-    /// far the capture came. Pages of zeros become holes in the file.
-    #[command(after_help = EXIT_CODES)]
-    Extract {
-        /// Block device or image file.
-        disk: PathBuf,
-        /// Where the vmcore goes.
-        #[arg(short, long, value_name = "FILE")]
-        output: PathBuf,
-        /// Replace FILE if it exists.
-        #[arg(long)]
-        force: bool,
-        /// Print the result as one line of JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show the headers, VMCOREINFO and each CPU's registers of a vmcore, and the header of a dump
-    /// disk.
+    /// Pages of zeros become holes in the file.
+    #[command(after_help = extract::HELP)]
+    Extract(extract::Arguments),
+    /// Show the headers, VMCOREINFO and each CPU's registers of a vmcore, and what is on a dump disk.
     #[command(after_help = EXIT_CODES)]
     Info {
         /// A vmcore (ELF), or the block device or image file of a dump disk.
         #[arg(value_name = "VMCORE|DISK")]
         file: PathBuf,
+        /// The dump on DISK with this number [default: the newest complete one, else the newest].
+        #[arg(long, value_name = "N")]
+        dump: Option<u64>,
         /// Print it as one line of JSON.
         #[arg(long)]
         json: bool,
     },
     /// Show the dead kernel's log.
     ///
-    /// Records that were damaged or not finished are left out and counted on standard error.
+    /// Records that were damaged or not finished are left out and counted on standard error. Where the
+    /// dump on DISK is not whole, the log is the text that the capture kernel stored before it.
     #[command(after_help = EXIT_CODES)]
     Dmesg {
         /// A vmcore (ELF), or the block device or image file of a dump disk.
         #[arg(value_name = "VMCORE|DISK")]
         file: PathBuf,
+        /// The dump on DISK with this number [default: the newest complete one, else the newest].
+        #[arg(long, value_name = "N")]
+        dump: Option<u64>,
         /// Print each record as one line of JSON.
         #[arg(long)]
         json: bool,
@@ -92,6 +94,15 @@ enum Command {
         /// Only the last records, N bytes of text at most.
         #[arg(long, value_name = "N", conflicts_with = "last")]
         bytes: Option<u64>,
+    },
+    /// Check everything on DISK that can be checked: headers, tables, small views, checksums.
+    #[command(after_help = VERIFY_CODES)]
+    Verify {
+        /// Block device or image file.
+        disk: PathBuf,
+        /// Print the result as one line of JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Receive a dump from SOURCE into a file.
     #[command(after_help = receive::HELP)]
@@ -106,9 +117,12 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Format { disk, id, force } => format(&disk, id, force),
-        Command::Extract { disk, output, force, json } => extract(&disk, &output, force, json),
-        Command::Info { file, json } => info(&file, json),
-        Command::Dmesg { file, json, last, bytes } => dmesg(&file, json, log_part(last, bytes)),
+        Command::Extract(arguments) => extract::run(&arguments),
+        Command::Info { file, dump, json } => info(&file, dump, json),
+        Command::Dmesg { file, dump, json, last, bytes } => {
+            dmesg(&file, dump, json, log_part(last, bytes))
+        }
+        Command::Verify { disk, json } => verify(&disk, json),
         Command::Receive(arguments) => receive::run(&arguments),
         Command::Read(arguments) => read::run(&arguments),
     };
@@ -128,47 +142,25 @@ fn format(disk: &Path, id: Option<DiskId>, force: bool) -> Result<(), String> {
     Ok(())
 }
 
-fn extract(disk: &Path, output: &Path, force: bool, json: bool) -> Result<(), String> {
-    cli::check_output(output, force)?;
-    let mut progress = Progress::new();
-    let extracted = collector::extract(disk, output, &mut |done, all| progress.show(done, all));
-    progress.end();
-    let Extracted { length, sha256, contents } = extracted.map_err(text)?;
-    let sha256 = cli::hex(&sha256);
-    if json {
-        let contents = in_json(contents);
-        println!(r#"{{"version":1,"bytes":{length},"vmcore_sha256":"{sha256}",{contents}}}"#);
-    } else {
-        let what = in_words(contents, length);
-        println!("{}: {what}, {length} bytes, SHA-256 {sha256}", output.display());
-    }
-    Ok(())
+fn info(file: &Path, dump: Option<u64>, json: bool) -> Result<(), String> {
+    show(&collector::info(file, dump).map_err(text)?, json)
 }
 
-/// What the dump is, for a person.
-fn in_words(contents: Contents, length: u64) -> String {
-    match contents {
-        Contents::Vmcore => "vmcore".to_owned(),
-        Contents::OldMem { start } => format!("oldmem of physical {start:#x}+{length:#x}"),
-        Contents::Unknown(number) => format!("contents of unknown kind {number}"),
+fn verify(disk: &Path, json: bool) -> Result<(), String> {
+    let verified = collector::verify(disk).map_err(text)?;
+    show(&verified, json)?;
+    match verified.intact {
+        true => Ok(()),
+        false => Err(format!("{}: something on it is damaged", disk.display())),
     }
 }
 
-/// The same as fields of a JSON object.
-fn in_json(contents: Contents) -> String {
-    match contents {
-        Contents::Vmcore => r#""view":"vmcore""#.to_owned(),
-        Contents::OldMem { start } => format!(r#""view":"oldmem","start":{start}"#),
-        Contents::Unknown(number) => format!(r#""view":"unknown {number}""#),
-    }
-}
-
-fn info(file: &Path, json: bool) -> Result<(), String> {
-    let info = collector::info(file).map_err(text)?;
+/// Prints a result for a person, or as one line of JSON.
+fn show(result: &(impl Display + Serialize), json: bool) -> Result<(), String> {
     let shown = if json {
-        serde_json::to_string(&info).map_err(|error| error.to_string())? + "\n"
+        serde_json::to_string(result).map_err(|error| error.to_string())? + "\n"
     } else {
-        info.to_string()
+        result.to_string()
     };
     match io::stdout().write_all(shown.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(text(Error::Output(error))),
@@ -176,14 +168,17 @@ fn info(file: &Path, json: bool) -> Result<(), String> {
     }
 }
 
-fn dmesg(file: &Path, json: bool, part: LogPart) -> Result<(), String> {
-    let vmcore = VmcoreFile::open(file).map_err(text)?;
+fn dmesg(file: &Path, dump: Option<u64>, json: bool, part: LogPart) -> Result<(), String> {
     let format = if json { LogFormat::Json } else { LogFormat::Text };
     let mut out = BufWriter::new(io::stdout().lock());
-    let Skipped { unfinished, damaged } =
-        collector::dmesg(&vmcore, part, format, &mut out).map_err(text)?;
-    if (unfinished, damaged) != (0, 0) {
-        eprintln!("collector: left out: {damaged} damaged records, {unfinished} not finished");
+    match collector::dmesg_of(file, dump, part, format, &mut out).map_err(text)? {
+        LogSource::Vmcore(Skipped { unfinished: 0, damaged: 0 }) => {}
+        LogSource::Vmcore(Skipped { unfinished, damaged }) => {
+            eprintln!("collector: left out: {damaged} damaged records, {unfinished} not finished");
+        }
+        LogSource::SmallView => {
+            eprintln!("collector: the dump is no whole vmcore; this is the log stored beside it");
+        }
     }
     Ok(())
 }

@@ -1,15 +1,13 @@
 //! Reading a part of a view.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use dumpfile::Contents;
 use dumpfile::wire::{Plan, Verdict};
-use dumpfile::{Contents, DATA_OFFSET};
 
 use crate::store::Part;
 use crate::talk::Talk;
-use crate::{Error, LinkOptions, Observer, Patience, Source, disk, extract};
+use crate::{DumpDisk, Error, LinkOptions, Observer, Patience, Source};
 
 /// Most bytes that are read at once: they are kept in memory until all have come.
 const MOST: u64 = 256 << 20;
@@ -48,9 +46,11 @@ fn room(length: u64) -> Result<usize, Error> {
 /// [`Error::TooMuch`], [`Error::NotThere`], or why the disk holds no dump.
 pub fn read_disk(path: &Path, view: &str, start: u64, length: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = vec![0; room(length)?];
-    let mut file: File = disk::open(path)?;
-    let (whole, contents) = extract::check(&mut file, path)?;
-    let (name, base) = match contents {
+    let disk = DumpDisk::open(path)?;
+    let dump = disk.choose(None)?;
+    disk.check_complete(dump)?;
+    let whole = dump.length;
+    let (name, base) = match dump.contents {
         Contents::Vmcore => ("vmcore", 0),
         Contents::OldMem { start } => ("oldmem", start),
         Contents::Unknown(_) => ("something unknown", 0),
@@ -59,6 +59,6 @@ pub fn read_disk(path: &Path, view: &str, start: u64, length: u64) -> Result<Vec
     let within = offset.filter(|from| from.checked_add(length).is_some_and(|end| end <= whole));
     let there = format!("the view {name}, {base:#x}+{whole:#x}");
     let offset = within.ok_or(Error::NotThere { path: path.to_owned(), there })?;
-    file.read_exact_at(&mut bytes, DATA_OFFSET + offset).map_err(Error::io("read", path))?;
+    disk.read_dump(dump, offset, &mut bytes)?;
     Ok(bytes)
 }

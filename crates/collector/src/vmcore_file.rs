@@ -4,13 +4,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use dumpfile::{DATA_OFFSET, DiskError, DiskHeader};
 use vmcore::{
     CoreHeader, ElfCoreHdr, KernelMemory, MAX_NOTES, Note, PhysAddr, ReadPhys, Segment,
     SegmentKind, notes,
 };
 
-use crate::{Error, disk, extract};
+use crate::dump_disk::DumpDisk;
+use crate::{Error, disk};
 
 /// A vmcore that is open for reading. Its headers and notes have been read, its memory has not.
 #[derive(Debug)]
@@ -46,13 +46,22 @@ impl ReadPhys for Window {
 }
 
 impl VmcoreFile {
-    /// Opens a vmcore, or a dump disk that holds a complete one.
+    /// Opens a vmcore, or a dump disk that holds a complete one: the newest.
+    ///
+    /// # Errors
+    /// As for [`Self::open_dump`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::open_dump(path, None)
+    }
+
+    /// The same, where the dump with this number is wanted from a disk.
     ///
     /// # Errors
     /// [`Error::NotVmcore`], [`Error::Vmcore`] with the check of the headers that failed, those of
-    /// [`crate::extract()`] for a dump disk, or what the system says.
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        let bytes = window(path)?;
+    /// [`DumpDisk::choose`] and [`DumpDisk::check_complete`] for a dump disk, [`Error::NotADisk`] for a
+    /// number and no disk, or what the system says.
+    pub fn open_dump(path: &Path, number: Option<u64>) -> Result<Self, Error> {
+        let bytes = window(path, number)?;
         let error = |source| Error::vmcore(path, source);
         let front = ElfCoreHdr { addr: PhysAddr::new(0), size: None };
         let header = CoreHeader::read(&bytes, front).map_err(error)?;
@@ -93,18 +102,18 @@ impl VmcoreFile {
 }
 
 /// Finds out where in the file the vmcore is.
-fn window(path: &Path) -> Result<Window, Error> {
-    let mut file = disk::open(path)?;
-    let block = disk::first_block(&mut file, path)?;
-    match DiskHeader::decode(&block) {
-        Err(DiskError::NotOurs | DiskError::TooShort(_)) => {
+fn window(path: &Path, number: Option<u64>) -> Result<Window, Error> {
+    match DumpDisk::open_if_ours(path)? {
+        Ok(disk) => {
+            let dump = disk.choose(number)?.clone();
+            disk.check_complete(&dump)?;
+            // What is no vmcore has no ELF header, and is refused for that.
+            Ok(Window { file: disk.into_file(), start: dump.offset, length: dump.length })
+        }
+        Err(_) if number.is_some() => Err(Error::NotADisk(path.to_owned())),
+        Err((mut file, _)) => {
             let length = disk::size(&mut file, path)?;
             Ok(Window { file, start: 0, length })
-        }
-        _ => {
-            // What is no vmcore has no ELF header, and is refused for that.
-            let (length, _) = extract::check(&mut file, path)?;
-            Ok(Window { file, start: DATA_OFFSET, length })
         }
     }
 }

@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use collector::{Error, extract, format, read_header};
-use dumpfile::{DATA_OFFSET, DiskHeader, DiskId, DiskState};
+use collector::{DumpDisk, Error, extract, format};
+use dumpfile::disk::v1::{DATA_OFFSET, DiskHeader};
+use dumpfile::{DiskId, DiskState};
 use handoff::Stage;
 use tempfile::TempDir;
 
@@ -69,7 +70,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn quiet(disk: &Path, out: &Path) -> Result<collector::Extracted, Error> {
-    extract(disk, out, &mut |_, _| {})
+    extract(disk, None, out, &mut |_, _| {})
 }
 
 #[test]
@@ -77,7 +78,9 @@ fn a_formatted_disk_is_empty_and_has_the_id() {
     let bench = Bench::new();
     let disk = bench.disk(1 << 20, &[]);
     assert_eq!(format(&disk, Some(ID), false).expect("an empty disk"), ID);
-    assert_eq!(read_header(&disk).expect("a header"), DiskHeader::new(ID));
+    let formatted = DumpDisk::open(&disk).expect("a dump disk");
+    assert_eq!((formatted.id(), formatted.version(), formatted.dumps.len()), (ID, 2, 0));
+    assert_eq!(formatted.header_damage(), None);
     assert_eq!(disk.metadata().expect("a disk").len(), 1 << 20, "its size is as before");
     let another = format(&disk, None, false).expect("an empty dump disk");
     let random = format(&disk, None, false).expect("an empty dump disk");
@@ -109,8 +112,8 @@ fn disks_that_are_not_there_or_too_small() {
     let bench = Bench::new();
     let missing = format(&bench.out(), None, false).expect_err("there is no such file");
     assert!(missing.to_string().contains("truncate -s"), "{missing}");
-    let disk = bench.disk(DATA_OFFSET, &[]);
-    assert!(matches!(format(&disk, None, true), Err(Error::TooSmall { size: 4096, .. })));
+    let disk = bench.disk(2 * DATA_OFFSET, &[]);
+    assert!(matches!(format(&disk, None, true), Err(Error::TooSmall { size: 8192, .. })));
 }
 
 #[test]
@@ -119,7 +122,7 @@ fn the_vmcore_comes_out_byte_for_byte_with_holes() {
     let disk = bench.captured(DiskState::COMPLETE, Stage::Done.code().into(), &dump());
     fs::write(bench.out(), "an older vmcore").expect("an older vmcore");
     let mut steps = Vec::new();
-    let extracted = extract(&disk, &bench.out(), &mut |done, all| steps.push((done, all)));
+    let extracted = extract(&disk, None, &bench.out(), &mut |done, all| steps.push((done, all)));
     let extracted = extracted.expect("a complete dump");
     assert!(fs::read(bench.out()).expect("the vmcore") == dump());
     assert_eq!(extracted.length, (3 << 20) + 5000);
@@ -143,7 +146,7 @@ fn a_dump_of_zeros_has_its_length() {
 fn other_states_are_explained() {
     let bench = Bench::new();
     let cases = [
-        (DiskState::EMPTY, 0, "no capture has begun"),
+        (DiskState::EMPTY, 0, "no capture has begun on it"),
         (DiskState::IN_PROGRESS, 0x50, "`first_byte`"),
         (DiskState::FAILED, 0x40, "the capture failed; the last stage it reached is `quiesced`"),
         (DiskState::FAILED, 0, "it reached no stage"),
@@ -191,7 +194,7 @@ fn a_disk_that_fails_halfway_leaves_nothing_behind() {
         let file = File::options().write(true).open(&disk).expect("the disk");
         file.set_len(2 << 20).expect("a shorter disk");
     };
-    let error = extract(&disk, &bench.out(), &mut shorten).expect_err("half a dump");
+    let error = extract(&disk, None, &bench.out(), &mut shorten).expect_err("half a dump");
     assert!(matches!(error, Error::Io { what: "read", .. }), "{error}");
     assert_eq!(bench.files(), ["disk"]);
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use dumpfile::{Contents, DiskHeader, DiskId, DiskState};
+use dumpfile::disk::v1::DiskHeader;
+use dumpfile::{Contents, DiskId, DiskState};
 
 const ID: DiskId = DiskId([0x5a; 16]);
 
@@ -171,8 +172,11 @@ fn a_disk_without_a_dump_still_has_a_header() {
     fs::write(folder.path().join("disk"), header.encode()).expect("a disk");
     let info = shown(folder.path(), &["info", "disk"]);
     let id = "5a".repeat(16);
-    let line = format!("dump disk    id {id}, failed, last stage first_byte, dump of 8192 bytes\n");
-    assert_eq!(info, line);
+    let lines = format!(
+        "dump disk    id {id}, version 1, 1 dump\n\
+         dump 1       failed, last stage first_byte, vmcore, 0 of 8192 bytes are there\n"
+    );
+    assert_eq!(info, lines);
     assert!(refused(folder.path(), &["dmesg", "disk"]).contains("the capture failed"));
 }
 
@@ -202,7 +206,7 @@ fn damage_is_survived() {
     let path = folder.path().join("vmcore");
     let try_it = |bytes: &[u8]| {
         fs::write(&path, bytes).expect("a file");
-        let _ = collector::info(&path).map(|info| info.to_string());
+        let _ = collector::info(&path, None).map(|info| info.to_string());
         let log = |vmcore| {
             let (all, text) = (collector::LogPart::All, collector::LogFormat::Text);
             collector::dmesg(&vmcore, all, text, &mut std::io::sink())

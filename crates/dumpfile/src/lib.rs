@@ -1,8 +1,8 @@
 //! How a dump is stored and sent: the dump disk, and the frames of the [`wire`] protocol.
 //!
-//! A dump disk is a whole disk (not a partition) that is ours alone: one block of header, then the
-//! dump. The capture kernel writes to no disk that does not carry a header with the id it was told
-//! to look for; `collector` puts that header there.
+//! A [dump disk](disk) is a whole disk (not a partition) that is ours alone: a header, then dumps. The
+//! capture kernel writes to no disk that does not carry a header with the id it was told to look for;
+//! `collector` puts that header there.
 //!
 //! The layout is a contract between programs of different age: it has a version, it is pinned byte
 //! by byte in the tests, and what is read back is checked before it is believed.
@@ -13,11 +13,10 @@
 extern crate alloc;
 
 mod checksum;
-mod disk;
+pub mod disk;
 mod id;
 pub mod wire;
 
-pub use disk::{
-    Contents, DATA_OFFSET, DiskError, DiskHeader, DiskState, HEADER_SIZE, MAGIC, VERSION,
-};
+pub use checksum::Crc32c;
+pub use disk::{Contents, DiskError, DiskHeader, DiskState};
 pub use id::{DiskId, DiskIdError};

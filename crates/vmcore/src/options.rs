@@ -47,6 +47,10 @@ pub struct Options<'a> {
     pub final_action: Action,
     /// `kdump.failure_action`: what follows a failed one.
     pub failure_action: Action,
+    /// `kdump.checksum`: whether the content of each chunk on a dump disk gets a checksum.
+    pub checksum: bool,
+    /// `kdump.replace=oldest`: whether complete dumps on a dump disk may be given up for a new one.
+    pub replace_oldest: bool,
     /// `kdump.timeout`: how long one stage may take, in seconds.
     pub timeout: u32,
     /// `kdump.pm1a`: how this machine is powered off.
@@ -126,11 +130,12 @@ const MEMMAP: &str = "exactmap or SIZE[KMG]@START[KMG]";
 const ELFCOREHDR: &str = "[SIZE[KMG]@]ADDRESS[KMG]";
 const VIRTIO_MMIO: &str = "SIZE[KMG]@BASE:IRQ[:ID]";
 const VIEW: &str = "vmcore or oldmem[:START+LENGTH]";
+const CHECKSUM: &str = "0 or 1";
+const REPLACE: &str = "none or oldest";
 const TIMEOUT: &str = "a number of seconds above 0";
 const PM1A: &str = "PORT,TYPE with a port up to 0xffff and a type up to 7";
 /// Keys that later kernels know: they may be given, but only with their default.
-const LATER: [(&str, &str); 3] =
-    [("kdump.checksum", "0"), ("kdump.level", "0"), ("kdump.compress", "none")];
+const LATER: [(&str, &str); 2] = [("kdump.level", "0"), ("kdump.compress", "none")];
 
 /// The key by which Linux is told where a virtio device has its registers.
 const VIRTIO_MMIO_KEY: &str = "virtio_mmio.device";
@@ -163,6 +168,10 @@ impl<'a> Options<'a> {
                 set(parse_action(value), &mut options.failure_action, ACTIONS)
             } else if key_is("kdump.view") {
                 set(parse_view(value), &mut options.view, VIEW)
+            } else if key_is("kdump.checksum") {
+                set(parse_word(value, b"0", b"1"), &mut options.checksum, CHECKSUM)
+            } else if key_is("kdump.replace") {
+                set(parse_word(value, b"none", b"oldest"), &mut options.replace_oldest, REPLACE)
             } else if key_is("kdump.timeout") {
                 set(parse_timeout(value), &mut options.timeout, TIMEOUT)
             } else if key_is("kdump.pm1a") {
@@ -189,6 +198,8 @@ impl<'a> Options<'a> {
             view: ViewSpec::default(),
             final_action: Action::default(),
             failure_action: Action::default(),
+            checksum: false,
+            replace_oldest: false,
             timeout: DEFAULT_TIMEOUT,
             poweroff: None,
         }
@@ -338,6 +349,11 @@ fn parse_action(value: &[u8]) -> Option<Action> {
         b"halt" => Some(Action::Halt),
         _ => None,
     }
+}
+
+/// Whether it is `yes`, where it is one of the two.
+fn parse_word(value: &[u8], no: &[u8], yes: &[u8]) -> Option<bool> {
+    (value == no || value == yes).then_some(value == yes)
 }
 
 fn parse_timeout(value: &[u8]) -> Option<u32> {
@@ -493,7 +509,7 @@ mod tests {
         let options = good(
             "elfcorehdr=0x1000@0x2000000 kdump.target=virtio-blk:id=00112233445566778899AABBccddeeff,none \
              kdump.final_action=poweroff kdump.failure-action=halt kdump.timeout=5 \
-             kdump.pm1a=0x604,0 kdump.view=vmcore kdump.level=0 kdump.checksum=0 kdump.compress=none",
+             kdump.pm1a=0x604,0 kdump.view=vmcore kdump.level=0 kdump.checksum=1 kdump.replace=oldest kdump.compress=none",
         );
         let elfcorehdr = ElfCoreHdr { addr: PhysAddr::new(32 << 20), size: Some(4096) };
         assert_eq!(options.elfcorehdr, Some(elfcorehdr));
@@ -503,8 +519,11 @@ mod tests {
         assert_eq!(options.final_action, Action::PowerOff);
         assert_eq!(options.failure_action, Action::Halt);
         assert_eq!(options.timeout, 5);
+        assert_eq!((options.checksum, options.replace_oldest), (true, true));
         let poweroff = PowerOff { pm1a_control: 0x604, sleep_type: 0 };
         assert_eq!(options.poweroff, Some(poweroff));
+        let options = good("kdump.checksum=0 kdump.replace=none");
+        assert_eq!((options.checksum, options.replace_oldest), (false, false));
     }
 
     #[test]
@@ -595,6 +614,9 @@ mod tests {
             "virtio_mmio.device=512@4K:5",
             "virtio_mmio.device=0@0xfeb00000:5",
             "virtio_mmio.device=512@0xffffffffffffff00:5",
+            "kdump.checksum=2",
+            "kdump.checksum=",
+            "kdump.replace=all",
             "kdump.timeout=0",
             "kdump.timeout=4294967296",
             "kdump.timeout=5s",

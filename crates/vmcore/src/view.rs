@@ -35,7 +35,12 @@ impl Extent {
     }
 
     /// Fills `into` with the bytes from `skip` on, all of which exist.
-    fn read(&self, skip: u64, into: &mut [u8], mem: &impl ReadPhys) -> Result<(), Error> {
+    fn read(
+        &self,
+        skip: u64,
+        into: &mut [u8],
+        mem: &(impl ReadPhys + ?Sized),
+    ) -> Result<(), Error> {
         match self {
             Self::Bytes(bytes) => {
                 let from = usize::try_from(skip).ok().and_then(|skip| bytes.get(skip..));
@@ -98,7 +103,7 @@ impl View {
         &self,
         offset: DumpOffset,
         into: &mut [u8],
-        mem: &impl ReadPhys,
+        mem: &(impl ReadPhys + ?Sized),
     ) -> Result<usize, Error> {
         let Some((mut index, mut skip)) = self.locate(offset) else { return Ok(0) };
         let mut done = 0;

@@ -1,9 +1,11 @@
 //! The program: what it prints, what it writes, how it exits. It is never told to load anything.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use dumpfile::{DiskHeader, DiskId};
 use serde_json::Value;
 
 use crate::common::{elf, fixture, fixture_folder, plan_for};
@@ -27,13 +29,63 @@ pub(crate) fn path(path: &Path) -> &str {
 
 /// Runs `plan` for a saved system with the tiny images and these words behind.
 fn plan(name: &str, words: &[&str]) -> Output {
+    plan_of(&fixture_folder(name), words)
+}
+
+fn plan_of(root: &Path, words: &[&str]) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
     let (kernel, purgatory) = (folder.path().join("kernel"), folder.path().join("purgatory"));
     fs::write(&kernel, elf::kernel()).expect("a file");
     fs::write(&purgatory, elf::purgatory()).expect("a file");
-    let root = fixture_folder(name);
-    let files = ["--root", path(&root), "--kernel", path(&kernel), "--purgatory", path(&purgatory)];
+    let files = ["--root", path(root), "--kernel", path(&kernel), "--purgatory", path(&purgatory)];
     loader(&[&["plan"], &files[..], words].concat())
+}
+
+/// A saved system with virtio disks that are dump disks with these ids.
+fn with_dump_disks(ids: &[u8]) -> tempfile::TempDir {
+    let (root, saved) = (tempfile::tempdir().expect("a folder"), fixture_folder("i386-512m"));
+    fs::create_dir_all(root.path().join("dev")).expect("a folder");
+    symlink(saved.join("proc"), root.path().join("proc")).expect("a link");
+    for (number, id) in (b'a'..).zip(ids) {
+        let name = format!("vd{}", char::from(number));
+        fs::create_dir_all(root.path().join("sys/block").join(&name)).expect("a folder");
+        let header = DiskHeader::new(DiskId([*id; 16])).encode();
+        fs::write(root.path().join("dev").join(name), [header, header].concat()).expect("a disk");
+    }
+    for name in ["devices", "firmware", "kernel"] {
+        let link = root.path().join("sys").join(name);
+        fs::create_dir_all(root.path().join("sys")).expect("a folder");
+        symlink(saved.join("sys").join(name), link).expect("a link");
+    }
+    root
+}
+
+#[test]
+fn without_a_target_the_one_dump_disk_is_taken_and_said() {
+    let said = |output: &[u8]| String::from_utf8_lossy(output).into_owned();
+    let one = with_dump_disks(&[0xab]);
+    let id = "ab".repeat(16);
+    let words = format!("virtio-blk:id={id} (found: /dev/vda is a dump disk)");
+    let planned = plan_of(one.path(), &["--json"]);
+    let planned = json(&planned);
+    assert_eq!(planned["target"], words);
+    let line = planned["command_line"].as_str().expect("text");
+    assert!(line.contains(&format!("kdump.target=virtio-blk:id={id} ")), "{line}");
+    assert!(said(&plan_of(one.path(), &[]).stdout).contains(&format!("target         {words}\n")));
+    let status = loader(&["status", "--root", path(one.path())]);
+    assert!(said(&status.stdout).contains(&format!("default target  {words}\n")));
+
+    let none = with_dump_disks(&[]);
+    let planned = json(&plan_of(none.path(), &["--json"]));
+    assert!(planned["target"].as_str().expect("text").contains("nothing will be written"));
+    assert!(!planned["command_line"].as_str().expect("text").contains("kdump.target"));
+
+    let two = with_dump_disks(&[1, 2]);
+    let refused = plan_of(two.path(), &[]);
+    assert_eq!(refused.status.code(), Some(1));
+    let reason = said(&refused.stderr);
+    assert!(reason.contains("/dev/vda (") && reason.contains("/dev/vdb ("), "{reason}");
+    assert_eq!(plan_of(two.path(), &["--target", "none"]).status.code(), Some(0));
 }
 
 #[test]

@@ -34,6 +34,7 @@ pub(crate) fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Conf
         oldmem: None,
         delivery: Delivery::default(),
         fault: None,
+        dump_disk: None,
         disk_properties: String::new(),
         devices: Vec::new(),
         interrupt: Interrupt::default(),

@@ -2,7 +2,8 @@
 
 use crate::common::*;
 use qemu_tests::Fault;
-use qemu_tests::dump_disk::Attachment;
+use qemu_tests::dump_disk::{Attachment, DiskAfter, Partial};
+use std::fs::File;
 use vmcore::Class;
 
 #[test]
@@ -50,25 +51,86 @@ fn a_read_only_disk_is_named_and_left_alone() {
 #[test]
 fn a_disk_that_is_too_small_says_so_itself() {
     let fault = Fault::DiskSize(8 * MIB);
-    let said = ["the dump disk is too small", "8388608 there"];
+    let said = ["the dump disk is too small", "8380416 there"];
     let disk = assert_capture_fails(fault, Class::Elf32, "views", &said);
     assert_eq!(written(&disk), HEADER_ONLY);
-    assert_refused(&disk, "the capture failed; the last stage it reached is `views`");
+    assert_refused(&disk, "for want of room (captures: 1, the last one needed");
 }
 
-/// The dump is about 90 MiB long: sector 65536 lies 32 MiB into it.
+/// The dump is about 90 MiB long: sector 65536 lies 32 MiB into it. What was written before is there.
 #[test]
 fn an_io_error_half_way_is_named() {
     let fault = Fault::Disk(Attachment::FailsAt { sector: 65536 });
     let disk = assert_capture_fails(fault, Class::Elf32, "first_byte", &["an I/O error"]);
     assert_eq!(written(&disk), (true, true));
     assert_refused(&disk, "the capture failed; the last stage it reached is `first_byte`");
+    let partial = assert_partial_is_right(&disk);
+    assert!(partial.there > 8 * MIB && partial.there < 32 * MIB, "{partial:?}");
 }
 
-/// A disk that takes no write at all to its header cannot say anything of itself.
+/// Everything that is there of a dump equals memory; and something is.
+#[track_caller]
+fn assert_partial_is_right(disk: &DiskAfter) -> &Partial {
+    let partial = disk.partial.as_ref().expect("something is there");
+    assert!(partial.there < partial.length && partial.compared > 0, "{partial:?}");
+    assert_eq!(partial.wrong, 0, "{partial:?}");
+    partial
+}
+
+/// QEMU is killed while the dump is written: what was marked by then is there, and right.
+#[test]
+fn a_dump_that_is_cut_off_yields_what_was_marked() {
+    let report = cycle(guest(), |config| {
+        config.fault = Some(Fault::Disk(Attachment::PowerLoss));
+        config.truth = false;
+    });
+    assert_only_fails(&report, &["cycle"]);
+    let disk = report.disk_after.expect("there is no whole dump");
+    assert_refused(&disk, "a capture began and did not end; the last stage it reached is `views`");
+    let partial = assert_partial_is_right(&disk);
+    assert!(partial.there > 4 * MIB, "{partial:?}");
+}
+
+#[test]
+fn two_dumps_lie_on_one_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = folder.path().join("disk");
+    File::create(&disk).and_then(|file| file.set_len(256 * MIB)).expect("a disk");
+    collector::format(&disk, None, false).expect("an empty disk");
+    let reports = ["kdump.checksum=1", ""].map(|word| {
+        cycle(guest(), |config| {
+            config.dump_disk = Some(disk.clone());
+            config.append = word.into();
+        })
+    });
+    for (number, report) in (1..).zip(&reports) {
+        assert_passes(report);
+        let out = folder.path().join("vmcore");
+        let extracted = collector::extract(&disk, Some(number), &out, &mut |_, _| {});
+        let extracted = extracted.expect("there are two");
+        assert_eq!(extracted.trouble(), None);
+        let sha256: String = extracted.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(sha256, report.vmcore_sha256);
+    }
+    let verified = collector::verify(&disk).expect("a dump disk");
+    assert!(verified.intact, "{verified}");
+    let checked = verified.dumps.iter().map(|dump| dump.checked == dump.length);
+    assert_eq!(checked.collect::<Vec<_>>(), [true, false]);
+}
+
+/// The other copy says enough.
+#[test]
+fn an_io_error_in_one_header_costs_nothing() {
+    let report = cycle(guest(), |config| {
+        config.fault = Some(Fault::Disk(Attachment::FailsAt { sector: 0 }));
+    });
+    assert_passes(&report);
+}
+
+/// A disk that takes no write to the header that is next cannot say anything of itself.
 #[test]
 fn an_io_error_in_the_header_leaves_the_disk_as_it_was() {
-    let fault = Fault::Disk(Attachment::FailsAt { sector: 0 });
+    let fault = Fault::Disk(Attachment::FailsAt { sector: 8 });
     let disk = assert_capture_fails(fault, Class::Elf32, "views", &["an I/O error"]);
     assert_eq!(written(&disk), UNTOUCHED);
     assert_refused(&disk, "no capture has begun on it");

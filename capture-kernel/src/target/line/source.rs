@@ -58,6 +58,7 @@ impl<'d, M: ReadPhys> Views<'d, M> {
         while done < most && (zeros < ZERO_RUN || zeros == done) {
             let Some(at) = start.checked_add(done) else { break };
             let length = (PAGE_SIZE - at.get() % PAGE_SIZE).min(most - done);
+            // All of it, also where its front is not zero: a device that reads what cannot be read fails.
             let page = &mut self.page[..length as usize];
             if self.memory.read_phys(at, page).is_err() {
                 break;

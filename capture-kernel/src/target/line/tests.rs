@@ -28,9 +28,10 @@ impl ReadPhys for &Memory {
         let start = (at.get() - physical(&self.bytes).get()) as usize;
         let end = start + into.len();
         match self.bad.iter().find(|line| **line < end && start < **line + 64) {
-            Some(_) => Err(Error::MachineCheck { at }),
-            None => Ok(into.copy_from_slice(&self.bytes[start..end])),
+            Some(_) => return Err(Error::MachineCheck { at }),
+            None => into.copy_from_slice(&self.bytes[start..end]),
         }
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The commands that talk to the other end of a line.
 
 pub(crate) mod console;
+pub(crate) mod extract;
 pub(crate) mod line;
 pub(crate) mod progress;
 pub(crate) mod read;

@@ -6,6 +6,7 @@ use clap::Args;
 use collector::{Received, ReceivedView, Source};
 
 use super::console::Console;
+use super::extract::extract;
 use super::line::Line;
 use super::{check_output, hex};
 
@@ -42,7 +43,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     check_output(&arguments.output, arguments.force)?;
     if let Source::Disk(disk) = &arguments.line.source {
-        return crate::extract(disk, &arguments.output, arguments.force, arguments.json);
+        let Arguments { output, force, json, .. } = arguments;
+        return extract(disk, None, output, *force, *json);
     }
     if arguments.force {
         collector::forget(&arguments.output).map_err(crate::text)?;

@@ -14,8 +14,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use dumpfile::disk::v1::DiskHeader;
 use dumpfile::wire::{Outcome, Sender, Slot};
-use dumpfile::{DiskHeader, DiskId, DiskState};
+use dumpfile::{DiskId, DiskState};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;

@@ -1,71 +1,17 @@
-//! The header of a dump disk.
+//! Version 1 of the dump disk: one block of header, then one dump. It is read, and written no more.
 
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::{Contents, DiskError, DiskState, MAGIC};
 use crate::DiskId;
-use crate::checksum::CRC32C;
 
-/// First bytes of the header.
-pub const MAGIC: [u8; 8] = *b"KDRSDISK";
-/// Version of the layout. A reader refuses every other.
+/// Version of this layout.
 pub const VERSION: u32 = 1;
 /// Length of the header in bytes.
-pub const HEADER_SIZE: usize = 4096;
+pub const HEADER_SIZE: usize = super::BLOCK;
 /// Where on the disk the dump begins, in bytes.
 pub const DATA_OFFSET: u64 = 4096;
-
-/// What a dump disk holds. Foreign bytes may have any number here, so this is not an `enum`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct DiskState(pub u32);
-
-impl DiskState {
-    /// Nothing yet.
-    pub const EMPTY: Self = Self(0);
-    /// A capture has begun and has not said how it ended.
-    pub const IN_PROGRESS: Self = Self(1);
-    /// A whole dump.
-    pub const COMPLETE: Self = Self(2);
-    /// A capture has failed at the stage that the header names.
-    pub const FAILED: Self = Self(3);
-}
-
-/// What a dump is made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Contents {
-    /// An ELF core file, the vmcore view. Zero on the disk, as before there was another.
-    #[default]
-    Vmcore,
-    /// Physical memory as it is, the oldmem view.
-    OldMem {
-        /// The physical address of its first byte.
-        start: u64,
-    },
-    /// Something that a later program has written.
-    Unknown(u32),
-}
-
-impl Contents {
-    const VMCORE: u32 = 0;
-    const OLDMEM: u32 = 1;
-
-    /// Its number, and the physical address at which it starts.
-    const fn fields(self) -> (u32, u64) {
-        match self {
-            Self::Vmcore => (Self::VMCORE, 0),
-            Self::OldMem { start } => (Self::OLDMEM, start),
-            Self::Unknown(number) => (number, 0),
-        }
-    }
-
-    const fn from_fields(number: u32, start: u64) -> Self {
-        match number {
-            Self::VMCORE => Self::Vmcore,
-            Self::OLDMEM => Self::OldMem { start },
-            _ => Self::Unknown(number),
-        }
-    }
-}
 
 /// The header of a dump disk, without what is the same in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,38 +26,6 @@ pub struct DiskHeader {
     pub length: u64,
     /// What the dump is made of.
     pub contents: Contents,
-}
-
-/// Why a block is not the header of a dump disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DiskError {
-    /// There are fewer than [`HEADER_SIZE`] bytes.
-    #[error("{0} bytes are too few for the header of a dump disk")]
-    TooShort(usize),
-    /// It does not begin with [`MAGIC`].
-    #[error("this is no dump disk: `collector format` makes one")]
-    NotOurs,
-    /// It has another version than [`VERSION`].
-    #[error(
-        "the dump disk has version {0}, this program knows version {VERSION} only: use programs of the same release on both sides"
-    )]
-    Version(u32),
-    /// Its CRC-32C is wrong.
-    #[error(
-        "the header of the dump disk is damaged (CRC-32C {found:#010x}, not {expected:#010x}): the write was cut short or the disk is failing"
-    )]
-    Checksum {
-        /// The checksum of the block's bytes.
-        expected: u32,
-        /// The checksum that the block names.
-        found: u32,
-    },
-    /// The dump does not begin at [`DATA_OFFSET`].
-    #[error("the dump would begin at {0:#x}, not at {DATA_OFFSET:#x}: the writer is at fault")]
-    DataOffset(u64),
-    /// The dump would end past 64 bits.
-    #[error("the dump would be {0:#x} bytes long: the writer is at fault")]
-    Length(u64),
 }
 
 /// Layout of version 1. `contents` and `start` were reserved and zero at first: a reader that does
@@ -130,17 +44,6 @@ struct Block {
     start: U64,
     zero: [u8; HEADER_SIZE - 68],
     crc: U32,
-}
-
-impl Block {
-    /// CRC-32C over the block with the checksum's own field as zero.
-    fn checksum(&self) -> u32 {
-        let (before, _) = self.as_bytes().split_at(HEADER_SIZE - size_of::<U32>());
-        let mut digest = CRC32C.digest();
-        digest.update(before);
-        digest.update(&[0; size_of::<U32>()]);
-        digest.finalize()
-    }
 }
 
 impl DiskHeader {
@@ -162,8 +65,7 @@ impl DiskHeader {
         let (contents, start) = self.contents.fields();
         block.contents = contents.into();
         block.start = start.into();
-        block.crc = block.checksum().into();
-        zerocopy::transmute!(block)
+        super::seal(zerocopy::transmute!(block))
     }
 
     /// Reads the block at the front of a disk. Bytes past [`HEADER_SIZE`] are not looked at.
@@ -171,17 +73,15 @@ impl DiskHeader {
     /// # Errors
     /// The first check that failed.
     pub fn decode(bytes: &[u8]) -> Result<Self, DiskError> {
-        let Ok((block, _)) = Block::ref_from_prefix(bytes) else {
-            return Err(DiskError::TooShort(bytes.len()));
-        };
+        let bytes = super::first_block(bytes).ok_or(DiskError::TooShort(bytes.len()))?;
+        let block: &Block = zerocopy::transmute_ref!(bytes);
         if block.magic != MAGIC {
             return Err(DiskError::NotOurs);
         }
         if block.version != VERSION {
             return Err(DiskError::Version(block.version.get()));
         }
-        let (expected, found) = (block.checksum(), block.crc.get());
-        if expected != found {
+        if let Some((expected, found)) = super::damage(bytes) {
             return Err(DiskError::Checksum { expected, found });
         }
         if block.data_offset != DATA_OFFSET {
@@ -223,7 +123,7 @@ mod tests {
         block
     }
 
-    /// Changing this needs a new [`VERSION`].
+    /// Disks like this are out there.
     #[test]
     fn encoding_of_version_1() {
         assert_eq!(VERSION, 1);
@@ -268,8 +168,7 @@ mod tests {
         let sealed = |change: fn(&mut Block)| {
             let mut block = Block::read_from_bytes(&sample()).expect("4096 bytes");
             change(&mut block);
-            block.crc = block.checksum().into();
-            DiskHeader::decode(block.as_bytes())
+            DiskHeader::decode(&crate::disk::seal(zerocopy::transmute!(block)))
         };
         assert_eq!(sealed(|block| block.data_offset = 512.into()), Err(DiskError::DataOffset(512)));
         let length = u64::MAX - 4095;

@@ -1,0 +1,191 @@
+//! The header of a dump disk: whose it is, and which dumps are on it.
+
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::{
+    BLOCK, Directory, DiskError, DiskState, DumpEntry, MAGIC, MAX_DUMPS, VERSION, damage,
+    first_block, seal, v1,
+};
+use crate::DiskId;
+
+/// The header of a dump disk of version 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskHeader {
+    /// Which disk this is.
+    pub id: DiskId,
+    /// Larger in each header that is written: of two, the larger one counts.
+    pub generation: u64,
+    /// The sequence number of the next dump.
+    pub next: u64,
+    /// Captures that found no room.
+    pub refused: Refused,
+    /// The dumps.
+    pub dumps: Directory,
+}
+
+/// Captures since the last dump that found no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// How many.
+    pub captures: u32,
+    /// What the last of them needed, in bytes.
+    pub need: u64,
+}
+
+/// What is at the front of a dump disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "1 KiB, and version 1 is the rare one")]
+pub enum FoundDisk {
+    /// A disk of version 1.
+    V1(v1::DiskHeader),
+    /// A disk of version 2.
+    V2 {
+        /// The header that counts.
+        header: DiskHeader,
+        /// The block that it is in, 0 or 1.
+        copy: usize,
+        /// What is wrong with the other copy.
+        other: Option<DiskError>,
+    },
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Entry {
+    sequence: U64,
+    offset: U64,
+    length: U64,
+    state: U32,
+    zero: U32,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Block {
+    magic: [u8; 8],
+    version: U32,
+    count: U32,
+    id: [u8; 16],
+    generation: U64,
+    next: U64,
+    need: U64,
+    refused: U32,
+    zero: U32,
+    dumps: [Entry; MAX_DUMPS],
+    more_zero: [u8; BLOCK - 64 - 32 * MAX_DUMPS - 4],
+    crc: U32,
+}
+
+impl DiskHeader {
+    /// The header of an empty disk.
+    pub fn new(id: DiskId) -> Self {
+        let (refused, dumps) = (Refused::default(), Directory::default());
+        Self { id, generation: 1, next: 1, refused, dumps }
+    }
+
+    /// The block that goes to the front of the disk.
+    pub fn encode(&self) -> [u8; BLOCK] {
+        let mut block = Block::new_zeroed();
+        block.magic = MAGIC;
+        block.version = VERSION.into();
+        block.count = (self.dumps.as_slice().len() as u32).into();
+        block.id = self.id.0;
+        block.generation = self.generation.into();
+        block.next = self.next.into();
+        block.need = self.refused.need.into();
+        block.refused = self.refused.captures.into();
+        for (entry, dump) in block.dumps.iter_mut().zip(self.dumps.as_slice()) {
+            entry.sequence = dump.sequence.into();
+            entry.offset = dump.offset.into();
+            entry.length = dump.length.into();
+            entry.state = dump.state.0.into();
+        }
+        seal(zerocopy::transmute!(block))
+    }
+
+    /// Reads one of the two copies. Bytes behind the first [`BLOCK`] are not looked at.
+    ///
+    /// # Errors
+    /// The first check that failed.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DiskError> {
+        let bytes = first_block(bytes).ok_or(DiskError::TooShort(bytes.len()))?;
+        let block: &Block = zerocopy::transmute_ref!(bytes);
+        if block.magic != MAGIC {
+            return Err(DiskError::NotOurs);
+        }
+        if block.version != VERSION {
+            return Err(DiskError::Version(block.version.get()));
+        }
+        if let Some((expected, found)) = damage(bytes) {
+            return Err(DiskError::Checksum { expected, found });
+        }
+        Ok(Self {
+            id: DiskId(block.id),
+            generation: block.generation.get(),
+            next: block.next.get(),
+            refused: Refused { captures: block.refused.get(), need: block.need.get() },
+            dumps: block.directory()?,
+        })
+    }
+}
+
+impl Block {
+    fn directory(&self) -> Result<Directory, DiskError> {
+        let count = self.count.get();
+        let listed = usize::try_from(count).ok().and_then(|count| self.dumps.get(..count));
+        let mut dumps = Directory::default();
+        for entry in listed.ok_or(DiskError::TooManyDumps(count))? {
+            let sequence = entry.sequence.get();
+            if sequence >= self.next.get() {
+                return Err(DiskError::Directory(sequence));
+            }
+            let (offset, length) = (entry.offset.get(), entry.length.get());
+            let state = DiskState(entry.state.get());
+            dumps.push(DumpEntry { sequence, offset, length, state })?;
+        }
+        Ok(dumps)
+    }
+}
+
+impl FoundDisk {
+    /// Looks at the first two blocks of a disk. Block 0 says whether the disk is ours, and of which
+    /// version; only when it is damaged, block 1 alone counts.
+    ///
+    /// # Errors
+    /// What is wrong with block 0, when block 1 does not help.
+    pub fn decode(front: &[u8]) -> Result<Self, DiskError> {
+        let first = first_block(front).ok_or(DiskError::TooShort(front.len()))?;
+        if !first.starts_with(&MAGIC) {
+            return Err(DiskError::NotOurs);
+        }
+        let header = match DiskHeader::decode(first) {
+            Err(DiskError::Version(_)) => match v1::DiskHeader::decode(first) {
+                Ok(header) => return Ok(Self::V1(header)),
+                // A whole block of yet another version has the last word.
+                Err(error) if damage(first).is_none() => return Err(error),
+                Err(error) => Err(error),
+            },
+            header => header,
+        };
+        let second = DiskHeader::decode(&front[BLOCK..]);
+        match (header, second) {
+            (Ok(first), Ok(second))
+                if second.id == first.id && second.generation > first.generation =>
+            {
+                Ok(Self::V2 { header: second, copy: 1, other: None })
+            }
+            (Ok(header), second) => Ok(Self::V2 { header, copy: 0, other: second.err() }),
+            (Err(error), Ok(header)) => Ok(Self::V2 { header, copy: 1, other: Some(error) }),
+            (Err(error), Err(_)) => Err(error),
+        }
+    }
+
+    /// Which disk this is.
+    pub const fn id(&self) -> DiskId {
+        match self {
+            Self::V1(header) => header.id,
+            Self::V2 { header, .. } => header.id,
+        }
+    }
+}

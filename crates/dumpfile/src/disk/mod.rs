@@ -1,0 +1,178 @@
+//! The dump disk.
+//!
+//! Version 2, all numbers little-endian, all places multiples of [`BLOCK`]:
+//!
+//! | where | what |
+//! |---|---|
+//! | blocks 0 and 1 of the disk | two copies of the [`DiskHeader`]: id, directory of the dumps |
+//! | anywhere behind them | the regions of the dumps, as the directory says |
+//!
+//! | in a dump's region | what |
+//! |---|---|
+//! | blocks 0 and 1 | two copies of the [`DumpHeader`]: state, stage, where the rest is |
+//! | behind them | the small views: why the machine died, in short |
+//! | then | the chunk table: two copies of each [`TableBlock`], side by side |
+//! | then | the bulk: vmcore or oldmem |
+//!
+//! Of two copies the older one is written over, and the newer one that is whole counts: a write that
+//! is torn by a power loss costs what it would have said, and nothing else. A chunk is marked in the
+//! table after its write has completed and a flush has followed. So what is marked is there, whatever
+//! happens later.
+//!
+//! Magic, version and checksum of block 0 are where they are in every version.
+
+mod directory;
+mod dump;
+mod header;
+mod place;
+mod table;
+pub mod v1;
+
+pub use directory::{Directory, DumpEntry, MAX_DUMPS};
+pub use dump::{
+    CHUNK, DumpError, DumpHeader, MAX_SMALL_VIEWS, NewDump, SmallView, SmallViews, ViewName,
+};
+pub use header::{DiskHeader, FoundDisk, Refused};
+pub use place::{NoRoom, Placement};
+pub use table::{MARKS, Mark, TableBlock};
+
+use crate::checksum::Crc32c;
+
+/// First bytes of a disk's header.
+pub const MAGIC: [u8; 8] = *b"KDRSDISK";
+/// Version of the layout that is written.
+pub const VERSION: u32 = 2;
+/// The unit of everything on the disk, in bytes.
+pub const BLOCK: usize = 4096;
+/// Where on the disk the first dump can begin, in bytes.
+pub const FIRST_OFFSET: u64 = 2 * BLOCK as u64;
+
+/// How far a dump has come. Foreign bytes may have any number here, so this is not an `enum`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DiskState(pub u32);
+
+impl DiskState {
+    /// Nothing yet (version 1 only).
+    pub const EMPTY: Self = Self(0);
+    /// A capture has begun and has not said how it ended.
+    pub const IN_PROGRESS: Self = Self(1);
+    /// A whole dump.
+    pub const COMPLETE: Self = Self(2);
+    /// A capture has failed at the stage that the header names.
+    pub const FAILED: Self = Self(3);
+
+    /// Whether this is known not to be a whole dump.
+    pub const fn is_partial(self) -> bool {
+        matches!(self, Self::EMPTY | Self::IN_PROGRESS | Self::FAILED)
+    }
+}
+
+/// What a dump is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Contents {
+    /// An ELF core file, the vmcore view. Zero on the disk, as before there was another.
+    #[default]
+    Vmcore,
+    /// Physical memory as it is, the oldmem view.
+    OldMem {
+        /// The physical address of its first byte.
+        start: u64,
+    },
+    /// Something that a later program has written.
+    Unknown(u32),
+}
+
+impl Contents {
+    const VMCORE: u32 = 0;
+    const OLDMEM: u32 = 1;
+
+    /// Its number, and the physical address at which it starts.
+    const fn fields(self) -> (u32, u64) {
+        match self {
+            Self::Vmcore => (Self::VMCORE, 0),
+            Self::OldMem { start } => (Self::OLDMEM, start),
+            Self::Unknown(number) => (number, 0),
+        }
+    }
+
+    const fn from_fields(number: u32, start: u64) -> Self {
+        match number {
+            Self::VMCORE => Self::Vmcore,
+            Self::OLDMEM => Self::OldMem { start },
+            _ => Self::Unknown(number),
+        }
+    }
+}
+
+/// Why a block is not the header of a dump disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DiskError {
+    /// There are fewer than [`BLOCK`] bytes.
+    #[error("{0} bytes are too few for the header of a dump disk")]
+    TooShort(usize),
+    /// It does not begin with [`MAGIC`].
+    #[error("this is no dump disk: `collector format` makes one")]
+    NotOurs,
+    /// It has a version that is not known.
+    #[error(
+        "the dump disk has version {0}, this program knows version 1 and {VERSION}: use programs of the same release on both sides"
+    )]
+    Version(u32),
+    /// Its CRC-32C is wrong.
+    #[error(
+        "the header of the dump disk is damaged (CRC-32C {found:#010x}, not {expected:#010x}): the write was cut short or the disk is failing"
+    )]
+    Checksum {
+        /// The checksum of the block's bytes.
+        expected: u32,
+        /// The checksum that the block names.
+        found: u32,
+    },
+    /// The dump does not begin where version 1 has it.
+    #[error("the dump would begin at {0:#x}, not at {offset:#x}: the writer is at fault", offset = v1::DATA_OFFSET)]
+    DataOffset(u64),
+    /// The dump would end past 64 bits.
+    #[error("the dump would be {0:#x} bytes long: the writer is at fault")]
+    Length(u64),
+    /// There are more dumps than a directory has room for.
+    #[error("the directory names {0} dumps, {MAX_DUMPS} are the most: the writer is at fault")]
+    TooManyDumps(u32),
+    /// The directory contradicts itself.
+    #[error(
+        "the directory's dump {0} has no place of its own or stands in the wrong order: the writer is at fault"
+    )]
+    Directory(u64),
+}
+
+/// The checksum that a block of ours should have: over all of it, with its own field, the last four
+/// bytes, as zero.
+fn checksum(block: &[u8; BLOCK]) -> u32 {
+    let mut digest = Crc32c::new();
+    digest.update(&block[..BLOCK - 4]);
+    digest.update(&[0; 4]);
+    digest.finish()
+}
+
+/// Puts the checksum where it belongs.
+fn seal(mut block: [u8; BLOCK]) -> [u8; BLOCK] {
+    let crc = checksum(&block);
+    block[BLOCK - 4..].copy_from_slice(&crc.to_le_bytes());
+    block
+}
+
+/// The first block of `bytes`.
+fn first_block(bytes: &[u8]) -> Option<&[u8; BLOCK]> {
+    bytes.first_chunk()
+}
+
+/// Expected and found checksum, where these differ.
+fn damage(block: &[u8; BLOCK]) -> Option<(u32, u32)> {
+    let [.., a, b, c, d] = *block;
+    let (expected, found) = (checksum(block), u32::from_le_bytes([a, b, c, d]));
+    (expected != found).then_some((expected, found))
+}
+
+/// The end of a range of bytes, where 64 bits can say it.
+fn end(offset: u64, length: u64) -> Option<u64> {
+    offset.checked_add(length)
+}

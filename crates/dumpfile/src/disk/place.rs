@@ -1,0 +1,128 @@
+//! Where the next dump goes.
+
+use super::{Directory, DiskHeader, DiskState, DumpEntry, FIRST_OFFSET, Refused};
+
+/// A place for a dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The header with the new dump, in progress, and without the dumps that are given up for it.
+    pub header: DiskHeader,
+    /// The new dump.
+    pub entry: DumpEntry,
+    /// What is given up. It is lost as soon as the header is on the disk.
+    pub given_up: Directory,
+}
+
+/// There is no place for a dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom {
+    /// What it needs, in bytes.
+    pub need: u64,
+    /// The largest place that there is, or that there could be by giving up what may be, in bytes.
+    pub have: u64,
+    /// Whether it would fit if complete dumps were given up.
+    pub complete_dumps: bool,
+}
+
+impl DiskHeader {
+    /// Finds a place of `need` bytes for another dump on a disk of `capacity` bytes: the first gap that is
+    /// large enough. Where there is none, partial dumps are given up, and then, with
+    /// `replace_complete`, complete ones: the oldest first, one at a time, and only those that are in
+    /// the way.
+    ///
+    /// # Errors
+    /// [`NoRoom`]; nothing is given up then.
+    pub fn place(
+        &self,
+        capacity: u64,
+        need: u64,
+        replace_complete: bool,
+    ) -> Result<Placement, NoRoom> {
+        let search = Search { dumps: self.dumps, capacity, need };
+        let Some((offset, given_up)) = search.run(replace_complete) else {
+            let complete_dumps = !replace_complete && search.run(true).is_some();
+            return Err(NoRoom { need, have: search.most(replace_complete), complete_dumps });
+        };
+        let entry =
+            DumpEntry { sequence: self.next, offset, length: need, state: DiskState::IN_PROGRESS };
+        let is_kept = |dump: &DumpEntry| !given_up.as_slice().contains(dump);
+        let mut header = Self {
+            generation: self.generation.wrapping_add(1),
+            next: self.next.saturating_add(1),
+            refused: Refused::default(),
+            dumps: self.dumps.retain(is_kept),
+            ..*self
+        };
+        // A disk whose numbers are used up takes no more dumps.
+        let no_room = NoRoom { need, have: 0, complete_dumps: false };
+        let is_last = header.next == self.next;
+        header.dumps.push(entry).ok().filter(|()| !is_last).ok_or(no_room)?;
+        Ok(Placement { header, entry, given_up })
+    }
+}
+
+/// The search for a place.
+struct Search {
+    dumps: Directory,
+    capacity: u64,
+    need: u64,
+}
+
+impl Search {
+    /// An offset, and what is to be given up for it.
+    fn run(&self, replace_complete: bool) -> Option<(u64, Directory)> {
+        let mut kept = self.dumps;
+        loop {
+            if let Some(offset) = self.gap(&kept).filter(|_| !kept.is_full()) {
+                return Some((offset, self.in_the_way(offset, &kept)));
+            }
+            let victim = victim(&kept, replace_complete)?;
+            kept = kept.retain(|dump| dump.sequence != victim);
+        }
+    }
+
+    /// Of those that are not in `kept`, what overlaps the place; something in any case when there is no
+    /// room for another entry.
+    fn in_the_way(&self, offset: u64, kept: &Directory) -> Directory {
+        let lost = self.dumps.retain(|dump| !kept.as_slice().contains(dump));
+        let overlapping = lost.retain(|dump| dump.overlaps(offset, self.need));
+        if self.dumps.is_full() && overlapping.as_slice().is_empty() { lost } else { overlapping }
+    }
+
+    /// The first gap that is large enough.
+    fn gap(&self, kept: &Directory) -> Option<u64> {
+        gaps(kept, self.capacity).find(|(_, length)| *length >= self.need).map(|(offset, _)| offset)
+    }
+
+    /// The largest place that can be had.
+    fn most(&self, replace_complete: bool) -> u64 {
+        let kept = self.dumps.retain(|dump| !dump.state.is_partial() && !replace_complete);
+        gaps(&kept, self.capacity).map(|(_, length)| length).max().unwrap_or(0)
+    }
+}
+
+/// Which dump goes next: the oldest partial one; else, when that is allowed, the oldest.
+fn victim(kept: &Directory, replace_complete: bool) -> Option<u64> {
+    let kept = kept.as_slice();
+    let partial = kept.iter().find(|dump| dump.state.is_partial());
+    let victim = partial.or(kept.first().filter(|_| replace_complete));
+    victim.map(|dump| dump.sequence)
+}
+
+/// Offset and length of everything between the dumps, in the disk's order.
+fn gaps(kept: &Directory, capacity: u64) -> impl Iterator<Item = (u64, u64)> {
+    let dumps = kept.as_slice();
+    let starts = core::iter::once(FIRST_OFFSET).chain(dumps.iter().map(DumpEntry::end));
+    let next = move |start: u64| {
+        let later = dumps.iter().map(|dump| dump.offset).filter(|offset| *offset >= start);
+        later.min().unwrap_or(capacity).min(capacity)
+    };
+    // In the order of the disk, which need not be that of the directory.
+    let mut sorted = [u64::MAX; super::MAX_DUMPS + 1];
+    for (slot, start) in sorted.iter_mut().zip(starts) {
+        *slot = start;
+    }
+    sorted.sort_unstable();
+    let starts = sorted.into_iter().take(dumps.len() + 1);
+    starts.filter_map(move |start| next(start).checked_sub(start).map(|length| (start, length)))
+}

@@ -59,6 +59,23 @@ pub fn collect(
     Ok((first, several))
 }
 
+/// Length of the dump in bytes as the first target says that was to have it, without a look at its bytes.
+///
+/// # Errors
+/// When that target has no whole dump.
+pub fn length(config: &Config, disk: &DumpDisk, received: &[Received]) -> Result<u64> {
+    let way = config.delivery.targets.ways().first().context("no target is named")?;
+    if *way == Way::VirtioBlk {
+        let info = collector::info(disk.path(), None).context("looking at the dump disk")?;
+        return Ok(info.vmcore.context("there is no vmcore on the dump disk")?.length);
+    }
+    let received = received.iter().find(|received| received.target == way.name());
+    let received = received.context("no collector was there")?;
+    ensure!(received.complete, "the collector has no whole dump: {}", received.said.trim());
+    let view = received.views.iter().find(|view| view.view == DUMP);
+    Ok(view.context("the collector names no vmcore")?.bytes)
+}
+
 /// Where the dump of a target goes first.
 pub fn dump_of(way: Way, out: &Path) -> PathBuf {
     out.join(receiving::FOLDER).join(way.name()).join(DUMP)

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use handoff::layout::BACKUP_LENGTH;
 
 use crate::core_file::{CoreFile, GENERAL_REGISTERS, Load, Note, Registers};
 use crate::dead_kernel::{DeadKernel, Function, Vmcoreinfo};
@@ -44,8 +45,9 @@ pub struct Evidence<'a> {
     pub truth: &'a Truth,
     /// What the dead kernel said of itself.
     pub dead: &'a DeadKernel,
-    /// Whether the file may have bytes of memory twice, as Linux writes an x86_64 kernel's text.
-    pub repeats: bool,
+    /// Whether a stock Linux wrote it. The file may then have bytes of memory twice, as those of an x86_64
+    /// kernel's text; and the first 640 KiB of memory are no more what they were: it has used them.
+    pub is_stock: bool,
 }
 
 /// All checks that the evidence allows.
@@ -115,11 +117,25 @@ fn vmcore_equals_memory(evidence: &Evidence<'_>) -> Result<String> {
         compare(&Compared { core, memory, truth }, load, load.paddr..end, &mut wrong)?;
     }
     let (_, name) = evidence.truth.reference();
+    let reused = drop_reused(evidence, &mut wrong);
     if let Some(first) = wrong.first() {
         bail!("{} pages differ from {name}, the first at {first:#x}", wrong.len());
     }
     let bytes: u64 = loads.iter().map(|load| load.filesz).sum();
-    Ok(format!("{bytes} bytes in {} PT_LOADs equal {name}", loads.len()))
+    Ok(format!("{bytes} bytes in {} PT_LOADs equal {name}{reused}", loads.len()))
+}
+
+/// Takes the pages out of `wrong` that a stock Linux has used itself since they were saved, when memory is
+/// only known as it is after its end; says how many.
+fn drop_reused(evidence: &Evidence<'_>, wrong: &mut Vec<u64>) -> String {
+    let before = wrong.len();
+    if evidence.is_stock && evidence.truth.purgatory.is_none() {
+        wrong.retain(|page| *page >= BACKUP_LENGTH);
+    }
+    match before - wrong.len() {
+        0 => String::new(),
+        reused => format!(", but for {reused} pages that the capture kernel used"),
+    }
 }
 
 /// A file and what it is compared with.
@@ -201,7 +217,7 @@ fn coverage(evidence: &Evidence<'_>) -> Result<String> {
     }
     let ranges: Vec<_> = loads
         .iter()
-        .filter(|load| !loads.iter().any(|other| is_alias(load, other, evidence.repeats)))
+        .filter(|load| !loads.iter().any(|other| is_alias(load, other, evidence.is_stock)))
         .map(|load| load.paddr..load.paddr.saturating_add(load.filesz))
         .collect();
     if let Some((one, other)) = overlap(&ranges) {

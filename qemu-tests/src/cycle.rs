@@ -144,6 +144,12 @@ pub struct Config {
     pub before_crash: String,
     /// Whether to stop the VM for page digests at T0, T1 and T2.
     pub truth: bool,
+    /// Whether QEMU dumps the guest's memory as well, right before the crash (with a stock Linux as capture
+    /// kernel only).
+    pub guest_dump: bool,
+    /// Whether the dump is extracted and checked. Without, a cycle passes when the capture says that its
+    /// dump is complete.
+    pub examine: bool,
     /// The class of the ELF core header, when the loader is told.
     pub core_headers: Option<Class>,
     /// Stock kexec-tools load the capture kernel, and not our loader (Linux only).
@@ -201,7 +207,7 @@ pub fn run(config: &Config, progress: &mut dyn FnMut(&str)) -> Result<Report> {
 /// Everything up to the report. `boots` says which boot of the first kernel this is.
 fn attempt(config: &Config, boots: u32, progress: &mut dyn FnMut(&str)) -> Result<Report> {
     remove_old_results(&config.out)?;
-    let work = scratch::folder(2 * config.memory + DISK_SPARE_STOCK, &config.out)?;
+    let work = scratch::folder(2 * config.memory + DISK_SPARE_STOCK, config.examine, &config.out)?;
     let memory = GuestMemory::create(config.memory, work.path())?;
     progress("preparing the dump disk and what the first kernel boots");
     let mut disk = dump_disk(config, work.path())?;
@@ -246,7 +252,7 @@ fn dump_disk(config: &Config, folder: &Path) -> Result<DumpDisk> {
         _ if !config.delivery.targets.has(Way::VirtioBlk) => (roomy, Attachment::Absent),
         _ => (roomy, Attachment::Whole),
     };
-    DumpDisk::create(folder, size, attachment)
+    DumpDisk::create(folder, size, attachment, !config.truth)
 }
 
 /// What is found out about a cycle after its end.
@@ -266,7 +272,8 @@ fn judge(
     disk: &DumpDisk,
     ended: Ended,
 ) -> Result<Report> {
-    let findings = find_out(config, prepared, memory, disk, &ended)?;
+    let truth = truth_of(memory, &ended)?;
+    let findings = find_out(config, prepared, memory, disk, &ended, &truth);
     let last_lines = ended.lines.len().saturating_sub(LAST_LINES);
     Ok(Report {
         version: VERSION,
@@ -281,6 +288,8 @@ fn judge(
         target: config.delivery.targets.words(&disk.target),
         arrived_by: findings.arrived_by.map(|way| way.name().to_string()),
         disk_after: disk_after(config, disk, memory, &ended, findings.arrived_by)?,
+        guest_dump: ended.guest_dump,
+        distinct_pages: truth.exit.distinct(),
         timeline_ms: ended.timeline.milestones(),
         stopped_ms: ended.timeline.stopped_ms(),
         truth: config.truth,
@@ -300,7 +309,8 @@ fn find_out(
     memory: &GuestMemory,
     disk: &DumpDisk,
     ended: &Ended,
-) -> Result<Findings> {
+    truth: &Truth,
+) -> Findings {
     let only_pulled = !config.delivery.pulls.is_empty();
     let completed = match &ended.failure {
         None if only_pulled => Ok("everything was pulled that was to be".to_string()),
@@ -310,17 +320,19 @@ fn find_out(
     let mut findings = Findings::default();
     findings.checks.push(Check::new("cycle", completed));
     if ended.failure.is_none() && !only_pulled {
-        let examined = examine(config, prepared, memory, disk, ended, &mut findings);
+        let examined = match config.examine {
+            true => examine(config, prepared, memory, disk, ended, truth, &mut findings),
+            false => length(config, disk, ended).map(|bytes| findings.bytes = bytes),
+        };
         if let Err(error) = examined {
             findings.checks.push(Check::new("vmcore", Err(error)));
         }
     } else {
-        findings.checks.extend(kept_without_dump(config, prepared, memory, ended)?);
+        findings.checks.extend(kept_without_dump(config, prepared, memory, ended, truth));
     }
-    let truth = truth_of(memory, ended)?;
-    findings.checks.extend(arrival::accounts(config, &ended.received, memory, &truth));
+    findings.checks.extend(arrival::accounts(config, &ended.received, memory, truth));
     findings.checks.extend(died_without_a_word(ended));
-    Ok(findings)
+    findings
 }
 
 /// A first kernel that is gone without a panic was reset: by a triple fault, or by itself. There is
@@ -362,16 +374,17 @@ fn kept_without_dump(
     prepared: &Prepared,
     memory: &GuestMemory,
     ended: &Ended,
-) -> Result<Vec<Check>> {
+    truth: &Truth,
+) -> Vec<Check> {
     // A first kernel that did not get to its crash has not said where the slot is.
-    let Ok(dead) = prepared.dead_kernel(&ended.facts, memory) else { return Ok(Vec::new()) };
-    let mut truth = truth_of(memory, ended)?;
+    let Ok(dead) = prepared.dead_kernel(&ended.facts, memory) else { return Vec::new() };
+    let mut truth = truth.clone();
     if !config.delivery.pulls.is_empty() {
         // It is over when the last pull is.
         truth.end = Some(truth.exit.clone());
     }
     let pulled = arrival::pulled(config, memory, &truth);
-    Ok(checks::memory_kept(memory, &dead, &truth).into_iter().chain(pulled).collect())
+    checks::memory_kept(memory, &dead, &truth).into_iter().chain(pulled).collect()
 }
 
 /// Extracts the vmcore and runs all checks on it.
@@ -381,16 +394,16 @@ fn examine(
     memory: &GuestMemory,
     disk: &DumpDisk,
     ended: &Ended,
+    truth: &Truth,
     findings: &mut Findings,
 ) -> Result<()> {
     let path = config.out.join("vmcore");
     fetch(config, disk, ended, &path, findings)?;
-    let truth = truth_of(memory, ended)?;
     if let Some(range) = &config.oldmem {
-        let equal = checks::oldmem_equals_memory(&path, memory, &truth, range);
+        let equal = checks::oldmem_equals_memory(&path, memory, truth, range);
         findings.checks.push(Check::new("oldmem_equals_memory", equal));
         let dead = prepared.dead_kernel(&ended.facts, memory)?;
-        findings.checks.extend(checks::memory_kept(memory, &dead, &truth));
+        findings.checks.extend(checks::memory_kept(memory, &dead, truth));
         return Ok(());
     }
     let core = CoreFile::open(&path)?;
@@ -401,8 +414,8 @@ fn examine(
     let (address, text) = &dead.banner;
     let text = String::from_utf8_lossy(text).into_owned();
     findings.banner = Some(Banner { address: *address, text });
-    let repeats = config.stock_capture.is_some();
-    let evidence = Evidence { core: &core, memory, truth: &truth, dead: &dead, repeats };
+    let is_stock = config.stock_capture.is_some();
+    let evidence = Evidence { core: &core, memory, truth, dead: &dead, is_stock };
     findings.checks.extend(checks::all(&evidence));
     if config.truth && config.stock_capture.is_none() {
         findings.checks.push(Check::new("truth", truth.complete()));
@@ -415,6 +428,14 @@ fn examine(
         findings.checks.push(Check::new("core_headers", has_class(&core, class)));
     }
     Ok(())
+}
+
+/// Length of the dump in bytes, as the target or the capture kernel has it.
+fn length(config: &Config, disk: &DumpDisk, ended: &Ended) -> Result<u64> {
+    if config.stock_capture.is_some() {
+        return ended.facts.dump_bytes.context("the capture kernel has not said how long");
+    }
+    arrival::length(config, disk, &ended.received)
 }
 
 /// Gets the dump to `path`, and notes what it is and where it is from.

@@ -77,7 +77,7 @@ pub struct Targets {
 
 impl Default for Targets {
     fn default() -> Self {
-        Self { ways: vec![Way::VirtioBlk], all: true }
+        Way::VirtioBlk.into()
     }
 }
 
@@ -105,6 +105,12 @@ impl Targets {
 
     fn separator(&self) -> &'static str {
         if self.all { "+" } else { "," }
+    }
+}
+
+impl From<Way> for Targets {
+    fn from(way: Way) -> Self {
+        Self { ways: vec![way], all: true }
     }
 }
 

@@ -1,9 +1,8 @@
 //! The disk that the dump goes to, whole or with a fault.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use collector::Extracted;
@@ -62,10 +61,9 @@ impl Attachment {
 
 /// Bytes in a second that a disk behind a process takes: the middle of the dump is some time off.
 const SERVED_RATE: u64 = 64 << 20;
-/// The same of a disk whose machine is killed: some seconds.
-const SLOW_RATE: u64 = 20 << 20;
-/// How long after the first byte a machine is killed: the capture kernel marks chunks once in a second.
-const LIFE: Duration = Duration::from_millis(2500);
+/// The same of a disk whose machine is killed: many seconds, since the capture kernel marks chunks once in
+/// a second of its own clock.
+const SLOW_RATE: u64 = 8 << 20;
 
 /// A formatted dump disk.
 #[derive(Debug)]
@@ -111,14 +109,27 @@ pub struct Partial {
 }
 
 impl DumpDisk {
-    /// Makes and formats a disk of `size` bytes in `folder`.
+    /// Makes and formats a disk of `size` bytes in `folder`. With `has_room` the file has all its room at
+    /// once: where files live in memory, to find it while a dump is written takes longer than the dump
+    /// itself, and how long depends on the host. Zeros are written, because a host may also give the
+    /// memory that a page of the file needs only when it is touched.
     ///
     /// # Errors
     /// When the file cannot be written or served.
-    pub fn create(folder: &Path, size: u64, attachment: Attachment) -> Result<Self> {
+    pub fn create(
+        folder: &Path,
+        size: u64,
+        attachment: Attachment,
+        has_room: bool,
+    ) -> Result<Self> {
         let path = folder.join("dump-disk");
-        let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
-        file.set_len(size).context("sizing the dump disk")?;
+        let mut file =
+            File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+        let sized = match has_room {
+            true => io::copy(&mut io::repeat(0).take(size), &mut file).map(drop),
+            false => file.set_len(size),
+        };
+        sized.with_context(|| format!("a dump disk of {} MiB", size >> 20))?;
         collector::format(&path, None, true).context("formatting the dump disk")?;
         Self::open(path, attachment)
     }
@@ -220,10 +231,16 @@ impl DumpDisk {
         Ok(())
     }
 
-    /// When the machine is to be killed after this stage.
-    pub fn kills(&self, reached: Stage) -> Option<Duration> {
-        let kills = (self.attachment, reached) == (Attachment::PowerLoss, Stage::FirstByte);
-        kills.then_some(LIFE)
+    /// Whether the machine is to be killed now: there is something on the disk, and not everything.
+    pub fn kills(&self) -> bool {
+        self.attachment == Attachment::PowerLoss && self.has_marks().unwrap_or(false)
+    }
+
+    fn has_marks(&self) -> Result<bool, collector::Error> {
+        let disk = collector::DumpDisk::open(&self.path)?;
+        let Some(dump) = disk.dumps.last() else { return Ok(false) };
+        let missing = disk.missing(dump)?.iter().map(|(start, end)| end - start).sum::<u64>();
+        Ok(missing < dump.length)
     }
 
     /// Looks at the disk when there is no whole dump on it. What is extracted all the same goes to `out`,
@@ -247,8 +264,8 @@ impl DumpDisk {
     }
 }
 
-/// The disk's headers.
-fn header(path: &Path) -> std::io::Result<Vec<u8>> {
+/// The disk's headers, or as much of them as the file has.
+fn header(path: &Path) -> io::Result<Vec<u8>> {
     let mut header = Vec::new();
     File::open(path)?.take(HEADER as u64).read_to_end(&mut header)?;
     Ok(header)
@@ -297,7 +314,7 @@ fn failing_writes(path: &str, sector: u64, error: u32) -> (String, String) {
 }
 
 /// Whether anything but zeros follows. The disk may be larger than the host's memory.
-fn has_data(mut rest: impl Read) -> std::io::Result<bool> {
+fn has_data(mut rest: impl Read) -> io::Result<bool> {
     let mut chunk = vec![0; CHUNK];
     loop {
         match rest.read(&mut chunk)? {

@@ -265,7 +265,7 @@ fn loading(config: &Config, loader: &Path, target: &str) -> Result<(Vec<Packed>,
         let mut files = tools.files()?;
         let arguments = if let Some(stock) = &config.stock_capture {
             files.extend(stock.files()?);
-            tools.stock_arguments()
+            tools.stock_arguments(stock)
         } else {
             files.push((stock_capture::KERNEL, read(&config.capture_kernel)?));
             let words = format!("kdump.target={target} {}", config.append);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::stock_capture;
+use crate::stock_capture::{self, StockCapture};
 
 /// The program.
 const PROGRAM: &str = "sbin/kexec";
@@ -57,11 +57,14 @@ impl KexecTools {
         Ok(files)
     }
 
-    /// Its command line for a stock Linux as capture kernel.
-    pub fn stock_arguments(&self) -> Vec<String> {
+    /// Its command line for a stock Linux as capture kernel. An ELF file has to be called a Linux.
+    pub fn stock_arguments(&self, stock: &StockCapture) -> Vec<String> {
         let append = format!("--append={}", stock_capture::COMMAND_LINE);
         let (kernel, initramfs) = (stock_capture::KERNEL, stock_capture::INITRAMFS);
-        vec!["-p".into(), append, format!("--initrd=/{initramfs}"), format!("/{kernel}")]
+        let (initramfs, kernel) = (format!("--initrd=/{initramfs}"), format!("/{kernel}"));
+        let kind: &[&str] = if stock.vmlinux.is_some() { &["--args-linux"] } else { &[] };
+        let words = ["-p"].iter().chain(kind).copied().chain([&*initramfs, &append, &kernel]);
+        words.map(str::to_string).collect()
     }
 
     /// Its command line for our capture kernel, whose own words are `words`. `--append` stands last:

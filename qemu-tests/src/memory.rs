@@ -1,5 +1,6 @@
 //! The guest's memory as the host sees it: the file behind QEMU's RAM, and digests of its pages.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -170,6 +171,14 @@ pub struct Digests {
     pages: Vec<u128>,
 }
 
+impl Digests {
+    /// How many different pages there are, without that of zeros.
+    pub fn distinct(&self) -> u64 {
+        let digests: HashSet<_> = self.pages.iter().filter(|digest| **digest != 0).collect();
+        digests.len() as u64
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +208,17 @@ mod tests {
         assert_eq!(memory.changed_pages(&before, &after), [0x30_0000]);
         assert_eq!(memory.changed_pages(&after, &after), [] as [u64; 0]);
         assert_ne!(memory.digest_at(&after, 0x30_0000), memory.digest_at(&before, 0x30_0000));
+    }
+
+    #[test]
+    fn pages_of_zeros_and_repeated_ones_are_not_distinct() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = GuestMemory::create(1 << 20, folder.path()).unwrap();
+        assert_eq!(memory.digests().unwrap().distinct(), 0);
+        for (address, byte) in [(0, 1), (0x5000, 1), (0x8000, 2)] {
+            memory.write(address, &[byte]).unwrap();
+        }
+        assert_eq!(memory.digests().unwrap().distinct(), 2);
     }
 
     #[test]

@@ -1,13 +1,20 @@
 //! QEMU's machine protocol: start the guest, and ask about it when it hangs.
 
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use qapi::{Stream, qmp};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-/// QEMU answers at once or not at all.
+/// How long QEMU may take to greet: it first finds all of the guest's memory, when it is told to, and a
+/// large guest's takes a while.
+const GREETING: Duration = Duration::from_secs(120);
+/// Afterwards QEMU answers at once or not at all.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why QEMU ended when the guest reset itself: `ShutdownCause` in QEMU's run-state.json.
@@ -18,6 +25,7 @@ const MOST_EVENTS: usize = 1000;
 /// A connection past its greeting.
 pub struct Qmp {
     connection: qapi::Qmp<Stream<BufReader<UnixStream>, UnixStream>>,
+    stream: UnixStream,
 }
 
 impl Qmp {
@@ -26,16 +34,17 @@ impl Qmp {
     /// # Errors
     /// When QEMU goes away or does not greet.
     pub fn new(stream: UnixStream) -> Result<Self> {
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(GREETING))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let reader = BufReader::new(stream.try_clone()?);
-        let mut connection = qapi::Qmp::new(Stream::new(reader, stream));
+        let (reader, writer) = (BufReader::new(stream.try_clone()?), stream.try_clone()?);
+        let mut connection = qapi::Qmp::new(Stream::new(reader, writer));
         let greeting = connection.inner_mut().fill_buf().context("waiting for QEMU's greeting")?;
         if greeting.is_empty() {
             bail!("QEMU ended before it greeted");
         }
+        stream.set_read_timeout(Some(PATIENCE))?;
         connection.handshake().context("QEMU's greeting")?;
-        Ok(Self { connection })
+        Ok(Self { connection, stream })
     }
 
     /// Lets the guest run.
@@ -82,6 +91,39 @@ impl Qmp {
             })
         };
         known.or_else(unread)?.as_str().map(str::to_string)
+    }
+
+    /// Writes all guest memory into `file` as an ELF core, with the VM stopped until it is done.
+    ///
+    /// # Errors
+    /// When QEMU will not, or does not answer within `patience`.
+    pub fn dump_guest_memory(&mut self, file: &File, patience: Duration) -> Result<()> {
+        let name = "dump";
+        self.pass(file).context("passing a file to QEMU")?;
+        self.connection.execute(&qmp::getfd { fdname: name.into() }).context("getfd")?;
+        let protocol = format!("fd:{name}");
+        let dump = qmp::dump_guest_memory {
+            begin: None,
+            length: None,
+            detach: None,
+            format: None,
+            paging: false,
+            protocol,
+        };
+        self.stream.set_read_timeout(Some(patience))?;
+        let dumped = self.connection.execute(&dump).context("dump-guest-memory");
+        self.stream.set_read_timeout(Some(PATIENCE))?;
+        dumped.map(drop)
+    }
+
+    /// Gives QEMU an open file for the next `getfd`. It travels with a byte that means nothing in JSON.
+    fn pass(&self, file: &File) -> Result<()> {
+        let files = [file.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut message = SendAncillaryBuffer::new(&mut space);
+        ensure!(message.push(SendAncillaryMessage::ScmRights(&files)), "no room for a file");
+        sendmsg(&self.stream, &[IoSlice::new(b"\n")], &mut message, SendFlags::empty())?;
+        Ok(())
     }
 
     /// A monitor command of the kind that people type, and what it printed.

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::collector_process::Received;
 use crate::dump_disk::DiskAfter;
+use crate::guest_dump::GuestDump;
 use crate::timeline::Milestones;
 
 /// Version of the report's layout. Fields may be added to it, not renamed.
@@ -93,6 +94,10 @@ pub struct Report {
     pub vmcore_sha256: String,
     /// The dead kernel's name for itself, with a dump.
     pub banner: Option<Banner>,
+    /// What QEMU's own dump of the same guest took right before the crash, when it was asked for.
+    pub guest_dump: Option<GuestDump>,
+    /// How many different pages the guest's memory has in the end, without that of zeros.
+    pub distinct_pages: u64,
     /// What is on the dump disk when there is no complete dump.
     pub disk_after: Option<DiskAfter>,
     /// What has come over each line that the dump was to take.

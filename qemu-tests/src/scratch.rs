@@ -8,18 +8,19 @@ use tempfile::TempDir;
 
 /// Shared memory: files there never meet a disk.
 const SHARED: &str = "/dev/shm";
-/// How much more than what is asked for must be free, at least and in bytes; else half as much again:
-/// the extracted dump and everything else on the host need memory as well.
+/// How much more than what is asked for must be free, at least and in bytes: everything else on the
+/// host needs memory as well.
 const SPARE: u64 = 256 << 20;
 
 /// A folder that vanishes when it is dropped, with room for `bytes`: in shared memory when there
-/// is enough, else in `out`. Guest memory and a dump of the same size are dirtied within seconds;
+/// is enough, half as much again where a dump will be extracted, else in `out`. Guest memory and a dump of the same size are dirtied within seconds;
 /// on a disk the host then makes the writers wait, and times say more about it than about us.
 ///
 /// # Errors
 /// When no folder can be made.
-pub fn folder(bytes: u64, out: &Path) -> Result<TempDir> {
-    let needed = bytes.saturating_add((bytes / 2).max(SPARE));
+pub fn folder(bytes: u64, extracts: bool, out: &Path) -> Result<TempDir> {
+    let more = if extracts { bytes / 2 } else { 0 };
+    let needed = bytes.saturating_add(more.max(SPARE));
     let shared = Path::new(SHARED);
     let is_roomy = free_space(shared).min(free_memory()) >= needed;
     let place = if is_roomy { shared } else { out };
@@ -53,7 +54,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_shared_memory_goes_to_the_out_folder() {
         let out = tempfile::tempdir().unwrap();
-        let folder = folder(u64::MAX, out.path()).unwrap();
+        let folder = folder(u64::MAX, true, out.path()).unwrap();
         assert_eq!(folder.path().parent(), Some(out.path()));
     }
 

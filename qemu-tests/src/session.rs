@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use handoff::Stage;
 
 use crate::collector_process::Received;
@@ -17,11 +17,13 @@ use crate::dump_disk::DumpDisk;
 use crate::facts::Facts;
 use crate::first_kernel::Prepared;
 use crate::gdb::{Gdb, Stop};
+use crate::guest_dump::{self, GuestDump};
 use crate::image::Image;
 use crate::memory::{Digests, GuestMemory};
 use crate::qemu::{Machine, Qemu};
 use crate::receiving::Receiving;
 use crate::report::advice;
+use crate::stock_capture;
 use crate::timeline::Timeline;
 
 /// From QEMU's start to the word that the first kernel waits to crash.
@@ -74,6 +76,8 @@ pub struct Ended {
     pub facts: Facts,
     /// Page digests at T0, T1 and T2.
     pub digests: [Option<Digests>; 3],
+    /// What QEMU's own dump took, when it was asked for.
+    pub guest_dump: Option<GuestDump>,
     /// All lines of the console.
     pub lines: Vec<String>,
     /// What has come over each line.
@@ -132,8 +136,6 @@ pub struct Session<'a> {
     ended: Ended,
     is_ready: bool,
     console_closed: bool,
-    /// When QEMU is to be killed.
-    dies: Option<Instant>,
 }
 
 impl<'a> Session<'a> {
@@ -184,7 +186,6 @@ impl<'a> Session<'a> {
             ended: Ended::default(),
             is_ready: false,
             console_closed: false,
-            dies: None,
         })
     }
 
@@ -239,6 +240,14 @@ impl<'a> Session<'a> {
             progress("attaching gdb");
             self.watch(self.ended.facts.purgatory_entry()?)?;
         }
+        if self.config.guest_dump {
+            progress("dump-guest-memory");
+            // Into the very file that the capture will write; a stock Linux needs no header on it.
+            ensure!(self.config.stock_capture.is_some(), "it would overwrite the disk's header");
+            let qmp = &mut self.qemu.qmp;
+            let dump = guest_dump::take(qmp, self.config.memory, self.disk.path())?;
+            self.ended.guest_dump = Some(dump);
+        }
         progress("crashing the first kernel");
         self.qemu.console.write_all(CRASH).context("writing to the console")
     }
@@ -285,7 +294,7 @@ impl<'a> Session<'a> {
         self.deadline = Deadline::new("end of the capture", limit, &self.config.interrupt);
         let mut flow = Flow::default();
         while self.qemu.exited()?.is_none() {
-            if self.dies.is_some_and(|dies| dies <= Instant::now()) {
+            if self.disk.kills() {
                 self.qemu.kill();
                 bail!("QEMU was killed in the middle of the dump");
             }
@@ -343,7 +352,6 @@ impl<'a> Session<'a> {
                 self.ended.timeline.reached(stage, line.at);
                 progress(stage.name());
                 self.disk.follow(stage)?;
-                self.dies = self.dies.or(self.disk.kills(stage).map(|life| line.at + life));
                 self.interrupt_capture(stage)
             }
             Meaning::Panic => {
@@ -357,10 +365,21 @@ impl<'a> Session<'a> {
             }
             Meaning::Failed(reason) => Err(anyhow::anyhow!("the first kernel gave up: {reason}")),
             Meaning::Fact(fact) => self.ended.facts.take(fact),
-            Meaning::Text => Ok(()),
+            Meaning::Text => {
+                if self.is_first_line_of_stock(&line.text) {
+                    self.ended.timeline.reached(Stage::CaptureEntry, line.at);
+                }
+                Ok(())
+            }
         };
         self.ended.lines.push(line.text);
         outcome
+    }
+
+    /// A stock Linux as capture kernel runs from its first line on.
+    fn is_first_line_of_stock(&self, text: &str) -> bool {
+        let is_stock = self.config.stock_capture.is_some() && self.ended.timeline.has_panicked();
+        is_stock && text.contains(stock_capture::FIRST_LINE)
     }
 
     /// Sends the interrupt that was asked for once the dump is about to be written.

@@ -16,18 +16,25 @@ pub const KERNEL: &str = "capture-kernel";
 /// See [`KERNEL`].
 pub const INITRAMFS: &str = "capture-initramfs";
 /// Its command line, before what the loader adds. One CPU and no left-over devices, as the kernel's
-/// documentation asks for (kdump.rst).
-pub const COMMAND_LINE: &str =
-    "console=ttyS0,115200 quiet nr_cpus=1 irqpoll reset_devices panic=-1 nokaslr";
+/// documentation asks for (kdump.rst). `earlyprintk=` before `quiet` lets the kernel's first lines out, and
+/// no others, so that it can be seen when it starts, and is not held up by its console.
+pub const COMMAND_LINE: &str = "earlyprintk=ttyS0,115200 console=ttyS0,115200 quiet nr_cpus=1 irqpoll \
+     reset_devices panic=-1 nokaslr";
+/// In the first line of every Linux.
+pub const FIRST_LINE: &str = "Linux version ";
 /// What `/init` does; see the script.
 const INIT: &str = include_str!("stock-capture.sh");
 /// The busybox programs that it uses.
-const APPLETS: [&str; 8] = ["sh", "mount", "insmod", "stat", "dd", "sync", "reboot", "sleep"];
+const APPLETS: [&str; 7] = ["sh", "mount", "insmod", "stat", "dd", "reboot", "sleep"];
+
 /// A Linux and what goes into its initramfs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StockCapture {
     /// Its bzImage, as Debian's package unpacks it.
     pub kernel: PathBuf,
+    /// The ELF file that is compressed in the bzImage, to be loaded instead: it starts sooner. For
+    /// kexec-tools.
+    pub vmlinux: Option<PathBuf>,
     /// A static busybox.
     pub busybox: PathBuf,
 }
@@ -38,7 +45,8 @@ impl StockCapture {
     /// # Errors
     /// When a file cannot be read; the text names it.
     pub fn files(&self) -> Result<Vec<Packed>> {
-        Ok(vec![(KERNEL, read(&self.kernel)?), (INITRAMFS, self.initramfs()?)])
+        let kernel = read(self.vmlinux.as_ref().unwrap_or(&self.kernel))?;
+        Ok(vec![(KERNEL, kernel), (INITRAMFS, self.initramfs()?)])
     }
 
     fn initramfs(&self) -> Result<Vec<u8>> {

@@ -19,7 +19,7 @@ struct Paused {
 fn paused(size: u64) -> Paused {
     let folder = tempfile::tempdir().expect("a folder");
     let memory = GuestMemory::create(size, folder.path()).expect("guest memory");
-    let disk = DumpDisk::create(folder.path(), 1 << 20, Attachment::Whole).expect("a disk");
+    let disk = DumpDisk::create(folder.path(), 1 << 20, Attachment::Whole, false).expect("a disk");
     let guest = std::env::var_os("KDUMP_TEST_GUEST").expect("not set: run `cargo xtask test`");
     let boot = Boot { kernel: guest.into(), ..Boot::default() };
     let machine = Machine {

@@ -1,4 +1,4 @@
-//! Many times of one thing, for people to look at.
+//! Many times of one thing, or other numbers, for people to look at.
 
 /// How many bars a histogram has at most.
 const BARS: usize = 10;
@@ -24,6 +24,12 @@ impl Distribution {
     pub(crate) fn percentile(&self, percent: usize) -> f64 {
         let rank = (self.0.len() * percent).div_ceil(100);
         self.0[rank.clamp(1, self.0.len()) - 1]
+    }
+
+    /// The number in the middle, or half-way between the two that are.
+    pub(crate) fn median(&self) -> f64 {
+        let (below, above) = (self.0[(self.0.len() - 1) / 2], self.0[self.0.len() / 2]);
+        (below + above) / 2.0
     }
 
     /// A line for each of [`BARS`] equal intervals between the shortest and the longest time: where it
@@ -61,6 +67,15 @@ mod tests {
         assert_eq!(found, [1.0, 2.0, 100.0, 180.0, 198.0, 200.0]);
         assert_eq!(Distribution::new(vec![7.0]).expect("one").percentile(50), 7.0);
         assert!(Distribution::new(Vec::new()).is_none());
+    }
+
+    #[test]
+    fn the_median_has_as_many_numbers_below_as_above() {
+        let median = |numbers: &[f64]| Distribution::new(numbers.to_vec()).expect("any").median();
+        assert_eq!(median(&[9.0]), 9.0);
+        assert_eq!(median(&[9.0, 1.0]), 5.0);
+        assert_eq!(median(&[9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 100.0, 1.0, 3.0]), 3.5);
     }
 
     #[test]

@@ -260,7 +260,7 @@ impl Equipment {
         if let Capture::Debian(architecture) = capture {
             let files = &self.debian(architecture).first_kernel;
             let (kernel, busybox) = (files.kernel.clone(), files.busybox.clone());
-            config.stock_capture = Some(StockCapture { kernel, busybox });
+            config.stock_capture = Some(StockCapture { kernel, vmlinux: None, busybox });
         }
         if capture == Capture::Debian(AMD64) {
             // It does not live in 32 MiB, and so much at 16 MiB is where the first kernel itself is.

@@ -2,6 +2,7 @@
 
 mod apt;
 mod apt_sources;
+mod bench;
 mod debian;
 mod debian_rust;
 mod dist;
@@ -19,6 +20,7 @@ mod rustup;
 mod setup;
 mod test;
 mod toolchain;
+mod vmlinux;
 
 use crate::setup::Needs;
 use clap::{Parser, Subcommand};
@@ -44,6 +46,8 @@ enum Task {
     QemuCrash(qemu_crash::Args),
     /// Crash kernels with stock tools in our places, have stock tools read the dumps, print the matrix
     Interop(interop::Args),
+    /// Measure dumps beside those of a stock Linux and of QEMU, and the smallest slot
+    Bench(bench::Args),
     /// Feed a parser of foreign bytes with what libFuzzer thinks of
     Fuzz(fuzz::Args),
     /// Run everything that CI runs: format, lints, unit tests, QEMU tests
@@ -78,6 +82,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Setup(args) => setup::run(&args),
         Task::QemuCrash(args) => qemu_crash::run(&args),
         Task::Interop(args) => interop::run(&args),
+        Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Test(args) => test::run(&args),
     }

@@ -20,6 +20,9 @@ pub(crate) const MACHINE: &[Program] = &[
     ("gdb", &["gdb"]),
 ];
 
+/// What takes a Linux out of its bzImage.
+pub(crate) const UNPACK: &[Program] = &[("xz", &["xz-utils"])];
+
 /// What runs drgn, which comes from PyPI into a folder of its own.
 pub(crate) const PYTHON: &[Program] = &[("python3", &["python3", "python3-venv"])];
 

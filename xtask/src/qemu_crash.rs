@@ -183,6 +183,8 @@ pub(crate) fn ordinary(
         delivery: Delivery::default(),
         fault: None,
         before_crash: String::new(),
+        guest_dump: false,
+        examine: true,
         core_headers: None,
         kexec_tools: None,
         stock_capture: None,

@@ -15,8 +15,9 @@ pub(crate) const CODE_DESCRIPTOR: u64 = 0x00cf_9b00_0000_ffff;
 pub(crate) const DATA_DESCRIPTOR: u64 = 0x00cf_9300_0000_ffff;
 /// Bytes of stack of purgatory and of the test guest.
 const FLAT_STACK: usize = 16 << 10;
-/// Bytes of stack of the capture kernel.
-const LINUX_STACK: usize = 32 << 10;
+/// Bytes of stack of the capture kernel: its main function takes a third, and headers of dump disks, of a
+/// KiB each, are copied in several places.
+const LINUX_STACK: usize = 64 << 10;
 
 /// The model-specific register IA32_EFER.
 const EFER: u32 = 0xc000_0080;

@@ -253,8 +253,8 @@ impl DumpDisk {
             let (block, whole) = TableBlock::decode_copies(&copies, &header, index);
             survey.lost_blocks += u64::from(whole == 0);
             let first = index * MARKS as u64;
-            for (chunk, mark) in (first..header.chunks()).zip(block.marks) {
-                let mark = if compare { mark } else { mark.without_checksum() };
+            for (chunk, mark) in (first..header.chunks()).zip(&block.marks) {
+                let mark = if compare { *mark } else { mark.without_checksum() };
                 self.survey_chunk(dump, header.chunk_range(chunk), mark, &mut survey)?;
             }
         }

@@ -27,6 +27,8 @@ pub(crate) fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Conf
         append: String::new(),
         first_append: String::new(),
         before_crash: String::new(),
+        guest_dump: false,
+        examine: true,
         truth: true,
         core_headers: None,
         kexec_tools: None,

@@ -12,7 +12,8 @@ pub(crate) fn guest_with(loading: Loading) -> FirstKernel {
 
 /// Debian's kernel as the capture kernel.
 pub(crate) fn stock_capture() -> StockCapture {
-    StockCapture { kernel: file("KDUMP_TEST_LINUX_I386"), busybox: file("KDUMP_TEST_BUSYBOX") }
+    let (kernel, busybox) = (file("KDUMP_TEST_LINUX_I386"), file("KDUMP_TEST_BUSYBOX"));
+    StockCapture { kernel, vmlinux: None, busybox }
 }
 
 pub(crate) fn debian_amd64() -> FirstKernel {

@@ -88,7 +88,7 @@ fn a_dump_that_is_cut_off_yields_what_was_marked() {
     let disk = report.disk_after.expect("there is no whole dump");
     assert_refused(&disk, "a capture began and did not end; the last stage it reached is `views`");
     let partial = assert_partial_is_right(&disk);
-    assert!(partial.there > 4 * MIB, "{partial:?}");
+    assert!(partial.there >= MIB, "{partial:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The bulk of a dump, and the table that says which of its chunks are whole.
 
-use super::{BlockDevice, Manner, Place, checksum, limits};
+use super::scratch::Scratch;
+use super::{BlockDevice, Manner, Place, limits};
 use crate::dma::{DmaBuffer, Readable};
 use crate::pump::{Limits, Sink};
 use crate::{Clock, Deadline, Failure};
@@ -15,6 +16,7 @@ const MOST_CHECKSUMS: u64 = 64;
 pub(super) struct Chunks<'d, 'c, D: BlockDevice> {
     device: &'d mut D,
     block: &'d mut DmaBuffer,
+    scratch: &'d mut Scratch,
     place: &'d Place,
     view: &'d View,
     clock: &'c dyn Clock,
@@ -33,7 +35,7 @@ pub(super) struct Chunks<'d, 'c, D: BlockDevice> {
 impl<'d, 'c, D: BlockDevice> Chunks<'d, 'c, D> {
     pub(super) fn new(
         device: &'d mut D,
-        block: &'d mut DmaBuffer,
+        (block, scratch): (&'d mut DmaBuffer, &'d mut Scratch),
         place: &'d Place,
         view: &'d View,
         clock: &'c dyn Clock,
@@ -41,7 +43,7 @@ impl<'d, 'c, D: BlockDevice> Chunks<'d, 'c, D> {
     ) -> Self {
         let (table, next) = (TableBlock::new(0), Deadline::after(clock, manner.pace));
         let [copy, sent, marked] = [0; 3];
-        Self { device, block, place, view, clock, manner, table, copy, sent, marked, next }
+        Self { device, block, scratch, place, view, clock, manner, table, copy, sent, marked, next }
     }
 
     /// Where the bulk begins, in bytes from the disk's start.
@@ -80,7 +82,8 @@ impl<'d, 'c, D: BlockDevice> Chunks<'d, 'c, D> {
         while self.marked < chunks {
             let index = self.marked / MARKS as u64;
             if self.table.index != index {
-                self.table = TableBlock::new(index);
+                self.table.index = index;
+                self.table.marks.fill(Mark::Absent);
             }
             let end = chunks.min((index + 1) * MARKS as u64);
             for chunk in self.marked..end {
@@ -95,19 +98,21 @@ impl<'d, 'c, D: BlockDevice> Chunks<'d, 'c, D> {
     }
 
     /// Memory that cannot be read is no reason for a chunk to be missing.
-    fn mark_of(&self, chunk: u64) -> Mark {
+    fn mark_of(&mut self, chunk: u64) -> Mark {
         if !self.manner.checksums {
             return Mark::Whole;
         }
         let (start, end) = self.place.header.chunk_range(chunk);
-        checksum(self.view, start, end, self.manner.memory).map_or(Mark::Whole, Mark::Checked)
+        let crc = self.scratch.checksum(self.view, start, end, self.manner.memory);
+        crc.map_or(Mark::Whole, Mark::Checked)
     }
 
     /// Writes one copy of the block. The other one is from the last time, and was flushed since.
     fn write_table(&mut self) -> Result<(), Failure> {
         let header = &self.place.header;
         let offset = header.table_block_offset(self.table.index) + self.copy * BLOCK as u64;
-        self.block.copy_from(0, &self.table.encode(header));
+        self.table.encode_to(header, self.scratch.block());
+        self.block.copy_from(0, self.scratch.block());
         self.device.write(self.place.region + offset, &[self.block.readable(0, BLOCK)])?;
         self.device.drain()
     }

@@ -9,6 +9,7 @@
 mod chunks;
 #[cfg(test)]
 mod power_loss;
+mod scratch;
 #[cfg(test)]
 mod tests;
 
@@ -24,8 +25,9 @@ use core::mem;
 use dumpfile::disk::{
     BLOCK, DumpEntry, DumpHeader, FoundDisk, MAX_SMALL_VIEWS, NewDump, NoRoom, SmallView, ViewName,
 };
-use dumpfile::{Crc32c, DiskHeader, DiskId, DiskState};
+use dumpfile::{DiskHeader, DiskId, DiskState};
 use handoff::Stage;
+use scratch::Scratch;
 use vmcore::{DumpOffset, Error, ReadPhys, View};
 
 /// Bytes of one request: large enough that its cost does not show.
@@ -117,6 +119,7 @@ pub struct DumpDisk<'c, D: BlockDevice> {
     found: FoundDisk,
     /// Two blocks, for headers and tables.
     block: DmaBuffer,
+    scratch: Scratch,
 }
 
 impl<'c, D: BlockDevice> DumpDisk<'c, D> {
@@ -131,10 +134,11 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         clock: &'c dyn Clock,
     ) -> Result<Self, Failure> {
         let mut block = DmaBuffer::new(slot, 2 * BLOCK)?;
-        let failure = match matching_header(&mut device, id, &mut block) {
+        let mut scratch = Scratch::new()?;
+        let failure = match matching_header(&mut device, id, &mut block, &mut scratch) {
             Ok(found) => {
                 let manner = Manner::default();
-                return Ok(Self { device, slot, clock, manner, found, block });
+                return Ok(Self { device, slot, clock, manner, found, block, scratch });
             }
             Err(failure) => failure,
         };
@@ -152,9 +156,10 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         Self { manner, ..self }
     }
 
-    /// Writes a block at `at` and waits until it is there for good.
-    fn write_block(&mut self, at: u64, bytes: &[u8; BLOCK]) -> Result<(), Failure> {
-        self.block.copy_from(0, bytes);
+    /// Writes the block that `encode` makes to `at` and waits until it is there for good.
+    fn write_block(&mut self, at: u64, encode: impl Fn(&mut [u8; BLOCK])) -> Result<(), Failure> {
+        encode(self.scratch.block());
+        self.block.copy_from(0, self.scratch.block());
         self.device.write(at, &[self.block.readable(0, BLOCK)])?;
         self.device.flush()
     }
@@ -165,7 +170,7 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
             FoundDisk::V1(_) | FoundDisk::V2 { copy: 0, .. } => 1,
             FoundDisk::V2 { .. } => 0,
         };
-        self.write_block((copy * BLOCK) as u64, &header.encode())?;
+        self.write_block((copy * BLOCK) as u64, |block| header.encode_to(block))?;
         self.found = FoundDisk::V2 { header: *header, copy, other: None };
         Ok(())
     }
@@ -203,9 +208,8 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
             Err(Failure::Io(_)) => return Ok(entry.state),
             read => read?,
         }
-        let mut front = [0; 2 * BLOCK];
-        self.block.copy_to(0, &mut front);
-        let header = DumpHeader::decode_copies(&front, id, entry);
+        self.block.copy_to(0, self.scratch.both());
+        let header = DumpHeader::decode_copies(self.scratch.both(), id, entry);
         Ok(header.map_or(entry.state, |header| header.state))
     }
 
@@ -255,7 +259,7 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
     }
 
     /// Names, lengths and checksums of the small views. What cannot be read or named is left out, and said.
-    fn small_views(&self, views: &[NamedView]) -> ArrayVec<SmallView, MAX_SMALL_VIEWS> {
+    fn small_views(&mut self, views: &[NamedView]) -> ArrayVec<SmallView, MAX_SMALL_VIEWS> {
         let mut small = ArrayVec::<SmallView, MAX_SMALL_VIEWS>::new();
         for view in views {
             let described = self.describe(view);
@@ -267,9 +271,9 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         small
     }
 
-    fn describe(&self, named: &NamedView) -> Option<SmallView> {
+    fn describe(&mut self, named: &NamedView) -> Option<SmallView> {
         let (name, length) = (ViewName::new(named.name)?, named.view.len());
-        let crc = checksum(&named.view, 0, length, self.manner.memory)?;
+        let crc = self.scratch.checksum(&named.view, 0, length, self.manner.memory)?;
         Some(SmallView { name, start: named.start, offset: 0, length, crc })
     }
 
@@ -288,7 +292,7 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
             pump::send(&named.view, self.slot, &mut At { device: &mut self.device, at }, || ())?;
         }
         self.device.flush()?;
-        self.write_block(place.region, &place.header.encode())?;
+        self.write_block(place.region, |block| place.header.encode_to(block))?;
         if !dump.small.is_empty() {
             reached(Stage::FirstByte);
         }
@@ -306,7 +310,8 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
     /// What is left of an earlier dump in this place shall not be taken for a part of this one: no
     /// second header, and nothing is marked.
     fn clear(&mut self, place: &Place) -> Result<(), Failure> {
-        self.block.copy_from(0, &[0; BLOCK]);
+        self.scratch.block().fill(0);
+        self.block.copy_from(0, self.scratch.block());
         let zero = self.block.readable(0, BLOCK);
         let header = &place.header;
         let table = header.table_offset..header.table_block_offset(header.table_blocks());
@@ -324,8 +329,8 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         first_arrived: impl FnOnce(),
     ) -> Result<(), Failure> {
         let slot = self.slot;
-        let Self { device, block, clock, manner, .. } = self;
-        let mut chunks = Chunks::new(device, block, place, view, *clock, *manner);
+        let Self { device, block, scratch, clock, manner, .. } = self;
+        let mut chunks = Chunks::new(device, (block, scratch), place, view, *clock, *manner);
         match pump::send(view, slot, &mut chunks, first_arrived).and_then(|()| chunks.mark()) {
             Ok(()) => Ok(()),
             Err(failure) => {
@@ -347,8 +352,8 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         header.generation = 2;
         header.state = state;
         header.stage = stage.code().into();
-        let header = header.encode();
-        self.write_block(place.region + BLOCK as u64, &header)
+        let header = &place.header;
+        self.write_block(place.region + BLOCK as u64, |block| header.encode_to(block))
     }
 
     /// Has the directory say it as well. Its word counts for less, so that a failure costs nothing.
@@ -374,27 +379,15 @@ fn matching_header(
     device: &mut impl BlockDevice,
     id: DiskId,
     block: &mut DmaBuffer,
+    scratch: &mut Scratch,
 ) -> Result<FoundDisk, Failure> {
     device.read(0, block)?;
-    let mut front = [0; 2 * BLOCK];
-    block.copy_to(0, &mut front);
-    let found = FoundDisk::decode(&front).map_err(Failure::NotADumpDisk)?;
+    block.copy_to(0, scratch.both());
+    let found = FoundDisk::decode(scratch.both()).map_err(Failure::NotADumpDisk)?;
     match found.id() == id {
         true => Ok(found),
         false => Err(Failure::OtherDumpDisk(found.id())),
     }
-}
-
-/// CRC-32C of a part of a view, if all of it can be read.
-fn checksum(view: &View, start: u64, end: u64, memory: &dyn ReadPhys) -> Option<u32> {
-    let (mut crc, mut at, mut bytes) = (Crc32c::new(), start, [0; BLOCK]);
-    while at < end {
-        let room = (end - at).min(BLOCK as u64) as usize;
-        let read = view.read_at(DumpOffset::new(at), &mut bytes[..room], memory).ok()?;
-        crc.update(bytes.get(..read).filter(|bytes| !bytes.is_empty())?);
-        at += read as u64;
-    }
-    Some(crc.finish())
 }
 
 impl<D: BlockDevice> Target for DumpDisk<'_, D> {

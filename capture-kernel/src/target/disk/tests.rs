@@ -4,8 +4,9 @@
 use super::*;
 use crate::fake::{Disk, FakeClock, FakeTransport, physical, slot};
 use crate::virtio::blk::VirtioBlk;
-use core::cell::{Cell, RefCell};
+use core::cell::RefCell;
 use dumpfile::Contents;
+use dumpfile::Crc32c;
 use dumpfile::disk::{CHUNK, Mark, TableBlock, v1};
 use std::rc::Rc;
 use std::vec;
@@ -247,11 +248,10 @@ fn checksums_are_those_of_memory() {
 }
 
 /// Readable up to here.
-struct Half<'m>(&'m [u8], Cell<usize>);
+struct Half<'m>(&'m [u8]);
 
 impl ReadPhys for Half<'_> {
     fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Error> {
-        self.1.set(self.1.get() + 1);
         match at.get() - physical(self.0).get() {
             offset if offset < CHUNK => Pointers.read_phys(at, into),
             _ => Err(Error::MachineCheck { at }),
@@ -263,7 +263,7 @@ impl ReadPhys for Half<'_> {
 fn what_the_cpu_cannot_read_has_no_checksum_and_is_there() {
     let disk = Disk::new(formatted(room_for(1)));
     let memory = memory(1);
-    let half = Half(&memory, Cell::default());
+    let half = Half(&memory);
     let manner = Manner { checksums: true, memory: &half, ..Manner::default() };
     deliver(&disk, &memory, manner).expect("room for one");
     let (_, dumps) = stored(&disk.borrow().bytes);
@@ -271,7 +271,6 @@ fn what_the_cpu_cannot_read_has_no_checksum_and_is_there() {
         dumps[0].marks[..],
         [Mark::Checked(_), Mark::Whole, Mark::Whole, Mark::Whole]
     ));
-    assert!(half.1.get() > 200);
 }
 
 #[test]

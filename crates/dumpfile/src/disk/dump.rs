@@ -3,7 +3,7 @@
 use core::fmt;
 
 use zerocopy::little_endian::{U32, U64};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{BLOCK, Contents, DiskState, DumpEntry, MARKS, damage, end, first_block, seal};
 use crate::DiskId;
@@ -261,7 +261,13 @@ impl DumpHeader {
 
     /// The block that goes to the front of the dump's region.
     pub fn encode(&self) -> [u8; BLOCK] {
-        let mut block = Block::new_zeroed();
+        super::filled(|block| self.encode_to(block))
+    }
+
+    /// The same, where the stack has no room for a block.
+    pub fn encode_to(&self, bytes: &mut [u8; BLOCK]) {
+        bytes.fill(0);
+        let block: &mut Block = zerocopy::transmute_mut!(bytes);
         block.magic = MAGIC;
         block.version = VERSION.into();
         block.state = self.state.0.into();
@@ -285,7 +291,7 @@ impl DumpHeader {
             field.start = view.start.into();
             field.crc = view.crc.into();
         }
-        seal(zerocopy::transmute!(block))
+        seal(bytes);
     }
 
     /// Reads one copy of the header of the dump that `entry` names on the disk with `id`. Everything

@@ -1,7 +1,7 @@
 //! The header of a dump disk: whose it is, and which dumps are on it.
 
 use zerocopy::little_endian::{U32, U64};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{
     BLOCK, Directory, DiskError, DiskState, DumpEntry, MAGIC, MAX_DUMPS, VERSION, damage,
@@ -86,7 +86,13 @@ impl DiskHeader {
 
     /// The block that goes to the front of the disk.
     pub fn encode(&self) -> [u8; BLOCK] {
-        let mut block = Block::new_zeroed();
+        super::filled(|block| self.encode_to(block))
+    }
+
+    /// The same, where the stack has no room for a block.
+    pub fn encode_to(&self, bytes: &mut [u8; BLOCK]) {
+        bytes.fill(0);
+        let block: &mut Block = zerocopy::transmute_mut!(bytes);
         block.magic = MAGIC;
         block.version = VERSION.into();
         block.count = (self.dumps.as_slice().len() as u32).into();
@@ -101,7 +107,7 @@ impl DiskHeader {
             entry.length = dump.length.into();
             entry.state = dump.state.0.into();
         }
-        seal(zerocopy::transmute!(block))
+        seal(bytes);
     }
 
     /// Reads one of the two copies. Bytes behind the first [`BLOCK`] are not looked at.

@@ -154,9 +154,15 @@ fn checksum(block: &[u8; BLOCK]) -> u32 {
 }
 
 /// Puts the checksum where it belongs.
-fn seal(mut block: [u8; BLOCK]) -> [u8; BLOCK] {
-    let crc = checksum(&block);
+fn seal(block: &mut [u8; BLOCK]) {
+    let crc = checksum(block);
     block[BLOCK - 4..].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// A block that `fill` has filled in.
+fn filled(fill: impl FnOnce(&mut [u8; BLOCK])) -> [u8; BLOCK] {
+    let mut block = [0; BLOCK];
+    fill(&mut block);
     block
 }
 

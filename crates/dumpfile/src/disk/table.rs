@@ -1,7 +1,10 @@
 //! The chunk table: which chunks of a dump's bulk are whole.
 
+use alloc::vec;
+use alloc::vec::Vec;
+
 use zerocopy::little_endian::{U32, U64};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{BLOCK, DumpHeader, damage, first_block, seal};
 
@@ -55,8 +58,8 @@ impl Mark {
 pub struct TableBlock {
     /// Which block of the table it is.
     pub index: u64,
-    /// What is known of chunk [`MARKS`] × `index` and those behind it.
-    pub marks: [Mark; MARKS],
+    /// What is known of chunk [`MARKS`] × `index` and those behind it: [`MARKS`] of them.
+    pub marks: Vec<Mark>,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -73,22 +76,28 @@ struct Block {
 
 impl TableBlock {
     /// A block in which nothing is marked.
-    pub const fn new(index: u64) -> Self {
-        Self { index, marks: [Mark::Absent; MARKS] }
+    pub fn new(index: u64) -> Self {
+        Self { index, marks: vec![Mark::Absent; MARKS] }
     }
 
     /// The block as it goes into the region of `dump`.
     pub fn encode(&self, dump: &DumpHeader) -> [u8; BLOCK] {
-        let mut block = Block::new_zeroed();
+        super::filled(|block| self.encode_to(dump, block))
+    }
+
+    /// The same, where the stack has no room for a block.
+    pub fn encode_to(&self, dump: &DumpHeader, bytes: &mut [u8; BLOCK]) {
+        bytes.fill(0);
+        let block: &mut Block = zerocopy::transmute_mut!(bytes);
         block.magic = MAGIC;
         block.id = dump.id.0;
         block.sequence = dump.sequence.into();
         block.index = self.index.into();
-        for (field, mark) in block.marks.iter_mut().zip(self.marks) {
+        for (field, mark) in block.marks.iter_mut().zip(&self.marks) {
             let (kind, crc) = mark.fields();
             *field = [kind.into(), crc.into()];
         }
-        seal(zerocopy::transmute!(block))
+        seal(bytes);
     }
 
     /// Reads block `index` of the table of `dump`; [`None`] when these bytes are not that, whole. A
@@ -106,8 +115,8 @@ impl TableBlock {
         if block.magic != MAGIC || !is_of || block.index != index {
             return None;
         }
-        let marks = block.marks.map(|[kind, crc]| Mark::from_fields(kind.get(), crc.get()));
-        Some(Self { index, marks })
+        let marks = block.marks.iter().map(|[kind, crc]| Mark::from_fields(kind.get(), crc.get()));
+        Some(Self { index, marks: marks.collect() })
     }
 
     /// What both copies of block `index` say together, and how many of them are whole. Marks are never
@@ -117,9 +126,9 @@ impl TableBlock {
         let copies = [bytes, second].map(|copy| Self::decode(copy, dump, index));
         let mut both = Self::new(index);
         for copy in copies.iter().flatten() {
-            for (mark, other) in both.marks.iter_mut().zip(copy.marks) {
+            for (mark, other) in both.marks.iter_mut().zip(&copy.marks) {
                 if *mark == Mark::Absent {
-                    *mark = other;
+                    *mark = *other;
                 }
             }
         }

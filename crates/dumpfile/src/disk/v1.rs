@@ -1,7 +1,7 @@
 //! Version 1 of the dump disk: one block of header, then one dump. It is read, and written no more.
 
 use zerocopy::little_endian::{U32, U64};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{Contents, DiskError, DiskState, MAGIC};
 use crate::DiskId;
@@ -54,7 +54,8 @@ impl DiskHeader {
 
     /// The block that goes to the front of the disk.
     pub fn encode(&self) -> [u8; HEADER_SIZE] {
-        let mut block = Block::new_zeroed();
+        let mut bytes = [0; HEADER_SIZE];
+        let block: &mut Block = zerocopy::transmute_mut!(&mut bytes);
         block.magic = MAGIC;
         block.version = VERSION.into();
         block.state = self.state.0.into();
@@ -65,7 +66,8 @@ impl DiskHeader {
         let (contents, start) = self.contents.fields();
         block.contents = contents.into();
         block.start = start.into();
-        super::seal(zerocopy::transmute!(block))
+        super::seal(&mut bytes);
+        bytes
     }
 
     /// Reads the block at the front of a disk. Bytes past [`HEADER_SIZE`] are not looked at.
@@ -168,7 +170,9 @@ mod tests {
         let sealed = |change: fn(&mut Block)| {
             let mut block = Block::read_from_bytes(&sample()).expect("4096 bytes");
             change(&mut block);
-            DiskHeader::decode(&crate::disk::seal(zerocopy::transmute!(block)))
+            let mut bytes = zerocopy::transmute!(block);
+            crate::disk::seal(&mut bytes);
+            DiskHeader::decode(&bytes)
         };
         assert_eq!(sealed(|block| block.data_offset = 512.into()), Err(DiskError::DataOffset(512)));
         let length = u64::MAX - 4095;

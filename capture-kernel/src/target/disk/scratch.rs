@@ -1,0 +1,49 @@
+//! Room for two blocks: the stack has none.
+
+use crate::Failure;
+use alloc::vec::Vec;
+use dumpfile::Crc32c;
+use dumpfile::disk::BLOCK;
+use vmcore::{DumpOffset, ReadPhys, View};
+
+/// Two blocks of heap.
+pub(super) struct Scratch(Vec<u8>);
+
+impl Scratch {
+    /// # Errors
+    /// [`Failure::NoMemory`].
+    pub(super) fn new() -> Result<Self, Failure> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(2 * BLOCK).or(Err(Failure::NoMemory))?;
+        bytes.resize(2 * BLOCK, 0);
+        Ok(Self(bytes))
+    }
+
+    /// Both blocks.
+    pub(super) fn both(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
+    /// The first one.
+    pub(super) fn block(&mut self) -> &mut [u8; BLOCK] {
+        self.0.first_chunk_mut().expect("there are two")
+    }
+
+    /// CRC-32C of a part of a view, if all of it can be read.
+    pub(super) fn checksum(
+        &mut self,
+        view: &View,
+        start: u64,
+        end: u64,
+        memory: &dyn ReadPhys,
+    ) -> Option<u32> {
+        let (mut crc, mut at, bytes) = (Crc32c::new(), start, self.both());
+        while at < end {
+            let room = (end - at).min(bytes.len() as u64) as usize;
+            let read = view.read_at(DumpOffset::new(at), &mut bytes[..room], memory).ok()?;
+            crc.update(bytes.get(..read).filter(|bytes| !bytes.is_empty())?);
+            at += read as u64;
+        }
+        Some(crc.finish())
+    }
+}

@@ -1,0 +1,204 @@
+//! What was measured: samples, what they come to, and how they compare.
+
+use qemu_tests::{GuestDump, Report};
+use serde_json::{Value, json};
+
+use crate::distribution::Distribution;
+
+/// One dump. Times are in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Sample {
+    /// From the panic to the first line of the capture kernel.
+    pub first_line: Option<f64>,
+    /// From the panic until the first bytes of the dump are on the disk.
+    pub first_byte: Option<f64>,
+    /// From the panic until the dump is complete; of QEMU's own dump the whole of it.
+    pub done: Option<f64>,
+    /// Length of the dump in bytes.
+    pub bytes: u64,
+}
+
+impl Sample {
+    /// What a crash cycle measured.
+    pub(super) fn of_cycle(report: &Report) -> Self {
+        let at = |stage| report.timeline_ms.get(stage);
+        let (first_line, first_byte) = (at("capture_entry"), at("first_byte"));
+        Self { first_line, first_byte, done: at("done"), bytes: report.bytes }
+    }
+
+    /// What QEMU's own dump took.
+    pub(super) fn of_guest_dump(dump: &GuestDump) -> Self {
+        Self { done: Some(dump.ms), bytes: dump.bytes, ..Self::default() }
+    }
+
+    /// Raw throughput in MB/s (10^6 bytes): from the first byte of the dump to its end.
+    pub(super) fn rate(&self) -> Option<f64> {
+        let took = self.done? - self.first_byte.unwrap_or(0.0);
+        (took > 0.0).then(|| self.bytes as f64 / took / 1000.0)
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "first_line_ms": self.first_line,
+            "first_byte_ms": self.first_byte,
+            "done_ms": self.done,
+            "bytes": self.bytes,
+            "mb_per_s": self.rate(),
+        })
+    }
+}
+
+/// What is looked at in a sample.
+pub(super) type Measure = fn(&Sample) -> Option<f64>;
+
+/// The columns, with their names in the table and in JSON.
+pub(super) const MEASURES: [(&str, &str, Measure); 4] = [
+    ("first line", "first_line_ms", |sample| sample.first_line),
+    ("first byte", "first_byte_ms", |sample| sample.first_byte),
+    ("done", "done_ms", |sample| sample.done),
+    ("MB/s", "mb_per_s", Sample::rate),
+];
+
+/// One stack's dumps under one workload.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Row {
+    /// What it is called.
+    pub name: String,
+    /// The memory that is set aside for it, as `crashkernel=` has it; empty when it needs none.
+    pub reservation: String,
+    /// A sample for each round; `None` where there was no dump.
+    pub samples: Vec<Option<Sample>>,
+    /// What was wrong in a round.
+    pub failures: Vec<String>,
+}
+
+impl Row {
+    /// How all samples are in this respect; `None` where none can be.
+    pub(super) fn spread(&self, measure: Measure) -> Option<Spread> {
+        Spread::new(self.samples.iter().flatten().filter_map(measure).collect())
+    }
+
+    /// For programs.
+    pub(super) fn json(&self) -> Value {
+        let spread = |(_, name, measure): &(&str, &str, Measure)| {
+            (name.to_string(), self.spread(*measure).map_or(Value::Null, |spread| spread.json()))
+        };
+        json!({
+            "name": self.name,
+            "reservation": self.reservation,
+            "summary": MEASURES.iter().map(spread).collect::<serde_json::Map<_, _>>(),
+            "samples": self.samples.iter()
+                .map(|sample| sample.as_ref().map(Sample::json)).collect::<Vec<_>>(),
+            "failures": self.failures,
+        })
+    }
+}
+
+/// The median of some numbers, and how far they lie apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Spread {
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+impl Spread {
+    /// [`None`] when there are no numbers.
+    pub(super) fn new(numbers: Vec<f64>) -> Option<Self> {
+        let numbers = Distribution::new(numbers)?;
+        let [min, max] = [0, 100].map(|percent| numbers.percentile(percent));
+        Some(Self { median: numbers.median(), min, max })
+    }
+
+    /// For programs.
+    pub(super) fn json(&self) -> Value {
+        json!({"median": self.median, "min": self.min, "max": self.max})
+    }
+}
+
+/// How one stack compares with another. Each round gives a quotient of its own, because what the host does
+/// besides hits the dumps of one round alike.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ratio {
+    /// What is compared.
+    pub name: String,
+    /// The quotients' spread; more is better.
+    pub spread: Spread,
+    /// What the median should reach.
+    pub goal: Option<f64>,
+}
+
+impl Ratio {
+    /// `above` by `below` in each round that has both; `None` when none has.
+    pub(super) fn new(
+        name: String,
+        (above, below): (&Row, &Row),
+        measure: Measure,
+        goal: Option<f64>,
+    ) -> Option<Self> {
+        let rounds = above.samples.iter().zip(&below.samples);
+        let quotients = rounds.filter_map(|(above, below)| {
+            let below = measure(below.as_ref()?)?;
+            (below > 0.0).then_some(measure(above.as_ref()?)? / below)
+        });
+        Some(Self { name, spread: Spread::new(quotients.collect())?, goal })
+    }
+
+    /// Whether the goal is met, where there is one.
+    pub(super) fn is_met(&self) -> Option<bool> {
+        self.goal.map(|goal| self.spread.median >= goal)
+    }
+
+    /// For programs.
+    pub(super) fn json(&self) -> Value {
+        let spread = self.spread.json();
+        json!({"name": self.name, "ratio": spread, "goal": self.goal, "met": self.is_met()})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(first_byte: f64, done: f64, bytes: u64) -> Sample {
+        Sample { first_line: None, first_byte: Some(first_byte), done: Some(done), bytes }
+    }
+
+    fn row(samples: Vec<Option<Sample>>) -> Row {
+        Row { name: "row".into(), samples, ..Row::default() }
+    }
+
+    #[test]
+    fn the_rate_counts_from_the_first_byte() {
+        assert_eq!(sample(100.0, 600.0, 500_000_000).rate(), Some(1000.0));
+        let dump = GuestDump { bytes: 3_000_000_000, ms: 2000.0 };
+        assert_eq!(Sample::of_guest_dump(&dump).rate(), Some(1500.0));
+        assert_eq!(sample(5.0, 5.0, 1).rate(), None);
+        assert_eq!(Sample::default().rate(), None);
+    }
+
+    #[test]
+    fn a_ratio_is_taken_round_by_round() {
+        let slow = row(vec![Some(sample(400.0, 1.0, 1)), Some(sample(900.0, 1.0, 1)), None]);
+        let fast = row(vec![Some(sample(10.0, 1.0, 1)), Some(sample(30.0, 1.0, 1)), None]);
+        let first_byte: Measure = |sample| sample.first_byte;
+        let ratio = |goal| Ratio::new("r".into(), (&slow, &fast), first_byte, goal).expect("two");
+        let spread = Spread { median: 35.0, min: 30.0, max: 40.0 };
+        assert_eq!(ratio(None), Ratio { name: "r".into(), spread, goal: None });
+        assert_eq!(ratio(None).is_met(), None);
+        assert_eq!(ratio(Some(35.0)).is_met(), Some(true));
+        assert_eq!(ratio(Some(35.1)).json()["met"], false);
+        let nothing = row(vec![None, None, Some(sample(1.0, 1.0, 1))]);
+        assert_eq!(Ratio::new("r".into(), (&slow, &nothing), first_byte, None), None);
+    }
+
+    #[test]
+    fn programs_get_every_sample() {
+        let json = row(vec![Some(sample(100.0, 600.0, 500_000_000)), None]).json();
+        assert_eq!(json["samples"][0]["mb_per_s"], 1000.0);
+        assert_eq!(json["samples"][1], Value::Null);
+        let spread = json!({"median": 600.0, "min": 600.0, "max": 600.0});
+        assert_eq!(json["summary"]["done_ms"], spread);
+        assert_eq!(json["summary"]["first_line_ms"], Value::Null);
+    }
+}

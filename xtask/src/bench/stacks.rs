@@ -1,0 +1,167 @@
+//! Who takes the dumps, and of what guest.
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use qemu_tests::delivery::Way;
+use qemu_tests::memory::PAGE;
+use qemu_tests::{Config, KexecTools, StockCapture};
+
+/// Where our capture kernel sends the dump. A new target is a variant, its name and its goals here, and what a
+/// cycle needs for it in [`Target::configure`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Target {
+    /// A dump disk
+    VirtioBlk,
+    /// A port of a virtio console, with `collector receive` at the other end
+    VirtioConsole,
+}
+
+/// What the medians of the ratios should reach (docs/bench.md).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Goals {
+    /// The stock stack's time to its first dump byte by ours.
+    pub first_byte: Option<f64>,
+    /// The same for the whole dump.
+    pub done: Option<f64>,
+    /// Our throughput by that of QEMU's own dump.
+    pub rate: Option<f64>,
+}
+
+impl Target {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::VirtioBlk => "virtio-blk",
+            Self::VirtioConsole => "virtio-console",
+        }
+    }
+
+    pub(super) const fn goals(self) -> Goals {
+        match self {
+            Self::VirtioBlk => Goals { first_byte: Some(40.0), done: Some(4.0), rate: Some(0.8) },
+            Self::VirtioConsole => Goals { first_byte: None, done: None, rate: Some(0.4) },
+        }
+    }
+
+    fn configure(self, collector: &Path, config: &mut Config) {
+        let way = match self {
+            Self::VirtioBlk => Way::VirtioBlk,
+            Self::VirtioConsole => Way::VirtioConsole,
+        };
+        config.delivery.targets = way.into();
+        config.delivery.collector = collector.into();
+    }
+}
+
+/// What is loaded into the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stack {
+    /// Our loader, purgatory and capture kernel.
+    Ours(Target),
+    /// kexec-tools, an uncompressed Linux, busybox; QEMU's own dump is taken of the same guest right before
+    /// it is crashed.
+    Stock,
+}
+
+/// What the stacks are made of, besides our images.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    pub collector: PathBuf,
+    pub kexec_tools: KexecTools,
+    pub capture: StockCapture,
+}
+
+impl Stack {
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::Ours(target) => format!("ours, {}", target.name()),
+            Self::Stock => "stock Linux".into(),
+        }
+    }
+
+    /// Puts the stack into a cycle.
+    pub(super) fn configure(self, files: &Files, config: &mut Config) {
+        match self {
+            Self::Ours(target) => target.configure(&files.collector, config),
+            Self::Stock => {
+                config.kexec_tools = Some(files.kexec_tools.clone());
+                config.stock_capture = Some(files.capture.clone());
+            }
+        }
+    }
+}
+
+/// The guest whose memory is dumped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Workload {
+    /// Its memory in bytes.
+    pub memory: u64,
+    /// How much of that is random data in a tmpfs, in bytes; a multiple of 1 MiB.
+    pub fill: u64,
+}
+
+const MIB: u64 = 1 << 20;
+
+impl Workload {
+    /// With as much of `fill` as leaves the guest room to live: two fifths of its memory.
+    pub(super) fn new(memory: u64, fill: u64) -> Self {
+        let fill = fill.min(memory / 5 * 2) / MIB * MIB;
+        Self { memory, fill }
+    }
+
+    pub(super) fn name(self) -> String {
+        let fill = match self.fill {
+            0 => "almost empty".to_string(),
+            fill => format!("{} MiB of random data", fill / MIB),
+        };
+        format!("{} MiB guest, {fill}", self.memory / MIB)
+    }
+
+    /// What is wrong when memory has so many different pages in the end: each page of random data is one.
+    pub(super) fn missing(self, distinct_pages: u64) -> Option<String> {
+        let wanted = self.fill / PAGE;
+        (distinct_pages < wanted).then(|| {
+            format!(
+                "memory has {distinct_pages} different pages, and the random data alone {wanted}"
+            )
+        })
+    }
+
+    /// What the first kernel's shell does before the crash; see `init.sh` for `fail`.
+    pub(super) fn before_crash(self) -> String {
+        if self.fill == 0 {
+            return String::new();
+        }
+        let count = self.fill / MIB;
+        format!(
+            "busybox mkdir /fill && mount -t tmpfs -o size=100% fill /fill || fail \"a tmpfs\"\n\
+             dd if=/dev/urandom of=/fill/random bs=1M count={count} 2>/dev/null || fail \"filling it\"\n"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_guest_is_filled_less() {
+        let fill = |memory, fill| Workload::new(memory * MIB, fill * MIB).fill / MIB;
+        assert_eq!(fill(1024, 400), 400);
+        assert_eq!(fill(8192, 400), 400);
+        assert_eq!(fill(512, 400), 204);
+        assert_eq!(fill(1024, 0), 0);
+    }
+
+    #[test]
+    fn a_workload_says_what_it_is() {
+        let empty = Workload::new(1 << 30, 0);
+        assert_eq!(empty.name(), "1024 MiB guest, almost empty");
+        assert_eq!((empty.before_crash().as_str(), empty.missing(0)), ("", None));
+        let filled = Workload::new(1 << 30, 400 * MIB);
+        assert_eq!(filled.name(), "1024 MiB guest, 400 MiB of random data");
+        assert_eq!(filled.missing(102_400), None);
+        assert!(filled.missing(102_399).is_some());
+        assert!(filled.before_crash().contains("bs=1M count=400 "));
+    }
+}

@@ -209,8 +209,9 @@ mod tests {
     #[test]
     fn a_file_must_have_the_sha256_that_the_collector_says() {
         let out = tempfile::tempdir().unwrap();
-        let disk = DumpDisk::create(out.path(), 1 << 20, crate::dump_disk::Attachment::Absent);
-        let (disk, dump) = (disk.unwrap(), dump_of(Way::Serial, out.path()));
+        let absent = crate::dump_disk::Attachment::Absent;
+        let disk = DumpDisk::create(out.path(), 1 << 20, absent, false).unwrap();
+        let dump = dump_of(Way::Serial, out.path());
         fs::create_dir_all(dump.parent().unwrap()).unwrap();
         fs::write(&dump, "abc").unwrap();
         // FIPS 180-4's example.

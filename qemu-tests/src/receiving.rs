@@ -200,12 +200,14 @@ pub fn pulled_name(number: usize) -> String {
     format!("pull-{number}")
 }
 
-/// What there is before the line is open, and where the collector will connect.
+/// What the collector will connect to, and where. A proxy comes once QEMU is there.
 fn end_of(way: Way, fate: Fate, sockets: &Path) -> (End, PathBuf) {
     let counted = matches!(fate, Fate::Killed { .. } | Fate::Stalls { .. } | Fate::PowerCut { .. });
+    let before = sockets.join(format!("{}-collector", way.name()));
     match way {
-        Way::VirtioConsole if !counted => (End::Direct, sockets.join(way.name())),
-        _ => (End::Relay(None), sockets.join(format!("{}-collector", way.name()))),
+        Way::VirtioConsole if counted => (End::Relay(None), before),
+        Way::VirtioConsole => (End::Direct, sockets.join(way.name())),
+        _ => (End::Direct, before),
     }
 }
 

@@ -418,3 +418,39 @@ fn a_vmcore_cut_short_does_not_open() {
     file.set_len(20).unwrap();
     assert!(CoreFile::open(&path).is_err());
 }
+
+/// What a collector claims of the world's vmcore when `missing` (start and length in the file) has not
+/// come.
+fn claims(world: &World, missing: &[(u64, u64)]) -> Result<String> {
+    let path = world.write_core();
+    let view = crate::collector_process::ReceivedView {
+        view: "vmcore".into(),
+        bytes: std::fs::metadata(&path).unwrap().len(),
+        sha256: None,
+        missing: missing.to_vec(),
+        holes: Vec::new(),
+        differs: Vec::new(),
+    };
+    let exit = world.memory.digests().unwrap();
+    let truth = Truth { purgatory: None, quiesced: Some(exit.clone()), end: None, exit };
+    claims_equal_memory(&path, &view, &world.memory, &truth)
+}
+
+/// The wrong byte lies in the second PT_LOAD, at an odd place of its page.
+#[test]
+fn a_wrong_byte_must_be_in_a_range_that_is_named() {
+    let mut world = World::new();
+    let whole = claims(&world, &[]).unwrap();
+    assert!(whole.contains(" 0 are named as missing"), "{whole}");
+    let wrong = MIB + 5 * PAGE + 77;
+    world.flips.push(wrong);
+    let error = claims(&world, &[]).unwrap_err().to_string();
+    assert!(error.contains(&format!("the first at {:#x}", wrong - 77)), "{error}");
+    let core = CoreFile::open(&world.write_core()).unwrap();
+    let load = core.loads.iter().find(|load| load.paddr == MIB).unwrap();
+    let offset = load.offset + (wrong - MIB);
+    assert!(claims(&world, &[(offset, 1)]).is_ok());
+    for beside in [offset - 1, offset + 1] {
+        assert!(claims(&world, &[(beside, 1)]).is_err());
+    }
+}

@@ -2,9 +2,7 @@
 
 pub(crate) use crate::basics::*;
 use qemu_tests::dump_disk::DiskAfter;
-use qemu_tests::{
-    Config, Delivery, Fault, FirstKernel, Loading, Report, StockCapture, Verdict, gdb,
-};
+use qemu_tests::{Config, Fault, FirstKernel, Loading, Report, StockCapture, Verdict, gdb};
 use vmcore::Class;
 
 /// The test guest, loaded in this way.

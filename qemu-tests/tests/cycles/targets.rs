@@ -39,9 +39,23 @@ fn a_guest_over_a_virtio_console() {
     assert!(console.contains("kdump: target virtio-console:name=kdump: has the dump"), "{console}");
 }
 
+/// What is small and precious lies beside the dump, and is the same whichever way it took.
 #[test]
-fn debian_i386_over_a_virtio_console() {
-    assert_out(debian(), "virtio-console", |config| config.memory = 256 * MIB);
+fn debian_i386_over_a_disk_and_a_virtio_console() {
+    let out = tempfile::tempdir().expect("a folder for the results");
+    let (report, _) = cycle_into(&out, debian(), |config| {
+        config.memory = 256 * MIB;
+        config.delivery = over("virtio-blk+virtio-console");
+    });
+    assert_passes(&report);
+    let view = |path: &str| std::fs::read(out.path().join(path)).expect(path);
+    for name in ["dmesg-tail", "notes", "vmcoreinfo", "stack", "dmesg"] {
+        let file = format!("vmcore.{name}");
+        let (disk, line) = (view(&file), view(&format!("received/virtio-console/{file}")));
+        assert!(!disk.is_empty() && disk == line, "{name}");
+    }
+    let tail = String::from_utf8_lossy(&view("vmcore.dmesg-tail")).into_owned();
+    assert!(tail.contains("Kernel panic - not syncing: sysrq triggered crash"), "{tail}");
 }
 
 #[test]

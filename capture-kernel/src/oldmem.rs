@@ -1,6 +1,7 @@
 //! Old memory: the one way to what the dead kernel left, read-only.
 
-use boot_stub::paging::{OldMemory, physical_limit};
+use boot_stub::paging::{LINE, OldMemory, physical_limit};
+use handoff::layout::PAGE_SIZE;
 use spin::{Mutex, Once};
 use vmcore::{Error, PhysAddr, PhysRange, ReadPhys};
 
@@ -18,12 +19,42 @@ pub(crate) struct Window;
 
 impl ReadPhys for Window {
     fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Error> {
-        let range = PhysRange::new(at, into.len() as u64)?;
-        let (window, limit) = WINDOW.get().ok_or(Error::Unreadable { at })?;
-        if range.end().get() > *limit {
-            return Err(Error::Unreadable { at });
-        }
-        let read = window.lock().read(at.get(), into);
-        read.map_err(|at| Error::MachineCheck { at: PhysAddr::new(at) })
+        window(at, into.len() as u64)?
+            .lock()
+            .read(at.get(), into)
+            .map_err(|at| Error::MachineCheck { at: PhysAddr::new(at) })
     }
+
+    fn is_zero(&self, at: PhysAddr, length: u64) -> Result<bool, Error> {
+        let mut window = window(at, length)?.lock();
+        let (mut next, end, mut zero) = (at.get(), at.get() + length, true);
+        while next < end {
+            let count = (PAGE_SIZE - next % PAGE_SIZE).min(end - next);
+            let looked = match (next | count).is_multiple_of(LINE as u64) {
+                true => window.is_zero(next, count as usize),
+                false => copied_is_zero(&mut window, next, count as usize),
+            };
+            zero &= looked.map_err(|at| Error::MachineCheck { at: PhysAddr::new(at) })?;
+            next += count;
+        }
+        Ok(zero)
+    }
+}
+
+/// The window, if all of `length` bytes from `at` on can be seen through it.
+fn window(at: PhysAddr, length: u64) -> Result<&'static Mutex<OldMemory>, Error> {
+    let range = PhysRange::new(at, length)?;
+    let (window, limit) = WINDOW.get().ok_or(Error::Unreadable { at })?;
+    match range.end().get() > *limit {
+        true => Err(Error::Unreadable { at }),
+        false => Ok(window),
+    }
+}
+
+/// Whether `length` bytes from `at` on are zero, at most a page, wherever they begin and end.
+fn copied_is_zero(window: &mut OldMemory, at: u64, length: usize) -> Result<bool, u64> {
+    let mut page = [0; PAGE_SIZE as usize];
+    let bytes = &mut page[..length];
+    window.read(at, bytes)?;
+    Ok(bytes.iter().all(|byte| *byte == 0))
 }

@@ -94,7 +94,7 @@ impl<L: Line, M: ReadPhys> Target for LineTarget<'_, L, M> {
         let config = SenderConfig { id: dump.id, bulk, ..*config };
         let mut slots = list(MAX_WINDOW, Slot::default())?;
         let mut room = list(config.max_frame.max(LEAST_ROOM), 0)?;
-        let views = Views::new(dump, memory, *slot)?;
+        let views = Views::new(dump, memory, *slot);
         let sender = Sender::new(config, &mut slots, clock.milliseconds());
         match Talk::new(line, *clock, sender, views).run(&mut room, reached)? {
             Outcome::Complete if dump.bulk.is_none() => Err(Failure::NothingToSend),

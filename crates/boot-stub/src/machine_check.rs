@@ -1,7 +1,7 @@
 //! Machine checks: broken memory or a broken bus, told by the CPU (Intel manual, volume 3, chapter
 //! "Machine-Check Architecture").
 //!
-//! One that comes while old memory is copied costs what is being copied. Another one is passed over
+//! One that comes while old memory is read costs what is being read. Another one is passed over
 //! where the CPU says that it may go on, and ends in the failure action where it does not.
 
 #![expect(unsafe_code, reason = "model-specific registers, and symbols of the assembly")]
@@ -14,13 +14,16 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use x86::controlregs;
 use x86::msr::{IA32_MCG_CAP, IA32_MCG_STATUS, rdmsr, wrmsr};
 
-global_asm!(include_str!("../asm/copy.S"));
+global_asm!(include_str!("../asm/copy.S"), include_str!("../asm/look.S"));
 
 unsafe extern "C" {
     static machine_check_copy: u8;
     static machine_check_copied: u8;
     static machine_check_fixup: u8;
+    static machine_check_look: u8;
+    static machine_check_looked: u8;
     fn copy_or_machine_check(to: *mut u8, from: *const u8, count: usize) -> usize;
+    fn look_or_machine_check(from: *const u8, seen: *mut u32, count: usize) -> usize;
 }
 
 /// CPUID.1:EDX: the CPU raises machine checks.
@@ -91,6 +94,23 @@ pub unsafe fn copy(from: *const u8, to: *mut u8, count: usize) -> Result<(), usi
     }
 }
 
+/// Whether `count` bytes from `from` on are zero: whole lines of 64 bytes, at least one. Each line is looked
+/// at, also behind one that is not zero.
+///
+/// # Errors
+/// How many bytes were looked at before a machine check came.
+///
+/// # Safety
+/// The bytes are mapped, and nobody else's.
+pub unsafe fn is_zero(from: *const u8, count: usize) -> Result<bool, usize> {
+    let mut seen = 0;
+    // SAFETY: the caller vouches for the memory; a machine check is caught by `handle`.
+    match unsafe { look_or_machine_check(from, &raw mut seen, count) } {
+        0 => Ok(seen == 0),
+        left => Err(count.saturating_sub(left)),
+    }
+}
+
 /// Says what every bank holds, and clears them and the mark of a machine check in progress.
 fn take_cause() -> Cause {
     // SAFETY: the CPU has these registers; those of a bank are there for as many banks as it says,
@@ -118,15 +138,17 @@ fn take_cause() -> Cause {
     }
 }
 
-/// Whether the CPU goes on behind a machine check, in a copy at its way out.
+/// Whether the CPU goes on behind a machine check, in a copy or a look at their common way out.
 fn handle(frame: &mut Frame) -> bool {
     let symbol = |at: *const u8| at as u32;
     let copy = symbol(&raw const machine_check_copy)..=symbol(&raw const machine_check_copied);
+    let look = symbol(&raw const machine_check_look)..=symbol(&raw const machine_check_looked);
+    let is_reading = copy.contains(&frame.eip) || look.contains(&frame.eip);
     let cause = take_cause();
     if cause.context_corrupt || COUNT.fetch_add(1, Ordering::Relaxed) >= MOST {
         return false;
     }
-    if copy.contains(&frame.eip) && cause.global & (RESTART_VALID | ERROR_IP_VALID) != 0 {
+    if is_reading && cause.global & (RESTART_VALID | ERROR_IP_VALID) != 0 {
         frame.eip = symbol(&raw const machine_check_fixup);
         return true;
     }

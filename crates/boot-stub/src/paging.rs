@@ -187,6 +187,9 @@ impl SlotMemory {
     }
 }
 
+/// Bytes of a line: what [`OldMemory::is_zero`] takes is a multiple of it.
+pub const LINE: usize = 64;
+
 /// The read-only window on old memory.
 pub struct OldMemory {
     area: Area,
@@ -213,6 +216,21 @@ impl OldMemory {
             at += piece.len() as u64;
         }
         Ok(())
+    }
+
+    /// Whether the `length` bytes from `at` on are zero, which lie in one page: whole lines of 64 bytes, at
+    /// least one. Each of them is looked at. The caller sees to it that they are below [`physical_limit`].
+    ///
+    /// # Errors
+    /// The physical address where a machine check stopped it.
+    pub fn is_zero(&mut self, at: u64, length: usize) -> Result<bool, u64> {
+        let offset = (at % PAGE_SIZE) as usize;
+        assert!(length > 0 && offset + length <= PAGE && (offset | length).is_multiple_of(LINE));
+        self.map(at - offset as u64, 1);
+        let from = self.area.address(offset).as_ptr();
+        // SAFETY: the window shows the page; what lies there is plain bytes of a kernel that no longer
+        // runs, looked at without a reference to them.
+        unsafe { machine_check::is_zero(from, length) }.map_err(|before| at + before as u64)
     }
 
     /// Shows `pages` pages from the page-aligned physical address `start` on, and no others.

@@ -11,10 +11,32 @@ pub trait ReadPhys {
     /// [`Error::Unreadable`] or [`Error::MachineCheck`] with the first address that cannot be read;
     /// `into` then holds nothing of use.
     fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Error>;
+
+    /// Whether `length` bytes from `at` on are zero. All of them can be read, also where the first are not
+    /// zero: a device that is then sent there will not fail.
+    ///
+    /// # Errors
+    /// As [`Self::read_phys`].
+    fn is_zero(&self, at: PhysAddr, length: u64) -> Result<bool, Error> {
+        let (mut bytes, mut done, mut zero) = ([0; 256], 0, true);
+        while done < length {
+            let count = (length - done).min(bytes.len() as u64);
+            let next = at.checked_add(done).ok_or(Error::Wraps { start: at, length })?;
+            let piece = &mut bytes[..count as usize];
+            self.read_phys(next, piece)?;
+            zero &= piece.iter().all(|byte| *byte == 0);
+            done += count;
+        }
+        Ok(zero)
+    }
 }
 
 impl<M: ReadPhys + ?Sized> ReadPhys for &M {
     fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Error> {
         (**self).read_phys(at, into)
+    }
+
+    fn is_zero(&self, at: PhysAddr, length: u64) -> Result<bool, Error> {
+        (**self).is_zero(at, length)
     }
 }

@@ -1,10 +1,8 @@
 //! The views of a dump as what a sender sends.
 
-use super::list;
 use crate::Failure;
 use crate::dma::{Readable, SlotMemory};
 use crate::dump::{Dump, NamedView};
-use alloc::vec::Vec;
 use dumpfile::wire::{MAX_VIEWS, Run, Source, Unreadable, ViewInfo};
 use handoff::layout::PAGE_SIZE;
 use vmcore::{DumpOffset, Extent, PhysAddr, ReadPhys};
@@ -19,16 +17,13 @@ pub(super) struct Views<'d, M> {
     dump: &'d Dump,
     memory: &'d M,
     slot: SlotMemory,
-    /// Room for a page.
-    page: Vec<u8>,
     /// Whether contents of a view were looked at.
     pub(super) touched: bool,
 }
 
 impl<'d, M: ReadPhys> Views<'d, M> {
-    pub(super) fn new(dump: &'d Dump, memory: &'d M, slot: SlotMemory) -> Result<Self, Failure> {
-        let page = list(PAGE_SIZE as usize, 0)?;
-        Ok(Self { dump, memory, slot, page, touched: false })
+    pub(super) fn new(dump: &'d Dump, memory: &'d M, slot: SlotMemory) -> Self {
+        Self { dump, memory, slot, touched: false }
     }
 
     /// Where the bytes of `view` from `offset` on lie, one behind the other: at most `most`, at least one.
@@ -53,17 +48,13 @@ impl<'d, M: ReadPhys> Views<'d, M> {
     }
 
     /// What the `most` bytes of memory from `start` on begin with, page by page.
-    fn scan(&mut self, start: PhysAddr, most: u64) -> Run {
+    fn scan(&self, start: PhysAddr, most: u64) -> Run {
         let (mut done, mut zeros) = (0, 0);
         while done < most && (zeros < ZERO_RUN || zeros == done) {
             let Some(at) = start.checked_add(done) else { break };
             let length = (PAGE_SIZE - at.get() % PAGE_SIZE).min(most - done);
-            // All of it, also where its front is not zero: a device that reads what cannot be read fails.
-            let page = &mut self.page[..length as usize];
-            if self.memory.read_phys(at, page).is_err() {
-                break;
-            }
-            match is_zero(page) {
+            let Ok(is_zero) = self.memory.is_zero(at, length) else { break };
+            match is_zero {
                 true => zeros += length,
                 false if zeros == done && zeros >= ZERO_RUN => break,
                 false => zeros = 0,
@@ -111,10 +102,4 @@ impl<M: ReadPhys> Source for Views<'_, M> {
             }
         }
     }
-}
-
-/// Whether all bytes are zero, a word of the processor at a time.
-fn is_zero(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks();
-    words.iter().all(|word| u32::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
 }

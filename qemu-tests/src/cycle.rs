@@ -82,6 +82,9 @@ pub enum Fault {
     BusyDisk,
     /// A machine check comes while the capture kernel reads the note of the test guest's second CPU.
     MachineCheckInNote,
+    /// A machine check comes while the capture kernel looks for zeros in old memory: what a second look,
+    /// for which there is none, finds is right.
+    MachineCheckInLook,
     /// A machine check comes while the dump is written.
     MachineCheck {
         /// Whether the bank says that the state of the CPU is damaged.
@@ -109,7 +112,9 @@ impl Fault {
     /// The CPU that QEMU is asked for, where not any will do: only one with banks takes `mce`.
     pub(crate) fn cpu_model(self) -> Option<&'static str> {
         match self {
-            Self::MachineCheckInNote | Self::MachineCheck { .. } => Some("qemu32,+mca"),
+            Self::MachineCheckInNote | Self::MachineCheckInLook | Self::MachineCheck { .. } => {
+                Some("qemu32,+mca")
+            }
             _ => None,
         }
     }

@@ -128,6 +128,8 @@ pub struct Session<'a> {
     moments: VecDeque<u64>,
     /// Where a machine check is to come.
     copy: Option<Copy>,
+    /// Where the capture kernel looks for zeros, and is to meet a machine check (virtual).
+    look: Option<u64>,
     /// How many of these lie behind us.
     passed: usize,
     /// Where an NMI is to arrive, when it has not.
@@ -180,6 +182,7 @@ impl<'a> Session<'a> {
             events,
             moments: VecDeque::new(),
             copy: None,
+            look: None,
             passed: 0,
             nmi: None,
             deadline: Deadline::new("first kernel that is ready to crash", BOOT, &config.interrupt),
@@ -278,6 +281,9 @@ impl<'a> Session<'a> {
         let at = |name| Ok::<_, anyhow::Error>(capture_kernel.symbol(name)?.start);
         for name in MOMENTS {
             self.moments.push_back(at(name)?);
+        }
+        if let Some(Fault::MachineCheckInLook) = self.config.fault {
+            self.look = Some(at("machine_check_look")?);
         }
         if let Some(Fault::MachineCheckInNote) = self.config.fault {
             let note = self.prepared.unreadable_note().context("the test guest has two CPUs")?;
@@ -407,7 +413,7 @@ impl<'a> Session<'a> {
         if !stop.is_breakpoint() {
             return Ok(());
         }
-        if self.fail_copy(stop)? {
+        if self.fail_look(stop)? || self.fail_copy(stop)? {
             return Ok(());
         }
         let Some(gdb) = &mut self.gdb else { return Ok(()) };
@@ -440,6 +446,18 @@ impl<'a> Session<'a> {
         self.ended.timeline.stopped(stop.at, now);
         self.deadline.extend(now - stop.at);
         Ok(())
+    }
+
+    /// Raises the machine check where the capture kernel looks for zeros. Whether `stop` was there.
+    fn fail_look(&mut self, stop: &Stop) -> Result<bool> {
+        let Some(gdb) = &mut self.gdb else { return Ok(false) };
+        let is_there = self.look.is_some() && stop.address() == self.look;
+        if is_there {
+            self.look = None;
+            self.qemu.qmp.machine_check(MEMORY_ERROR, 0x10_0000)?;
+            gdb.resume()?;
+        }
+        Ok(is_there)
     }
 
     /// Finds out that the capture kernel is about to copy the note that cannot be read, waits for the
@@ -480,6 +498,9 @@ impl<'a> Session<'a> {
                 Some(address) => gdb.stop_once_at(address)?,
                 None => (),
             }
+        }
+        if let (1, Some(look)) = (reached, self.look) {
+            gdb.stop_once_at(look)?;
         }
         if let (1, Some(copy)) = (reached, &self.copy) {
             let length = copy.note.end - copy.note.start;

@@ -16,6 +16,18 @@ fn a_machine_check_in_a_note_is_named_and_costs_that_note_only() {
 }
 
 #[test]
+fn a_machine_check_in_a_look_for_zeros_is_survived() {
+    let (report, console) = cycle_and_console(guest(), |config| {
+        config.delivery = over("virtio-console");
+        config.fault = Some(Fault::MachineCheckInLook);
+    });
+    assert!(console.contains("bank 1 status=0xbc00000000000134 address=0x100000"), "{console}");
+    assert!(!console.contains("machine check at eip="), "not in the look:\n{console}");
+    assert!(console.contains("kdump: 1 machine checks were survived"), "{console}");
+    assert_passes(&report);
+}
+
+#[test]
 fn a_machine_check_elsewhere_is_survived_where_the_cpu_may_go_on() {
     let fault = Fault::MachineCheck { context_corrupt: false };
     assert_captured(fault, "the CPU may go on, going on");

@@ -342,8 +342,9 @@ mod tests {
     fn each_kind_of_run_has_its_plan() {
         let usual = plan("");
         assert_eq!((usual.workloads.len(), usual.rounds, usual.checks_all), (2, 5, true));
-        assert_eq!(usual.stacks, [Stack::Ours(Target::VirtioBlk), Stack::Stock]);
-        assert_eq!(usual.slots.len(), 2);
+        let ours = [Target::VirtioBlk, Target::VirtioConsole].map(Stack::Ours);
+        assert_eq!(usual.stacks, [ours[0], ours[1], Stack::Stock]);
+        assert_eq!(usual.slots.len(), 3);
         let quick = plan("--quick");
         assert_eq!((quick.workloads.len(), quick.rounds, quick.slots.len()), (2, 2, 1));
         assert_eq!(plan("--full").workloads.len(), 12);

@@ -28,6 +28,8 @@ mod interrupt;
 #[cfg(target_os = "none")]
 mod io_apic;
 #[cfg(target_os = "none")]
+mod lone_bytes;
+#[cfg(target_os = "none")]
 mod memory;
 #[cfg(target_os = "none")]
 mod multiboot;
@@ -48,7 +50,7 @@ mod guest {
 
     use crate::command_line::CommandLine;
     use crate::multiboot::Multiboot;
-    use crate::{cpu, crash, edu, heap, memory, nmi, slot, smp};
+    use crate::{cpu, crash, edu, heap, lone_bytes, memory, nmi, slot, smp};
     use boot_stub::console::{self, println};
     use boot_stub::power;
 
@@ -73,6 +75,7 @@ mod guest {
 
     /// Takes the machine over and makes it ready to crash.
     fn boot(magic: u32, information: u32) -> Result<(), &'static str> {
+        lone_bytes::scatter();
         let mut window = cpu::start_first();
         let multiboot = Multiboot::new(magic, information).ok_or("no multiboot loader")?;
         let line = multiboot.command_line().ok_or("no command line")?;

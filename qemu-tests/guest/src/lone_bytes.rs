@@ -1,0 +1,30 @@
+//! Pages of zeros with a single byte in them, each at another place of a line: what looks for zeros in
+//! memory must not miss one.
+
+use core::hint::black_box;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+/// Words of a line.
+const WORDS: usize = 16;
+/// Bytes of a line.
+const LINE: usize = 64;
+const PAGE: usize = 4096;
+/// From one such page to the next: behind it come so many zeros that they are not sent.
+const STRIDE: usize = 8 * PAGE;
+
+/// Where they lie.
+#[repr(align(4096))]
+struct Memory([AtomicU8; WORDS * STRIDE]);
+
+static MEMORY: Memory = Memory([const { AtomicU8::new(0) }; WORDS * STRIDE]);
+
+/// Sets the bytes: for each word of a line one, in a line of its own.
+pub(crate) fn scatter() {
+    for word in 0..WORDS {
+        let line = 4 * word + 1;
+        let at = word * STRIDE + 4 * PAGE + line * LINE + 4 * word + word % 4;
+        MEMORY.0[at].store(0x80 >> (word % 8), Ordering::Relaxed);
+    }
+    // Nobody in the guest reads them, so that nothing would be stored.
+    black_box(&MEMORY);
+}

@@ -217,7 +217,8 @@ impl DumpDisk {
         words.into_iter().map(str::to_string).chain(self.busy_arguments()).collect()
     }
 
-    /// Has the process behind the disk do what it is there for, when the capture has got that far.
+    /// Has the process behind the disk do what it is there for, when the capture has got that far. It is
+    /// gone before the machine is reset: QEMU waits for one that is stopped.
     ///
     /// # Errors
     /// When the process cannot be stopped.
@@ -226,6 +227,7 @@ impl DumpDisk {
         match (self.attachment, reached) {
             (Attachment::Stalls, Stage::FirstByte) => server.stop()?,
             (Attachment::Dies, Stage::FirstByte) | (_, Stage::Failed) => server.kill(),
+            (Attachment::Stalls, Stage::Done) => server.kill(),
             _ => {}
         }
         Ok(())

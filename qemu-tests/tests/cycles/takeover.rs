@@ -120,6 +120,17 @@ fn a_disk_that_dies_half_way() {
     });
 }
 
+/// The same disk answers nothing any more. It is not reset either: QEMU would wait for it.
+#[test]
+fn a_disk_that_stalls_half_way() {
+    let said = "did not complete a request in time";
+    assert_taken_over("virtio-blk,virtio-console", "virtio-console", said, |config| {
+        config.memory = 128 * MIB;
+        config.fault = Some(Fault::Disk(Attachment::Stalls));
+        config.truth = false;
+    });
+}
+
 /// With a `+` the second is no replacement: a run that lacks one of two dumps has failed.
 #[test]
 fn both_are_asked_for_and_one_is_not_there() {

@@ -6,16 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Stdio;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use dumpfile::wire::{
-    Event, Frame, FrameReader, Greeting, MAX_BULK, Outcome, Packet, Run, Sender, SenderConfig,
-    SenderStep, Slot, Source, Unreadable, ViewInfo, encode,
-};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use dumpfile::wire::{Frame, Greeting, Outcome, Packet, Sender, Slot, encode};
 use tempfile::TempDir;
 
-use crate::machine::{ID, Machine, Memory, write as put};
+use crate::machine::{ID, Machine, Memory};
 use crate::{Slow, collector, command, folder, hex, listener, names, read, text, wait_for_map};
 
 /// A machine that sends bulks.
@@ -244,73 +240,4 @@ fn the_console_of_an_earlier_run_is_kept() {
     machine.join().expect("the machine");
     let console = text(&read(&folder, "console"));
     assert!(console.starts_with("earlier\n"), "{console}");
-}
-
-/// How fast a dump comes. The sender only writes: no byte is looked at on this side.
-///
-/// `cargo test --release -p collector --test receive -- --ignored --nocapture throughput`
-#[test]
-#[ignore = "measures, for an idle machine and a release build"]
-fn throughput() {
-    let folder = folder();
-    let socket = listener(&folder);
-    let (megabytes, bulk) = (1024, vec![0x5a; MAX_BULK as usize]);
-    let machine = thread::spawn(move || {
-        let mut slots = [Slot::default(); 64];
-        let config = SenderConfig { linger: 0, ..SenderConfig::console(ID) };
-        let mut sender = Sender::new(config, &mut slots, 0);
-        let stream = accept(&socket);
-        let started = Instant::now();
-        pour(&mut sender, &mut Plain(megabytes << 20), &stream, &bulk);
-        started.elapsed()
-    });
-    let received = collector(&folder, &["receive", "port", "-o", "vmcore"]);
-    assert_eq!(received.status.code(), Some(0), "{}", text(&received.stderr));
-    let time = machine.join().expect("the machine").as_secs_f64();
-    println!("{megabytes} MiB in {time:.2} s: {:.0} MB/s", (megabytes << 20) as f64 / time / 1e6);
-}
-
-/// So many bytes that are all the same.
-struct Plain(u64);
-
-impl Source for Plain {
-    fn view(&self, view: u16) -> Option<ViewInfo<'_>> {
-        let info = ViewInfo { name: "vmcore", length: self.0, start: 0, pushed: true };
-        (view == 0).then_some(info)
-    }
-
-    fn read(&mut self, _: u16, _: u64, bytes: &mut [u8]) -> Result<(), Unreadable> {
-        bytes.fill(0x5a);
-        Ok(())
-    }
-
-    fn run(&mut self, _: u16, _: u64, most: u64) -> Run {
-        Run::Bulk(most)
-    }
-}
-
-/// Sends until the receiver has everything.
-fn pour(sender: &mut Sender<'_>, source: &mut Plain, mut stream: &UnixStream, bulk: &[u8]) {
-    let mut reader = FrameReader::new([0; 256]);
-    let (started, mut out) = (Instant::now(), [0; 256]);
-    loop {
-        let now = started.elapsed().as_millis() as u64;
-        let (head, raw, wait) = match sender.poll(source, now, &mut out).expect("a buffer") {
-            SenderStep::Send(length) => (length, &[][..], 0),
-            SenderStep::Bulk { head, range } => (head, &bulk[..range.length() as usize], 0),
-            SenderStep::Finished(outcome) => return assert_eq!(outcome, Outcome::Complete),
-            SenderStep::Busy | SenderStep::Wait(_) => (0, &[][..], 10_000_000),
-        };
-        assert!(put(&mut stream, &out[..head]) && put(&mut stream, raw), "it went away");
-        let wait = Timespec { tv_sec: 0, tv_nsec: wait };
-        let ready = poll(&mut [PollFd::new(&stream, PollFlags::IN)], Some(&wait));
-        let mut bytes = [0; 4096];
-        let count = if ready == Ok(1) { stream.read(&mut bytes).expect("an answer") } else { 0 };
-        let mut input = &bytes[..count];
-        while let Some(event) = reader.next(&mut input, sender.session()) {
-            if let Event::Frame(packet) = event {
-                sender.receive(&packet, now);
-            }
-        }
-    }
 }

@@ -6,6 +6,7 @@
 use vmcore::{Class, EM_386, EM_X86_64, LinearMap, PhysAddr, PhysRange, Segment};
 
 use crate::error::PlanError;
+use crate::left_out;
 use crate::memory::{Ram, crash_memory_ranges, image_load, linear_map};
 use crate::plan::PlannedNotes;
 use crate::system::{CpuNotes, Machine, System};
@@ -61,6 +62,7 @@ impl Core {
                     .to_owned(),
             );
         }
+        warnings.extend(left_out::warnings(&system.memory.left_out));
         Ok(Self {
             addendum: addendum(system, &mut warnings)?,
             ram,
@@ -126,13 +128,27 @@ impl Core {
     }
 }
 
-/// How far the kernel runs from where it is linked, as a line of VMCOREINFO in a note. An x86_64 kernel
-/// says that itself.
+/// What VMCOREINFO lacks, as lines in a note; empty when that is nothing.
+fn addendum(system: &System, warnings: &mut Vec<String>) -> Result<Vec<u8>, PlanError> {
+    if system.vmcoreinfo.is_none() {
+        return Ok(Vec::new());
+    }
+    let offset = kernel_offset(system, warnings);
+    let room = vmcore::MAX_ADDED - offset.len();
+    let lines = offset + &left_out::lines(&system.memory.left_out, room);
+    if lines.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(vmcore::note_of_text(vmcore::NAME_ADDENDUM, lines.as_bytes())?)
+}
+
+/// How far the kernel runs from where it is linked, as a line of VMCOREINFO. An x86_64 kernel says that
+/// itself.
 ///
 /// Source: Linux, `arch/x86/kernel/machine_kexec_64.c`, `arch_crash_save_vmcoreinfo`.
-fn addendum(system: &System, warnings: &mut Vec<String>) -> Result<Vec<u8>, PlanError> {
-    if system.machine == Some(Machine::X86_64) || system.vmcoreinfo.is_none() {
-        return Ok(Vec::new());
+fn kernel_offset(system: &System, warnings: &mut Vec<String>) -> String {
+    if system.machine == Some(Machine::X86_64) {
+        return String::new();
     }
     let Some((runs_at, linked_at)) = system.memory.kernel_code.zip(system.linked_at) else {
         warnings.push(
@@ -140,11 +156,10 @@ fn addendum(system: &System, warnings: &mut Vec<String>) -> Result<Vec<u8>, Plan
              \"Kernel code\" in /proc/iomem is missing"
                 .to_owned(),
         );
-        return Ok(Vec::new());
+        return String::new();
     };
     let offset = runs_at.get().wrapping_sub(linked_at.get()) as u32;
-    let line = format!("KERNELOFFSET={offset:x}\n");
-    Ok(vmcore::note_of_text(vmcore::NAME_ADDENDUM, line.as_bytes())?)
+    format!("KERNELOFFSET={offset:x}\n")
 }
 
 /// The class that is asked for, or the narrowest that can name all of RAM and the machine's virtual

@@ -31,6 +31,7 @@ pub mod kcore;
 mod kernel_image;
 pub mod kexec;
 mod layout;
+mod left_out;
 mod memory;
 mod pack;
 mod plan;

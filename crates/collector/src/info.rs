@@ -6,7 +6,7 @@ use std::path::Path;
 use dumpfile::{Contents, DiskState};
 use handoff::Stage;
 use serde::{Serialize, Serializer};
-use vmcore::{Class, Prstatus, SegmentKind, vmcoreinfo_get};
+use vmcore::{Class, PhysAddr, Prstatus, SegmentKind, vmcoreinfo_get};
 
 use crate::dump_disk::{DumpDisk, StoredDump};
 use crate::{Error, VmcoreFile, utc};
@@ -98,10 +98,23 @@ pub struct VmcoreInfo {
     pub kernel_offset: Option<Hex>,
     /// When it crashed, in seconds since 1970 by its clock (VMCOREINFO).
     pub crash_time: Option<u64>,
+    /// Memory that the dump lacks, in the words of VMCOREINFO's `LEFTOUT` lines.
+    pub left_out: Vec<LeftOut>,
     /// The PT_LOADs.
     pub loads: Vec<Load>,
     /// The PRSTATUS notes, in their order.
     pub cpus: Vec<Cpu>,
+}
+
+/// Memory that the dump lacks.
+#[derive(Debug, Serialize)]
+pub struct LeftOut {
+    /// The first physical address; `None` where several ranges are only counted.
+    pub start: Option<Hex>,
+    /// One past the last address.
+    pub end: Option<Hex>,
+    /// The reason.
+    pub reason: String,
 }
 
 /// A PT_LOAD.
@@ -235,10 +248,24 @@ impl VmcoreInfo {
             page_size: decimal("PAGESIZE"),
             kernel_offset: offset().map(Hex),
             crash_time: decimal("CRASHTIME"),
+            left_out: left_out(text),
             loads: loads(vmcore),
             cpus: cpus(vmcore),
         }
     }
+}
+
+/// The ranges that are named, and the line that counts the others.
+fn left_out(text: &[u8]) -> Vec<LeftOut> {
+    let hex = |address: PhysAddr| Some(Hex(address.get()));
+    let ranges = vmcore::left_out(text).map(|left| LeftOut {
+        start: hex(left.range.start()),
+        end: hex(left.range.end()),
+        reason: printable(left.reason).collect(),
+    });
+    let more = vmcoreinfo_get(text, "LEFTOUT(more)");
+    let more = more.map(|more| format!("{} more", printable(more).collect::<String>()));
+    ranges.chain(more.map(|reason| LeftOut { start: None, end: None, reason })).collect()
 }
 
 /// The text without what a terminal would take for an order.
@@ -348,6 +375,7 @@ impl fmt::Display for VmcoreInfo {
         line(f, "crash time", self.crash_time.map(utc::date))?;
         line(f, "page size", self.page_size.map(|size| size.to_string()))?;
         line(f, "offset", self.kernel_offset.map(|offset| offset.to_string()))?;
+        self.left_out.iter().try_for_each(|left| write!(f, "{left}"))?;
         let [offset, paddr, vaddr] = ["offset", "physical", "virtual"];
         writeln!(f, "\n{offset:>14} {paddr:>14} {vaddr:>18} {:>14} {:>14}", "filesz", "memsz")?;
         for Load { offset, paddr, vaddr, filesz, memsz } in &self.loads {
@@ -357,6 +385,17 @@ impl fmt::Display for VmcoreInfo {
             writeln!(f, "\nregisters {index}, pid {}", cpu.pid)?;
             write!(f, "{cpu}")
         })
+    }
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.start, self.end) {
+            (Some(start), Some(end)) => {
+                writeln!(f, "left out     {start}..{end}, {}", self.reason)
+            }
+            _ => writeln!(f, "left out     {}", self.reason),
+        }
     }
 }
 

@@ -20,7 +20,8 @@ const VMCOREINFO: &str = "OSRELEASE=6.1.0-50-686-pae\nPAGESIZE=4096\nSYMBOL(prb)
     OFFSET(printk_info.ts_nsec)=8\nOFFSET(printk_info.text_len)=16\n\
     OFFSET(printk_info.caller_id)=20\nOFFSET(prb_data_ring.size_bits)=0\n\
     OFFSET(prb_data_ring.data)=4\nSIZE(atomic_long_t)=4\nOFFSET(atomic_long_t.counter)=0\n\
-    CRASHTIME=1795273842\nKERNELOFFSET=7000000\n";
+    CRASHTIME=1795273842\nKERNELOFFSET=7000000\nLEFTOUT(20000000-24000000)=GART\n\
+    LEFTOUT(140000000-150000000)=unplugged\nLEFTOUT(more)=3 ranges, 12288 bytes\n";
 
 /// Where the page with the log lies in the vmcore.
 const PAGE: usize = 0x1000;
@@ -139,6 +140,9 @@ kernel       6.1.0-50-686-pae
 crash time   2026-11-21 15:10:42 UTC (1795273842)
 page size    4096
 offset       0x7000000
+left out     0x20000000..0x24000000, GART
+left out     0x140000000..0x150000000, unplugged
+left out     3 ranges, 12288 bytes more
 
         offset       physical            virtual         filesz          memsz
         0x1000       0x100000         0xc0100000         0x1000         0x1000
@@ -157,6 +161,8 @@ registers 0, pid 4711
     assert_eq!(value["vmcore"]["loads"][0]["vaddr"], "0xc0100000");
     assert_eq!(value["vmcore"]["cpus"][0]["registers"]["eip"], "0xc0123456");
     assert_eq!(value["vmcore"]["crash_time"], 1_795_273_842);
+    assert_eq!(value["vmcore"]["left_out"][0]["start"], "0x20000000");
+    assert_eq!(value["vmcore"]["left_out"][1]["reason"], "unplugged");
 }
 
 #[test]

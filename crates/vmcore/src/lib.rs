@@ -56,7 +56,7 @@ pub use ranges::MemoryRanges;
 pub use read::ReadPhys;
 pub use small_views::{SmallView, small_views};
 pub use view::{Extent, View};
-pub use vmcoreinfo::vmcoreinfo_get;
+pub use vmcoreinfo::{LeftOut, MAX_ADDED, left_out, vmcoreinfo_get};
 
 #[cfg(test)]
 mod fake;

@@ -5,12 +5,47 @@
 //! note of its own name ([`crate::NAME_ADDENDUM`]), goes into the dead kernel's text.
 
 use alloc::vec::Vec;
-use core::str;
+use core::{fmt, str};
 
-use crate::Error;
+use crate::{Error, PhysAddr, PhysRange};
 
-/// How many bytes are looked at for lines to add. Linux' whole text has at most 4096.
-const MAX_ADDED: usize = 4096;
+/// The most bytes that are looked at for lines to add, and that a loader should hand on. Linux' whole
+/// text has at most 4096.
+pub const MAX_ADDED: usize = 8192;
+
+/// A range of memory that is not in the dump, and the reason. As a line of VMCOREINFO it is
+/// `LEFTOUT(START-END)=REASON`: both hexadecimal without `0x`, END one past the last byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftOut<'a> {
+    /// The memory.
+    pub range: PhysRange,
+    /// The reason in a few words, of printable ASCII.
+    pub reason: &'a str,
+}
+
+impl fmt::Display for LeftOut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (start, end) = (self.range.start().get(), self.range.end().get());
+        write!(f, "LEFTOUT({start:x}-{end:x})={}", self.reason)
+    }
+}
+
+impl<'a> LeftOut<'a> {
+    /// Reads one line; `None` where it says something else.
+    pub fn parse(line: &'a str) -> Option<Self> {
+        let (bounds, reason) = line.strip_prefix("LEFTOUT(")?.split_once(")=")?;
+        let (start, end) = bounds.split_once('-')?;
+        let address = |text| u64::from_str_radix(text, 16).ok().map(PhysAddr::new);
+        let range = PhysRange::from_bounds(address(start)?, address(end)?).ok()?;
+        Some(Self { range, reason })
+    }
+}
+
+/// The memory that the text of a VMCOREINFO note names as left out, in its order.
+pub fn left_out(text: &[u8]) -> impl Iterator<Item = LeftOut<'_>> {
+    let lines = text.split(|byte| *byte == b'\n' || *byte == 0);
+    lines.filter_map(|line| LeftOut::parse(str::from_utf8(line).ok()?))
+}
 
 /// The value of `key` in the text of a VMCOREINFO note, as in `OSRELEASE=6.1.0` or
 /// `SYMBOL(_stext)=c1000000`. `None` when there is no such line or its value is not text.
@@ -73,6 +108,16 @@ mod tests {
         assert_eq!(vmcoreinfo_get(text, "PAGE"), None);
         assert_eq!(vmcoreinfo_get(text, "SIZE"), None);
         assert_eq!(vmcoreinfo_get(text, "BAD"), None);
+    }
+
+    #[test]
+    fn memory_that_is_left_out_is_found_again() {
+        let range = PhysRange::new(PhysAddr::new(0x1_4000_0000), 0x20_0000).expect("a range");
+        let left = LeftOut { range, reason: "unplugged" };
+        let line = alloc::format!("{left}");
+        assert_eq!(line, "LEFTOUT(140000000-140200000)=unplugged");
+        let text = alloc::format!("A=1\n{line}\nLEFTOUT(2-1)=x\nLEFTOUT(1-g)=x\nLEFTOUT(1)=x\n");
+        assert_eq!(left_out(text.as_bytes()).collect::<Vec<_>>(), [left]);
     }
 
     fn added(text: &[u8], lines: &[u8]) -> Vec<u8> {

@@ -3,8 +3,11 @@
 use crate::common::{elf, fixture, plan_for, plan_with, rules, segment};
 use goblin::elf::Elf;
 use goblin::elf::program_header::{PT_LOAD, PT_NOTE};
+use handoff::boot_params::BootParams;
+use loader::iomem::MemoryMap;
 use loader::{PlanError, PlanOptions, System};
 use vmcore::{Class, PhysAddr, PhysRange};
+use zerocopy::FromBytes;
 
 fn range(start: u64, end: u64) -> PhysRange {
     PhysRange::from_bounds(PhysAddr::new(start), PhysAddr::new(end)).expect("a range")
@@ -97,4 +100,55 @@ fn what_the_kernel_does_not_tell_is_said() {
         let said = plan.warnings.len() == 1 && plan.warnings[0].contains(word);
         assert!(said, "{:?}", plan.warnings);
     }
+}
+
+/// The guest with these lines behind those of its `/proc/iomem`.
+fn with_lines(lines: &str) -> System {
+    let text = include_str!("../fixtures/amd64-512m/proc/iomem");
+    let mut system = fixture("amd64-512m");
+    system.memory = MemoryMap::parse(&format!("{text}{lines}")).expect("a good map");
+    system
+}
+
+/// 512 MiB of a virtio-mem device at 4 GiB, of which 256 are plugged.
+#[test]
+fn hot_added_ram_is_in_the_core_header_and_in_the_memory_map() {
+    let system = with_lines(
+        "100000000-11fffffff : virtio0\n  100000000-10fffffff : System RAM (virtio_mem)\n",
+    );
+    let plan = plan_for(&system).expect("a plan");
+    rules::check(&system, &plan);
+    assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
+    let loads: Vec<_> = plan.loads.iter().map(|load| (load.paddr, load.filesz)).collect();
+    assert!(loads.contains(&(PhysAddr::new(0x1_0000_0000), 0x1000_0000)), "{loads:?}");
+    let page = BootParams::read_from_bytes(segment(&plan, "boot-params")).expect("a whole page");
+    let entries = page.e820_table[..usize::from(page.e820_entries)].iter();
+    let mut entries = entries.map(|e| (e.addr.get(), e.size.get(), e.kind.get()));
+    assert!(entries.any(|entry| entry == (0x1_0000_0000, 0x1000_0000, 1)));
+}
+
+/// The last program header of the notes, behind those of CPUs and VMCOREINFO, names the lines.
+#[test]
+fn ram_that_is_left_out_is_in_the_warnings_and_in_a_note() {
+    let system = with_lines(
+        "100000000-13fffffff : System RAM\n  120000000-123ffffff : GART\n\
+         140000000-15fffffff : Soft Reserved\n",
+    );
+    let plan = plan_for(&system).expect("a plan");
+    rules::check(&system, &plan);
+    let warned = |range: &str| plan.warnings.iter().any(|warning| warning.contains(range));
+    assert!(warned("0x120000000..0x124000000, which is \"GART\""), "{:?}", plan.warnings);
+    assert!(warned("0x140000000..0x160000000, which is \"Soft Reserved\""));
+    let loads: Vec<_> = plan.loads.iter().map(|load| (load.paddr.get(), load.filesz)).collect();
+    assert!(loads.contains(&(0x1_0000_0000, 0x2000_0000)), "{loads:x?}");
+    assert!(loads.contains(&(0x1_2400_0000, 0x1c00_0000)), "{loads:x?}");
+    let block = segment(&plan, "elfcorehdr");
+    let elf = Elf::parse(block).expect("goblin reads it");
+    let mut notes = elf.program_headers.iter().filter(|header| header.p_type == PT_NOTE);
+    let last = notes.next_back().expect("a note");
+    let start = (last.p_offset - plan.elfcorehdr.start().get()) as usize;
+    let note = &block[start..start + last.p_filesz as usize];
+    let lines = "LEFTOUT(140000000-160000000)=Soft Reserved\nLEFTOUT(120000000-124000000)=GART\n";
+    assert_eq!(&note[12..20], b"KDUMP-RS");
+    assert_eq!(&note[24..24 + lines.len()], lines.as_bytes());
 }

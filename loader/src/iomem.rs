@@ -53,6 +53,14 @@ impl MemoryMap {
         Ok(map)
     }
 
+    /// The same without reservations that lie in one of these ranges: they are for something else.
+    #[must_use]
+    pub(crate) fn without_slots_in(mut self, others: &[PhysRange]) -> Self {
+        self.reservations
+            .retain(|slot| !others.iter().any(|other| other.intersect(*slot) == Some(*slot)));
+        self
+    }
+
     /// Notes one line: `last` is the address of the last byte.
     fn add(&mut self, (start, last): (u64, u64), name: &str) -> Result<(), String> {
         let range = || {

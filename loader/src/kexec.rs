@@ -5,10 +5,12 @@
 //!
 //! Source: `kexec_load(2)`; Linux `kernel/kexec.c`, `include/uapi/linux/kexec.h`.
 
+use std::path::Path;
 use std::{fmt, fs, io};
 
 use vmcore::PhysAddr;
 
+use crate::kexec_files::{CRASH_LOADED, flag};
 use crate::plan::{Plan, PlannedSegment};
 use crate::system::{Machine, System};
 
@@ -58,7 +60,7 @@ pub enum KexecError {
     /// EADDRNOTAVAIL.
     #[error(
         "the kernel says that a segment lies outside its reservation (EADDRNOTAVAIL): was the \
-         reservation changed by writing to /sys/kernel/kexec_crash_size? Run `loader plan` again"
+         reservation changed by writing to /sys/kernel/kexec/crash_size (kexec_crash_size)? Run `loader plan` again"
     )]
     OutsideReservation,
     /// EINVAL.
@@ -133,11 +135,8 @@ pub fn load(plan: Call<'_>, system: &System) -> Result<(), KexecError> {
 
 /// Whether the running kernel says that a capture kernel is loaded; `None` where it does not say.
 pub fn crash_loaded() -> Option<bool> {
-    match fs::read_to_string("/sys/kernel/kexec_crash_loaded").ok()?.trim() {
-        "0" => Some(false),
-        "1" => Some(true),
-        _ => None,
-    }
+    let read = |name| fs::read_to_string(Path::new("/").join(name)).ok();
+    CRASH_LOADED.into_iter().find_map(|name| flag(read(name)?.trim()))
 }
 
 /// Unloads the capture kernel, if one is loaded.
@@ -155,6 +154,9 @@ pub fn unload(system: &System) -> Result<(), KexecError> {
 /// The first reason, with the next step.
 pub fn check(system: &System) -> Result<(), KexecError> {
     let state = &system.kexec;
+    if state.supported == Some(false) {
+        return Err(KexecError::NoSystemCall);
+    }
     if state.disabled == Some(true) {
         return Err(KexecError::Disabled);
     }
@@ -232,6 +234,8 @@ mod tests {
     fn every_obstacle_is_seen_beforehand() {
         assert!(check(&system(|_| {})).is_ok());
         assert!(check(&System::default()).is_ok(), "what is not known is left to the kernel");
+        let without = check(&system(|state| state.supported = Some(false)));
+        assert!(matches!(without, Err(KexecError::NoSystemCall)));
         let disabled = check(&system(|state| state.disabled = Some(true)));
         assert!(matches!(disabled, Err(KexecError::Disabled)));
         let root = check(&system(|state| state.capable = Some(false)));

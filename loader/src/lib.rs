@@ -30,6 +30,7 @@ pub mod iomem;
 pub mod kcore;
 mod kernel_image;
 pub mod kexec;
+mod kexec_files;
 mod layout;
 mod left_out;
 mod memory;

@@ -37,7 +37,7 @@ impl Status {
     pub fn of(system: &System) -> Self {
         let slot = check_system(system);
         let missing = missing(system, slot.as_ref().err());
-        let loaded = system.kexec.crash_loaded;
+        let loaded = is_loaded(system);
         let next_step = match (loaded, missing.first()) {
             (Some(true), _) => "nothing: a panic will be captured".to_owned(),
             (_, Some(first)) => first.clone(),
@@ -48,6 +48,14 @@ impl Status {
         let target = target.map_or_else(|error| error.to_string(), |target| target.words);
         Self { version: 1, slot: slot.ok(), reserved, loaded, target, missing, next_step }
     }
+}
+
+/// Whether a capture kernel is loaded: the kernel's word, or that it has no place for one.
+fn is_loaded(system: &System) -> Option<bool> {
+    let no_place = !system.memory.hidden && system.memory.reservations.is_empty();
+    let cannot_be =
+        no_place || system.kexec.crash_size == Some(0) || system.kexec.supported == Some(false);
+    system.kexec.crash_loaded.or(cannot_be.then_some(false))
 }
 
 /// Everything that is in the way, the most fundamental first.
@@ -90,7 +98,7 @@ impl fmt::Display for Status {
         let loaded = match self.loaded {
             Some(true) => "loaded",
             Some(false) => "not loaded",
-            None => "unknown (/sys/kernel/kexec_crash_loaded is missing)",
+            None => "unknown (/sys/kernel/kexec/crash_loaded is missing)",
         };
         writeln!(f, "capture kernel  {loaded}")?;
         writeln!(f, "default target  {}", self.target)?;
@@ -119,6 +127,26 @@ mod tests {
         assert_eq!(ready.next_step, "run `loader load`");
         let loaded = status(|system| system.kexec.crash_loaded = Some(true));
         assert!(loaded.next_step.starts_with("nothing"));
+    }
+
+    #[test]
+    fn nothing_is_loaded_where_nothing_can_be() {
+        let loaded = |change: fn(&mut System)| {
+            let unsaid = |system: &mut System| {
+                system.kexec.crash_loaded = None;
+                change(system);
+            };
+            status(unsaid).loaded
+        };
+        assert_eq!(loaded(|_| {}), None, "it does not say");
+        assert_eq!(loaded(|system| system.kexec.crash_size = Some(0)), Some(false));
+        assert_eq!(loaded(|system| system.memory.reservations.clear()), Some(false));
+        assert_eq!(loaded(|system| system.kexec.supported = Some(false)), Some(false));
+        let hidden = MemoryMap { hidden: true, ..MemoryMap::default() };
+        let unprivileged = |system: &mut System| {
+            (system.memory, system.kexec.crash_loaded) = (hidden, None);
+        };
+        assert_eq!(status(unprivileged).loaded, None, "who sees no addresses cannot tell");
     }
 
     #[test]

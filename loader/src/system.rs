@@ -9,6 +9,7 @@ use vmcore::{PhysAddr, PhysRange, PowerOff};
 use crate::dump_disks::DumpDisks;
 use crate::iomem::MemoryMap;
 use crate::kcore::{self, Kcore};
+use crate::kexec_files::{self, CMA_RANGES, CRASH_LOADED, CRASH_SIZE, Names, flag};
 use crate::{acpi, cpus, firmware, setup_header, zoneinfo};
 
 /// No file that is read is longer than this (a DSDT can have some 100 KB; the rest is small).
@@ -37,10 +38,17 @@ pub struct CpuNotes {
 /// Whether this kernel lets us load anything; `None` where it does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KexecState {
-    /// Size of the reservation in bytes, `/sys/kernel/kexec_crash_size`.
+    /// Size of the reservation in bytes, `/sys/kernel/kexec/crash_size` (before Linux 6.19
+    /// `/sys/kernel/kexec_crash_size`).
     pub crash_size: Option<u64>,
-    /// Whether a capture kernel is loaded, `/sys/kernel/kexec_crash_loaded`.
+    /// Whether a capture kernel is loaded, `/sys/kernel/kexec/crash_loaded` (before
+    /// `/sys/kernel/kexec_crash_loaded`).
     pub crash_loaded: Option<bool>,
+    /// What `crashkernel=SIZE,cma` has reserved: no place for a capture kernel, and RAM like any other to
+    /// one that does not use it, such as ours.
+    pub cma: Vec<PhysRange>,
+    /// Whether the kernel was built to load a capture kernel.
+    pub supported: Option<bool>,
     /// Whether loading is switched off until the next boot, `kernel.kexec_load_disabled`.
     pub disabled: Option<bool>,
     /// The lockdown mode, `/sys/kernel/security/lockdown`: `none` lets us load.
@@ -118,9 +126,10 @@ impl System {
         let systab = root.text("sys/firmware/efi/systab")?;
         let cpuinfo = root.text("proc/cpuinfo")?.unwrap_or_default();
         let boot_params = root.head("sys/kernel/boot_params/data", setup_header::LENGTH)?;
+        let kexec = root.kexec_state()?;
         Ok(Self {
             machine: root.machine(text_line.as_deref())?,
-            memory: root.memory()?,
+            memory: root.memory()?.without_slots_in(&kexec.cma),
             text: text_line.as_deref().and_then(text_address),
             linked_at: boot_params
                 .and_then(|page| setup_header::pref_address(&page))
@@ -134,7 +143,7 @@ impl System {
             command_line,
             power_off: root.power_off()?,
             dump_disks: DumpDisks::find(root.0),
-            kexec: root.kexec_state()?,
+            kexec,
         })
     }
 }
@@ -151,9 +160,12 @@ impl Root<'_> {
     /// The first `limit` bytes of a file, likewise.
     fn head(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, SystemError> {
         let Some(file) = self.open(path)? else { return Ok(None) };
-        let mut bytes = Vec::new();
-        match file.take(limit).read_to_end(&mut bytes) {
-            Ok(_) => Ok(Some(bytes)),
+        let read = kexec_files::patiently(|| {
+            let mut bytes = Vec::new();
+            (&file).take(limit).read_to_end(&mut bytes).map(|_| bytes)
+        });
+        match read {
+            Ok(bytes) => Ok(Some(bytes)),
             Err(error) => self.absent(path, error).map(|()| None),
         }
     }
@@ -168,7 +180,9 @@ impl Root<'_> {
     /// Takes an error for "there is no such fact" when it says just that.
     fn absent(&self, path: &str, source: io::Error) -> Result<(), SystemError> {
         match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Ok(()),
+            io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ResourceBusy => Ok(()),
             _ => Err(SystemError::Read { path: self.0.join(path), source }),
         }
     }
@@ -190,6 +204,20 @@ impl Root<'_> {
         value
             .map(Some)
             .ok_or_else(|| SystemError::Malformed { path: self.0.join(path), what: what() })
+    }
+
+    /// A small file that has several names.
+    fn first<T>(
+        &self,
+        names: Names,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, SystemError> {
+        for name in names {
+            if let Some(value) = self.parsed(name, &parse)? {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
     }
 
     fn memory(&self) -> Result<MemoryMap, SystemError> {
@@ -249,9 +277,15 @@ impl Root<'_> {
 
     fn kexec_state(&self) -> Result<KexecState, SystemError> {
         let status = self.text("proc/self/status")?.unwrap_or_default();
+        let crash_loaded = self.first(CRASH_LOADED, flag)?;
+        let is_kernel = self.bytes(kexec_files::ALWAYS_THERE)?.is_some();
         Ok(KexecState {
-            crash_size: self.parsed("sys/kernel/kexec_crash_size", |text| text.parse().ok())?,
-            crash_loaded: self.parsed("sys/kernel/kexec_crash_loaded", flag)?,
+            crash_size: self.first(CRASH_SIZE, |text| text.parse().ok())?,
+            crash_loaded,
+            cma: self
+                .first(CMA_RANGES, |text| Some(kexec_files::cma_ranges(text)))?
+                .unwrap_or_default(),
+            supported: crash_loaded.map(|_| true).or(is_kernel.then_some(false)),
             disabled: self.parsed("proc/sys/kernel/kexec_load_disabled", flag)?,
             lockdown: self.text("sys/kernel/security/lockdown")?.as_deref().and_then(selected),
             capable: capable(&status),
@@ -263,14 +297,6 @@ impl Root<'_> {
 fn text_address(line: &str) -> Option<u64> {
     let address = u64::from_str_radix(line.split_whitespace().next()?, 16).ok()?;
     (address != 0).then_some(address)
-}
-
-fn flag(text: &str) -> Option<bool> {
-    match text {
-        "0" => Some(false),
-        "1" => Some(true),
-        _ => None,
-    }
 }
 
 /// The word in brackets: `none [integrity] confidentiality`.
@@ -317,11 +343,70 @@ mod tests {
         let kexec = KexecState {
             crash_size: Some(32 << 20),
             crash_loaded: Some(false),
+            cma: Vec::new(),
+            supported: Some(true),
             disabled: Some(false),
             lockdown: Some("none".to_owned()),
             capable: Some(true),
         };
         assert_eq!(system.kexec, kexec);
+    }
+
+    /// A folder with a memory map and these files of a kernel.
+    fn kexec(files: &[(&str, &str)]) -> System {
+        let folder = tempfile::tempdir().expect("a folder");
+        let map = "00100000-1ffdffff : System RAM\n  01000000-02ffffff : Crash kernel\n  \
+                   08000000-0bffffff : Crash kernel\n";
+        for (name, text) in [&[("proc/iomem", map)], files].concat() {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            fs::write(path, text).expect("a file");
+        }
+        System::read(folder.path()).expect("good files")
+    }
+
+    fn new_name(name: &str) -> String {
+        format!("sys/kernel/kexec/{name}")
+    }
+
+    fn old_name(name: &str) -> String {
+        format!("sys/kernel/kexec_{name}")
+    }
+
+    #[test]
+    fn the_kernels_files_have_old_and_new_names() {
+        for names in [old_name as fn(&str) -> String, new_name] {
+            let files = [(names("crash_loaded"), "1\n"), (names("crash_size"), "33554432\n")];
+            let state = kexec(&files.each_ref().map(|(name, text)| (name.as_str(), *text))).kexec;
+            assert_eq!((state.crash_loaded, state.crash_size), (Some(true), Some(32 << 20)));
+            assert_eq!(state.supported, Some(true), "{files:?}");
+        }
+        let both = kexec(&[
+            ("sys/kernel/kexec/crash_loaded", "1\n"),
+            ("sys/kernel/kexec_crash_loaded", "0\n"),
+        ]);
+        assert_eq!(both.kexec.crash_loaded, Some(true), "new names count");
+    }
+
+    #[test]
+    fn a_kernel_without_kexec_is_told_from_a_copy_without_its_files() {
+        assert_eq!(kexec(&[]).kexec.supported, None);
+        let state = kexec(&[("sys/kernel/fscaps", "1\n")]).kexec;
+        assert_eq!((state.supported, state.crash_loaded), (Some(false), None));
+    }
+
+    /// The kernel does not name them in /proc/iomem; one that did would not mean a slot.
+    #[test]
+    fn cma_ranges_are_ram_and_no_slot() {
+        let cma = area(0x800_0000, 64 << 20).expect("a range");
+        for name in ["sys/kernel/kexec/crash_cma_ranges", "sys/kernel/kexec_crash_cma_ranges"] {
+            let system = kexec(&[(name, "08000000-0bffffff\n")]);
+            assert_eq!(system.kexec.cma, [cma]);
+            assert_eq!(system.memory.reservations, [area(0x100_0000, 32 << 20).expect("a range")]);
+            let ram = crate::memory::crash_memory_ranges(&system).expect("RAM");
+            assert!(ram.contains(cma), "it is in the dump");
+        }
+        assert_eq!(kexec(&[]).memory.reservations.len(), 2);
     }
 
     #[test]

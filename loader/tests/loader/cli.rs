@@ -168,6 +168,9 @@ fn the_status_tells_by_its_exit_code_whether_something_is_loaded() {
     assert_eq!(code(&status), Some(0));
     file("sys/kernel/kexec_crash_loaded", "0\n");
     assert_eq!(code(&status), Some(3));
+    file("sys/kernel/kexec/crash_loaded", "1\n");
+    assert_eq!(code(&status), Some(0), "Linux 6.19 and later");
+    file("sys/kernel/kexec/crash_loaded", "0\n");
     assert_eq!(code(&["-S", status[1], status[2]]), Some(3));
 }
 

@@ -15,8 +15,8 @@ use loader::cli::{
 };
 use loader::kexec::Call;
 use loader::{
-    Done, Images, Inspection, Plan, PlanOptions, Running, SlotSpec, State, Status, System,
-    UserText, kexec, plan, plan_slot, reload, reusable,
+    Done, Images, Inspection, Plan, PlanOptions, Running, SlotSpec, State, StateError, Status,
+    System, UserText, kexec, plan, plan_slot, reload, reusable,
 };
 use slot_image::SlotImage;
 
@@ -62,7 +62,7 @@ fn load_or_say(args: &LoadCommand, debug: bool) -> ExitCode {
 /// Reads the running system, plans, and loads what is not loaded already.
 fn load(args: &LoadCommand, debug: bool) -> anyhow::Result<()> {
     // Of two loaders the one that reads the system last must load last; root's absence is named first.
-    let state = State::open(&args.state.state_dir);
+    let state = open_state(&args.state);
     let system = System::read(Path::new("/"))?;
     kexec::check(&system)?;
     let state = state?;
@@ -114,8 +114,13 @@ fn read_initrd(file: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Locks the state; whoever waits is told what for.
+fn open_state(args: &StateArgs) -> Result<State, StateError> {
+    State::open(&args.state_dir, &mut |words| eprintln!("loader: {words}"))
+}
+
 fn unload(args: &StateArgs) -> anyhow::Result<()> {
-    let state = State::open(&args.state_dir);
+    let state = open_state(args);
     let system = System::read(Path::new("/"))?;
     kexec::check(&system)?;
     state?.forget()?;

@@ -7,18 +7,18 @@
 //! SHA-256 of all that follows │ one line of JSON: boot, entry, segments │ the segments' bytes
 //! ```
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use vmcore::{PhysAddr, PhysRange};
 
 use crate::kexec::Call;
+use crate::lock::{self, Holder, LockError, Patience};
 use crate::plan::PlannedSegment;
 
 /// The version of the JSON; a copy of another version is none.
@@ -27,8 +27,12 @@ const VERSION: u32 = 1;
 const DIGEST: usize = 32;
 /// No copy is longer, in bytes: a slot lies below 4 GiB, and nobody reserves that much.
 const LONGEST: u64 = 1 << 30;
-/// How long another loader may be at work, and how often we look.
-const PATIENCE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_millis(20));
+/// How long another loader may be at work.
+const PATIENCE: Patience = Patience {
+    silent: Duration::from_secs(2),
+    whole: Duration::from_secs(60),
+    pace: Duration::from_millis(20),
+};
 
 /// Why nothing can be noted.
 #[derive(Debug, thiserror::Error)]
@@ -42,10 +46,16 @@ pub enum StateError {
         source: io::Error,
     },
     /// Somebody else holds the lock.
-    #[error("another loader has been at work for {} s ({} is locked): look what it waits for", PATIENCE.0.as_secs(), path.display())]
+    #[error(
+        "{} is locked by {}, and was all the {} s that this program has waited: look what that one waits for, \
+         or end it",
+        path.display(), who(holder.as_ref()), PATIENCE.whole.as_secs()
+    )]
     Busy {
         /// The file that it has locked.
         path: PathBuf,
+        /// Who that is, as far as it can be seen.
+        holder: Option<Holder>,
     },
 }
 
@@ -89,16 +99,22 @@ struct HeadSegment {
 }
 
 impl State {
-    /// Makes the folder, for its owner only, and locks it. Waits a minute at most.
+    /// Makes the folder, for its owner only, and locks it. Waits a minute at most; after two seconds
+    /// `say` is told what for.
     ///
     /// # Errors
     /// When the folder cannot be used, or another loader does not end.
-    pub fn open(folder: &Path) -> Result<Self, StateError> {
+    pub fn open(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<Self, StateError> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-        Self::open_in_boot(folder, boot.map(|id| id.trim().to_owned()))
+        Self::open_in_boot(folder, boot.map(|id| id.trim().to_owned()), PATIENCE, say)
     }
 
-    fn open_in_boot(folder: &Path, boot: Option<String>) -> Result<Self, StateError> {
+    fn open_in_boot(
+        folder: &Path,
+        boot: Option<String>,
+        patience: Patience,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<Self, StateError> {
         let failed = |path: &Path, source| StateError::File { path: path.to_owned(), source };
         DirBuilder::new()
             .recursive(true)
@@ -107,7 +123,13 @@ impl State {
             .map_err(|error| failed(folder, error))?;
         let path = folder.join("lock");
         let lock = private().open(&path).map_err(|error| failed(&path, error))?;
-        wait_for(&lock, &path)?;
+        let mut waits = |holder: Option<&Holder>| {
+            say(&format!("waiting for {}, who has locked {}", who(holder), path.display()));
+        };
+        lock::lock(&lock, patience, &mut waits).map_err(|error| match error {
+            LockError::Io(error) => failed(&path, error),
+            LockError::Held(holder) => StateError::Busy { path: path.clone(), holder },
+        })?;
         Ok(Self { folder: folder.to_owned(), boot, _lock: lock })
     }
 
@@ -156,20 +178,10 @@ fn private() -> OpenOptions {
     options
 }
 
-fn wait_for(lock: &File, path: &Path) -> Result<(), StateError> {
-    let start = Instant::now();
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::Error(source)) => {
-                return Err(StateError::File { path: path.to_owned(), source });
-            }
-            Err(TryLockError::WouldBlock) if start.elapsed() > PATIENCE.0 => {
-                return Err(StateError::Busy { path: path.to_owned() });
-            }
-            Err(TryLockError::WouldBlock) => sleep(PATIENCE.1),
-        }
-    }
+/// The holder of the lock in words.
+fn who(holder: Option<&Holder>) -> String {
+    let unseen = "a process that cannot be seen from here (of another container?)";
+    holder.map_or_else(|| unseen.to_owned(), Holder::to_string)
 }
 
 fn encode(call: Call<'_>, boot: &str) -> io::Result<Vec<u8>> {
@@ -223,7 +235,8 @@ pub(crate) mod tests {
 
     /// A folder that was locked in a boot of this id.
     pub(crate) fn state(folder: &Path, boot: &str) -> State {
-        State::open_in_boot(folder, Some(boot.to_owned())).expect("a folder")
+        let boot = Some(boot.to_owned());
+        State::open_in_boot(folder, boot, PATIENCE, &mut |_| ()).expect("a folder")
     }
 
     pub(crate) fn segments(text: &str) -> Vec<PlannedSegment> {
@@ -290,12 +303,22 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn one_loader_at_a_time() {
+    fn one_loader_at_a_time_and_the_second_is_told_who_is_the_first() {
         let folder = tempfile::tempdir().expect("a folder");
         let first = state(folder.path(), "b");
-        let lock = private().open(folder.path().join("lock")).expect("a file");
-        assert!(matches!(lock.try_lock(), Err(TryLockError::WouldBlock)));
+        let quick = Duration::from_millis(50);
+        let patience = Patience { silent: Duration::ZERO, whole: quick, pace: quick / 10 };
+        let mut said = Vec::new();
+        let second = State::open_in_boot(folder.path(), None, patience, &mut |words| {
+            said.push(words.to_owned());
+        });
+        let error = second.expect_err("locked").to_string();
+        let (process, file) =
+            (format!("process {} (", std::process::id()), folder.path().join("lock"));
+        assert!(said[0].starts_with(&format!("waiting for {process}")), "{said:?}");
+        assert!(said[0].ends_with(&format!("who has locked {}", file.display())), "{said:?}");
+        assert!(error.contains(&format!("{} is locked by {process}", file.display())), "{error}");
         drop(first);
-        assert!(lock.try_lock().is_ok());
+        assert!(State::open_in_boot(folder.path(), None, patience, &mut |_| ()).is_ok());
     }
 }

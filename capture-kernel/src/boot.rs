@@ -6,6 +6,7 @@ use crate::oldmem::{self, Window};
 use boot_stub::console::println;
 use boot_stub::paging::{AddressSpace, SlotMemory, physical_limit};
 use boot_stub::{double_fault, machine_check};
+use capture_kernel::dma::SlotMemory as Heap;
 use capture_kernel::memory::{self, Ranges};
 use handoff::boot_params::{BootParams, COMMAND_LINE_SIZE, E820Entry};
 use vmcore::{CoreHeader, Error, Options, PhysAddr, PhysRange, ReadPhys, SegmentKind};
@@ -90,6 +91,14 @@ impl Parameters {
 }
 
 impl Parameters {
+    /// What we run in and what the loader left us, as far as its place is known.
+    pub(crate) fn ours(&self, options: &Options<'_>, slot: Heap) -> [PhysRange; 5] {
+        let Self { image, page, line, .. } = *self;
+        let heap = PhysRange::new(slot.start, slot.length as u64).unwrap_or(image);
+        let block = options.elfcorehdr.and_then(|block| PhysRange::new(block.addr, 1).ok());
+        [image, page, line, heap, block.unwrap_or(image)]
+    }
+
     /// Everything that is known to be RAM.
     ///
     /// # Errors

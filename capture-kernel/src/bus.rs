@@ -4,13 +4,15 @@ use crate::dma::SlotMemory;
 use crate::target::disk::DumpDisk;
 use crate::virtio::blk::VirtioBlk;
 use crate::virtio::console::{PortList, PortName, VirtioConsole};
+use crate::virtio::mem::{self, Region};
 use crate::{Clock, Failure};
 use alloc::vec::Vec;
 use core::fmt;
+use core::mem::ManuallyDrop;
 use dumpfile::DiskId;
 use virtio_drivers::transport::pci::bus::DeviceFunction;
 use virtio_drivers::transport::{DeviceType, Transport};
-use vmcore::PhysAddr;
+use vmcore::{Holes, PhysAddr, PhysRange};
 
 /// Where a device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,11 +74,85 @@ pub fn find<T: Transport, D>(
     None
 }
 
-/// What QEMU and Linux call a device of this kind, where it is one that can be a target.
+/// Where the memory of memory devices is, and how it is asked.
+pub struct Asking<'a> {
+    /// Memory that no such device can have: what we run in.
+    pub ours: &'a [PhysRange],
+    /// How many unplugged ranges are kept track of.
+    pub most: usize,
+    /// Memory for the queues.
+    pub slot: SlotMemory,
+    /// Milliseconds that one device may take.
+    pub patience: u64,
+}
+
+/// Adds to `holes` which memory of the virtio-mem devices on `buses` is unplugged. All of them are
+/// stopped; what becomes of each goes to `say`.
+pub fn find_unplugged<T: Transport>(
+    buses: Buses<'_, T>,
+    asking: &Asking<'_>,
+    holes: &mut Holes,
+    clock: &dyn Clock,
+    say: &mut dyn FnMut(fmt::Arguments<'_>),
+) {
+    let kind = DeviceType::Memory;
+    for bus in buses {
+        for place in bus.devices(kind) {
+            let asked = bus
+                .start(place, clock)
+                .and_then(|transport| ask(transport, place, asking, holes, clock, say));
+            if let Err(failure) = asked {
+                say(format_args!(
+                    "{} at {place}: {failure}; its memory is not known, and may be read although it \
+                     is unplugged",
+                    name(kind)
+                ));
+            }
+            bus.stop(place, clock);
+        }
+    }
+}
+
+/// Asks one device. An error is that it is not known where its memory is.
+fn ask<T: Transport>(
+    transport: T,
+    place: Place,
+    Asking { ours, most, slot, patience }: &Asking<'_>,
+    holes: &mut Holes,
+    clock: &dyn Clock,
+    say: &mut dyn FnMut(fmt::Arguments<'_>),
+) -> Result<(), Failure> {
+    // Dropping a transport waits for a reset without an end.
+    let transport = ManuallyDrop::new(transport);
+    let region = Region::read(&*transport)?;
+    if ours.iter().any(|ours| ours.overlaps(region.range)) {
+        return Err(Failure::BadRegion);
+    }
+    let transport = ManuallyDrop::into_inner(transport);
+    let name = name(DeviceType::Memory);
+    let Region { range, plugged, .. } = region;
+    say(format_args!(
+        "{name} at {place}: memory {range}, {plugged} of {} bytes are plugged",
+        range.length()
+    ));
+    match mem::ask(transport, &region, (holes, *most), *slot, clock, *patience) {
+        Err(Failure::NoMemory) => Err(Failure::NoMemory),
+        Err(failure) => {
+            say(format_args!(
+                "{name} at {place}: {failure}; what it has not answered for is left out"
+            ));
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// What QEMU and Linux call a device of this kind, where it is one that is used here.
 fn name(kind: DeviceType) -> &'static str {
     match kind {
         DeviceType::Block => "virtio-blk",
         DeviceType::Console => "virtio-console",
+        DeviceType::Memory => "virtio-mem",
         _ => "virtio device",
     }
 }
@@ -134,7 +210,7 @@ pub fn find_console<'c, T: Transport>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Console, Disk, FakeClock, FakeDevice, FakeTransport, slot};
+    use crate::fake::{Console, Disk, FakeClock, FakeDevice, FakeTransport, Mem, slot};
     use core::cell::RefCell;
     use dumpfile::DiskHeader;
     use std::rc::Rc;
@@ -242,6 +318,50 @@ mod tests {
         assert!(said[0].starts_with(one), "{}", said[0]);
         assert!(said[1].contains("MMIO 0x1000: a virtio console with a single nameless port"));
         assert_eq!(said[2], "target virtio-console at MMIO 0x2000, port kdump");
+    }
+
+    /// What is found of two devices, one of which is at `second`.
+    fn unplugged(second: &Rc<RefCell<Mem>>, ours: &[PhysRange]) -> (Vec<String>, Vec<String>) {
+        let first = Mem::new(1 << 32, vec![true, false]);
+        let mut buses = [FakeBus::new(vec![first]), FakeBus::new(vec![second.clone()])];
+        let (clock, mut said, mut holes) = (FakeClock::default(), Vec::new(), Holes::new());
+        let mut say = |text: fmt::Arguments<'_>| said.push(text.to_string());
+        let asking = Asking { ours, most: 64, slot: slot(), patience: 100 };
+        let [one, other] = &mut buses;
+        find_unplugged([one, other], &asking, &mut holes, &clock, &mut say);
+        assert!(buses.iter().all(|bus| bus.stopped == [0x1000]));
+        (holes.iter().map(|hole| hole.to_string()).collect(), said)
+    }
+
+    #[test]
+    fn every_memory_device_is_asked() {
+        let second = Mem::new(1 << 33, vec![false, true, true]);
+        let (holes, said) = unplugged(&second, &[]);
+        let expected =
+            ["LEFTOUT(100200000-100400000)=unplugged", "LEFTOUT(200000000-200200000)=unplugged"];
+        assert_eq!(holes, expected);
+        let expected = "virtio-mem at MMIO 0x1000: memory 0x200000000..0x200600000, 4194304 of \
+                        6291456 bytes are plugged";
+        assert_eq!(said[1], expected);
+    }
+
+    #[test]
+    fn a_memory_device_that_does_not_answer_is_named_and_left_out() {
+        let second = Mem::new(1 << 33, vec![true, true]);
+        second.borrow_mut().stalls_after = Some(0);
+        let (holes, said) = unplugged(&second, &[]);
+        assert_eq!(holes[1], "LEFTOUT(200000000-200400000)=virtio-mem device not answering");
+        assert!(said[2].ends_with("what it has not answered for is left out"), "{said:?}");
+    }
+
+    #[test]
+    fn a_memory_device_that_claims_what_we_run_in_is_not_believed() {
+        let second = Mem::new(1 << 24, vec![false, false]);
+        let image = PhysRange::new(PhysAddr::new(0x120_0000), 0x1000).expect("no wrap");
+        let (holes, said) = unplugged(&second, &[image]);
+        assert_eq!(holes.len(), 1);
+        assert!(said[1].contains("describes no region of memory"), "{said:?}");
+        assert_eq!(second.borrow().requests, 0);
     }
 
     #[test]

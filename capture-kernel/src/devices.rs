@@ -8,7 +8,7 @@ use crate::time::Tsc;
 use alloc::boxed::Box;
 use boot_stub::console::println;
 use capture_kernel::Failure;
-use capture_kernel::bus::{find_console, find_disk};
+use capture_kernel::bus::{Asking, find_console, find_disk, find_unplugged};
 use capture_kernel::dma::SlotMemory;
 use capture_kernel::dump::Dump;
 use capture_kernel::memory::Ranges;
@@ -21,7 +21,7 @@ use core::fmt::Arguments;
 use dumpfile::DiskId;
 use dumpfile::wire::SenderConfig;
 use handoff::Stage;
-use vmcore::{Error, Options, SerialPort, TargetEntry, TargetSpec};
+use vmcore::{Error, Holes, Options, PhysRange, SerialPort, TargetEntry, TargetSpec};
 
 /// The buses of the machine, on which nothing does DMA.
 pub(crate) struct Buses {
@@ -43,7 +43,30 @@ impl Buses {
         };
         Self { pci, mmio }
     }
+
+    /// Memory that is RAM by its address and must not be touched, because a virtio-mem device has it
+    /// unplugged. `ours` is what we run in.
+    pub(crate) fn unplugged(
+        &mut self,
+        options: &Options<'_>,
+        ours: &[PhysRange],
+        slot: SlotMemory,
+        clock: &Tsc,
+    ) -> Holes {
+        let mut holes = Holes::new();
+        let most = (slot.length / HEAP_PER_HOLE).max(LEAST_HOLES);
+        let patience = u64::from(options.timeout) * 1000;
+        let asking = Asking { ours, most, slot, patience };
+        let Self { pci, mmio } = self;
+        find_unplugged([pci, mmio], &asking, &mut holes, clock, &mut say);
+        holes
+    }
 }
+
+/// Bytes of heap for each hole that is kept track of: it makes two extents in each of two views.
+const HEAP_PER_HOLE: usize = 2048;
+/// So many holes are kept track of in any case.
+const LEAST_HOLES: usize = 64;
 
 /// What is needed to find and to run any target.
 pub(crate) struct Finder<'c> {

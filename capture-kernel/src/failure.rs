@@ -71,6 +71,12 @@ pub enum Failure {
     Frame(WireError),
     /// No target was named on the command line, and nobody has asked for the dump.
     NoTarget,
+    /// What a memory device says of its region makes no sense.
+    BadRegion,
+    /// A memory device answered with this instead of the state of its blocks.
+    NoState(u16),
+    /// A memory device has more separate unplugged ranges than are kept track of.
+    TooManyHoles(usize),
     /// There is nothing to send: the ELF core header was missing or refused.
     NothingToSend,
 }
@@ -131,6 +137,11 @@ impl fmt::Display for Failure {
                 "no kdump.target= on the command line that could be used, and no collector has asked \
                  for it",
             ),
+            Self::BadRegion => f.write_str("its configuration describes no region of memory"),
+            Self::NoState(answer) => {
+                write!(f, "the device answered {answer:#x} instead of the state of its blocks")
+            }
+            Self::TooManyHoles(most) => write!(f, "more than {most} separate unplugged ranges"),
             Self::NothingToSend => f.write_str("vmcore has length zero"),
         }
     }

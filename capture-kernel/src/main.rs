@@ -40,7 +40,7 @@ mod watchdog;
 mod kernel {
     use crate::action::on_failure;
     use crate::time::Tsc;
-    use crate::{action, boot, devices, heap, truth, views, watchdog};
+    use crate::{action, boot, devices, heap, oldmem, truth, views, watchdog};
     use boot_stub::console::{self, println};
     use boot_stub::exceptions;
     use handoff::Stage;
@@ -66,11 +66,13 @@ mod kernel {
         let clock = Tsc::calibrated();
         watchdog::start(options.timeout, &clock);
         let ram = boot.ram(&options, header.as_ref());
-        let buses = devices::Buses::quiet(&options, ram, &clock);
+        let mut buses = devices::Buses::quiet(&options, ram, &clock);
         console::stage(Stage::Quiesced);
         truth::kdump_truth_quiesced();
 
-        let dump = views::read(&options, &boot, header.as_ref());
+        let holes = buses.unplugged(&options, &boot.ours(&options, slot), slot, &clock);
+        let holes = oldmem::leave_out(holes);
+        let dump = views::read(&options, &boot, header.as_ref(), holes);
         console::stage(Stage::Views);
         let mut finder = devices::Finder::new(&options, buses, slot, &clock);
         match finder.deliver(&options.targets, &dump, &mut console::stage) {

@@ -3,11 +3,19 @@
 use boot_stub::paging::{LINE, OldMemory, physical_limit};
 use handoff::layout::PAGE_SIZE;
 use spin::{Mutex, Once};
-use vmcore::{Error, PhysAddr, PhysRange, ReadPhys};
+use vmcore::{Error, Holes, PhysAddr, PhysRange, ReadPhys};
 
 /// The window, and one past the highest physical address: to ask the CPU each time would be slow, where
 /// it is a virtual one.
 static WINDOW: Once<(Mutex<OldMemory>, u64)> = Once::new();
+
+/// Memory that nobody reads, once that is known.
+static HOLES: Once<Holes> = Once::new();
+
+/// From now on nothing in `holes` is read. Returns the list.
+pub(crate) fn leave_out(holes: Holes) -> &'static Holes {
+    HOLES.call_once(|| holes)
+}
 
 /// Hands the window over; from then on [`Window`] works.
 pub(crate) fn start(window: OldMemory) {
@@ -41,10 +49,13 @@ impl ReadPhys for Window {
     }
 }
 
-/// The window, if all of `length` bytes from `at` on can be seen through it.
+/// The window, if all of `length` bytes from `at` on can be seen through it and may be read.
 fn window(at: PhysAddr, length: u64) -> Result<&'static Mutex<OldMemory>, Error> {
     let range = PhysRange::new(at, length)?;
     let (window, limit) = WINDOW.get().ok_or(Error::Unreadable { at })?;
+    if let Some(hole) = HOLES.get().and_then(|holes| holes.within(range).next()) {
+        return Err(Error::Unreadable { at: hole.range.start() });
+    }
     match range.end().get() > *limit {
         true => Err(Error::Unreadable { at }),
         false => Ok(window),

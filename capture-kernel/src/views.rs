@@ -7,7 +7,10 @@ use boot_stub::{paging, tsc};
 use capture_kernel::dump::{Dump, NamedView};
 use core::fmt::Arguments;
 use dumpfile::Contents;
-use vmcore::{CoreHeader, Extent, Options, PhysRange, SmallView, View, ViewSpec, Vmcore};
+use vmcore::{CoreHeader, Extent, Holes, Options, PhysRange, SmallView, View, ViewSpec, Vmcore};
+
+/// How many ranges that are left out are named on the console.
+const NAMED: usize = 8;
 
 /// Everything that can leave the machine: what was asked for, before it what is small and precious,
 /// and the other one of vmcore and oldmem for who asks. What cannot be had is said.
@@ -15,12 +18,13 @@ pub(crate) fn read(
     options: &Options<'_>,
     boot: &boot::Parameters,
     header: Option<&CoreHeader>,
+    holes: &Holes,
 ) -> Dump {
-    let vmcore = header.and_then(|header| Some((header, read_vmcore(header)?)));
+    let vmcore = header.and_then(|header| Some((header, read_vmcore(header, holes)?)));
     let small = vmcore.as_ref().map(|(header, vmcore)| small(header, vmcore)).unwrap_or_default();
     let range = if let ViewSpec::OldMem(range) = options.view { range } else { None };
     let start = range.map_or(0, |range| range.start().get());
-    let oldmem = read_oldmem(options, boot, header, range);
+    let oldmem = read_oldmem(options, boot, header, (range, holes));
     let oldmem = oldmem.map(|view| NamedView { name: "oldmem", view, start });
     let vmcore =
         vmcore.map(|(_, vmcore)| NamedView { name: "vmcore", view: vmcore.view, start: 0 });
@@ -33,17 +37,29 @@ pub(crate) fn read(
 }
 
 /// The vmcore, or [`None`] and the reason on the console: then its length is zero.
-fn read_vmcore(header: &CoreHeader) -> Option<Vmcore> {
+fn read_vmcore(header: &CoreHeader, holes: &Holes) -> Option<Vmcore> {
     let complain = &mut |area: &vmcore::NoteArea| println!("kdump: {area}");
-    match vmcore::vmcore(header, &oldmem::Window, paging::physical_limit(), complain) {
+    match vmcore::vmcore(header, &oldmem::Window, paging::physical_limit(), holes, complain) {
         Ok(vmcore) => {
             println!("kdump: vmcore of {} bytes, {} CPUs", vmcore.view.len(), vmcore.cpus);
+            say_left_out(&vmcore.left_out);
             Some(vmcore)
         }
         Err(error) => {
             println!("kdump: elfcorehdr refused: {error}; vmcore has length zero");
             None
         }
+    }
+}
+
+/// Names the first ranges that are left out, and counts all of them.
+fn say_left_out(left_out: &Holes) {
+    for hole in left_out.iter().take(NAMED) {
+        println!("kdump: left out: {}, {}, zero in the dump", hole.range, hole.reason);
+    }
+    if !left_out.is_empty() {
+        let (count, bytes) = (left_out.iter().len(), left_out.total());
+        println!("kdump: left out: {bytes} bytes in all, in {count} ranges");
     }
 }
 
@@ -63,9 +79,10 @@ fn read_oldmem(
     options: &Options<'_>,
     boot: &boot::Parameters,
     header: Option<&CoreHeader>,
-    range: Option<PhysRange>,
+    (range, holes): (Option<PhysRange>, &Holes),
 ) -> Option<View> {
-    let view = boot.ram(options, header).and_then(|ram| vmcore::oldmem(&ram, range));
+    let ram = boot.ram(options, header);
+    let view = ram.and_then(|ram| vmcore::oldmem(&ram, range)?.without(holes));
     match &view {
         Ok(view) => println!("kdump: oldmem of {} bytes", view.len()),
         Err(error) => println!("kdump: oldmem: {error}"),

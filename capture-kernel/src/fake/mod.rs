@@ -4,10 +4,12 @@
 mod console;
 mod device;
 mod disk;
+mod mem;
 
 pub(crate) use console::Console;
 pub(crate) use device::{Base, Chain, FakeDevice, FakeTransport};
 pub(crate) use disk::{Disk, Done, ORDINARY};
+pub(crate) use mem::{BLOCK, Mem};
 
 use crate::Clock;
 use crate::dma::SlotMemory;

@@ -25,6 +25,8 @@ bitflags! {
         const FLUSH = 1 << 9;
         /// `VIRTIO_CONSOLE_F_MULTIPORT`: there are ports with names, and control queues.
         const MULTIPORT = 1 << 1;
+        /// `VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE`: unplugged memory must not be read.
+        const UNPLUGGED_INACCESSIBLE = 1 << 1;
         /// `VIRTIO_F_VERSION_1`: virtio 1.
         const VERSION_1 = 1 << 32;
         /// `VIRTIO_F_ACCESS_PLATFORM`: addresses are the platform's, not physical.

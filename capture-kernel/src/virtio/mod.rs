@@ -1,9 +1,10 @@
-//! virtio: our own virtqueue, the block device and the console, over the transports of
-//! virtio-drivers.
+//! virtio: our own virtqueue, the block device, the console and the memory device, over the transports
+//! of virtio-drivers.
 
 pub mod blk;
 pub mod console;
 pub mod device;
 pub mod inbox;
+pub mod mem;
 pub mod queue;
 pub mod requests;

@@ -21,7 +21,7 @@ pub fn elfcorehdr(bytes: &[u8]) {
         let place = ElfCoreHdr { addr: PhysAddr::new(AT), size };
         let Ok(header) = CoreHeader::read(&memory, place) else { continue };
         let checked = header.check_ranges(&memory);
-        let made = vmcore::vmcore(&header, &memory, END, &mut |area| {
+        let made = vmcore::vmcore(&header, &memory, END, &vmcore::Holes::new(), &mut |area| {
             assert!(!area.to_string().is_empty());
         });
         if let Ok(vmcore) = made {

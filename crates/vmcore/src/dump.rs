@@ -22,11 +22,11 @@ use handoff::layout::PAGE_SIZE;
 
 use crate::elfcore::{encode, zeros};
 use crate::notes::note_of_text;
-use crate::view::{Extent, View};
+use crate::view::{Extent, View, push};
 use crate::vmcoreinfo::add_lines;
 use crate::{
-    Class, CoreHeader, Error, NAME_VMCOREINFO, Note, PhysAddr, PhysRange, ReadPhys, Segment,
-    SegmentKind, notes,
+    Class, CoreHeader, Error, Holes, NAME_ADDENDUM, NAME_VMCOREINFO, Note, PhysAddr, PhysRange,
+    ReadPhys, Segment, SegmentKind, notes,
 };
 
 /// The longest note area that is looked at, in bytes. Linux' are 176 to 4132 bytes long.
@@ -47,6 +47,8 @@ pub struct Vmcore {
     pub cpus: usize,
     /// What became of each PT_NOTE of the ELF core header.
     pub note_areas: Vec<NoteArea>,
+    /// Memory of its PT_LOADs that is left out: zero in the file, and named in VMCOREINFO.
+    pub left_out: Holes,
     /// Where the merged notes lie in the headers.
     merged: Range<usize>,
 }
@@ -96,7 +98,8 @@ pub enum NoteOutcome {
 }
 
 /// Makes the vmcore that an ELF core header describes. `phys_limit` is one past the highest
-/// physical address of this CPU. Note areas that are not whole go to `complain` and do not stop it.
+/// physical address of this CPU. Memory in `holes` is left out. Note areas that are not whole go to
+/// `complain` and do not stop it.
 ///
 /// # Errors
 /// The first check that failed. PT_LOADs must neither wrap, nor lie beyond `phys_limit`, nor have
@@ -106,6 +109,7 @@ pub fn vmcore(
     header: &CoreHeader,
     mem: &impl ReadPhys,
     phys_limit: u64,
+    holes: &Holes,
     complain: &mut dyn FnMut(&NoteArea),
 ) -> Result<Vmcore, Error> {
     let mut loads = Vec::new();
@@ -120,12 +124,25 @@ pub fn vmcore(
             SegmentKind::Note => notes.merge(&segment, mem, phys_limit, complain)?,
         }
     }
-    notes.finish()?;
-    let view = lay_out(header, &notes.bytes, &loads)?;
+    let left_out = left_out(&loads, holes)?;
+    notes.finish(&left_out.lines()?)?;
+    let view = lay_out(header, &notes.bytes, &loads)?.without(holes)?;
     let start = table_end(header.class, loads.len());
     let MergedNotes { cpus, areas: note_areas, bytes, .. } = notes;
     let merged = start..start + bytes.len();
-    Ok(Vmcore { view, class: header.class, machine: header.machine, cpus, note_areas, merged })
+    let (class, machine) = (header.class, header.machine);
+    Ok(Vmcore { view, class, machine, cpus, note_areas, left_out, merged })
+}
+
+/// What of `holes` lies in the memory of `loads`.
+fn left_out(loads: &[Segment], holes: &Holes) -> Result<Holes, Error> {
+    let mut left_out = Holes::new();
+    for load in loads {
+        for hole in holes.within(load.source_range()?) {
+            left_out.add(hole.range, hole.reason)?;
+        }
+    }
+    Ok(left_out)
 }
 
 /// Checks a PT_LOAD by itself and against those before it. These are few (at most
@@ -257,11 +274,18 @@ impl MergedNotes {
         }
     }
 
-    /// Puts the one VMCOREINFO behind the other notes. Without the dead kernel's there is none.
-    fn finish(&mut self) -> Result<(), Error> {
-        let Some(mut text) = self.vmcoreinfo.take() else { return Ok(()) };
-        add_lines(&mut text, &self.added)?;
-        append(&mut self.bytes, &note_of_text(NAME_VMCOREINFO, &text)?)
+    /// Puts the one VMCOREINFO behind the other notes, with `lines` of our own. Without the dead
+    /// kernel's there is none, and these lines are a note of their own.
+    fn finish(&mut self, lines: &[u8]) -> Result<(), Error> {
+        match self.vmcoreinfo.take() {
+            Some(mut text) => {
+                add_lines(&mut text, &self.added)?;
+                add_lines(&mut text, lines)?;
+                append(&mut self.bytes, &note_of_text(NAME_VMCOREINFO, &text)?)
+            }
+            None if lines.is_empty() => Ok(()),
+            None => append(&mut self.bytes, &note_of_text(NAME_ADDENDUM, lines)?),
+        }
     }
 }
 
@@ -347,13 +371,6 @@ fn append(list: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// `Vec::push` that says so when the heap has no room.
-fn push<T>(list: &mut Vec<T>, item: T) -> Result<(), Error> {
-    list.try_reserve(1).map_err(|_| Error::NoMemory)?;
-    list.push(item);
-    Ok(())
-}
-
 impl fmt::Display for NoteArea {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "note area at {} ({:#x} bytes): ", self.source, self.length)?;
@@ -410,12 +427,22 @@ mod tests {
         segments: &[Segment],
         mem: FakeMemory,
     ) -> (Result<Vmcore, Error>, Vec<String>, FakeMemory) {
+        capture_without(&Holes::new(), machine, class, segments, mem)
+    }
+
+    fn capture_without(
+        holes: &Holes,
+        machine: u16,
+        class: Class,
+        segments: &[Segment],
+        mem: FakeMemory,
+    ) -> (Result<Vmcore, Error>, Vec<String>, FakeMemory) {
         let block = build(machine, class, segments).expect("a block of a test");
         let elfcorehdr = ElfCoreHdr { addr: PhysAddr::new(BLOCK), size: Some(block.len() as u64) };
         let mem = mem.and(BLOCK, block);
         let mut complaints = Vec::new();
         let result = CoreHeader::read(&mem, elfcorehdr).and_then(|header| {
-            vmcore(&header, &mem, LIMIT, &mut |area| complaints.push(area.to_string()))
+            vmcore(&header, &mem, LIMIT, holes, &mut |area| complaints.push(area.to_string()))
         });
         (result, complaints, mem)
     }
@@ -488,6 +515,42 @@ mod tests {
         assert_eq!((vmcore.cpus, vmcore.machine, vmcore.class), (1, EM_386, Class::Elf64));
         let said = "note area at 0x35adae00 (0xb0 bytes): empty, this CPU saved no registers";
         assert_eq!(complaints, [said]);
+    }
+
+    /// Nobody can read the holes here: a byte of them that is asked for is an error.
+    #[test]
+    fn holes_are_zero_and_named_and_never_touched() {
+        let Machine { segments, memory, low, .. } = machine();
+        let memory = FakeMemory {
+            pieces: memory.pieces.into_iter().filter(|(at, _)| *at != 0x10_0000).collect(),
+        };
+        let memory = memory.and(0x10_0000, &low[..0x1000]).and(0x10_2000, &low[0x2000..]);
+        let mut holes = Holes::new();
+        for hole in [range(0x10_1000, 0x10_2000), range(0x8000_0000, 0x9000_0000)] {
+            holes.add(hole, "unplugged").expect("room");
+        }
+        let (result, _, mem) = capture_without(&holes, EM_386, Class::Elf64, &segments, memory);
+        let vmcore = result.expect("a good machine");
+        let bytes = file(&vmcore, &mem);
+        let expected = [&low[..0x1000], &[0; 0x1000], &low[0x2000..]].concat();
+        assert_eq!(&bytes[0x4000..0x7000], expected);
+        assert_eq!((bytes.len(), vmcore.left_out.total()), (0x9000, 0x1000));
+        let text = "OSRELEASE=6.1.0\nPAGESIZE=4096\nLEFTOUT(101000-102000)=unplugged\n";
+        let info = note(b"VMCOREINFO\0", 0, text.as_bytes());
+        assert!(vmcore.notes().ends_with(&info), "{:?}", vmcore.notes());
+    }
+
+    #[test]
+    fn holes_are_named_where_there_is_no_vmcoreinfo() {
+        let mut holes = Holes::new();
+        holes.add(range(0x10_0000, 0x10_3000), "unplugged").expect("room");
+        let segments = [load(0x10_0000, 0xc010_0000, 0x10_0000, 0x3000)];
+        let memory = FakeMemory::with(0, []);
+        let (result, _, mem) = capture_without(&holes, EM_386, Class::Elf32, &segments, memory);
+        let vmcore = result.expect("a good machine");
+        assert!(file(&vmcore, &mem)[0x1000..].iter().all(|byte| *byte == 0));
+        let expected = note(b"KDUMP-RS\0", 0, b"LEFTOUT(100000-103000)=unplugged\n");
+        assert_eq!(vmcore.notes(), expected);
     }
 
     #[test]
@@ -814,7 +877,7 @@ mod tests {
             let mem = memory.and(BLOCK, block);
             let elfcorehdr = ElfCoreHdr { addr: PhysAddr::new(BLOCK), size: None };
             let made = CoreHeader::read(&mem, elfcorehdr).and_then(|header| {
-                vmcore(&header, &mem, LIMIT, &mut |area| assert!(!format!("{area}").is_empty()))
+                vmcore(&header, &mem, LIMIT, &Holes::new(), &mut |area| assert!(!format!("{area}").is_empty()))
             });
             if let Ok(vmcore) = made {
                 check_invariants(&vmcore);

@@ -7,7 +7,7 @@ use crate::{Error, PhysAddr, PhysRange, ReadPhys};
 /// A few pieces of memory with nothing between them.
 #[derive(Default)]
 pub(crate) struct FakeMemory {
-    pieces: Vec<(u64, Vec<u8>)>,
+    pub(crate) pieces: Vec<(u64, Vec<u8>)>,
 }
 
 impl FakeMemory {

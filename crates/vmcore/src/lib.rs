@@ -21,6 +21,7 @@ mod dmesg;
 mod dump;
 mod elfcore;
 mod error;
+mod holes;
 mod kernel_memory;
 mod notes;
 mod number;
@@ -31,6 +32,7 @@ mod page_tables;
 mod ranges;
 mod read;
 mod small_views;
+mod text;
 mod view;
 mod vmcoreinfo;
 
@@ -42,6 +44,7 @@ pub use elfcore::{Class, CoreHeader, MAX_SEGMENTS, Segment, SegmentKind, build};
 pub use error::Error;
 /// `e_machine` of the machines whose dumps we make.
 pub use goblin::elf::header::{EM_386, EM_X86_64};
+pub use holes::Holes;
 pub use kernel_memory::KernelMemory;
 pub use notes::{
     NAME_ADDENDUM, NAME_CORE, NAME_VMCOREINFO, Note, Notes, Prstatus, note_of_text, notes,

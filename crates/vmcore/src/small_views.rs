@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use crate::page_cache::PageCache;
+use crate::text::Text;
 use crate::{Caller, CoreHeader, Dmesg, Error, KernelMemory, ReadPhys, Segment, Vmcore, notes};
 
 /// Length of `dmesg-tail` in bytes: less than a second at 115200 baud.
@@ -115,30 +116,13 @@ impl Log {
         dmesg.look_at_last(MAX_RECORDS);
         dmesg.keep_last_bytes(limit as u64);
         let mut log = Self::default();
-        let mut text = Text { bytes: Vec::new(), limit };
+        let mut text = Text::new(limit);
         while let Some(record) = dmesg.next_record() {
             log.newest = Some(record.caller);
             writeln!(text, "{record}").map_err(|_| Error::NoMemory)?;
         }
         log.text = text.bytes;
         Ok(log)
-    }
-}
-
-/// Text that grows as it comes, up to a limit.
-struct Text {
-    bytes: Vec<u8>,
-    limit: usize,
-}
-
-impl Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.len() > self.limit.saturating_sub(self.bytes.len()) {
-            return Err(fmt::Error);
-        }
-        self.bytes.try_reserve(text.len()).map_err(|_| fmt::Error)?;
-        self.bytes.extend_from_slice(text.as_bytes());
-        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{DumpOffset, Error, PhysAddr, PhysRange, ReadPhys};
+use crate::{DumpOffset, Error, Holes, PhysAddr, PhysRange, ReadPhys};
 
 /// One piece of a dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +79,25 @@ impl View {
         Ok(Self { extents, starts, length })
     }
 
+    /// The same with zeros for the memory that `holes` name: nobody has to touch it. Offsets stay what
+    /// they are.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub fn without(self, holes: &Holes) -> Result<Self, Error> {
+        if holes.is_empty() {
+            return Ok(self);
+        }
+        let mut extents = Vec::new();
+        for extent in self.extents {
+            match extent {
+                Extent::Phys(range) => leave_out(range, holes, &mut extents)?,
+                other => push(&mut extents, other)?,
+            }
+        }
+        Self::new(extents)
+    }
+
     /// Length in bytes.
     pub const fn len(&self) -> u64 {
         self.length
@@ -141,4 +160,22 @@ impl View {
         let index = self.starts.partition_point(|start| *start <= offset.get()).checked_sub(1)?;
         Some((index, offset.get() - self.starts.get(index)?))
     }
+}
+
+/// The memory of `range`, and zeros for what `holes` name of it.
+fn leave_out(range: PhysRange, holes: &Holes, extents: &mut Vec<Extent>) -> Result<(), Error> {
+    let mut at = range.start();
+    for hole in holes.within(range) {
+        push(extents, Extent::Phys(PhysRange::from_bounds(at, hole.range.start())?))?;
+        push(extents, Extent::Zero(hole.range.length()))?;
+        at = hole.range.end();
+    }
+    push(extents, Extent::Phys(PhysRange::from_bounds(at, range.end())?))
+}
+
+/// `Vec::push` that says so when the heap has no room.
+pub(crate) fn push<T>(list: &mut Vec<T>, item: T) -> Result<(), Error> {
+    list.try_reserve(1).map_err(|_| Error::NoMemory)?;
+    list.push(item);
+    Ok(())
 }

@@ -89,7 +89,8 @@ fn assert_small_views(path: &Path, log: &str) {
     let mem = FileMemory(File::open(path).expect("a vmcore"));
     let start = ElfCoreHdr { addr: PhysAddr::new(0), size: None };
     let header = CoreHeader::read(&mem, start).expect("a header");
-    let vmcore = vmcore::vmcore(&header, &mem, 1 << 52, &mut |_| {}).expect("a vmcore of it");
+    let vmcore = vmcore::vmcore(&header, &mem, 1 << 52, &vmcore::Holes::new(), &mut |_| {})
+        .expect("a vmcore of it");
     let mut complaints = Vec::new();
     let views = small_views(&header, &vmcore, &mem, &mut |text| complaints.push(text.to_string()));
     assert_eq!(complaints, [""; 0]);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::dmesg::fake::{BOTH, Machine, PADDR, PAGE, id, old, state};
 use crate::fake::{FakeMemory, note};
-use crate::{Class, EM_386, EM_X86_64, ElfCoreHdr, PhysAddr, SegmentKind, build, vmcore};
+use crate::{Class, EM_386, EM_X86_64, ElfCoreHdr, Holes, PhysAddr, SegmentKind, build, vmcore};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -79,7 +79,8 @@ impl Dead {
         let place = ElfCoreHdr { addr: PhysAddr::new(BLOCK), size: Some(block.len() as u64) };
         let mem = mem.and(BLOCK, block);
         let header = CoreHeader::read(&mem, place).expect("a header of a test");
-        let vmcore = vmcore(&header, &mem, LIMIT, &mut |_| {}).expect("a vmcore of a test");
+        let vmcore =
+            vmcore(&header, &mem, LIMIT, &Holes::new(), &mut |_| {}).expect("a vmcore of a test");
         let mut complaints = Vec::new();
         let views =
             small_views(&header, &vmcore, &mem, &mut |text| complaints.push(text.to_string()));

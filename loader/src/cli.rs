@@ -80,7 +80,8 @@ pub struct LoadCommand {
     #[command(flatten)]
     pub load: LoadArgs,
 
-    /// Load even what this program has loaded last: for when another one has loaded since.
+    /// Load even what this program has loaded last: for when another one has loaded since. Take also the
+    /// id of a disk that is not there (yet).
     #[arg(long)]
     pub force: bool,
 
@@ -376,6 +377,7 @@ impl LoadArgs {
         PlanOptions {
             text,
             target: self.target.clone(),
+            any_disk: false,
             final_action: self.final_action.map(Action::from),
             failure_action: self.failure_action.map(Action::from),
             console_port: self.console_port.0,

@@ -3,14 +3,18 @@
 //! Source: paper, section 4.4 (`memmap=`, `elfcorehdr=`).
 
 use handoff::boot_params::COMMAND_LINE_SIZE;
-use vmcore::{Action, ElfCoreHdr, Options, PhysRange, PowerOff};
+use vmcore::{Action, ElfCoreHdr, Options, PhysRange, PowerOff, Problem};
 
+use crate::dump_disks::DumpDisks;
 use crate::error::PlanError;
 use crate::firmware::rsdp_word;
 use crate::plan::{PlanOptions, UserText};
-use crate::reuse::virtio_mmio_words;
+use crate::reuse::{is_key, virtio_mmio_words};
 use crate::system::System;
-use crate::target::Target;
+use crate::target::{Target, check_disks};
+
+/// The key that says where the dump goes.
+const TARGET: &str = "kdump.target";
 
 /// The one way to hide what stands behind.
 const OPEN_QUOTE: &str = "a quotation mark in --append or --command-line is not closed";
@@ -25,8 +29,8 @@ pub(crate) struct CommandLine {
     pub(crate) text: String,
     /// What follows a failed capture.
     pub(crate) failure_action: Action,
-    /// Where the dump goes, for a person.
-    pub(crate) target: String,
+    /// Where the dump goes.
+    pub(crate) target: Target,
     /// The words that the capture kernel will pass over, each with the reason.
     pub(crate) problems: Vec<String>,
 }
@@ -52,21 +56,31 @@ impl CommandLine {
             return Err(PlanError::CommandLineTooLong { excess: text.len() - limit, limit });
         }
         let mut problems = Vec::new();
-        let read =
-            Options::parse(text.as_bytes(), &mut |problem| problems.push(problem.to_string()));
+        let mut bad_target = None;
+        let read = Options::parse(text.as_bytes(), &mut |problem| {
+            problems.push(problem.to_string());
+            if is_key(problem.key, TARGET) {
+                bad_target = Some(bad_target_error(&problem, &system.dump_disks));
+            }
+        });
         let block = ElfCoreHdr { addr: elfcorehdr.start(), size: Some(elfcorehdr.length()) };
         let seen = read.exactmap && read.memmap.iter().eq(memory.iter().copied());
         if !seen || read.elfcorehdr != Some(block) {
             let why = problems.pop().unwrap_or_else(|| OPEN_QUOTE.to_owned());
             return Err(PlanError::CommandLineHides { why });
         }
+        if let Some(error) = bad_target {
+            return Err(error);
+        }
+        let targets = read.targets.iter().map(|entry| &entry.target);
+        problems.extend(check_disks(targets, &system.dump_disks, options.any_disk)?);
         let failure_action = read.failure_action;
         let wants_off = [read.final_action, failure_action].contains(&Action::PowerOff);
         if wants_off && read.poweroff.is_none() {
             problems.push(NO_POWER_OFF.to_owned());
         }
         drop(read);
-        Ok(Self { text, failure_action, target: target.words, problems })
+        Ok(Self { text, failure_action, target, problems })
     }
 }
 
@@ -91,7 +105,7 @@ fn option_words(
 ) -> Result<String, PlanError> {
     let mut text = String::new();
     if let Some(target) = &target.value {
-        push(&mut text, &target_word(target)?);
+        push(&mut text, &target_word(target, &system.dump_disks)?);
     }
     if let Some(action) = options.final_action {
         push(&mut text, &format!("kdump.final_action={}", action_name(action)));
@@ -107,16 +121,24 @@ fn option_words(
 }
 
 /// `kdump.target=`, where the capture kernel has nothing against the value.
-fn target_word(target: &str) -> Result<String, PlanError> {
-    let word = format!("kdump.target={target}");
-    let mut problem = target
-        .contains(|c: char| c.is_whitespace() || c == '"')
-        .then(|| format!("{target:?} has white space or quotation marks in it"));
-    Options::parse(word.as_bytes(), &mut |found| problem = Some(found.to_string()));
-    match problem {
-        Some(problem) => Err(PlanError::BadTarget { problem }),
-        None => Ok(word),
+fn target_word(target: &str, disks: &DumpDisks) -> Result<String, PlanError> {
+    let word = format!("{TARGET}={target}");
+    let mut problem = target.contains(|c: char| c.is_whitespace() || c == '"').then(|| {
+        let problem = format!("{target:?} has white space or quotation marks in it");
+        PlanError::BadTarget { problem }
+    });
+    Options::parse(word.as_bytes(), &mut |found| problem = Some(bad_target_error(&found, disks)));
+    problem.map_or(Ok(word), Err)
+}
+
+/// Why the capture kernel would pass over a target, and which disks there are: a placeholder stands
+/// where one of their ids belongs.
+fn bad_target_error(problem: &Problem<'_>, disks: &DumpDisks) -> PlanError {
+    let mut problem = problem.to_string().replace(", ignored", "");
+    if !disks.found.is_empty() {
+        problem = format!("{problem}; the dump disks of this machine are {}", disks.list());
     }
+    PlanError::BadTarget { problem }
 }
 
 /// `memmap=` for each range and `elfcorehdr=`, all in KiB: they are whole pages.

@@ -1,18 +1,20 @@
 //! The dump disks of this machine: where a dump can go when nobody says where.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use dumpfile::DiskId;
-use dumpfile::disk::{FIRST_OFFSET, FoundDisk};
+use dumpfile::disk::{BLOCK, DumpHeader, FIRST_OFFSET, FoundDisk};
+use dumpfile::{DiskHeader, DiskId};
 
 /// What Linux calls virtio-blk disks; the capture kernel writes to no others.
 const PREFIX: &str = "vd";
 /// Most disks that are looked at.
 const MOST: usize = 256;
+/// Bytes of a sector in `/sys/block/NAME/size`, whatever the disk's own are.
+const SECTOR: u64 = 512;
 
 /// A disk that carries our header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,13 @@ pub struct FoundDumpDisk {
     pub device: PathBuf,
     /// Its id.
     pub id: DiskId,
+    /// Its size in bytes, as the kernel has it.
+    pub capacity: Option<u64>,
+    /// Whether the kernel says that it cannot be written.
+    pub read_only: bool,
+    /// Which dumps are on it, as the capture kernel will see them. `None` where it will write nothing: a
+    /// disk of version 1 with a dump that may be whole.
+    pub directory: Option<DiskHeader>,
 }
 
 /// All of them.
@@ -30,36 +39,95 @@ pub struct DumpDisks {
     pub found: Vec<FoundDumpDisk>,
     /// Whether there are disks that could not be read.
     pub unreadable: bool,
+    /// How many virtio disks there are, dump disks or not; `None` where nothing says so, as in a saved
+    /// system.
+    pub seen: Option<usize>,
 }
 
 impl DumpDisks {
     /// Looks at the first blocks of every virtio disk under `root`, a folder that looks like `/`. Disks
     /// are opened for reading only.
     pub fn find(root: &Path) -> Self {
-        let entries = fs::read_dir(root.join("sys/block")).into_iter().flatten().flatten();
-        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        let mut names: Vec<_> = names.filter(|name| name.starts_with(PREFIX)).take(MOST).collect();
+        let Ok(entries) = fs::read_dir(root.join("sys/block")) else { return Self::default() };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<_> = names.filter(|name| name.starts_with(PREFIX)).collect();
         names.sort();
-        let mut disks = Self::default();
-        for name in names {
-            match front(&root.join("dev").join(&name)) {
-                Ok(front) => {
-                    let found = FoundDisk::decode(&front).ok();
-                    let device = Path::new("/dev").join(name);
-                    disks.found.extend(found.map(|found| FoundDumpDisk { device, id: found.id() }));
-                }
+        let mut disks =
+            Self { found: Vec::new(), unreadable: names.len() > MOST, seen: Some(names.len()) };
+        for name in names.iter().take(MOST) {
+            match dump_disk(root, name) {
+                Ok(found) => disks.found.extend(found),
                 Err(error) => disks.unreadable |= error.kind() != ErrorKind::NotFound,
             }
         }
         disks
     }
+
+    /// Those that carry this id.
+    pub(crate) fn with_id(&self, id: DiskId) -> impl Iterator<Item = &FoundDumpDisk> {
+        self.found.iter().filter(move |disk| disk.id == id)
+    }
+
+    /// All of them in words.
+    pub(crate) fn list(&self) -> String {
+        let disks: Vec<_> = self.found.iter().map(ToString::to_string).collect();
+        disks.join(", ")
+    }
 }
 
-fn front(device: &Path) -> std::io::Result<Vec<u8>> {
-    let mut front = Vec::new();
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(device)?;
-    file.take(FIRST_OFFSET).read_to_end(&mut front)?;
-    Ok(front)
+/// The disk of this name, if it is a dump disk.
+fn dump_disk(root: &Path, name: &str) -> io::Result<Option<FoundDumpDisk>> {
+    let path = root.join("dev").join(name);
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let Ok(found) = FoundDisk::decode(&read(&file, 0, FIRST_OFFSET as usize)?) else {
+        return Ok(None);
+    };
+    let fact = |fact: &str| {
+        let text = fs::read_to_string(root.join("sys/block").join(name).join(fact));
+        text.ok().map(|text| text.trim().to_owned())
+    };
+    let sectors = fact("size").and_then(|sectors| sectors.parse::<u64>().ok());
+    Ok(Some(FoundDumpDisk {
+        device: Path::new("/dev").join(name),
+        id: found.id(),
+        capacity: sectors.and_then(|sectors| sectors.checked_mul(SECTOR)),
+        read_only: fact("ro").as_deref() == Some("1"),
+        directory: directory(&found, &file),
+    }))
+}
+
+/// The directory as the capture kernel reads it: a dump's own header knows more than the directory, and
+/// a disk of version 1 without a whole dump is an empty one.
+fn directory(found: &FoundDisk, file: &File) -> Option<DiskHeader> {
+    let mut header = match found {
+        FoundDisk::V1(old) if old.state.is_partial() => DiskHeader::new(old.id),
+        FoundDisk::V1(_) => return None,
+        FoundDisk::V2 { header, .. } => *header,
+    };
+    let dumps = header.dumps;
+    for dump in dumps.as_slice().iter().filter(|dump| dump.state.is_partial()) {
+        let front = read(file, dump.offset, 2 * BLOCK).unwrap_or_default();
+        if let Ok(own) = DumpHeader::decode_copies(&front, header.id, dump) {
+            header.dumps.set_state(dump.sequence, own.state);
+        }
+    }
+    Some(header)
+}
+
+/// The bytes at an offset, fewer where the disk ends.
+fn read(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    let mut filled = 0;
+    while filled < length {
+        match file.read_at(&mut bytes[filled..], offset.saturating_add(filled as u64)) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
 }
 
 impl fmt::Display for FoundDumpDisk {
@@ -69,10 +137,23 @@ impl fmt::Display for FoundDumpDisk {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use dumpfile::DiskHeader;
-    use dumpfile::disk::v1;
+    use dumpfile::DiskState;
+    use dumpfile::disk::{Contents, DumpEntry, NewDump, v1};
+
+    /// An empty dump disk of this many bytes, whose id is 16 times `id`.
+    pub(crate) fn disk(device: &str, id: u8, capacity: u64) -> FoundDumpDisk {
+        let id = DiskId([id; 16]);
+        let directory = Some(DiskHeader::new(id));
+        FoundDumpDisk {
+            device: device.into(),
+            id,
+            capacity: Some(capacity),
+            read_only: false,
+            directory,
+        }
+    }
 
     #[test]
     fn virtio_disks_with_our_header_are_found() {
@@ -101,9 +182,51 @@ mod tests {
         }
         fs::create_dir_all(root.path().join("sys/block/vdz")).expect("a folder");
         let found = DumpDisks::find(root.path());
-        let disk = |device: &str, id| FoundDumpDisk { device: device.into(), id };
-        assert_eq!(found.found, [disk("/dev/vda", ids[0]), disk("/dev/vdb", ids[1])]);
+        let disks: Vec<_> = found.found.iter().map(ToString::to_string).collect();
+        let [old, new] = ids.map(|id| format!("(virtio-blk:id={id})"));
+        assert_eq!(disks, [format!("/dev/vda {old}"), format!("/dev/vdb {new}")]);
         assert!(!found.unreadable, "no device is no disk");
+        assert_eq!(found.seen, Some(5));
+    }
+
+    #[test]
+    fn what_is_on_a_disk_is_what_the_capture_kernel_will_find() {
+        let root = tempfile::tempdir().expect("a folder");
+        let id = DiskId([7; 16]);
+        let new =
+            NewDump { contents: Contents::Vmcore, views: &[], bulk_length: 4096, checksums: false };
+        let mut whole = DumpHeader::new(id, 1, &new).expect("a header");
+        let entry = DumpEntry {
+            sequence: 1,
+            offset: FIRST_OFFSET,
+            length: whole.region_length(),
+            state: DiskState::IN_PROGRESS,
+        };
+        whole.state = DiskState::COMPLETE;
+        let mut header = DiskHeader { next: 2, ..DiskHeader::new(id) };
+        header.dumps.push(entry).expect("it has a place");
+        let bytes = [header.encode(), header.encode(), whole.encode(), [0; BLOCK]].concat();
+        let old = |state| v1::DiskHeader { state, ..v1::DiskHeader::new(id) }.encode().to_vec();
+        let disks = [
+            ("vda", bytes, "6291456", "0"),
+            ("vdb", old(DiskState::IN_PROGRESS), "8", "1"),
+            ("vdc", old(DiskState::COMPLETE), "what", "0"),
+        ];
+        fs::create_dir_all(root.path().join("dev")).expect("a folder");
+        for (name, bytes, size, ro) in disks {
+            fs::write(root.path().join("dev").join(name), bytes).expect("a disk");
+            let block = root.path().join("sys/block").join(name);
+            fs::create_dir_all(&block).expect("a folder");
+            fs::write(block.join("size"), format!("{size}\n")).expect("a file");
+            fs::write(block.join("ro"), format!("{ro}\n")).expect("a file");
+        }
+        let found = DumpDisks::find(root.path()).found;
+        let states = found[0].directory.expect("version 2").dumps.as_slice()[0].state;
+        assert_eq!(states, DiskState::COMPLETE, "its own header knows more");
+        assert_eq!(found[1].directory, Some(DiskHeader::new(id)));
+        assert_eq!(found[2].directory, None, "nothing is written there");
+        let facts: Vec<_> = found.iter().map(|disk| (disk.capacity, disk.read_only)).collect();
+        assert_eq!(facts, [(Some(3 << 30), false), (Some(4096), true), (None, false)]);
     }
 
     #[test]
@@ -113,7 +236,10 @@ mod tests {
         for folder in ["sys/block/vda", "dev/vda"] {
             fs::create_dir_all(root.path().join(folder)).expect("a folder");
         }
-        assert_eq!(DumpDisks::find(root.path()), DumpDisks { found: vec![], unreadable: true });
+        assert_eq!(
+            DumpDisks::find(root.path()),
+            DumpDisks { found: vec![], unreadable: true, seen: Some(1) }
+        );
         assert_eq!(DumpDisks::find(Path::new("/no/such")), DumpDisks::default());
     }
 }

@@ -1,7 +1,9 @@
 //! Why there is no plan, with the likely cause and the next step.
 
+use dumpfile::DiskId;
 use vmcore::{PhysAddr, PhysRange};
 
+use crate::dump_disks::DumpDisks;
 use crate::elf::ImageError;
 
 /// Why the capture kernel cannot be loaded on this system.
@@ -142,11 +144,22 @@ pub enum PlanError {
         /// What hides them.
         why: String,
     },
-    /// The text after `--target`.
-    #[error("--target: {problem}")]
+    /// The value of `--target` or of `kdump.target=` in the user's text.
+    #[error("the target cannot be used: {problem}")]
     BadTarget {
         /// What the parser of the capture kernel says to it.
         problem: String,
+    },
+    /// A disk that would get the dump is not there.
+    #[error(
+        "no disk of this machine carries the id {id} that kdump.target= names: {there}; name one that is \
+         there, or, for a disk that is still to come, load with --force"
+    )]
+    UnknownDisk {
+        /// The id.
+        id: DiskId,
+        /// What is there instead.
+        there: String,
     },
     /// Nobody says where the dump goes, and there are several places.
     #[error(
@@ -182,6 +195,21 @@ pub enum PlanError {
     /// Ranges that cannot be noted, or an ELF core header that cannot be built.
     #[error("the first kernel's memory cannot be described: {0}")]
     Vmcore(#[from] vmcore::Error),
+}
+
+impl PlanError {
+    /// That no disk carries this id, with what there is.
+    pub(crate) fn unknown_disk(id: DiskId, disks: &DumpDisks) -> Self {
+        let none = disks.found.is_empty();
+        let number = disks.seen.unwrap_or_default();
+        let there = match none {
+            true => format!(
+                "none of its {number} virtio disks is a dump disk (`collector format` makes one)"
+            ),
+            false => format!("its dump disks are {}", disks.list()),
+        };
+        Self::UnknownDisk { id, there }
+    }
 }
 
 /// The next full MiB that has room for everything.

@@ -66,7 +66,9 @@ fn load(args: &LoadCommand, debug: bool) -> anyhow::Result<()> {
     let system = System::read(Path::new("/"))?;
     kexec::check(&system)?;
     let state = state?;
-    let plan = make_plan(&args.load, &system, debug)?;
+    let options =
+        PlanOptions { any_disk: args.force, ..plan_options(&args.load, &system.command_line)? };
+    let plan = make_plan(&args.load.images, &options, &system, debug)?;
     warn(&plan);
     println!("target: {}", plan.target);
     let done = reload(Call::from(&plan), args.force, &state, &mut Running(&system))?;
@@ -77,18 +79,30 @@ fn load(args: &LoadCommand, debug: bool) -> anyhow::Result<()> {
     if let Err(error) = noted {
         eprintln!("loader: warning: {error}");
     }
-    println!("loaded into {}; a panic will be captured", plan.slot);
+    println!("loaded into {}; {}", plan.slot, consequence(&plan));
     Ok(())
 }
 
-/// Plans with the files and words that the options name.
-fn make_plan(args: &LoadArgs, system: &System, debug: bool) -> anyhow::Result<Plan> {
-    let files = Files::read(&args.images)?;
-    let options = plan_options(args, &system.command_line)?;
+/// What a panic will do.
+fn consequence(plan: &Plan) -> &'static str {
+    match plan.no_target {
+        true => "a panic will be said on the console, and for want of a target leave no dump",
+        false => "a panic will be captured",
+    }
+}
+
+/// Plans with the files that the options name.
+fn make_plan(
+    images: &ImageFiles,
+    options: &PlanOptions,
+    system: &System,
+    debug: bool,
+) -> anyhow::Result<Plan> {
+    let files = Files::read(images)?;
     if debug {
         eprintln!("read: {system:#?}");
     }
-    let plan = plan(system, &files.images(), &options)?;
+    let plan = plan(system, &files.images(), options)?;
     if debug {
         eprintln!("planned:\n{plan}\n{}", Call::from(&plan));
     }
@@ -143,7 +157,8 @@ fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 
 fn show_plan(args: &PlanArgs, debug: bool) -> anyhow::Result<()> {
     let system = System::read(&args.root)?;
-    let plan = make_plan(&args.load, &system, debug)?;
+    let options = plan_options(&args.load, &system.command_line)?;
+    let plan = make_plan(&args.load.images, &options, &system, debug)?;
     if let Some(folder) = &args.segments {
         write_segments(&plan, folder)
             .with_context(|| format!("cannot write {}", folder.display()))?;

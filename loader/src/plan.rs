@@ -35,6 +35,8 @@ pub struct PlanOptions {
     pub text: UserText,
     /// The value of `kdump.target=`.
     pub target: Option<String>,
+    /// Whether the target may be a disk that is not there.
+    pub any_disk: bool,
     /// `kdump.final_action=`: what follows a complete dump.
     pub final_action: Option<Action>,
     /// `kdump.failure_action=`: what follows a failed one; decides for purgatory, too.
@@ -95,6 +97,8 @@ pub struct Plan {
     pub command_line: String,
     /// Where the dump goes, or what happens without a target, for a person.
     pub target: String,
+    /// Whether there is none, so that a crash will be said on the console and leave nothing.
+    pub no_target: bool,
     /// The segment with the ELF core header.
     pub elfcorehdr: PhysRange,
     /// The width of its fields.
@@ -126,6 +130,7 @@ impl Default for PlanOptions {
         Self {
             text: UserText::Append(String::new()),
             target: None,
+            any_disk: false,
             final_action: None,
             failure_action: None,
             console_port: COM1,
@@ -203,7 +208,8 @@ pub(crate) fn fill(
         kernel_delta: layout.delta,
         segments: contents.segments(&layout)?,
         command_line: line.text,
-        target: line.target,
+        target: line.target.words,
+        no_target: line.target.missing,
         elfcorehdr: layout.elfcorehdr,
         class: core.class,
         sealed: core.known,

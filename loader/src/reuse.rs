@@ -29,6 +29,11 @@ pub(crate) fn has_key(line: &str, wanted: &str) -> bool {
     words(line).into_iter().any(|word| key(word) == wanted)
 }
 
+/// Whether this is how a key is written.
+pub(crate) fn is_key(written: &[u8], wanted: &str) -> bool {
+    str::from_utf8(written).is_ok_and(|written| key(written) == wanted)
+}
+
 /// Dashes and underscores are the same to Linux; a quotation mark may stand before a key.
 fn key(word: &str) -> String {
     word.split('=').next().unwrap_or(word).trim_matches('"').replace('-', "_")

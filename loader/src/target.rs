@@ -1,5 +1,8 @@
 //! Where the dump goes: as the user says, or to the one dump disk of this machine.
 
+use dumpfile::DiskId;
+use vmcore::TargetSpec;
+
 use crate::dump_disks::{DumpDisks, FoundDumpDisk};
 use crate::error::PlanError;
 use crate::plan::{PlanOptions, UserText};
@@ -18,15 +21,17 @@ pub(crate) struct Target {
     pub(crate) value: Option<String>,
     /// What a person is told.
     pub(crate) words: String,
+    /// Whether a crash will leave nothing, for want of a target.
+    pub(crate) missing: bool,
 }
 
 impl Target {
     /// Decides. A target is never guessed: of several dump disks none is taken.
     pub(crate) fn choose(options: &PlanOptions, system: &System) -> Result<Self, PlanError> {
-        let said = |words: &str| Self { value: None, words: words.to_owned() };
+        let said = |words: &str| Self { value: None, words: words.to_owned(), missing: false };
         match (&options.text, &options.target) {
             (UserText::Whole(_), _) => Ok(said("as the command line says")),
-            (_, Some(target)) => Ok(Self { value: Some(target.clone()), words: target.clone() }),
+            (_, Some(target)) => Ok(Self { value: Some(target.clone()), ..said(target) }),
             (UserText::Append(text), _) if has_key(text, "kdump.target") => {
                 Ok(said("as the command line says"))
             }
@@ -40,33 +45,86 @@ impl Target {
         match &disks.found[..] {
             [] if disks.unreadable => {
                 let words = format!("{NONE}, or run this as root: not all disks could be read");
-                Ok(Self { value: None, words })
+                Ok(Self { value: None, words, missing: true })
             }
-            [] => Ok(Self { value: None, words: NONE.to_owned() }),
-            [FoundDumpDisk { device, id }] => {
+            [] => Ok(Self { value: None, words: NONE.to_owned(), missing: true }),
+            [FoundDumpDisk { device, id, .. }] => {
                 let value = format!("virtio-blk:id={id}");
                 let words = format!("{value} (found: {} is a dump disk)", device.display());
-                Ok(Self { value: Some(value), words })
+                Ok(Self { value: Some(value), words, missing: false })
             }
-            several => {
-                let disks: Vec<_> = several.iter().map(ToString::to_string).collect();
-                Err(PlanError::SeveralDumpDisks { disks: disks.join(", ") })
+            _ => Err(PlanError::SeveralDumpDisks { disks: disks.list() }),
+        }
+    }
+}
+
+/// Where the disks that the targets name are to be seen: a refusal of an id that no disk carries, unless
+/// `any` is given, and warnings where that cannot be told.
+pub(crate) fn check_disks<'a>(
+    targets: impl IntoIterator<Item = &'a TargetSpec<'a>>,
+    disks: &DumpDisks,
+    any: bool,
+) -> Result<Vec<String>, PlanError> {
+    let mut warnings = Vec::new();
+    for target in targets {
+        let TargetSpec::VirtioBlk { id } = *target else { continue };
+        let id = DiskId(id);
+        match (disks.with_id(id).count(), unseen(disks)) {
+            (0, Unseen::Unknown) | (1, _) => {}
+            (0, Unseen::Why(why)) => {
+                warnings.push(format!("nothing says whether a disk carries the id {id}: {why}"))
+            }
+            (0, Unseen::Nothing) if any => {
+                warnings.push(PlanError::unknown_disk(id, disks).to_string());
+            }
+            (0, Unseen::Nothing) => return Err(PlanError::unknown_disk(id, disks)),
+            _ => {
+                let same: Vec<_> = disks.with_id(id).map(|disk| disk.device.display()).collect();
+                warnings.push(format!(
+                    "{} disks carry the id {id} ({}), and the dump goes to the first that is found: \
+                     format all but one of them again",
+                    same.len(),
+                    same.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+                ));
             }
         }
+    }
+    Ok(warnings)
+}
+
+/// Whether there may be dump disks beside those that were found.
+pub(crate) enum Unseen {
+    /// There are none.
+    Nothing,
+    /// Nobody has looked, as in a saved system.
+    Unknown,
+    /// There may be, for this reason.
+    Why(&'static str),
+}
+
+/// What of the virtio disks could not be seen.
+pub(crate) fn unseen(disks: &DumpDisks) -> Unseen {
+    match disks.seen {
+        None => Unseen::Unknown,
+        Some(0) => Unseen::Why(
+            "this kernel shows no virtio disk (/sys/block has no vd*; is virtio_blk loaded?)",
+        ),
+        Some(_) if disks.unreadable => {
+            Unseen::Why("not all virtio disks could be read; run this as root")
+        }
+        Some(_) => Unseen::Nothing,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dumpfile::DiskId;
+    use crate::dump_disks::tests::disk;
 
     fn system(disks: &[(&str, u8)]) -> System {
-        let found = disks.iter().map(|(device, id)| {
-            let (device, id) = (device.into(), DiskId([*id; 16]));
-            FoundDumpDisk { device, id }
-        });
-        let dump_disks = DumpDisks { found: found.collect(), unreadable: false };
+        let found: Vec<_> = disks.iter().map(|(device, id)| disk(device, *id, 1 << 30)).collect();
+        let seen = Some(found.len());
+        let dump_disks = DumpDisks { found, unreadable: false, seen };
         System { dump_disks, ..System::default() }
     }
 
@@ -79,7 +137,7 @@ mod tests {
         let chosen = Target::choose(&append("quiet"), &system(&[("/dev/vdb", 0xab)]));
         let value = format!("virtio-blk:id={}", "ab".repeat(16));
         let words = format!("{value} (found: /dev/vdb is a dump disk)");
-        assert_eq!(chosen, Ok(Target { value: Some(value), words }));
+        assert_eq!(chosen, Ok(Target { value: Some(value), words, missing: false }));
     }
 
     #[test]
@@ -112,8 +170,53 @@ mod tests {
         let none = Target::choose(&append("xkdump.target=none"), &system(&[])).expect("a choice");
         assert_eq!(none.value, None);
         assert!(none.words.contains("nothing will be written"), "{}", none.words);
-        let unreadable = DumpDisks { found: Vec::new(), unreadable: true };
+        assert!(none.missing);
+        let unreadable = DumpDisks { unreadable: true, ..DumpDisks::default() };
         let words = Target::found(&unreadable).expect("a choice").words;
         assert!(words.ends_with("not all disks could be read"), "{words}");
+    }
+
+    fn check(ids: &[u8], disks: &DumpDisks, any: bool) -> Result<Vec<String>, PlanError> {
+        let targets: Vec<_> =
+            ids.iter().map(|id| TargetSpec::VirtioBlk { id: [*id; 16] }).collect();
+        check_disks(&targets, disks, any)
+    }
+
+    #[test]
+    fn an_id_that_no_disk_carries_is_refused_where_the_disks_can_be_seen() {
+        let disks = system(&[("/dev/vdb", 1), ("/dev/vdc", 2)]).dump_disks;
+        assert_eq!(check(&[1, 2], &disks, false), Ok(vec![]));
+        let refused = check(&[1, 3], &disks, false).expect_err("unknown").to_string();
+        for words in [&"03".repeat(16), "/dev/vdb (virtio-blk:id=0101", "/dev/vdc", "--force"] {
+            assert!(refused.contains(words), "{words}: {refused}");
+        }
+        let forced = check(&[1, 3], &disks, true).expect("forced");
+        assert!(forced.len() == 1 && forced[0].contains(&"03".repeat(16)), "{forced:?}");
+        let other = DumpDisks { seen: Some(2), ..DumpDisks::default() };
+        let refused = check(&[1], &other, false).expect_err("no dump disk").to_string();
+        assert!(refused.contains("none of its 2 virtio disks is a dump disk"), "{refused}");
+        assert!(refused.contains("collector format"), "{refused}");
+    }
+
+    #[test]
+    fn where_the_disks_cannot_be_seen_an_id_is_taken_with_a_warning() {
+        let no_driver = DumpDisks { seen: Some(0), ..DumpDisks::default() };
+        let unreadable = DumpDisks { unreadable: true, ..system(&[("/dev/vdb", 1)]).dump_disks };
+        for (disks, why) in [(no_driver, "virtio_blk"), (unreadable.clone(), "run this as root")] {
+            let warnings = check(&[9], &disks, false).expect("taken");
+            assert!(warnings.len() == 1 && warnings[0].contains(why), "{warnings:?}");
+        }
+        assert_eq!(check(&[1], &unreadable, false), Ok(vec![]), "it was found");
+        assert_eq!(check(&[9], &DumpDisks::default(), false), Ok(vec![]), "a saved system");
+        let elsewhere = [TargetSpec::None, TargetSpec::VirtioConsole { name: "x" }];
+        let none = DumpDisks { seen: Some(1), ..DumpDisks::default() };
+        assert_eq!(check_disks(&elsewhere, &none, false), Ok(vec![]));
+    }
+
+    #[test]
+    fn two_disks_with_one_id_are_named() {
+        let disks = system(&[("/dev/vdb", 1), ("/dev/vdc", 1)]).dump_disks;
+        let warnings = check(&[1], &disks, false).expect("taken");
+        assert!(warnings[0].contains("2 disks") && warnings[0].contains("/dev/vdb, /dev/vdc"));
     }
 }

@@ -88,6 +88,39 @@ fn without_a_target_the_one_dump_disk_is_taken_and_said() {
     assert_eq!(plan_of(two.path(), &["--target", "none"]).status.code(), Some(0));
 }
 
+/// A placeholder from a manual, and the id of another disk, however they are given.
+#[test]
+fn a_target_that_is_not_there_is_refused_with_the_disks_that_are() {
+    let root = with_dump_disks(&[0xab]);
+    let (there, other) = ("ab".repeat(16), "cd".repeat(16));
+    let refused = |words: &[&str]| {
+        let output = plan_of(root.path(), words);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+        assert!(said.contains(&format!("/dev/vda (virtio-blk:id={there})")), "{words:?}: {said}");
+        said
+    };
+    for id in ["HEX32", "...", "\u{2026}", &other[1..]] {
+        let target = format!("virtio-blk:id={id}");
+        for target in [target.clone(), format!("serial+{target}"), format!("none,{target}")] {
+            let said = refused(&["--target", &target]);
+            assert!(said.contains("right is virtio-blk:id=32 hex digits"), "{said}");
+            assert_eq!(said, refused(&["--append", &format!("quiet kdump.target={target}")]));
+            assert_eq!(said, refused(&["--command-line", &format!("kdump.target={target}")]));
+        }
+    }
+    for list in ["ID", "virtio-blk:id=THERE,ID", "serial:port=0+ID", "ID,virtio-console:name=x"] {
+        let other = format!("virtio-blk:id={other}");
+        let list = list.replace("THERE", &there).replace("ID", &other);
+        let said = refused(&["--target", &list]);
+        assert!(said.contains("no disk of this machine carries the id cdcd"), "{said}");
+        assert!(said.contains("--force"), "{said}");
+        assert_eq!(said, refused(&["--append", &format!("kdump.target={list} quiet")]));
+    }
+    let named = format!("serial,virtio-blk:id={there}+none");
+    assert_eq!(plan_of(root.path(), &["--target", &named]).status.code(), Some(0));
+}
+
 #[test]
 fn plan_as_json() {
     let plan = json(&plan("i386-2g", &["--json"]));

@@ -9,8 +9,8 @@ online=/sys/devices/system/cpu/cpu1/online
 load_and_count() {
     said=$(/loader load "$@" 2>&1) || fail "run $run of the loader:" $said
     case "$said" in
-    "target: "*"loaded into "*) loaded=$((loaded + 1)) ;;
-    "target: "*"loaded already into "*) unchanged=$((unchanged + 1)) ;;
+    *"target: "*"loaded into "*) loaded=$((loaded + 1)) ;;
+    *"target: "*"loaded already into "*) unchanged=$((unchanged + 1)) ;;
     *) fail "the loader said what is not known:" $said ;;
     esac
 }

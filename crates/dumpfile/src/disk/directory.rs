@@ -1,5 +1,7 @@
 //! Which dumps are on a disk, and where.
 
+use core::fmt;
+
 use super::{BLOCK, DiskError, DiskState, FIRST_OFFSET, end};
 
 /// Most dumps on one disk.
@@ -38,10 +40,16 @@ impl DumpEntry {
 }
 
 /// The dumps on a disk, oldest first. None overlaps another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Directory {
     entries: [DumpEntry; MAX_DUMPS],
     count: usize,
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.as_slice()).finish()
+    }
 }
 
 impl Directory {

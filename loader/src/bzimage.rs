@@ -3,29 +3,18 @@
 //! Source: Linux `Documentation/arch/x86/boot.rst`, "The Real-Mode Kernel Header" and "32-bit Boot
 //! Protocol".
 
+use handoff::boot_params::{HEADER_MAGIC, LOADED_HIGH};
+use handoff::setup_header::{
+    self, DEFAULT_SECTS, HEADER, INIT_SIZE, JUMP, KERNEL_ALIGNMENT as ALIGNMENT, LOADFLAGS,
+    PREF_ADDRESS, RELOCATABLE, SECTOR, SETUP_SECTS, VERSION,
+};
+
 use crate::elf::{ImageError, Load};
 use crate::kernel_image::KernelImage;
 
-/// Offsets in the file, in bytes.
-const SETUP_SECTS: usize = 0x1f1;
-const HEADER: usize = 0x202;
-const VERSION: usize = 0x206;
-const LOADFLAGS: usize = 0x211;
-const ALIGNMENT: usize = 0x230;
-const RELOCATABLE: usize = 0x234;
-const PREF_ADDRESS: usize = 0x258;
-const INIT_SIZE: usize = 0x260;
-/// The byte that says how long the setup header is, counted from [`HEADER`].
-const JUMP: usize = 0x201;
-
-const MAGIC: &[u8] = b"HdrS";
-/// Protocol 2.10: the first that says how much memory the kernel takes (`init_size`).
-const OLDEST: u16 = 0x20a;
-/// `loadflags`: the protected-mode code is linked to run above 1 MiB.
-const LOADED_HIGH: u8 = 1;
-const SECTOR: usize = 512;
-/// What a `setup_sects` of zero means.
-const DEFAULT_SECTS: usize = 4;
+const MAGIC: &[u8] = &HEADER_MAGIC;
+/// The first protocol that says how much memory the kernel takes (`init_size`).
+const OLDEST: u16 = setup_header::VERSION_OF_PREF_ADDRESS;
 /// More memory than any capture kernel may want, in bytes.
 const MOST_MEMORY: u32 = 1 << 30;
 

@@ -2,23 +2,17 @@
 //!
 //! Source: Linux, `Documentation/x86/boot.rst`.
 
+use handoff::boot_params::HEADER_MAGIC;
+use handoff::setup_header::{HEADER, PREF_ADDRESS, VERSION, VERSION_OF_PREF_ADDRESS};
+
 /// How much of the file is read, in bytes: the whole page.
 pub(crate) const LENGTH: u64 = 4096;
-/// Offset of the header's magic, `HdrS`.
-const MAGIC: usize = 0x202;
-/// Offset of the boot protocol's version.
-const VERSION: usize = 0x206;
-/// The version from which on there is a `pref_address`.
-const VERSION_OF_PREF_ADDRESS: u16 = 0x20a;
-/// Offset of `pref_address`.
-const PREF_ADDRESS: usize = 0x258;
-
 /// The physical address that the kernel is linked for (`LOAD_PHYSICAL_ADDR`); `None` when the boot
 /// loader did not keep its header.
 pub(crate) fn pref_address(boot_params: &[u8]) -> Option<u64> {
     let field = |at: usize| boot_params.get(at..);
     let version = u16::from_le_bytes(*field(VERSION)?.first_chunk()?);
-    let is_header = field(MAGIC)?.starts_with(b"HdrS") && version >= VERSION_OF_PREF_ADDRESS;
+    let is_header = field(HEADER)?.starts_with(&HEADER_MAGIC) && version >= VERSION_OF_PREF_ADDRESS;
     let address = u64::from_le_bytes(*field(PREF_ADDRESS)?.first_chunk()?);
     (is_header && address != 0).then_some(address)
 }
@@ -37,7 +31,7 @@ mod tests {
 
     #[test]
     fn other_boots_are_unknown() {
-        for (at, byte) in [(MAGIC, b'X'), (VERSION, 9), (PREF_ADDRESS + 3, 0)] {
+        for (at, byte) in [(HEADER, b'X'), (VERSION, 9), (PREF_ADDRESS + 3, 0)] {
             let mut params = DEBIAN.to_vec();
             params[at] = byte;
             assert_eq!(pref_address(&params), None, "{at:#x}");

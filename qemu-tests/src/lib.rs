@@ -10,6 +10,7 @@
 //! console. Building images is xtask's work; here they are paths.
 
 pub mod arrival;
+pub mod bzimage;
 pub mod checks;
 pub mod collector_process;
 pub mod console;

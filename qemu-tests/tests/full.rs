@@ -60,3 +60,23 @@ fn debian_i386_over_the_serial_console() {
     });
     assert_passes(&report);
 }
+
+/// The oldest kernel that is tried: no kallsyms in VMCOREINFO.
+#[test]
+fn debian_amd64_5_10() {
+    assert_linux_is_captured("AMD64_5_10");
+}
+
+/// The newest: `panic` calls `vpanic`, and files of kexec are in a folder of their own.
+#[test]
+fn debian_amd64_7_2() {
+    assert_linux_is_captured("AMD64_7_2");
+}
+
+#[track_caller]
+fn assert_linux_is_captured(kernel: &str) {
+    let out = tempfile::tempdir().expect("a folder for the results");
+    let kernel = debian_kernel(kernel);
+    let (report, _) = cycle_into(&out, kernel, |config| config.memory = 256 * MIB);
+    assert_all_checked(&report, LINUX_CHECKS);
+}

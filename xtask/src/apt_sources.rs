@@ -68,6 +68,20 @@ pub(crate) fn sources(mirror: Option<&str>, suites: &[&str]) -> Result<Vec<Sourc
     Ok(found)
 }
 
+/// `suites` at each mirror that has the release; never empty. A host names its own release only, and its
+/// mirror has the others, too.
+///
+/// # Errors
+/// As [`sources`].
+pub(crate) fn sources_of(mirror: Option<&str>, suites: &[&str]) -> Result<Vec<Source>> {
+    let own = sources(mirror, &[RELEASE])?;
+    let of_suite = |suite: &&str| {
+        let suite = suite.to_string();
+        own.iter().map(move |source| Source { suite: suite.clone(), ..source.clone() })
+    };
+    Ok(suites.iter().flat_map(of_suite).collect())
+}
+
 fn source_files() -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let single = PathBuf::from("/etc/apt/sources.list");

@@ -22,6 +22,7 @@ use self::results::{Measured, Results};
 use self::slots::{Bounds, Probe, Search};
 use self::stacks::{Files, Stack, Target, Workload};
 use crate::debian::Architecture;
+use crate::debian_kernels;
 use crate::image::{self, Images, target_dir};
 use crate::qemu_crash::{linux, ordinary};
 use crate::setup::{self, Needs};
@@ -188,7 +189,7 @@ impl Equipment {
         setup::ensure(needs, &setup::Args::default())?;
         let debian = setup::ensure_debian(Architecture::I386)?;
         let images = image::build()?;
-        let first_kernel = linux(Architecture::I386, None, images.loader.clone())?;
+        let first_kernel = linux(debian_kernels::I386, images.loader.clone())?;
         fs::create_dir_all(results_folder())?;
         let files = debian.first_kernel;
         let vmlinux = Some(vmlinux::unpack(&files.kernel, &results_folder())?);

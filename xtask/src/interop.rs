@@ -11,6 +11,7 @@ use qemu_tests::{
 use serde_json::json;
 
 use crate::debian::Architecture;
+use crate::debian_kernels::DebianKernel;
 use crate::image::{self, Images, target_dir};
 use crate::matrix::{self, Cell, Row};
 use crate::qemu_crash::{linux, ordinary};
@@ -246,7 +247,7 @@ impl Equipment {
                     Loader::OursX86_64 => &self.loader_x86_64,
                     _ => &self.images.loader,
                 };
-                linux(architecture, None, program.clone())?
+                linux(DebianKernel::of(architecture), program.clone())?
             }
             First::Guest => {
                 FirstKernel::Guest { elf: self.images.guest.clone(), loading: Loading::Module }

@@ -4,6 +4,7 @@ mod apt;
 mod apt_sources;
 mod bench;
 mod debian;
+mod debian_kernels;
 mod debian_rust;
 mod dist;
 mod distribution;

@@ -7,12 +7,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
+use qemu_tests::bzimage::BzImage;
 use qemu_tests::slot::parse_size;
 use qemu_tests::{
     Config, Delivery, Fault, FirstKernel, Interrupt, Loading, MachineType, Report, Targets, Verdict,
 };
 
-use crate::debian::Architecture;
+use crate::debian::{self, Architecture};
+use crate::debian_kernels::{self, DebianKernel};
 use crate::distribution::Distribution;
 use crate::image::{self, Images};
 use crate::setup::{self, Needs};
@@ -120,11 +122,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
-    let name = args.first_kernel.as_str();
-    let own_kernel = match name {
-        "guest" | "debian-i386" | "debian-amd64" => None,
-        path => Some(existing(path)?),
-    };
+    let chosen = Chosen::new(&args.first_kernel)?;
     let needs = Needs { toolchain: true, machine: true, ..Needs::default() };
     setup::ensure(needs, &setup::Args::default())?;
     let images = image::build()?;
@@ -132,12 +130,8 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
     let is_collected = args.target.ways().iter().any(|way| way.is_line());
     let collector = is_collected.then(image::build_collector).transpose()?.unwrap_or_default();
     let delivery = Delivery { targets: args.target.clone(), collector, ..Delivery::default() };
-    let first_kernel = match name {
-        "guest" => FirstKernel::Guest { elf: images.guest.clone(), loading: Loading::Module },
-        "debian-amd64" => linux(Architecture::Amd64, None, images.loader.clone())?,
-        _ => linux(Architecture::I386, own_kernel, images.loader.clone())?,
-    };
-    let usual_memory = if name == "guest" { "128M" } else { "512M" };
+    let first_kernel = chosen.first_kernel(&images)?;
+    let usual_memory = if matches!(chosen, Chosen::Guest) { "128M" } else { "512M" };
     let ordinary = ordinary(&images, first_kernel, out, interrupt);
     Ok(Config {
         machine: match args.machine {
@@ -195,29 +189,69 @@ pub(crate) fn ordinary(
     }
 }
 
-fn existing(path: &str) -> Result<PathBuf> {
-    let kernel = std::path::absolute(path)?;
-    if !kernel.is_file() {
-        bail!(
-            "--first-kernel {path}: no such file; debian-i386, debian-amd64 and guest are the \
-             names known here"
-        );
-    }
-    Ok(kernel)
+/// What `--first-kernel` names.
+enum Chosen {
+    /// The test guest.
+    Guest,
+    /// A kernel of Debian's.
+    Debian(DebianKernel),
+    /// One's own bzImage.
+    Own(PathBuf, BzImage),
 }
 
-pub(crate) fn linux(
-    architecture: Architecture,
-    own_kernel: Option<PathBuf>,
-    loader: PathBuf,
-) -> Result<FirstKernel> {
-    let files = setup::ensure_first_kernel(architecture, None)?;
-    let (name, kernel) = match own_kernel {
-        Some(kernel) => (kernel.display().to_string(), kernel),
-        None => (format!("debian-{} ({})", architecture.name(), files.package), files.kernel),
+impl Chosen {
+    fn new(name: &str) -> Result<Self> {
+        if name == "guest" {
+            return Ok(Self::Guest);
+        }
+        if let Some(kernel) = DebianKernel::named(name) {
+            return Ok(Self::Debian(kernel));
+        }
+        let path = std::path::absolute(name)?;
+        if !path.is_file() {
+            let known: Vec<_> = debian_kernels::ALL.iter().map(|kernel| kernel.name).collect();
+            bail!(
+                "--first-kernel {name}: no such file; the names known here are guest, {}",
+                known.join(", ")
+            );
+        }
+        let image = BzImage::read(&path).context("--first-kernel")?;
+        Ok(Self::Own(path, image))
+    }
+
+    fn first_kernel(&self, images: &Images) -> Result<FirstKernel> {
+        match self {
+            Self::Guest => {
+                Ok(FirstKernel::Guest { elf: images.guest.clone(), loading: Loading::Module })
+            }
+            Self::Debian(kernel) => linux(*kernel, images.loader.clone()),
+            Self::Own(path, image) => own_linux(path.clone(), *image, images),
+        }
+    }
+}
+
+/// One's own kernel, which may run no 32-bit programs if it is an x86_64 one.
+fn own_linux(kernel: PathBuf, image: BzImage, images: &Images) -> Result<FirstKernel> {
+    let (architecture, loader) = match image.is_64_bit {
+        true => (Architecture::Amd64, image::build_loader_x86_64(images)?),
+        false => (Architecture::I386, images.loader.clone()),
     };
-    let is_64_bit = architecture == Architecture::Amd64;
-    Ok(FirstKernel::Linux { name, is_64_bit, kernel, busybox: files.busybox, loader })
+    Ok(FirstKernel::Linux {
+        name: kernel.display().to_string(),
+        is_64_bit: image.is_64_bit,
+        kernel,
+        busybox: debian::busybox(architecture, None)?,
+        loader,
+    })
+}
+
+/// One of Debian's kernels as the first kernel.
+pub(crate) fn linux(kernel: DebianKernel, loader: PathBuf) -> Result<FirstKernel> {
+    let files = kernel.ensure(None)?;
+    let name = format!("{} ({})", kernel.name, files.package);
+    let is_64_bit = kernel.architecture == Architecture::Amd64;
+    let (kernel, busybox) = (files.kernel, files.busybox);
+    Ok(FirstKernel::Linux { name, is_64_bit, kernel, busybox, loader })
 }
 
 /// One cycle with a line of progress on stderr, or a line for each step where that is no terminal.

@@ -9,7 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::debian::{self, Architecture, FirstKernelFiles};
+use crate::debian::{self, Architecture};
+use crate::debian_kernels::{self, DebianKernel, FirstKernelFiles};
 use crate::drgn::Drgn;
 use crate::programs;
 use crate::toolchain::{RustFrom, Toolchain};
@@ -58,9 +59,9 @@ impl Needs {
 /// Runs the task.
 pub(crate) fn run(args: &Args) -> Result<()> {
     ensure(Needs::ALL, args)?;
-    for architecture in [Architecture::I386, Architecture::Amd64] {
-        if let Some(files) = debian::unpacked(architecture)? {
-            say(&format!("first kernel: {} ({})", files.package, files.kernel.display()));
+    for known in debian_kernels::ALL {
+        if let Some((kernel, package)) = known.unpacked()? {
+            say(&format!("first kernel {}: {package} ({})", known.name, kernel.display()));
         }
     }
     say("setup is complete");
@@ -81,10 +82,10 @@ pub(crate) fn ensure(needs: Needs, args: &Args) -> Result<()> {
         programs::ensure(programs::MACHINE)?;
     }
     if needs.first_kernel {
-        ensure_first_kernel(Architecture::I386, mirror)?;
+        debian_kernels::I386.ensure(mirror)?;
     }
     if needs.first_kernel_amd64 {
-        ensure_first_kernel(Architecture::Amd64, mirror)?;
+        debian_kernels::AMD64.ensure(mirror)?;
     }
     if needs.tools {
         debian::tools(Architecture::I386, mirror)?;
@@ -96,17 +97,6 @@ pub(crate) fn ensure(needs: Needs, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Makes sure of Debian's kernel and busybox of this architecture, and says where they are.
-pub(crate) fn ensure_first_kernel(
-    architecture: Architecture,
-    mirror: Option<&str>,
-) -> Result<FirstKernelFiles> {
-    match debian::unpacked(architecture)? {
-        Some(files) => Ok(files),
-        None => debian::fetch(architecture, mirror),
-    }
-}
-
 /// Everything of one of Debian's architectures that tests use.
 pub(crate) struct DebianFiles {
     pub first_kernel: FirstKernelFiles,
@@ -116,7 +106,7 @@ pub(crate) struct DebianFiles {
 
 /// Makes sure of everything of this architecture, and says where it is.
 pub(crate) fn ensure_debian(architecture: Architecture) -> Result<DebianFiles> {
-    let first_kernel = ensure_first_kernel(architecture, None)?;
+    let first_kernel = DebianKernel::of(architecture).ensure(None)?;
     Ok(DebianFiles { first_kernel, tools: debian::tools(architecture, None)? })
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that CI runs, suite by suite, with the time that each took.
 
 use crate::debian::Architecture;
+use crate::debian_kernels::{self, DebianKernel};
 use crate::image::{self, Images};
 use crate::setup::{self, DebianFiles, Needs};
 use crate::toolchain::Toolchain;
@@ -12,6 +13,17 @@ use std::time::{Duration, Instant};
 /// Packages whose tests also run as 32-bit programs, as they do in the kernel and in the loader.
 const ALSO_ON_I686: [&str; 6] =
     ["handoff", "vmcore", "slot-image", "dumpfile", "capture-kernel", "loader"];
+
+/// Further first kernels, and what the QEMU tests call them.
+const KERNELS: [(&str, DebianKernel); 2] = [
+    ("KDUMP_TEST_LINUX_I386_NONPAE", debian_kernels::I386_NONPAE),
+    ("KDUMP_TEST_LINUX_AMD64_6_12", debian_kernels::AMD64_6_12),
+];
+/// Those of `--full` alone: what can leave the mirror, with an old release or by an update.
+const KERNELS_OF_FULL: [(&str, DebianKernel); 2] = [
+    ("KDUMP_TEST_LINUX_AMD64_5_10", debian_kernels::AMD64_5_10),
+    ("KDUMP_TEST_LINUX_AMD64_7_2", debian_kernels::AMD64_7_2),
+];
 
 /// What `cargo xtask test` takes.
 #[derive(clap::Args)]
@@ -39,11 +51,12 @@ pub fn run(args: &Args) -> Result<()> {
     setup::ensure(Needs { drgn: false, ..Needs::ALL }, &setup::Args::default())?;
     let debian =
         [setup::ensure_debian(Architecture::I386)?, setup::ensure_debian(Architecture::Amd64)?];
+    let kernels = further_kernels(args.full)?;
     let start = Instant::now();
     let images = image::build()?;
     let collector = image::build_collector()?;
     let mut results = vec![("images and their sizes", start.elapsed(), true)];
-    for suite in suites(args.full, &images, collector, &debian)? {
+    for suite in suites(args.full, &images, collector, &debian, kernels)? {
         if args.only.as_deref().is_none_or(|only| suite.name.contains(only)) {
             results.push(run_suite(suite)?);
         }
@@ -57,6 +70,13 @@ pub fn run(args: &Args) -> Result<()> {
         0 => Ok(()),
         failed => bail!("{failed} of {} suites failed: see above", results.len()),
     }
+}
+
+/// Where the further kernels are, which are fetched if they are not here.
+fn further_kernels(full: bool) -> Result<Vec<(&'static str, PathBuf)>> {
+    let of_full: &[_] = if full { &KERNELS_OF_FULL } else { &[] };
+    let kernels = KERNELS.iter().chain(of_full);
+    kernels.map(|(variable, kernel)| Ok((*variable, kernel.ensure(None)?.kernel))).collect()
 }
 
 fn run_suite(suite: Suite) -> Result<(&'static str, Duration, bool)> {
@@ -83,9 +103,11 @@ fn suites(
     images: &Images,
     collector: PathBuf,
     debian: &[DebianFiles; 2],
+    kernels: Vec<(&'static str, PathBuf)>,
 ) -> Result<Vec<Suite>> {
     let toolchain = Toolchain::chosen()?;
     let mut environment = images.test_environment(collector, debian).to_vec();
+    environment.extend(kernels);
     match image::build_loader_x86_64(images) {
         Ok(loader) => environment.push(("KDUMP_TEST_LOADER_X86_64", loader)),
         Err(error) => println!("{error:#}"),

@@ -8,23 +8,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use handoff::boot_params::HEADER_MAGIC;
+use handoff::setup_header::{
+    self, DEFAULT_SECTS, HEADER, PAYLOAD_LENGTH, PAYLOAD_OFFSET, SECTOR, SETUP_SECTS, VERSION,
+};
 
 use crate::programs;
 
-/// Offsets in the file, in bytes.
-const SETUP_SECTS: usize = 0x1f1;
-const HEADER: usize = 0x202;
-const VERSION: usize = 0x206;
-const PAYLOAD_OFFSET: usize = 0x248;
-const PAYLOAD_LENGTH: usize = 0x24c;
-
-/// What stands at [`HEADER`].
-const MAGIC: &[u8] = b"HdrS";
-/// Protocol 2.08: the first that says where the payload is.
-const OLDEST: u16 = 0x208;
-const SECTOR: usize = 512;
-/// What a `setup_sects` of zero means.
-const DEFAULT_SECTS: usize = 4;
+const MAGIC: &[u8] = &HEADER_MAGIC;
+/// The first protocol that says where the payload is.
+const OLDEST: u16 = setup_header::VERSION_OF_PAYLOAD;
 /// What an XZ file begins with (the .xz file format, 2.1.1.1).
 const XZ: &[u8] = b"\xfd7zXZ\0";
 const ELF: &[u8] = b"\x7fELF";

@@ -15,6 +15,7 @@
 pub mod boot_params;
 pub mod layout;
 pub mod purgatory;
+pub mod setup_header;
 pub mod slot_image;
 pub mod stage;
 

@@ -81,3 +81,39 @@ pub(crate) fn cycle_into(
 pub(crate) fn assert_passes(report: &Report) {
     assert_eq!(report.verdict, Verdict::Pass, "{report:#?}");
 }
+
+/// Debian's kernel that the test environment calls this: `AMD64_7_2` is debian-amd64-7.2.
+pub(crate) fn debian_kernel(variable: &str) -> FirstKernel {
+    let is_64_bit = variable.starts_with("AMD64");
+    let busybox = if is_64_bit { "KDUMP_TEST_BUSYBOX_AMD64" } else { "KDUMP_TEST_BUSYBOX" };
+    FirstKernel::Linux {
+        name: format!("debian {variable}"),
+        is_64_bit,
+        kernel: file(&format!("KDUMP_TEST_LINUX_{variable}")),
+        busybox: file(busybox),
+        loader: file("KDUMP_TEST_LOADER"),
+    }
+}
+
+/// Everything that is checked of a Linux whose VM is stopped.
+pub(crate) const LINUX_CHECKS: &[&str] = &[
+    "cycle",
+    "vmcore_equals_memory",
+    "coverage",
+    "prstatus_notes",
+    "registers",
+    "banner",
+    "panic_path",
+    "vmcoreinfo",
+    "memory_kept_t0_t1",
+    "memory_kept_t1_t2",
+    "truth",
+];
+
+/// The report passes, and these are the checks that were made.
+#[track_caller]
+pub(crate) fn assert_all_checked(report: &Report, names: &[&str]) {
+    assert_passes(report);
+    let made: Vec<_> = report.checks.iter().map(|check| check.name.as_str()).collect();
+    assert_eq!(made, names, "{report:#?}");
+}

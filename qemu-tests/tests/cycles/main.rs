@@ -12,6 +12,7 @@ mod dma;
 mod dmesg;
 mod guest;
 mod hangs;
+mod kernels;
 mod lines;
 mod linux;
 mod machine_checks;

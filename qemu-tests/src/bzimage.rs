@@ -1,0 +1,167 @@
+//! What a bzImage says of the kernel in it, and what a file is that is none.
+//!
+//! Source: Linux, `Documentation/arch/x86/boot.rst`, "The Real-Mode Kernel Header".
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use handoff::boot_params::{HEADER_MAGIC, LOADED_HIGH};
+use handoff::setup_header::{
+    DEFAULT_SECTS, HEADER, LOADFLAGS, PREF_ADDRESS, SECTOR, SETUP_SECTS, VERSION,
+    VERSION_OF_PREF_ADDRESS, VERSION_OF_XLOADFLAGS, XLF_KERNEL_64, XLOADFLAGS,
+};
+
+/// What an x86_64 kernel does in its first 512 bytes of protected-mode code, before its 64-bit entry: it
+/// reads EFER to switch long mode on (`mov $0xc0000080, %ecx; rdmsr`).
+const READS_EFER: &[u8] = b"\xb9\x80\0\0\xc0\x0f\x32";
+const BEFORE_64_BIT_ENTRY: usize = 0x200;
+/// A zImage, for which there is no boot protocol with an initramfs in high memory.
+const OLDEST: u16 = 0x200;
+
+/// A kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BzImage {
+    /// Whether it is for x86_64; else it is for i386.
+    pub is_64_bit: bool,
+    /// The physical address that it is linked for, where it says so.
+    pub pref_address: Option<u64>,
+}
+
+impl BzImage {
+    /// Reads the header of the file at `path`.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no bzImage: the text says what it is, and what to pass instead.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        Self::parse(&file).with_context(|| path.display().to_string())
+    }
+
+    fn parse(file: &[u8]) -> Result<Self> {
+        if !file.get(HEADER..).is_some_and(|rest| rest.starts_with(&HEADER_MAGIC)) {
+            bail!("this is no bzImage but {}", what_it_is(file));
+        }
+        let version = u16::from_le_bytes(field(file, VERSION)?);
+        let [flags] = field(file, LOADFLAGS)?;
+        let is_high = version >= OLDEST && flags & LOADED_HIGH != 0;
+        ensure!(is_high, "this is a zImage, not a bzImage. Next step: make bzImage");
+        let pref_address = match version {
+            VERSION_OF_PREF_ADDRESS.. => Some(u64::from_le_bytes(field(file, PREF_ADDRESS)?)),
+            _ => None,
+        };
+        let is_64_bit = match version {
+            VERSION_OF_XLOADFLAGS.. => {
+                u16::from_le_bytes(field(file, XLOADFLAGS)?) & XLF_KERNEL_64 != 0
+            }
+            _ => switches_to_64_bits(file)?,
+        };
+        Ok(Self { is_64_bit, pref_address: pref_address.filter(|address| *address != 0) })
+    }
+}
+
+/// The same for a kernel whose header does not say: its code does.
+fn switches_to_64_bits(file: &[u8]) -> Result<bool> {
+    let sectors = match field(file, SETUP_SECTS)? {
+        [0] => DEFAULT_SECTS,
+        [sectors] => sectors.into(),
+    };
+    let code = file.get((sectors + 1) * SECTOR..).context("it ends before its code")?;
+    let before = &code[..code.len().min(BEFORE_64_BIT_ENTRY)];
+    Ok(before.windows(READS_EFER.len()).any(|bytes| bytes == READS_EFER))
+}
+
+fn field<const N: usize>(file: &[u8], at: usize) -> Result<[u8; N]> {
+    let bytes = file.get(at..).and_then(|rest| rest.first_chunk());
+    bytes.copied().context("the file ends within its setup header: it was cut off")
+}
+
+/// What else a developer may have at hand, by its first bytes, and the next step.
+fn what_it_is(file: &[u8]) -> &'static str {
+    match file {
+        [0x7f, b'E', b'L', b'F', ..] => {
+            "an ELF file, such as vmlinux. Next step: pass arch/x86/boot/bzImage of the same build \
+             (installed: /boot/vmlinuz-VERSION)"
+        }
+        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] | [0xfd, b'7', b'z', b'X', b'Z', ..] => {
+            "a compressed file, such as vmlinux.gz or Image.gz. Next step: pass \
+             arch/x86/boot/bzImage, which is compressed within itself"
+        }
+        [b'0', b'7', b'0', b'7', b'0', b'1' | b'2', ..] => {
+            "an initramfs. Next step: pass it with --initrd, and the bzImage with --first-kernel"
+        }
+        _ if file.get(0x38..0x3c) == Some(b"ARM\x64") => "an arm64 Image; x86 kernels are taken",
+        [b'M', b'Z', ..] => {
+            "an EFI program without a setup header, such as a unified kernel image. Next step: \
+             pass the bzImage in it"
+        }
+        [] => "an empty file",
+        _ => "something else. Next step: pass arch/x86/boot/bzImage of a build",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bzImage with one sector of setup, and two of code.
+    fn bzimage(version: u16) -> Vec<u8> {
+        let mut file = vec![0; 4 * SECTOR];
+        file[SETUP_SECTS] = 1;
+        file[HEADER..HEADER + 4].copy_from_slice(&HEADER_MAGIC);
+        file[VERSION..VERSION + 2].copy_from_slice(&version.to_le_bytes());
+        file[LOADFLAGS] = LOADED_HIGH;
+        file[PREF_ADDRESS..PREF_ADDRESS + 8].copy_from_slice(&0x100_0000_u64.to_le_bytes());
+        file
+    }
+
+    #[test]
+    fn a_header_tells_i386_from_x86_64() {
+        let mut file = bzimage(0x20f);
+        let i386 = BzImage { is_64_bit: false, pref_address: Some(0x100_0000) };
+        assert_eq!(BzImage::parse(&file).unwrap(), i386);
+        file[XLOADFLAGS] = 0x7f;
+        assert_eq!(BzImage::parse(&file).unwrap(), BzImage { is_64_bit: true, ..i386 });
+        file[XLOADFLAGS] = 0x7e;
+        assert_eq!(BzImage::parse(&file).unwrap(), i386);
+        file[PREF_ADDRESS..PREF_ADDRESS + 8].fill(0);
+        assert_eq!(BzImage::parse(&file).unwrap().pref_address, None);
+    }
+
+    #[test]
+    fn the_code_tells_where_an_old_header_does_not() {
+        let mut file = bzimage(0x20b);
+        // The flags are others' bytes before 2.12.
+        file[XLOADFLAGS] = 1;
+        assert!(!BzImage::parse(&file).unwrap().is_64_bit);
+        file[2 * SECTOR + 0x90..][..READS_EFER.len()].copy_from_slice(READS_EFER);
+        assert!(BzImage::parse(&file).unwrap().is_64_bit);
+        let mut file = bzimage(0x20b);
+        file[2 * SECTOR + BEFORE_64_BIT_ENTRY..][..READS_EFER.len()].copy_from_slice(READS_EFER);
+        assert!(!BzImage::parse(&file).unwrap().is_64_bit, "code of another entry");
+        assert_eq!(BzImage::parse(&bzimage(0x209)).unwrap().pref_address, None);
+    }
+
+    #[test]
+    fn what_is_no_bzimage_is_named_with_the_next_step() {
+        let refused = |file: &[u8]| format!("{:#}", BzImage::parse(file).unwrap_err());
+        assert!(
+            refused(b"\x7fELF\x02\x01").contains("vmlinux. Next step: pass arch/x86/boot/bzImage")
+        );
+        assert!(refused(b"\x1f\x8b\x08").contains("a compressed file"));
+        assert!(refused(b"\x28\xb5\x2f\xfd").contains("a compressed file"));
+        assert!(refused(b"070701").contains("--initrd"));
+        let mut arm64 = vec![0; 0x40];
+        arm64[0x38..0x3c].copy_from_slice(b"ARM\x64");
+        assert!(refused(&arm64).contains("arm64"));
+        assert!(refused(b"MZ").contains("EFI"));
+        assert!(refused(b"").contains("empty"));
+        assert!(refused(&[0; 4096]).contains("something else"));
+        let mut zimage = bzimage(0x20f);
+        zimage[LOADFLAGS] = 0;
+        assert!(refused(&zimage).contains("zImage"));
+        for length in 0..PREF_ADDRESS + 8 {
+            assert!(BzImage::parse(&bzimage(0x20f)[..length]).is_err(), "{length}");
+        }
+    }
+}

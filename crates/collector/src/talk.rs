@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use dumpfile::wire::{
-    Event, FrameReader, Held, MAX_FRAME, Plan, Receiver, ReceiverStep, ReceiverTimes, SMALL_FRAME,
-    Verdict, Write,
+    Event, FrameReader, Held, MAX_BULK, MAX_FRAME, Plan, Receiver, ReceiverStep, ReceiverTimes,
+    SMALL_FRAME, Verdict, Write,
 };
 
 use crate::link::{Arrived, Door, Link};
@@ -36,9 +36,15 @@ pub trait Observer {
     fn note(&mut self, note: &str);
 }
 
-/// How often what is there is written down, which is what a killed collector loses, and how often it
-/// is told.
+/// How often the map of received ranges is saved: after this time, and after so many frames or bulks of
+/// full size (16 KiB on a serial line, 64 MiB where there are bulks), whichever comes first. A collector
+/// that is killed loses no more. Replacing a file takes half a millisecond on ext4.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+const SAVE_EVERY_FRAMES: u64 = 64;
+/// A map of many ranges is long: after so many times its length at the earliest is it saved again,
+/// unless [`SAVE_EVERY`] has passed.
+const SAVE_EVERY_MAPS: u64 = 16;
+/// How often progress is reported.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 /// After so much silence the session is begun anew: the other end may have forgotten it.
 const ANEW: Duration = Duration::from_secs(5);
@@ -55,6 +61,17 @@ enum Next {
     Over(Verdict),
 }
 
+/// The last map that was saved.
+struct Saved {
+    at: Instant,
+    /// Its length in bytes.
+    map: u64,
+    /// Bytes of the line that have come since then.
+    since: u64,
+    /// Number of views that were whole when they were last counted.
+    whole: usize,
+}
+
 /// One transfer, over as many links as it takes.
 pub(crate) struct Talk<'a> {
     source: &'a Source,
@@ -65,7 +82,7 @@ pub(crate) struct Talk<'a> {
     heard: Instant,
     /// When the session was begun.
     begun: Instant,
-    saved: Instant,
+    saved: Saved,
     told: Instant,
     reader: FrameReader<Vec<u8>>,
 }
@@ -86,7 +103,7 @@ impl<'a> Talk<'a> {
             started: now,
             heard: now,
             begun: now,
-            saved: now,
+            saved: Saved { at: now, map: 0, since: 0, whole: 0 },
             told: now,
             reader,
         })
@@ -114,9 +131,13 @@ impl<'a> Talk<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Verdict, Error> {
         self.heard = Instant::now();
+        let mut was_cut = false;
         loop {
             let link = self.door.open(self.deadline());
             let link = link.map_err(|error| explained(self.cut(error), receiver))?;
+            if std::mem::replace(&mut was_cut, true) {
+                observer.note(&format!("{}: connected again", self.source));
+            }
             self.begin(receiver)?;
             let ended = self.converse(&link, receiver, store, observer);
             let ended = ended.map_err(|error| explained(error, receiver));
@@ -126,7 +147,7 @@ impl<'a> Talk<'a> {
             if let Some(verdict) = ended? {
                 return Ok(verdict);
             }
-            store.save(&receiver.held())?;
+            self.save(receiver, store)?;
             observer.note(&format!("{}: the other end has gone; waiting for it", self.source));
         }
     }
@@ -166,7 +187,7 @@ impl<'a> Talk<'a> {
             if self.heard.max(self.begun).elapsed() > ANEW {
                 self.begin(receiver)?;
             }
-            self.save(receiver, store)?;
+            self.save_if_due(receiver, store)?;
             self.tell(receiver, observer, false);
         }
     }
@@ -185,6 +206,8 @@ impl<'a> Talk<'a> {
                 ReceiverStep::Compare(range, sha256) => {
                     let same = store.hash(range)? == sha256;
                     if receiver.compared(range, same) {
+                        // First: the map must not name what is zero.
+                        self.save(receiver, store)?;
                         store.clear(range)?;
                     }
                 }
@@ -207,7 +230,9 @@ impl<'a> Talk<'a> {
         let now = self.now();
         loop {
             self.reader.limit(receiver.frame_limit());
+            let left = input.len();
             let Some(event) = self.reader.next(&mut input, receiver.session()) else { break };
+            self.saved.since += (left - input.len()) as u64;
             let write = match event {
                 Event::Text(text) => {
                     observer.text(text);
@@ -227,6 +252,7 @@ impl<'a> Talk<'a> {
             }
             // Not before: time that the disk takes is not silence of the other end.
             self.heard = Instant::now();
+            self.save_if_due(receiver, store)?;
         }
         Ok(())
     }
@@ -242,10 +268,28 @@ impl<'a> Talk<'a> {
         }
     }
 
+    /// Saves the map when a view has become whole, or after [`SAVE_EVERY_FRAMES`] or [`SAVE_EVERY`].
+    /// Everything that was received is in the store by then.
+    fn save_if_due(&mut self, receiver: &Receiver, store: &mut dyn Store) -> Result<(), Error> {
+        let Some(greeting) = receiver.greeting() else { return Ok(()) };
+        let frame = if receiver.has_bulk() { MAX_BULK } else { greeting.max_frame };
+        let most = SAVE_EVERY_FRAMES * u64::from(frame);
+        let most = most.max(SAVE_EVERY_MAPS * self.saved.map);
+        let views = receiver.views().filter(|(_, view)| view.wanted.is_some());
+        let whole = views.filter(|(_, view)| view.missing().next().is_none()).count();
+        let more = whole > std::mem::replace(&mut self.saved.whole, whole);
+        if more || self.saved.since >= most || self.saved.at.elapsed() > SAVE_EVERY {
+            self.save(receiver, store)?;
+        }
+        Ok(())
+    }
+
+    /// Saves the map, where there is anything to name.
     fn save(&mut self, receiver: &Receiver, store: &mut dyn Store) -> Result<(), Error> {
-        if receiver.greeting().is_some() && self.saved.elapsed() > SAVE_EVERY {
-            self.saved = Instant::now();
-            store.save(&receiver.held())?;
+        let held = receiver.held();
+        if !held.views.is_empty() {
+            self.saved.map = store.save(&held)?;
+            (self.saved.at, self.saved.since) = (Instant::now(), 0);
         }
         Ok(())
     }

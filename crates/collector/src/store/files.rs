@@ -48,6 +48,8 @@ impl Files {
         let mut held = range_map::from_text(&text)?;
         let length = |name: &str| self.partial(name).metadata().map(|file| file.len());
         held.views.retain(|view| length(&view.name).is_ok_and(|length| length == view.length));
+        // A map that names no bytes is of no use, and must not refuse another dump.
+        held.views.retain(|view| !view.have.is_empty());
         (!held.views.is_empty()).then_some(held)
     }
 
@@ -98,10 +100,13 @@ pub(crate) struct Stored {
 
 impl Store for Files {
     fn prepare(&mut self, receiver: &Receiver) -> Result<(), Error> {
-        for (number, view) in receiver.views().filter(|(_, view)| view.wanted.is_some()) {
-            if self.files.contains_key(&number) {
-                continue;
-            }
+        let wanted = receiver.views().filter(|(_, view)| view.wanted.is_some());
+        let new: Vec<_> = wanted.filter(|(number, _)| !self.files.contains_key(number)).collect();
+        if !new.is_empty() {
+            // First: an earlier map may name what is about to be made zero.
+            self.save(&receiver.held())?;
+        }
+        for (number, view) in new {
             let path = self.partial(&view.name);
             let anew = view.have.is_empty();
             let mut how = File::options();
@@ -129,10 +134,14 @@ impl Store for Files {
             .map_err(Error::io("read", path))
     }
 
-    fn save(&mut self, held: &Held) -> Result<(), Error> {
+    /// The bytes that the map names were written before, at least to the page cache: they are there
+    /// when this process is killed.
+    fn save(&mut self, held: &Held) -> Result<u64, Error> {
         let (map, new) = (self.map(), with_suffix(&self.out, ".ranges.new"));
-        fs::write(&new, range_map::to_text(held)).map_err(Error::io("write", &new))?;
-        fs::rename(&new, &map).map_err(Error::io("write", &map))
+        let text = range_map::to_text(held);
+        fs::write(&new, &text).map_err(Error::io("write", &new))?;
+        fs::rename(&new, &map).map_err(Error::io("write", &map))?;
+        Ok(text.len() as u64)
     }
 }
 

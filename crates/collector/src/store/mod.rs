@@ -28,8 +28,8 @@ pub(crate) trait Store {
     /// SHA-256 of what was written of a range.
     fn hash(&mut self, range: Range) -> Result<[u8; 32], Error>;
 
-    /// Writes down how far it has come.
-    fn save(&mut self, held: &Held) -> Result<(), Error>;
+    /// Saves the map of what was written, instead of the one before; its length in bytes.
+    fn save(&mut self, held: &Held) -> Result<u64, Error>;
 }
 
 /// `path` with something at the end of its name.

@@ -4,31 +4,30 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
 use dumpfile::wire::{Frame, Greeting, Outcome, Packet, Sender, Slot, encode};
 use tempfile::TempDir;
 
-use crate::machine::{ID, Machine, Memory};
-use crate::{Slow, collector, command, folder, hex, listener, names, read, text, wait_for_map};
+use crate::machine::{Machine, Memory};
+use crate::{collector, folder, listener, names, read, text};
 
 /// A machine that sends bulks.
-fn machine(length: usize) -> Machine {
+pub(crate) fn machine(length: usize) -> Machine {
     let mut machine = Machine::new(Memory::new(length), 0);
     machine.bulk = true;
     machine
 }
 
-fn accept(socket: &UnixListener) -> UnixStream {
+pub(crate) fn accept(socket: &UnixListener) -> UnixStream {
     let (stream, _) = socket.accept().expect("a collector");
     stream.set_read_timeout(Some(Duration::from_millis(2))).expect("a timeout");
     stream
 }
 
 /// What `collector receive` prints, having got the whole dump of `length` bytes.
-fn received(folder: &TempDir, length: usize) -> String {
+pub(crate) fn received(folder: &TempDir, length: usize) -> String {
     let received = collector(folder, &["receive", "port", "-o", "vmcore", "--json"]);
     assert_eq!(received.status.code(), Some(0), "{}", text(&received.stderr));
     let memory = Memory::new(length);
@@ -78,56 +77,6 @@ fn a_line_that_is_cut_within_a_bulk_costs_the_rest_of_it() {
     // Three quarters of it are not zero; what a cut loses is one bulk at most.
     let sent = machine.join().expect("the machine");
     assert!(sent < (3 << 20) + (3 << 20) + 100_000, "{sent} bytes were sent");
-}
-
-#[test]
-fn a_collector_that_is_killed_loses_a_second_of_work() {
-    const LENGTH: usize = 24 << 20;
-    let folder = folder();
-    let socket = listener(&folder);
-    let machine = thread::spawn(move || {
-        let mut machine = machine(LENGTH);
-        let mut slots = [Slot::default(); 64];
-        let mut sender = Sender::new(machine.config(), &mut slots, 0);
-        assert_eq!(machine.serve(&mut sender, &mut Slow(accept(&socket))), None);
-        assert_eq!(machine.serve(&mut sender, &mut accept(&socket)), Some(Outcome::Complete));
-    });
-    let mut first = command(&folder, &["receive", "port", "-o", "vmcore"])
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the collector runs");
-    wait_for_map(&folder, &mut first);
-    first.kill().and_then(|()| first.wait()).expect("it is killed");
-    // What the map says is there.
-    let map = text(&read(&folder, "vmcore.ranges"));
-    let (partial, truth) = (read(&folder, "vmcore.vmcore.partial"), Memory::new(LENGTH));
-    for line in map.split_once("view vmcore").expect("the view").1.lines().skip(1) {
-        let mut numbers = line.split(' ').skip(1).map(|number| number.parse().expect("a number"));
-        let (from, length): (usize, usize) = numbers.next().zip(numbers.next()).expect("a range");
-        let there = from..from + length;
-        assert!(partial[there.clone()] == truth.view("vmcore")[there], "{line}");
-    }
-    let words = received(&folder, LENGTH);
-    assert!(words.contains("going on with"), "{words}");
-    machine.join().expect("the machine");
-}
-
-/// A collector that is killed may have written more than its map says.
-#[test]
-fn what_the_map_does_not_name_is_zero_again() {
-    const LENGTH: usize = 1 << 20;
-    let folder = folder();
-    let mut partial = vec![0xff; LENGTH];
-    partial[..4096].copy_from_slice(&Memory::new(LENGTH).view("vmcore")[..4096]);
-    fs::write(folder.path().join("vmcore.vmcore.partial"), partial).expect("a file");
-    let id = hex(&ID);
-    let map = format!("kdump-rs ranges 1\ndump {id}\nview vmcore {LENGTH}\nhave 0 4096\n");
-    fs::write(folder.path().join("vmcore.ranges"), map).expect("a map");
-    let socket = listener(&folder);
-    let machine = thread::spawn(move || machine(LENGTH).listen(socket));
-    let words = received(&folder, LENGTH);
-    assert!(words.contains("going on with 4096 bytes"), "{words}");
-    machine.join().expect("the machine");
 }
 
 /// What a hostile program may have put into memory to be taken for frames.

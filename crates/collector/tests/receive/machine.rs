@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dumpfile::wire::{
-    Event, FrameReader, Outcome, Range, SMALL_FRAME, Sender, SenderConfig, SenderStep, Slot,
-    Source, Unreadable, ViewInfo,
+    Event, Frame, FrameReader, MAX_FRAME, Outcome, Piece, Range, Ranges, SMALL_FRAME, Sender,
+    SenderConfig, SenderStep, Slot, Source, Unreadable, ViewInfo,
 };
 
 pub(crate) const ID: [u8; 16] = *b"0123456789abcdef";
@@ -112,6 +112,54 @@ pub(crate) struct Machine {
     pub(crate) sent: usize,
     /// The line is cut, once, when so many bytes have been sent.
     pub(crate) cut_at: usize,
+    /// The machine says nothing more, once, when so many bytes have been sent and all of them are
+    /// acknowledged.
+    pub(crate) pause_at: usize,
+    pub(crate) record: Record,
+}
+
+/// Contents that were sent, by view, and what of the frames was acknowledged.
+#[derive(Default)]
+pub(crate) struct Record {
+    pub(crate) contents: [Ranges; 3],
+    session: u32,
+    /// Highest number of a counted frame of this session that was sent, and that was acknowledged.
+    sent: u32,
+    acknowledged: u32,
+}
+
+impl Record {
+    /// Notes a frame of ours, with the bulk behind it.
+    fn sends(&mut self, bytes: &[u8], session: u32) {
+        if session != self.session {
+            (self.session, self.sent, self.acknowledged) = (session, 0, 0);
+        }
+        let mut reader = FrameReader::new(vec![0; MAX_FRAME]);
+        let mut input = bytes;
+        while let Some(event) = reader.next(&mut input, session) {
+            let contents = match event {
+                Event::Frame(packet) => {
+                    if packet.frame.is_counted() {
+                        self.sent = self.sent.max(packet.seq);
+                    }
+                    let Frame::Data { view, offset, bytes } = packet.frame else { continue };
+                    (view, offset, bytes)
+                }
+                Event::Piece(Piece { view, offset, bytes }) => (view, offset, bytes),
+                _ => continue,
+            };
+            let (view, offset, bytes) = contents;
+            let ranges = &mut self.contents[usize::from(view)];
+            assert!(ranges.insert(offset, offset + bytes.len() as u64));
+        }
+    }
+
+    /// Bytes of a view that are in both records.
+    pub(crate) fn again(&self, other: &Self, view: usize) -> u64 {
+        let mut both = self.contents[view].clone();
+        other.contents[view].iter().for_each(|(start, end)| both.remove(start, end));
+        self.contents[view].total() - both.total()
+    }
 }
 
 /// How it ended, or nothing when the line was cut.
@@ -130,6 +178,8 @@ impl Machine {
             started,
             sent: 0,
             cut_at: usize::MAX,
+            pause_at: usize::MAX,
+            record: Record::default(),
         }
     }
 
@@ -161,6 +211,9 @@ impl Machine {
         let mut prints = 0;
         loop {
             for _ in 0..16 {
+                if self.sent >= self.pause_at {
+                    break;
+                }
                 let now = self.now();
                 let (length, raw) =
                     match sender.poll(&mut self.memory, now, &mut out).expect("a buffer") {
@@ -170,9 +223,11 @@ impl Machine {
                         SenderStep::Wait(_) => break,
                         SenderStep::Finished(outcome) => return Some(outcome),
                     };
+                let frame = [&out[..length], raw].concat();
+                self.record.sends(&frame, sender.session());
                 prints += 1;
                 let text = if prints % 50 == 0 { CONSOLE } else { &[] };
-                let bytes = [text, &self.noise.pass(&[&out[..length], raw].concat())].concat();
+                let bytes = [text, &self.noise.pass(&frame)].concat();
                 let left = self.cut_at.saturating_sub(self.sent).min(bytes.len());
                 self.sent += bytes.len();
                 if !write(line, &bytes[..left]) || left < bytes.len() {
@@ -187,8 +242,16 @@ impl Machine {
             let mut input = &bytes[..];
             while let Some(event) = reader.next(&mut input, sender.session()) {
                 if let Event::Frame(packet) = event {
+                    if let Frame::Ack { highest, .. } = packet.frame {
+                        self.record.acknowledged = highest;
+                    }
                     sender.receive(&packet, self.now());
                 }
+            }
+            if self.sent >= self.pause_at && self.record.acknowledged == self.record.sent {
+                self.pause_at = usize::MAX;
+                sender.disconnected(self.now());
+                return None;
             }
             if self.hurry && sender.outcome().is_some() {
                 return sender.outcome();

@@ -2,15 +2,15 @@
 //! thread here, over sockets and a pseudo terminal whose bytes are damaged on the way.
 
 mod bulk;
+mod kills;
 mod machine;
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::thread;
 use std::time::Duration;
 
@@ -176,69 +176,6 @@ fn connect(path: &Path) -> UnixStream {
         }
         thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// Waits until the collector has written down that it has something.
-fn wait_for_map(folder: &TempDir, child: &mut Child) {
-    loop {
-        assert_eq!(child.try_wait().expect("the collector"), None, "it ended");
-        let map = fs::read_to_string(folder.path().join("vmcore.ranges"));
-        if map.is_ok_and(|map| map.contains("have")) {
-            return;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// A stream that is as slow as it is told to be.
-struct Slow(UnixStream);
-
-impl Read for Slow {
-    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
-        self.0.read(bytes)
-    }
-}
-
-impl Write for Slow {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        thread::sleep(Duration::from_millis(2));
-        self.0.write(&bytes[..bytes.len().min(16 << 10)])
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.flush()
-    }
-}
-
-#[test]
-fn a_collector_that_is_killed_goes_on_where_it_was() {
-    let folder = folder();
-    let socket = listener(&folder);
-    let machine = thread::spawn(move || {
-        let mut machine = Machine::new(Memory::new(700_000), 0);
-        let mut slots = [Slot::default(); 64];
-        let mut sender = Sender::new(machine.config(), &mut slots, 0);
-        let (stream, _) = socket.accept().expect("a collector");
-        stream.set_read_timeout(Some(Duration::from_millis(2))).expect("a timeout");
-        assert_eq!(machine.serve(&mut sender, &mut Slow(stream)), None);
-        let first = machine.sent;
-        let (mut stream, _) = socket.accept().expect("the next collector");
-        stream.set_read_timeout(Some(Duration::from_millis(2))).expect("a timeout");
-        assert_eq!(machine.serve(&mut sender, &mut stream), Some(Outcome::Complete));
-        (first, machine.sent)
-    });
-    let mut first = command(&folder, &["receive", "port", "-o", "vmcore"])
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the collector runs");
-    wait_for_map(&folder, &mut first);
-    first.kill().and_then(|()| first.wait()).expect("it is killed");
-    let second = collector(&folder, &["receive", "port", "-o", "vmcore"]);
-    assert_eq!(second.status.code(), Some(0), "{}", text(&second.stderr));
-    assert!(text(&second.stderr).contains("going on with"), "{}", text(&second.stderr));
-    machine.join().expect("the machine");
-    assert!(read(&folder, "vmcore") == Memory::new(700_000).view("vmcore"));
-    assert_eq!(names(&folder), ["port", "vmcore", "vmcore.dmesg"]);
 }
 
 #[test]

@@ -1,0 +1,167 @@
+//! Collectors that are killed, at a moment that the machine at the other end chooses: all that it has sent
+//! is acknowledged then, and it says nothing more. Then another one goes on.
+
+use std::fs;
+use std::process::Stdio;
+use std::sync::mpsc::channel;
+use std::thread;
+
+use dumpfile::wire::{Outcome, Sender, Slot};
+use tempfile::TempDir;
+
+use crate::bulk::{accept, machine as bulk_machine, received};
+use crate::machine::{ID, Machine, Memory, Record};
+use crate::{collector, command, folder, hex, listener, names, read, text};
+
+/// Bytes of a serial line that a kill costs at most: 64 frames.
+const SERIAL: u64 = 64 * 256;
+/// The same in bulks of 1 MiB.
+const BULK: u64 = 64 << 20;
+
+/// What was sent to the collector that was killed, and to the next one.
+struct Killed {
+    before: Record,
+    after: Record,
+    /// What the second one said.
+    said: String,
+}
+
+impl Killed {
+    /// Bytes of the vmcore that were acknowledged, and asked for again.
+    fn cost(&self) -> u64 {
+        self.before.again(&self.after, 1)
+    }
+}
+
+/// Kills a collector that has acknowledged everything, and lets another one go on to the end.
+fn killed(folder: &TempDir, mut machine: Machine) -> Killed {
+    let socket = listener(folder);
+    let truth = Memory(machine.memory.0.clone());
+    let (paused, is_paused) = channel();
+    let machine = thread::spawn(move || {
+        let mut slots = [Slot::default(); 64];
+        let mut sender = Sender::new(machine.config(), &mut slots, 0);
+        let mut line = accept(&socket);
+        assert_eq!(machine.serve(&mut sender, &mut line), None);
+        let before = std::mem::take(&mut machine.record);
+        paused.send(()).expect("the test waits");
+        let mut next = accept(&socket);
+        drop(line);
+        assert_eq!(machine.serve(&mut sender, &mut next), Some(Outcome::Complete));
+        (before, machine.record)
+    });
+    let arguments = ["receive", "port", "-o", "vmcore"];
+    let first = command(folder, &arguments).stderr(Stdio::null()).spawn();
+    let mut first = first.expect("the collector runs");
+    is_paused.recv().expect("everything is acknowledged");
+    first.kill().and_then(|()| first.wait()).expect("it is killed");
+    assert_map_is_true(folder, &truth);
+    let second = collector(folder, &arguments);
+    assert_eq!(second.status.code(), Some(0), "{}", text(&second.stderr));
+    let (before, after) = machine.join().expect("the machine");
+    for (path, name) in [("vmcore", "vmcore"), ("vmcore.dmesg", "dmesg")] {
+        assert!(read(folder, path) == truth.view(name), "{name}");
+    }
+    assert_eq!(names(folder), ["port", "vmcore", "vmcore.dmesg"]);
+    Killed { before, after, said: text(&second.stderr) }
+}
+
+/// Every byte that the map names is in the files, and right.
+fn assert_map_is_true(folder: &TempDir, truth: &Memory) {
+    let map = text(&read(folder, "vmcore.ranges"));
+    let mut view = "";
+    for line in map.lines().skip(2) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let number = |at: usize| words[at].parse::<usize>().expect("a number");
+        match words[0] {
+            "view" => view = words[1],
+            _ => {
+                let range = number(1)..number(1) + number(2);
+                let partial = read(folder, &format!("vmcore.{view}.partial"));
+                assert!(partial[range.clone()] == truth.view(view)[range], "{view}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_small_view_that_is_whole_is_never_asked_for_again() {
+    let folder = folder();
+    let mut machine = Machine::new(Memory::new(100_000), 0);
+    let dmesg = machine.memory.view("dmesg").len() as u64;
+    // The greetings, the log and a little more.
+    machine.pause_at = 2000;
+    let killed = killed(&folder, machine);
+    assert_eq!(killed.before.contents[0].total(), dmesg, "the log was sent");
+    assert!(killed.before.contents[1].total() < SERIAL, "and little else");
+    assert_eq!(killed.after.contents[0].total(), 0, "and is not sent again");
+    assert!(killed.said.contains("going on with"), "{}", killed.said);
+}
+
+#[test]
+fn a_kill_costs_64_frames_of_a_serial_line_at_most() {
+    for pause in [30_000, 100_000, 250_000] {
+        let folder = folder();
+        let mut machine = Machine::new(Memory::new(500_000), 0);
+        machine.pause_at = pause;
+        let killed = killed(&folder, machine);
+        let sent = killed.before.contents[1].total();
+        assert!(sent > SERIAL && killed.cost() < SERIAL, "{} of {sent}", killed.cost());
+        assert_eq!(killed.after.contents[0].total(), 0, "the log is not sent again");
+    }
+}
+
+/// The memory is too large for random bytes in a test: no two of its 4 KiB are the same.
+#[test]
+fn a_kill_costs_64_bulks_at_most() {
+    let folder = folder();
+    let mut machine = bulk_machine(4096);
+    let vmcore = &mut machine.memory.0[1].3;
+    *vmcore = vmcore[..1024].repeat((80 << 20) / 1024);
+    for (number, page) in (0u64..).zip(vmcore.chunks_mut(4096)) {
+        page[..8].copy_from_slice(&number.to_le_bytes());
+    }
+    machine.pause_at = 70 << 20;
+    let killed = killed(&folder, machine);
+    let sent = killed.before.contents[1].total();
+    assert!(sent > BULK && killed.cost() < BULK / 4, "{} of {sent}", killed.cost());
+    assert_eq!(killed.after.contents[0].total(), 0, "the log is not sent again");
+}
+
+/// A map of a dump that is begun anew names nothing from before: a collector that is killed then must
+/// not leave zeros that pass for memory.
+#[test]
+fn an_earlier_map_of_files_that_are_gone_is_not_believed_later() {
+    const LENGTH: usize = 100_000;
+    let folder = folder();
+    let map = format!(
+        "kdump-rs ranges 1\ndump {}\nview vmcore {LENGTH}\nhave 0 {LENGTH}\n",
+        hex(&ID)
+    );
+    fs::write(folder.path().join("vmcore.ranges"), map).expect("a map");
+    let mut machine = Machine::new(Memory::new(LENGTH), 0);
+    // The greetings, and the beginning of the log.
+    machine.pause_at = 300;
+    let dmesg = machine.memory.view("dmesg").len() as u64;
+    let killed = killed(&folder, machine);
+    assert!(killed.before.contents[0].total() < dmesg, "nothing is whole");
+    assert!(killed.after.contents[1].total() > 0);
+}
+
+/// A collector that is killed may have written more than its map says.
+#[test]
+fn what_the_map_does_not_name_is_zero_again() {
+    const LENGTH: usize = 1 << 20;
+    let folder = folder();
+    let mut partial = vec![0xff; LENGTH];
+    partial[..4096].copy_from_slice(&Memory::new(LENGTH).view("vmcore")[..4096]);
+    fs::write(folder.path().join("vmcore.vmcore.partial"), partial).expect("a file");
+    let id = hex(&ID);
+    let map = format!("kdump-rs ranges 1\ndump {id}\nview vmcore {LENGTH}\nhave 0 4096\n");
+    fs::write(folder.path().join("vmcore.ranges"), map).expect("a map");
+    let socket = listener(&folder);
+    let machine = thread::spawn(move || bulk_machine(LENGTH).listen(socket));
+    let words = received(&folder, LENGTH);
+    assert!(words.contains("going on with 4096 bytes"), "{words}");
+    machine.join().expect("the machine");
+}

@@ -17,6 +17,8 @@ const DUMP: &str = "vmcore";
 /// What it printed, and what it said.
 const PRINTED: &str = "printed";
 const SAID: &str = "said";
+/// The end of what it says when it has no link and waits for one.
+const WAITS: &str = "nobody is there; waiting";
 /// Text of the line that is no frame, as the collector heard it.
 const CONSOLE: &str = "console";
 /// The longest end of what it said that is kept, in bytes.
@@ -77,6 +79,14 @@ pub struct Collector {
     starts: u32,
 }
 
+/// Whether the map of the collector that receives into `folder` names bytes: of the vmcore, or with
+/// `any_view` of any view.
+pub fn has_recorded(folder: &Path, any_view: bool) -> bool {
+    let map = fs::read_to_string(folder.join(format!("{DUMP}.ranges"))).unwrap_or_default();
+    let mut views = map.split("view ").skip(1).filter(|view| view.contains("\nhave "));
+    views.any(|view| any_view || view.starts_with(&format!("{DUMP} ")))
+}
+
 /// The process, for whoever has to stop it from another thread.
 #[derive(Clone, Default)]
 pub struct Running(Arc<Mutex<Process>>);
@@ -109,6 +119,11 @@ impl Collector {
         self.folder.join(DUMP)
     }
 
+    /// Where all of its files are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where it connects.
     pub fn socket(&self) -> &Path {
         &self.socket
@@ -123,6 +138,13 @@ impl Collector {
     pub fn is_idle(&self) -> bool {
         let process = &mut *self.running.lock();
         process.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Whether it has no link, by the last that it said, and so gets nothing any more from a guest that is
+    /// gone.
+    pub fn waits(&self) -> bool {
+        let said = fs::read(self.folder.join(SAID)).unwrap_or_default();
+        String::from_utf8_lossy(&said).trim_end().ends_with(WAITS)
     }
 
     /// Starts it, or starts it again.
@@ -289,7 +311,7 @@ mod tests {
     }
 
     fn wait(collector: &Collector) -> ExitStatus {
-        let limit = std::time::Duration::from_secs(10);
+        let limit = std::time::Duration::from_secs(60);
         let interrupt = crate::deadline::Interrupt::default();
         let deadline = crate::deadline::Deadline::new("end", limit, &interrupt);
         deadline.wait_for(|| collector.running.ended()).expect("it ends")

@@ -75,7 +75,7 @@ pub enum Fault {
     Disk(Attachment),
     /// The dump disk has this many bytes.
     DiskSize(u64),
-    /// An NMI arrives while the dump is written.
+    /// An NMI arrives at T1, in the middle of the capture; needs the truth's gdb.
     Nmi,
     /// Linux reads from a second, slow disk when it dies: there are requests in flight whose buffers
     /// are old memory.
@@ -85,7 +85,7 @@ pub enum Fault {
     /// A machine check comes while the capture kernel looks for zeros in old memory: what a second look,
     /// for which there is none, finds is right.
     MachineCheckInLook,
-    /// A machine check comes while the dump is written.
+    /// A machine check comes at T1; needs the truth's gdb.
     MachineCheck {
         /// Whether the bank says that the state of the CPU is damaged.
         context_corrupt: bool,

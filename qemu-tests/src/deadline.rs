@@ -72,6 +72,11 @@ impl Deadline {
         }
     }
 
+    /// Begins anew.
+    pub fn restart(&mut self) {
+        self.start = Instant::now();
+    }
+
     /// Moves the end by a pause that does not count, such as a stop of the VM.
     pub fn extend(&mut self, pause: Duration) {
         self.limit += pause;

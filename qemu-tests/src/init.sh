@@ -60,8 +60,13 @@ if [ -e /modules/0.ko ]; then
         dd if=/dev/vdb of=/dev/null bs=1M iflag=direct 2>/dev/null &
         reader=$((reader + 1))
     done
-    sleep 1
-    say "reads in flight $(cat /sys/block/vdb/inflight)"
+    reader=0
+    until read -r reads writes </sys/block/vdb/inflight && [ "$reads" -gt 0 ]; do
+        reader=$((reader + 1))
+        [ $reader -lt 600 ] || fail "nothing reads the second disk"
+        sleep 0.1
+    done
+    say "reads in flight $reads"
 fi
 
 # What a scenario does with the loaded machine. It has the loader's arguments in "$@".

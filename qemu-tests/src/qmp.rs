@@ -15,7 +15,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 /// large guest's takes a while.
 const GREETING: Duration = Duration::from_secs(120);
 /// Afterwards QEMU answers at once or not at all.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why QEMU ended when the guest reset itself: `ShutdownCause` in QEMU's run-state.json.
 pub const GUEST_RESET: &str = "guest-reset";

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use handoff::Stage;
 use tempfile::TempDir;
 
-use crate::collector_process::{Collector, Received, Running};
+use crate::collector_process::{Collector, Received, has_recorded};
 use crate::deadline::{Deadline, Interrupt};
 use crate::delivery::{Delivery, Fate, Way};
 use crate::line::{LineProxy, Meter, Relay, hello_of_another_version};
@@ -19,10 +20,10 @@ use crate::machine_type::MachineType;
 
 /// The folder with what the collectors have received, in the cycle's own.
 pub const FOLDER: &str = "received";
-/// How long a collector may take to finish when the guest is gone: this, and …
-const FINISH: Duration = Duration::from_secs(3);
-/// … this for each 64 MiB of memory, which it hashes.
-const FINISH_PER_64_MIB: Duration = Duration::from_millis(500);
+/// How long a collector may take at most to finish when the guest is gone: this, and …
+const FINISH: Duration = Duration::from_secs(120);
+/// … this for each GiB of memory, which it hashes.
+const FINISH_PER_GIB: Duration = Duration::from_secs(60);
 /// How often somebody of another version says hello.
 const HELLO_EVERY: Duration = Duration::from_millis(200);
 
@@ -32,6 +33,8 @@ pub struct Receiving {
     sockets: TempDir,
     lines: Vec<Line>,
     panic: Option<Instant>,
+    /// The capture kernel has turned to its targets.
+    views: Option<Instant>,
     /// The guest is to be gone.
     power_cut: Arc<AtomicBool>,
     interrupt: Interrupt,
@@ -72,12 +75,12 @@ impl Receiving {
             let folder = out.join(FOLDER).join(way.name());
             let (end, socket) = end_of(way, delivery.fate, sockets.path());
             let collector = Collector::new(&delivery.collector, socket, folder)?;
-            let meter = meter(delivery.fate, collector.running(), &power_cut);
+            let meter = meter(way, delivery.fate, &collector, &power_cut);
             lines.push(Line { way, collector, meter, end, stranger: None });
         }
         let (delivery, interrupt) = (delivery.clone(), interrupt.clone());
-        let (panic, pulled) = (None, (0, false));
-        Ok(Self { delivery, sockets, lines, panic, power_cut, interrupt, pulled })
+        let (panic, views, pulled) = (None, None, (0, false));
+        Ok(Self { delivery, sockets, lines, panic, views, power_cut, interrupt, pulled })
     }
 
     /// QEMU's words for the devices.
@@ -129,17 +132,26 @@ impl Receiving {
         self.tick()
     }
 
+    /// The capture kernel has reached a stage.
+    pub fn reached(&mut self, stage: Stage) {
+        if stage == Stage::Views {
+            self.views.get_or_insert_with(Instant::now);
+        }
+    }
+
     /// Does what is due. To be called every now and then.
     ///
     /// # Errors
     /// When a process cannot be started, or a pull fails.
     pub fn tick(&mut self) -> Result<()> {
-        let Some(panic) = self.panic else { return Ok(()) };
+        if self.panic.is_none() {
+            return Ok(());
+        }
         if !self.delivery.pulls.is_empty() {
             return self.pull();
         }
-        let fate = self.delivery.fate;
-        self.lines.iter_mut().try_for_each(|line| line.tick(fate, panic))
+        let (fate, views) = (self.delivery.fate, self.views);
+        self.lines.iter_mut().try_for_each(|line| line.tick(fate, views))
     }
 
     /// Bytes that collectors have got from the guest so far.
@@ -184,12 +196,17 @@ impl Receiving {
     /// # Errors
     /// When a collector cannot be asked.
     pub fn end(mut self, memory: u64) -> Result<Vec<Received>> {
-        let limit = FINISH + FINISH_PER_64_MIB * (memory.div_ceil(64 << 20) as u32);
+        let limit = FINISH + FINISH_PER_GIB * (memory.div_ceil(1 << 30) as u32);
         let deadline = Deadline::new("end of the collectors", limit, &self.interrupt);
-        // One that is still busy then, or waits for a guest that is gone, is ended with the lines.
+        // With the line ends what comes over it. One that is stopped cannot see that.
+        for line in &mut self.lines {
+            line.end = End::Direct;
+            line.collector.running().resume();
+        }
+        // One that waits for a guest that is gone, or is still busy in the end, is killed.
         let _ = deadline.wait_for(|| {
-            let mut all = self.lines.iter().map(|line| line.collector.is_idle());
-            Ok(all.all(|idle| idle).then_some(()))
+            let ended = |line: &Line| line.collector.is_idle() || line.collector.waits();
+            Ok(self.lines.iter().all(ended).then_some(()))
         });
         self.lines.iter_mut().map(Line::received).collect()
     }
@@ -212,13 +229,27 @@ fn end_of(way: Way, fate: Fate, sockets: &Path) -> (End, PathBuf) {
 }
 
 /// What counts the bytes, and strikes the collector down, or the guest.
-fn meter(fate: Fate, running: &Running, power_cut: &Arc<AtomicBool>) -> Meter {
-    let (running, power_cut) = (running.clone(), Arc::clone(power_cut));
+fn meter(way: Way, fate: Fate, collector: &Collector, power_cut: &Arc<AtomicBool>) -> Meter {
+    let (running, power_cut) = (collector.running().clone(), Arc::clone(power_cut));
     match fate {
-        Fate::Killed { after, .. } => Meter::with_trip(after, move || running.kill()),
-        Fate::Stalls { after, .. } => Meter::with_trip(after, move || running.stop()),
+        Fate::Killed { after, .. } => {
+            let folder = collector.folder().to_path_buf();
+            // What goes over a console port within a second need not be in the map.
+            let any_view = way == Way::VirtioConsole;
+            Meter::with_trip(after, move || {
+                let is_time = has_recorded(&folder, any_view);
+                if is_time {
+                    running.kill();
+                }
+                is_time
+            })
+        }
+        Fate::Stalls { after, .. } => Meter::with_trip(after, move || {
+            running.stop();
+            true
+        }),
         Fate::PowerCut { after } => {
-            Meter::with_trip(after, move || power_cut.store(true, Ordering::SeqCst))
+            Meter::with_cut(after, move || power_cut.store(true, Ordering::SeqCst))
         }
         _ => Meter::default(),
     }
@@ -246,7 +277,7 @@ impl Line {
     }
 
     /// Does what its fate has for this moment.
-    fn tick(&mut self, fate: Fate, panic: Instant) -> Result<()> {
+    fn tick(&mut self, fate: Fate, views: Option<Instant>) -> Result<()> {
         let struck = self.collector.running().struck();
         let is_new = self.collector.starts() == 0;
         match (fate, struck) {
@@ -256,7 +287,7 @@ impl Line {
                 self.stranger.get_or_insert_default().tick(socket);
                 Ok(())
             }
-            (Fate::Late(late), _) if panic.elapsed() < late => Ok(()),
+            (Fate::Late(late), _) if views.is_none_or(|views| views.elapsed() < late) => Ok(()),
             _ if is_new => self.collector.receive(),
             (Fate::Killed { back: Some(back), .. }, Some(at)) if at.elapsed() >= back => {
                 self.collector.receive()

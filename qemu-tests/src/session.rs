@@ -26,16 +26,18 @@ use crate::report::advice;
 use crate::stock_capture;
 use crate::timeline::Timeline;
 
-/// From QEMU's start to the word that the first kernel waits to crash.
+/// How long the console may be silent from QEMU's start to the word that the first kernel waits to crash,
+/// and how long all of that may take. A hung Linux goes on to tell of its stalls.
 const BOOT: Duration = Duration::from_secs(120);
-/// From there to QEMU's end: this, and …
+const WHOLE_BOOT: Duration = Duration::from_secs(480);
+/// How long the console may be silent from there to QEMU's end: this, and …
 const CAPTURE: Duration = Duration::from_secs(90);
 /// … this for each GiB of guest memory.
 const CAPTURE_PER_GIB: Duration = Duration::from_secs(60);
 /// Time in which a line moves bytes does not count, but no cycle takes longer than this.
 const LINES: Duration = Duration::from_secs(1800);
 /// The console's rest after QEMU's end.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(60);
 /// What the first kernel waits for.
 const CRASH: &[u8] = b"crash\n";
 
@@ -135,6 +137,8 @@ pub struct Session<'a> {
     /// Where an NMI is to arrive, when it has not.
     nmi: Option<u64>,
     deadline: Deadline,
+    /// No line of the console moves the deadline after this.
+    latest: Instant,
     ended: Ended,
     is_ready: bool,
     console_closed: bool,
@@ -186,6 +190,7 @@ impl<'a> Session<'a> {
             passed: 0,
             nmi: None,
             deadline: Deadline::new("first kernel that is ready to crash", BOOT, &config.interrupt),
+            latest: start + WHOLE_BOOT,
             ended: Ended::default(),
             is_ready: false,
             console_closed: false,
@@ -298,6 +303,7 @@ impl<'a> Session<'a> {
         let gib = self.config.memory.div_ceil(1 << 30) as u32;
         let limit = CAPTURE + CAPTURE_PER_GIB * gib;
         self.deadline = Deadline::new("end of the capture", limit, &self.config.interrupt);
+        self.latest = Instant::now() + LINES;
         let mut flow = Flow::default();
         while self.qemu.exited()?.is_none() {
             if self.disk.kills() {
@@ -353,12 +359,15 @@ impl<'a> Session<'a> {
     }
 
     fn take_line(&mut self, line: Line, progress: &mut dyn FnMut(&str)) -> Result<()> {
+        if Instant::now() < self.latest {
+            self.deadline.restart();
+        }
         let outcome = match meaning(&line.text) {
             Meaning::Stage(stage) => {
                 self.ended.timeline.reached(stage, line.at);
                 progress(stage.name());
-                self.disk.follow(stage)?;
-                self.interrupt_capture(stage)
+                self.receiving.reached(stage);
+                self.disk.follow(stage)
             }
             Meaning::Panic => {
                 self.ended.timeline.panicked(line.at);
@@ -388,11 +397,12 @@ impl<'a> Session<'a> {
         is_stock && text.contains(stock_capture::FIRST_LINE)
     }
 
-    /// Sends the interrupt that was asked for once the dump is about to be written.
-    fn interrupt_capture(&mut self, reached: Stage) -> Result<()> {
-        match (self.config.fault, reached) {
-            (Some(Fault::Nmi), Stage::Views) => self.qemu.qmp.inject_nmi(),
-            (Some(Fault::MachineCheck { context_corrupt }), Stage::Views) => {
+    /// Sends the interrupt that was asked for, while the VM is stopped at T1: it arrives there, however long
+    /// this takes.
+    fn interrupt_capture(&mut self) -> Result<()> {
+        match self.config.fault {
+            Some(Fault::Nmi) => self.qemu.qmp.inject_nmi(),
+            Some(Fault::MachineCheck { context_corrupt }) => {
                 let corrupt = if context_corrupt { CONTEXT_CORRUPT } else { 0 };
                 self.qemu.qmp.machine_check(MEMORY_ERROR | corrupt, 0x10_0000)
             }
@@ -479,6 +489,9 @@ impl<'a> Session<'a> {
     fn go_on(&mut self, reached: usize) -> Result<()> {
         if reached == 0 && matches!(self.config.fault, Some(Fault::StrayWrite)) {
             self.write_astray()?;
+        }
+        if reached == 1 {
+            self.interrupt_capture()?;
         }
         let Some(mut gdb) = self.gdb.take() else { return Ok(()) };
         if reached == 1 && matches!(self.config.fault, Some(Fault::Hang)) {

@@ -55,6 +55,15 @@ impl Door {
         }
     }
 
+    /// The next link, if it can be had at once.
+    pub(crate) fn open_now(&self) -> io::Result<Option<Link>> {
+        match self.try_open() {
+            Ok(fd) => Ok(Some(Link(fd))),
+            Err(error) if may_come(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The next link, waited for until `deadline`.
     pub(crate) fn open(&self, deadline: Instant) -> io::Result<Link> {
         loop {

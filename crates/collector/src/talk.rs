@@ -131,13 +131,9 @@ impl<'a> Talk<'a> {
         observer: &mut dyn Observer,
     ) -> Result<Verdict, Error> {
         self.heard = Instant::now();
-        let mut was_cut = false;
         loop {
-            let link = self.door.open(self.deadline());
+            let link = self.link(observer);
             let link = link.map_err(|error| explained(self.cut(error), receiver))?;
-            if std::mem::replace(&mut was_cut, true) {
-                observer.note(&format!("{}: connected again", self.source));
-            }
             self.begin(receiver)?;
             let ended = self.converse(&link, receiver, store, observer);
             let ended = ended.map_err(|error| explained(error, receiver));
@@ -148,8 +144,19 @@ impl<'a> Talk<'a> {
                 return Ok(verdict);
             }
             self.save(receiver, store)?;
-            observer.note(&format!("{}: the other end has gone; waiting for it", self.source));
+            observer.note(&format!("{}: the other end has gone", self.source));
         }
+    }
+
+    /// The next link; tells of it when it has to be waited for.
+    fn link(&self, observer: &mut dyn Observer) -> std::io::Result<Link> {
+        if let Some(link) = self.door.open_now()? {
+            return Ok(link);
+        }
+        observer.note(&format!("{}: nobody is there; waiting", self.source));
+        let link = self.door.open(self.deadline())?;
+        observer.note(&format!("{}: connected", self.source));
+        Ok(link)
     }
 
     /// Begins a session.

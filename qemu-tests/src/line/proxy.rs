@@ -263,7 +263,7 @@ mod tests {
     use std::sync::mpsc::channel;
     use tempfile::TempDir;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     /// A guest whose console is read by a thread, as the harness does it.
     struct Line {
@@ -405,7 +405,10 @@ mod tests {
     fn what_happens_after_so_many_bytes_happens_then() {
         let (sender, tripped) = channel();
         let sender = Mutex::new(sender);
-        let act = move || sender.lock().expect("no panic").send(()).expect("somebody listens");
+        let act = move || {
+            sender.lock().expect("no panic").send(()).expect("somebody listens");
+            true
+        };
         let mut line = line(None, Meter::with_trip(5, act));
         line.proxy.open().expect("a socket");
         let collector = line.collector();

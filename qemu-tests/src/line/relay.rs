@@ -133,7 +133,7 @@ fn converse(
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     #[test]
     fn bytes_go_both_ways_and_the_end_of_one_is_the_end_of_both() {

@@ -143,7 +143,7 @@ fn assert_disk_process_is_missed(attachment: Attachment, said: &str) {
     let (report, console) = cycle_and_console(guest(), |config| {
         config.fault = Some(Fault::Disk(attachment));
         config.truth = false;
-        config.append = "kdump.timeout=2".into();
+        config.append = "kdump.timeout=10".into();
     });
     assert_only_fails(&report, &["cycle"]);
     let failed = ["kdump: failed at stage=first_byte", "kdump: stage=failed", "kdump: rebooting"];

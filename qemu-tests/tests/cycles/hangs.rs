@@ -42,11 +42,11 @@ fn a_kernel_that_died_in_an_interrupt_does_not_hold_the_watchdog_back() {
 fn a_capture_that_goes_on_is_left_alone() {
     let dump = Dump::of(|config| {
         config.first_append = "die=interrupt".into();
-        config.append = "kdump.timeout=1".into();
+        config.append = "kdump.timeout=10".into();
     });
     assert_passes(&dump.report);
     assert!(
-        dump.console.contains("kdump: watchdog: the failure action comes after 7 s"),
+        dump.console.contains("kdump: watchdog: the failure action comes after 25 s"),
         "{}",
         dump.console
     );

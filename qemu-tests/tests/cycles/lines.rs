@@ -83,7 +83,7 @@ fn a_collector_that_stalls_on_a_serial_line() {
 fn a_collector_that_is_gone_for_good_on_a_serial_line() {
     let fate = Fate::Killed { after: HALF, back: None };
     let (report, console) =
-        fated("serial", fate, |config| config.append = "kdump.timeout=2".into());
+        fated("serial", fate, |config| config.append = "kdump.timeout=10".into());
     assert_only_fails(&report, &["cycle"]);
     assert_says(&console, &["the collector has fallen silent", "kdump: stage=failed"]);
     assert_partial(&report, "serial");

@@ -4,6 +4,9 @@ use crate::common::*;
 use qemu_tests::dump_disk::Attachment;
 use qemu_tests::{Config, Delivery, Fate, Fault, Report, Way};
 
+/// As short as it may be where one target's patience is to end, and the other must do its work.
+const PATIENCE: &str = "kdump.timeout=10";
+
 /// The guest with `targets`; the one of this name gets the dump, and `said` is on the console.
 #[track_caller]
 fn assert_taken_over(
@@ -14,7 +17,7 @@ fn assert_taken_over(
 ) -> Report {
     let (report, console) = cycle_and_console(guest(), |config| {
         small(config);
-        config.append = "kdump.timeout=2".into();
+        config.append = PATIENCE.into();
         config.delivery = over(targets);
         change(config);
     });
@@ -136,7 +139,7 @@ fn a_disk_that_stalls_half_way() {
 fn both_are_asked_for_and_one_is_not_there() {
     let report = cycle(guest(), |config| {
         small(config);
-        config.append = "kdump.timeout=2".into();
+        config.append = PATIENCE.into();
         config.delivery = Delivery { fate: Fate::Absent, ..over("virtio-blk+serial") };
     });
     assert_only_fails(&report, &["vmcore"]);

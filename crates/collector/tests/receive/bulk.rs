@@ -156,7 +156,7 @@ fn another_version_that_has_gone_is_named_too() {
     let machine = thread::spawn(move || {
         accept(&socket).write_all(&OTHER_VERSION).expect("a collector");
     });
-    let received = collector(&folder, &["receive", "port", "-o", "vmcore", "--wait", "1"]);
+    let received = collector(&folder, &["receive", "port", "-o", "vmcore", "--wait", "5"]);
     machine.join().expect("the machine");
     assert_eq!(received.status.code(), Some(1));
     let words = text(&received.stderr);

@@ -191,7 +191,7 @@ fn a_machine_that_dies_leaves_an_exact_account() {
         stream.set_read_timeout(Some(Duration::from_millis(2))).expect("a timeout");
         assert_eq!(machine.serve(&mut sender, &mut stream), None);
     });
-    let arguments = ["receive", "port", "-o", "vmcore", "--wait", "1", "--json"];
+    let arguments = ["receive", "port", "-o", "vmcore", "--wait", "5", "--json"];
     let received = collector(&folder, &arguments);
     machine.join().expect("the machine");
     assert_eq!(received.status.code(), Some(1));

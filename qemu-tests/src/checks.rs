@@ -205,7 +205,7 @@ fn kept(
     if let Some(first) = changed.first() {
         bail!("{} pages outside the slot were written, the first at {first:#x}", changed.len());
     }
-    let pages = (memory.size() - (slot.end - slot.start)) / PAGE;
+    let pages = (memory.total() - (slot.end - slot.start)) / PAGE;
     Ok(format!("{pages} pages outside the slot are as they were"))
 }
 
@@ -304,6 +304,16 @@ fn only_vmcoreinfo(evidence: &Evidence<'_>, dead: Vmcoreinfo) -> Result<String> 
     ensure!(is_said, "{} lines with a KERNELOFFSET", lines.len());
     let said = expected.as_deref().unwrap_or("no KERNELOFFSET, which nobody knows here");
     Ok(format!("{length} bytes of the dead kernel's, {} added; {said}", added.len()))
+}
+
+/// The text of the VMCOREINFO note.
+///
+/// # Errors
+/// When there is none, or it is no text.
+pub fn vmcoreinfo_text(core: &CoreFile) -> Result<String> {
+    let note = core.notes.iter().find(|note| note.name.starts_with("VMCOREINFO"));
+    let text = note.context("there is no VMCOREINFO note")?.desc.clone();
+    String::from_utf8(text).context("VMCOREINFO is no text")
 }
 
 fn registers_of_all(core: &CoreFile) -> Result<Vec<Registers>> {

@@ -17,6 +17,7 @@ use crate::delivery::{Delivery, Way};
 use crate::dump_disk::{Attachment, DiskAfter, DumpDisk};
 use crate::first_kernel::{FirstKernel, Prepared};
 use crate::gdb::Stop;
+use crate::hotplug::{self, Hotplug};
 use crate::kexec_tools::KexecTools;
 use crate::machine_type::MachineType;
 use crate::memory::GuestMemory;
@@ -152,6 +153,8 @@ pub struct Config {
     /// Whether QEMU dumps the guest's memory as well, right before the crash (with a stock Linux as capture
     /// kernel only).
     pub guest_dump: bool,
+    /// Memory that is added while a Linux first kernel runs (Debian's x86_64 only).
+    pub hotplug: Option<Hotplug>,
     /// Whether the dump is extracted and checked. Without, a cycle passes when the capture says that its
     /// dump is complete.
     pub examine: bool,
@@ -175,6 +178,13 @@ pub struct Config {
     pub devices: Vec<String>,
     /// Ends the cycle early.
     pub interrupt: Interrupt,
+}
+
+impl Config {
+    /// All memory of the guest, in bytes.
+    pub fn all_memory(&self) -> u64 {
+        self.memory + self.hotplug.map_or(0, |hotplug| hotplug.size)
+    }
 }
 
 /// What can happen while the guest lives.
@@ -212,8 +222,12 @@ pub fn run(config: &Config, progress: &mut dyn FnMut(&str)) -> Result<Report> {
 /// Everything up to the report. `boots` says which boot of the first kernel this is.
 fn attempt(config: &Config, boots: u32, progress: &mut dyn FnMut(&str)) -> Result<Report> {
     remove_old_results(&config.out)?;
-    let work = scratch::folder(2 * config.memory + DISK_SPARE_STOCK, config.examine, &config.out)?;
-    let memory = GuestMemory::create(config.memory, work.path())?;
+    let bytes = 2 * config.all_memory() + DISK_SPARE_STOCK;
+    let work = scratch::folder(bytes, config.examine, &config.out)?;
+    let mut memory = GuestMemory::create(config.memory, work.path())?;
+    if let Some(hotplug) = config.hotplug {
+        memory = memory.and_hot(hotplug.size, hotplug::ADDRESS, work.path())?;
+    }
     progress("preparing the dump disk and what the first kernel boots");
     let mut disk = dump_disk(config, work.path())?;
     if matches!(config.fault, Some(Fault::BusyDisk)) {
@@ -250,7 +264,7 @@ fn dump_disk(config: &Config, folder: &Path) -> Result<DumpDisk> {
         return DumpDisk::open(path.clone(), Attachment::Whole);
     }
     let is_stock = config.stock_capture.is_some();
-    let roomy = config.memory + if is_stock { DISK_SPARE_STOCK } else { DISK_SPARE };
+    let roomy = config.all_memory() + if is_stock { DISK_SPARE_STOCK } else { DISK_SPARE };
     let (size, attachment) = match config.fault {
         Some(Fault::Disk(attachment)) => (roomy, attachment),
         Some(Fault::DiskSize(size)) => (size, Attachment::Whole),
@@ -422,6 +436,10 @@ fn examine(
     let is_stock = config.stock_capture.is_some();
     let evidence = Evidence { core: &core, memory, truth, dead: &dead, is_stock };
     findings.checks.extend(checks::all(&evidence));
+    if let Some(plugged) = ended.plugged {
+        let found = hotplug::check(&core, memory, truth, plugged);
+        findings.checks.push(Check::new("hot_memory", found));
+    }
     if config.truth && config.stock_capture.is_none() {
         findings.checks.push(Check::new("truth", truth.complete()));
     }

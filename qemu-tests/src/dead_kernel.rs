@@ -88,7 +88,7 @@ impl DeadKernel {
         let function = |name: &&str| Ok((name.to_string(), facts.symbol(name)?));
         Ok(Self {
             slot: facts.slot()?,
-            system_ram: facts.resources("System RAM"),
+            system_ram: facts.system_ram(),
             crash_notes: facts.crash_notes.values().copied().collect(),
             vmcoreinfo: Some(Vmcoreinfo { note: facts.vmcoreinfo, kernel_offset }),
             register_patterns: Vec::new(),

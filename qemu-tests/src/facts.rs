@@ -81,6 +81,13 @@ impl Facts {
         Some(())
     }
 
+    /// RAM in /proc/iomem, hot-added memory included.
+    pub fn system_ram(&self) -> Vec<Range<u64>> {
+        let is_ram = |name: &str| name == "System RAM" || name.starts_with("System RAM (");
+        let ram = self.iomem.iter().filter(|resource| is_ram(&resource.name));
+        ram.map(|resource| resource.range.clone()).collect()
+    }
+
     /// Ranges with this name in /proc/iomem.
     pub fn resources(&self, name: &str) -> Vec<Range<u64>> {
         let named = self.iomem.iter().filter(|resource| resource.name == name);
@@ -166,7 +173,7 @@ mod tests {
         let facts = sample();
         assert_eq!(facts.cpus, 2);
         assert_eq!(facts.slot().unwrap(), 0x100_0000..0x300_0000);
-        assert_eq!(facts.resources("System RAM").len(), 2);
+        assert_eq!(facts.system_ram(), [0x1000..0x9_fc00, 0x10_0000..0x1ffe_0000]);
         assert_eq!(facts.crash_notes[&0], 0x35ac_ae00);
         assert_eq!(facts.vmcoreinfo, 0x118_2000);
         assert_eq!(facts.symbol("_stext").unwrap(), 0xc700_0000..0xc700_0050);
@@ -183,6 +190,14 @@ mod tests {
             assert!(facts.take(fact).is_err(), "{fact}");
         }
         assert!(facts.take("iomem 0-ffffffffffffffff : all").is_err());
+    }
+
+    #[test]
+    fn hot_added_memory_is_ram() {
+        let mut facts = sample();
+        facts.take("iomem 100000000-11fffffff : virtio0").unwrap();
+        facts.take("iomem   100000000-10fffffff : System RAM (virtio_mem)").unwrap();
+        assert_eq!(facts.system_ram().last(), Some(&(0x1_0000_0000..0x1_1000_0000)));
     }
 
     #[test]

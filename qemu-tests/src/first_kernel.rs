@@ -126,14 +126,20 @@ fn first_initramfs(
     arguments: &[String],
 ) -> Result<Vec<u8>> {
     let modules = match config.fault {
-        Some(Fault::BusyDisk) => virtio_modules::of(kernel)?,
+        Some(Fault::BusyDisk) => virtio_modules::of(kernel, virtio_modules::DISK)?,
         _ => Vec::new(),
+    };
+    let memory_modules = match config.hotplug {
+        Some(_) => virtio_modules::of(kernel, virtio_modules::MEMORY)?,
+        None => Vec::new(),
     };
     initramfs::pack(&initramfs::Contents {
         busybox: &read(busybox)?,
         programs,
         arguments,
         modules: &modules,
+        memory_modules: &memory_modules,
+        hot_memory: config.hotplug.map_or(0, |hotplug| hotplug.size),
         before_crash: &config.before_crash,
     })
 }
@@ -226,7 +232,7 @@ impl Prepared {
     pub fn system_ram(&self, facts: &Facts) -> Vec<Range<u64>> {
         match &self.guest {
             Some(guest) => guest.ram().to_vec(),
-            None => facts.resources("System RAM"),
+            None => facts.system_ram(),
         }
     }
 }

@@ -16,6 +16,25 @@ mount -t proc proc /proc && mount -t sysfs sysfs /sys && mount -t devtmpfs dev /
 # Only emergencies from now on; the panic message is one.
 echo 1 >/proc/sys/kernel/printk
 
+# Memory that is added while we run, before anybody looks at memory. Half of it is then filled with what
+# is not zero.
+if [ -e /memory/0.ko ]; then
+    total() { awk '/^MemTotal:/ { print $2 }' /proc/meminfo; }
+    wanted=$(($(total) + $(cat /etc/kdump.hot-kib)))
+    for module in /memory/*.ko; do
+        insmod "$module" || fail "insmod $module"
+    done
+    tries=600
+    while [ "$(total)" -lt "$wanted" ]; do
+        tries=$((tries - 1))
+        [ $tries -gt 0 ] || fail "only $(total) of $wanted KiB of memory are there"
+        sleep 0.1
+    done
+    mount -t tmpfs -o size=100% tmp /tmp || fail "mounting a tmpfs"
+    cat /proc/kallsyms >/tmp/text || fail "writing to /tmp"
+    for copy in 0 1 2 3 4 5 6 7 8 9; do cat /tmp/text; done >/tmp/copies || fail "writing to /tmp"
+fi
+
 say "version $(cat /proc/version)"
 say "cmdline $(cat /proc/cmdline)"
 say "cpus $(grep -c '^processor' /proc/cpuinfo)"

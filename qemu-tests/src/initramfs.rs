@@ -12,7 +12,7 @@ const APPLETS: [&str; 11] =
     ["sh", "mount", "cat", "awk", "sed", "grep", "poweroff", "sleep", "true", "insmod", "dd"];
 
 /// Every folder that something lies in or is mounted on.
-const FOLDERS: [&str; 11] = [
+const FOLDERS: [&str; 13] = [
     "bin",
     "dev",
     "etc",
@@ -20,10 +20,12 @@ const FOLDERS: [&str; 11] = [
     "lib/i386-linux-gnu",
     "lib/x86_64-linux-gnu",
     "lib64",
+    "memory",
     "modules",
     "proc",
     "sbin",
     "sys",
+    "tmp",
 ];
 
 pub(crate) const FOLDER: u32 = 0o040_755;
@@ -79,6 +81,10 @@ pub struct Contents<'a> {
     pub arguments: &'a [String],
     /// Modules that are loaded in this order; with them, `/init` keeps a second virtio disk busy.
     pub modules: &'a [Vec<u8>],
+    /// Modules that are loaded first of all; they add memory.
+    pub memory_modules: &'a [Vec<u8>],
+    /// How much, in bytes.
+    pub hot_memory: u64,
     /// What the shell does between the load and the crash.
     pub before_crash: &'a str,
 }
@@ -101,6 +107,13 @@ pub fn pack(contents: &Contents<'_>) -> Result<Vec<u8>> {
     for (number, module) in contents.modules.iter().enumerate() {
         archive.add(&format!("modules/{number}.ko"), TEXT, module)?;
     }
+    for (number, module) in contents.memory_modules.iter().enumerate() {
+        archive.add(&format!("memory/{number}.ko"), TEXT, module)?;
+    }
+    if contents.hot_memory > 0 {
+        let kib = (contents.hot_memory >> 10).to_string();
+        archive.add("etc/kdump.hot-kib", TEXT, kib.as_bytes())?;
+    }
     if !contents.before_crash.is_empty() {
         archive.add("etc/kdump.before", TEXT, contents.before_crash.as_bytes())?;
     }
@@ -119,6 +132,8 @@ mod tests {
             programs: &[("loader", b"LOADER".to_vec())],
             arguments: &["--target".into()],
             modules: &[b"KO".into()],
+            memory_modules: &[b"MEM".into()],
+            hot_memory: 1 << 20,
             before_crash: "true",
         });
         let packed = packed.unwrap();
@@ -136,6 +151,7 @@ mod tests {
         assert!(found.contains(&("bin/awk".into(), LINK)));
         assert!(found.contains(&("etc/kdump.arguments".into(), TEXT)));
         assert!(found.contains(&("modules/0.ko".into(), TEXT)));
-        assert_eq!(found.len(), FOLDERS.len() + 1 + APPLETS.len() + 5);
+        assert!(found.contains(&("memory/0.ko".into(), TEXT)));
+        assert_eq!(found.len(), FOLDERS.len() + 1 + APPLETS.len() + 7);
     }
 }

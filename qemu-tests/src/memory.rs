@@ -27,12 +27,48 @@ pub fn digest(page: &[u8]) -> u128 {
     if page == ZERO_PAGE { 0 } else { XxHash3_128::oneshot(page) | 1 }
 }
 
-/// The file that is the guest's RAM.
+/// The file that is the guest's RAM, and the one behind memory that is added while it runs.
 #[derive(Debug)]
 pub struct GuestMemory {
     file: File,
     path: PathBuf,
     size: u64,
+    hot: Option<HotMemory>,
+}
+
+/// Memory that is added while the guest runs: a file behind a device.
+#[derive(Debug)]
+pub struct HotMemory {
+    file: File,
+    path: PathBuf,
+    /// Physical addresses.
+    range: Range<u64>,
+}
+
+impl HotMemory {
+    /// Where QEMU finds the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its physical addresses.
+    pub fn range(&self) -> Range<u64> {
+        self.range.clone()
+    }
+
+    /// Whether the host has no memory for any byte of `range` (physical): nobody has touched it since it
+    /// was unplugged. Only a file system that keeps files sparse in memory can tell.
+    ///
+    /// # Errors
+    /// When the file cannot be asked.
+    pub fn is_untouched(&self, range: &Range<u64>) -> Result<bool> {
+        let offset = |address: u64| address.saturating_sub(self.range.start);
+        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(offset(range.start))) {
+            Ok(data) => Ok(data >= offset(range.end)),
+            Err(rustix::io::Errno::NXIO) => Ok(true),
+            Err(error) => Err(error).context("looking for data in hot-added memory"),
+        }
+    }
 }
 
 impl GuestMemory {
@@ -45,11 +81,23 @@ impl GuestMemory {
             bail!("guest memory of {size} bytes: not a multiple of {PAGE}");
         }
         let path = folder.join("guest-memory");
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create_new(true).open(&path);
-        let file = file.with_context(|| format!("creating {}", path.display()))?;
-        file.set_len(size).context("sizing guest memory")?;
-        Ok(Self { file, path, size })
+        let file = create(&path, size)?;
+        Ok(Self { file, path, size, hot: None })
+    }
+
+    /// The same with `size` more bytes that are added while the guest runs, at `address` (physical) above
+    /// all other memory.
+    ///
+    /// # Errors
+    /// When they would not lie there, or the file cannot be made.
+    pub fn and_hot(self, size: u64, address: u64, folder: &Path) -> Result<Self> {
+        let end = self.ranges().iter().map(|range| range.end).max().unwrap_or(0);
+        if size == 0 || !(size | address).is_multiple_of(PAGE) || address < end.max(ABOVE_4G) {
+            bail!("{size} bytes of hot-added memory at {address:#x}: above {end:#x}, in pages");
+        }
+        let path = folder.join("hot-memory");
+        let (file, range) = (create(&path, size)?, address..address + size);
+        Ok(Self { hot: Some(HotMemory { file, path, range }), ..self })
     }
 
     /// Opens an existing file as guest memory, for reading.
@@ -59,7 +107,7 @@ impl GuestMemory {
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
         let size = file.metadata()?.len();
-        Ok(Self { file, path: path.to_path_buf(), size })
+        Ok(Self { file, path: path.to_path_buf(), size, hot: None })
     }
 
     /// Where QEMU finds the file.
@@ -67,16 +115,27 @@ impl GuestMemory {
         &self.path
     }
 
-    /// Guest RAM in bytes.
+    /// RAM that the guest starts with, in bytes.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The same with what is added while it runs.
+    pub fn total(&self) -> u64 {
+        self.size + self.hot.as_ref().map_or(0, |hot| hot.range.end - hot.range.start)
+    }
+
+    /// Memory that is added while the guest runs.
+    pub fn hot(&self) -> Option<&HotMemory> {
+        self.hot.as_ref()
     }
 
     /// The physical addresses that are RAM to QEMU, before any firmware takes its share.
     pub fn ranges(&self) -> Vec<Range<u64>> {
         let below = self.below_4g();
         let above = ABOVE_4G..ABOVE_4G + (self.size - below);
-        [0..below, above].into_iter().filter(|range| !range.is_empty()).collect()
+        let hot = self.hot.iter().map(HotMemory::range);
+        [0..below, above].into_iter().chain(hot).filter(|range| !range.is_empty()).collect()
     }
 
     /// Bytes of RAM that lie below 4 GiB.
@@ -84,9 +143,12 @@ impl GuestMemory {
         if self.size >= SPLIT_FROM { SPLIT_AT } else { self.size }
     }
 
-    /// Where the byte at a physical address lies in the file.
+    /// Where the byte at a physical address lies in the file; hot-added memory follows in the other.
     pub fn file_offset(&self, address: u64) -> Option<u64> {
         let below = self.below_4g();
+        if let Some(hot) = self.hot.iter().find(|hot| hot.range.contains(&address)) {
+            return Some(self.size + (address - hot.range.start));
+        }
         if address < below {
             return Some(address);
         }
@@ -100,7 +162,7 @@ impl GuestMemory {
     /// When the range is not RAM from its first to its last byte.
     pub fn read(&self, address: u64, into: &mut [u8]) -> Result<()> {
         let offset = self.offset_of_range(address, into.len())?;
-        self.file.read_exact_at(into, offset).with_context(|| format!("reading {address:#x}"))
+        self.read_file(into, offset).with_context(|| format!("reading {address:#x}"))
     }
 
     /// Writes guest memory at a physical address: what a faulty stage would do.
@@ -109,7 +171,29 @@ impl GuestMemory {
     /// When the range is not RAM from its first to its last byte.
     pub fn write(&self, address: u64, bytes: &[u8]) -> Result<()> {
         let offset = self.offset_of_range(address, bytes.len())?;
-        self.file.write_all_at(bytes, offset).with_context(|| format!("writing {address:#x}"))
+        let (file, offset) = self.file_at(offset);
+        file.write_all_at(bytes, offset).with_context(|| format!("writing {address:#x}"))
+    }
+
+    /// The file in which the byte at an offset of both together lies, and where.
+    fn file_at(&self, offset: u64) -> (&File, u64) {
+        match &self.hot {
+            Some(hot) if offset >= self.size => (&hot.file, offset - self.size),
+            _ => (&self.file, offset),
+        }
+    }
+
+    /// Reads bytes that lie in one file, or across the end of the first.
+    fn read_file(&self, into: &mut [u8], offset: u64) -> Result<()> {
+        let first = self.size.saturating_sub(offset).min(into.len() as u64) as usize;
+        let (low, high) = into.split_at_mut(first);
+        for (bytes, at) in [(low, offset), (high, offset + first as u64)] {
+            let (file, at) = self.file_at(at);
+            if !bytes.is_empty() {
+                file.read_exact_at(bytes, at)?;
+            }
+        }
+        Ok(())
     }
 
     fn offset_of_range(&self, address: u64, length: usize) -> Result<u64> {
@@ -124,9 +208,10 @@ impl GuestMemory {
     /// # Errors
     /// When the file cannot be read.
     pub fn digests(&self) -> Result<Digests> {
-        let half = (self.size / 2).next_multiple_of(PAGE).min(self.size);
+        let total = self.total();
+        let half = (total / 2).next_multiple_of(PAGE).min(total);
         let (low, high) = std::thread::scope(|scope| {
-            let high = scope.spawn(|| self.digests_of(half..self.size));
+            let high = scope.spawn(|| self.digests_of(half..total));
             (self.digests_of(0..half), high.join())
         });
         let mut pages = low?;
@@ -140,7 +225,7 @@ impl GuestMemory {
         let mut at = span.start;
         while at < span.end {
             let length = CHUNK.min((span.end - at) as usize);
-            self.file.read_exact_at(&mut buffer[..length], at).context("reading guest memory")?;
+            self.read_file(&mut buffer[..length], at).context("reading guest memory")?;
             pages.extend(buffer[..length].chunks_exact(PAGE as usize).map(digest));
             at += length as u64;
         }
@@ -158,11 +243,24 @@ impl GuestMemory {
         let below = self.below_4g();
         let address = |page: usize| {
             let offset = page as u64 * PAGE;
-            if offset < below { offset } else { offset - below + ABOVE_4G }
+            match &self.hot {
+                Some(hot) if offset >= self.size => offset - self.size + hot.range.start,
+                _ if offset < below => offset,
+                _ => offset - below + ABOVE_4G,
+            }
         };
         let pages = before.pages.iter().zip(&after.pages).enumerate();
         pages.filter(|(_, (was, is))| was != is).map(|(page, _)| address(page)).collect()
     }
+}
+
+/// A new file of `size` bytes.
+fn create(path: &Path, size: u64) -> Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create_new(true).open(path);
+    let file = file.with_context(|| format!("creating {}", path.display()))?;
+    file.set_len(size).context("sizing guest memory")?;
+    Ok(file)
 }
 
 /// Digests of every page of guest memory at one moment, in file order.
@@ -208,6 +306,30 @@ mod tests {
         assert_eq!(memory.changed_pages(&before, &after), [0x30_0000]);
         assert_eq!(memory.changed_pages(&after, &after), [] as [u64; 0]);
         assert_ne!(memory.digest_at(&after, 0x30_0000), memory.digest_at(&before, 0x30_0000));
+    }
+
+    #[test]
+    fn hot_added_memory_is_read_and_compared_at_its_address() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = GuestMemory::create(5 << 20, folder.path()).unwrap();
+        assert!(memory.and_hot(1 << 20, 1 << 31, folder.path()).is_err(), "below 4 GiB");
+        let folder = tempfile::tempdir().unwrap();
+        let memory = GuestMemory::create(5 << 20, folder.path()).unwrap();
+        let memory = memory.and_hot(3 << 20, 1 << 34, folder.path()).unwrap();
+        assert_eq!(memory.ranges(), [0..5 << 20, 1 << 34..(1 << 34) + (3 << 20)]);
+        let hot = memory.hot().unwrap();
+        assert!(hot.is_untouched(&hot.range()).unwrap());
+        let before = memory.digests().unwrap();
+        assert!(hot.is_untouched(&hot.range()).unwrap(), "a look is no touch");
+        memory.write((1 << 34) + 0x5fff, &[1]).unwrap();
+        memory.write(0x4f_ffff, &[2]).unwrap();
+        let after = memory.digests().unwrap();
+        assert_eq!(memory.changed_pages(&before, &after), [0x4f_f000, (1 << 34) + 0x5000]);
+        assert!(!hot.is_untouched(&((1 << 34) + 0x5000..(1 << 34) + 0x6000)).unwrap());
+        let mut byte = [0];
+        memory.read((1 << 34) + 0x5fff, &mut byte).unwrap();
+        assert_eq!(byte, [1]);
+        assert!(memory.read((1 << 34) + (3 << 20), &mut byte).is_err());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::deadline::{Deadline, Interrupt};
 use crate::dump_disk::DumpDisk;
+use crate::hotplug;
 use crate::machine_type::MachineType;
 use crate::memory::GuestMemory;
 use crate::qmp::Qmp;
@@ -208,6 +209,10 @@ impl Machine<'_> {
     fn args(&self) -> Vec<String> {
         let (size, path) = (self.memory.size(), option_path(self.memory.path()));
         let prealloc = if self.prealloc { "on" } else { "off" };
+        let room = match self.memory.hot() {
+            Some(_) => format!("{size}B,slots=1,maxmem={}B", self.memory.total()),
+            None => format!("{size}B"),
+        };
         let ram = format!("memory-backend-file,id=ram,size={size},mem-path={path},share=on");
         let words = [
             "-nodefaults",
@@ -223,7 +228,7 @@ impl Machine<'_> {
             "-object",
             &format!("{ram},prealloc={prealloc}"),
             "-m",
-            &format!("{size}B"),
+            &room,
             "-smp",
             &self.cpus.to_string(),
         ];
@@ -253,6 +258,7 @@ impl Machine<'_> {
             .into_iter()
             .map(str::to_string)
             .chain(disk)
+            .chain(hotplug::arguments(self.memory, option_path))
             .chain(self.devices.iter().cloned())
             .collect()
     }

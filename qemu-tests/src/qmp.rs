@@ -76,6 +76,25 @@ impl Qmp {
         Ok(())
     }
 
+    /// A property of an object.
+    ///
+    /// # Errors
+    /// When QEMU does not answer, or has no such property.
+    pub fn get(&mut self, path: &str, property: &str) -> Result<serde_json::Value> {
+        let get = qmp::qom_get { path: path.into(), property: property.into() };
+        self.connection.execute(&get).with_context(|| format!("qom-get {path} {property}"))
+    }
+
+    /// Sets a property of an object.
+    ///
+    /// # Errors
+    /// When QEMU does not answer, or will not.
+    pub fn set(&mut self, path: &str, property: &str, value: serde_json::Value) -> Result<()> {
+        let set = qmp::qom_set { path: path.into(), property: property.into(), value };
+        self.connection.execute(&set).with_context(|| format!("qom-set {path} {property}"))?;
+        Ok(())
+    }
+
     /// Why the machine was shut down, in QEMU's word for it, once QEMU has ended; `None` when it did not
     /// say.
     pub fn shutdown_reason(&mut self) -> Option<String> {

@@ -18,6 +18,7 @@ use crate::facts::Facts;
 use crate::first_kernel::Prepared;
 use crate::gdb::{Gdb, Stop};
 use crate::guest_dump::{self, GuestDump};
+use crate::hotplug;
 use crate::image::Image;
 use crate::memory::{Digests, GuestMemory};
 use crate::qemu::{Machine, Qemu};
@@ -80,6 +81,8 @@ pub struct Ended {
     pub digests: [Option<Digests>; 3],
     /// What QEMU's own dump took, when it was asked for.
     pub guest_dump: Option<GuestDump>,
+    /// Bytes of hot-added memory that were there at the crash, where there is such memory.
+    pub plugged: Option<u64>,
     /// All lines of the console.
     pub lines: Vec<String>,
     /// What has come over each line.
@@ -219,7 +222,7 @@ impl<'a> Session<'a> {
         if let (Some(failure), false) = (&mut self.ended.failure, said.trim().is_empty()) {
             failure.push_str(&format!(" QEMU said: {}", said.trim()));
         }
-        match self.receiving.end(self.memory.size()) {
+        match self.receiving.end(self.memory.total()) {
             Ok(received) => self.ended.received = received,
             Err(error) => self.ended.lines.push(format!("harness: {error:#}")),
         }
@@ -243,6 +246,11 @@ impl<'a> Session<'a> {
                 self.drain(progress);
                 bail!("QEMU ended ({status}) before the first kernel was ready to crash");
             }
+        }
+        if let Some(hotplug) = self.config.hotplug {
+            progress("waiting for the guest's memory");
+            let settled = hotplug::settle(&mut self.qemu.qmp, hotplug, &self.config.interrupt)?;
+            self.ended.plugged = Some(settled);
         }
         if self.config.truth {
             progress("attaching gdb");
@@ -300,7 +308,7 @@ impl<'a> Session<'a> {
 
     /// Follows the capture until QEMU ends.
     fn capture(&mut self, progress: &mut dyn FnMut(&str)) -> Result<()> {
-        let gib = self.config.memory.div_ceil(1 << 30) as u32;
+        let gib = self.config.all_memory().div_ceil(1 << 30) as u32;
         let limit = CAPTURE + CAPTURE_PER_GIB * gib;
         self.deadline = Deadline::new("end of the capture", limit, &self.config.interrupt);
         self.latest = Instant::now() + LINES;

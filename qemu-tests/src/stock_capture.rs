@@ -56,7 +56,9 @@ impl StockCapture {
         }
         archive.add_busybox(&read(&self.busybox)?, &APPLETS)?;
         let mut list = String::new();
-        for (number, module) in virtio_modules::of(&self.kernel)?.iter().enumerate() {
+        for (number, module) in
+            virtio_modules::of(&self.kernel, virtio_modules::DISK)?.iter().enumerate()
+        {
             archive.add(&format!("modules/{number}.ko"), TEXT, module)?;
             list.push_str(&format!("{number}.ko\n"));
         }

@@ -1,26 +1,29 @@
-//! What a Debian kernel loads to have a virtio disk.
+//! What a Debian kernel loads to have a virtio disk, or memory that is added while it runs.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// The modules: each needs those before it.
-const NAMES: [&str; 6] = [
+/// What any virtio device on the PCI bus needs: each module those before it.
+const BUS: [&str; 5] = [
     "virtio/virtio.ko",
     "virtio/virtio_ring.ko",
     "virtio/virtio_pci_modern_dev.ko",
     "virtio/virtio_pci_legacy_dev.ko",
     "virtio/virtio_pci.ko",
-    "block/virtio_blk.ko",
 ];
+/// The driver of a disk.
+pub const DISK: &str = "block/virtio_blk.ko";
+/// The driver of memory.
+pub const MEMORY: &str = "virtio/virtio_mem.ko";
 
-/// The modules in the order in which they are loaded, from the folder that Debian's package unpacks to
+/// `driver` and what it needs, in the order in which they are loaded, from the folder that Debian's package unpacks to
 /// beside that of `kernel`.
 ///
 /// # Errors
 /// When the kernel does not lie as the package has it, or a module cannot be read.
-pub fn of(kernel: &Path) -> Result<Vec<Vec<u8>>> {
+pub fn of(kernel: &Path, driver: &str) -> Result<Vec<Vec<u8>>> {
     let version = kernel.file_name().and_then(|name| name.to_str()?.strip_prefix("vmlinuz-"));
     let version = version.context("a kernel that is not called vmlinuz-VERSION")?;
     let root = kernel.parent().and_then(Path::parent).context("a kernel outside of /boot")?;
@@ -29,5 +32,5 @@ pub fn of(kernel: &Path) -> Result<Vec<Vec<u8>>> {
         let path = drivers.join(name);
         fs::read(&path).with_context(|| format!("reading {}", path.display()))
     };
-    NAMES.iter().map(read).collect()
+    BUS.iter().chain([&driver]).map(read).collect()
 }

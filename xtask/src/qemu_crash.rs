@@ -178,6 +178,7 @@ pub(crate) fn ordinary(
         fault: None,
         before_crash: String::new(),
         guest_dump: false,
+        hotplug: None,
         examine: true,
         core_headers: None,
         kexec_tools: None,

@@ -28,6 +28,7 @@ pub(crate) fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Conf
         first_append: String::new(),
         before_crash: String::new(),
         guest_dump: false,
+        hotplug: None,
         examine: true,
         truth: true,
         core_headers: None,

@@ -13,6 +13,7 @@ mod dmesg;
 mod guest;
 mod hangs;
 mod kernels;
+mod hot_memory;
 mod lines;
 mod linux;
 mod machine_checks;

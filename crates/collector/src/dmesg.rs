@@ -24,16 +24,29 @@ pub enum LogPart {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// As `dmesg` does; see [`vmcore::Record`].
-    Text,
+    Text(Callers),
     /// An object of JSON for each record, on a line of its own.
     Json,
 }
 
+/// Whether records show who wrote them: the task or the CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Callers {
+    /// Where VMCOREINFO says that the kernel shows it as well (`CONFIG_PRINTK_CALLER`).
+    #[default]
+    Auto,
+    /// Where the record says it.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+/// Null where the kernel did not write it down.
 #[derive(Serialize)]
 struct JsonRecord<'a> {
-    seq: u64,
-    ts_nsec: u64,
-    caller: String,
+    seq: Option<u64>,
+    ts_nsec: Option<u64>,
+    caller: Option<String>,
     text: &'a str,
 }
 
@@ -50,6 +63,11 @@ pub fn dmesg(
 ) -> Result<Skipped, Error> {
     let opened = Dmesg::open(vmcore.memory(), vmcore.vmcoreinfo()?);
     let mut log = opened.map_err(|source| vmcore.error(source))?;
+    match format {
+        LogFormat::Text(Callers::Always) => log.show_callers(true),
+        LogFormat::Text(Callers::Never) => log.show_callers(false),
+        LogFormat::Text(Callers::Auto) | LogFormat::Json => {}
+    }
     match part {
         LogPart::All => {}
         LogPart::LastRecords(count) => log.keep_last_records(count),
@@ -144,7 +162,7 @@ struct JsonLine<'a> {
 
 fn write_line(line: &str, format: LogFormat, out: &mut dyn Write) -> io::Result<()> {
     match format {
-        LogFormat::Text => {
+        LogFormat::Text(_) => {
             let shown: String = crate::info::printable(line).collect();
             writeln!(out, "{shown}")
         }
@@ -157,12 +175,12 @@ fn write_line(line: &str, format: LogFormat, out: &mut dyn Write) -> io::Result<
 
 fn write(record: &Record<'_>, format: LogFormat, out: &mut dyn Write) -> io::Result<()> {
     match format {
-        LogFormat::Text => writeln!(out, "{record}"),
+        LogFormat::Text(_) => writeln!(out, "{record}"),
         LogFormat::Json => {
             let record = JsonRecord {
                 seq: record.seq,
                 ts_nsec: record.ts_nsec,
-                caller: record.caller.to_string(),
+                caller: record.caller.map(|caller| caller.to_string()),
                 text: &String::from_utf8_lossy(record.text),
             };
             serde_json::to_writer(&mut *out, &record)?;

@@ -23,7 +23,7 @@ mod utc;
 mod verify;
 mod vmcore_file;
 
-pub use dmesg::{LogFormat, LogPart, LogSource, dmesg, dmesg_of};
+pub use dmesg::{Callers, LogFormat, LogPart, LogSource, dmesg, dmesg_of};
 pub use dump_disk::{DumpDisk, Range, StoredDump, Survey};
 pub use error::Error;
 pub use extract::{Extracted, ExtractedView, extract};

@@ -7,8 +7,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use collector::{Error, LogFormat, LogPart, LogSource};
+use clap::{Parser, Subcommand, ValueEnum};
+use collector::{Callers, Error, LogFormat, LogPart, LogSource};
 use dumpfile::DiskId;
 use serde::Serialize;
 use vmcore::Skipped;
@@ -94,6 +94,11 @@ enum Command {
         /// Only the last records, N bytes of text at most.
         #[arg(long, value_name = "N", conflicts_with = "last")]
         bytes: Option<u64>,
+        /// Show who wrote each record: the task T123 or the CPU C1. `auto` does where the kernel is known to
+        /// do it (CONFIG_PRINTK_CALLER); JSON has it in any case.
+        #[arg(long, value_name = "WHEN", default_value = "auto", default_missing_value = "always")]
+        #[arg(num_args = 0..=1, require_equals = true)]
+        caller: Caller,
     },
     /// Check everything on DISK that can be checked: headers, tables, small views, checksums.
     #[command(after_help = VERIFY_CODES)]
@@ -114,13 +119,21 @@ enum Command {
     Read(read::Arguments),
 }
 
+/// When records show who wrote them.
+#[derive(Clone, Copy, ValueEnum)]
+enum Caller {
+    Auto,
+    Always,
+    Never,
+}
+
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Format { disk, id, force } => format(&disk, id, force),
         Command::Extract(arguments) => extract::run(&arguments),
         Command::Info { file, dump, json } => info(&file, dump, json),
-        Command::Dmesg { file, dump, json, last, bytes } => {
-            dmesg(&file, dump, json, log_part(last, bytes))
+        Command::Dmesg { file, dump, json, last, bytes, caller } => {
+            dmesg(&file, dump, log_format(json, caller), log_part(last, bytes))
         }
         Command::Verify { disk, json } => verify(&disk, json),
         Command::Receive(arguments) => receive::run(&arguments),
@@ -168,8 +181,7 @@ fn show(result: &(impl Display + Serialize), json: bool) -> Result<(), String> {
     }
 }
 
-fn dmesg(file: &Path, dump: Option<u64>, json: bool, part: LogPart) -> Result<(), String> {
-    let format = if json { LogFormat::Json } else { LogFormat::Text };
+fn dmesg(file: &Path, dump: Option<u64>, format: LogFormat, part: LogPart) -> Result<(), String> {
     let mut out = BufWriter::new(io::stdout().lock());
     match collector::dmesg_of(file, dump, part, format, &mut out).map_err(text)? {
         LogSource::Vmcore(Skipped { unfinished: 0, damaged: 0 }) => {}
@@ -181,6 +193,15 @@ fn dmesg(file: &Path, dump: Option<u64>, json: bool, part: LogPart) -> Result<()
         }
     }
     Ok(())
+}
+
+const fn log_format(json: bool, caller: Caller) -> LogFormat {
+    match caller {
+        _ if json => LogFormat::Json,
+        Caller::Auto => LogFormat::Text(Callers::Auto),
+        Caller::Always => LogFormat::Text(Callers::Always),
+        Caller::Never => LogFormat::Text(Callers::Never),
+    }
 }
 
 fn log_part(last: Option<u64>, bytes: Option<u64>) -> LogPart {

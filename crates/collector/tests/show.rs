@@ -214,7 +214,7 @@ fn damage_is_survived() {
         fs::write(&path, bytes).expect("a file");
         let _ = collector::info(&path, None).map(|info| info.to_string());
         let log = |vmcore| {
-            let (all, text) = (collector::LogPart::All, collector::LogFormat::Text);
+            let (all, text) = (collector::LogPart::All, collector::LogFormat::Json);
             collector::dmesg(&vmcore, all, text, &mut std::io::sink())
         };
         let _ = collector::VmcoreFile::open(&path).and_then(log);

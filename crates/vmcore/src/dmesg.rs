@@ -1,60 +1,43 @@
-//! The dead kernel's log, out of its memory: printk's ring buffer (Linux 5.10 and later,
-//! `kernel/printk/printk_ringbuffer.c`).
+//! The dead kernel's log, out of its memory. VMCOREINFO says which of three kinds it is:
 //!
-//! ```text
-//! SYMBOL(prb) ──▶ printk_ringbuffer
-//!                 ├── descriptors, by id: id and state · where its block begins · where it ends
-//!                 ├── infos, by id:       seq · time · length of the text · caller
-//!                 └── text ring:          blocks, each a long with the id and then the text
-//! ```
-//!
-//! Ids and positions grow for ever and wrap at the width of a `long`; their low bits are the index.
-//! The upper two bits of a descriptor's state word are its state, the rest is the id, so that it is
-//! seen whether the descriptor still is the one that was looked for.
+//! | kind | Linux | key of VMCOREINFO |
+//! |---|---|---|
+//! | [`ring`]: descriptors, and a ring of texts | 5.10 and later | `SYMBOL(prb)` |
+//! | [`buffer`]: records one behind the other | 3.5 to 5.9 | `SYMBOL(log_first_idx)` |
+//! | [`lines`]: text as the console has it | before 3.5 | `SYMBOL(log_end)` |
 //!
 //! The kernel died at an arbitrary instruction, perhaps because of these very bytes. A record that
 //! does not hold together is skipped and counted, and the next one is looked at.
 
+mod buffer;
+mod chain;
 mod layout;
+mod lines;
 mod record;
+mod ring;
 
-use alloc::vec::Vec;
-
+use self::buffer::Buffer;
+use self::chain::Chain;
+use self::lines::Lines;
 pub use self::record::{Caller, Record};
-use crate::dmesg::layout::Layout;
-use crate::elfcore::zeros;
-use crate::{Error, KernelMemory, ReadPhys};
+use self::ring::RingLog;
+use crate::{Error, KernelMemory, ReadPhys, vmcoreinfo_get};
 
 /// The largest log that Linux makes: 2 GiB (`LOG_BUF_LEN_MAX`), as a power of two.
 const MAX_SIZE_BITS: u64 = 31;
-/// A descriptor for each 32 bytes of it (`PRB_AVGBITS`), as a power of two.
-const MAX_COUNT_BITS: u64 = MAX_SIZE_BITS - 5;
-/// `text_len` has 16 bits.
+/// The longest text of a record in bytes: `text_len` has 16 bits.
 const MAX_TEXT: usize = u16::MAX as usize;
-
-/// States of a descriptor (`enum desc_state`): being written.
-const RESERVED: u64 = 0;
-/// Written, but its writer may yet go on with the line.
-const COMMITTED: u64 = 1;
-/// Written for good.
-const FINALIZED: u64 = 2;
-
-/// Begin and end of a record that has no text (`NO_LPOS`), rather than none that found room.
-const EMPTY_TEXT: u64 = 3;
 
 /// The log, from its oldest record to its newest.
 pub struct Dmesg<'a, M> {
-    memory: KernelMemory<'a, M>,
-    layout: Layout,
-    ring: Ring,
-    /// Id of the next record.
-    next: u64,
-    /// How many ids are left.
-    left: u64,
-    /// How many bytes of text are left: all records together have room in the text ring.
-    room: u64,
-    skipped: Skipped,
-    text: Vec<u8>,
+    log: Log<'a, M>,
+    shows_callers: bool,
+}
+
+enum Log<'a, M> {
+    Ring(RingLog<'a, M>),
+    Buffer(Chain<Buffer<'a, M>>),
+    Lines(Chain<Lines<'a, M>>),
 }
 
 /// Records that were skipped.
@@ -62,37 +45,9 @@ pub struct Dmesg<'a, M> {
 pub struct Skipped {
     /// Records that the kernel was still writing, or that it found no room for.
     pub unfinished: u64,
-    /// Records that do not hold together.
+    /// Records that do not hold together, or cannot be read. In a log before Linux 5.10 the place of a record
+    /// is known from the one before it: one that is damaged may stand for all that come after it.
     pub damaged: u64,
-}
-
-/// What the `printk_ringbuffer` says: virtual addresses, and numbers that were checked.
-#[derive(Clone, Copy)]
-struct Ring {
-    descs: u64,
-    infos: u64,
-    /// How many descriptors and infos.
-    count: u64,
-    data: u64,
-    size_bits: u64,
-}
-
-/// What a descriptor stands for.
-enum Item {
-    /// A record, whose text was read.
-    Record(Info),
-    /// One that was still being written, or has lost its text.
-    Unfinished,
-    /// None: it was overwritten, or is the one before the first.
-    Nothing,
-}
-
-/// What a record says besides its text.
-struct Info {
-    seq: u64,
-    ts_nsec: u64,
-    caller: Caller,
-    text_len: usize,
 }
 
 impl<'a, M: ReadPhys> Dmesg<'a, M> {
@@ -103,231 +58,89 @@ impl<'a, M: ReadPhys> Dmesg<'a, M> {
     /// laid out, [`Error::BadLog`], [`Error::Unmapped`] or [`Error::Unreadable`] when it is not
     /// there, [`Error::NoMemory`] when the heap has no 64 KiB.
     pub fn open(memory: KernelMemory<'a, M>, vmcoreinfo: &[u8]) -> Result<Self, Error> {
-        let layout = Layout::parse(vmcoreinfo)?;
-        let text = zeros(MAX_TEXT)?;
-        let ring = Ring { descs: 0, infos: 0, count: 0, data: 0, size_bits: 0 };
-        let skipped = Skipped::default();
-        let mut log = Self { memory, layout, ring, next: 0, left: 0, room: 0, skipped, text };
-        log.find_ring()?;
-        Ok(log)
+        let has = |key| vmcoreinfo_get(vmcoreinfo, key).is_some();
+        if !has("SYMBOL(prb)") && has("SYMBOL(log_first_idx)") {
+            let (buffer, start) = Buffer::open(memory, vmcoreinfo)?;
+            let shows_callers = buffer.has_callers();
+            return Ok(Self { log: Log::Buffer(Chain::new(buffer, start)?), shows_callers });
+        }
+        if !has("SYMBOL(prb)") && has("SYMBOL(log_end)") {
+            let (lines, start) = Lines::open(memory, vmcoreinfo)?;
+            return Ok(Self { log: Log::Lines(Chain::new(lines, start)?), shows_callers: false });
+        }
+        let log = Log::Ring(RingLog::open(memory, vmcoreinfo)?);
+        // Each record has its caller; this line says whether the kernel shows it.
+        let shows_callers = vmcoreinfo_get(vmcoreinfo, "CONFIG_PRINTK_CALLER") == Some("y");
+        Ok(Self { log, shows_callers })
     }
 
-    fn find_ring(&mut self) -> Result<(), Error> {
-        let layout = self.layout;
-        let prb = self.word(layout.prb, 0)?;
-        let count_bits = self.bits(prb, layout.count_bits, "count_bits", MAX_COUNT_BITS)?;
-        let size_bits = self.bits(prb, layout.size_bits, "size_bits", MAX_SIZE_BITS)?;
-        let count = 1 << count_bits;
-        let (descs, infos) = (self.word(prb, layout.descs)?, self.word(prb, layout.infos)?);
-        let data = self.word(prb, layout.data)?;
-        self.ring = Ring { descs, infos, count, data, size_bits };
-        self.check_ends()?;
-        let head = self.word(prb, layout.head_id)? & self.id_mask();
-        let tail = self.word(prb, layout.tail_id)? & self.id_mask();
-        // There cannot be more than there are descriptors; a tail that says so is wrong.
-        self.left = (head.wrapping_sub(tail) & self.id_mask()).saturating_add(1).min(count);
-        self.next = head.wrapping_sub(self.left - 1) & self.id_mask();
-        self.room = self.ring.size();
-        Ok(())
-    }
-
-    /// Whether the last byte of each array is there, before each of many records fails for itself.
-    fn check_ends(&self) -> Result<(), Error> {
-        let Ring { descs, infos, count, data, .. } = self.ring;
-        let ends = [
-            (descs, count.saturating_mul(self.layout.desc_size)),
-            (infos, count.saturating_mul(self.layout.info_size)),
-            (data, self.ring.size()),
-        ];
-        ends.into_iter().try_for_each(|(start, length)| {
-            self.number(start, length.saturating_sub(1), 1).map(drop)
-        })
+    /// Whether records show who wrote them. At first they do where VMCOREINFO says that the kernel shows it
+    /// as well (`CONFIG_PRINTK_CALLER`).
+    pub const fn show_callers(&mut self, show: bool) {
+        self.shows_callers = show;
     }
 
     /// The next record, unless the log is at its end.
     pub fn next_record(&mut self) -> Option<Record<'_>> {
-        let info = loop {
-            self.left = self.left.checked_sub(1)?;
-            let id = self.next;
-            self.next = id.wrapping_add(1) & self.id_mask();
-            match self.fetch(id) {
-                Ok(Item::Record(info)) if info.text_len as u64 <= self.room => break info,
-                Ok(Item::Record(_)) | Err(_) => self.skipped.damaged += 1,
-                Ok(Item::Unfinished) => self.skipped.unfinished += 1,
-                Ok(Item::Nothing) => {}
-            }
+        let shows_caller = self.shows_callers;
+        let record = match &mut self.log {
+            Log::Ring(log) => log.next_record(),
+            Log::Buffer(log) => log.next_record(),
+            Log::Lines(log) => log.next_record(),
         };
-        self.room -= info.text_len as u64;
-        Some(info.record(&self.text))
+        record.map(|record| Record { shows_caller, ..record })
     }
 
     /// What was skipped so far.
     pub const fn skipped(&self) -> Skipped {
-        self.skipped
+        match &self.log {
+            Log::Ring(log) => log.skipped(),
+            Log::Buffer(log) => log.skipped(),
+            Log::Lines(log) => log.skipped(),
+        }
     }
 
-    /// Passes over all but the last `count` places for records, in a moment: those that hold none
-    /// count as well.
+    /// Passes over all but the last `count` places for records; those that hold none count as well. From then
+    /// on there is an end to how many are looked at, also in a log that is full of tiny ones.
     pub fn look_at_last(&mut self, count: u64) {
-        let passed = self.left.saturating_sub(count);
-        (self.next, self.left) =
-            (self.next.wrapping_add(passed) & self.id_mask(), count.min(self.left));
+        match &mut self.log {
+            Log::Ring(log) => log.look_at_last(count),
+            Log::Buffer(log) => log.look_at_last(count),
+            Log::Lines(log) => log.look_at_last(count),
+        }
     }
 
     /// Passes over all but the last `count` records.
     pub fn keep_last_records(&mut self, count: u64) {
-        let mut left = count;
-        self.keep_while(|_| {
-            let more = left.checked_sub(1);
-            left = more.unwrap_or_default();
-            more.is_some()
-        });
+        self.keep_last(count, |_| 1);
     }
 
     /// Passes over as many records as it takes that the rest, each shown by its `Display` and an end
     /// of line, has at most `bytes` bytes.
     pub fn keep_last_bytes(&mut self, bytes: u64) {
-        let mut left = bytes;
-        self.keep_while(|record| {
-            let more = left.checked_sub(record.length());
-            left = more.unwrap_or_default();
-            more.is_some()
-        });
+        let shows_caller = self.shows_callers;
+        self.keep_last(bytes, |record| Record { shows_caller, ..*record }.length());
     }
 
-    /// Keeps the records from the newest back to, not including, the first that is not wanted.
-    fn keep_while(&mut self, mut wanted: impl FnMut(&Record<'_>) -> bool) {
-        let end = self.next.wrapping_add(self.left);
-        for kept in 0..self.left {
-            let id = end.wrapping_sub(kept + 1) & self.id_mask();
-            let Ok(Item::Record(info)) = self.fetch(id) else { continue };
-            if !wanted(&info.record(&self.text)) {
-                (self.next, self.left) = (id.wrapping_add(1) & self.id_mask(), kept);
-                return;
-            }
+    fn keep_last(&mut self, budget: u64, cost: impl Fn(&Record<'_>) -> u64) {
+        match &mut self.log {
+            Log::Ring(log) => log.keep_last(budget, cost),
+            Log::Buffer(log) => log.keep_last(budget, cost),
+            Log::Lines(log) => log.keep_last(budget, cost),
         }
-    }
-
-    /// Reads the record with this id, its text into `self.text`.
-    fn fetch(&mut self, id: u64) -> Result<Item, Error> {
-        let layout = self.layout;
-        let index = id & (self.ring.count - 1);
-        let desc = place(self.ring.descs, index, layout.desc_size)?;
-        let state = self.word(desc, layout.state)?;
-        if state & self.id_mask() != id {
-            return Err(Error::BadLog { field: "state_var", value: state });
-        }
-        match state >> (self.word_bits() - 2) {
-            COMMITTED | FINALIZED => {}
-            RESERVED => return Ok(Item::Unfinished),
-            _ => return Ok(Item::Nothing),
-        }
-        let info = self.info(place(self.ring.infos, index, layout.info_size)?)?;
-        let (begin, next) = (self.word(desc, layout.begin)?, self.word(desc, layout.next)?);
-        if begin & next & 1 == 1 {
-            let is_empty = (begin, next, info.text_len) == (EMPTY_TEXT, EMPTY_TEXT, 0);
-            return Ok(if is_empty { Item::Record(info) } else { Item::Unfinished });
-        }
-        self.read_text(id, begin, next, info.text_len)?;
-        Ok(Item::Record(info))
-    }
-
-    fn info(&self, at: u64) -> Result<Info, Error> {
-        let layout = &self.layout;
-        Ok(Info {
-            seq: self.number(at, layout.seq, 8)?,
-            ts_nsec: self.number(at, layout.ts_nsec, 8)?,
-            caller: Caller(self.number(at, layout.caller_id, 4)? as u32),
-            text_len: self.number(at, layout.text_len, 2)? as usize,
-        })
-    }
-
-    /// Reads the text of the block from `begin` up to `next`, which must begin with `id`.
-    fn read_text(&mut self, id: u64, begin: u64, next: u64, length: usize) -> Result<(), Error> {
-        let (start, size) = self.block(begin, next)?;
-        let word = self.layout.word as u64;
-        let text_len = length as u64;
-        if size.checked_sub(word).is_none_or(|room| room < text_len) {
-            return Err(Error::BadLog { field: "text_len", value: text_len });
-        }
-        let found = self.word(self.ring.data, start)?;
-        if found != id {
-            return Err(Error::BadLog { field: "data block's id", value: found });
-        }
-        let at = add(add(self.ring.data, start)?, word)?;
-        let into = self.text.get_mut(..length).ok_or(Error::NoMemory)?;
-        self.memory.read(at, into)
-    }
-
-    /// Where in the text ring the block from position `begin` up to `next` starts, and its length in
-    /// bytes. A block that does not fit before the end of the ring starts at its front.
-    fn block(&self, begin: u64, next: u64) -> Result<(u64, u64), Error> {
-        let (size, mask) = (self.ring.size(), self.word_mask());
-        let round = |position: u64| (position & mask) >> self.ring.size_bits;
-        let index = |position: u64| position & (size - 1);
-        if !begin.is_multiple_of(self.layout.word as u64) {
-            return Err(Error::BadLog { field: "text_blk_lpos.begin", value: begin });
-        }
-        let length = next.wrapping_sub(begin) & mask;
-        if round(begin) == round(next.wrapping_sub(1)) && (1..=size).contains(&length) {
-            return Ok((index(begin), length));
-        }
-        if round(begin.wrapping_add(size)) == round(next) {
-            return Ok((0, index(next)));
-        }
-        Err(Error::BadLog { field: "text_blk_lpos.next", value: next })
-    }
-
-    /// A power of two of the ring, which must be at most `most`.
-    fn bits(&self, at: u64, offset: u64, field: &'static str, most: u64) -> Result<u64, Error> {
-        let value = self.number(at, offset, 4)?;
-        if value <= most { Ok(value) } else { Err(Error::BadLog { field, value }) }
-    }
-
-    /// The `long` or pointer at `at + offset` (virtual).
-    fn word(&self, at: u64, offset: u64) -> Result<u64, Error> {
-        self.number(at, offset, self.layout.word)
-    }
-
-    /// The little-endian number of `length` bytes, at most 8, at `at + offset` (virtual).
-    fn number(&self, at: u64, offset: u64, length: usize) -> Result<u64, Error> {
-        let mut bytes = [0; 8];
-        self.memory.read(add(at, offset)?, &mut bytes[..length])?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    fn word_bits(&self) -> u32 {
-        8 * self.layout.word as u32
-    }
-
-    /// The bits that a `long` has.
-    fn word_mask(&self) -> u64 {
-        u64::MAX >> (64 - self.word_bits())
-    }
-
-    /// The bits of a state word that are the id.
-    fn id_mask(&self) -> u64 {
-        self.word_mask() >> 2
     }
 }
 
-impl Ring {
-    /// Length of the text ring in bytes.
-    const fn size(&self) -> u64 {
-        1 << self.size_bits
-    }
-}
-
-impl Info {
-    fn record<'t>(&self, text: &'t [u8]) -> Record<'t> {
-        let Self { seq, ts_nsec, caller, text_len } = *self;
-        Record { seq, ts_nsec, caller, text: text.get(..text_len).unwrap_or_default() }
-    }
-}
-
-/// The virtual address of item `index` of an array, its items `size` bytes long.
-fn place(array: u64, index: u64, size: u64) -> Result<u64, Error> {
-    add(array, index.checked_mul(size).ok_or(Error::Unmapped { at: array })?)
+/// The little-endian number of `length` bytes, at most 8, at `at + offset` (virtual).
+fn number<M: ReadPhys>(
+    memory: &KernelMemory<'_, M>,
+    at: u64,
+    offset: u64,
+    length: usize,
+) -> Result<u64, Error> {
+    let mut bytes = [0; 8];
+    memory.read(add(at, offset)?, &mut bytes[..length])?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 fn add(at: u64, offset: u64) -> Result<u64, Error> {
@@ -336,5 +149,7 @@ fn add(at: u64, offset: u64) -> Result<u64, Error> {
 
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+mod older_tests;
 #[cfg(test)]
 mod tests;

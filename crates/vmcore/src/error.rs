@@ -135,7 +135,9 @@ pub enum Error {
         at: u64,
     },
     /// VMCOREINFO does not say what is needed to find the kernel's log.
-    #[error("VMCOREINFO has no {key}: the first kernel is older than Linux 5.10, or has no log")]
+    #[error(
+        "VMCOREINFO has no {key}: the dead kernel has no log, or one of a kind that is not known"
+    )]
     NoKey {
         /// The key that is missing.
         key: &'static str,

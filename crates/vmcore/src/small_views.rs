@@ -118,7 +118,7 @@ impl Log {
         let mut log = Self::default();
         let mut text = Text::new(limit);
         while let Some(record) = dmesg.next_record() {
-            log.newest = Some(record.caller);
+            log.newest = record.caller;
             writeln!(text, "{record}").map_err(|_| Error::NoMemory)?;
         }
         log.text = text.bytes;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use collector::{LogFormat, LogPart, VmcoreFile};
+use collector::{Callers, LogFormat, LogPart, VmcoreFile};
 use qemu_tests::FirstKernel;
 use vmcore::{
     CoreHeader, ElfCoreHdr, PhysAddr, ReadPhys, Skipped, SmallView, small_views, vmcoreinfo_get,
@@ -44,7 +44,8 @@ fn not_in<'a>(part: &'a str, whole: &str) -> &'a str {
 
 fn log(vmcore: &VmcoreFile, part: LogPart) -> (String, Skipped) {
     let mut text = Vec::new();
-    let skipped = collector::dmesg(vmcore, part, LogFormat::Text, &mut text).expect("a log");
+    let skipped =
+        collector::dmesg(vmcore, part, LogFormat::Text(Callers::Auto), &mut text).expect("a log");
     (String::from_utf8(text).expect("escaped"), skipped)
 }
 

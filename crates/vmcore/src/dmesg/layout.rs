@@ -1,4 +1,6 @@
 //! How this build of the kernel lays out its log: VMCOREINFO says it, nothing is assumed.
+//!
+//! Before Linux 5.10 it has no length of a pointer, but it has that of `list_head`, which is two pointers.
 
 use crate::{Error, vmcoreinfo_get};
 
@@ -77,6 +79,120 @@ impl Layout {
             text_len: size("OFFSET(printk_info.text_len)")?,
             caller_id: size("OFFSET(printk_info.caller_id)")?,
         })
+    }
+}
+
+/// What VMCOREINFO says of the log of Linux 3.5 to 5.9 (`log_buf_vmcoreinfo_setup`): virtual addresses of
+/// variables, offsets and sizes in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BufferLayout {
+    /// Length of a pointer: 4 or 8.
+    pub(super) word: usize,
+    /// Of the pointer to the buffer.
+    pub(super) log_buf: u64,
+    /// Of the buffer's length (32 bits).
+    pub(super) log_buf_len: u64,
+    /// Of the index of the oldest record (32 bits).
+    pub(super) log_first_idx: u64,
+    /// Of the index behind the newest one (32 bits).
+    pub(super) log_next_idx: u64,
+    /// Length of a record's header.
+    pub(super) size: u64,
+    /// In the header: the time (64 bits).
+    pub(super) ts_nsec: u64,
+    /// In the header: length of the whole record (16 bits).
+    pub(super) len: u64,
+    /// In the header: length of the text behind it (16 bits).
+    pub(super) text_len: u64,
+    /// In the header: who wrote it (32 bits), in a kernel that was built to show that.
+    pub(super) caller_id: Option<u64>,
+}
+
+/// The keys of a header: its size, its time, lengths of record and text, caller.
+type HeaderKeys = [&'static str; 5];
+/// Since Linux 3.11.
+const PRINTK_LOG: HeaderKeys = [
+    "SIZE(printk_log)",
+    "OFFSET(printk_log.ts_nsec)",
+    "OFFSET(printk_log.len)",
+    "OFFSET(printk_log.text_len)",
+    "OFFSET(printk_log.caller_id)",
+];
+/// Before.
+const LOG: HeaderKeys = [
+    "SIZE(log)",
+    "OFFSET(log.ts_nsec)",
+    "OFFSET(log.len)",
+    "OFFSET(log.text_len)",
+    "OFFSET(log.caller_id)",
+];
+/// A header's fields take no less, in bytes.
+const MIN_HEADER: u64 = 16;
+
+impl BufferLayout {
+    /// Reads the layout from the text of a VMCOREINFO note.
+    ///
+    /// # Errors
+    /// [`Error::NoKey`] or [`Error::BadKey`].
+    pub(super) fn parse(text: &[u8]) -> Result<Self, Error> {
+        let is_older = vmcoreinfo_get(text, LOG[0]).is_some();
+        let [size, ts_nsec, len, text_len, caller_id] = if is_older { LOG } else { PRINTK_LOG };
+        let header = number(text, size)?;
+        if header < MIN_HEADER {
+            return Err(Error::BadKey { key: size });
+        }
+        let has_caller = vmcoreinfo_get(text, caller_id).is_some();
+        Ok(Self {
+            word: pointer(text)?,
+            log_buf: address(text, "SYMBOL(log_buf)")?,
+            log_buf_len: address(text, "SYMBOL(log_buf_len)")?,
+            log_first_idx: address(text, "SYMBOL(log_first_idx)")?,
+            log_next_idx: address(text, "SYMBOL(log_next_idx)")?,
+            size: header,
+            ts_nsec: number(text, ts_nsec)?,
+            len: number(text, len)?,
+            text_len: number(text, text_len)?,
+            caller_id: has_caller.then(|| number(text, caller_id)).transpose()?,
+        })
+    }
+}
+
+/// What VMCOREINFO says of the log before Linux 3.5 (`log_buf_kexec_setup`): virtual addresses of
+/// variables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LinesLayout {
+    /// Length of a pointer: 4 or 8.
+    pub(super) word: usize,
+    /// Of the pointer to the ring.
+    pub(super) log_buf: u64,
+    /// Of the ring's length (32 bits).
+    pub(super) log_buf_len: u64,
+    /// Of the number of bytes that were ever written (32 bits).
+    pub(super) log_end: u64,
+}
+
+impl LinesLayout {
+    /// Reads the layout from the text of a VMCOREINFO note.
+    ///
+    /// # Errors
+    /// [`Error::NoKey`] or [`Error::BadKey`].
+    pub(super) fn parse(text: &[u8]) -> Result<Self, Error> {
+        Ok(Self {
+            word: pointer(text)?,
+            log_buf: address(text, "SYMBOL(log_buf)")?,
+            log_buf_len: address(text, "SYMBOL(log_buf_len)")?,
+            log_end: address(text, "SYMBOL(log_end)")?,
+        })
+    }
+}
+
+/// Length of a pointer in bytes.
+fn pointer(text: &[u8]) -> Result<usize, Error> {
+    let key = "SIZE(list_head)";
+    match number(text, key)? {
+        8 => Ok(4),
+        16 => Ok(8),
+        _ => Err(Error::BadKey { key }),
     }
 }
 

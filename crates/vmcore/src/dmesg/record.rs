@@ -6,12 +6,15 @@ use core::str;
 /// One record of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Its number since the kernel's start.
-    pub seq: u64,
-    /// When it was written, in nanoseconds of the kernel's clock.
-    pub ts_nsec: u64,
-    /// Who wrote it.
-    pub caller: Caller,
+    /// Its number since the kernel's start (Linux 5.10 and later).
+    pub seq: Option<u64>,
+    /// When it was written, in nanoseconds of the kernel's clock (Linux 3.5 and later; before, it is part of
+    /// the text).
+    pub ts_nsec: Option<u64>,
+    /// Who wrote it (Linux 5.10 and later, and before where the kernel shows it).
+    pub caller: Option<Caller>,
+    /// Whether `Display` shows that.
+    pub shows_caller: bool,
     /// What it says, without the end of the last line. Any bytes, at most 64 KiB.
     pub text: &'a [u8],
 }
@@ -24,10 +27,14 @@ pub struct Caller(pub u32);
 /// CPU.
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.cpu() {
-            Some(cpu) => write!(f, "C{cpu}"),
-            None => write!(f, "T{}", self.0),
-        }
+        let (letter, number) = match self.cpu() {
+            Some(cpu) => ('C', cpu),
+            None => ('T', self.0),
+        };
+        // One letter and ten digits at most, so that the whole can be padded.
+        let digits = number.checked_ilog10().unwrap_or(0) as usize + 2;
+        let padding = f.width().unwrap_or(0).saturating_sub(digits);
+        write!(f, "{:padding$}{letter}{number}", "")
     }
 }
 
@@ -54,17 +61,31 @@ impl Record<'_> {
         let _ = write!(count, "{self}");
         count.0
     }
+
+    /// What the kernel puts in front of each line (Linux, `info_print_prefix`).
+    fn write_prefix(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(ts_nsec) = self.ts_nsec {
+            let (seconds, rest) = (ts_nsec / 1_000_000_000, ts_nsec % 1_000_000_000);
+            write!(f, "[{seconds:5}.{:06}]", rest / 1000)?;
+        }
+        let caller = self.caller.filter(|_| self.shows_caller);
+        if let Some(caller) = caller {
+            write!(f, "[{caller:>6}]")?;
+        }
+        if self.ts_nsec.is_some() || caller.is_some() { f.write_char(' ') } else { Ok(()) }
+    }
 }
 
 /// As `dmesg` and the console have it: `[    1.234567] text`, the time in front of each line of a
-/// text that has several. Bytes that are neither printable ASCII nor a tab are escaped, `\x1b`: the
-/// text goes to terminals. No end of line at the end.
+/// text that has several; with the caller, `[    1.234567][    T1] text`. Bytes that are neither printable
+/// ASCII nor a tab are escaped, `\x1b`: the text goes to terminals. No end of line at the end.
 impl fmt::Display for Record<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (seconds, rest) = (self.ts_nsec / 1_000_000_000, self.ts_nsec % 1_000_000_000);
         for (index, line) in self.text.split(|byte| *byte == b'\n').enumerate() {
-            let end = if index == 0 { "" } else { "\n" };
-            write!(f, "{end}[{seconds:5}.{:06}] ", rest / 1000)?;
+            if index > 0 {
+                f.write_char('\n')?;
+            }
+            self.write_prefix(f)?;
             write_escaped(f, line)?;
         }
         Ok(())
@@ -97,8 +118,13 @@ mod tests {
     use super::*;
     use alloc::string::{String, ToString};
 
+    fn record(ts_nsec: u64, text: &[u8]) -> Record<'_> {
+        let (ts_nsec, caller) = (Some(ts_nsec), Some(Caller(1)));
+        Record { seq: Some(0), ts_nsec, caller, shows_caller: false, text }
+    }
+
     fn shown(ts_nsec: u64, text: &[u8]) -> String {
-        let record = Record { seq: 0, ts_nsec, caller: Caller(1), text };
+        let record = record(ts_nsec, text);
         let shown = record.to_string();
         assert_eq!(record.length(), shown.len() as u64 + 1);
         shown
@@ -126,6 +152,26 @@ mod tests {
             shown(0, b"a\tb \x1b[2J\r\x00\x7f\xc3\xa4~"),
             "[    0.000000] a\tb \\x1b[2J\\x0d\\x00\\x7f\\xc3\\xa4~"
         );
+    }
+
+    /// As a kernel with `CONFIG_PRINTK_CALLER` prints them (`print_caller`: `[%6s]`).
+    #[test]
+    fn callers_are_shown_as_the_kernel_shows_them() {
+        let shown = |caller, text| {
+            let caller = Some(Caller(caller));
+            Record { caller, shows_caller: true, ..record(1_234_567_890, text) }.to_string()
+        };
+        assert_eq!(shown(1, b"x"), "[    1.234567][    T1] x");
+        assert_eq!(
+            shown(0x8000_0000, b"a\nb"),
+            "[    1.234567][    C0] a\n[    1.234567][    C0] b"
+        );
+        assert_eq!(shown(12345, b"x"), "[    1.234567][T12345] x");
+        assert_eq!(shown(0x7fff_ffff, b"x"), "[    1.234567][T2147483647] x");
+        let unknown = Record { caller: None, shows_caller: true, ..record(0, b"x") };
+        assert_eq!(unknown.to_string(), "[    0.000000] x");
+        let bare = Record { ts_nsec: None, caller: None, ..record(0, b"[    0.1] x") };
+        assert_eq!(bare.to_string(), "[    0.1] x", "before Linux 3.5");
     }
 
     /// Bit 31 is set where no task was running (Linux, `printk_caller_id`).

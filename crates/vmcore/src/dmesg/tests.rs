@@ -6,6 +6,7 @@ use crate::fake::FakeMemory;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
+use alloc::vec::Vec;
 use proptest::prelude::*;
 
 impl Page {
@@ -25,7 +26,8 @@ impl Page {
 fn read(mut log: Dmesg<'_, FakeMemory>) -> (Vec<String>, [u64; 2]) {
     let mut shown = Vec::new();
     while let Some(record) = log.next_record() {
-        shown.push(format!("{} {} {record}", record.seq, record.caller));
+        let (seq, caller) = (record.seq.expect("a number"), record.caller.expect("a caller"));
+        shown.push(format!("{seq} {caller} {record}"));
     }
     let Skipped { unfinished, damaged } = log.skipped();
     (shown, [unfinished, damaged])
@@ -189,8 +191,52 @@ fn vmcoreinfo_is_asked_for_everything() {
     assert_eq!(with("=c5000000", "=-1"), prb);
     let desc = Err(Error::BadKey { key: "SIZE(prb_desc)" });
     assert_eq!(with("SIZE(prb_desc)=12", "SIZE(prb_desc)=99999999999"), desc);
-    let older = Err(Error::NoKey { key: "OFFSET(atomic_long_t.counter)" });
-    assert_eq!(open("SYMBOL(log_buf)=c1234567"), older);
+    let none = Err(Error::NoKey { key: "OFFSET(atomic_long_t.counter)" });
+    assert_eq!(open("SYMBOL(log_buf)=c1234567"), none);
+}
+
+/// The kernel's own word for it, in the form of VMCOREINFO. No kernel puts it there by itself.
+#[test]
+fn callers_are_shown_where_the_kernel_shows_them() {
+    for machine in BOTH {
+        let (mem, segments) = old(machine).memory();
+        let open = |more: &str| {
+            let text = format!("{}{more}", machine.vmcoreinfo);
+            Dmesg::open(KernelMemory::new(&mem, &segments), text.as_bytes()).expect("a log")
+        };
+        let first = |mut log: Dmesg<'_, FakeMemory>| log.next_record().map(|one| format!("{one}"));
+        let plain = Some("[    5.000001] sysrq:".into());
+        let with_caller = Some("[    5.000001][    T1] sysrq:".into());
+        assert_eq!(first(open("")), plain);
+        assert_eq!(first(open("CONFIG_PRINTK_CALLER=n\n")), plain);
+        assert_eq!(first(open("CONFIG_PRINTK_CALLER=y\n")), with_caller);
+        let mut asked = open("");
+        asked.show_callers(true);
+        // 2 × (17 + 8) + 6 bytes of text and 2 ends of line, escaped.
+        asked.keep_last_bytes(55);
+        assert_eq!(first(asked), None);
+        let mut asked = open("");
+        asked.show_callers(true);
+        asked.keep_last_bytes(56);
+        let newest = "[    7.000000][    T1] a\n[    7.000000][    T1] b\\x1b[m";
+        assert_eq!(newest.len() + 1, 56);
+        assert_eq!(first(asked).as_deref(), Some(newest));
+    }
+}
+
+/// What lies where a dump is cut, or where memory is broken, costs the records that lie there.
+#[test]
+fn records_that_cannot_be_read_are_counted() {
+    for machine in BOTH {
+        let page = old(machine);
+        let (_, segments) = page.memory();
+        // The last of the ring's bytes are not there, and with them the block of the first record.
+        let mem = FakeMemory::with(PADDR, page.bytes[..DATA + 64].to_vec());
+        let memory = KernelMemory::new(&mem, &segments);
+        let log = Dmesg::open(memory, machine.vmcoreinfo.as_bytes()).expect("a log");
+        let rest = [OLD[1], OLD[2], OLD[3]].map(String::from).to_vec();
+        assert_eq!(read(log), (rest, [0, 1]));
+    }
 }
 
 /// The last records of both samples.
@@ -271,6 +317,7 @@ proptest! {
             while let Some(record) = log.next_record() {
                 (records, bytes) = (records + 1, bytes + record.text.len());
             }
+            let Log::Ring(log) = log.log else { panic!("another log") };
             (records, bytes, log.ring.count, log.ring.size())
         });
         if let Ok((records, bytes, most, size)) = seen {

@@ -1,0 +1,139 @@
+//! Logs that can be walked from their oldest record on only: each record says where the next one is.
+
+use alloc::vec::Vec;
+
+use super::{Caller, MAX_TEXT, Record, Skipped};
+use crate::Error;
+use crate::elfcore::zeros;
+
+/// How many records are passed over for each one that [`Chain::look_at_last`] leaves. The logs of
+/// machines are far shorter; without such an end a log of 2 GiB could keep a capture kernel busy for minutes.
+const WALK: u64 = 64;
+
+/// A place between two records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cursor {
+    /// Of the next byte, from the start of the log's memory on.
+    pub(super) index: u64,
+    /// Whether the log goes on at the front when it comes to the end of its memory.
+    pub(super) wraps: bool,
+}
+
+/// A record whose text was read.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    pub(super) ts_nsec: Option<u64>,
+    pub(super) caller: Option<Caller>,
+    /// Where in the text's buffer it is, in bytes.
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+/// Memory that holds records.
+pub(super) trait Records {
+    /// The place behind the record at `at`; nothing at the log's end.
+    ///
+    /// # Errors
+    /// When it is not known where the next record is.
+    fn next(&self, at: Cursor) -> Result<Option<Cursor>, Error>;
+
+    /// Reads the record at `at`, its text into `text`, which has [`MAX_TEXT`] bytes.
+    ///
+    /// # Errors
+    /// When the record does not hold together, or cannot be read.
+    fn read(&self, at: Cursor, text: &mut [u8]) -> Result<Found, Error>;
+}
+
+/// A log, from its oldest record to its newest.
+pub(super) struct Chain<R> {
+    records: R,
+    at: Cursor,
+    /// How many records may still be passed over.
+    left: u64,
+    /// Whether the end was not that of the log.
+    ended: bool,
+    skipped: Skipped,
+    text: Vec<u8>,
+}
+
+impl<R: Records> Chain<R> {
+    /// The records from `start` on.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub(super) fn new(records: R, start: Cursor) -> Result<Self, Error> {
+        let text = zeros(MAX_TEXT)?;
+        let (left, skipped) = (u64::MAX, Skipped::default());
+        Ok(Self { records, at: start, left, ended: false, skipped, text })
+    }
+
+    /// As [`super::Dmesg::next_record`].
+    pub(super) fn next_record(&mut self) -> Option<Record<'_>> {
+        loop {
+            let at = self.at;
+            match self.pass(at) {
+                Ok(next) => self.at = next?,
+                Err(_) => {
+                    // Nothing tells where the next one is: this is the end.
+                    self.skipped.damaged += u64::from(!self.ended);
+                    self.ended = true;
+                    return None;
+                }
+            }
+            match self.records.read(at, &mut self.text) {
+                Ok(found) => return Some(found.record(&self.text)),
+                Err(_) => self.skipped.damaged += 1,
+            }
+        }
+    }
+
+    /// As [`super::Dmesg::skipped`].
+    pub(super) const fn skipped(&self) -> Skipped {
+        self.skipped
+    }
+
+    /// As [`super::Dmesg::look_at_last`].
+    pub(super) fn look_at_last(&mut self, count: u64) {
+        self.left = count.saturating_mul(WALK);
+        self.keep_last_of(count, |_, _| 1);
+    }
+
+    /// Passes over as many records as it takes that the `cost` of the rest is at most `budget`.
+    pub(super) fn keep_last(&mut self, budget: u64, cost: impl Fn(&Record<'_>) -> u64) {
+        self.keep_last_of(budget, |chain, at| match chain.records.read(at, &mut chain.text) {
+            Ok(found) => cost(&found.record(&chain.text)),
+            Err(_) => 0,
+        });
+    }
+
+    /// Goes to the end, and follows with the start as soon as there is too much between them.
+    fn keep_last_of(&mut self, budget: u64, mut cost: impl FnMut(&mut Self, Cursor) -> u64) {
+        let (mut ahead, mut sum) = (self.at, 0_u64);
+        while let Ok(Some(next)) = self.pass(ahead) {
+            sum = sum.saturating_add(cost(self, ahead));
+            ahead = next;
+            while sum > budget {
+                let start = self.at;
+                let Ok(Some(next)) = self.pass(start) else { return };
+                sum = sum.saturating_sub(cost(self, start));
+                self.at = next;
+            }
+        }
+    }
+
+    fn pass(&mut self, at: Cursor) -> Result<Option<Cursor>, Error> {
+        let next = self.records.next(at)?;
+        if next.is_some() {
+            self.left = self.left.checked_sub(1).ok_or(Error::TooLong)?;
+        }
+        Ok(next)
+    }
+}
+
+impl Found {
+    fn record<'t>(&self, text: &'t [u8]) -> Record<'t> {
+        let Self { ts_nsec, caller, start, end } = *self;
+        let text = text.get(start..end).unwrap_or_default();
+        Record { seq: None, ts_nsec, caller, shows_caller: false, text }
+    }
+}

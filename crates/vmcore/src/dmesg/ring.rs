@@ -1,0 +1,296 @@
+//! printk's ring buffer (Linux 5.10 and later, `kernel/printk/printk_ringbuffer.c`).
+//!
+//! ```text
+//! SYMBOL(prb) ──▶ printk_ringbuffer
+//!                 ├── descriptors, by id: id and state · where its block begins · where it ends
+//!                 ├── infos, by id:       seq · time · length of the text · caller
+//!                 └── text ring:          blocks, each a long with the id and then the text
+//! ```
+//!
+//! Ids and positions grow for ever and wrap at the width of a `long`; their low bits are the index.
+//! The upper two bits of a descriptor's state word are its state, the rest is the id, so that it is
+//! seen whether the descriptor still is the one that was looked for.
+
+use alloc::vec::Vec;
+
+use super::layout::Layout;
+use super::{Caller, MAX_SIZE_BITS, MAX_TEXT, Record, Skipped, add, number};
+use crate::elfcore::zeros;
+use crate::{Error, KernelMemory, ReadPhys};
+
+/// A descriptor for each 32 bytes of it (`PRB_AVGBITS`), as a power of two.
+const MAX_COUNT_BITS: u64 = MAX_SIZE_BITS - 5;
+
+/// States of a descriptor (`enum desc_state`): being written.
+const RESERVED: u64 = 0;
+/// Written, but its writer may yet go on with the line.
+const COMMITTED: u64 = 1;
+/// Written for good.
+const FINALIZED: u64 = 2;
+
+/// Begin and end of a record that has no text (`NO_LPOS`), rather than none that found room.
+const EMPTY_TEXT: u64 = 3;
+
+/// The log, from its oldest record to its newest.
+pub(super) struct RingLog<'a, M> {
+    memory: KernelMemory<'a, M>,
+    layout: Layout,
+    pub(super) ring: Ring,
+    /// Id of the next record.
+    next: u64,
+    /// How many ids are left.
+    left: u64,
+    /// How many bytes of text are left: all records together have room in the text ring.
+    room: u64,
+    skipped: Skipped,
+    text: Vec<u8>,
+}
+
+/// What the `printk_ringbuffer` says: virtual addresses, and numbers that were checked.
+#[derive(Clone, Copy)]
+pub(super) struct Ring {
+    descs: u64,
+    infos: u64,
+    /// How many descriptors and infos.
+    pub(super) count: u64,
+    data: u64,
+    size_bits: u64,
+}
+
+/// What a descriptor stands for.
+enum Item {
+    /// A record, whose text was read.
+    Record(Info),
+    /// One that was still being written, or has lost its text.
+    Unfinished,
+    /// None: it was overwritten, or is the one before the first.
+    Nothing,
+}
+
+/// What a record says besides its text.
+struct Info {
+    seq: u64,
+    ts_nsec: u64,
+    caller: Caller,
+    text_len: usize,
+}
+
+impl<'a, M: ReadPhys> RingLog<'a, M> {
+    /// As [`super::Dmesg::open`].
+    pub(super) fn open(memory: KernelMemory<'a, M>, vmcoreinfo: &[u8]) -> Result<Self, Error> {
+        let layout = Layout::parse(vmcoreinfo)?;
+        let text = zeros(MAX_TEXT)?;
+        let ring = Ring { descs: 0, infos: 0, count: 0, data: 0, size_bits: 0 };
+        let skipped = Skipped::default();
+        let mut log = Self { memory, layout, ring, next: 0, left: 0, room: 0, skipped, text };
+        log.find_ring()?;
+        Ok(log)
+    }
+
+    fn find_ring(&mut self) -> Result<(), Error> {
+        let layout = self.layout;
+        let prb = self.word(layout.prb, 0)?;
+        let count_bits = self.bits(prb, layout.count_bits, "count_bits", MAX_COUNT_BITS)?;
+        let size_bits = self.bits(prb, layout.size_bits, "size_bits", MAX_SIZE_BITS)?;
+        let count = 1 << count_bits;
+        let (descs, infos) = (self.word(prb, layout.descs)?, self.word(prb, layout.infos)?);
+        let data = self.word(prb, layout.data)?;
+        self.ring = Ring { descs, infos, count, data, size_bits };
+        self.check_ends()?;
+        let head = self.word(prb, layout.head_id)? & self.id_mask();
+        let tail = self.word(prb, layout.tail_id)? & self.id_mask();
+        // There cannot be more than there are descriptors; a tail that says so is wrong.
+        self.left = (head.wrapping_sub(tail) & self.id_mask()).saturating_add(1).min(count);
+        self.next = head.wrapping_sub(self.left - 1) & self.id_mask();
+        self.room = self.ring.size();
+        Ok(())
+    }
+
+    /// Whether the last byte of each array has an address, before each of many records fails for itself. What
+    /// is mapped and cannot be read costs the records that lie there, and no more.
+    fn check_ends(&self) -> Result<(), Error> {
+        let Ring { descs, infos, count, data, .. } = self.ring;
+        let ends = [
+            (descs, count.saturating_mul(self.layout.desc_size)),
+            (infos, count.saturating_mul(self.layout.info_size)),
+            (data, self.ring.size()),
+        ];
+        ends.into_iter().try_for_each(|(start, length)| {
+            match self.number(start, length.saturating_sub(1), 1) {
+                Err(Error::Unreadable { .. }) => Ok(()),
+                read => read.map(drop),
+            }
+        })
+    }
+
+    /// The next record, unless the log is at its end.
+    pub(super) fn next_record(&mut self) -> Option<Record<'_>> {
+        let info = loop {
+            self.left = self.left.checked_sub(1)?;
+            let id = self.next;
+            self.next = id.wrapping_add(1) & self.id_mask();
+            match self.fetch(id) {
+                Ok(Item::Record(info)) if info.text_len as u64 <= self.room => break info,
+                Ok(Item::Record(_)) | Err(_) => self.skipped.damaged += 1,
+                Ok(Item::Unfinished) => self.skipped.unfinished += 1,
+                Ok(Item::Nothing) => {}
+            }
+        };
+        self.room -= info.text_len as u64;
+        Some(info.record(&self.text))
+    }
+
+    /// What was skipped so far.
+    pub(super) const fn skipped(&self) -> Skipped {
+        self.skipped
+    }
+
+    /// Passes over all but the last `count` places for records, in a moment: those that hold none
+    /// count as well.
+    pub(super) fn look_at_last(&mut self, count: u64) {
+        let passed = self.left.saturating_sub(count);
+        (self.next, self.left) =
+            (self.next.wrapping_add(passed) & self.id_mask(), count.min(self.left));
+    }
+
+    /// Passes over as many records as it takes that the `cost` of the rest is at most `budget`.
+    pub(super) fn keep_last(&mut self, mut budget: u64, cost: impl Fn(&Record<'_>) -> u64) {
+        let end = self.next.wrapping_add(self.left);
+        for kept in 0..self.left {
+            let id = end.wrapping_sub(kept + 1) & self.id_mask();
+            let Ok(Item::Record(info)) = self.fetch(id) else { continue };
+            match budget.checked_sub(cost(&info.record(&self.text))) {
+                Some(left) => budget = left,
+                None => {
+                    (self.next, self.left) = (id.wrapping_add(1) & self.id_mask(), kept);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reads the record with this id, its text into `self.text`.
+    fn fetch(&mut self, id: u64) -> Result<Item, Error> {
+        let layout = self.layout;
+        let index = id & (self.ring.count - 1);
+        let desc = place(self.ring.descs, index, layout.desc_size)?;
+        let state = self.word(desc, layout.state)?;
+        if state & self.id_mask() != id {
+            return Err(Error::BadLog { field: "state_var", value: state });
+        }
+        match state >> (self.word_bits() - 2) {
+            COMMITTED | FINALIZED => {}
+            RESERVED => return Ok(Item::Unfinished),
+            _ => return Ok(Item::Nothing),
+        }
+        let info = self.info(place(self.ring.infos, index, layout.info_size)?)?;
+        let (begin, next) = (self.word(desc, layout.begin)?, self.word(desc, layout.next)?);
+        if begin & next & 1 == 1 {
+            let is_empty = (begin, next, info.text_len) == (EMPTY_TEXT, EMPTY_TEXT, 0);
+            return Ok(if is_empty { Item::Record(info) } else { Item::Unfinished });
+        }
+        self.read_text(id, begin, next, info.text_len)?;
+        Ok(Item::Record(info))
+    }
+
+    fn info(&self, at: u64) -> Result<Info, Error> {
+        let layout = &self.layout;
+        Ok(Info {
+            seq: self.number(at, layout.seq, 8)?,
+            ts_nsec: self.number(at, layout.ts_nsec, 8)?,
+            caller: Caller(self.number(at, layout.caller_id, 4)? as u32),
+            text_len: self.number(at, layout.text_len, 2)? as usize,
+        })
+    }
+
+    /// Reads the text of the block from `begin` up to `next`, which must begin with `id`.
+    fn read_text(&mut self, id: u64, begin: u64, next: u64, length: usize) -> Result<(), Error> {
+        let (start, size) = self.block(begin, next)?;
+        let word = self.layout.word as u64;
+        let text_len = length as u64;
+        if size.checked_sub(word).is_none_or(|room| room < text_len) {
+            return Err(Error::BadLog { field: "text_len", value: text_len });
+        }
+        let found = self.word(self.ring.data, start)?;
+        if found != id {
+            return Err(Error::BadLog { field: "data block's id", value: found });
+        }
+        let at = add(add(self.ring.data, start)?, word)?;
+        let into = self.text.get_mut(..length).ok_or(Error::NoMemory)?;
+        self.memory.read(at, into)
+    }
+
+    /// Where in the text ring the block from position `begin` up to `next` starts, and its length in
+    /// bytes. A block that does not fit before the end of the ring starts at its front.
+    fn block(&self, begin: u64, next: u64) -> Result<(u64, u64), Error> {
+        let (size, mask) = (self.ring.size(), self.word_mask());
+        let round = |position: u64| (position & mask) >> self.ring.size_bits;
+        let index = |position: u64| position & (size - 1);
+        if !begin.is_multiple_of(self.layout.word as u64) {
+            return Err(Error::BadLog { field: "text_blk_lpos.begin", value: begin });
+        }
+        let length = next.wrapping_sub(begin) & mask;
+        if round(begin) == round(next.wrapping_sub(1)) && (1..=size).contains(&length) {
+            return Ok((index(begin), length));
+        }
+        if round(begin.wrapping_add(size)) == round(next) {
+            return Ok((0, index(next)));
+        }
+        Err(Error::BadLog { field: "text_blk_lpos.next", value: next })
+    }
+
+    /// A power of two of the ring, which must be at most `most`.
+    fn bits(&self, at: u64, offset: u64, field: &'static str, most: u64) -> Result<u64, Error> {
+        let value = self.number(at, offset, 4)?;
+        if value <= most { Ok(value) } else { Err(Error::BadLog { field, value }) }
+    }
+
+    /// The `long` or pointer at `at + offset` (virtual).
+    fn word(&self, at: u64, offset: u64) -> Result<u64, Error> {
+        self.number(at, offset, self.layout.word)
+    }
+
+    /// The number of `length` bytes at `at + offset` (virtual).
+    fn number(&self, at: u64, offset: u64, length: usize) -> Result<u64, Error> {
+        number(&self.memory, at, offset, length)
+    }
+
+    fn word_bits(&self) -> u32 {
+        8 * self.layout.word as u32
+    }
+
+    /// The bits that a `long` has.
+    fn word_mask(&self) -> u64 {
+        u64::MAX >> (64 - self.word_bits())
+    }
+
+    /// The bits of a state word that are the id.
+    fn id_mask(&self) -> u64 {
+        self.word_mask() >> 2
+    }
+}
+
+impl Ring {
+    /// Length of the text ring in bytes.
+    pub(super) const fn size(&self) -> u64 {
+        1 << self.size_bits
+    }
+}
+
+impl Info {
+    fn record<'t>(&self, text: &'t [u8]) -> Record<'t> {
+        let Self { seq, ts_nsec, caller, text_len } = *self;
+        Record {
+            seq: Some(seq),
+            ts_nsec: Some(ts_nsec),
+            caller: Some(caller),
+            shows_caller: false,
+            text: text.get(..text_len).unwrap_or_default(),
+        }
+    }
+}
+
+/// The virtual address of item `index` of an array, its items `size` bytes long.
+fn place(array: u64, index: u64, size: u64) -> Result<u64, Error> {
+    add(array, index.checked_mul(size).ok_or(Error::Unmapped { at: array })?)
+}

@@ -8,10 +8,20 @@ use std::path::Path;
 use dumpfile::disk::FIRST_OFFSET;
 
 use crate::Error;
+use crate::kind::{FRONT, FileKind};
 
-/// Opens a disk for reading.
-pub(crate) fn open(path: &Path) -> Result<File, Error> {
-    File::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })
+/// Opens a file or a block device for reading. Other things are refused before they are opened: opening a pipe
+/// would wait for its other end. `disk` says whether a dump disk is wanted.
+///
+/// # Errors
+/// [`Error::OtherKind`], [`Error::Open`].
+pub(crate) fn open(path: &Path, disk: bool) -> Result<File, Error> {
+    let error = |source| Error::Open { path: path.to_owned(), source };
+    let kind = path.metadata().map_err(error)?.file_type();
+    match FileKind::of_type(kind, path) {
+        Some(kind) => Err(Error::OtherKind { path: path.to_owned(), kind, disk }),
+        None => File::open(path).map_err(error),
+    }
 }
 
 /// Opens a disk for reading and writing. A block device is opened exclusively: Linux then refuses
@@ -21,7 +31,11 @@ pub(crate) fn open_to_write(path: &Path) -> Result<File, Error> {
         io::ErrorKind::ResourceBusy => Error::Busy(path.to_owned()),
         _ => Error::Open { path: path.to_owned(), source },
     };
-    let is_block = path.metadata().map_err(error)?.file_type().is_block_device();
+    let kind = path.metadata().map_err(error)?.file_type();
+    if let Some(kind) = FileKind::of_type(kind, path) {
+        return Err(Error::OtherKind { path: path.to_owned(), kind, disk: true });
+    }
+    let is_block = kind.is_block_device();
     let flags = if is_block { libc::O_EXCL } else { 0 };
     OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).map_err(error)
 }
@@ -33,8 +47,9 @@ pub(crate) fn size(disk: &mut File, path: &Path) -> Result<u64, Error> {
 
 /// The first blocks of a disk, where its headers are, or as much of them as there is.
 pub(crate) fn front(disk: &mut File, path: &Path) -> Result<Vec<u8>, Error> {
-    let mut front = Vec::with_capacity(FIRST_OFFSET as usize);
+    const { assert!(FRONT == FIRST_OFFSET as usize, "headers are what tells the kind of a file") };
+    let mut front = Vec::with_capacity(FRONT);
     disk.rewind().map_err(Error::io("read", path))?;
-    disk.take(FIRST_OFFSET).read_to_end(&mut front).map_err(Error::io("read", path))?;
+    disk.take(FRONT as u64).read_to_end(&mut front).map_err(Error::io("read", path))?;
     Ok(front)
 }

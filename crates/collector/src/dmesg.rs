@@ -62,7 +62,7 @@ pub fn dmesg(
     out: &mut dyn Write,
 ) -> Result<Skipped, Error> {
     let opened = Dmesg::open(vmcore.memory(), vmcore.vmcoreinfo()?);
-    let mut log = opened.map_err(|source| vmcore.error(source))?;
+    let mut log = opened.map_err(|source| vmcore.log_error(source))?;
     match format {
         LogFormat::Text(Callers::Always) => log.show_callers(true),
         LogFormat::Text(Callers::Never) => log.show_callers(false),

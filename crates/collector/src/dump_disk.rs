@@ -10,6 +10,7 @@ use dumpfile::disk::{
 };
 use dumpfile::{Contents, Crc32c, DiskError, DiskId, DiskState};
 
+use crate::kind::FileKind;
 use crate::{Error, disk};
 
 /// How much is read at once, in bytes.
@@ -88,20 +89,29 @@ impl DumpDisk {
     /// Opens a dump disk.
     ///
     /// # Errors
-    /// [`Error::Open`], [`Error::Io`], or [`Error::Header`] when it is not a dump disk.
+    /// [`Error::Open`], [`Error::Io`], [`Error::OtherKind`] when it is not a dump disk, or [`Error::Header`]
+    /// when it is a damaged one.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let header = |source| Error::Header { path: path.to_owned(), source };
-        Self::open_if_ours(path)?.map_err(|(_, error)| header(error))
+        let other = |(_, kind)| Error::OtherKind { path: path.to_owned(), kind, disk: true };
+        Self::open_if_ours(path, true)?.map_err(other)
     }
 
-    /// The same for a file that may be something else: then it comes back, with the reason.
-    pub(crate) fn open_if_ours(path: &Path) -> Result<Result<Self, (File, DiskError)>, Error> {
-        let mut file = disk::open(path)?;
+    /// The same for a file that may be something else: then it comes back, with what it is. `disk` says
+    /// whether only a dump disk is wanted.
+    pub(crate) fn open_if_ours(
+        path: &Path,
+        disk: bool,
+    ) -> Result<Result<Self, (File, FileKind)>, Error> {
+        let mut file = disk::open(path, disk)?;
         let front = disk::front(&mut file, path)?;
-        match FoundDisk::decode(&front) {
-            Ok(found) => Self::new(file, path, found).map(Ok),
-            Err(error @ (DiskError::NotOurs | DiskError::TooShort(_))) => Ok(Err((file, error))),
-            Err(source) => Err(Error::Header { path: path.to_owned(), source }),
+        match (FoundDisk::decode(&front), FileKind::of(&front)) {
+            (Ok(found), _) => Self::new(file, path, found).map(Ok),
+            (Err(DiskError::NotOurs | DiskError::TooShort(_)), kind)
+                if kind != FileKind::DumpDisk =>
+            {
+                Ok(Err((file, kind)))
+            }
+            (Err(source), _) => Err(Error::Header { path: path.to_owned(), source }),
         }
     }
 

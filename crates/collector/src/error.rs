@@ -8,6 +8,8 @@ use dumpfile::wire::{ReceiverError, WireError};
 use dumpfile::{DiskError, DiskId, DiskState};
 use handoff::Stage;
 
+use crate::kind::FileKind;
+
 /// Why a disk was not formatted, or a dump not extracted or received.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -41,8 +43,23 @@ pub enum Error {
         size: u64,
     },
     /// The first blocks are neither ours nor empty.
-    #[error("{} holds something else (its first 8192 bytes are not zero): if that can be lost, say --force", .0.display())]
-    Foreign(PathBuf),
+    #[error("{} holds something else ({kind}): if that can be lost, say --force", .path.display())]
+    Foreign {
+        /// The disk.
+        path: PathBuf,
+        /// What it looks like.
+        kind: FileKind,
+    },
+    /// The file is none of those that the command takes.
+    #[error("{} is {kind}{}: {}", .path.display(), wanted(*.disk, *.kind), .kind.next_step(.path, *.disk))]
+    OtherKind {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: FileKind,
+        /// Whether only a dump disk would do, and not a vmcore.
+        disk: bool,
+    },
     /// The disk holds dumps that would be lost.
     #[error("{} holds {} (id {id}): extract first, or say --force", .path.display(), complete_dumps(*.dumps, *.length))]
     HoldsDump {
@@ -158,9 +175,6 @@ pub enum Error {
         /// Where it ends, in bytes from the disk's start.
         end: u64,
     },
-    /// The file is neither a dump disk nor an ELF file.
-    #[error("{} is neither a vmcore in ELF nor a dump disk: for a dump that makedumpfile has compressed, use its own --dump-dmesg", .0.display())]
-    NotVmcore(PathBuf),
     /// The headers of the vmcore, or what they lead to, are damaged.
     #[error("{}: {source}", .path.display())]
     Vmcore {
@@ -169,37 +183,53 @@ pub enum Error {
         /// What is wrong with it.
         source: vmcore::Error,
     },
-    /// The headers of the vmcore lead out of the file.
-    #[error("{} ends before {offset:#x}, or cannot be read there: was it copied in part?", .path.display())]
-    Short {
+    /// The dump on the disk is no vmcore.
+    #[error("{} holds oldmem, physical memory without headers: collector extract copies it into a file", .0.display())]
+    OldMem(PathBuf),
+    /// The vmcore is cut, and what is needed is not there.
+    #[error("{} is cut, and {what} in what is missing ({length} bytes are there): copy it again", .path.display())]
+    Cut {
         /// The vmcore.
         path: PathBuf,
-        /// Offset in the vmcore, in bytes.
-        offset: u64,
+        /// What is needed, with its verb.
+        what: &'static str,
+        /// Length in bytes.
+        length: u64,
     },
     /// The vmcore has no VMCOREINFO note.
-    #[error("{} has no VMCOREINFO: nothing tells where the kernel's log is", .0.display())]
-    NoVmcoreinfo(PathBuf),
+    #[error("{} has no VMCOREINFO: nothing tells where the kernel's log is{}", .path.display(), vmcoreinfo_hint(*.by_qemu))]
+    NoVmcoreinfo {
+        /// The vmcore.
+        path: PathBuf,
+        /// Whether QEMU wrote it.
+        by_qemu: bool,
+    },
     /// The result cannot be written.
     #[error("cannot write the output: {0}")]
     Output(io::Error),
 }
 
 impl Error {
-    /// What is wrong with the vmcore at `path`, whose reader takes offsets for addresses.
-    pub(crate) fn vmcore(path: &Path, source: vmcore::Error) -> Self {
-        let path = path.to_owned();
-        match source {
-            vmcore::Error::NotElf { .. } => Self::NotVmcore(path),
-            vmcore::Error::Unreadable { at } => Self::Short { path, offset: at.get() },
-            _ => Self::Vmcore { path, source },
-        }
-    }
-
     /// For `map_err`: an error while doing `what` to `path`.
     pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { what, path, source }
+    }
+}
+
+/// What the command takes, unless the kind says enough.
+fn wanted(disk: bool, kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Empty | FileKind::CutElf => "",
+        _ if disk => ", not a dump disk",
+        _ => ", neither a vmcore nor a dump disk",
+    }
+}
+
+fn vmcoreinfo_hint(by_qemu: bool) -> &'static str {
+    match by_qemu {
+        true => "; QEMU puts it in if its machine has `-device vmcoreinfo`",
+        false => "",
     }
 }
 

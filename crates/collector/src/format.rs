@@ -7,6 +7,7 @@ use std::path::Path;
 use dumpfile::disk::{FIRST_OFFSET, FoundDisk};
 use dumpfile::{DiskHeader, DiskId};
 
+use crate::kind::FileKind;
 use crate::{DumpDisk, Error, disk};
 
 /// Writes the headers of an empty dump disk and says its id: the one given, else a random one. What
@@ -36,8 +37,9 @@ fn check_free(front: &[u8], path: &Path) -> Result<(), Error> {
     if front.iter().all(|byte| *byte == 0) {
         return Ok(());
     }
-    let found = FoundDisk::decode(front).map_err(|_| Error::Foreign(path.to_owned()))?;
-    let disk = DumpDisk::new(disk::open(path)?, path, found)?;
+    let foreign = |_| Error::Foreign { path: path.to_owned(), kind: FileKind::of(front) };
+    let found = FoundDisk::decode(front).map_err(foreign)?;
+    let disk = DumpDisk::new(disk::open(path, true)?, path, found)?;
     let complete = || disk.dumps.iter().filter(|dump| dump.is_complete());
     match complete().next_back() {
         None => Ok(()),

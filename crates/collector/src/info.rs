@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use vmcore::{Class, PhysAddr, Prstatus, SegmentKind, vmcoreinfo_get};
 
 use crate::dump_disk::{DumpDisk, StoredDump};
+use crate::readers::Readers;
 use crate::{Error, VmcoreFile, utc};
 
 /// What `collector info` shows.
@@ -90,6 +91,12 @@ pub struct VmcoreInfo {
     pub machine: &'static str,
     /// Length in bytes.
     pub length: u64,
+    /// What is missing, when the file is cut.
+    pub cut: Option<Cut>,
+    /// `qemu` when QEMU's dump-guest-memory wrote it.
+    pub origin: Option<&'static str>,
+    /// Whether there is a VMCOREINFO note.
+    pub vmcoreinfo: bool,
     /// Release of the dead kernel (VMCOREINFO).
     pub osrelease: Option<String>,
     /// Its page size in bytes (VMCOREINFO).
@@ -100,6 +107,8 @@ pub struct VmcoreInfo {
     pub crash_time: Option<u64>,
     /// Memory that the dump lacks, in the words of VMCOREINFO's `LEFTOUT` lines.
     pub left_out: Vec<LeftOut>,
+    /// The commands that open it.
+    pub readers: Readers,
     /// The PT_LOADs.
     pub loads: Vec<Load>,
     /// The PRSTATUS notes, in their order.
@@ -115,6 +124,17 @@ pub struct LeftOut {
     pub end: Option<Hex>,
     /// The reason.
     pub reason: String,
+}
+
+/// What a file that is cut does not have.
+#[derive(Debug, Serialize)]
+pub struct Cut {
+    /// Length of the whole vmcore in bytes.
+    pub whole: u64,
+    /// How many bytes of it are missing.
+    pub missing: u64,
+    /// Physical memory that is missing: start and end, end exclusive.
+    pub memory: Vec<(Hex, Hex)>,
 }
 
 /// A PT_LOAD.
@@ -153,8 +173,8 @@ pub struct Hex(pub u64);
 /// # Errors
 /// As for [`VmcoreFile::open_dump`].
 pub fn info(path: &Path, number: Option<u64>) -> Result<Info, Error> {
-    let Ok(disk) = DumpDisk::open_if_ours(path)? else {
-        let vmcore = VmcoreInfo::of(&VmcoreFile::open_dump(path, number)?);
+    let Ok(disk) = DumpDisk::open_if_ours(path, false)? else {
+        let vmcore = VmcoreInfo::of(&VmcoreFile::open_dump(path, number)?, path);
         return Ok(Info { version: 1, disk: None, vmcore: Some(vmcore) });
     };
     let chosen = match disk.choose(number) {
@@ -164,7 +184,7 @@ pub fn info(path: &Path, number: Option<u64>) -> Result<Info, Error> {
     let has_vmcore =
         chosen.is_some_and(|dump| dump.is_complete() && dump.contents == Contents::Vmcore);
     let vmcore = has_vmcore.then(|| VmcoreFile::open_dump(path, number)).transpose()?;
-    let vmcore = vmcore.as_ref().map(VmcoreInfo::of);
+    let vmcore = vmcore.as_ref().map(|vmcore| VmcoreInfo::of(vmcore, path));
     Ok(Info { version: 1, disk: Some(DiskInfo::of(&disk, chosen)?), vmcore })
 }
 
@@ -232,7 +252,7 @@ pub(crate) fn stage_name(code: u32) -> Option<String> {
 }
 
 impl VmcoreInfo {
-    fn of(vmcore: &VmcoreFile) -> Self {
+    fn of(vmcore: &VmcoreFile, path: &Path) -> Self {
         // Without the note, none of its keys is there.
         let text = vmcore.vmcoreinfo().unwrap_or_default();
         let decimal = |key| vmcoreinfo_get(text, key)?.parse().ok();
@@ -244,11 +264,23 @@ impl VmcoreInfo {
             },
             machine: vmcore.header.machine_name(),
             length: vmcore.length(),
+            cut: vmcore.missing().map(|missing| Cut {
+                whole: missing.whole,
+                missing: missing.whole - vmcore.length(),
+                memory: missing
+                    .memory
+                    .iter()
+                    .map(|range| (Hex(range.start().get()), Hex(range.end().get())))
+                    .collect(),
+            }),
+            origin: vmcore.is_qemus().then_some("qemu"),
+            vmcoreinfo: vmcore.vmcoreinfo().is_ok(),
             osrelease: vmcoreinfo_get(text, "OSRELEASE").map(|name| printable(name).collect()),
             page_size: decimal("PAGESIZE"),
             kernel_offset: offset().map(Hex),
             crash_time: decimal("CRASHTIME"),
             left_out: left_out(text),
+            readers: Readers::of(vmcore, path),
             loads: loads(vmcore),
             cpus: cpus(vmcore),
         }
@@ -371,11 +403,19 @@ impl fmt::Display for VmcoreInfo {
             writeln!(f, "{name:13}{}", value.as_deref().unwrap_or("not known"))
         };
         writeln!(f, "vmcore       {}, {}, {} bytes", self.class, self.machine, self.length)?;
+        self.cut.as_ref().map_or(Ok(()), |cut| write!(f, "{cut}"))?;
+        if self.origin.is_some() {
+            line(f, "written by", Some("QEMU (dump-guest-memory)".to_owned()))?;
+        }
+        if !self.vmcoreinfo {
+            line(f, "VMCOREINFO", Some(self.without_vmcoreinfo().to_owned()))?;
+        }
         line(f, "kernel", self.osrelease.clone())?;
         line(f, "crash time", self.crash_time.map(utc::date))?;
         line(f, "page size", self.page_size.map(|size| size.to_string()))?;
         line(f, "offset", self.kernel_offset.map(|offset| offset.to_string()))?;
         self.left_out.iter().try_for_each(|left| write!(f, "{left}"))?;
+        write!(f, "{}", self.readers)?;
         let [offset, paddr, vaddr] = ["offset", "physical", "virtual"];
         writeln!(f, "\n{offset:>14} {paddr:>14} {vaddr:>18} {:>14} {:>14}", "filesz", "memsz")?;
         for Load { offset, paddr, vaddr, filesz, memsz } in &self.loads {
@@ -396,6 +436,51 @@ impl fmt::Display for LeftOut {
             }
             _ => writeln!(f, "left out     {}", self.reason),
         }
+    }
+}
+
+impl VmcoreInfo {
+    /// What it means that there is no such note.
+    const fn without_vmcoreinfo(&self) -> &'static str {
+        match self.origin {
+            Some(_) => {
+                "none: its machine had no `-device vmcoreinfo`, or its kernel did not fill it"
+            }
+            None => "none: neither release nor log of the kernel are known",
+        }
+    }
+}
+
+/// Most ranges that are named on the terminal; --json has them all.
+const NAMED: usize = 20;
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { whole, missing, memory } = self;
+        let there = whole - missing;
+        writeln!(
+            f,
+            "cut          {there} of {whole} bytes are there, {missing} are missing: copy it again"
+        )?;
+        for (start, end) in memory.iter().take(NAMED) {
+            writeln!(f, "missing      physical {start} up to {end}")?;
+        }
+        match memory.len().checked_sub(NAMED) {
+            None | Some(0) => Ok(()),
+            Some(more) => writeln!(f, "missing      and {more} ranges more, see --json"),
+        }
+    }
+}
+
+impl fmt::Display for Readers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { vmlinux, package, gdb, crash, drgn, notes } = self;
+        match package {
+            Some(package) => writeln!(f, "vmlinux      {vmlinux} ({package})")?,
+            None => writeln!(f, "vmlinux      that of this kernel, with debug information")?,
+        }
+        writeln!(f, "             {gdb}\n             {crash}\n             {drgn}")?;
+        notes.iter().try_for_each(|note| writeln!(f, "             {note}"))
     }
 }
 

@@ -53,7 +53,7 @@ pub struct VerifiedDump {
 /// disk.
 ///
 /// # Errors
-/// [`Error::Header`] when it is not a dump disk, [`Error::Open`], [`Error::Io`].
+/// [`Error::OtherKind`] when it is not a dump disk, [`Error::Header`], [`Error::Open`], [`Error::Io`].
 pub fn verify(path: &Path) -> Result<Verified, Error> {
     let disk = DumpDisk::open(path)?;
     let dumps = disk.dumps.iter().map(|dump| verify_dump(&disk, dump));

@@ -4,13 +4,22 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use dumpfile::Contents;
 use vmcore::{
-    CoreHeader, ElfCoreHdr, KernelMemory, MAX_NOTES, Note, PhysAddr, ReadPhys, Segment,
-    SegmentKind, notes,
+    CoreHeader, ElfCoreHdr, KernelMemory, MAX_NOTES, NAME_CORE, Note, PhysAddr, PhysRange,
+    ReadPhys, Segment, SegmentKind, notes,
 };
 
 use crate::dump_disk::DumpDisk;
+use crate::kind::FileKind;
 use crate::{Error, disk};
+
+/// Name of the note that QEMU adds to its dumps, one for each CPU.
+const NAME_QEMU: &[u8] = b"QEMU";
+/// Type of the note with a program's name and arguments (`NT_PRPSINFO`), which no machine has.
+const NT_PRPSINFO: u32 = 3;
+/// No header is longer, in bytes: what cannot be read so near the end of the file is cut off.
+const LONGEST_HEADER: u64 = 64;
 
 /// A vmcore that is open for reading. Its headers and notes have been read, its memory has not.
 #[derive(Debug)]
@@ -22,6 +31,15 @@ pub struct VmcoreFile {
     /// The PT_LOADs and PT_NOTEs. Their `source` is an offset in the vmcore, in bytes.
     pub segments: Vec<Segment>,
     notes: Vec<Vec<u8>>,
+}
+
+/// What a file that is cut does not have of its vmcore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Length of the whole vmcore in bytes, as its headers say.
+    pub whole: u64,
+    /// Physical memory that is missing, in ascending order. Empty where only notes are.
+    pub memory: Vec<PhysRange>,
 }
 
 /// The part of a file that is the vmcore. What the crate `vmcore` takes for a physical address
@@ -57,18 +75,76 @@ impl VmcoreFile {
     /// The same, where the dump with this number is wanted from a disk.
     ///
     /// # Errors
-    /// [`Error::NotVmcore`], [`Error::Vmcore`] with the check of the headers that failed, those of
-    /// [`DumpDisk::choose`] and [`DumpDisk::check_complete`] for a dump disk, [`Error::NotADisk`] for a
-    /// number and no disk, or what the system says.
+    /// [`Error::OtherKind`], [`Error::OldMem`], [`Error::Cut`] when its headers are not all there,
+    /// [`Error::Vmcore`] with the check of the headers that failed, those of [`DumpDisk::choose`] and
+    /// [`DumpDisk::check_complete`] for a dump disk, [`Error::NotADisk`] for a number and no disk, or what
+    /// the system says.
     pub fn open_dump(path: &Path, number: Option<u64>) -> Result<Self, Error> {
         let bytes = window(path, number)?;
-        let error = |source| Error::vmcore(path, source);
+        let length = bytes.length;
+        let error = |source| match source {
+            vmcore::Error::Unreadable { at } if at.get() + LONGEST_HEADER > length => {
+                Error::Cut { path: path.to_owned(), what: "its headers are", length }
+            }
+            source => Error::Vmcore { path: path.to_owned(), source },
+        };
         let front = ElfCoreHdr { addr: PhysAddr::new(0), size: None };
         let header = CoreHeader::read(&bytes, front).map_err(error)?;
         let segments: Result<Vec<_>, _> = header.segments(&bytes).collect();
         let segments = segments.map_err(error)?;
         let notes = read_notes(&bytes, &segments).map_err(error)?;
-        Ok(Self { path: path.to_owned(), bytes, header, segments, notes })
+        let vmcore = Self { path: path.to_owned(), bytes, header, segments, notes };
+        match vmcore.is_of_program() {
+            false => Ok(vmcore),
+            true => {
+                let (path, kind) = (vmcore.path, FileKind::ProgramCore);
+                Err(Error::OtherKind { path, kind, disk: false })
+            }
+        }
+    }
+
+    /// Whether it is the core of a program. /proc/kcore says that it was one, but also which kernel it is.
+    fn is_of_program(&self) -> bool {
+        self.notes().any(|note| note.name == NAME_CORE && note.kind == NT_PRPSINFO)
+            && self.vmcoreinfo().is_err()
+    }
+
+    /// Whether it is a dump on a dump disk, and not a file of its own.
+    pub(crate) const fn is_on_disk(&self) -> bool {
+        self.bytes.start > 0
+    }
+
+    /// Whether QEMU wrote it, and not a capture kernel.
+    pub fn is_qemus(&self) -> bool {
+        self.notes().any(|note| note.name == NAME_QEMU)
+    }
+
+    /// What is missing, where the file is shorter than its headers say.
+    pub fn missing(&self) -> Option<Missing> {
+        let filled = || self.segments.iter().filter(|segment| segment.filesz > 0);
+        let end = |segment: &Segment| segment.source.get().saturating_add(segment.filesz);
+        let whole = filled().map(end).max().filter(|end| *end > self.length())?;
+        let loads = filled().filter(|segment| segment.kind == SegmentKind::Load);
+        let mut memory: Vec<_> = loads.filter_map(|load| self.missing_of(load)).collect();
+        memory.sort_unstable();
+        let mut joined: Vec<(u64, u64)> = Vec::new();
+        for (start, end) in memory {
+            match joined.last_mut() {
+                Some(last) if start <= last.1 => last.1 = last.1.max(end),
+                _ => joined.push((start, end)),
+            }
+        }
+        let range = |(start, end)| PhysRange::new(PhysAddr::new(start), end - start).ok();
+        Some(Missing { whole, memory: joined.into_iter().filter_map(range).collect() })
+    }
+
+    /// Start and end of the physical memory of a PT_LOAD that is missing. A program header that leads out of
+    /// 64 bits has none.
+    fn missing_of(&self, load: &Segment) -> Option<(u64, u64)> {
+        let there = self.length().saturating_sub(load.source.get());
+        let start = load.paddr.get().checked_add(there)?;
+        let end = load.paddr.get().checked_add(load.filesz)?;
+        (start < end).then_some((start, end))
     }
 
     /// Length in bytes.
@@ -87,7 +163,8 @@ impl VmcoreFile {
     /// [`Error::NoVmcoreinfo`].
     pub fn vmcoreinfo(&self) -> Result<&[u8], Error> {
         let found = self.notes().find(Note::is_vmcoreinfo).map(|note| note.desc);
-        found.ok_or_else(|| Error::NoVmcoreinfo(self.path.clone()))
+        let (path, by_qemu) = (&self.path, self.is_qemus());
+        found.ok_or_else(|| Error::NoVmcoreinfo { path: path.clone(), by_qemu })
     }
 
     /// The dead kernel's memory by virtual addresses.
@@ -95,22 +172,34 @@ impl VmcoreFile {
         KernelMemory::new(&self.bytes, &self.segments)
     }
 
-    /// For `map_err`: what is wrong with this file.
-    pub(crate) fn error(&self, source: vmcore::Error) -> Error {
-        Error::vmcore(&self.path, source)
+    /// For `map_err`: why the log cannot be read.
+    pub(crate) fn log_error(&self, source: vmcore::Error) -> Error {
+        let path = self.path.clone();
+        match source {
+            vmcore::Error::Unreadable { .. } if self.missing().is_some() => {
+                let (what, length) = ("the log is", self.length());
+                Error::Cut { path, what, length }
+            }
+            source => Error::Vmcore { path, source },
+        }
     }
 }
 
 /// Finds out where in the file the vmcore is.
 fn window(path: &Path, number: Option<u64>) -> Result<Window, Error> {
-    match DumpDisk::open_if_ours(path)? {
+    match DumpDisk::open_if_ours(path, false)? {
         Ok(disk) => {
             let dump = disk.choose(number)?.clone();
             disk.check_complete(&dump)?;
-            // What is no vmcore has no ELF header, and is refused for that.
+            if dump.contents != Contents::Vmcore {
+                return Err(Error::OldMem(path.to_owned()));
+            }
             Ok(Window { file: disk.into_file(), start: dump.offset, length: dump.length })
         }
         Err(_) if number.is_some() => Err(Error::NotADisk(path.to_owned())),
+        Err((_, kind)) if kind != FileKind::Core => {
+            Err(Error::OtherKind { path: path.to_owned(), kind, disk: false })
+        }
         Err((mut file, _)) => {
             let length = disk::size(&mut file, path)?;
             Ok(Window { file, start: 0, length })
@@ -118,12 +207,13 @@ fn window(path: &Path, number: Option<u64>) -> Result<Window, Error> {
     }
 }
 
-/// The note areas, [`MAX_NOTES`] bytes of them at most.
+/// The note areas, [`MAX_NOTES`] bytes of them at most; of one that is cut off, what there is.
 fn read_notes(bytes: &Window, segments: &[Segment]) -> Result<Vec<Vec<u8>>, vmcore::Error> {
     let mut room = MAX_NOTES;
     let mut areas = Vec::new();
     for segment in segments.iter().filter(|segment| segment.kind == SegmentKind::Note) {
-        let length = usize::try_from(segment.filesz).unwrap_or(usize::MAX).min(room);
+        let there = bytes.length.saturating_sub(segment.source.get()).min(segment.filesz);
+        let length = usize::try_from(there).unwrap_or(usize::MAX).min(room);
         let mut area = vec![0; length];
         bytes.read_phys(segment.source, &mut area)?;
         room -= length;

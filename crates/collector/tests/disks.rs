@@ -93,7 +93,7 @@ fn what_could_be_of_use_is_not_overwritten() {
     let mut sector = [0; 512];
     sector[510..].copy_from_slice(&[0x55, 0xaa]);
     let disk = bench.disk(1 << 20, &sector);
-    assert!(matches!(format(&disk, None, false), Err(Error::Foreign(_))));
+    assert!(matches!(format(&disk, None, false), Err(Error::Foreign { .. })));
     format(&disk, None, true).expect("--force");
 
     let disk = bench.captured(DiskState::COMPLETE, 0x60, b"a dump");
@@ -182,7 +182,7 @@ fn disks_that_lie_are_refused() {
     let disk = bench.disk(8192, &damaged);
     assert!(matches!(quiet(&disk, &bench.out()), Err(Error::Header { .. })));
     let disk = bench.disk(100, &[]);
-    assert!(matches!(quiet(&disk, &bench.out()), Err(Error::Header { .. })));
+    assert!(matches!(quiet(&disk, &bench.out()), Err(Error::OtherKind { disk: true, .. })));
     assert_eq!(bench.files(), ["disk"]);
 }
 

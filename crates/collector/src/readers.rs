@@ -1,0 +1,166 @@
+//! How others open this dump: the exact commands.
+
+use std::path::Path;
+
+use serde::Serialize;
+use vmcore::{EM_386, SegmentKind, vmcoreinfo_get};
+
+use crate::VmcoreFile;
+use crate::kind::quoted;
+
+/// In the place of a number that the dump does not tell.
+const OFFSET: &str = "OFFSET";
+/// `CONFIG_PAGE_OFFSET` of most i386 kernels, and what crash takes without a word.
+const USUAL_PAGE_OFFSET: u64 = 0xc000_0000;
+
+/// The commands that open a vmcore, ready for a shell.
+#[derive(Debug, Serialize)]
+pub struct Readers {
+    /// Where the kernel's debug information is once it is installed, or `vmlinux`.
+    pub vmlinux: String,
+    /// The package that has it, with whose it is.
+    pub package: Option<String>,
+    /// For gdb.
+    pub gdb: String,
+    /// For crash(8).
+    pub crash: String,
+    /// For drgn.
+    pub drgn: String,
+    /// What has to be known for that.
+    pub notes: Vec<String>,
+}
+
+impl Readers {
+    pub(crate) fn of(vmcore: &VmcoreFile, path: &Path) -> Self {
+        // Without the note, none of its keys is there.
+        let text = vmcore.vmcoreinfo().unwrap_or_default();
+        let is_i386 = vmcore.header.machine == EM_386;
+        let mut notes = Vec::new();
+        let file = if vmcore.is_on_disk() {
+            notes.push(format!("copy it first: collector extract {} -o vmcore", quoted(path)));
+            "vmcore".to_owned()
+        } else {
+            quoted(path)
+        };
+        let (vmlinux, package) = vmcoreinfo_get(text, "OSRELEASE").map_or_else(unknown, debug_file);
+        let offset = offset(text, is_i386, &vmlinux, &mut notes);
+        let gdb = match &offset {
+            None => format!("gdb {vmlinux} {file}"),
+            Some(offset) => format!(
+                "gdb -iex 'set confirm off' -c {file} -ex 'add-symbol-file {vmlinux} -o {offset}'"
+            ),
+        };
+        let options =
+            if is_i386 { crash_options(vmcore, offset, &mut notes) } else { String::new() };
+        Self {
+            gdb,
+            crash: format!("crash {options}{vmlinux} {file}"),
+            drgn: format!("drgn -c {file} -s {vmlinux}"),
+            vmlinux,
+            package,
+            notes,
+        }
+    }
+}
+
+/// By how much symbols have to be moved, where they have to.
+fn offset(text: &[u8], is_i386: bool, vmlinux: &str, notes: &mut Vec<String>) -> Option<String> {
+    let hex = |key| u64::from_str_radix(vmcoreinfo_get(text, key)?, 16).ok();
+    match (hex("KERNELOFFSET"), hex("SYMBOL(_stext)")) {
+        (Some(0), _) => None,
+        (Some(offset), _) => Some(format!("{offset:#x}")),
+        // The kernel itself says it on x86_64 only.
+        (None, Some(stext)) if is_i386 => {
+            notes.push(format!(
+                "VMCOREINFO does not say how far the kernel has moved: {OFFSET} is {stext:#x} less what \
+                 `nm {vmlinux} | grep ' _stext$'` says"
+            ));
+            Some(OFFSET.to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// What crash has to be told of an i386 kernel.
+fn crash_options(vmcore: &VmcoreFile, offset: Option<String>, notes: &mut Vec<String>) -> String {
+    notes.push(
+        "crash 8 wants a symbol sys_open of i386 kernels: objcopy --add-symbol sys_open=.text:0 VMLINUX NEW"
+            .to_owned(),
+    );
+    let page_offset = page_offset(vmcore);
+    let moved = offset.map(|offset| format!("--kaslr={offset} "));
+    let is_told = moved.is_some() || page_offset.is_some_and(|place| place != USUAL_PAGE_OFFSET);
+    let place = page_offset.filter(|_| is_told).map(|place| format!("-m page_offset={place:#x} "));
+    moved.unwrap_or_default() + &place.unwrap_or_default()
+}
+
+/// Where physical address zero is mapped, as the PT_LOADs that have a virtual address agree. QEMU has the
+/// physical address there, so that zero says nothing.
+fn page_offset(vmcore: &VmcoreFile) -> Option<u64> {
+    let loads = vmcore.segments.iter().filter(|segment| segment.kind == SegmentKind::Load);
+    let mapped = loads.filter(|load| ![0, u32::MAX.into(), u64::MAX].contains(&load.vaddr));
+    let mut places = mapped.map(|load| load.vaddr.checked_sub(load.paddr.get()));
+    let first = places.next()??;
+    let agree = places.all(|place| place == Some(first));
+    (agree && first > 0).then_some(first)
+}
+
+fn unknown() -> (String, Option<String>) {
+    ("vmlinux".to_owned(), None)
+}
+
+/// Where a distribution has the vmlinux of this release, and in which package. The release comes out of the
+/// dump and goes into a shell: what is not of its usual letters is not taken.
+fn debug_file(release: &str) -> (String, Option<String>) {
+    let is_usual = |letter: char| letter.is_ascii_alphanumeric() || "._+~-".contains(letter);
+    if release.is_empty() || !release.chars().all(is_usual) {
+        return unknown();
+    }
+    let ends = |ends: &[&str]| ends.iter().any(|end| release.ends_with(end));
+    let boot = format!("/usr/lib/debug/boot/vmlinux-{release}");
+    if ends(&["-amd64", "-686", "-686-pae"]) {
+        (boot, Some(format!("Debian: linux-image-{release}-dbg")))
+    } else if ends(&["-generic", "-lowlatency", "-aws", "-azure", "-gcp", "-kvm", "-oracle"]) {
+        (boot, Some(format!("Ubuntu: linux-image-unsigned-{release}-dbgsym")))
+    } else if (release.contains(".fc") || release.contains(".el")) && ends(&[".x86_64", ".i686"]) {
+        let path = format!("/usr/lib/debug/lib/modules/{release}/vmlinux");
+        (path, Some(format!("Fedora, RHEL: kernel-debuginfo-{release}")))
+    } else {
+        unknown()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_files_by_release() {
+        let package = |release| debug_file(release).1.unwrap_or_default();
+        assert_eq!(
+            debug_file("6.1.0-50-686-pae"),
+            (
+                "/usr/lib/debug/boot/vmlinux-6.1.0-50-686-pae".to_owned(),
+                Some("Debian: linux-image-6.1.0-50-686-pae-dbg".to_owned())
+            )
+        );
+        assert_eq!(package("6.12.9+bpo-amd64"), "Debian: linux-image-6.12.9+bpo-amd64-dbg");
+        assert_eq!(package("6.1.0-50-cloud-amd64"), "Debian: linux-image-6.1.0-50-cloud-amd64-dbg");
+        assert_eq!(
+            package("5.15.0-91-generic"),
+            "Ubuntu: linux-image-unsigned-5.15.0-91-generic-dbgsym"
+        );
+        assert_eq!(
+            debug_file("6.5.6-300.fc39.x86_64").0,
+            "/usr/lib/debug/lib/modules/6.5.6-300.fc39.x86_64/vmlinux"
+        );
+        assert_eq!(
+            package("5.14.0-362.el9.x86_64"),
+            "Fedora, RHEL: kernel-debuginfo-5.14.0-362.el9.x86_64"
+        );
+        for other in ["", "6.9.0", "x;rm -rf $HOME-amd64", "a b-amd64", "'-amd64", "\u{202e}-amd64"]
+        {
+            assert_eq!(debug_file(other), unknown(), "{other}");
+        }
+    }
+}

@@ -7,9 +7,9 @@ use boot_stub::console::println;
 use boot_stub::paging::{AddressSpace, SlotMemory, physical_limit};
 use boot_stub::{double_fault, machine_check};
 use capture_kernel::dma::SlotMemory as Heap;
-use capture_kernel::memory::{self, Ranges};
+use capture_kernel::memory;
 use handoff::boot_params::{BootParams, COMMAND_LINE_SIZE, E820Entry};
-use vmcore::{CoreHeader, Error, Options, PhysAddr, PhysRange, ReadPhys, SegmentKind};
+use vmcore::{CoreHeader, Error, Options, PhysAddr, PhysRange, RangeSet, ReadPhys, SegmentKind};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// What is left of the address space once the window on old memory is in use.
@@ -102,12 +102,12 @@ impl Parameters {
     /// Everything that is known to be RAM.
     ///
     /// # Errors
-    /// When there are too many ranges, or the header's segments cannot be read.
+    /// When `memmap=` has too many ranges, or there is no memory for those of RAM.
     pub(crate) fn ram(
         &self,
         options: &Options<'_>,
         header: Option<&CoreHeader>,
-    ) -> Result<Ranges, Error> {
+    ) -> Result<RangeSet, Error> {
         let segments = header.iter().flat_map(|header| header.segments(&Window));
         let loads = segments.filter_map(|segment| {
             segment.ok().filter(|segment| segment.kind == SegmentKind::Load)?.memory_range().ok()

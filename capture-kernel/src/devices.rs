@@ -11,7 +11,6 @@ use capture_kernel::Failure;
 use capture_kernel::bus::{Asking, find_console, find_disk, find_unplugged};
 use capture_kernel::dma::SlotMemory;
 use capture_kernel::dump::Dump;
-use capture_kernel::memory::Ranges;
 use capture_kernel::target::disk::Manner;
 use capture_kernel::target::line::LineTarget;
 use capture_kernel::target::stay::{Stay, Visit};
@@ -21,7 +20,7 @@ use core::fmt::Arguments;
 use dumpfile::DiskId;
 use dumpfile::wire::SenderConfig;
 use handoff::Stage;
-use vmcore::{Error, Holes, Options, PhysRange, SerialPort, TargetEntry, TargetSpec};
+use vmcore::{Error, Holes, Options, PhysRange, RangeSet, SerialPort, TargetEntry, TargetSpec};
 
 /// The buses of the machine, on which nothing does DMA.
 pub(crate) struct Buses {
@@ -32,7 +31,7 @@ pub(crate) struct Buses {
 impl Buses {
     /// Takes the bus away from every PCI function, and resets every virtio device. What is in `ram` is
     /// no device, whatever the command line says; where that is not known, neither is a device.
-    pub(crate) fn quiet(options: &Options<'_>, ram: Result<Ranges, Error>, clock: &Tsc) -> Self {
+    pub(crate) fn quiet(options: &Options<'_>, ram: Result<RangeSet, Error>, clock: &Tsc) -> Self {
         let pci = PciBus::quiet(clock);
         let mmio = match ram {
             Ok(ram) => MmioBus::quiet(&options.virtio_mmio, &ram, clock),

@@ -55,18 +55,19 @@ fn free_ranges(
     if source == Source::CommandLine {
         for nothing in memory::not_ram(&free, boot.e820(), image)?.iter() {
             println!("kdump: memmap= covers {nothing}, no RAM in e820: left alone");
-            free.exclude(nothing)?;
+            free.give_up(nothing);
         }
     }
+    // What is not in the list is not used: however many holes old memory makes, there is room.
     let knows_old_memory = exclude_old_memory(&mut free, source, header)?;
     if source == Source::E820 {
         free = memory::within_slot(&free, image, &[boot.page, boot.line], knows_old_memory)?;
     }
     for taken in [image, boot.page, boot.line] {
-        free.exclude(taken)?;
+        free.give_up(taken);
     }
     if let Some(block) = options.elfcorehdr {
-        free.exclude(PhysRange::new(block.addr, block.size.unwrap_or(AREA_SIZE as u64))?)?;
+        free.give_up(PhysRange::new(block.addr, block.size.unwrap_or(AREA_SIZE as u64))?);
     }
     Ok(free)
 }
@@ -86,7 +87,7 @@ fn exclude_old_memory(
             if source == Source::CommandLine && free.iter().any(|range| range.overlaps(old)) {
                 println!("kdump: memmap= covers old memory {old}: left alone");
             }
-            free.exclude(old)?;
+            free.give_up(old);
         }
     }
     Ok(knows_old_memory)

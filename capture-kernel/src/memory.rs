@@ -1,13 +1,14 @@
-//! Which memory the capture kernel may write.
+//! Which memory the capture kernel may write, and which is RAM.
 
 use handoff::boot_params::{E820_RAM, E820Entry};
 use handoff::layout::LOW_MEMORY_END;
-use vmcore::{Error, MemoryRanges, Options, PhysAddr, PhysRange};
+use vmcore::{Error, MemoryRanges, Options, PhysAddr, PhysRange, RangeSet};
 
-/// How many separate ranges are kept track of; each list takes 16 bytes a range of a small stack.
+/// How many separate ranges of the slot are kept track of, before there is a heap; each list takes 16
+/// bytes a range of a small stack. What `memmap=` grants has room twice.
 pub const MAX_RANGES: usize = 64;
 
-/// Ranges of memory of the slot.
+/// Ranges of memory of the slot: few, however many of old memory there are.
 pub type Ranges = MemoryRanges<MAX_RANGES>;
 
 /// Where the memory map came from.
@@ -119,20 +120,18 @@ fn e820_ram(entry: &E820Entry) -> Option<PhysRange> {
 }
 
 /// Everything that is known to be RAM below `phys_limit`: what the PT_LOADs stand for (`loads`), what
-/// is granted, and what e820 lists.
+/// is granted, and what e820 lists. There may be thousands of ranges: the heap is used.
 ///
 /// # Errors
-/// When there are more ranges than [`MAX_RANGES`].
+/// [`Error::NoMemory`].
 pub fn ram(
     loads: impl Iterator<Item = PhysRange>,
     granted: &Ranges,
     e820: &[E820Entry],
     phys_limit: u64,
-) -> Result<Ranges, Error> {
-    let mut ram = granted.clone();
-    for range in loads.chain(e820.iter().filter_map(e820_ram)) {
-        ram.insert(range)?;
-    }
+) -> Result<RangeSet, Error> {
+    let listed = e820.iter().filter_map(e820_ram);
+    let mut ram = RangeSet::union(granted.iter().chain(loads).chain(listed))?;
     let top = PhysAddr::new(u64::MAX);
     ram.exclude(PhysRange::from_bounds(PhysAddr::new(phys_limit), top)?)?;
     Ok(ram)
@@ -262,6 +261,13 @@ mod tests {
         let found = ram(loads.into_iter(), &granted, &table, 0x8000_0000).expect("room");
         let expected = [range(0, 0x9_fc00), range(0x100_0000, 0x8000_0000)];
         assert_eq!(found.iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn ram_may_be_in_thousands_of_pieces() {
+        let pieces = |first: u64| (first..10_000).map(|n| range(n * 0x2000, n * 0x2000 + 0x1000));
+        let found = ram(pieces(0).rev(), &Ranges::new(), &[], 1 << 36).expect("room");
+        assert!(found.iter().eq(pieces(0)));
     }
 
     #[test]

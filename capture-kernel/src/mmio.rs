@@ -2,10 +2,9 @@
 //! are: `virtio_mmio.device=` does. A wrong one may name anything, so that nothing is written before
 //! it is known that a virtio device is there.
 
-use crate::memory::Ranges;
 use core::fmt;
 use virtio_drivers::transport::DeviceType;
-use vmcore::PhysRange;
+use vmcore::{PhysRange, RangeSet};
 
 /// Offset of the device's configuration, one past the registers that all devices have.
 pub const CONFIGURATION: u64 = 0x100;
@@ -80,7 +79,7 @@ impl fmt::Display for Refusal {
 ///
 /// # Errors
 /// Why not.
-pub fn check_place(registers: PhysRange, ram: &Ranges) -> Result<(), Refusal> {
+pub fn check_place(registers: PhysRange, ram: &RangeSet) -> Result<(), Refusal> {
     let overlaps = |ram: PhysRange| registers.start() < ram.end() && ram.start() < registers.end();
     if ram.iter().any(overlaps) {
         return Err(Refusal::InMemory);
@@ -145,7 +144,7 @@ mod tests {
 
     #[test]
     fn registers_are_looked_for_only_where_they_may_be() {
-        let mut ram = Ranges::new();
+        let mut ram = RangeSet::new();
         let range = |start, length| PhysRange::new(PhysAddr::new(start), length).expect("no wrap");
         ram.insert(range(0x10_0000, 0x5f0_0000)).expect("room");
         let check = |start, length| check_place(range(start, length), &ram);

@@ -7,14 +7,13 @@ use crate::time::Tsc;
 use alloc::vec::Vec;
 use boot_stub::console::println;
 use capture_kernel::bus::{Bus, Place};
-use capture_kernel::memory::Ranges;
 use capture_kernel::mmio::{self, Identity, Refusal};
 use capture_kernel::{Clock, Failure};
 use core::ptr::NonNull;
 use handoff::layout::PAGE_SIZE;
 use virtio_drivers::transport::mmio::MmioTransport;
 use virtio_drivers::transport::{DeviceType, SomeTransport};
-use vmcore::{PhysAddr, PhysRange};
+use vmcore::{PhysAddr, PhysRange, RangeSet};
 
 /// A device and its registers, mapped for good.
 struct Device {
@@ -26,7 +25,7 @@ struct Device {
 
 impl Device {
     /// The device that is there, if there is one. Nothing is written.
-    fn find(place: PhysRange, ram: &Ranges) -> Result<Self, Refusal> {
+    fn find(place: PhysRange, ram: &RangeSet) -> Result<Self, Refusal> {
         mmio::check_place(place, ram)?;
         // No device has more than that; what a wrong one says must not use the area up.
         let length = place.length().min(PAGE_SIZE) as usize;
@@ -64,7 +63,7 @@ pub(crate) struct MmioBus {
 impl MmioBus {
     /// Finds the devices whose registers are at `places`, of which none may be in `ram`, and resets
     /// each of them. There is no bus to take away from them: the reset is what makes them quiet.
-    pub(crate) fn quiet(places: &[PhysRange], ram: &Ranges, clock: &Tsc) -> Self {
+    pub(crate) fn quiet(places: &[PhysRange], ram: &RangeSet, clock: &Tsc) -> Self {
         let mut devices = Vec::new();
         for place in places {
             match Device::find(*place, ram) {

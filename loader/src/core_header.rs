@@ -3,9 +3,12 @@
 //!
 //! Source: paper, section 4.2.
 
+use std::cmp::Reverse;
+
 use vmcore::{Class, EM_386, EM_X86_64, LinearMap, PhysAddr, PhysRange, Segment};
 
 use crate::error::PlanError;
+use crate::iomem::LeftOutRam;
 use crate::left_out;
 use crate::memory::{Ram, crash_memory_ranges, image_load, linear_map};
 use crate::plan::PlannedNotes;
@@ -22,8 +25,10 @@ pub(crate) struct Core {
     machine: u16,
     pub(crate) notes: Vec<PlannedNotes>,
     pub(crate) vmcoreinfo: Option<PhysRange>,
-    /// A note with lines for VMCOREINFO; empty when there are none.
-    addendum: Vec<u8>,
+    /// A line for VMCOREINFO, or nothing.
+    kernel_offset: String,
+    /// RAM that the dump will not have, for lines of VMCOREINFO.
+    left_out: Vec<LeftOutRam>,
     pub(crate) class: Class,
     /// Whether all of this is known; else the first kernel builds the block.
     pub(crate) known: bool,
@@ -64,7 +69,8 @@ impl Core {
         }
         warnings.extend(left_out::warnings(&system.memory.left_out));
         Ok(Self {
-            addendum: addendum(system, &mut warnings)?,
+            kernel_offset: kernel_offset(system, &mut warnings),
+            left_out: system.memory.left_out.clone(),
             ram,
             linear: linear.ok(),
             image: image.ok().flatten(),
@@ -87,7 +93,8 @@ impl Core {
             machine: EM_386,
             notes: Vec::new(),
             vmcoreinfo: None,
-            addendum: Vec::new(),
+            kernel_offset: String::new(),
+            left_out: Vec::new(),
             class: Class::Elf32,
             known: false,
             room,
@@ -109,14 +116,15 @@ impl Core {
         }
         let mut areas: Vec<PhysRange> = self.notes.iter().map(|notes| notes.area).collect();
         areas.extend(self.vmcoreinfo);
-        if !self.addendum.is_empty() {
+        let addendum = self.addendum()?;
+        if !addendum.is_empty() {
             let count = areas.len() + 1 + loads.len();
             let table = self.class.header_size() + count * self.class.entry_size();
             let start = PhysAddr::new(at.get() + table as u64);
-            areas.push(PhysRange::new(start, self.addendum.len() as u64)?);
+            areas.push(PhysRange::new(start, addendum.len() as u64)?);
         }
         let mut block = vmcore::core_header(self.machine, self.class, areas, loads)?;
-        block.extend(&self.addendum);
+        block.extend(&addendum);
         Ok(block)
     }
 
@@ -126,28 +134,74 @@ impl Core {
         let length = self.header(&self.loads(nowhere), nowhere)?.len() as u64;
         Ok(length.max(self.room))
     }
+
+    /// What VMCOREINFO lacks, as lines in a note; empty when that is nothing.
+    fn addendum(&self) -> Result<Vec<u8>, PlanError> {
+        let room = vmcore::MAX_ADDED - self.kernel_offset.len();
+        let lines = format!("{}{}", self.kernel_offset, left_out::lines(&self.left_out, room));
+        if self.vmcoreinfo.is_none() || lines.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(vmcore::note_of_text(vmcore::NAME_ADDENDUM, lines.as_bytes())?)
+    }
+
+    /// The most bytes of the block that do not depend on the number of ranges.
+    pub(crate) fn fixed_size(&self) -> u64 {
+        let segments = (self.notes.len() + BESIDE) * self.class.entry_size();
+        let addendum = vmcore::MAX_ADDED + 64;
+        (self.class.header_size() + segments + addendum) as u64
+    }
+
+    /// The most ranges of RAM that headers and slot have room for, when `heap` bytes of it are the
+    /// capture kernel's.
+    pub(crate) fn most_ranges(&self, heap: u64) -> usize {
+        let each = self.class.entry_size() as u64 + vmcore::HEAP_PER_LOAD;
+        let fit = usize::try_from(heap.saturating_sub(HEAP_BASE) / each).unwrap_or(usize::MAX);
+        let named = usize::from(vmcore::MAX_SEGMENTS).saturating_sub(self.notes.len() + BESIDE);
+        fit.max(ALWAYS).min(named)
+    }
+
+    /// Leaves out the smallest ranges where there are more than `most`, and says so.
+    pub(crate) fn keep_largest(&mut self, most: usize) -> Result<(), PlanError> {
+        let mut ranges: Vec<PhysRange> = self.ram.iter().collect();
+        if ranges.len() <= most {
+            return Ok(());
+        }
+        ranges.sort_by_key(|range| (Reverse(range.length()), range.start()));
+        let small = ranges.split_off(most);
+        let bytes: u64 = small.iter().map(|range| range.length()).sum();
+        let (count, all) = (small.len(), self.ram.iter().len());
+        self.warnings.push(format!(
+            "memory that the dump will lack: the smallest {count} of {all} ranges of RAM, {bytes} \
+             bytes, the largest of them {}: headers and slot have room for {most}; a larger \
+             crashkernel= has room for up to {}",
+            small[0],
+            self.most_ranges(u64::MAX),
+        ));
+        let reason = || TOO_MANY.to_owned();
+        self.left_out.extend(small.into_iter().map(|range| LeftOutRam { range, reason: reason() }));
+        self.ram = Ram::union(ranges)?;
+        Ok(())
+    }
 }
 
-/// What VMCOREINFO lacks, as lines in a note; empty when that is nothing.
-fn addendum(system: &System, warnings: &mut Vec<String>) -> Result<Vec<u8>, PlanError> {
-    if system.vmcoreinfo.is_none() {
-        return Ok(Vec::new());
-    }
-    let offset = kernel_offset(system, warnings);
-    let room = vmcore::MAX_ADDED - offset.len();
-    let lines = offset + &left_out::lines(&system.memory.left_out, room);
-    if lines.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(vmcore::note_of_text(vmcore::NAME_ADDENDUM, lines.as_bytes())?)
-}
+/// Segments beside those of CPUs and of whole ranges: VMCOREINFO, what is added to it, the kernel's
+/// image, and two more where ranges are cut.
+const BESIDE: usize = 5;
+/// So many ranges have room in any slot that has room for the rest.
+const ALWAYS: usize = 64;
+/// What the capture kernel's heap holds that does not depend on the number of ranges, in bytes: the
+/// log and the rings of devices for the most part.
+const HEAP_BASE: u64 = 1 << 20;
+/// What is said of a range that there was no room for.
+const TOO_MANY: &str = "too many ranges";
 
 /// How far the kernel runs from where it is linked, as a line of VMCOREINFO. An x86_64 kernel says that
 /// itself.
 ///
 /// Source: Linux, `arch/x86/kernel/machine_kexec_64.c`, `arch_crash_save_vmcoreinfo`.
 fn kernel_offset(system: &System, warnings: &mut Vec<String>) -> String {
-    if system.machine == Some(Machine::X86_64) {
+    if system.machine == Some(Machine::X86_64) || system.vmcoreinfo.is_none() {
         return String::new();
     }
     let Some((runs_at, linked_at)) = system.memory.kernel_code.zip(system.linked_at) else {

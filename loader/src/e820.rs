@@ -4,6 +4,8 @@
 //! Which part of it may be written is said by `memmap=`; this says what may be read, also where the
 //! ELF core header is of no use, and where the ACPI tables lie.
 
+use std::cmp::Reverse;
+
 use handoff::E820Entry;
 use handoff::boot_params::{E820_MAX_ENTRIES, E820_RAM};
 use vmcore::PhysRange;
@@ -16,20 +18,18 @@ use crate::memory::Ram;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct E820 {
     pub(crate) entries: Vec<E820Entry>,
-    /// How many ranges were left out.
+    /// How many ranges were left out: of RAM the smallest.
     pub(crate) left_out: usize,
 }
 
 impl E820 {
-    /// All of `map` and the memory that the capture kernel may use. RAM comes first where not
-    /// everything finds room, and that of the capture kernel before any other.
+    /// All of `map` and the memory that the capture kernel may use. Where not everything finds room,
+    /// the capture kernel's own memory comes first, then other RAM, the largest range first.
     pub(crate) fn new(map: &MemoryMap, usable: &[PhysRange]) -> Result<Self, PlanError> {
-        let mut ram = Ram::new();
-        for range in map.ram.iter().chain(usable) {
-            ram.insert(*range)?;
-        }
+        let ram = Ram::union(map.ram.iter().chain(usable).copied())?;
         let is_ours = |range: &PhysRange| usable.iter().any(|usable| range.contains_range(*usable));
-        let (ours, theirs): (Vec<_>, Vec<_>) = ram.iter().partition(is_ours);
+        let (ours, mut theirs): (Vec<_>, Vec<_>) = ram.iter().partition(is_ours);
+        theirs.sort_by_key(|range| (Reverse(range.length()), range.start()));
         let ram = ours.into_iter().chain(theirs).map(|range| (range, E820_RAM));
         let mut all: Vec<_> = ram.chain(map.others.iter().copied()).collect();
         let left_out = all.len().saturating_sub(E820_MAX_ENTRIES);
@@ -101,15 +101,17 @@ mod tests {
             (0..count).map(move |page| range(from + page * 0x2000, from + page * 0x2000 + 0x1000))
         };
         let slot = range(0x1000_0000, 0x1200_0000);
+        let large = range(0x3000_0000, 0x3000_2000);
         let map = MemoryMap {
-            ram: pages(0x10_0000, 130).collect(),
+            ram: pages(0x10_0000, 130).chain([large]).collect(),
             others: pages(0x80_0000, 5).map(|range| (range, E820_RESERVED)).collect(),
             ..MemoryMap::default()
         };
         let table = E820::new(&map, &[slot]).expect("few ranges");
-        assert_eq!((table.entries.len(), table.left_out), (128, 8));
+        assert_eq!((table.entries.len(), table.left_out), (128, 9));
         assert!(shown(&table).iter().all(|(.., kind)| *kind == E820_RAM));
-        assert_eq!(shown(&table).last(), Some(&(0x1000_0000, 0x200_0000, 1)));
-        assert!(table.warning().expect("a warning").contains("136 ranges"));
+        let last = [(0x1000_0000, 0x200_0000, 1), (0x3000_0000, 0x2000, 1)];
+        assert_eq!(shown(&table)[126..], last, "what is small is left out");
+        assert!(table.warning().expect("a warning").contains("137 ranges"));
     }
 }

@@ -6,7 +6,8 @@ use vmcore::{PhysAddr, PhysRange};
 use crate::dump_disks::DumpDisks;
 use crate::elf::ImageError;
 
-/// Why the capture kernel cannot be loaded on this system.
+/// Why the capture kernel cannot be loaded on this system. The cause is part of the text: no variant has
+/// a `source`, which would be printed once more behind it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// Somebody without privileges asks.
@@ -91,10 +92,10 @@ pub enum PlanError {
     },
     /// The capture kernel's file.
     #[error("the capture kernel cannot be used: {0}")]
-    CaptureKernel(#[source] ImageError),
+    CaptureKernel(ImageError),
     /// Purgatory's file.
     #[error("purgatory cannot be used: {0}")]
-    Purgatory(#[source] ImageError),
+    Purgatory(ImageError),
     /// The kernel names no CPU at all.
     #[error(
         "no CPU has a crash_notes file under /sys/devices/system/cpu: the first kernel was built \
@@ -135,8 +136,7 @@ pub enum PlanError {
         /// Its offset in what the user gave, in bytes.
         at: usize,
     },
-    /// What the user wrote, or too fragmented a memory, keeps the capture kernel from seeing what the
-    /// loader added.
+    /// What the user wrote keeps the capture kernel from seeing what the loader added.
     #[error(
         "the capture kernel would not see the memmap= and elfcorehdr= that the loader adds: {why}"
     )]
@@ -194,7 +194,29 @@ pub enum PlanError {
     Elf32Of64Bit,
     /// Ranges that cannot be noted, or an ELF core header that cannot be built.
     #[error("the first kernel's memory cannot be described: {0}")]
-    Vmcore(#[from] vmcore::Error),
+    Vmcore(vmcore::Error),
+}
+
+/// An error with its causes, the nearest first; those that the text before them names already are left
+/// out.
+pub fn in_words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+impl From<vmcore::Error> for PlanError {
+    fn from(error: vmcore::Error) -> Self {
+        Self::Vmcore(error)
+    }
 }
 
 impl PlanError {

@@ -6,12 +6,13 @@
 use goblin::container::{Container, Ctx, Endian};
 use goblin::elf::program_header::{PT_LOAD, ProgramHeader};
 use goblin::elf64::header::{EI_CLASS, ELFCLASS64, ELFMAG, Header, SELFMAG, SIZEOF_EHDR};
+use goblin::elf64::program_header::SIZEOF_PHDR;
 use vmcore::{PhysAddr, PhysRange};
 
-/// How much of the file is read, in bytes: headers and notes, which come first.
-pub(crate) const HEAD: u64 = 64 << 10;
-/// Nobody has more program headers than this.
-const MAX_HEADERS: usize = 1024;
+/// Length of the ELF header in bytes.
+pub(crate) const HEADER: u64 = SIZEOF_EHDR as u64;
+/// The most that is read of the file, in bytes: the headers come first, and their count has 16 bits.
+const MOST: u64 = 4 << 20;
 /// Where the kernel's own image is mapped, and not all of memory (`__START_KERNEL_map`).
 pub(crate) const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
 /// The lowest start of the mapping of all memory: that of 5-level page tables.
@@ -37,6 +38,14 @@ pub struct KernelMap {
     pub vaddr: u64,
     /// The physical memory behind it.
     pub range: PhysRange,
+}
+
+/// The length of `/proc/kcore` up to the end of its program headers, by the file's ELF header: there
+/// is one for each range of RAM, and what lies behind them is memory.
+pub(crate) fn head_length(header: &[u8]) -> u64 {
+    let Some(header) = header.first_chunk().map(Header::from_bytes) else { return 0 };
+    let table = u64::from(header.e_phnum) * SIZEOF_PHDR as u64;
+    header.e_phoff.saturating_add(table).min(MOST)
 }
 
 impl Kcore {
@@ -74,7 +83,7 @@ fn program_headers(head: &[u8]) -> Option<Vec<ProgramHeader>> {
     }
     let header = Header::from_bytes(ident.first_chunk()?);
     let table = head.get(usize::try_from(header.e_phoff).ok()?..)?;
-    let count = usize::from(header.e_phnum).min(MAX_HEADERS);
+    let count = usize::from(header.e_phnum);
     let context = Ctx::new(Container::Big, Endian::Little);
     ProgramHeader::parse(table, 0, count, context).ok()
 }
@@ -93,7 +102,7 @@ mod tests {
         bytes.resize(64, 0);
         bytes[32] = 64;
         bytes[54] = 56;
-        bytes[56] = loads.len() as u8;
+        bytes[56..58].copy_from_slice(&(loads.len() as u16).to_le_bytes());
         bytes.extend(loads.iter().flatten().flat_map(|word| word.to_le_bytes()));
         bytes
     }
@@ -110,6 +119,16 @@ mod tests {
         assert_eq!(found.page_offset, Some(0xffff_9a3f_8000_0000));
         let range = PhysRange::new(PhysAddr::new(0x1_1a00_0000), 0x280_0000).expect("a range");
         assert_eq!(found.image, Some(KernelMap { vaddr: TEXT[2], range }));
+    }
+
+    /// As on a machine with memory that comes and goes. The image comes last in this one.
+    #[test]
+    fn thousands_of_ranges_hide_nothing() {
+        let page = |n: u64| load(0xffff_9a3f_8000_0000 + 0x2000 * n, 0x2000 * n, 0x1000);
+        let loads: Vec<_> = (0..20_000).map(page).chain([TEXT]).collect();
+        let file = kcore(&loads);
+        assert_eq!(head_length(&file[..HEADER as usize]), file.len() as u64);
+        assert!(Kcore::parse(&file).image.is_some_and(|image| image.vaddr == TEXT[2]));
     }
 
     #[test]

@@ -50,7 +50,7 @@ mod zoneinfo;
 
 pub use dump_disks::{DumpDisks, FoundDumpDisk};
 pub use elf::ImageError;
-pub use error::PlanError;
+pub use error::{PlanError, in_words};
 pub use flash::{FlashError, flash};
 pub use images::{Images, embedded_capture_kernel, embedded_purgatory};
 pub use inspect::Inspection;

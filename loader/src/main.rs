@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 
 fn code(result: anyhow::Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        eprintln!("loader: {error:#}");
+        eprintln!("loader: {}", loader::in_words(error.as_ref()));
         ExitCode::FAILURE
     })
 }

@@ -1,18 +1,16 @@
 //! The first kernel's memory, as its own files tell it: RAM, and where it is mapped.
 
-use vmcore::{LinearMap, MemoryRanges, PhysAddr, Segment, SegmentKind};
+use vmcore::{LinearMap, PhysAddr, RangeSet, Segment, SegmentKind};
 
 use crate::error::PlanError;
 use crate::kcore::{KERNEL_MAP, KernelMap};
 use crate::system::{Machine, System};
 
-/// How many separate ranges of RAM there is room for; real machines have some dozens at most.
-pub(crate) const MAX_RANGES: usize = 512;
 /// One past the highest virtual address of i386.
 const VIRTUAL_END: u64 = 1 << 32;
 
-/// RAM, lowest first.
-pub(crate) type Ram = MemoryRanges<MAX_RANGES>;
+/// RAM, lowest first: thousands of ranges where a hypervisor has taken memory back in between.
+pub(crate) type Ram = RangeSet;
 
 /// All RAM of the first kernel less what is reserved for a crash kernel.
 pub(crate) fn crash_memory_ranges(system: &System) -> Result<Ram, PlanError> {

@@ -1,5 +1,7 @@
 //! What goes where in the slot: pure, from facts and files to the segments of one kexec_load call.
 
+use std::cmp::Reverse;
+
 use handoff::layout::{BACKUP_LENGTH, BACKUP_SOURCE, PAGE_SIZE};
 use vmcore::{Action, Class, PhysAddr, PhysRange, Segment};
 
@@ -168,27 +170,40 @@ pub(crate) struct Ground<'a> {
 }
 
 impl Ground<'_> {
-    fn sizes(&self, purgatory: &PurgatoryImage, options: &PlanOptions) -> Result<Sizes, PlanError> {
-        Ok(Sizes {
-            elfcorehdr: self.core.size()?,
+    /// What everything takes. Where there are more ranges of RAM than the slot has room for, the
+    /// smallest are left out.
+    fn sizes(
+        &mut self,
+        (kernel, purgatory): &ParsedImages<'_>,
+        options: &PlanOptions,
+    ) -> Result<Sizes, PlanError> {
+        let mut sizes = Sizes {
+            elfcorehdr: self.core.fixed_size(),
             purgatory: purgatory.size(),
             initrd: initrd_size(options),
+            // The first kernel's page tables are for all of RAM.
             control_pages: control_pages(self.system.machine, &self.core.ram),
-        })
+        };
+        // A slot that is too small is refused with the true size.
+        let gap = Layout::new(self.slot, kernel, &sizes).map_or(0, |layout| layout.gap.length());
+        let heap = gap.saturating_sub(sizes.control_pages);
+        self.core.keep_largest(self.core.most_ranges(heap))?;
+        sizes.elfcorehdr = self.core.size()?;
+        Ok(sizes)
     }
 }
 
 /// Fills the slot.
 pub(crate) fn fill(
-    ground: Ground<'_>,
-    (kernel, purgatory): &ParsedImages<'_>,
+    mut ground: Ground<'_>,
+    images @ (kernel, purgatory): &ParsedImages<'_>,
     options: &PlanOptions,
 ) -> Result<Plan, PlanError> {
-    let sizes = ground.sizes(purgatory, options)?;
+    let sizes = ground.sizes(images, options)?;
     let Ground { slot, core, system } = ground;
     let layout = Layout::new(slot, kernel, &sizes)?;
     let loads = core.loads(layout.backup.start());
-    let memory = usable_memory(&core.ram, &layout, options);
+    let (memory, unused) = usable_memory(&core.ram, &layout, options);
     let line = CommandLine::new(options, system, &memory, layout.elfcorehdr)?;
     let e820 = E820::new(&system.memory, &memory)?;
     let contents = Contents {
@@ -220,16 +235,19 @@ pub(crate) fn fill(
         notes: core.notes,
         vmcoreinfo: core.vmcoreinfo,
         loads,
-        warnings: [core.warnings, line.problems, made_worse(options, &e820)].concat(),
+        warnings: [core.warnings, line.problems, made_worse(options, &e820, unused)].concat(),
     })
 }
 
 /// What the options make worse, and what the memory map has no room for.
-fn made_worse(options: &PlanOptions, e820: &E820) -> Vec<String> {
+fn made_worse(options: &PlanOptions, e820: &E820, unused: usize) -> Vec<String> {
     let unchecked =
         "--no-checks: purgatory will run whatever is in the slot then, overwritten or not";
     let unchecked = (!options.checks).then(|| unchecked.to_owned());
-    unchecked.into_iter().chain(e820.warning()).collect()
+    let unused = (unused > 0).then(|| {
+        format!("--low-memory: the smallest {unused} ranges are not used, there are too many")
+    });
+    unchecked.into_iter().chain(unused).chain(e820.warning()).collect()
 }
 
 fn initrd_size(options: &PlanOptions) -> u64 {
@@ -265,14 +283,19 @@ fn entry(machine: Option<Machine>, purgatory: &PurgatoryImage) -> u64 {
 }
 
 /// What the capture kernel may use: the slot up to what must stay as it is, and on request the low
-/// memory that purgatory has saved.
-fn usable_memory(ram: &Ram, layout: &Layout, options: &PlanOptions) -> Vec<PhysRange> {
-    let mut memory = Vec::new();
+/// memory that purgatory has saved. Of more ranges than the command line has room for, the smallest are
+/// not used; returns how many these are as well.
+fn usable_memory(ram: &Ram, layout: &Layout, options: &PlanOptions) -> (Vec<PhysRange>, usize) {
+    let mut memory: Vec<PhysRange> = Vec::new();
     if options.low_memory {
         memory.extend(ram.iter().filter_map(saved_pages));
     }
+    memory.sort_by_key(|range| (Reverse(range.length()), range.start()));
+    let unused = memory.len().saturating_sub(vmcore::MAX_MEMMAP - 1);
+    memory.truncate(vmcore::MAX_MEMMAP - 1);
+    memory.sort_by_key(|range| range.start());
     memory.push(layout.memory);
-    memory
+    (memory, unused)
 }
 
 /// The whole pages of a range that purgatory saves.

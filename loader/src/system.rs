@@ -12,8 +12,9 @@ use crate::kcore::{self, Kcore};
 use crate::kexec_files::{self, CMA_RANGES, CRASH_LOADED, CRASH_SIZE, Names, flag};
 use crate::{acpi, cpus, firmware, setup_header, zoneinfo};
 
-/// No file that is read is longer than this (a DSDT can have some 100 KB; the rest is small).
-const LONGEST_FILE: u64 = 4 << 20;
+/// No file that is read is longer than this: the longest are `/proc/cpuinfo` and `/proc/zoneinfo`, some
+/// 2 KB for each of up to 8192 CPUs.
+const LONGEST_FILE: u64 = 64 << 20;
 /// CAP_SYS_BOOT in the capability masks of `/proc/self/status`.
 const CAP_SYS_BOOT: u64 = 1 << 22;
 
@@ -135,7 +136,7 @@ impl System {
                 .and_then(|page| setup_header::pref_address(&page))
                 .map(PhysAddr::new),
             lowmem_end: zoneinfo::lowmem_end(&zoneinfo),
-            kcore: Kcore::parse(&root.head("proc/kcore", kcore::HEAD)?.unwrap_or_default()),
+            kcore: Kcore::parse(&root.kcore_head()?),
             cpus: root.cpus()?,
             vmcoreinfo: root.parsed("sys/kernel/vmcoreinfo", cpus::vmcoreinfo_area)?,
             acpi_rsdp: firmware::acpi_rsdp(systab.as_deref(), &command_line),
@@ -168,6 +169,12 @@ impl Root<'_> {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) => self.absent(path, error).map(|()| None),
         }
+    }
+
+    /// `/proc/kcore` up to where memory begins; nothing where that cannot be read.
+    fn kcore_head(&self) -> Result<Vec<u8>, SystemError> {
+        let header = self.head("proc/kcore", kcore::HEADER)?.unwrap_or_default();
+        Ok(self.head("proc/kcore", kcore::head_length(&header))?.unwrap_or_default())
     }
 
     fn open(&self, path: &str) -> Result<Option<File>, SystemError> {

@@ -230,13 +230,20 @@ fn coverage(evidence: &Evidence<'_>) -> Result<String> {
     let top = evidence.memory.below_4g();
     let known =
         [FIRST_PAGE, LEGACY, top.saturating_sub(FIRMWARE_TOP)..top, evidence.dead.slot.clone()];
+    let told = &evidence.dead.holes;
     let missing = subtract(&ram, &covered);
+    nothing(subtract(told, &missing), "is no RAM to the dead kernel and in the vmcore")?;
+    let missing = subtract(&missing, told);
     nothing(subtract(&missing, &known), "is RAM and not in the vmcore")?;
     let unseen = subtract(&subtract(&evidence.dead.system_ram, slot), &covered);
     nothing(unseen, "is System RAM to the dead kernel and not in the vmcore")?;
     let holes = subtract(&missing, slot);
     let (bytes, left_out) = (total(&covered), show(&holes));
-    Ok(format!("{bytes} bytes are RAM less the slot less firmware's {left_out}"))
+    let told = match told.len() {
+        0 => String::new(),
+        count => format!(" and less {count} holes"),
+    };
+    Ok(format!("{bytes} bytes are RAM less the slot less firmware's {left_out}{told}"))
 }
 
 /// Whether `load` only gives other virtual addresses to bytes of `other`: those in the file, or, where

@@ -48,6 +48,8 @@ pub enum Fault {
     StrayWrite,
     /// One byte of the extracted vmcore changes.
     CorruptVmcore,
+    /// The test guest's RAM is described to its loader with this many holes, each a page long.
+    Holes(u64),
     /// A CPU of the test guest, not the first, never answers the NMI that stops it in a crash.
     DeafCpu(u32),
     /// The machine has one CPU less than the test guest is told.

@@ -41,6 +41,8 @@ pub struct DeadKernel {
     pub slot: Range<u64>,
     /// What the kernel itself called RAM (physical).
     pub system_ram: Vec<Range<u64>>,
+    /// RAM that nobody called so (physical): it is not in the vmcore.
+    pub holes: Vec<Range<u64>>,
     /// Physical address of each CPU's crash note, in the CPUs' order; of those CPUs that can leave one.
     pub crash_notes: Vec<u64>,
     /// Its VMCOREINFO, of a kernel that has one.
@@ -89,6 +91,7 @@ impl DeadKernel {
         Ok(Self {
             slot: facts.slot()?,
             system_ram: facts.system_ram(),
+            holes: Vec::new(),
             crash_notes: facts.crash_notes.values().copied().collect(),
             vmcoreinfo: Some(Vmcoreinfo { note: facts.vmcoreinfo, kernel_offset }),
             register_patterns: Vec::new(),

@@ -164,6 +164,7 @@ fn planned_guest(
         append: &config.append,
         core_headers: config.core_headers,
         loading,
+        holes: if let Some(Fault::Holes(count)) = config.fault { count } else { 0 },
     };
     Guest::new(&ingredients, memory)
 }

@@ -18,8 +18,9 @@ use vmcore::{Class, PhysAddr, PhysRange};
 use crate::core_file::GENERAL_REGISTERS;
 use crate::dead_kernel::DeadKernel;
 use crate::image::Image;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, PAGE};
 use crate::qemu::{Blob, Boot};
+use crate::ranges::subtract;
 use crate::slot::parse_slot;
 
 /// Symbols of the guest's ELF file.
@@ -58,6 +59,7 @@ pub struct Guest {
     elf: Image,
     slot: Range<u64>,
     ram: Vec<Range<u64>>,
+    holes: Vec<Range<u64>>,
     notes: Vec<u64>,
     unreadable: Option<u32>,
     /// More words for its command line.
@@ -108,6 +110,8 @@ pub struct Ingredients<'a> {
     pub core_headers: Option<Class>,
     /// How the slot is filled.
     pub loading: Loading,
+    /// How many holes there are in what the plan is told of RAM.
+    pub holes: u64,
 }
 
 impl Guest {
@@ -119,6 +123,8 @@ impl Guest {
         let elf = Image::open(from.elf)?;
         let slot = parse_slot(from.slot)?;
         let ram = ram(memory);
+        let holes = holes(&ram, slot.end, from.holes);
+        let ram = subtract(&ram, &holes);
         let inside = ram.iter().any(|range| range.start <= slot.start && slot.end <= range.end);
         ensure!(
             inside,
@@ -156,6 +162,7 @@ impl Guest {
             elf,
             slot,
             ram,
+            holes,
             notes,
             unreadable: None,
             words: from.words.to_string(),
@@ -341,6 +348,7 @@ impl Guest {
         Ok(DeadKernel {
             slot: self.slot.clone(),
             system_ram: self.ram.clone(),
+            holes: self.holes.clone(),
             crash_notes: answering().map(|cpu| self.notes[cpu]).collect(),
             vmcoreinfo: None,
             register_patterns: answering()
@@ -393,6 +401,14 @@ fn ram(memory: &GuestMemory) -> Vec<Range<u64>> {
     }
     ranges.insert(0, LOW_RAM);
     ranges
+}
+
+/// So many holes of a page each between the slot and the end of RAM, where nothing of the guest's own
+/// is.
+fn holes(ram: &[Range<u64>], from: u64, count: u64) -> Vec<Range<u64>> {
+    let end = ram.last().map_or(from, |range| range.end);
+    let step = end.saturating_sub(from) / (count + 1) / PAGE * PAGE;
+    (1..=count).map(|hole| from + hole * step..from + hole * step + PAGE).collect()
 }
 
 /// The facts that the loader would read from /proc and /sys.

@@ -92,7 +92,7 @@ pub fn cargo_for_images(subcommand: &str, toolchain: &Toolchain) -> Result<Comma
         .args(["--profile", "image", "--target"])
         .arg(target_json()?)
         .args(["-Zjson-target-spec", "-Zbuild-std=core,alloc,compiler_builtins"])
-        .arg("-Zbuild-std-features=compiler-builtins-mem")
+        .arg("-Zbuild-std-features=compiler-builtins-mem,optimize_for_size")
         .args(["-p", "purgatory", "-p", "capture-kernel", "-p", "guest"]);
     Ok(cargo)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use dumpfile::Contents;
 use vmcore::{
     CoreHeader, ElfCoreHdr, KernelMemory, MAX_NOTES, NAME_CORE, Note, PhysAddr, PhysRange,
-    ReadPhys, Segment, SegmentKind, notes,
+    ReadPhys, Segment, SegmentKind, SegmentMap, notes,
 };
 
 use crate::dump_disk::DumpDisk;
@@ -30,6 +30,7 @@ pub struct VmcoreFile {
     pub header: CoreHeader,
     /// The PT_LOADs and PT_NOTEs. Their `source` is an offset in the vmcore, in bytes.
     pub segments: Vec<Segment>,
+    map: SegmentMap,
     notes: Vec<Vec<u8>>,
 }
 
@@ -93,7 +94,8 @@ impl VmcoreFile {
         let segments: Result<Vec<_>, _> = header.segments(&bytes).collect();
         let segments = segments.map_err(error)?;
         let notes = read_notes(&bytes, &segments).map_err(error)?;
-        let vmcore = Self { path: path.to_owned(), bytes, header, segments, notes };
+        let map = SegmentMap::new(segments.iter().copied().map(Ok)).map_err(error)?;
+        let vmcore = Self { path: path.to_owned(), bytes, header, segments, map, notes };
         match vmcore.is_of_program() {
             false => Ok(vmcore),
             true => {
@@ -169,7 +171,7 @@ impl VmcoreFile {
 
     /// The dead kernel's memory by virtual addresses.
     pub fn memory(&self) -> KernelMemory<'_, impl ReadPhys> {
-        KernelMemory::new(&self.bytes, &self.segments)
+        KernelMemory::new(&self.bytes, &self.map)
     }
 
     /// For `map_err`: why the log cannot be read.

@@ -1,6 +1,6 @@
 //! The dead kernel's log.
 
-use vmcore::{Dmesg, KernelMemory, PhysAddr, Segment, SegmentKind};
+use vmcore::{Dmesg, KernelMemory, PhysAddr, Segment, SegmentKind, SegmentMap};
 
 use crate::memory::{AT, Memory};
 
@@ -25,7 +25,7 @@ pub fn dmesg(bytes: &[u8]) {
         memsz: LENGTH,
         flags: 7,
     };
-    let loads = [load];
+    let loads = SegmentMap::new([Ok(load)]).expect("room for one");
     let Ok(mut log) = Dmesg::open(KernelMemory::new(&memory, &loads), text) else { return };
     let mut records = 0;
     while let Some(record) = log.next_record() {

@@ -7,9 +7,6 @@ use vmcore::{CoreHeader, DumpOffset, ElfCoreHdr, Extent, PhysAddr, Vmcore};
 
 use crate::memory::{AT, END, Memory};
 
-/// The headers of a vmcore with [`vmcore::MAX_SEGMENTS`] segments and all the notes there may be.
-const MOST_HEADERS: usize = vmcore::MAX_NOTES + (64 << 10);
-
 /// Takes the bytes for an ELF core header and makes its vmcore.
 ///
 /// # Panics
@@ -49,10 +46,15 @@ fn check(vmcore: &Vmcore, memory: &Memory<'_>) {
             assert!(range.end().get() <= END, "{range} is beyond memory");
         }
     }
-    let mut headers = vec![0; MOST_HEADERS];
-    let read = view.read_at(DumpOffset::new(0), &mut headers, memory).expect("all can be read");
-    headers.truncate(read);
-    let header = Elf::parse_header(&headers).expect("an ELF header");
+    let head = |length: usize| {
+        let mut bytes = vec![0; length];
+        let read = view.read_at(DumpOffset::new(0), &mut bytes, memory).expect("all can be read");
+        bytes.truncate(read);
+        bytes
+    };
+    let header = Elf::parse_header(&head(64)).expect("an ELF header");
+    let table = usize::from(header.e_phnum) * usize::from(header.e_phentsize);
+    let headers = head(header.e_phoff as usize + table);
     let context =
         Ctx::new(header.container().expect("a class"), header.endianness().expect("a byte order"));
     let (start, count) = (header.e_phoff as usize, header.e_phnum.into());

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use handoff::layout::{BACKUP_LENGTH, BACKUP_SOURCE};
 
 use crate::elfcore::build;
-use crate::{Class, Error, MemoryRanges, PhysAddr, PhysRange, Segment, SegmentKind};
+use crate::{Class, Error, PhysAddr, PhysRange, RangeSet, Segment, SegmentKind};
 
 /// `p_flags`: readable, writable, executable.
 pub const RWX: u32 = 7;
@@ -27,13 +27,12 @@ pub struct LinearMap {
 /// written. No range is too small.
 ///
 /// # Errors
-/// [`Error::Full`] when there are more than `N` separate ranges.
-pub fn crash_memory_ranges<const N: usize>(
+/// [`Error::NoMemory`].
+pub fn crash_memory_ranges(
     ram: impl IntoIterator<Item = PhysRange>,
     reservations: &[PhysRange],
-) -> Result<MemoryRanges<N>, Error> {
-    let mut ranges = MemoryRanges::new();
-    ram.into_iter().try_for_each(|range| ranges.insert(range))?;
+) -> Result<RangeSet, Error> {
+    let mut ranges = RangeSet::union(ram)?;
     reservations.iter().try_for_each(|range| ranges.exclude(*range))?;
     Ok(ranges)
 }
@@ -41,11 +40,7 @@ pub fn crash_memory_ranges<const N: usize>(
 /// One PT_LOAD for each range of RAM, cut where the virtual addresses end and where the backup
 /// region ends. What purgatory copies into the backup region is read from there: `backup` is the
 /// region's first byte.
-pub fn loads<const N: usize>(
-    ram: &MemoryRanges<N>,
-    linear: Option<LinearMap>,
-    backup: PhysAddr,
-) -> Vec<Segment> {
+pub fn loads(ram: &RangeSet, linear: Option<LinearMap>, backup: PhysAddr) -> Vec<Segment> {
     let backup_end = PhysAddr::new(BACKUP_SOURCE + BACKUP_LENGTH);
     let cuts = [Some(backup_end), linear.map(|map| map.end)];
     ram.iter()
@@ -124,7 +119,7 @@ mod tests {
     #[test]
     fn loads_are_cut_at_slot_backup_and_mapping() {
         let ram = [range(0x1000, 0x9_fc00), range(0x10_0000, 0x400_0000)];
-        let ram = crash_memory_ranges::<4>(ram, &[range(0x100_0000, 0x200_0000)]);
+        let ram = crash_memory_ranges(ram, &[range(0x100_0000, 0x200_0000)]);
         let linear = LinearMap { page_offset: 0xc000_0000, end: PhysAddr::new(0x300_0000) };
         let loads = loads(&ram.expect("room"), Some(linear), PhysAddr::new(0x1f6_0000));
         let shown: Vec<_> = loads

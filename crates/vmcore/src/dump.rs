@@ -14,13 +14,14 @@
 //! of its own, is no chunk: its offset leads into the other's bytes, which go out once.
 
 use alloc::vec::Vec;
-use core::fmt;
 use core::ops::Range;
+use core::{fmt, iter};
 
 use goblin::elf::program_header::ProgramHeader;
 use handoff::layout::PAGE_SIZE;
 
 use crate::elfcore::{encode, zeros};
+use crate::nesting::wholes;
 use crate::notes::note_of_text;
 use crate::view::{Extent, View, push};
 use crate::vmcoreinfo::add_lines;
@@ -31,8 +32,14 @@ use crate::{
 
 /// The longest note area that is looked at, in bytes. Linux' are 176 to 4132 bytes long.
 pub const MAX_NOTE_AREA: usize = 64 << 10;
-/// The most bytes that all notes together may have.
-pub const MAX_NOTES: usize = 1 << 20;
+/// The most bytes that all notes together may have: enough for 8192 CPUs, the most that Linux has on
+/// x86 (`NR_CPUS_RANGE_END`), with 368 bytes each, and for VMCOREINFO.
+pub const MAX_NOTES: usize = 4 << 20;
+
+/// The most heap that one PT_LOAD takes, in bytes: for `vmcore()`, `small_views()` and `oldmem()` one
+/// after the other, with what the first and the last leave, and a third for pieces of the heap that
+/// are too small to be used.
+pub const HEAP_PER_LOAD: u64 = 400;
 
 /// A vmcore, ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +102,8 @@ pub enum NoteOutcome {
     Unreadable(Error),
     /// The notes before it take up all the room there is.
     NoRoom,
+    /// The heap has no room for it.
+    NoMemory,
 }
 
 /// Makes the vmcore that an ELF core header describes. `phys_limit` is one past the highest
@@ -112,13 +121,18 @@ pub fn vmcore(
     holes: &Holes,
     complain: &mut dyn FnMut(&NoteArea),
 ) -> Result<Vmcore, Error> {
+    let is_load = |segment: &Result<Segment, _>| {
+        matches!(segment, Ok(Segment { kind: SegmentKind::Load, .. }))
+    };
     let mut loads = Vec::new();
+    let count = header.segments(mem).filter(is_load).count();
+    loads.try_reserve_exact(count).map_err(|_| Error::NoMemory)?;
     let mut notes = MergedNotes::default();
     for segment in header.segments(mem) {
         let segment = segment?;
         match segment.kind {
             SegmentKind::Load => {
-                check_load(&segment, &loads, phys_limit)?;
+                check_load(&segment, phys_limit)?;
                 push(&mut loads, segment)?;
             }
             SegmentKind::Note => notes.merge(&segment, mem, phys_limit, complain)?,
@@ -145,54 +159,18 @@ fn left_out(loads: &[Segment], holes: &Holes) -> Result<Holes, Error> {
     Ok(left_out)
 }
 
-/// Checks a PT_LOAD by itself and against those before it. These are few (at most
-/// [`crate::MAX_SEGMENTS`]), so that each is compared with each.
-fn check_load(load: &Segment, before: &[Segment], phys_limit: u64) -> Result<(), Error> {
+/// Checks a PT_LOAD by itself.
+fn check_load(load: &Segment, phys_limit: u64) -> Result<(), Error> {
     if load.filesz > load.memsz {
         let Segment { source: at, filesz, memsz, .. } = *load;
         return Err(Error::FileLarger { at, filesz, memsz });
     }
-    let (source, memory) = (load.source_range()?, load.memory_range()?);
-    below(source, phys_limit)?;
-    below(memory, phys_limit)?;
-    for other in before {
-        if !is_part(load, other)? && !is_part(other, load)? {
-            apart(other.source_range()?, source)?;
-            apart(other.memory_range()?, memory)?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether `part` is less than `whole`, and every byte of it the same byte of `whole`, for the same
-/// memory.
-fn is_part(part: &Segment, whole: &Segment) -> Result<bool, Error> {
-    let distance = |load: &Segment| load.source.get().wrapping_sub(load.paddr.get());
-    let (inner, outer) = (part.source_range()?, whole.source_range()?);
-    let (inner_memory, outer_memory) = (part.memory_range()?, whole.memory_range()?);
-    Ok(distance(part) == distance(whole)
-        && outer.contains_range(inner)
-        && outer_memory.contains_range(inner_memory)
-        && (inner, inner_memory) != (outer, outer_memory))
-}
-
-/// The index of the longest load that the one at `index` is a part of: its own where there is none.
-fn whole(loads: &[Segment], index: usize) -> Result<usize, Error> {
-    let mut found = index;
-    for (other, load) in loads.iter().enumerate() {
-        if is_part(&loads[found], load)? {
-            found = other;
-        }
-    }
-    Ok(found)
+    below(load.source_range()?, phys_limit)?;
+    below(load.memory_range()?, phys_limit)
 }
 
 fn below(range: PhysRange, limit: u64) -> Result<(), Error> {
     if range.end().get() > limit { Err(Error::BeyondLimit { range, limit }) } else { Ok(()) }
-}
-
-fn apart(first: PhysRange, second: PhysRange) -> Result<(), Error> {
-    if first.overlaps(second) { Err(Error::Overlap { first, second }) } else { Ok(()) }
 }
 
 /// What is gathered from the PT_NOTEs (`merge_note_headers` in Linux).
@@ -240,6 +218,10 @@ impl MergedNotes {
         let whole = area.get(..walk.offset()).unwrap_or_default();
         if self.length() + whole.len().next_multiple_of(4) > MAX_NOTES {
             return Ok(NoteOutcome::NoRoom);
+        }
+        // All of the area, or nothing: a CPU less is better than no dump.
+        if self.bytes.try_reserve(whole.len() + 4).is_err() {
+            return Ok(NoteOutcome::NoMemory);
         }
         let mut walk = notes(whole);
         while let (start, Some(Ok(note))) = (walk.offset(), walk.next()) {
@@ -303,17 +285,17 @@ fn lay_out(header: &CoreHeader, notes: &[u8], loads: &[Segment]) -> Result<View,
     let class = header.class;
     let table_end = table_end(class, loads.len());
     let head_length = (table_end + notes.len()).next_multiple_of(PAGE_SIZE as usize);
-    let (mut entries, mut extents) = (Vec::new(), Vec::new());
-    push(&mut entries, note_header(table_end, notes.len()))?;
-    push(&mut extents, Extent::Zero(0))?;
+    let mut extents = Vec::new();
+    extents.try_reserve_exact(loads.len() + 2).map_err(|_| Error::NoMemory)?;
+    extents.push(Extent::Zero(0));
     let offsets = place(head_length as u64, loads, &mut extents)?;
-    for (load, offset) in loads.iter().zip(offsets) {
-        push(&mut entries, load.program_header(offset))?;
+    let entries = loads.iter().zip(offsets).map(|(load, offset)| load.program_header(offset));
+    let entries = iter::once(note_header(table_end, notes.len())).chain(entries);
+    let (machine, flags) = (header.machine, header.flags);
+    let mut head = encode(machine, flags, class, loads.len() + 1, entries, head_length)?;
+    if let Some(merged) = head.get_mut(table_end..table_end + notes.len()) {
+        merged.copy_from_slice(notes);
     }
-    let mut head = encode(header.machine, header.flags, class, entries.into_iter())?;
-    head.try_reserve_exact(head_length - head.len()).map_err(|_| Error::NoMemory)?;
-    head.extend_from_slice(notes);
-    head.resize(head_length, 0);
     extents[0] = Extent::Bytes(head);
     View::new(extents)
 }
@@ -325,24 +307,30 @@ const fn table_end(class: Class, loads: usize) -> usize {
 
 /// The extents of all loads from offset `end` on, and the offset of each load.
 fn place(mut end: u64, loads: &[Segment], extents: &mut Vec<Extent>) -> Result<Vec<u64>, Error> {
-    let (mut wholes, mut offsets) = (Vec::new(), Vec::new());
-    for (index, load) in loads.iter().enumerate() {
-        push(&mut wholes, whole(loads, index)?)?;
-        push(&mut offsets, end)?;
-        if wholes[index] == index {
+    let wholes = wholes(loads)?;
+    let mut offsets = Vec::new();
+    offsets.try_reserve_exact(loads.len()).map_err(|_| Error::NoMemory)?;
+    for (index, (load, whole)) in loads.iter().zip(&wholes).enumerate() {
+        if *whole as usize == index {
             let offset = end.checked_add(gap(end, load.paddr)).ok_or(Error::TooLong)?;
-            push(extents, Extent::Zero(offset - end))?;
+            push_zeros(extents, offset - end)?;
             push(extents, Extent::Phys(load.source_range()?))?;
-            offsets[index] = offset;
             end = offset.checked_add(load.filesz).ok_or(Error::TooLong)?;
+            offsets.push(offset);
+        } else {
+            offsets.push(0);
         }
     }
-    for (index, whole) in wholes.into_iter().enumerate() {
+    for (index, whole) in wholes.into_iter().map(|whole| whole as usize).enumerate() {
         let into = loads[index].paddr.get() - loads[whole].paddr.get();
         offsets[index] = offsets[whole].checked_add(into).ok_or(Error::TooLong)?;
     }
-    push(extents, Extent::Zero(gap(end, PhysAddr::new(0))))?;
+    push_zeros(extents, gap(end, PhysAddr::new(0)))?;
     Ok(offsets)
+}
+
+fn push_zeros(extents: &mut Vec<Extent>, length: u64) -> Result<(), Error> {
+    if length > 0 { push(extents, Extent::Zero(length)) } else { Ok(()) }
 }
 
 fn note_header(offset: usize, length: usize) -> ProgramHeader {
@@ -380,6 +368,7 @@ impl fmt::Display for NoteArea {
             NoteOutcome::Broken { notes, error } => write!(f, "{notes} notes, then {error}"),
             NoteOutcome::Unreadable(error) => write!(f, "not read: {error}"),
             NoteOutcome::NoRoom => write!(f, "left out, {MAX_NOTES:#x} bytes of notes are enough"),
+            NoteOutcome::NoMemory => write!(f, "left out, no memory: reserve a larger slot"),
         }
     }
 }
@@ -658,14 +647,14 @@ mod tests {
     fn notes_have_a_bound() {
         let big = note(b"CORE\0", 7, &[5; MAX_NOTE_AREA - 20]);
         assert_eq!(big.len(), MAX_NOTE_AREA);
-        let areas = vec![note_area(0x1000, big.len() as u64); 17];
+        let areas = vec![note_area(0x1000, big.len() as u64); 65];
         let (result, complaints, _) =
             capture(EM_386, Class::Elf64, &areas, FakeMemory::with(0x1000, big));
         let vmcore = result.expect("notes do not stop a capture");
-        assert_eq!(vmcore.note_areas[15].outcome, NoteOutcome::Kept { notes: 1 });
-        assert_eq!(vmcore.note_areas[16].outcome, NoteOutcome::NoRoom);
+        assert_eq!(vmcore.note_areas[63].outcome, NoteOutcome::Kept { notes: 1 });
+        assert_eq!(vmcore.note_areas[64].outcome, NoteOutcome::NoRoom);
         assert_eq!(complaints.len(), 1);
-        assert_eq!(vmcore.view.len(), (1 << 20) + 0x1000);
+        assert_eq!(vmcore.view.len(), (4 << 20) + 0x1000);
     }
 
     /// VMCOREINFO's size need not be a multiple of four; what follows it must stay aligned.

@@ -5,6 +5,7 @@
 //! that everything below is written once; [`Class`] decides how these are laid out in bytes.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use goblin::container::{Container, Ctx, Endian};
 use goblin::elf::header::{
@@ -17,9 +18,12 @@ use scroll::{Pread, Pwrite};
 
 use crate::{ElfCoreHdr, Error, PhysAddr, PhysRange, ReadPhys};
 
-/// The most program headers that a core header may have. Linux makes one for each possible CPU and
-/// one for each range of RAM: a few dozen on most machines.
-pub const MAX_SEGMENTS: u16 = 4096;
+/// The most program headers that a core header may have: `e_phnum` has 16 bits, and its highest value
+/// says that the number stands elsewhere (`PN_XNUM`), as no kernel and no tool of kdump's has it.
+pub const MAX_SEGMENTS: u16 = 0xfffe;
+/// How many program headers are read at once: each read of the capture kernel's window costs a
+/// mapping. So many that they have room on a small stack.
+const AT_ONCE: u16 = 16;
 
 /// The width of the headers' fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,14 +200,14 @@ impl CoreHeader {
         if self.machine == EM_386 { "i386" } else { "x86_64" }
     }
 
-    /// Reads the program headers one by one, without a heap. Types other than PT_LOAD and PT_NOTE
-    /// are passed over. Nothing is said about the numbers in them: `vmcore()` checks these.
+    /// Reads the program headers, a few at a time and without a heap. Types other than PT_LOAD and
+    /// PT_NOTE are passed over. Nothing is said about the numbers in them: `vmcore()` checks these.
     pub fn segments<'m, M: ReadPhys>(
         &self,
         mem: &'m M,
     ) -> impl Iterator<Item = Result<Segment, Error>> + use<'m, M> {
-        let header = *self;
-        (0..header.segments).filter_map(move |index| header.segment(mem, index).transpose())
+        let mut table = Table::new(*self);
+        (0..self.segments).filter_map(move |index| table.segment(mem, index).transpose())
     }
 
     /// Checks that every PT_LOAD can be asked where its bytes lie and what they stand for. The rest
@@ -220,16 +224,47 @@ impl CoreHeader {
             _ => Ok(()),
         })
     }
+}
 
-    fn segment(&self, mem: &impl ReadPhys, index: u16) -> Result<Option<Segment>, Error> {
-        let mut bytes = [0; elf64::program_header::SIZEOF_PHDR];
-        let size = self.class.entry_size();
-        let offset = u64::from(index) * size as u64;
-        let wraps = Error::Wraps { start: self.table, length: offset };
-        let at = self.table.checked_add(offset).ok_or(wraps)?;
-        mem.read_phys(at, &mut bytes[..size])?;
-        let header = bytes.pread_with(0, self.class.context());
+/// The program headers of a core header, of which the last few that were read are kept.
+struct Table {
+    header: CoreHeader,
+    bytes: [u8; AT_ONCE as usize * elf64::program_header::SIZEOF_PHDR],
+    /// Which ones these are.
+    held: Range<u16>,
+}
+
+impl Table {
+    const fn new(header: CoreHeader) -> Self {
+        Self {
+            header,
+            bytes: [0; AT_ONCE as usize * elf64::program_header::SIZEOF_PHDR],
+            held: 0..0,
+        }
+    }
+
+    fn segment(&mut self, mem: &impl ReadPhys, index: u16) -> Result<Option<Segment>, Error> {
+        if !self.held.contains(&index) {
+            let end = self.header.segments.min(index.saturating_add(AT_ONCE));
+            // One that cannot be read does not hide those beside it.
+            self.read(mem, index..end).or_else(|_| self.read(mem, index..index + 1))?;
+        }
+        let size = self.header.class.entry_size();
+        let at = usize::from(index - self.held.start) * size;
+        let header = self.bytes.get(at..at + size).unwrap_or_default();
+        let header = header.pread_with(0, self.header.class.context());
         Ok(header.ok().and_then(|header| Segment::from_program_header(&header)))
+    }
+
+    fn read(&mut self, mem: &impl ReadPhys, which: Range<u16>) -> Result<(), Error> {
+        let size = self.header.class.entry_size();
+        let offset = u64::from(which.start) * size as u64;
+        let wraps = Error::Wraps { start: self.header.table, length: offset };
+        let at = self.header.table.checked_add(offset).ok_or(wraps)?;
+        self.held = 0..0;
+        mem.read_phys(at, &mut self.bytes[..which.len() * size])?;
+        self.held = which;
+        Ok(())
     }
 }
 
@@ -284,17 +319,19 @@ fn check_table(header: &Header, class: Class, block: ElfCoreHdr) -> Result<PhysA
 /// [`Error::TooManySegments`], or [`Error::TooLargeForElf32`] when a value does not fit.
 pub fn build(machine: u16, class: Class, segments: &[Segment]) -> Result<Vec<u8>, Error> {
     let entries = segments.iter().map(|segment| segment.program_header(segment.source.get()));
-    encode(machine, 0, class, entries)
+    encode(machine, 0, class, segments.len(), entries, 0)
 }
 
-/// The bytes of an ELF header and of these program headers right behind it.
+/// The bytes of an ELF header and of these `count` program headers right behind it, and zeros up to
+/// `length` bytes.
 pub(crate) fn encode(
     machine: u16,
     flags: u32,
     class: Class,
-    entries: impl ExactSizeIterator<Item = ProgramHeader>,
+    count: usize,
+    entries: impl Iterator<Item = ProgramHeader>,
+    length: usize,
 ) -> Result<Vec<u8>, Error> {
-    let count = entries.len();
     let too_many = Error::TooManySegments { count };
     let e_phnum = u16::try_from(count).ok().filter(|n| *n <= MAX_SEGMENTS).ok_or(too_many)?;
     let mut header = Header::new(class.context());
@@ -304,7 +341,8 @@ pub(crate) fn encode(
     header.e_phoff = class.header_size() as u64;
     header.e_shentsize = 0;
     header.e_phnum = e_phnum;
-    let mut bytes = zeros(class.header_size() + count * class.entry_size())?;
+    let table_end = class.header_size() + count * class.entry_size();
+    let mut bytes = zeros(table_end.max(length))?;
     let (front, table) = bytes.split_at_mut(class.header_size());
     class.write_header(header, front).ok_or(Error::NoMemory)?;
     for (entry, into) in entries.zip(table.chunks_exact_mut(class.entry_size())) {
@@ -420,7 +458,6 @@ mod tests {
             (40, 64, "e_ehsize"),
             (42, 56, "e_phentsize"),
             (44, 0, "e_phnum"),
-            (45, 0xff, "e_phnum"),
         ];
         for (offset, value, name) in cases {
             let mut bytes = ELF32;
@@ -430,6 +467,10 @@ mod tests {
             };
             assert_eq!(field, name);
         }
+        let mut bytes = ELF32;
+        bytes[44..46].fill(0xff);
+        let extended = Error::BadField { field: "e_phnum", value: 0xffff };
+        assert_eq!(read(&bytes, None), Err(extended), "PN_XNUM");
         let mut bytes = ELF32;
         bytes[0] = 0;
         assert_eq!(read(&bytes, None), Err(Error::NotElf { at: PhysAddr::new(AT) }));
@@ -465,6 +506,20 @@ mod tests {
         assert!(outside(read(&bytes, None)));
         let unreadable = PhysAddr::new(AT + 52);
         assert_eq!(read(&ELF32[..52], None), Err(Error::Unreadable { at: unreadable }));
+    }
+
+    /// Of a table that is broken in the middle, as by a machine check.
+    #[test]
+    fn what_cannot_be_read_does_not_hide_what_can() {
+        let mut block = build(EM_386, Class::Elf32, &[backup(0); 40]).expect("fits");
+        let rest = block.split_off(52 + 20 * 32);
+        let memory = FakeMemory::with(AT, block).and(AT + 52 + 21 * 32, &rest[32..]);
+        let place = ElfCoreHdr { addr: PhysAddr::new(AT), size: None };
+        let header = CoreHeader::read(&memory, place).expect("a good header");
+        let found: Vec<_> = header.segments(&memory).collect();
+        let at = PhysAddr::new(AT + 52 + 20 * 32);
+        assert_eq!((found.len(), found[20]), (40, Err(Error::Unreadable { at })));
+        assert_eq!(found.iter().filter(|segment| **segment == Ok(backup(0))).count(), 39);
     }
 
     #[test]

@@ -1,9 +1,78 @@
 //! The dead kernel's virtual addresses, as far as the headers tell them.
 
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
 use crate::{Error, PhysAddr, ReadPhys, Segment, SegmentKind};
 
 /// `p_vaddr` of a segment whose virtual address is not known.
 const UNKNOWN: [u64; 3] = [0, u32::MAX as u64, u64::MAX];
+
+/// Where the bytes of PT_LOADs lie, by virtual and by physical address. A dump may have thousands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SegmentMap {
+    by_vaddr: Vec<Piece>,
+    by_paddr: Vec<Piece>,
+}
+
+/// Addresses that lie behind each other, and where their bytes do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Piece {
+    at: u64,
+    length: u64,
+    source: PhysAddr,
+}
+
+impl SegmentMap {
+    /// A map of the PT_LOADs among `segments`. Of two that have the same address the one counts that
+    /// reaches further.
+    ///
+    /// # Errors
+    /// The first one in `segments`, or [`Error::NoMemory`].
+    pub fn new(segments: impl IntoIterator<Item = Result<Segment, Error>>) -> Result<Self, Error> {
+        let mut map = Self::default();
+        for segment in segments {
+            let load = segment?;
+            if load.kind != SegmentKind::Load {
+                continue;
+            }
+            let piece = |at| Piece { at, length: load.filesz, source: load.source };
+            push(&mut map.by_paddr, piece(load.paddr.get()))?;
+            if !UNKNOWN.contains(&load.vaddr) {
+                push(&mut map.by_vaddr, piece(load.vaddr))?;
+            }
+        }
+        arrange(&mut map.by_vaddr);
+        arrange(&mut map.by_paddr);
+        Ok(map)
+    }
+}
+
+fn push(list: &mut Vec<Piece>, piece: Piece) -> Result<(), Error> {
+    list.try_reserve(1).map_err(|_| Error::NoMemory)?;
+    list.push(piece);
+    Ok(())
+}
+
+/// Sorts the pieces, and drops those that lie wholly in another. Then each that follows begins and
+/// ends behind the one before it.
+fn arrange(pieces: &mut Vec<Piece>) {
+    pieces.sort_unstable_by_key(|piece| (piece.at, Reverse(piece.length)));
+    pieces.dedup_by(|next, last| next.end() <= last.end());
+}
+
+/// The piece that has the byte at `at`, and how far into it that is.
+fn find(pieces: &[Piece], at: u64) -> Option<(&Piece, u64)> {
+    let before = pieces.partition_point(|piece| piece.at <= at).checked_sub(1)?;
+    let piece = pieces.get(before)?;
+    Some((piece, at - piece.at))
+}
+
+impl Piece {
+    const fn end(&self) -> u64 {
+        self.at.saturating_add(self.length)
+    }
+}
 
 /// Memory by the dead kernel's virtual addresses: the direct map, and for x86_64 also the map of the
 /// kernel's image, as `p_vaddr` of the PT_LOADs has them. There is no walk over page tables: what
@@ -14,7 +83,7 @@ const UNKNOWN: [u64; 3] = [0, u32::MAX as u64, u64::MAX];
 #[derive(Debug)]
 pub struct KernelMemory<'a, M> {
     mem: &'a M,
-    segments: &'a [Segment],
+    segments: &'a SegmentMap,
 }
 
 impl<M> Clone for KernelMemory<'_, M> {
@@ -27,7 +96,7 @@ impl<M> Copy for KernelMemory<'_, M> {}
 
 impl<'a, M: ReadPhys> KernelMemory<'a, M> {
     /// The memory that `segments` describe and `mem` has.
-    pub const fn new(mem: &'a M, segments: &'a [Segment]) -> Self {
+    pub const fn new(mem: &'a M, segments: &'a SegmentMap) -> Self {
         Self { mem, segments }
     }
 
@@ -55,11 +124,9 @@ impl<'a, M: ReadPhys> KernelMemory<'a, M> {
     /// # Errors
     /// [`Error::Unmapped`] when no PT_LOAD has them all, or [`Error::Unreadable`] from `mem`.
     pub(crate) fn read_physical(&self, at: u64, into: &mut [u8]) -> Result<(), Error> {
-        let source = self.segments.iter().find_map(|load| {
-            let offset = at.checked_sub(load.paddr.get())?;
-            let left = load.filesz.checked_sub(offset)?;
-            let has_all = load.kind == SegmentKind::Load && left >= into.len() as u64;
-            load.source.checked_add(offset).filter(|_| has_all)
+        let source = find(&self.segments.by_paddr, at).and_then(|(load, offset)| {
+            let left = load.length.checked_sub(offset)?;
+            load.source.checked_add(offset).filter(|_| left >= into.len() as u64)
         });
         self.mem.read_phys(source.ok_or(Error::Unmapped { at })?, into)
     }
@@ -67,12 +134,9 @@ impl<'a, M: ReadPhys> KernelMemory<'a, M> {
     /// Where the byte at `at` lies, and how many bytes from there on lie behind each other: at
     /// least one.
     fn translate(&self, at: u64) -> Option<(PhysAddr, u64)> {
-        self.segments.iter().find_map(|load| {
-            let known = load.kind == SegmentKind::Load && !UNKNOWN.contains(&load.vaddr);
-            let into = at.checked_sub(load.vaddr).filter(|_| known)?;
-            let left = load.filesz.checked_sub(into).filter(|left| *left > 0)?;
-            Some((load.source.checked_add(into)?, left))
-        })
+        let (load, into) = find(&self.segments.by_vaddr, at)?;
+        let left = load.length.checked_sub(into).filter(|left| *left > 0)?;
+        Some((load.source.checked_add(into)?, left))
     }
 }
 
@@ -96,7 +160,8 @@ mod tests {
     fn read(segments: &[Segment], at: u64, length: usize) -> Result<[u8; 8], Error> {
         let mem = FakeMemory::with(0x1000, *b"abcdefgh").and(0x5000, *b"ijklmnop");
         let mut into = [b'-'; 8];
-        KernelMemory::new(&mem, segments).read(at, &mut into[..length]).map(|()| into)
+        let segments = SegmentMap::new(segments.iter().copied().map(Ok)).expect("room");
+        KernelMemory::new(&mem, &segments).read(at, &mut into[..length]).map(|()| into)
     }
 
     #[test]

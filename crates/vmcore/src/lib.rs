@@ -23,6 +23,7 @@ mod elfcore;
 mod error;
 mod holes;
 mod kernel_memory;
+mod nesting;
 mod notes;
 mod number;
 mod oldmem;
@@ -39,13 +40,13 @@ mod vmcoreinfo;
 pub use addr::{DumpOffset, PhysAddr, PhysRange};
 pub use crash_memory::{LinearMap, RWX, core_header, crash_memory_ranges, loads};
 pub use dmesg::{Caller, Dmesg, Record, Skipped};
-pub use dump::{MAX_NOTE_AREA, MAX_NOTES, NoteArea, NoteOutcome, Vmcore, vmcore};
+pub use dump::{HEAP_PER_LOAD, MAX_NOTE_AREA, MAX_NOTES, NoteArea, NoteOutcome, Vmcore, vmcore};
 pub use elfcore::{Class, CoreHeader, MAX_SEGMENTS, Segment, SegmentKind, build};
 pub use error::Error;
 /// `e_machine` of the machines whose dumps we make.
 pub use goblin::elf::header::{EM_386, EM_X86_64};
 pub use holes::Holes;
-pub use kernel_memory::KernelMemory;
+pub use kernel_memory::{KernelMemory, SegmentMap};
 pub use notes::{
     NAME_ADDENDUM, NAME_CORE, NAME_VMCOREINFO, Note, Notes, Prstatus, note_of_text, notes,
 };
@@ -55,7 +56,7 @@ pub use options::{
     Action, DEFAULT_TIMEOUT, ElfCoreHdr, MAX_MEMMAP, MAX_TARGETS, MAX_VIRTIO_MMIO, Options,
     PowerOff, Problem, SerialPort, TargetEntry, TargetSpec, Trouble, ViewSpec,
 };
-pub use ranges::MemoryRanges;
+pub use ranges::{MemoryRanges, RangeSet, Ranges, Storage};
 pub use read::ReadPhys;
 pub use small_views::{SmallView, small_views};
 pub use view::{Extent, View};

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use handoff::layout::PAGE_SIZE;
 
 use crate::view::{Extent, View};
-use crate::{Error, MemoryRanges, PhysAddr, PhysRange};
+use crate::{Error, PhysAddr, PhysRange, RangeSet};
 
 /// The raw linear view of `range`, or of everything up to the end of `ram`: offset 0 is the first
 /// address. It knows nothing of a backup region. What is not RAM reads as zeros and is never
@@ -14,15 +14,12 @@ use crate::{Error, MemoryRanges, PhysAddr, PhysRange};
 ///
 /// # Errors
 /// [`Error::NoMemory`], or [`Error::TooLong`] when the length has no room in 64 bits.
-pub fn oldmem<const N: usize>(
-    ram: &MemoryRanges<N>,
-    range: Option<PhysRange>,
-) -> Result<View, Error> {
+pub fn oldmem(ram: &RangeSet, range: Option<PhysRange>) -> Result<View, Error> {
     let zero = PhysAddr::new(0);
     let all = PhysRange::from_bounds(zero, ram.iter().last().map_or(zero, PhysRange::end))?;
     let range = range.unwrap_or(all);
     let mut extents = Vec::new();
-    extents.try_reserve(2 * N + 2).map_err(|_| Error::NoMemory)?;
+    extents.try_reserve_exact(2 * ram.iter().len() + 2).map_err(|_| Error::NoMemory)?;
     let mut at = range.start();
     for part in ram.iter().filter_map(|part| part.intersect(range)) {
         extents.push(Extent::Zero(part.start().get() - at.get()));
@@ -41,12 +38,8 @@ mod tests {
     use crate::fake::range;
     use alloc::vec;
 
-    fn ram() -> MemoryRanges<4> {
-        let mut ram = MemoryRanges::new();
-        for part in [range(0x1000, 0x9_fc00), range(0x10_0000, 0x100_0000)] {
-            ram.insert(part).expect("room");
-        }
-        ram
+    fn ram() -> RangeSet {
+        RangeSet::union([range(0x1000, 0x9_fc00), range(0x10_0000, 0x100_0000)]).expect("room")
     }
 
     fn extents(wanted: Option<PhysRange>) -> Vec<Extent> {
@@ -82,7 +75,7 @@ mod tests {
     fn what_is_not_ram_is_never_read() {
         assert_eq!(extents(Some(range(0xa_0000, 0x10_0000))), vec![Extent::Zero(0x6_0000)]);
         assert_eq!(extents(Some(range(0x1000_0000, 0x1000_1000))), vec![Extent::Zero(0x1000)]);
-        let view = oldmem(&MemoryRanges::<4>::new(), None).expect("small");
+        let view = oldmem(&RangeSet::new(), None).expect("small");
         assert!(view.is_empty());
     }
 }

@@ -75,7 +75,7 @@ impl<'a, M: ReadPhys> PageTables<'a, M> {
 mod tests {
     use super::*;
     use crate::fake::FakeMemory;
-    use crate::{PhysAddr, Segment, SegmentKind};
+    use crate::{PhysAddr, Segment, SegmentKind, SegmentMap};
     use alloc::vec;
     use alloc::vec::Vec;
 
@@ -87,8 +87,8 @@ mod tests {
     /// An address of vmalloc: indices 0x192, 1, 2, 3, and 8 into the page.
     const STACK: u64 = 0xffff_c900_4040_3008;
 
-    fn loads() -> [Segment; 2] {
-        [(TABLES, IMAGE), (0, DIRECT)].map(|(paddr, vaddr)| Segment {
+    fn loads() -> SegmentMap {
+        let loads = [(TABLES, IMAGE), (0, DIRECT)].map(|(paddr, vaddr)| Segment {
             kind: SegmentKind::Load,
             source: PhysAddr::new(paddr + 0x1000_0000),
             vaddr,
@@ -96,7 +96,8 @@ mod tests {
             filesz: 0x100_0000,
             memsz: 0x100_0000,
             flags: 7,
-        })
+        });
+        SegmentMap::new(loads.map(Ok)).expect("room")
     }
 
     /// Tables at [`TABLES`], one behind the other, each with one entry, and a page behind them.

@@ -1,48 +1,136 @@
-//! A sorted list of memory ranges with a fixed capacity.
+//! Sorted lists of memory ranges: of a fixed capacity where there is no heap, else as long as it takes.
+
+use alloc::vec::Vec;
+use core::fmt;
 
 use arrayvec::ArrayVec;
 
 use crate::{Error, PhysAddr, PhysRange};
 
-/// Sorted, disjoint, non-touching, non-empty ranges of physical memory, at most `N` of them.
-///
-/// Works before there is a heap: the capture kernel finds the memory for its heap with it.
+/// Sorted, disjoint, non-touching, non-empty ranges of physical memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MemoryRanges<const N: usize> {
-    ranges: ArrayVec<PhysRange, N>,
+pub struct Ranges<S> {
+    ranges: S,
+}
+
+/// At most `N` ranges. It works before there is a heap: the capture kernel finds the memory for its
+/// heap with it.
+pub type MemoryRanges<const N: usize> = Ranges<ArrayVec<PhysRange, N>>;
+
+/// As many ranges as the heap has room for.
+pub type RangeSet = Ranges<Vec<PhysRange>>;
+
+/// Where a list keeps its ranges.
+pub trait Storage: Default + fmt::Debug {
+    /// All of them.
+    fn as_slice(&self) -> &[PhysRange];
+
+    /// Puts `new`, two at most, in the place of the ranges from `first` up to `past`.
+    ///
+    /// # Errors
+    /// [`Error::Full`] or [`Error::NoMemory`]; the list is then unchanged.
+    fn replace(&mut self, first: usize, past: usize, new: &[PhysRange]) -> Result<(), Error>;
+}
+
+impl<const N: usize> Storage for ArrayVec<PhysRange, N> {
+    fn as_slice(&self) -> &[PhysRange] {
+        self
+    }
+
+    fn replace(&mut self, first: usize, past: usize, new: &[PhysRange]) -> Result<(), Error> {
+        if self.len() - (past - first) + new.len() > N {
+            return Err(Error::Full { capacity: N });
+        }
+        self.drain(first..past);
+        new.iter().enumerate().for_each(|(index, range)| self.insert(first + index, *range));
+        Ok(())
+    }
+}
+
+impl Storage for Vec<PhysRange> {
+    fn as_slice(&self) -> &[PhysRange] {
+        self
+    }
+
+    fn replace(&mut self, first: usize, past: usize, new: &[PhysRange]) -> Result<(), Error> {
+        self.try_reserve(new.len()).map_err(|_| Error::NoMemory)?;
+        self.drain(first..past);
+        new.iter().enumerate().for_each(|(index, range)| self.insert(first + index, *range));
+        Ok(())
+    }
+}
+
+impl RangeSet {
+    /// All memory of `ranges`, in whatever order they come: in `n log n` steps, where
+    /// [`Ranges::insert`] may take `n` for each of them.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub fn union(ranges: impl IntoIterator<Item = PhysRange>) -> Result<Self, Error> {
+        let mut list = Vec::new();
+        for range in ranges.into_iter().filter(|range| !range.is_empty()) {
+            list.try_reserve(1).map_err(|_| Error::NoMemory)?;
+            list.push(range);
+        }
+        list.sort_unstable_by_key(|range: &PhysRange| range.start());
+        list.dedup_by(|next, last| {
+            let end = last.end().max(next.end());
+            let joined = PhysRange::from_bounds(last.start(), end);
+            let joined = joined.ok().filter(|_| next.start() <= last.end());
+            *last = joined.unwrap_or(*last);
+            joined.is_some()
+        });
+        Ok(Self { ranges: list })
+    }
 }
 
 impl<const N: usize> MemoryRanges<N> {
+    /// Takes memory away of a list of what is free to be used. Where a range that lies around `cut`
+    /// has no room for both its halves, the shortest range goes as well: what is not in the list is
+    /// not used.
+    pub fn give_up(&mut self, cut: PhysRange) {
+        while self.exclude(cut).is_err() {
+            let shortest = self.iter().enumerate().min_by_key(|(_, range)| range.length());
+            let Some((index, _)) = shortest else { return };
+            self.ranges.remove(index);
+        }
+    }
+}
+
+impl<S: Storage> Ranges<S> {
     /// A list without a range.
-    pub const fn new() -> Self {
-        Self { ranges: ArrayVec::new_const() }
+    pub fn new() -> Self {
+        Self { ranges: S::default() }
     }
 
     /// Adds memory. What overlaps or touches it becomes one range with it.
     ///
     /// # Errors
-    /// [`Error::Full`] when the list has no room; it is then unchanged.
+    /// [`Error::Full`] or [`Error::NoMemory`] when there is no room; the list is then unchanged.
     pub fn insert(&mut self, new: PhysRange) -> Result<(), Error> {
         if new.is_empty() {
             return Ok(());
         }
-        let first = self.ranges.partition_point(|range| range.end() < new.start());
-        let past = self.ranges.partition_point(|range| range.start() <= new.end());
-        let merged = self.ranges[first..past].iter().try_fold(new, |sum, range| {
+        let ranges = self.ranges.as_slice();
+        let first = ranges.partition_point(|range| range.end() < new.start());
+        let past = ranges.partition_point(|range| range.start() <= new.end());
+        let merged = ranges[first..past].iter().try_fold(new, |sum, range| {
             PhysRange::from_bounds(sum.start().min(range.start()), sum.end().max(range.end()))
         })?;
-        self.replace(first, past, &[merged])
+        self.ranges.replace(first, past, &[merged])
     }
 
     /// Takes memory away. A range that lies around it becomes two.
     ///
     /// # Errors
-    /// [`Error::Full`] when the list has no room for the second half; it is then unchanged.
+    /// [`Error::Full`] or [`Error::NoMemory`] when there is no room for the second half; the list is
+    /// then unchanged.
     pub fn exclude(&mut self, cut: PhysRange) -> Result<(), Error> {
-        let first = self.ranges.partition_point(|range| range.end() <= cut.start());
-        let past = self.ranges.partition_point(|range| range.start() < cut.end());
+        let ranges = self.ranges.as_slice();
+        let first = ranges.partition_point(|range| range.end() <= cut.start());
+        let past = ranges.partition_point(|range| range.start() < cut.end());
         let (Some(left), Some(right)) =
-            (self.ranges.get(first), past.checked_sub(1).and_then(|last| self.ranges.get(last)))
+            (ranges.get(first), past.checked_sub(1).and_then(|last| ranges.get(last)))
         else {
             return Ok(());
         };
@@ -53,29 +141,17 @@ impl<const N: usize> MemoryRanges<N> {
         rest.extend(PhysRange::from_bounds(left.start(), cut.start()).ok());
         rest.extend(PhysRange::from_bounds(cut.end(), right.end()).ok());
         rest.retain(|range| !range.is_empty());
-        self.replace(first, past, &rest)
-    }
-
-    /// Puts `new` in the place of the ranges from `first` up to `past`.
-    fn replace(&mut self, first: usize, past: usize, new: &[PhysRange]) -> Result<(), Error> {
-        if self.ranges.len() - (past - first) + new.len() > N {
-            return Err(Error::Full { capacity: N });
-        }
-        self.ranges.drain(first..past);
-        for (index, range) in new.iter().enumerate() {
-            self.ranges.insert(first + index, *range);
-        }
-        Ok(())
+        self.ranges.replace(first, past, &rest)
     }
 
     /// The ranges, lowest first.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = PhysRange> + '_ {
-        self.ranges.iter().copied()
+        self.ranges.as_slice().iter().copied()
     }
 
     /// Whether there is no memory in the list.
-    pub const fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.ranges.as_slice().is_empty()
     }
 
     /// How much memory it is, in bytes.
@@ -85,7 +161,8 @@ impl<const N: usize> MemoryRanges<N> {
 
     /// Whether every byte of `wanted` is in the list.
     pub fn contains(&self, wanted: PhysRange) -> bool {
-        wanted.is_empty() || self.iter().any(|range| range.contains_range(wanted))
+        let around = self.find(wanted.start());
+        wanted.is_empty() || around.is_some_and(|range| range.contains_range(wanted))
     }
 
     /// The longest range, the lowest of these if there are several.
@@ -95,7 +172,9 @@ impl<const N: usize> MemoryRanges<N> {
 
     /// The range that the byte at `at` belongs to.
     pub fn find(&self, at: PhysAddr) -> Option<PhysRange> {
-        self.iter().find(|range| range.contains(at))
+        let ranges = self.ranges.as_slice();
+        let next = ranges.partition_point(|range| range.end() <= at);
+        ranges.get(next).copied().filter(|range| range.contains(at))
     }
 }
 
@@ -114,7 +193,7 @@ mod tests {
         list
     }
 
-    fn bounds<const N: usize>(list: &MemoryRanges<N>) -> Vec<(u64, u64)> {
+    fn bounds<S: Storage>(list: &Ranges<S>) -> Vec<(u64, u64)> {
         list.iter().map(|range| (range.start().get(), range.end().get())).collect()
     }
 
@@ -159,7 +238,39 @@ mod tests {
         assert_eq!(list.find(PhysAddr::new(10)), None);
     }
 
+    #[test]
+    fn of_what_is_free_to_be_used_the_shortest_range_is_given_up() {
+        let mut free = list::<2>(&[(0, 10), (20, 30)]);
+        free.give_up(range(4, 6));
+        assert_eq!(bounds(&free), [(20, 30)], "no room for both halves");
+        free.give_up(range(24, 25));
+        assert_eq!(bounds(&free), [(20, 24), (25, 30)]);
+        free.give_up(range(0, 100));
+        assert!(free.is_empty());
+        let mut one = list::<1>(&[(0, 10)]);
+        one.give_up(range(4, 6));
+        assert!(one.is_empty());
+    }
+
+    /// Each insertion at the front would move all that is there: 50,000 of these take a while.
+    #[test]
+    fn thousands_of_ranges_in_any_order() {
+        let page = |n: u64| range(n * 0x2000, n * 0x2000 + 0x1000);
+        let down = RangeSet::union((0..50_000).rev().map(page)).expect("room");
+        assert!(down.iter().eq((0..50_000).map(page)));
+        assert_eq!(down.find(PhysAddr::new(49_999 * 0x2000)), Some(page(49_999)));
+        assert!(!down.contains(range(0x2000, 0x3001)));
+    }
+
     proptest! {
+        #[test]
+        fn a_union_is_what_insertion_makes(ranges in prop::collection::vec((0u64..64, 0u64..20), 0..40)) {
+            let ranges: Vec<_> = ranges.into_iter().map(|(start, length)| range(start, start + length)).collect();
+            let mut list = RangeSet::new();
+            ranges.iter().try_for_each(|range| list.insert(*range)).expect("room");
+            prop_assert_eq!(RangeSet::union(ranges), Ok(list));
+        }
+
         /// Against the simplest model there is: one bit for each byte of a small memory.
         #[test]
         fn behaves_like_a_bitmap(steps in prop::collection::vec((any::<bool>(), 0u64..64, 0u64..20), 0..40)) {

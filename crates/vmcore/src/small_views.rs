@@ -8,7 +8,7 @@ use core::fmt::{self, Write};
 
 use crate::page_cache::PageCache;
 use crate::text::Text;
-use crate::{Caller, CoreHeader, Dmesg, Error, KernelMemory, ReadPhys, Segment, Vmcore, notes};
+use crate::{Caller, CoreHeader, Dmesg, Error, KernelMemory, ReadPhys, SegmentMap, Vmcore, notes};
 
 /// Length of `dmesg-tail` in bytes: less than a second at 115200 baud.
 const TAIL: usize = 8 << 10;
@@ -48,14 +48,11 @@ pub fn small_views(
     complain: &mut dyn FnMut(fmt::Arguments<'_>),
 ) -> Vec<SmallView> {
     let mem = PageCache::new(mem);
-    let segments = segments(header, &mem);
-    let memory = match &segments {
-        Ok(segments) => KernelMemory::new(&mem, segments),
-        Err(error) => {
-            complain(format_args!("small views: {error}"));
-            KernelMemory::new(&mem, &[])
-        }
-    };
+    let segments = SegmentMap::new(header.segments(&mem)).unwrap_or_else(|error| {
+        complain(format_args!("small views: {error}"));
+        SegmentMap::default()
+    });
+    let memory = KernelMemory::new(&mem, &segments);
     let vmcoreinfo = vmcoreinfo(vmcore.notes());
     let mut views = Views { list: Vec::new(), complain };
     let log = views.log(memory, vmcoreinfo);
@@ -133,16 +130,6 @@ fn tail(text: &[u8]) -> &[u8] {
     let end = text.iter().skip(cut - 1).position(|byte| *byte == b'\n');
     let start = end.map_or(cut, |end| cut + end);
     if start == text.len() { &text[cut..] } else { &text[start..] }
-}
-
-/// All segments of the ELF core header: at most [`crate::MAX_SEGMENTS`].
-fn segments(header: &CoreHeader, mem: &impl ReadPhys) -> Result<Vec<Segment>, Error> {
-    let mut list = Vec::new();
-    for segment in header.segments(mem) {
-        list.try_reserve(1).map_err(|_| Error::NoMemory)?;
-        list.push(segment?);
-    }
-    Ok(list)
 }
 
 /// The text of the note, without the padding behind it; nothing where there is no such note.

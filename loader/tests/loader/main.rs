@@ -7,4 +7,5 @@ mod images;
 mod parity;
 mod plan;
 mod properties;
+mod ranges;
 mod slot_images;

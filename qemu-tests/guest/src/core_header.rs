@@ -5,8 +5,6 @@ use crate::note;
 use alloc::vec::Vec;
 use vmcore::{Class, EM_386, Error, LinearMap, PhysAddr, PhysRange};
 
-/// As many separate ranges of RAM as there is room for.
-const MAX_RANGES: usize = 40;
 /// The distance between virtual and physical addresses in the dump. The guest is mapped one to one;
 /// the dump gets what an i386 Linux would have, so that there is something for gdb to look up.
 const PAGE_OFFSET: u64 = 0xc000_0000;
@@ -26,7 +24,7 @@ pub(crate) fn build(
     let range = |start, end| PhysRange::from_bounds(PhysAddr::new(start), PhysAddr::new(end));
     let ram = information.ram().filter_map(|ram| range(ram.start, ram.end).ok());
     let taken = [range(0, FIRST_PAGE)?, slot];
-    let ram = vmcore::crash_memory_ranges::<MAX_RANGES>(ram, &taken)?;
+    let ram = vmcore::crash_memory_ranges(ram, &taken)?;
     let end = ram.iter().last().map_or(PhysAddr::new(0), PhysRange::end);
     let linear = LinearMap { page_offset: PAGE_OFFSET, end: end.min(LOWMEM_END) };
     let loads = vmcore::loads(&ram, Some(linear), backup.start());

@@ -91,6 +91,7 @@ impl World {
         let dead = DeadKernel {
             slot: SLOT,
             system_ram: vec![0x1000..0x9_fc00, MIB..4 * MIB - 0x2_3000],
+            holes: Vec::new(),
             crash_notes: NOTES_AT.to_vec(),
             vmcoreinfo: Some(Vmcoreinfo { note: INFO_AT, kernel_offset: Some(0x1200_0000) }),
             register_patterns: vec![Some([0; 7]); 2],

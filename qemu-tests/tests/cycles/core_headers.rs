@@ -96,3 +96,31 @@ fn notes_that_run_over_their_end_are_named_and_the_rest_is_kept() {
     let fault = Fault::WrongSegment { name: "elfcorehdr", change };
     assert_captured(fault, "the note at offset 0x0 does not end within its area");
 }
+
+/// As of a guest that has given pages back to its host all over: each range is a PT_LOAD of its own, and
+/// gdb reads the dump.
+#[test]
+fn memory_in_thousands_of_pieces() {
+    let (report, console) = cycle_and_console(guest(), |config| {
+        config.memory = 256 * MIB;
+        config.fault = Some(Fault::Holes(2500));
+    });
+    assert_passes(&report);
+    let compared = report.checks.iter().find(|check| check.name == "vmcore_equals_memory");
+    let detail = &compared.expect("the check").detail;
+    assert!(detail.contains(" in 2503 PT_LOADs"), "{detail}\n{console}");
+}
+
+/// A slot that has no room for the headers of all: the capture kernel takes what the loader leaves in.
+#[test]
+fn more_pieces_than_a_small_slot_has_room_for() {
+    let (report, _) = cycle_and_console(guest(), |config| {
+        config.memory = 256 * MIB;
+        config.slot = "3M@16M".into();
+        config.fault = Some(Fault::Holes(10_000));
+    });
+    assert_only_fails(&report, &["coverage"]);
+    let coverage = report.checks.iter().find(|check| check.name == "coverage");
+    let detail = &coverage.expect("the check").detail;
+    assert!(detail.contains("is RAM and not in the vmcore"), "{detail}");
+}

@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::fake::FakeMemory;
-use crate::{PhysAddr, Segment, SegmentKind};
+use crate::{PhysAddr, Segment, SegmentKind, SegmentMap};
 
 /// Where the page with the ring lies.
 pub(crate) const PADDR: u64 = 0x500_0000;
@@ -139,11 +139,12 @@ impl Page {
         self.put(DATA + index + self.machine.word, text);
     }
 
-    pub(crate) fn memory(&self) -> (FakeMemory, [Segment; 1]) {
+    pub(crate) fn memory(&self) -> (FakeMemory, SegmentMap) {
         let (source, filesz) = (PhysAddr::new(PADDR), PAGE as u64);
         let (kind, vaddr) = (SegmentKind::Load, self.machine.vaddr);
         let load = Segment { kind, source, vaddr, paddr: source, filesz, memsz: filesz, flags: 7 };
-        (FakeMemory::with(PADDR, self.bytes.clone()), [load])
+        let map = SegmentMap::new([Ok(load)]).expect("room");
+        (FakeMemory::with(PADDR, self.bytes.clone()), map)
     }
 }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fake::FakeMemory;
-use crate::{PhysAddr, Segment, SegmentKind};
+use crate::{PhysAddr, Segment, SegmentKind, SegmentMap};
 
 /// Where the page with the log lies (physical, virtual of i386 and of x86_64).
 const PADDR: u64 = 0x500_0000;
@@ -69,7 +69,8 @@ impl Page {
         let vaddr = VADDR[usize::from(self.is_64_bit)];
         let kind = SegmentKind::Load;
         let load = Segment { kind, source, vaddr, paddr: source, filesz, memsz: filesz, flags: 7 };
-        Dmesg::open(KernelMemory::new(&mem, &[load]), self.text.as_bytes()).map(use_log)
+        let map = SegmentMap::new([Ok(load)]).expect("room");
+        Dmesg::open(KernelMemory::new(&mem, &map), self.text.as_bytes()).map(use_log)
     }
 
     /// Each record as it is shown, and how many are damaged.

@@ -1,7 +1,9 @@
 use super::*;
 use crate::dmesg::fake::{BOTH, Machine, PADDR, PAGE, id, old, state};
 use crate::fake::{FakeMemory, note};
-use crate::{Class, EM_386, EM_X86_64, ElfCoreHdr, Holes, PhysAddr, SegmentKind, build, vmcore};
+use crate::{
+    Class, EM_386, EM_X86_64, ElfCoreHdr, Holes, PhysAddr, Segment, SegmentKind, build, vmcore,
+};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;

@@ -28,31 +28,41 @@ pub enum PlanError {
     },
     /// `crashkernel=` is not on the first kernel's command line.
     #[error(
-        "no memory is reserved for a capture kernel: add crashkernel=32M@16M to the kernel command \
+        "no memory is reserved for a capture kernel: add crashkernel=32M to the kernel command \
          line and boot again"
     )]
     NoReservation,
     /// `crashkernel=` is there and was not obeyed.
-    #[error(
-        "{word} is on the kernel command line, but nothing is reserved: the kernel found no room \
-         (see its log for \"crashkernel\"); ask for less memory, or without @ADDRESS, and boot again"
-    )]
+    #[error("{word} is on the kernel command line, but nothing is reserved: {why}")]
     ReservationFailed {
         /// The word on the command line.
         word: String,
+        /// The reason, and what to do.
+        why: String,
     },
     /// Only 64-bit code could run there.
     #[error(
-        "the reservation {slot} lies above 4 GiB, where 32-bit code cannot run: boot with \
-         crashkernel=32M@16M"
+        "the kernel loads into the reservation {slot} only, which ends above 4 GiB, where 32-bit code \
+         cannot run: boot with crashkernel=32M (without ,high and ,low)"
     )]
     SlotAbove4G {
         /// The reservation.
         slot: PhysRange,
     },
+    /// An i386 kernel writes to its control pages when it dies, and has only lowmem mapped then.
+    #[error(
+        "the reservation {slot} ends above lowmem, which this i386 kernel maps up to {lowmem_end}: it \
+         would die once more before it jumps into the slot; boot with crashkernel=32M (without @ADDRESS)"
+    )]
+    SlotAboveLowmem {
+        /// The reservation.
+        slot: PhysRange,
+        /// One past the last byte that is mapped, or that surely is.
+        lowmem_end: PhysAddr,
+    },
     /// The capture kernel maps itself with 2 MiB pages.
     #[error(
-        "the reservation {slot} does not begin at a multiple of 2 MiB above 0: boot with crashkernel=32M@16M"
+        "the reservation {slot} does not begin at a multiple of 2 MiB above 0: boot with crashkernel=32M"
     )]
     SlotUnaligned {
         /// The reservation.

@@ -9,6 +9,7 @@
 use handoff::layout::{BACKUP_LENGTH, PAGE_SIZE, SLOT_ALIGN, SLOT_LIMIT};
 use vmcore::{PhysAddr, PhysRange};
 
+use crate::crashkernel::why_nothing;
 use crate::error::PlanError;
 use crate::kernel_image::KernelImage;
 use crate::memory::Ram;
@@ -60,14 +61,22 @@ pub(crate) struct Layout {
     pub(crate) backup: PhysRange,
 }
 
-/// The reservation that is used: the largest below 4 GiB.
+/// The end of what an i386 kernel surely maps linearly, where it does not say: it reserves below this
+/// by itself (Linux, `CRASH_ADDR_LOW_MAX`).
+const SURELY_LOWMEM: PhysAddr = PhysAddr::new(512 << 20);
+
+/// The reservation that the kernel loads into, `crashk_res`. With `,high` there are two, and that is
+/// the upper one; the lower one is for DMA buffers of a second Linux (Linux, `reserve_crashkernel_low`).
 pub(crate) fn pick_slot(system: &System) -> Result<PhysRange, PlanError> {
-    let reservations = &system.memory.reservations;
-    let low = |slot: &&PhysRange| slot.end().get() <= SLOT_LIMIT;
-    let slot = match reservations.iter().filter(low).max_by_key(|slot| slot.length()) {
-        Some(slot) => *slot,
-        None => return Err(no_slot(system)),
-    };
+    let highest = system.memory.reservations.iter().max_by_key(|slot| slot.start());
+    let slot = *highest.ok_or_else(|| no_slot(system))?;
+    if slot.end().get() > SLOT_LIMIT {
+        return Err(PlanError::SlotAbove4G { slot });
+    }
+    let lowmem_end = system.lowmem_end.unwrap_or(SURELY_LOWMEM);
+    if system.machine == Some(Machine::I386) && slot.end() > lowmem_end {
+        return Err(PlanError::SlotAboveLowmem { slot, lowmem_end });
+    }
     if slot.start().get() == 0 || !slot.start().is_aligned(SLOT_ALIGN) {
         return Err(PlanError::SlotUnaligned { slot });
     }
@@ -90,12 +99,9 @@ pub(crate) fn bounded(slot: PhysRange, options: &PlanOptions) -> Result<PhysRang
 }
 
 fn no_slot(system: &System) -> PlanError {
-    if let Some(slot) = system.memory.reservations.first() {
-        return PlanError::SlotAbove4G { slot: *slot };
-    }
-    let mut words = system.command_line.split_whitespace();
-    match words.find(|word| word.starts_with("crashkernel=")) {
-        Some(word) => PlanError::ReservationFailed { word: word.to_owned() },
+    let memory = system.memory.ram.iter().map(|range| range.length()).sum();
+    match why_nothing(&system.command_line, memory) {
+        Some((word, why)) => PlanError::ReservationFailed { word, why },
         None => PlanError::NoReservation,
     }
 }

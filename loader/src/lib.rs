@@ -17,6 +17,7 @@ mod command_line;
 mod contents;
 mod core_header;
 mod cpus;
+mod crashkernel;
 mod dump_disks;
 mod e820;
 mod elf;

@@ -158,7 +158,7 @@ mod tests {
             system.kexec.disabled = Some(true);
         });
         assert_eq!(status.missing.len(), 2);
-        assert!(status.next_step.contains("add crashkernel=32M@16M"));
+        assert!(status.next_step.contains("add crashkernel=32M"));
         assert!(status.missing[1].contains("kexec_load_disabled"));
         let text = status.to_string();
         assert!(text.contains("reservation     none\n") && text.contains("not loaded"), "{text}");

@@ -183,23 +183,44 @@ fn slots_that_cannot_be_used() {
     assert!(matches!(plan_for(&zero), Err(PlanError::SlotUnaligned { .. })));
 }
 
+/// `crashkernel=64M,high crashkernel=64M,low`: the kernel takes segments in the upper one only.
 #[test]
-fn of_two_low_reservations_the_larger_one_is_used() {
+fn of_two_reservations_the_upper_one_counts_and_neither_is_dumped() {
     let mut system = fixture("i386-512m");
-    system.memory.reservations.push(range(0x800_0000, 0x880_0000));
-    assert_eq!(plan_for(&system).expect("a plan").slot, range(0x100_0000, 0x300_0000));
-    system.memory.reservations.push(range(0xa00_0000, 0xe00_0000));
-    assert_eq!(plan_for(&system).expect("a plan").slot, range(0xa00_0000, 0xe00_0000));
-}
-
-#[test]
-fn of_two_reservations_the_low_one_is_used_and_neither_is_dumped() {
-    let mut system = fixture("i386-5g");
-    system.memory.reservations.push(range(0x1_4000_0000, 0x1_5000_0000));
+    system.memory.reservations.push(range(0x800_0000, 0xa00_0000));
     let plan = plan_for(&system).expect("a plan");
     rules::check(&system, &plan);
-    assert_eq!(plan.slot, range(0x100_0000, 0x300_0000));
-    assert!(plan.loads.iter().any(|load| load.paddr.get() == 0x1_5000_0000));
+    assert_eq!(plan.slot, range(0x800_0000, 0xa00_0000));
+    assert!(plan.loads.iter().any(|load| load.paddr.get() == 0x300_0000));
+    let mut system = fixture("amd64-512m");
+    system.memory.reservations.push(range(0x1_4000_0000, 0x1_4400_0000));
+    let error = plan_for(&system).expect_err("above 4 GiB");
+    assert!(matches!(error, PlanError::SlotAbove4G { .. }), "{error}");
+    assert!(error.to_string().contains("boot with crashkernel=32M (without ,high"), "{error}");
+}
+
+/// `crashkernel=32M@1G` and `@880M` on a 2 GiB guest: lowmem ends at 0x36ffe000.
+#[test]
+fn an_i386_kernel_needs_its_slot_in_lowmem() {
+    let mut system = fixture("i386-2g");
+    let mut with = |start, lowmem_end| {
+        system.memory.reservations = vec![range(start, start + 0x200_0000)];
+        system.lowmem_end = lowmem_end;
+        plan_for(&system)
+    };
+    let known = Some(PhysAddr::new(0x36ff_e000));
+    for start in [0x4000_0000, 0x3700_0000, 0x3600_0000] {
+        let error = with(start, known).expect_err("above lowmem").to_string();
+        assert!(error.contains("maps up to 0x36ffe000"), "{error}");
+        assert!(error.contains("boot with crashkernel=32M (without @ADDRESS)"), "{error}");
+    }
+    assert!(with(0x3000_0000, known).is_ok());
+    assert!(matches!(with(0x3000_0000, None), Err(PlanError::SlotAboveLowmem { .. })));
+    assert!(with(0x1e00_0000, None).is_ok(), "where the kernel itself reserves");
+    system = fixture("amd64-512m");
+    system.memory.ram.push(range(0x4000_0000, 0x8000_0000));
+    system.memory.reservations = vec![range(0x4000_0000, 0x4200_0000)];
+    assert!(plan_for(&system).is_ok(), "x86_64 maps all of RAM");
 }
 
 fn headers(plan: &Plan) -> Vec<ProgramHeader> {

@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use vmcore::{DumpOffset, Extent, View};
 
 /// Every request ends at a multiple of this many bytes, so that it suits disks with any block size.
-const BLOCK: u64 = 4096;
+pub const BLOCK: u64 = 4096;
 
 /// What one call of [`Sink::send`] may carry.
 #[derive(Clone, Copy, Debug)]
@@ -51,21 +51,24 @@ struct Pump<'s, S: Sink, F: FnOnce()> {
 /// Sends all of `view` to `sink`, and zeros behind it up to a whole block. What stands before the first memory, the headers and notes, goes
 /// alone; the first thing sent is waited for, and then `first_arrived` is called.
 ///
+/// `zeros` holds [`BLOCK`] zeros. After an error the device may still read them, and those of `view`: both
+/// stay until the sink has answered or is stopped.
+///
 /// # Errors
 /// The first thing that could not be sent.
 pub fn send(
     view: &View,
+    zeros: &DmaBuffer,
     slot: SlotMemory,
     sink: &mut impl Sink,
     first_arrived: impl FnOnce(),
 ) -> Result<(), Failure> {
-    let zeros = DmaBuffer::new(slot, BLOCK as usize)?;
     let first_arrived = Some(first_arrived);
     let mut pump = Pump { sink, at: 0, pieces: ArrayVec::new(), bytes: 0, first_arrived };
     for extent in view.extents() {
         match extent {
             Extent::Bytes(bytes) => pump.add(slot.readable(bytes).ok_or(Failure::NoMemory)?)?,
-            Extent::Zero(length) => pump.add_zeros(*length, &zeros)?,
+            Extent::Zero(length) => pump.add_zeros(*length, zeros)?,
             Extent::Phys(range) => {
                 if pump.at == 0 && pump.bytes.is_multiple_of(BLOCK) {
                     pump.send()?;
@@ -74,7 +77,7 @@ pub fn send(
             }
         }
     }
-    pump.add_zeros(view.len().next_multiple_of(BLOCK) - view.len(), &zeros)?;
+    pump.add_zeros(view.len().next_multiple_of(BLOCK) - view.len(), zeros)?;
     pump.send()?;
     pump.sink.drain()
 }
@@ -181,6 +184,10 @@ mod tests {
         }
     }
 
+    fn zeros() -> DmaBuffer {
+        DmaBuffer::new(slot(), BLOCK as usize).expect("memory")
+    }
+
     /// A head of whole pages, then loads as `vmcore()` lays them out: each followed by zeros up to
     /// the next page. Returns what must arrive as well.
     fn view(head: &[u8], loads: &[Vec<u8>]) -> (View, Vec<u8>) {
@@ -209,7 +216,7 @@ mod tests {
             let limits = Limits { bytes: pages * 4096, pieces, piece: piece * 4096 };
             let mut target = Recorder { limits, bytes: Vec::new(), drained_at: None };
             let mut announced = 0;
-            send(&view, slot(), &mut target, || announced += 1).expect("everything fits");
+            send(&view, &zeros(), slot(), &mut target, || announced += 1).expect("everything fits");
             prop_assert!(target.bytes == expected);
             prop_assert_eq!(announced, 1);
             // The head is there before anything of the memory is sent.
@@ -225,7 +232,7 @@ mod tests {
         let limits = Limits { bytes: 8192, pieces: MAX_PIECES, piece: 1 << 20 };
         let mut target = Recorder { limits, bytes: Vec::new(), drained_at: None };
         let mut announced = 0;
-        send(&view, slot(), &mut target, || announced += 1).expect("everything fits");
+        send(&view, &zeros(), slot(), &mut target, || announced += 1).expect("everything fits");
         assert_eq!((announced, target.drained_at), (1, Some(8192)));
         assert_eq!(target.bytes, memory);
     }
@@ -235,7 +242,7 @@ mod tests {
         let view = View::new(std::vec![Extent::Bytes(std::vec![7; 5000])]).expect("small");
         let limits = Limits { bytes: 8192, pieces: MAX_PIECES, piece: 1 << 20 };
         let mut target = Recorder { limits, bytes: Vec::new(), drained_at: None };
-        send(&view, slot(), &mut target, || ()).expect("everything fits");
+        send(&view, &zeros(), slot(), &mut target, || ()).expect("everything fits");
         assert_eq!(target.bytes, [&[7; 5000][..], &[0; 3192]].concat());
     }
 
@@ -246,6 +253,6 @@ mod tests {
         let view = View::new(std::vec![Extent::Phys(range); 256]).expect("small");
         let limits = Limits { bytes: 1 << 20, pieces: MAX_PIECES, piece: 1 << 20 };
         let mut target = Recorder { limits, bytes: Vec::new(), drained_at: None };
-        assert_eq!(send(&view, slot(), &mut target, || ()), Err(Failure::Fragmented));
+        assert_eq!(send(&view, &zeros(), slot(), &mut target, || ()), Err(Failure::Fragmented));
     }
 }

@@ -3,6 +3,7 @@
 use super::{Base, Chain, FakeDevice};
 use core::cell::RefCell;
 use core::ops::Range;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::vec::Vec;
 use virtio_drivers::transport::DeviceType;
@@ -23,6 +24,10 @@ pub(crate) struct Disk {
     pub(crate) bad_flush: Option<usize>,
     /// Requests wait for the first notification after this is over.
     pub(crate) keeps_back: bool,
+    /// Requests that do not fail at [`Self::bad`] wait until [`Self::answer_one`].
+    pub(crate) lags: bool,
+    /// Those, each with what was in the memory that the device reads.
+    waiting: VecDeque<(Chain, Vec<u8>)>,
     /// Every completion carries this id.
     pub(crate) answers_with: Option<u32>,
     pub(crate) requests: usize,
@@ -48,6 +53,27 @@ impl Disk {
     pub(crate) fn new(bytes: Vec<u8>) -> Rc<RefCell<Self>> {
         let base = Base { features: ORDINARY, queue_size: 64, ..Base::default() };
         Rc::new(RefCell::new(Self { base, bytes, seg_max: 254, ..Self::default() }))
+    }
+
+    /// Answers the oldest request that waits, whose memory must be as it was; whether there was one.
+    pub(crate) fn answer_one(&mut self) -> bool {
+        let Some((mut chain, bytes)) = self.waiting.pop_front() else { return false };
+        assert!(chain.bytes() == bytes, "memory has changed while the device had it");
+        self.process(chain);
+        true
+    }
+
+    /// How many requests wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether it is a write to a bad place.
+    fn is_bad(&self, chain: &mut Chain) -> bool {
+        let bytes = chain.bytes();
+        let field = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("a header"));
+        let start = field(8) as usize * 512;
+        bytes[0] == 1 && start < self.bad.end && self.bad.start < start + bytes.len() - 16
     }
 
     fn process(&mut self, mut chain: Chain) {
@@ -126,9 +152,15 @@ impl FakeDevice for Disk {
     fn notified(&mut self, queue: u16) {
         assert_eq!(queue, 0);
         while !self.keeps_back
-            && let Some(chain) = self.queue().pop()
+            && let Some(mut chain) = self.queue().pop()
         {
-            self.process(chain);
+            match self.lags && !self.is_bad(&mut chain) {
+                true => {
+                    let bytes = chain.bytes();
+                    self.waiting.push_back((chain, bytes));
+                }
+                false => self.process(chain),
+            }
         }
     }
 }

@@ -119,6 +119,8 @@ pub struct DumpDisk<'c, D: BlockDevice> {
     found: FoundDisk,
     /// Two blocks, for headers and tables.
     block: DmaBuffer,
+    /// A block of zeros. Writes that are in flight when another one fails still use it.
+    zeros: DmaBuffer,
     scratch: Scratch,
 }
 
@@ -134,11 +136,12 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         clock: &'c dyn Clock,
     ) -> Result<Self, Failure> {
         let mut block = DmaBuffer::new(slot, 2 * BLOCK)?;
+        let zeros = DmaBuffer::new(slot, BLOCK)?;
         let mut scratch = Scratch::new()?;
         let failure = match matching_header(&mut device, id, &mut block, &mut scratch) {
             Ok(found) => {
                 let manner = Manner::default();
-                return Ok(Self { device, slot, clock, manner, found, block, scratch });
+                return Ok(Self { device, slot, clock, manner, found, block, zeros, scratch });
             }
             Err(failure) => failure,
         };
@@ -289,7 +292,8 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
             let named = dump.small.iter().find(|view| view.name == small.name.as_str());
             let Some(named) = named else { continue };
             let at = place.region + small.offset;
-            pump::send(&named.view, self.slot, &mut At { device: &mut self.device, at }, || ())?;
+            let mut to = At { device: &mut self.device, at };
+            pump::send(&named.view, &self.zeros, self.slot, &mut to, || ())?;
         }
         self.device.flush()?;
         self.write_block(place.region, |block| place.header.encode_to(block))?;
@@ -310,9 +314,7 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
     /// What is left of an earlier dump in this place shall not be taken for a part of this one: no
     /// second header, and nothing is marked.
     fn clear(&mut self, place: &Place) -> Result<(), Failure> {
-        self.scratch.block().fill(0);
-        self.block.copy_from(0, self.scratch.block());
-        let zero = self.block.readable(0, BLOCK);
+        let zero = self.zeros.readable(0, BLOCK);
         let header = &place.header;
         let table = header.table_offset..header.table_block_offset(header.table_blocks());
         let blocks = core::iter::once(BLOCK as u64).chain(table.step_by(BLOCK));
@@ -329,9 +331,10 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         first_arrived: impl FnOnce(),
     ) -> Result<(), Failure> {
         let slot = self.slot;
-        let Self { device, block, scratch, clock, manner, .. } = self;
+        let Self { device, block, zeros, scratch, clock, manner, .. } = self;
         let mut chunks = Chunks::new(device, (block, scratch), place, view, *clock, *manner);
-        match pump::send(view, slot, &mut chunks, first_arrived).and_then(|()| chunks.mark()) {
+        match pump::send(view, zeros, slot, &mut chunks, first_arrived).and_then(|()| chunks.mark())
+        {
             Ok(()) => Ok(()),
             Err(failure) => {
                 // The disk may be what failed; then this does, too, and costs the marks only.

@@ -393,3 +393,53 @@ fn a_header_block_that_fails_costs_no_dump() {
     assert_eq!(deliver(&disk, &memory(1), Manner::default()), Err(Failure::Io(1)));
     assert!(disk.borrow().bytes == formatted(room_for(1)), "as it was");
 }
+
+/// The end of each page is zeros, which all come from one page of ours.
+fn pages_with_gaps(memory: &[u8]) -> View {
+    let pages = memory.chunks(BLOCK).flat_map(|page| {
+        let half = PhysRange::new(physical(page), BLOCK as u64 / 2).expect("no wrap");
+        [Extent::Phys(half), Extent::Zero(BLOCK as u64 / 2)]
+    });
+    View::new(pages.collect()).expect("small")
+}
+
+/// A disk that answers late, and fails one write before those that it had first. Whoever waits on this
+/// clock is answered, one request after the other.
+#[test]
+fn zeros_in_flight_stay_zeros_when_a_neighbour_fails() {
+    let disk = Disk::new(formatted(room_for(1)));
+    let looks = core::cell::Cell::new((0, 0));
+    let tick = || {
+        let Ok(mut disk) = disk.try_borrow_mut() else { return };
+        let (seen, since) = looks.get();
+        let now = disk.waiting();
+        looks.set(if now == seen { (seen, since + 1) } else { (now, 0) });
+        if looks.get().1 > 4 {
+            disk.answer_one();
+        }
+    };
+    let clock = FakeClock::with(&tick);
+    let mut target = open(&disk, &clock).expect("is ours");
+    let memory = memory(1);
+    let bulk = NamedView { view: pages_with_gaps(&memory), ..dump(&memory).bulk.expect("one") };
+    let dump = Dump { bulk: Some(bulk), ..dump(&memory) };
+    let place = target.reserve(&dump).expect("room");
+    let bulk = (place.region + place.header.bulk_offset) as usize;
+    {
+        let mut disk = disk.borrow_mut();
+        disk.lags = true;
+        disk.bad = bulk + 40 * BLOCK..bulk + 41 * BLOCK;
+    }
+    let delivered = target.deliver(&dump, &mut |_| ());
+    assert!(delivered.is_err());
+    // What it still has it may answer at any time.
+    while disk.borrow_mut().answer_one() {}
+    for done in &disk.borrow().log {
+        if let crate::fake::Done::Write(at, bytes) = done
+            && *at >= bulk
+        {
+            let pages = bytes.chunks(BLOCK);
+            assert!(pages.into_iter().all(|page| page[BLOCK / 2..] == [0; BLOCK / 2]), "{at}");
+        }
+    }
+}

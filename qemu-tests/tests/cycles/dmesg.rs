@@ -7,10 +7,12 @@ use std::path::Path;
 use collector::{Callers, LogFormat, LogPart, VmcoreFile};
 use qemu_tests::FirstKernel;
 use vmcore::{
-    CoreHeader, ElfCoreHdr, PhysAddr, ReadPhys, Skipped, SmallView, small_views, vmcoreinfo_get,
+    CoreHeader, EM_386, ElfCoreHdr, PhysAddr, ReadPhys, Skipped, SmallView, small_views,
+    vmcoreinfo_get,
 };
 
 use crate::common::*;
+use crate::readers::assert_makedumpfile_agrees;
 
 /// What the kernel says at its start and at its end.
 const SAID: [&str; 3] = [
@@ -74,6 +76,9 @@ fn assert_log_is_the_consoles(first_kernel: FirstKernel, first_append: &str) {
     assert_eq!(skipped, Skipped { unfinished: 0, damaged: 0 });
     assert_its_end(&vmcore, &log);
     assert_small_views(&out.path().join("vmcore"), &log);
+    if vmcore.header.machine == EM_386 {
+        assert_makedumpfile_agrees(&out.path().join("vmcore"), &log);
+    }
 }
 
 /// A file, which a vmcore's offsets lead into as those of an ELF core header lead into memory.

@@ -21,6 +21,7 @@ mod microvm;
 mod nmis;
 mod oldmem;
 mod pulls;
+mod readers;
 mod reload;
 mod slot_damage;
 mod slot_images;

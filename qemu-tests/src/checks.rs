@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use handoff::layout::BACKUP_LENGTH;
 
 use crate::core_file::{CoreFile, GENERAL_REGISTERS, Load, Note, Registers};
-use crate::dead_kernel::{DeadKernel, Function, Vmcoreinfo};
+use crate::dead_kernel::{self, DeadKernel, Function, Vmcoreinfo};
 use crate::gdb;
 use crate::memory::{Digests, GuestMemory, PAGE, digest};
 use crate::page_tables;
@@ -57,8 +57,8 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<Check> {
         Check::new("coverage", coverage(evidence)),
         Check::new("prstatus_notes", prstatus_notes(evidence)),
         Check::new("registers", registers(evidence)),
-        Check::new("banner", banner(evidence)),
-        Check::new("panic_path", panic_path(evidence)),
+        unless_unchecked(evidence, dead_kernel::BANNER, banner),
+        unless_unchecked(evidence, dead_kernel::PANIC_PATH, panic_path),
     ];
     if !evidence.dead.register_patterns.is_empty() {
         checks.push(Check::new("register_pattern", register_pattern(evidence)));
@@ -68,6 +68,18 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<Check> {
     }
     checks.extend(memory_kept(evidence.memory, evidence.dead, evidence.truth));
     checks
+}
+
+/// The check, or why it cannot be made.
+fn unless_unchecked(
+    evidence: &Evidence<'_>,
+    name: &str,
+    check: impl Fn(&Evidence<'_>) -> Result<String>,
+) -> Check {
+    match evidence.dead.unchecked.get(name) {
+        Some(why) => Check::skipped(name, why),
+        None => Check::new(name, check(evidence)),
+    }
 }
 
 /// Whether the file at `path` is what `range` of memory (physical) held, byte for byte.
@@ -328,24 +340,42 @@ fn registers_of_all(core: &CoreFile) -> Result<Vec<Registers>> {
     all.filter(|all| !all.is_empty()).context("no PRSTATUS note of a known size")
 }
 
-/// Each CPU was in kernel text, on a stack in RAM.
+/// Each CPU was in kernel text, on a stack in RAM; or, where the kernel may run anything, in a module, which
+/// is mapped, or in a program.
 fn registers(evidence: &Evidence<'_>) -> Result<String> {
     let dead = evidence.dead;
     let all = registers_of_all(evidence.core)?;
-    for (cpu, Registers { ip, sp, .. }) in all.iter().enumerate() {
-        ensure!(dead.text.contains(ip), "CPU {cpu} was at {ip:#x}, not in kernel text");
+    for (cpu, Registers { ip, sp, in_user_mode, .. }) in all.iter().enumerate() {
+        if dead.runs_anything && *in_user_mode {
+            continue;
+        }
+        let is_known = dead.text.contains(ip) || (dead.runs_anything && is_mapped(evidence, *ip));
+        ensure!(is_known, "CPU {cpu} was at {ip:#x}, not in kernel text");
         let stack = physical(evidence, *sp).with_context(|| format!("CPU {cpu}'s stack"))?;
         let in_ram = dead.system_ram.iter().any(|range| range.contains(&stack));
         ensure!(in_ram, "CPU {cpu} had its stack at {sp:#x}, not in RAM");
     }
-    let places: Vec<_> = all.iter().map(|regs| format!("{:#x}", regs.ip)).collect();
+    let place = |regs: &Registers| {
+        let in_program = if regs.in_user_mode { " (of a program)" } else { "" };
+        format!("{:#x}{in_program}", regs.ip)
+    };
+    let places: Vec<_> = all.iter().map(place).collect();
     Ok(format!("instruction pointers {}", places.join(", ")))
+}
+
+/// Whether something of the kernel is mapped there, as far as can be told: on i386 modules lie above all
+/// memory that is mapped directly.
+fn is_mapped(evidence: &Evidence<'_>, address: u64) -> bool {
+    match evidence.dead.page_tables {
+        Some(tables) => page_tables::translate(evidence.core, tables, address).is_ok(),
+        None => address >= evidence.dead.virtual_base,
+    }
 }
 
 /// The physical address behind an address on a kernel stack.
 fn physical(evidence: &Evidence<'_>, address: u64) -> Result<u64> {
     match evidence.dead.page_tables {
-        Some(root) => page_tables::translate(evidence.core, root, address),
+        Some(tables) => page_tables::translate(evidence.core, tables, address),
         None => Ok(address.wrapping_sub(evidence.dead.virtual_base)),
     }
 }
@@ -370,7 +400,7 @@ fn register_pattern(evidence: &Evidence<'_>) -> Result<String> {
 
 /// gdb, without a vmlinux, reads the kernel's banner where the kernel said it is.
 fn banner(evidence: &Evidence<'_>) -> Result<String> {
-    let (address, expected) = &evidence.dead.banner;
+    let (address, expected) = evidence.dead.banner.as_ref().context("where it is is not known")?;
     let read = gdb::read_core(evidence.core.path(), *address, expected.len())?;
     let shown = String::from_utf8_lossy(&read).replace(char::is_control, " ");
     let shown = shown.trim();
@@ -384,6 +414,15 @@ fn panic_path(evidence: &Evidence<'_>) -> Result<String> {
         functions.iter().find(|(_, code)| code.contains(&address)).map(|(name, _)| name.clone())
     };
     let all = registers_of_all(evidence.core)?;
+    if let Some(stack) = evidence.dead.oops_stack {
+        let is_there = |registers: &Registers| registers.sp == stack && !registers.in_user_mode;
+        let cpu = all.iter().position(is_there);
+        let cpu =
+            cpu.with_context(|| format!("no CPU has the stack pointer of the oops, {stack:#x}"))?;
+        return Ok(format!(
+            "CPU {cpu} died of an oops; its stack pointer is {stack:#x}, as printed"
+        ));
+    }
     let mut died = all.iter().enumerate().filter_map(|(cpu, registers)| {
         Some((cpu, registers, within(&evidence.dead.recorders, registers.ip)?))
     });

@@ -18,6 +18,8 @@ const LONGEST_LINE: usize = 64 << 10;
 const GUEST_PANIC: &str = "guest: panic";
 /// How Linux says it.
 const LINUX_PANIC: &str = "Kernel panic - not syncing";
+/// What stands in each line that begins an oops: how many there have been, as in `[#1]` (Linux, `__die_header`).
+const OOPS: &str = " [#";
 /// What `/init` of a Linux first kernel, and the test guest, put before what the host should know.
 const FACT_PREFIX: &str = "first-kernel: ";
 
@@ -37,10 +39,17 @@ pub enum Meaning<'a> {
     Stage(Stage),
     /// The first kernel has panicked: the zero of the timeline.
     Panic,
+    /// The first kernel has an oops, of which it dies without a panic where `panic_on_oops` is set and a
+    /// capture kernel is loaded.
+    Oops,
+    /// The stack pointer of a CPU that an oops shows.
+    StackPointer(u64),
     /// The first kernel tells something about itself.
     Fact(&'a str),
     /// The first kernel waits for the word to crash.
     Ready,
+    /// The first kernel lives, and was to be dead by now.
+    Survived,
     /// The first kernel cannot do its part, for this reason.
     Failed(&'a str),
     /// Anything else.
@@ -58,12 +67,29 @@ pub fn meaning(text: &str) -> Meaning<'_> {
     }
     match text.strip_prefix(FACT_PREFIX) {
         Some("ready") => Meaning::Ready,
+        Some("survived") => Meaning::Survived,
         Some(fact) => match fact.strip_prefix("failed ") {
             Some(reason) => Meaning::Failed(reason),
             None => Meaning::Fact(fact),
         },
-        None => Meaning::Text,
+        None => of_oops(text),
     }
+}
+
+/// The two lines of an oops that count: `Oops: 0002 [#1] SMP` and `RSP: 0018:ffffa51b40013e18 EFLAGS: …`,
+/// or `ESI: … EDI: … EBP: … ESP: c1c8bf2c` on i386.
+fn of_oops(text: &str) -> Meaning<'_> {
+    if text.contains(OOPS) {
+        return Meaning::Oops;
+    }
+    let x86_64 = text.split_once("RSP: ").and_then(|(_, rest)| rest.split_once(':'));
+    let pointer = match x86_64 {
+        Some((_, pointer)) => Some(pointer),
+        None => text.split_once("ESP: ").map(|(_, pointer)| pointer),
+    };
+    let pointer = pointer.and_then(|rest| rest.split_whitespace().next());
+    let pointer = pointer.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    pointer.map_or(Meaning::Text, Meaning::StackPointer)
 }
 
 /// Starts the thread that reads the console until the guest is gone. Every line is sent as an
@@ -134,8 +160,22 @@ mod tests {
         assert_eq!(meaning("guest: panic"), Meaning::Panic);
         assert_eq!(meaning("first-kernel: cpus 2"), Meaning::Fact("cpus 2"));
         assert_eq!(meaning("first-kernel: ready"), Meaning::Ready);
+        assert_eq!(meaning("first-kernel: survived"), Meaning::Survived);
         assert_eq!(meaning("first-kernel: failed no slot"), Meaning::Failed("no slot"));
         assert_eq!(meaning("[    0.1] ordinary"), Meaning::Text);
+    }
+
+    /// Lines of 6.1, amd64 and i386.
+    #[test]
+    fn an_oops_and_its_stack_pointer_are_seen() {
+        let oops = "[    3.1] invalid opcode: 0000 [#1] PREEMPT SMP NOPTI";
+        assert_eq!(meaning(oops), Meaning::Oops);
+        assert_eq!(meaning("[    3.1] Oops: 0002 [#2] SMP"), Meaning::Oops);
+        let amd64 = "[    3.1] RSP: 0018:ffffa51b40013e18 EFLAGS: 00010246";
+        assert_eq!(meaning(amd64), Meaning::StackPointer(0xffff_a51b_4001_3e18));
+        let i386 = "[    3.1] ESI: 00000007 EDI: 00000000 EBP: c1c8bf44 ESP: c1c8bf2c";
+        assert_eq!(meaning(i386), Meaning::StackPointer(0xc1c8_bf2c));
+        assert_eq!(meaning("RSP: 0018:what"), Meaning::Text);
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct Registers {
     pub ip: u64,
     /// esp or rsp.
     pub sp: u64,
+    /// The CPU ran a program: the lowest two bits of cs are 3.
+    pub in_user_mode: bool,
     /// Bytes of a machine word: 4 or 8.
     pub word: usize,
 }
@@ -68,11 +70,13 @@ impl Note {
             144 => Some(Registers {
                 ip: u32::from_le_bytes(self.desc[120..124].try_into().ok()?).into(),
                 sp: u32::from_le_bytes(self.desc[132..136].try_into().ok()?).into(),
+                in_user_mode: self.desc[124] & 3 == 3,
                 word: 4,
             }),
             336 => Some(Registers {
                 ip: u64::from_le_bytes(self.desc[240..248].try_into().ok()?),
                 sp: u64::from_le_bytes(self.desc[264..272].try_into().ok()?),
+                in_user_mode: self.desc[248] & 3 == 3,
                 word: 8,
             }),
             _ => None,

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vmcore::Class;
@@ -23,7 +24,7 @@ use crate::machine_type::MachineType;
 use crate::memory::GuestMemory;
 use crate::qmp::GUEST_RESET;
 use crate::receiving;
-use crate::report::{Banner, Check, Report, VERSION, hex, verdict};
+use crate::report::{Banner, Check, Outcome, Report, VERSION, Verdict, hex, verdict};
 use crate::scratch;
 use crate::session::{Ended, Session};
 use crate::stock_capture::{self, StockCapture};
@@ -50,6 +51,10 @@ pub enum Fault {
     CorruptVmcore,
     /// The test guest's RAM is described to its loader with this many holes, each a page long.
     Holes(u64),
+    /// The handler of the sysrq that crashes a Linux begins with an instruction that is none: an oops.
+    Oops,
+    /// What kallsyms shows of a Linux is lost: as of a kernel without it.
+    NoSymbols,
     /// A CPU of the test guest, not the first, never answers the NMI that stops it in a crash.
     DeafCpu(u32),
     /// The machine has one CPU less than the test guest is told.
@@ -100,6 +105,37 @@ pub enum Fault {
     NmiAt(NmiPlace),
 }
 
+/// What brings the first kernel down, once the capture kernel is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Crash {
+    /// The harness, by sysrq, at once.
+    #[default]
+    Asked,
+    /// The harness, by sysrq, when one's own userland has run for this long (whole seconds).
+    AskedAfter(Duration),
+    /// The kernel itself, within this time (whole seconds).
+    Expected(Duration),
+}
+
+impl Crash {
+    /// What the first kernel's `/init` is told, on a line.
+    pub(crate) fn words(self) -> String {
+        match self {
+            Self::Asked => "crash\n".to_string(),
+            Self::AskedAfter(time) => format!("crash {}\n", time.as_secs()),
+            Self::Expected(time) => format!("wait {}\n", time.as_secs()),
+        }
+    }
+
+    /// How long the first kernel may live after that.
+    pub(crate) fn wait(self) -> Duration {
+        match self {
+            Self::Asked => Duration::ZERO,
+            Self::AskedAfter(time) | Self::Expected(time) => time,
+        }
+    }
+}
+
 /// Where an NMI arrives to the instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NmiPlace {
@@ -146,6 +182,10 @@ pub struct Config {
     pub out: PathBuf,
     /// More words for the capture kernel's command line.
     pub append: String,
+    /// What brings the first kernel down; the test guest has its own way.
+    pub crash: Crash,
+    /// One's own initramfs for a Linux first kernel: its program runs once the capture kernel is loaded.
+    pub initrd: Option<PathBuf>,
     /// More words for the first kernel's command line.
     pub first_append: String,
     /// What a Linux first kernel's shell does after loading and before the crash; see `init.sh`.
@@ -296,9 +336,12 @@ fn judge(
     let truth = truth_of(memory, &ended)?;
     let findings = find_out(config, prepared, memory, disk, &ended, &truth);
     let last_lines = ended.lines.len().saturating_sub(LAST_LINES);
+    let verdict = verdict(&findings.checks);
     Ok(Report {
         version: VERSION,
-        verdict: verdict(&findings.checks),
+        verdict,
+        outcome: outcome(verdict, &ended),
+        panic: ended.facts.death.line.clone(),
         stage: ended.timeline.last().to_string(),
         boots: 1,
         boot_hung: false,
@@ -321,6 +364,15 @@ fn judge(
         checks: findings.checks,
         last_lines: ended.lines[last_lines..].to_vec(),
     })
+}
+
+/// The verdict's kind: of a cycle that got to its end, by the checks.
+fn outcome(verdict: Verdict, ended: &Ended) -> Outcome {
+    match (ended.outcome, verdict) {
+        (Some(outcome), _) => outcome,
+        (None, Verdict::Pass) => Outcome::GoodDump,
+        (None, Verdict::Fail) => Outcome::BadDump,
+    }
 }
 
 /// Runs every check that there is something for.
@@ -432,9 +484,10 @@ fn examine(
         flip_a_byte(&path, &core)?;
     }
     let dead: DeadKernel = prepared.dead_kernel(&ended.facts, memory)?;
-    let (address, text) = &dead.banner;
-    let text = String::from_utf8_lossy(text).into_owned();
-    findings.banner = Some(Banner { address: *address, text });
+    findings.banner = dead.banner.as_ref().map(|(address, text)| {
+        let text = String::from_utf8_lossy(text).into_owned();
+        Banner { address: *address, text }
+    });
     let is_stock = config.stock_capture.is_some();
     let evidence = Evidence { core: &core, memory, truth, dead: &dead, is_stock };
     findings.checks.extend(checks::all(&evidence));

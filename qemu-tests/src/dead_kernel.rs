@@ -1,28 +1,56 @@
 //! What is known of the dead kernel from itself: the facts that a vmcore is held against.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail, ensure};
 
 use crate::core_file::GENERAL_REGISTERS;
 use crate::facts::Facts;
 use crate::memory::GuestMemory;
+use crate::page_tables::PageTables;
 
-/// Where i386 Linux maps the first byte of memory (`PAGE_OFFSET`, virtual).
-const I386_PAGE_OFFSET: u64 = 0xc000_0000;
 /// The functions in which Linux records the registers of the CPU that panics: which one it is
 /// depends on what the compiler made part of what (kernel/kexec_core.c).
-const RECORDERS: [&str; 3] = ["__crash_kexec", "crash_kexec", "panic"];
-/// The functions that led there after `echo c > /proc/sysrq-trigger`.
-const CALLERS: [&str; 2] = ["panic", "sysrq_handle_crash"];
+const RECORDERS: [&str; 4] = ["__crash_kexec", "crash_kexec", "vpanic", "panic"];
+/// Those of them that only some versions have.
+const NEW_RECORDERS: [&str; 1] = ["vpanic"];
+/// The function that led there in any panic.
+const PANIC: &str = "panic";
+/// The one that called it after `echo c > /proc/sysrq-trigger`.
+const SYSRQ: &str = "sysrq_handle_crash";
+/// The check that needs these symbols.
+pub const PANIC_PATH: &str = "panic_path";
+/// The check that needs to know where the kernel's name is.
+pub const BANNER: &str = "banner";
 
 /// A function and the virtual addresses of its code.
 pub type Function = (String, Range<u64>);
 
-/// Where i386 Linux is linked for when it is Debian's: `PAGE_OFFSET` and 16 MiB (virtual).
-const I386_TEXT: u64 = 0xc100_0000;
-/// Where x86_64 Linux is linked for (virtual).
-const X86_64_TEXT: u64 = 0xffff_ffff_8100_0000;
+/// Where an x86_64 Linux has the first byte of memory, from its own image's point of view
+/// (`__START_KERNEL_map`, virtual).
+const X86_64_MAP: u64 = 0xffff_ffff_8000_0000;
+/// Where Linux is linked for (`LOAD_PHYSICAL_ADDR`) when its header does not say (physical).
+const USUAL_ADDRESS: u64 = 16 << 20;
+/// The longest VMCOREINFO (Linux, `VMCOREINFO_BYTES`, is a page of at most 64 KiB).
+const MOST_VMCOREINFO: usize = 64 << 10;
+
+/// What counts, besides its own words, when a Linux is judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Linux {
+    /// Whether it is an x86_64 kernel; else it is i386.
+    pub is_64_bit: bool,
+    /// Whether the dump is to say how far the kernel has moved.
+    pub says_offset: bool,
+    /// Whether it says all that the checks need; else those that lack something are skipped.
+    pub is_known: bool,
+    /// The physical address that it is linked for, where its header says so.
+    pub pref_address: Option<u64>,
+    /// The harness has crashed it, by sysrq.
+    pub is_asked: bool,
+    /// It ran one's own userland.
+    pub has_userland: bool,
+}
 
 /// The kernel's description of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,11 +86,17 @@ pub struct DeadKernel {
     pub text: Range<u64>,
     /// What to subtract from a virtual address of directly mapped memory for its physical one.
     pub virtual_base: u64,
-    /// Physical address of the kernel's page tables (4 levels), where its stacks are not in directly
-    /// mapped memory: [`crate::page_tables`].
-    pub page_tables: Option<u64>,
+    /// The kernel's page tables, where its stacks are not in directly
+    /// mapped memory.
+    pub page_tables: Option<PageTables>,
+    /// CPUs may have been in a module or in a program.
+    pub runs_anything: bool,
     /// A text in the kernel's memory: its virtual address and how it begins.
-    pub banner: (u64, Vec<u8>),
+    pub banner: Option<(u64, Vec<u8>)>,
+    /// The stack pointer of the CPU that died, where that is all that the kernel said (virtual).
+    pub oops_stack: Option<u64>,
+    /// Checks that cannot be made, and why.
+    pub unchecked: BTreeMap<&'static str, String>,
     /// The registers of the CPU that died point into one of these.
     pub recorders: Vec<Function>,
     /// Its stack holds a return address into each of these.
@@ -70,56 +104,163 @@ pub struct DeadKernel {
 }
 
 impl DeadKernel {
-    /// An i386 or x86_64 Linux, from what its `/init` printed and, for the banner, from its memory.
-    /// `says_offset` is whether the dump is to say how far the kernel has moved.
+    /// A Linux, from what its `/init` printed and, for what that lacks, from its memory.
     ///
     /// # Errors
     /// When something that the checks need was not printed.
-    pub fn linux(
-        facts: &Facts,
-        memory: &GuestMemory,
-        is_64_bit: bool,
-        says_offset: bool,
-    ) -> Result<Self> {
+    pub fn linux(facts: &Facts, memory: &GuestMemory, linux: &Linux) -> Result<Self> {
         if facts.cpus == 0 || facts.crash_notes.len() != facts.cpus {
             bail!("{} CPUs online but {} crash notes", facts.cpus, facts.crash_notes.len());
         }
-        let linked_at = if is_64_bit { X86_64_TEXT } else { I386_TEXT };
-        let kernel_offset =
-            says_offset.then_some(facts.symbol("_text")?.start.wrapping_sub(linked_at));
-        let function = |name: &&str| Ok((name.to_string(), facts.symbol(name)?));
-        Ok(Self {
+        let code = facts.resources("Kernel code");
+        let code = code.first().context("/proc/iomem shows no Kernel code")?.clone();
+        let text = text(facts, memory, linux, &code)?;
+        let virtual_base = text.start.wrapping_sub(code.start);
+        let mut dead = Self {
             slot: facts.slot()?,
             system_ram: facts.system_ram(),
             holes: Vec::new(),
             crash_notes: facts.crash_notes.values().copied().collect(),
-            vmcoreinfo: Some(Vmcoreinfo { note: facts.vmcoreinfo, kernel_offset }),
+            vmcoreinfo: Some(Vmcoreinfo {
+                note: facts.vmcoreinfo,
+                kernel_offset: linux.says_offset.then_some(offset(linux, &text, &code)),
+            }),
             register_patterns: Vec::new(),
             arriving: Vec::new(),
             several_die: false,
-            text: facts.symbol("_stext")?.start..facts.symbol("_etext")?.start,
-            virtual_base: I386_PAGE_OFFSET,
-            page_tables: is_64_bit.then(|| page_tables(facts)).transpose()?,
-            banner: (linux_banner(facts, memory)?, facts.version.clone().into_bytes()),
-            recorders: RECORDERS.iter().map(function).collect::<Result<_>>()?,
-            callers: CALLERS.iter().map(function).collect::<Result<_>>()?,
-        })
+            text,
+            virtual_base,
+            page_tables: page_tables(facts, memory, linux, &code)?,
+            runs_anything: linux.has_userland || !linux.is_asked,
+            banner: None,
+            oops_stack: None,
+            unchecked: BTreeMap::new(),
+            recorders: Vec::new(),
+            callers: Vec::new(),
+        };
+        match linux_banner(facts, memory, virtual_base) {
+            Ok(address) => dead.banner = Some((address, facts.version.clone().into_bytes())),
+            Err(error) => dead.cannot_check(linux, BANNER, error)?,
+        }
+        if let Err(error) = dead.take_death(facts, linux) {
+            dead.cannot_check(linux, PANIC_PATH, error)?;
+        }
+        Ok(dead)
+    }
+
+    /// Of a kernel that is not known a check is left out.
+    fn cannot_check(&mut self, linux: &Linux, name: &'static str, error: Error) -> Result<()> {
+        if linux.is_known {
+            return Err(error);
+        }
+        self.unchecked.insert(name, format!("{error:#}"));
+        Ok(())
+    }
+
+    /// What led to its death. One of an oops without a panic leaves the registers of the fault, wherever
+    /// that was: its console has the stack pointer.
+    fn take_death(&mut self, facts: &Facts, linux: &Linux) -> Result<()> {
+        let function = |name: &str| Ok::<_, Error>((name.to_string(), facts.symbol(name)?));
+        if linux.is_asked || facts.death.panicked {
+            for name in RECORDERS {
+                match function(name) {
+                    Err(_) if NEW_RECORDERS.contains(&name) => (),
+                    found => self.recorders.push(found?),
+                }
+            }
+            self.callers.push(function(PANIC)?);
+            if linux.is_asked {
+                self.callers.push(function(SYSRQ)?);
+            }
+            return Ok(());
+        }
+        self.oops_stack = facts.death.stack_pointer;
+        if self.oops_stack.is_none() {
+            let why = "the kernel printed neither a panic nor the registers of an oops";
+            self.unchecked.insert(PANIC_PATH, why.to_string());
+        }
+        Ok(())
     }
 }
 
-/// Where an x86_64 Linux has its page tables (physical): as far from its first byte of code as in
-/// virtual memory.
-fn page_tables(facts: &Facts) -> Result<u64> {
-    let code = facts.resources("Kernel code");
-    let code = code.first().context("/proc/iomem shows no Kernel code")?;
-    let (text, tables) = (facts.symbol("_text")?.start, facts.symbol("init_top_pgt")?.start);
-    let distance = tables.checked_sub(text).context("init_top_pgt lies below _text")?;
-    Ok(code.start + distance)
+/// The kernel's code (virtual), from kallsyms or, of a kernel that lists nothing there, from where VMCOREINFO
+/// says that it begins.
+fn text(
+    facts: &Facts,
+    memory: &GuestMemory,
+    linux: &Linux,
+    code: &Range<u64>,
+) -> Result<Range<u64>> {
+    let listed = |name| facts.symbol(name).map(|range| range.start);
+    match (listed("_text"), listed("_etext")) {
+        (Ok(start), Ok(end)) => Ok(start..end),
+        (Err(error), _) | (_, Err(error)) if linux.is_known => Err(error),
+        _ => {
+            let start = hexadecimal(&vmcoreinfo(facts, memory)?, "SYMBOL(_stext)=")?;
+            Ok(start..start + (code.end - code.start))
+        }
+    }
+}
+
+/// How far a Linux runs from where it is linked: an i386 one in physical memory, an x86_64 one in virtual.
+fn offset(linux: &Linux, text: &Range<u64>, code: &Range<u64>) -> u64 {
+    let linked = linux.pref_address.unwrap_or(USUAL_ADDRESS);
+    match linux.is_64_bit {
+        true => text.start.wrapping_sub(X86_64_MAP + linked),
+        false => code.start.wrapping_sub(linked),
+    }
+}
+
+/// Where an x86_64 Linux has its page tables: as far from its first byte of code as in virtual memory. Where
+/// kallsyms lists no data, VMCOREINFO tells.
+fn page_tables(
+    facts: &Facts,
+    memory: &GuestMemory,
+    linux: &Linux,
+    code: &Range<u64>,
+) -> Result<Option<PageTables>> {
+    if !linux.is_64_bit {
+        return Ok(None);
+    }
+    if linux.is_known {
+        let tables = facts.symbol("init_top_pgt")?.start;
+        let distance = tables.checked_sub(facts.symbol("_text")?.start);
+        let distance = distance.context("init_top_pgt lies below _text")?;
+        return Ok(Some(PageTables { root: code.start + distance, levels: 4 }));
+    }
+    let info = vmcoreinfo(facts, memory)?;
+    let tables = hexadecimal(&info, "SYMBOL(init_top_pgt)=")?;
+    let moved: i64 = value(&info, "NUMBER(phys_base)=")?.parse()?;
+    let root = tables.wrapping_sub(X86_64_MAP).wrapping_add_signed(moved);
+    let has_5_levels =
+        value(&info, "NUMBER(pgtable_l5_enabled)=").is_ok_and(|number| number == "1");
+    Ok(Some(PageTables { root, levels: if has_5_levels { 5 } else { 4 } }))
+}
+
+/// The text of the kernel's VMCOREINFO note.
+fn vmcoreinfo(facts: &Facts, memory: &GuestMemory) -> Result<String> {
+    // Lengths of name and text, the type, and the padded name.
+    let mut header = [0; 24];
+    memory.read(facts.vmcoreinfo, &mut header)?;
+    let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
+    ensure!(length <= MOST_VMCOREINFO, "VMCOREINFO has {length} bytes");
+    let mut text = vec![0; length];
+    memory.read(facts.vmcoreinfo + 24, &mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+fn value<'t>(vmcoreinfo: &'t str, key: &str) -> Result<&'t str> {
+    let found = vmcoreinfo.lines().find_map(|line| line.strip_prefix(key));
+    found.with_context(|| format!("the kernel's VMCOREINFO has no {key}"))
+}
+
+fn hexadecimal(vmcoreinfo: &str, key: &str) -> Result<u64> {
+    u64::from_str_radix(value(vmcoreinfo, key)?, 16).with_context(|| format!("the value of {key}"))
 }
 
 /// Where `linux_banner` is (virtual): from kallsyms when the kernel lists its data there, else the
 /// one place among its constants that holds the text of /proc/version.
-fn linux_banner(facts: &Facts, memory: &GuestMemory) -> Result<u64> {
+fn linux_banner(facts: &Facts, memory: &GuestMemory, virtual_base: u64) -> Result<u64> {
     if let Ok(symbol) = facts.symbol("linux_banner") {
         return Ok(symbol.start);
     }
@@ -130,5 +271,5 @@ fn linux_banner(facts: &Facts, memory: &GuestMemory) -> Result<u64> {
     memory.read(constants.start, &mut bytes)?;
     let found = bytes.windows(text.len().max(1)).position(|window| window == text);
     let offset = found.context("the kernel's constants do not hold the text of /proc/version")?;
-    Ok(I386_PAGE_OFFSET + constants.start + offset as u64)
+    Ok(virtual_base.wrapping_add(constants.start + offset as u64))
 }

@@ -19,6 +19,8 @@ pub struct Resource {
 pub struct Facts {
     /// /proc/version.
     pub version: String,
+    /// /proc/cmdline.
+    pub command_line: String,
     /// CPUs that are online.
     pub cpus: usize,
     /// /proc/iomem, in its order, nesting ignored.
@@ -35,6 +37,19 @@ pub struct Facts {
     pub dump_bytes: Option<u64>,
     /// Purgatory's entry (physical), from another loader than ours.
     entry: Option<u64>,
+    /// How it died, in its own words.
+    pub death: Death,
+}
+
+/// What the first kernel said as it died.
+#[derive(Clone, Debug, Default)]
+pub struct Death {
+    /// The line of its panic, or else of the last oops: of a death by `panic_on_oops` there is no other.
+    pub line: Option<String>,
+    /// There was a panic.
+    pub panicked: bool,
+    /// The stack pointer that its last oops showed (virtual).
+    pub stack_pointer: Option<u64>,
 }
 
 impl Facts {
@@ -59,6 +74,10 @@ impl Facts {
             "symbol" => self.take_symbol(value),
             "dump_bytes" => value.parse().ok().map(|bytes| self.dump_bytes = Some(bytes)),
             "entry" => hex(value).map(|entry| self.entry = Some(entry)),
+            "cmdline" => {
+                self.command_line = value.to_string();
+                Some(())
+            }
             "plan" => {
                 self.plan.push_str(value);
                 Some(())

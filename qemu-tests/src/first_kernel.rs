@@ -8,12 +8,13 @@ use anyhow::{Context, Result};
 use handoff::purgatory::PARAMS_SYMBOL;
 use vmcore::Class;
 
-use crate::cycle::{Config, Fault, NmiPlace};
-use crate::dead_kernel::DeadKernel;
+use crate::bzimage::BzImage;
+use crate::cycle::{Config, Crash, Fault, NmiPlace};
+use crate::dead_kernel::{DeadKernel, Linux};
 use crate::facts::Facts;
 use crate::guest::{Guest, Ingredients, Loading};
 use crate::image::Image;
-use crate::initramfs;
+use crate::initramfs::{self, OWN_INIT, Userland};
 use crate::kexec_tools::Packed;
 use crate::memory::GuestMemory;
 use crate::qemu::Boot;
@@ -42,6 +43,9 @@ pub enum FirstKernel {
         is_64_bit: bool,
         /// Its bzImage.
         kernel: PathBuf,
+        /// Whether it is known to say of itself all that the checks need. Of another one, checks that lack
+        /// something are skipped.
+        is_known: bool,
         /// A static busybox that runs under it.
         busybox: PathBuf,
         /// Our loader, a static i386 program with the images in it.
@@ -60,9 +64,8 @@ pub enum FirstKernel {
 pub struct Prepared {
     /// What QEMU is told.
     pub boot: Boot,
-    is_64_bit: bool,
-    /// Whether the VMCOREINFO of a Linux is to say how far it has moved.
-    says_offset: bool,
+    /// What else counts when a Linux is judged.
+    linux: Linux,
     guest: Option<Guest>,
 }
 
@@ -92,26 +95,37 @@ impl FirstKernel {
         folder: &Path,
     ) -> Result<Prepared> {
         match self {
-            FirstKernel::Linux { kernel, busybox, loader, .. } => {
+            FirstKernel::Linux { kernel, busybox, loader, is_known, .. } => {
                 let (programs, arguments) = loading(config, loader, target)?;
                 let archive = first_initramfs(config, kernel, busybox, &programs, &arguments)?;
                 let initrd = folder.join("initramfs");
                 fs::write(&initrd, archive).context("writing the initramfs")?;
-                let command_line = linux_command_line(&config.slot, &config.first_append)?;
+                let command_line = linux_command_line(
+                    &config.slot,
+                    &config.first_append,
+                    config.initrd.is_some(),
+                )?;
+                let image = BzImage::read(kernel)?;
                 let (kernel, initrd) = (kernel.clone(), Some(initrd));
                 let boot = Boot { kernel, initrd, command_line, blobs: Vec::new() };
                 let is_64_bit = self.is_64_bit();
                 // i386's offset takes our loader to know and our capture kernel to add.
                 let is_ours = config.kexec_tools.is_none() && config.stock_capture.is_none();
-                let says_offset = is_64_bit || is_ours;
-                Ok(Prepared { boot, is_64_bit, says_offset, guest: None })
+                let linux = Linux {
+                    is_64_bit,
+                    says_offset: is_64_bit || is_ours,
+                    is_known: *is_known,
+                    pref_address: image.pref_address,
+                    is_asked: !matches!(config.crash, Crash::Expected(_)),
+                    has_userland: config.initrd.is_some(),
+                };
+                Ok(Prepared { boot, linux, guest: None })
             }
             FirstKernel::Guest { elf, loading } => {
                 let mut guest = planned_guest(config, elf, *loading, target, memory)?;
                 put_fault(config, &mut guest)?;
                 let boot = guest.boot(elf, folder)?;
-                let (is_64_bit, says_offset) = (false, false);
-                Ok(Prepared { boot, is_64_bit, says_offset, guest: Some(guest) })
+                Ok(Prepared { boot, linux: Linux::default(), guest: Some(guest) })
             }
         }
     }
@@ -133,6 +147,13 @@ fn first_initramfs(
         Some(_) => virtio_modules::of(kernel, virtio_modules::MEMORY)?,
         None => Vec::new(),
     };
+    let userland = match &config.initrd {
+        Some(path) => {
+            let found = Userland::new(read(path)?, &config.first_append);
+            Some(found.with_context(|| path.display().to_string())?)
+        }
+        None => None,
+    };
     initramfs::pack(&initramfs::Contents {
         busybox: &read(busybox)?,
         programs,
@@ -141,6 +162,7 @@ fn first_initramfs(
         memory_modules: &memory_modules,
         hot_memory: config.hotplug.map_or(0, |hotplug| hotplug.size),
         before_crash: &config.before_crash,
+        userland: userland.as_ref(),
     })
 }
 
@@ -225,7 +247,7 @@ impl Prepared {
     pub fn dead_kernel(&self, facts: &Facts, memory: &GuestMemory) -> Result<DeadKernel> {
         match &self.guest {
             Some(guest) => guest.dead_kernel(),
-            None => DeadKernel::linux(facts, memory, self.is_64_bit, self.says_offset),
+            None => DeadKernel::linux(facts, memory, &self.linux),
         }
     }
 
@@ -310,12 +332,26 @@ const BEYOND_LINUX: u64 = 64 << 20;
 /// The command line of a Linux first kernel. `panic=-1`: without a capture kernel it resets at
 /// once instead of waiting for the deadline. `nokaslr`, where the slot leaves room for it: a kernel
 /// that moves at random sometimes moves to the very place that is to be reserved.
-fn linux_command_line(slot: &str, append: &str) -> Result<String> {
+/// With one's own userland ours is named as the first program; ours then looks for theirs.
+fn linux_command_line(slot: &str, append: &str, has_userland: bool) -> Result<String> {
     let stays = slot.contains('@') && parse_slot(slot)?.start >= BEYOND_LINUX;
     let crashkernel = format!("crashkernel={slot}");
     let kaslr = if stays { "nokaslr" } else { "" };
-    let words = ["console=ttyS0,115200", &crashkernel, "panic=-1", kaslr, append];
+    let (first, append) = match has_userland {
+        true => (format!("rdinit={OWN_INIT}"), without_rdinit(append)),
+        false => (String::new(), append.to_string()),
+    };
+    let words = ["console=ttyS0,115200", &crashkernel, "panic=-1", kaslr, &first, &append];
     Ok(words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "))
+}
+
+/// The last `rdinit=` counts: theirs must go. What follows `--` is for the program.
+fn without_rdinit(words: &str) -> String {
+    let (ours, theirs) = words.split_once(" -- ").unwrap_or((words, ""));
+    let kept = ours.split_whitespace().filter(|word| !word.starts_with("rdinit="));
+    let theirs = theirs.split_whitespace();
+    let dashes = (words.len() > ours.len()).then_some("--");
+    kept.chain(dashes).chain(theirs).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -324,11 +360,20 @@ mod tests {
 
     #[test]
     fn linux_stays_where_it_is_linked_when_the_slot_lies_behind_it() {
-        let line = |slot| linux_command_line(slot, "quiet").expect("a slot");
+        let line = |slot| linux_command_line(slot, "quiet", false).expect("a slot");
         assert!(line("32M@64M").ends_with("crashkernel=32M@64M panic=-1 nokaslr quiet"));
         for slot in ["32M@16M", "32M"] {
             assert!(!line(slot).contains("nokaslr"), "{slot}");
         }
-        assert!(linux_command_line("32M@x", "").is_err());
+        assert!(linux_command_line("32M@x", "", false).is_err());
+    }
+
+    #[test]
+    fn our_program_comes_before_theirs() {
+        let append = "rdinit=/mine quiet rdinit=/other -- rdinit=/kept x";
+        let line = linux_command_line("32M", append, true).expect("a slot");
+        assert!(line.ends_with("rdinit=/kdump-rs/init quiet -- rdinit=/kept x"), "{line}");
+        let line = linux_command_line("32M", append, false).expect("a slot");
+        assert!(line.ends_with(append), "{line}");
     }
 }

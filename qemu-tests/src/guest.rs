@@ -359,7 +359,10 @@ impl Guest {
             text: self.elf.text()?,
             virtual_base: 0,
             page_tables: None,
-            banner: (PAGE_OFFSET + banner.start, text),
+            runs_anything: false,
+            banner: Some((PAGE_OFFSET + banner.start, text)),
+            oops_stack: None,
+            unchecked: Default::default(),
             recorders: vec![(place.to_string(), self.elf.symbol(place)?)],
             callers: Vec::new(),
         })

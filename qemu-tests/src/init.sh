@@ -1,7 +1,11 @@
 #!/bin/sh
-# The first kernel's only program: tells the host what the kernel says of itself, loads the capture
-# kernel, waits for the word on the console and crashes the machine. Each line that is meant for the
-# host begins with "first-kernel: " and stands on its own, because kernel messages may come between.
+# The first kernel's first program: tells the host what the kernel says of itself, loads the capture
+# kernel, waits for the word on the console and crashes the machine, or makes way for one's own userland.
+# Each line that is meant for the host begins with "first-kernel: " and stands on its own, because kernel
+# messages may come between. Beside one's own userland all of ours lies in a folder, for which $root stands.
+
+root=${0%/init}
+export PATH="$root/bin"
 
 say() { echo "first-kernel: $*"; }
 
@@ -11,17 +15,29 @@ fail() {
     sleep 60
 }
 
+# One's own program: the first of those that the host names. It is looked for before anything is loaded.
+own=
+if [ -e "$root/etc/kdump.init" ]; then
+    while IFS= read -r program; do
+        [ -n "$own" ] || [ ! -x "$program" ] || own=$program
+    done <"$root/etc/kdump.init"
+    [ -n "$own" ] || fail "the initramfs has no program called" $(cat "$root/etc/kdump.init")
+fi
+
 mount -t proc proc /proc && mount -t sysfs sysfs /sys && mount -t devtmpfs dev /dev ||
     fail "mounting proc, sysfs and devtmpfs"
 # Only emergencies from now on; the panic message is one.
+printk=$(cat /proc/sys/kernel/printk)
 echo 1 >/proc/sys/kernel/printk
+[ -e /sys/kernel/vmcoreinfo ] && [ -e /sys/devices/system/cpu/cpu0/crash_notes ] ||
+    fail "the kernel has no kexec and crash dumps: CONFIG_KEXEC, CONFIG_CRASH_DUMP"
 
 # Memory that is added while we run, before anybody looks at memory. Half of it is then filled with what
 # is not zero.
-if [ -e /memory/0.ko ]; then
+if [ -e "$root/memory/0.ko" ]; then
     total() { awk '/^MemTotal:/ { print $2 }' /proc/meminfo; }
-    wanted=$(($(total) + $(cat /etc/kdump.hot-kib)))
-    for module in /memory/*.ko; do
+    wanted=$(($(total) + $(cat "$root/etc/kdump.hot-kib")))
+    for module in "$root"/memory/*.ko; do
         insmod "$module" || fail "insmod $module"
     done
     tries=600
@@ -46,8 +62,8 @@ for file in /sys/devices/system/cpu/cpu*/crash_notes; do
 done
 # The symbols that the checks ask for: "start end name", the end being the next symbol's start. grep
 # first: awk over all of them takes seconds under emulation.
-wanted='_text|_stext|_etext|linux_banner|init_top_pgt|panic|__crash_kexec|crash_kexec|sysrq_handle_crash'
-grep -E -A 4 " ($wanted)\$" /proc/kallsyms | awk -v wanted="$wanted" '
+wanted='_text|_stext|_etext|linux_banner|init_top_pgt|panic|vpanic|__crash_kexec|crash_kexec|sysrq_handle_crash'
+[ ! -e /proc/kallsyms ] || grep -E -A 4 " ($wanted)\$" /proc/kallsyms | awk -v wanted="$wanted" '
     NF != 3 { next }
     $1 != start {
         for (i = 1; i <= pending; i++) print "first-kernel: symbol", start, $1, open[i]
@@ -56,44 +72,75 @@ grep -E -A 4 " ($wanted)\$" /proc/kallsyms | awk -v wanted="$wanted" '
     $3 ~ "^(" wanted ")$" { start = $1; open[++pending] = $3 }
 '
 
-# One argument a line. The kernel hands us the words of its command line that it does not know: not ours.
-set --
-while IFS= read -r word; do set -- "$@" "$word"; done </etc/kdump.arguments
-# What a loader says stands unquoted, so that its words come in one line.
-if [ -x /sbin/kexec ]; then
-    loaded=$(/sbin/kexec -d "$@" 2>&1) || fail "kexec refused:" $loaded
-    echo "$loaded" | sed -n 's/^kexec_load: entry = \(0x[0-9a-f]*\) .*/first-kernel: entry \1/p'
-else
-    loaded=$(/loader load "$@" 2>&1) || fail "the loader refused:" $loaded
-    /loader plan --json "$@" | sed 's/^/first-kernel: plan /'
-fi
+# One argument a line. The kernel hands us the words of its command line that it does not know: not for
+# the loader, but for one's own program.
+load() {
+    set --
+    while IFS= read -r word; do set -- "$@" "$word"; done <"$root/etc/kdump.arguments"
+    # What a loader says stands unquoted, so that its words come in one line.
+    if [ -x "$root/sbin/kexec" ]; then
+        loaded=$("$root/sbin/kexec" -d "$@" 2>&1) || fail "kexec refused:" $loaded
+        echo "$loaded" | sed -n 's/^kexec_load: entry = \(0x[0-9a-f]*\) .*/first-kernel: entry \1/p'
+    else
+        loaded=$("$root/loader" load "$@" 2>&1) || fail "the loader refused:" $loaded
+        "$root/loader" plan --json "$@" | sed 's/^/first-kernel: plan /'
+    fi
 
-# Modules are there for a second disk that is to be busy when the kernel dies. Reads of 1 MiB past the
-# page cache go to the memory of whoever reads; four readers ask for more than the disk gives at once.
-if [ -e /modules/0.ko ]; then
-    for module in /modules/*.ko; do
-        insmod "$module" || fail "insmod $module"
-    done
-    reader=0
-    while [ $reader -lt 4 ]; do
-        dd if=/dev/vdb of=/dev/null bs=1M iflag=direct 2>/dev/null &
-        reader=$((reader + 1))
-    done
-    reader=0
-    until read -r reads writes </sys/block/vdb/inflight && [ "$reads" -gt 0 ]; do
-        reader=$((reader + 1))
-        [ $reader -lt 600 ] || fail "nothing reads the second disk"
-        sleep 0.1
-    done
-    say "reads in flight $reads"
-fi
+    # Modules are there for a second disk that is to be busy when the kernel dies. Reads of 1 MiB past the
+    # page cache go to the memory of whoever reads; four readers ask for more than the disk gives at once.
+    if [ -e "$root/modules/0.ko" ]; then
+        for module in "$root"/modules/*.ko; do
+            insmod "$module" || fail "insmod $module"
+        done
+        reader=0
+        while [ $reader -lt 4 ]; do
+            dd if=/dev/vdb of=/dev/null bs=1M iflag=direct 2>/dev/null &
+            reader=$((reader + 1))
+        done
+        reader=0
+        until read -r reads writes </sys/block/vdb/inflight && [ "$reads" -gt 0 ]; do
+            reader=$((reader + 1))
+            [ $reader -lt 600 ] || fail "nothing reads the second disk"
+            sleep 0.1
+        done
+        say "reads in flight $reads"
+    fi
 
-# What a scenario does with the loaded machine. It has the loader's arguments in "$@".
-[ ! -e /etc/kdump.before ] || . /etc/kdump.before
+    # What a scenario does with the loaded machine. It has the loader's arguments in "$@".
+    [ ! -e "$root/etc/kdump.before" ] || . "$root/etc/kdump.before"
+}
+load
 
+# The host says "crash", "crash SECONDS" or "wait SECONDS".
 say ready
-read -r word
-[ "$word" = crash ] || fail "the host said '$word' instead of 'crash'"
-echo 1 >/proc/sys/kernel/sysrq
-echo c >/proc/sysrq-trigger
-fail "the kernel survived its crash"
+read -r word seconds
+case "$word" in
+crash)
+    [ -e /proc/sysrq-trigger ] || fail "the kernel has no /proc/sysrq-trigger: CONFIG_MAGIC_SYSRQ"
+    echo 1 >/proc/sys/kernel/sysrq
+    # Stays open where one's own userland has no /proc of ours any more.
+    exec 9>/proc/sysrq-trigger
+    ;;
+wait) ;;
+*) fail "the host said '$word' instead of 'crash' or 'wait'" ;;
+esac
+
+# What brings the kernel down, or tells the host that it has lived through it all.
+finish() {
+    [ -z "$seconds" ] || sleep "$seconds"
+    [ "$word" = wait ] || echo c >&9
+    say survived
+}
+
+if [ -z "$own" ]; then
+    [ "$word" = crash ] || echo "$printk" >/proc/sys/kernel/printk
+    finish
+    poweroff -f
+    sleep 60
+fi
+finish &
+echo "$printk" >/proc/sys/kernel/printk
+exec 9>&-
+# It finds the kernel as if it were the first program.
+umount -l /dev && umount -l /sys && umount -l /proc || fail "unmounting proc, sysfs and devtmpfs"
+exec "$own" "$@"

@@ -2,14 +2,26 @@
 
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use cpio::newc::{self, Builder};
 
 /// What `/init` does; see the script.
 const INIT: &str = include_str!("init.sh");
 /// The busybox programs that `/init` uses.
-const APPLETS: [&str; 11] =
-    ["sh", "mount", "cat", "awk", "sed", "grep", "poweroff", "sleep", "true", "insmod", "dd"];
+const APPLETS: [&str; 12] = [
+    "sh", "mount", "umount", "cat", "awk", "sed", "grep", "poweroff", "sleep", "true", "insmod",
+    "dd",
+];
+/// Where everything of ours lies beside one's own userland.
+const OWN_FOLDER: &str = "kdump-rs";
+const OWN_PREFIX: &str = "kdump-rs/";
+/// `/init` there, as the kernel is told.
+pub const OWN_INIT: &str = "/kdump-rs/init";
+/// What stands first in `/init`, and what stands there instead beside one's own userland.
+const INTERPRETER: &str = "#!/bin/sh\n";
+const OWN_INTERPRETER: &str = "#!/kdump-rs/bin/sh\n";
+/// An archive behind another begins at a multiple of this (bytes).
+const ALIGNMENT: usize = 512;
 
 /// Every folder that something lies in or is mounted on.
 const FOLDERS: [&str; 13] = [
@@ -35,7 +47,11 @@ const LINK: u32 = 0o120_777;
 
 /// An archive in the making.
 #[derive(Default)]
-pub(crate) struct Archive(Vec<u8>);
+pub(crate) struct Archive {
+    bytes: Vec<u8>,
+    /// What stands before each name.
+    prefix: &'static str,
+}
 
 impl Archive {
     /// Adds a file, a folder or a link, as `mode` says.
@@ -44,7 +60,8 @@ impl Archive {
     /// When the content is longer than the format has numbers for.
     pub(crate) fn add(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
         let length = u32::try_from(content.len())?;
-        let mut writer = Builder::new(name).mode(mode).write(&mut self.0, length);
+        let name = format!("{}{name}", self.prefix);
+        let mut writer = Builder::new(&name).mode(mode).write(&mut self.bytes, length);
         writer.write_all(content)?;
         writer.finish()?;
         Ok(())
@@ -67,7 +84,7 @@ impl Archive {
     /// # Errors
     /// Never in practice: it writes to memory.
     pub(crate) fn finish(self) -> Result<Vec<u8>> {
-        Ok(newc::trailer(self.0)?)
+        Ok(newc::trailer(self.bytes)?)
     }
 }
 
@@ -87,14 +104,85 @@ pub struct Contents<'a> {
     pub hot_memory: u64,
     /// What the shell does between the load and the crash.
     pub before_crash: &'a str,
+    /// One's own userland.
+    pub userland: Option<&'a Userland>,
 }
 
-/// Packs the archive.
+/// One's own userland in the first kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Userland {
+    /// The initramfs, compressed or not.
+    pub archive: Vec<u8>,
+    /// Its first program: the first of these that is there.
+    pub programs: Vec<String>,
+}
+
+impl Userland {
+    /// Takes the initramfs `archive` for a first kernel whose command line has `words`: as in Linux,
+    /// `rdinit=` names the program, else it is `/init`, else what `init=` names.
+    ///
+    /// # Errors
+    /// When it does not begin as any initramfs does.
+    pub fn new(archive: Vec<u8>, words: &str) -> Result<Self> {
+        ensure!(
+            BEGINNINGS.iter().any(|beginning| archive.starts_with(beginning)),
+            "this is no initramfs: neither a cpio archive (newc) nor one compressed in a way that \
+             Linux knows. Next step: find . | cpio -o -H newc | gzip > initrd"
+        );
+        let values = |key: &'static str| {
+            let words = words.split_whitespace().take_while(|word| *word != "--");
+            words.filter_map(move |word| word.strip_prefix(key)).map(str::to_string)
+        };
+        let programs = match values("rdinit=").last() {
+            Some(program) => vec![program],
+            None => std::iter::once("/init".to_string()).chain(values("init=").last()).collect(),
+        };
+        Ok(Self { archive, programs })
+    }
+}
+
+/// How an initramfs may begin: newc with and without checksums, gzip, bzip2, LZMA, XZ, LZO, LZ4 (legacy),
+/// zstd (Linux, `lib/decompress.c`).
+const BEGINNINGS: [&[u8]; 10] = [
+    b"070701",
+    b"070702",
+    b"\x1f\x8b",
+    b"\x1f\x9e",
+    b"BZh",
+    b"\x5d\0",
+    b"\xfd7zXZ\0",
+    b"\x89LZO",
+    b"\x02\x21\x4c\x18",
+    b"\x28\xb5\x2f\xfd",
+];
+
+/// Packs the archive. One's own userland follows ours, which is not compressed, and nothing has a name in
+/// both: Linux unpacks one archive after the other.
 ///
 /// # Errors
 /// When a file is longer than the format has numbers for.
 pub fn pack(contents: &Contents<'_>) -> Result<Vec<u8>> {
+    let Some(userland) = contents.userland else {
+        let archive = Archive::default();
+        return add_all(contents, archive, INIT.to_string())?.finish();
+    };
     let mut archive = Archive::default();
+    for folder in [OWN_FOLDER, "dev", "proc", "sys"] {
+        archive.add(folder, FOLDER, b"")?;
+    }
+    let programs: String = userland.programs.iter().map(|name| format!("{name}\n")).collect();
+    archive.prefix = OWN_PREFIX;
+    let init = INIT.replacen(INTERPRETER, OWN_INTERPRETER, 1);
+    let mut archive = add_all(contents, archive, init)?;
+    archive.add("etc/kdump.init", TEXT, programs.as_bytes())?;
+    let mut bytes = archive.finish()?;
+    bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+    bytes.extend(&userland.archive);
+    Ok(bytes)
+}
+
+/// Everything that `/init` needs, and `init` as its text.
+fn add_all(contents: &Contents<'_>, mut archive: Archive, init: String) -> Result<Archive> {
     for folder in FOLDERS {
         archive.add(folder, FOLDER, b"")?;
     }
@@ -117,16 +205,32 @@ pub fn pack(contents: &Contents<'_>) -> Result<Vec<u8>> {
     if !contents.before_crash.is_empty() {
         archive.add("etc/kdump.before", TEXT, contents.before_crash.as_bytes())?;
     }
-    archive.add("init", PROGRAM, INIT.as_bytes())?;
-    archive.finish()
+    archive.add("init", PROGRAM, init.as_bytes())?;
+    Ok(archive)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_archive_holds_what_init_needs() {
+    /// The names and modes of the archive's files, and what follows it.
+    fn listed(packed: &[u8]) -> (Vec<(String, u32)>, &[u8]) {
+        let mut found = Vec::new();
+        let mut rest = packed;
+        loop {
+            let reader = newc::Reader::new(rest).unwrap();
+            let is_trailer = reader.entry().is_trailer();
+            if !is_trailer {
+                found.push((reader.entry().name().to_string(), reader.entry().mode()));
+            }
+            rest = reader.finish().unwrap();
+            if is_trailer {
+                return (found, rest);
+            }
+        }
+    }
+
+    fn packed(userland: Option<&Userland>) -> Vec<u8> {
         let packed = pack(&Contents {
             busybox: b"BUSYBOX",
             programs: &[("loader", b"LOADER".to_vec())],
@@ -135,23 +239,56 @@ mod tests {
             memory_modules: &[b"MEM".into()],
             hot_memory: 1 << 20,
             before_crash: "true",
+            userland,
         });
-        let packed = packed.unwrap();
-        let mut found = Vec::new();
-        let mut rest = packed.as_slice();
-        loop {
-            let reader = newc::Reader::new(rest).unwrap();
-            if reader.entry().is_trailer() {
-                break;
-            }
-            found.push((reader.entry().name().to_string(), reader.entry().mode()));
-            rest = reader.finish().unwrap();
-        }
+        packed.unwrap()
+    }
+
+    #[test]
+    fn the_archive_holds_what_init_needs() {
+        let packed = packed(None);
+        let (found, _) = listed(&packed);
         assert!(found.contains(&("init".into(), PROGRAM)));
         assert!(found.contains(&("bin/awk".into(), LINK)));
         assert!(found.contains(&("etc/kdump.arguments".into(), TEXT)));
         assert!(found.contains(&("modules/0.ko".into(), TEXT)));
         assert!(found.contains(&("memory/0.ko".into(), TEXT)));
         assert_eq!(found.len(), FOLDERS.len() + 1 + APPLETS.len() + 7);
+    }
+
+    #[test]
+    fn ones_own_userland_follows_and_shares_no_name_but_mount_points() {
+        let userland = Userland::new(b"\x1f\x8btheirs".to_vec(), "").unwrap();
+        let packed = packed(Some(&userland));
+        let (found, rest) = listed(&packed);
+        let (padding, theirs) = rest.split_at(rest.len() - userland.archive.len());
+        assert_eq!(theirs, userland.archive);
+        assert_eq!((packed.len() - theirs.len()) % ALIGNMENT, 0);
+        assert!(padding.iter().all(|byte| *byte == 0));
+        for (name, mode) in &found {
+            let is_ours = name == OWN_FOLDER || name.starts_with("kdump-rs/");
+            let is_mount_point = ["dev", "proc", "sys"].contains(&name.as_str());
+            assert!(is_ours || (is_mount_point && *mode == FOLDER), "{name}");
+        }
+        assert!(found.contains(&(OWN_INIT[1..].into(), PROGRAM)));
+        assert!(found.contains(&("kdump-rs/etc/kdump.init".into(), TEXT)));
+        assert!(INIT.starts_with(INTERPRETER));
+    }
+
+    #[test]
+    fn the_first_program_is_the_one_that_linux_would_take() {
+        let programs = |words| Userland::new(b"070701".to_vec(), words).unwrap().programs;
+        assert_eq!(programs("quiet"), ["/init"]);
+        assert_eq!(programs("init=/bin/a init=/bin/b"), ["/init", "/bin/b"]);
+        assert_eq!(programs("rdinit=/a init=/b rdinit=/c"), ["/c"]);
+        assert_eq!(programs("quiet -- rdinit=/a"), ["/init"], "that is for the program");
+    }
+
+    #[test]
+    fn what_is_no_initramfs_is_refused() {
+        for other in [&b"hsqs"[..], b"\x7fELF", b"", b"MZ"] {
+            let error = Userland::new(other.to_vec(), "").unwrap_err().to_string();
+            assert!(error.contains("cpio -o -H newc"), "{error}");
+        }
     }
 }

@@ -48,7 +48,7 @@ pub mod timeline;
 pub mod truth;
 pub mod virtio_modules;
 
-pub use cycle::{Config, Fault, NmiPlace, run};
+pub use cycle::{Config, Crash, Fault, NmiPlace, run};
 pub use deadline::Interrupt;
 pub use delivery::{Delivery, Fate, Noise, Pull, Targets, Way};
 pub use first_kernel::FirstKernel;
@@ -57,5 +57,5 @@ pub use guest_dump::GuestDump;
 pub use hotplug::Hotplug;
 pub use kexec_tools::KexecTools;
 pub use machine_type::MachineType;
-pub use report::{Banner, Check, Report, Verdict};
+pub use report::{Banner, Check, Outcome, Report, Verdict};
 pub use stock_capture::StockCapture;

@@ -1,7 +1,7 @@
 //! What a virtual address of an x86_64 kernel stands for: a walk through its page tables in a vmcore.
 //! Its stacks are mapped page by page, so no PT_LOAD tells.
 //!
-//! Source: Intel manual, volume 3, 4.5 (4-level paging).
+//! Source: Intel manual, volume 3, 4.5 (4-level and 5-level paging).
 
 use anyhow::{Context, Result, ensure};
 
@@ -12,13 +12,22 @@ const LARGE: u64 = 1 << 7;
 /// The bits of an entry that are an address.
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
-/// The physical address behind `address`, by the 4-level tables that begin at `root` (physical).
+/// The page tables of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageTables {
+    /// The first one (physical).
+    pub root: u64,
+    /// 4 or 5.
+    pub levels: u32,
+}
+
+/// The physical address behind `address`, by these tables.
 ///
 /// # Errors
 /// When nothing is mapped there, or a table is not in the vmcore.
-pub fn translate(core: &CoreFile, root: u64, address: u64) -> Result<u64> {
-    let mut table = root;
-    for level in (0..4).rev() {
+pub fn translate(core: &CoreFile, tables: PageTables, address: u64) -> Result<u64> {
+    let mut table = tables.root;
+    for level in (0..tables.levels).rev() {
         let shift = 12 + 9 * level;
         let index = (address >> shift) & 0x1ff;
         let mut entry = [0; 8];

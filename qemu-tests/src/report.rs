@@ -21,7 +21,10 @@ pub struct Check {
     pub name: String,
     /// Whether it held.
     pub pass: bool,
-    /// What was compared, or what was wrong.
+    /// Whether it could not be made, for want of something that the kernel does not say of itself: then it
+    /// passes.
+    pub skipped: bool,
+    /// What was compared, what was wrong, or why it could not be made.
     pub detail: String,
 }
 
@@ -29,11 +32,18 @@ impl Check {
     /// A check whose `detail` is `Ok` when it held and `Err` when it did not.
     pub fn new(name: &str, found: Result<String>) -> Self {
         match found {
-            Ok(detail) => Self { name: name.to_string(), pass: true, detail },
+            Ok(detail) => Self { name: name.to_string(), pass: true, skipped: false, detail },
             Err(error) => {
-                Self { name: name.to_string(), pass: false, detail: format!("{error:#}") }
+                let detail = format!("{error:#}");
+                Self { name: name.to_string(), pass: false, skipped: false, detail }
             }
         }
+    }
+
+    /// A check that cannot be made, and why.
+    pub fn skipped(name: &str, why: &str) -> Self {
+        let detail = format!("not checked: {why}");
+        Self { name: name.to_string(), pass: true, skipped: true, detail }
     }
 }
 
@@ -45,6 +55,26 @@ pub enum Verdict {
     Pass,
     /// At least one did not.
     Fail,
+}
+
+/// How a cycle ended, for programs that must tell one kind from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The first kernel died, and its dump holds every check.
+    GoodDump,
+    /// It died, and there is no dump, or one that does not hold a check.
+    BadDump,
+    /// It did not die, or it was gone without a panic.
+    NoPanic,
+    /// A deadline passed: of the boot, of the death, or of the capture.
+    Hang,
+    /// It died before the capture kernel was loaded.
+    EarlyPanic,
+    /// The capture kernel could not be loaded, or the machine not be started.
+    NotLoaded,
+    /// Somebody ended it.
+    Interrupted,
 }
 
 /// A text that the dead kernel has in its memory.
@@ -63,6 +93,10 @@ pub struct Report {
     pub version: u32,
     /// Whether all checks held.
     pub verdict: Verdict,
+    /// How it ended; good_dump with the verdict "pass" only.
+    pub outcome: Outcome,
+    /// The line with which the first kernel died: of its panic, or else of an oops.
+    pub panic: Option<String>,
     /// The last stage that was reached; "boot" before the panic.
     pub stage: String,
     /// How often the first kernel was booted.

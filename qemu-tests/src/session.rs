@@ -11,7 +11,7 @@ use handoff::Stage;
 
 use crate::collector_process::Received;
 use crate::console::{self, Line, Meaning, meaning};
-use crate::cycle::{Config, Event, Fault, NmiPlace};
+use crate::cycle::{Config, Crash, Event, Fault, NmiPlace};
 use crate::deadline::Deadline;
 use crate::dump_disk::DumpDisk;
 use crate::facts::Facts;
@@ -23,7 +23,7 @@ use crate::image::Image;
 use crate::memory::{Digests, GuestMemory};
 use crate::qemu::{Machine, Qemu};
 use crate::receiving::Receiving;
-use crate::report::advice;
+use crate::report::{Outcome, advice};
 use crate::stock_capture;
 use crate::timeline::Timeline;
 
@@ -37,14 +37,15 @@ const CAPTURE: Duration = Duration::from_secs(90);
 const CAPTURE_PER_GIB: Duration = Duration::from_secs(60);
 /// Time in which a line moves bytes does not count, but no cycle takes longer than this.
 const LINES: Duration = Duration::from_secs(1800);
+/// How much longer than it was told the first kernel may live until it has said that it does.
+const GRACE: Duration = Duration::from_secs(30);
 /// The console's rest after QEMU's end.
 const DRAIN: Duration = Duration::from_secs(60);
-/// What the first kernel waits for.
-const CRASH: &[u8] = b"crash\n";
-
 /// The symbols in the capture kernel at which memory is looked at: T1 and T2.
 const MOMENTS: [&str; 2] = ["kdump_truth_quiesced", "kdump_truth_final"];
 
+/// The instruction that is none (`ud2`).
+const NO_INSTRUCTION: [u8; 2] = [0x0f, 0x0b];
 /// The instruction that never ends, in hexadecimal digits.
 const JUMP_TO_ITSELF: &str = "ebfe";
 
@@ -69,6 +70,8 @@ struct Copy {
 pub struct Ended {
     /// Why the cycle did not get to its end, or `None`.
     pub failure: Option<String>,
+    /// What kind of failure it was, or `None`.
+    pub outcome: Option<Outcome>,
     /// The first kernel was not ready to crash in time: nothing of ours has run yet but the loader.
     pub boot_hung: bool,
     /// Why the machine was shut down, in QEMU's word, when QEMU ended by itself.
@@ -144,6 +147,8 @@ pub struct Session<'a> {
     latest: Instant,
     ended: Ended,
     is_ready: bool,
+    /// The first kernel's last oops.
+    oops: Option<Instant>,
     console_closed: bool,
 }
 
@@ -196,6 +201,7 @@ impl<'a> Session<'a> {
             latest: start + WHOLE_BOOT,
             ended: Ended::default(),
             is_ready: false,
+            oops: None,
             console_closed: false,
         })
     }
@@ -208,7 +214,8 @@ impl<'a> Session<'a> {
         });
         if let Err((error, stage)) = lived {
             let is_interrupted = self.config.interrupt.is_set();
-            self.ended.boot_hung = stage == "boot" && self.deadline.is_over() && !is_interrupted;
+            self.ended.outcome = Some(self.outcome(stage));
+            self.ended.boot_hung = stage == "boot" && self.ended.outcome == Some(Outcome::Hang);
             let advice = if is_interrupted { "" } else { advice(stage) };
             self.ended.failure = Some(format!("{error:#}. {advice}").trim_end().to_string());
         }
@@ -229,6 +236,21 @@ impl<'a> Session<'a> {
         self.ended
     }
 
+    /// The kind of a failure at `stage`.
+    fn outcome(&self, stage: &str) -> Outcome {
+        match self.ended.outcome {
+            _ if self.config.interrupt.is_set() => Outcome::Interrupted,
+            Some(outcome) => outcome,
+            None if self.deadline.is_over() => Outcome::Hang,
+            None if self.ended.timeline.has_panicked() => Outcome::BadDump,
+            // Of the test guest all is loaded from the start.
+            None if stage == "boot" && !self.is_ready && self.prepared.entry().is_none() => {
+                Outcome::NotLoaded
+            }
+            None => Outcome::NoPanic,
+        }
+    }
+
     /// Gets the first kernel to the point where it dies.
     fn crash(&mut self, progress: &mut dyn FnMut(&str)) -> Result<()> {
         progress("booting the first kernel");
@@ -240,7 +262,10 @@ impl<'a> Session<'a> {
         while !self.is_ready {
             self.step(progress)?;
             if self.ended.timeline.has_panicked() {
-                bail!("the first kernel panicked before it was asked to");
+                self.ended.outcome = Some(Outcome::EarlyPanic);
+                let line = self.ended.facts.death.line.clone().unwrap_or_default();
+                self.drain(progress);
+                bail!("the first kernel panicked before the capture kernel was loaded: {line}");
             }
             if let Some(status) = self.qemu.exited()? {
                 self.drain(progress);
@@ -264,8 +289,21 @@ impl<'a> Session<'a> {
             let dump = guest_dump::take(qmp, self.config.memory, self.disk.path())?;
             self.ended.guest_dump = Some(dump);
         }
-        progress("crashing the first kernel");
-        self.qemu.console.write_all(CRASH).context("writing to the console")
+        progress(match self.config.crash {
+            Crash::Expected(_) => "waiting for the first kernel's panic",
+            Crash::AskedAfter(_) => "letting the userland run",
+            Crash::Asked => "crashing the first kernel",
+        });
+        if matches!(self.config.fault, Some(Fault::NoSymbols)) {
+            self.ended.facts.symbols.clear();
+        }
+        if matches!(self.config.fault, Some(Fault::Oops)) {
+            self.spoil_sysrq()?;
+        }
+        self.qemu
+            .console
+            .write_all(self.config.crash.words().as_bytes())
+            .context("writing to the console")
     }
 
     /// Attaches gdb and lets the VM run until T0.
@@ -310,8 +348,20 @@ impl<'a> Session<'a> {
     fn capture(&mut self, progress: &mut dyn FnMut(&str)) -> Result<()> {
         let gib = self.config.all_memory().div_ceil(1 << 30) as u32;
         let limit = CAPTURE + CAPTURE_PER_GIB * gib;
-        self.deadline = Deadline::new("end of the capture", limit, &self.config.interrupt);
+        let capture = || Deadline::new("end of the capture", limit, &self.config.interrupt);
+        let mut waits =
+            self.config.crash.wait() != Duration::ZERO && self.prepared.entry().is_none();
         self.latest = Instant::now() + LINES;
+        self.deadline = match waits {
+            true => {
+                // What a userland prints is no sign that the kernel will die.
+                self.latest = Instant::now();
+                let wait = self.config.crash.wait() + GRACE;
+                let what = "panic, nor a word that the kernel lives,";
+                Deadline::new(what, wait, &self.config.interrupt)
+            }
+            false => capture(),
+        };
         let mut flow = Flow::default();
         while self.qemu.exited()?.is_none() {
             if self.disk.kills() {
@@ -321,6 +371,11 @@ impl<'a> Session<'a> {
             if let Err(error) = self.step(progress).and_then(|()| self.receiving.tick()) {
                 let places = self.where_cpus_are();
                 bail!("{error:#}; CPUs at {places}");
+            }
+            if waits && self.ended.timeline.has_panicked() {
+                waits = false;
+                self.deadline = capture();
+                self.latest = Instant::now() + LINES;
             }
             self.deadline.extend(flow.since_last(self.receiving.bytes()));
             if self.receiving.has_pulled_all() {
@@ -336,6 +391,10 @@ impl<'a> Session<'a> {
         self.drain(progress);
         let timeline = &self.ended.timeline;
         if !timeline.has(Stage::Done) {
+            if !timeline.has_panicked() && self.prepared.entry().is_none() {
+                self.ended.outcome = Some(Outcome::NoPanic);
+                bail!("the first kernel ended without a panic");
+            }
             bail!("QEMU ended after \"{}\", without a complete dump", timeline.last());
         }
         Ok(())
@@ -372,21 +431,50 @@ impl<'a> Session<'a> {
         }
         let outcome = match meaning(&line.text) {
             Meaning::Stage(stage) => {
+                if !self.ended.timeline.has_panicked() {
+                    self.died_of_oops(line.at)?;
+                }
                 self.ended.timeline.reached(stage, line.at);
                 progress(stage.name());
                 self.receiving.reached(stage);
                 self.disk.follow(stage)
             }
             Meaning::Panic => {
+                let death = &mut self.ended.facts.death;
+                if !death.panicked {
+                    death.line = Some(line.text.clone());
+                }
+                death.panicked = true;
                 self.ended.timeline.panicked(line.at);
                 progress("panic");
                 self.receiving.panicked()
+            }
+            Meaning::Oops => {
+                if !self.ended.timeline.has_panicked() {
+                    self.oops = Some(line.at);
+                    self.ended.facts.death.line = Some(line.text.clone());
+                }
+                Ok(())
+            }
+            Meaning::StackPointer(pointer) => {
+                // The first one behind its first line; those of user mode come later.
+                if self.oops.is_some() && !self.ended.timeline.has_panicked() {
+                    self.ended.facts.death.stack_pointer.get_or_insert(pointer);
+                }
+                Ok(())
+            }
+            Meaning::Survived => {
+                self.ended.outcome = Some(Outcome::NoPanic);
+                Err(anyhow::anyhow!("the first kernel lives, and has not panicked"))
             }
             Meaning::Ready => {
                 self.is_ready = true;
                 Ok(())
             }
-            Meaning::Failed(reason) => Err(anyhow::anyhow!("the first kernel gave up: {reason}")),
+            Meaning::Failed(reason) => {
+                self.ended.outcome = Some(Outcome::NotLoaded);
+                Err(anyhow::anyhow!("the first kernel gave up: {reason}"))
+            }
             Meaning::Fact(fact) => self.ended.facts.take(fact),
             Meaning::Text => {
                 if self.is_first_line_of_stock(&line.text) {
@@ -397,6 +485,22 @@ impl<'a> Session<'a> {
         };
         self.ended.lines.push(line.text);
         outcome
+    }
+
+    /// What runs now says nothing of a panic before it: the first kernel died of its last oops, which is
+    /// when the time begins.
+    fn died_of_oops(&mut self, now: Instant) -> Result<()> {
+        self.ended.timeline.panicked(self.oops.unwrap_or(now));
+        self.receiving.panicked()
+    }
+
+    /// Writes an instruction that is none where the sysrq's handler begins.
+    fn spoil_sysrq(&self) -> Result<()> {
+        let facts = &self.ended.facts;
+        let code = facts.resources("Kernel code");
+        let code = code.first().context("/proc/iomem shows no Kernel code")?;
+        let handler = facts.symbol("sysrq_handle_crash")?.start - facts.symbol("_text")?.start;
+        self.memory.write(code.start + handler, &NO_INSTRUCTION)
     }
 
     /// A stock Linux as capture kernel runs from its first line on.

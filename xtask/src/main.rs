@@ -57,7 +57,7 @@ enum Task {
 
 fn main() -> ExitCode {
     match run(Cli::parse().task) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -65,8 +65,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(task: Task) -> anyhow::Result<()> {
-    match task {
+fn run(task: Task) -> anyhow::Result<ExitCode> {
+    let done = match task {
         Task::Build => {
             setup::ensure(Needs { toolchain: true, ..Needs::default() }, &setup::Args::default())?;
             let images = image::build()?;
@@ -81,10 +81,11 @@ fn run(task: Task) -> anyhow::Result<()> {
         }
         Task::Dist => dist::run(),
         Task::Setup(args) => setup::run(&args),
-        Task::QemuCrash(args) => qemu_crash::run(&args),
+        Task::QemuCrash(args) => return qemu_crash::run(&args),
         Task::Interop(args) => interop::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Test(args) => test::run(&args),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -2,15 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use qemu_tests::bzimage::BzImage;
+use qemu_tests::initramfs::Userland;
 use qemu_tests::slot::parse_size;
 use qemu_tests::{
-    Config, Delivery, Fault, FirstKernel, Interrupt, Loading, MachineType, Report, Targets, Verdict,
+    Config, Crash, Delivery, Fault, FirstKernel, Interrupt, Loading, MachineType, Outcome, Report,
+    Targets, Verdict,
 };
 
 use crate::debian::{self, Architecture};
@@ -23,10 +26,33 @@ use crate::setup::{self, Needs};
 const SHOWN: [&str; 7] =
     ["panic", "purgatory", "verified", "capture_entry", "first_byte", "last_byte", "done"];
 
+/// What follows the options in `--help`.
+const EXIT_CODES: &str = "\
+Exit codes, for scripts (`outcome` in report.json says the same):
+  0  good_dump    the kernel died, and its dump holds every check
+  1  not_loaded   something is missing or wrong: the host's tools, a file, the slot, a kernel without kexec
+  2               the command line is wrong
+  3  no_panic     the kernel did not die within --timeout, or it was gone without a panic
+  4  bad_dump     the kernel died, and there is no dump, or one that does not hold a check
+  5  hang         a deadline passed: of the boot, of the death (the kernel does not even say that it lives), or
+                  of the capture
+  6  early_panic  the kernel died before the capture kernel was loaded
+  130 interrupted
+With --repeat the code is that of the first cycle that was not good.
+
+Git bisect over kernels, in which a panic is bad: `case $? in 3) exit 0;; 0|4) exit 1;; *) exit 125;; esac`";
+
+/// How long one's own userland runs until the crash (seconds).
+const CRASH_AFTER: u64 = 10;
+/// How long a kernel that is to panic by itself has (seconds).
+const TIMEOUT: u64 = 120;
+
 /// What `cargo xtask qemu-crash` takes on its command line.
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct Args {
-    /// The kernel that crashes: debian-i386, debian-amd64, guest, or the path of an i386 bzImage
+    /// The kernel that crashes: debian-i386, debian-i386-nonpae, debian-amd64, debian-amd64-5.10,
+    /// debian-amd64-6.12, debian-amd64-7.2, guest, or the path of a bzImage for i386 or x86_64
     #[arg(long, value_name = "KERNEL", default_value = "debian-i386")]
     first_kernel: String,
     /// The machine that QEMU plays
@@ -54,6 +80,24 @@ pub(crate) struct Args {
     /// More words for the first kernel's command line
     #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
     first_append: String,
+    /// One's own userland: an initramfs (cpio, compressed or not). The capture kernel is loaded first, then
+    /// its /init runs, or what rdinit= or init= in --first-append name
+    #[arg(long, value_name = "FILE")]
+    initrd: Option<PathBuf>,
+    /// The kernel panics by itself, or dies of an oops (panic_on_oops): no sysrq
+    #[arg(long)]
+    expect_panic: bool,
+    /// With --expect-panic: how long the kernel has for that [default: 120]
+    #[arg(long, value_name = "SECONDS", requires = "expect_panic", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: Option<u64>,
+    /// With --initrd, without --expect-panic: how long the userland runs until sysrq crashes the kernel
+    /// [default: 10]
+    #[arg(long, value_name = "SECONDS", requires = "initrd", conflicts_with = "expect_panic", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    crash_after: Option<u64>,
+    /// One more word for QEMU's command line, such as a device; repeatable:
+    /// --qemu-arg -device --qemu-arg edu
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    qemu_arg: Vec<String>,
     /// Never stop the VM: times are right, but memory is only compared after the end
     #[arg(long)]
     no_truth: bool,
@@ -80,13 +124,27 @@ enum MachineName {
 enum FaultName {
     StrayWrite,
     CorruptVmcore,
+    Oops,
 }
 
-/// Runs the task.
+/// The exit code for a kind of end.
+fn exit_code(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::GoodDump => 0,
+        Outcome::NotLoaded => 1,
+        Outcome::NoPanic => 3,
+        Outcome::BadDump => 4,
+        Outcome::Hang => 5,
+        Outcome::EarlyPanic => 6,
+        Outcome::Interrupted => 130,
+    }
+}
+
+/// Runs the task; the exit code says how the cycles ended.
 ///
 /// # Errors
-/// When something is missing, or a check did not hold.
-pub(crate) fn run(args: &Args) -> Result<()> {
+/// When something is missing.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let interrupt = Interrupt::default();
     let flag = interrupt.clone();
     // Every wait of the cycle looks at the flag, ends, and takes QEMU and gdb with it.
@@ -116,13 +174,35 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let failed = reports.iter().filter(|report| report.verdict == Verdict::Fail).count();
     if failed > 0 {
-        bail!("{failed} of {} cycles did not hold every check", reports.len());
+        eprintln!("error: {failed} of {} cycles did not hold every check", reports.len());
     }
-    Ok(())
+    let first = reports.iter().map(|report| report.outcome).find(|end| *end != Outcome::GoodDump);
+    Ok(exit_code(first.unwrap_or(Outcome::GoodDump)).into())
+}
+
+/// What brings the kernel down.
+fn crash(args: &Args) -> Crash {
+    let seconds = |given: Option<u64>, usual| Duration::from_secs(given.unwrap_or(usual));
+    match (&args.initrd, args.expect_panic) {
+        (_, true) => Crash::Expected(seconds(args.timeout, TIMEOUT)),
+        (Some(_), false) => Crash::AskedAfter(seconds(args.crash_after, CRASH_AFTER)),
+        (None, false) => Crash::Asked,
+    }
 }
 
 fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
     let chosen = Chosen::new(&args.first_kernel)?;
+    let is_linux = !matches!(chosen, Chosen::Guest);
+    ensure!(
+        is_linux || (args.initrd.is_none() && !args.expect_panic),
+        "--initrd and --expect-panic are for a Linux: the test guest crashes by itself"
+    );
+    if let Some(path) = &args.initrd {
+        let archive = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        Userland::new(archive, "").with_context(|| format!("--initrd {}", path.display()))?;
+    }
+    // Before anything changes the current folder.
+    let initrd = args.initrd.as_ref().map(std::path::absolute).transpose()?;
     let needs = Needs { toolchain: true, machine: true, ..Needs::default() };
     setup::ensure(needs, &setup::Args::default())?;
     let images = image::build()?;
@@ -143,11 +223,15 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
         slot: args.slot.clone(),
         append: args.append.clone(),
         first_append: args.first_append.clone(),
+        crash: crash(args),
+        initrd,
+        devices: args.qemu_arg.clone(),
         truth: !args.no_truth,
         delivery,
         fault: args.fault.map(|fault| match fault {
             FaultName::StrayWrite => Fault::StrayWrite,
             FaultName::CorruptVmcore => Fault::CorruptVmcore,
+            FaultName::Oops => Fault::Oops,
         }),
         ..ordinary
     })
@@ -176,6 +260,8 @@ pub(crate) fn ordinary(
         oldmem: None,
         delivery: Delivery::default(),
         fault: None,
+        crash: Crash::Asked,
+        initrd: None,
         before_crash: String::new(),
         guest_dump: false,
         hotplug: None,
@@ -241,6 +327,7 @@ fn own_linux(kernel: PathBuf, image: BzImage, images: &Images) -> Result<FirstKe
         name: kernel.display().to_string(),
         is_64_bit: image.is_64_bit,
         kernel,
+        is_known: false,
         busybox: debian::busybox(architecture, None)?,
         loader,
     })
@@ -252,7 +339,7 @@ pub(crate) fn linux(kernel: DebianKernel, loader: PathBuf) -> Result<FirstKernel
     let name = format!("{} ({})", kernel.name, files.package);
     let is_64_bit = kernel.architecture == Architecture::Amd64;
     let (kernel, busybox) = (files.kernel, files.busybox);
-    Ok(FirstKernel::Linux { name, is_64_bit, kernel, busybox, loader })
+    Ok(FirstKernel::Linux { name, is_64_bit, kernel, is_known: true, busybox, loader })
 }
 
 /// One cycle with a line of progress on stderr, or a line for each step where that is no terminal.
@@ -284,6 +371,9 @@ fn show(args: &Args, out: &Path, report: &Report) -> Result<()> {
         report.memory >> 20,
         report.cpus
     );
+    if let Some(line) = &report.panic {
+        println!("it died of: {}", line.trim());
+    }
     if report.boots > 1 {
         println!("the first kernel hung in its boot and was booted {} times", report.boots);
     }
@@ -302,7 +392,11 @@ fn show(args: &Args, out: &Path, report: &Report) -> Result<()> {
         println!("  {:<16}{what}, {} damaged frames", received.target, received.damaged_frames);
     }
     for check in &report.checks {
-        let verdict = if check.pass { "ok  " } else { "FAIL" };
+        let verdict = match (check.pass, check.skipped) {
+            (true, true) => "-   ",
+            (true, false) => "ok  ",
+            (false, _) => "FAIL",
+        };
         println!("  {verdict}  {:<22}{}", check.name, check.detail);
     }
     if report.verdict == Verdict::Fail {

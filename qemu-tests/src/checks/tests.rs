@@ -100,7 +100,10 @@ impl World {
             text: TEXT,
             virtual_base: BASE,
             page_tables: None,
-            banner: (BASE + BANNER_AT, BANNER.to_vec()),
+            runs_anything: false,
+            banner: Some((BASE + BANNER_AT, BANNER.to_vec())),
+            oops_stack: None,
+            unchecked: Default::default(),
             recorders: vec![function("__crash_kexec", 0x11_0000)],
             callers: vec![function("panic", 0x11_0200), function("sysrq", 0x11_0300)],
         };
@@ -386,10 +389,10 @@ fn registers_must_hold_what_was_loaded() {
 #[test]
 fn gdb_must_read_the_banner() {
     let mut world = World::new();
-    world.dead.banner.1[6] = b'V';
+    world.dead.banner.as_mut().unwrap().1[6] = b'V';
     world.fails_only("banner", "gdb reads at 0xc0130010: Linux version 6.1 of the test");
     let mut world = World::new();
-    world.dead.banner.0 = BASE + SLOT.start;
+    world.dead.banner.as_mut().unwrap().0 = BASE + SLOT.start;
     world.fails_only("banner", "gdb reads nothing");
 }
 
@@ -454,4 +457,52 @@ fn a_wrong_byte_must_be_in_a_range_that_is_named() {
     for beside in [offset - 1, offset + 1] {
         assert!(claims(&world, &[(beside, 1)]).is_err());
     }
+}
+
+#[test]
+fn what_the_kernel_does_not_say_is_not_checked_and_says_so() {
+    let mut world = World::new();
+    (world.dead.banner, world.dead.recorders) = (None, Vec::new());
+    world.fails("banner", "not known");
+    world.fails("panic_path", "no CPU was in a function");
+    for name in [dead_kernel::BANNER, dead_kernel::PANIC_PATH] {
+        world.dead.unchecked.insert(name, "it has no symbols".into());
+    }
+    assert_eq!(world.failures(), []);
+}
+
+#[test]
+fn the_stack_pointer_of_an_oops_is_one_cpus() {
+    let mut world = World::new();
+    world.dead.recorders = Vec::new();
+    world.dead.oops_stack = Some(BASE + STACK_AT);
+    assert_eq!(world.failures(), []);
+    world.dead.oops_stack = Some(BASE + STACK_AT + 4);
+    world.fails_only("panic_path", "no CPU has the stack pointer of the oops");
+}
+
+#[test]
+fn a_cpu_may_be_elsewhere_only_where_anything_runs() {
+    const CS: usize = 20 + 124;
+    let mut world = World::new();
+    let elsewhere = |user: u8| {
+        let mut note = prstatus_note(BASE + 0x1f0_0010, BASE + 0x17_0000);
+        note[CS] = 0x60 | user;
+        note
+    };
+    let put = |world: &mut World, user| {
+        world.notes[1] = elsewhere(user);
+        world.memory.write(NOTES_AT[1], &world.notes[1]).unwrap();
+    };
+    for user in [0, 3] {
+        put(&mut world, user);
+        world.dead.runs_anything = false;
+        world.fails_only("registers", "not in kernel text");
+        world.dead.runs_anything = true;
+        assert_eq!(world.failures(), []);
+    }
+    // A program may not pass for the kernel: its address is below all of the kernel's.
+    world.notes[1] = prstatus_note(0x8048_0000 >> 4, BASE + 0x17_0000);
+    world.memory.write(NOTES_AT[1], &world.notes[1]).unwrap();
+    world.fails_only("registers", "not in kernel text");
 }

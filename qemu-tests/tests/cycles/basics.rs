@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use qemu_tests::{Config, Delivery, FirstKernel, Interrupt, Loading, MachineType, Report, Verdict};
+use qemu_tests::{
+    Config, Crash, Delivery, FirstKernel, Interrupt, Loading, MachineType, Report, Verdict,
+};
 
 pub(crate) const MIB: u64 = 1 << 20;
 
@@ -26,6 +28,8 @@ pub(crate) fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Conf
         out: out.path().to_path_buf(),
         append: String::new(),
         first_append: String::new(),
+        crash: Crash::Asked,
+        initrd: None,
         before_crash: String::new(),
         guest_dump: false,
         hotplug: None,
@@ -53,6 +57,7 @@ pub(crate) fn debian() -> FirstKernel {
         name: "debian-i386".into(),
         is_64_bit: false,
         kernel: file("KDUMP_TEST_LINUX_I386"),
+        is_known: true,
         busybox: file("KDUMP_TEST_BUSYBOX"),
         loader: file("KDUMP_TEST_LOADER"),
     }
@@ -91,6 +96,7 @@ pub(crate) fn debian_kernel(variable: &str) -> FirstKernel {
         name: format!("debian {variable}"),
         is_64_bit,
         kernel: file(&format!("KDUMP_TEST_LINUX_{variable}")),
+        is_known: true,
         busybox: file(busybox),
         loader: file("KDUMP_TEST_LOADER"),
     }

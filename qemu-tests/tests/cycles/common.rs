@@ -21,6 +21,7 @@ pub(crate) fn debian_amd64() -> FirstKernel {
         name: "debian-amd64".into(),
         is_64_bit: true,
         kernel: file("KDUMP_TEST_LINUX_AMD64"),
+        is_known: true,
         busybox: file("KDUMP_TEST_BUSYBOX_AMD64"),
         loader: file("KDUMP_TEST_LOADER"),
     }

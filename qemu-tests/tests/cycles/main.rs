@@ -20,6 +20,7 @@ mod machine_checks;
 mod microvm;
 mod nmis;
 mod oldmem;
+mod own_panics;
 mod pulls;
 mod readers;
 mod reload;

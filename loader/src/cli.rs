@@ -10,7 +10,7 @@ use crate::plan::{COM1, PlanOptions, UserText};
 const EXAMPLES: &str = "\
 Examples:
   loader status
-      Is memory reserved, is a capture kernel loaded, what is missing?
+      What a panic would do: what is loaded, whether it still fits this machine, what is missing.
   loader load --target virtio-blk:id=00112233445566778899aabbccddeeff
       After a panic, write a vmcore to the dump disk with this id.
   loader load --target virtio-console:name=kdump,serial:port=0,baud=115200
@@ -221,9 +221,13 @@ impl ImageFiles {
 /// Arguments of `status`.
 #[derive(Args, Debug)]
 pub struct StatusArgs {
-    /// Read the facts from this folder, which holds copies of files under /proc and /sys.
+    /// Read the facts from this folder, which holds copies of files under /proc, /sys and /run.
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
+
+    /// Where what is loaded is noted.
+    #[command(flatten)]
+    pub state: StateArgs,
 
     /// Print JSON.
     #[arg(long)]

@@ -15,8 +15,8 @@ use loader::cli::{
 };
 use loader::kexec::Call;
 use loader::{
-    Done, Images, Inspection, Plan, PlanOptions, Running, SlotSpec, State, StateError, Status,
-    System, UserText, kexec, plan, plan_slot, reload, reusable,
+    Done, Images, Inspection, Plan, PlanOptions, Record, Recorded, Running, Seen, SlotSpec, State,
+    StateError, Status, System, UserText, at_work, kexec, now, plan, plan_slot, reload, reusable,
 };
 use slot_image::SlotImage;
 
@@ -71,7 +71,8 @@ fn load(args: &LoadCommand, debug: bool) -> anyhow::Result<()> {
     let plan = make_plan(&args.load.images, &options, &system, debug)?;
     warn(&plan);
     println!("target: {}", plan.target);
-    let done = reload(Call::from(&plan), args.force, &state, &mut Running(&system))?;
+    let record = Record::new(&plan, std::env::args().skip(1));
+    let done = reload(Call::from(&plan), &record, args.force, &state, &mut Running(&system))?;
     let Done::Loaded(noted) = done else {
         println!("loaded already into {}, and nothing has changed", plan.slot);
         return Ok(());
@@ -145,7 +146,14 @@ fn unload(args: &StateArgs) -> anyhow::Result<()> {
 
 /// Prints the status; its exit code tells whether something is loaded.
 fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
-    let status = Status::of(&System::read(&args.root)?);
+    let system = System::read(&args.root)?;
+    // A folder of a saved system is where it was, below that system's root.
+    let folder = args.state.state_dir.strip_prefix("/").unwrap_or(&args.state.state_dir);
+    let folder = args.root.join(folder);
+    let boot = system.boot_id.as_deref();
+    let seen =
+        Seen { recorded: Recorded::read(&folder, boot), at_work: at_work(&folder), now: now() };
+    let status = Status::of(&system, seen);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&status)?);
     } else {

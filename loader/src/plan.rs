@@ -10,11 +10,13 @@ use crate::contents::Contents;
 use crate::core_header::Core;
 use crate::e820::E820;
 use crate::error::PlanError;
+use crate::facts::Facts;
 use crate::images::Images;
 use crate::kernel_image::KernelImage;
 use crate::layout::{Layout, Sizes, bounded, control_pages, pick_slot};
 use crate::memory::Ram;
 use crate::purgatory::PurgatoryImage;
+use crate::room;
 use crate::system::{Machine, System};
 
 /// I/O port of the first serial port, COM1.
@@ -215,7 +217,7 @@ pub(crate) fn fill(
         options,
         sealed: core.known,
     };
-    Ok(Plan {
+    let mut plan = Plan {
         slot,
         entry: PhysAddr::new(layout.purgatory.start().get() + entry(system.machine, purgatory)),
         kernel_entry: layout.moved(kernel.entry.into()),
@@ -236,7 +238,13 @@ pub(crate) fn fill(
         vmcoreinfo: core.vmcoreinfo,
         loads,
         warnings: [core.warnings, line.problems, made_worse(options, &e820, unused)].concat(),
-    })
+    };
+    if plan.sealed {
+        let facts = Facts::of_plan(&plan);
+        let disks = room::of_line(&plan.command_line, &facts, &system.dump_disks);
+        plan.warnings.extend(disks.into_iter().filter_map(|disk| disk.problem));
+    }
+    Ok(plan)
 }
 
 /// What the options make worse, and what the memory map has no room for.

@@ -7,7 +7,8 @@
 //! Source: Linux, `kernel/kexec.c`, `do_kexec_load`.
 
 use crate::kexec::{self, Call, KexecError};
-use crate::state::{State, StateError};
+use crate::record::Record;
+use crate::state::{LastCall, State, StateError};
 use crate::system::System;
 
 /// What a reload asks of the first kernel.
@@ -73,12 +74,13 @@ pub enum ReloadError {
     Denied,
 }
 
-/// Loads a plan, unless it is what is loaded; with `force`, also then.
+/// Loads a plan, unless it is what is loaded; with `force`, also then. `record` is noted of it.
 ///
 /// # Errors
 /// Why it is not loaded, and what is loaded now.
 pub fn reload(
     call: Call<'_>,
+    record: &Record,
     force: bool,
     state: &State,
     kernel: &mut impl Kernel,
@@ -91,19 +93,19 @@ pub fn reload(
     }
     state.forget()?;
     if let Err(refused) = kernel.load(call) {
-        return Err(go_back(refused, last.as_ref().map(|last| last.call()), state, kernel));
+        return Err(go_back(refused, last.as_ref(), state, kernel));
     }
     if kernel.crash_loaded() == Some(false) {
         return Err(ReloadError::Denied);
     }
-    Ok(Done::Loaded(state.write(call)))
+    Ok(Done::Loaded(state.write(call, record)))
 }
 
 /// Makes the best of a failure. That the note of the last plan cannot be written again is no news
 /// next to it.
 fn go_back(
     refused: KexecError,
-    last: Option<Call<'_>>,
+    last: Option<&LastCall>,
     state: &State,
     kernel: &mut impl Kernel,
 ) -> ReloadError {
@@ -111,10 +113,10 @@ fn go_back(
     let Some(last) = last else {
         return if kept { ReloadError::Kept(refused) } else { ReloadError::Lost(refused) };
     };
-    if !kept && let Err(lost) = kernel.load(last) {
+    if !kept && let Err(lost) = kernel.load(last.call()) {
         return ReloadError::LostBoth { refused, lost };
     }
-    let _ = state.write(last);
+    let _ = state.write(last.call(), &last.record);
     if kept { ReloadError::Kept(refused) } else { ReloadError::Restored(refused) }
 }
 
@@ -122,6 +124,8 @@ fn go_back(
 mod tests {
     use super::*;
     use crate::plan::PlannedSegment;
+    use crate::record::tests::record;
+    use crate::state::Recorded;
     use crate::state::tests::{call, segments, state};
     use tempfile::TempDir;
 
@@ -173,13 +177,19 @@ mod tests {
 
         fn reload(&mut self, text: &str, force: bool) -> Result<Done, ReloadError> {
             let state = state(self.folder.path(), self.boot);
-            reload(call(&segments(text)), force, &state, &mut self.kernel)
+            let record = Record { target: text.to_owned(), ..record() };
+            reload(call(&segments(text)), &record, force, &state, &mut self.kernel)
         }
 
         #[track_caller]
         fn assert_loaded(&self, text: Option<&str>, calls: usize) {
             assert_eq!(self.kernel.loaded, text.map(segments));
             assert_eq!(self.kernel.calls, calls);
+            let noted = match Recorded::read(self.folder.path(), Some(self.boot)) {
+                Recorded::Known(record) => Some(record.target),
+                _ => None,
+            };
+            assert_eq!(noted.as_deref(), text, "what is noted is what is loaded");
         }
     }
 
@@ -200,7 +210,7 @@ mod tests {
         assert!(matches!(machine.reload("new", false), Ok(Done::Unchanged)));
         let (state, same) = (state(machine.folder.path(), "boot"), segments("new"));
         let moved = Call { entry: vmcore::PhysAddr::new(4), ..call(&same) };
-        let done = reload(moved, false, &state, &mut machine.kernel);
+        let done = reload(moved, &record(), false, &state, &mut machine.kernel);
         assert!(matches!(done, Ok(Done::Loaded(_))), "the entry is part of it");
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::ser::{Serialize, Serializer};
 use vmcore::{Class, PhysRange, Segment};
 
+use crate::json::RangeJson;
 use crate::plan::Plan;
 
 /// The version of the JSON: fields may be added, none is renamed.
@@ -34,12 +35,6 @@ struct PlanJson<'a> {
 }
 
 #[derive(serde::Serialize)]
-struct RangeJson {
-    start: u64,
-    length: u64,
-}
-
-#[derive(serde::Serialize)]
 struct SegmentJson<'a> {
     name: &'a str,
     start: u64,
@@ -60,12 +55,6 @@ struct LoadJson {
     length: u64,
     source: u64,
     vaddr: u64,
-}
-
-impl From<PhysRange> for RangeJson {
-    fn from(range: PhysRange) -> Self {
-        Self { start: range.start().get(), length: range.length() }
-    }
 }
 
 impl From<&Segment> for LoadJson {

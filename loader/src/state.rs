@@ -4,8 +4,10 @@
 //! be loaded again when its successor is refused.
 //!
 //! ```text
-//! SHA-256 of all that follows │ one line of JSON: boot, entry, segments │ the segments' bytes
+//! SHA-256 of all that follows │ one line of JSON: boot, record, entry, segments │ the segments' bytes
 //! ```
+//!
+//! Whoever only wants to know reads it without the lock: a new copy takes the place of the old one at once.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -20,9 +22,13 @@ use vmcore::{PhysAddr, PhysRange};
 use crate::kexec::Call;
 use crate::lock::{self, Holder, LockError, Patience};
 use crate::plan::PlannedSegment;
+use crate::record::Record;
 
+/// The copy, and the lock.
+const FILE: &str = "loaded";
+const LOCK: &str = "lock";
 /// The version of the JSON; a copy of another version is none.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Length of the digest in bytes.
 const DIGEST: usize = 32;
 /// No copy is longer, in bytes: a slot lies below 4 GiB, and nobody reserves that much.
@@ -71,8 +77,55 @@ pub struct State {
 /// A call that the kernel has taken in this boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LastCall {
+    /// What was noted of it.
+    pub(crate) record: Record,
     entry: PhysAddr,
     segments: Vec<PlannedSegment>,
+}
+
+/// What a folder says about what is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// Nothing: nobody has loaded with this folder, or it was unloaded.
+    Nothing,
+    /// What was loaded in another boot, and is lost.
+    OfAnotherBoot,
+    /// The copy is cut short, was damaged, or is of another release.
+    Damaged,
+    /// Only root may read it.
+    NotPermitted,
+    /// What was loaded in this boot.
+    Known(Box<Record>),
+}
+
+impl Recorded {
+    /// Reads what was loaded last from `folder`, in the boot with this id. Waits for nobody.
+    pub fn read(folder: &Path, boot: Option<&str>) -> Self {
+        let content = match read(&folder.join(FILE)) {
+            Ok(content) => content,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Self::NotPermitted;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::Nothing,
+            Err(_) => return Self::Damaged,
+        };
+        match decode(&content) {
+            None => Self::Damaged,
+            Some((other, _)) if Some(other.as_str()) != boot => Self::OfAnotherBoot,
+            Some((_, last)) => Self::Known(Box::new(last.record)),
+        }
+    }
+}
+
+/// Who is loading with this folder at this moment, as far as it can be seen.
+pub fn at_work(folder: &Path) -> Option<Holder> {
+    lock::holder(&File::open(folder.join(LOCK)).ok()?)
+}
+
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(file)?.take(LONGEST).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 impl LastCall {
@@ -86,6 +139,7 @@ impl LastCall {
 struct Head {
     version: u32,
     boot: String,
+    record: Record,
     entry: u64,
     segments: Vec<HeadSegment>,
 }
@@ -121,7 +175,7 @@ impl State {
             .mode(0o700)
             .create(folder)
             .map_err(|error| failed(folder, error))?;
-        let path = folder.join("lock");
+        let path = folder.join(LOCK);
         let lock = private().open(&path).map_err(|error| failed(&path, error))?;
         let mut waits = |holder: Option<&Holder>| {
             say(&format!("waiting for {}, who has locked {}", who(holder), path.display()));
@@ -135,17 +189,15 @@ impl State {
 
     /// What was loaded last in this boot; `None` when that is not known.
     pub(crate) fn read(&self) -> Option<LastCall> {
-        let file = File::open(self.file()).ok()?;
-        let mut content = Vec::new();
-        file.take(LONGEST).read_to_end(&mut content).ok()?;
-        decode(&content, self.boot.as_deref()?)
+        let (boot, last) = decode(&read(&self.file()).ok()?)?;
+        (self.boot == Some(boot)).then_some(last)
     }
 
     /// Notes what is loaded now.
-    pub(crate) fn write(&self, call: Call<'_>) -> Result<(), StateError> {
+    pub(crate) fn write(&self, call: Call<'_>, record: &Record) -> Result<(), StateError> {
         let Some(boot) = &self.boot else { return Ok(()) };
         let new = self.folder.join("loaded.new");
-        let written = encode(call, boot).and_then(|content| {
+        let written = encode(call, record, boot).and_then(|content| {
             let mut file = private().truncate(true).open(&new)?;
             file.write_all(&content)?;
             fs::rename(&new, self.file())
@@ -167,7 +219,7 @@ impl State {
     }
 
     fn file(&self) -> PathBuf {
-        self.folder.join("loaded")
+        self.folder.join(FILE)
     }
 }
 
@@ -184,7 +236,7 @@ fn who(holder: Option<&Holder>) -> String {
     holder.map_or_else(|| unseen.to_owned(), Holder::to_string)
 }
 
-fn encode(call: Call<'_>, boot: &str) -> io::Result<Vec<u8>> {
+fn encode(call: Call<'_>, record: &Record, boot: &str) -> io::Result<Vec<u8>> {
     let segments = call.segments.iter().map(|segment| HeadSegment {
         name: segment.name.clone(),
         start: segment.range.start().get(),
@@ -194,6 +246,7 @@ fn encode(call: Call<'_>, boot: &str) -> io::Result<Vec<u8>> {
     let head = Head {
         version: VERSION,
         boot: boot.to_owned(),
+        record: record.clone(),
         entry: call.entry.get(),
         segments: segments.collect(),
     };
@@ -206,15 +259,15 @@ fn encode(call: Call<'_>, boot: &str) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// What was loaded, when the copy is whole and of this boot.
-fn decode(content: &[u8], boot: &str) -> Option<LastCall> {
+/// The boot and what was loaded in it, when the copy is whole.
+fn decode(content: &[u8]) -> Option<(String, LastCall)> {
     let (digest, rest) = content.split_at_checked(DIGEST)?;
     if Sha256::digest(rest).as_slice() != digest {
         return None;
     }
     let line = rest.iter().position(|byte| *byte == b'\n')?;
     let head: Head = serde_json::from_slice(&rest[..line]).ok()?;
-    if head.version != VERSION || head.boot != boot {
+    if head.version != VERSION {
         return None;
     }
     let mut bytes = &rest[line + 1..];
@@ -225,12 +278,14 @@ fn decode(content: &[u8], boot: &str) -> Option<LastCall> {
         segments.push(PlannedSegment { name: segment.name, range, bytes: taken.to_vec() });
         bytes = left;
     }
-    bytes.is_empty().then_some(LastCall { entry: PhysAddr::new(head.entry), segments })
+    let last = LastCall { record: head.record, entry: PhysAddr::new(head.entry), segments };
+    bytes.is_empty().then_some((head.boot, last))
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::record::tests::record;
     use std::os::unix::fs::PermissionsExt;
 
     /// A folder that was locked in a boot of this id.
@@ -258,7 +313,7 @@ pub(crate) mod tests {
         let path = folder.path().join("run/kdump-rs");
         let (text, boot) = (segments("a\nb"), state(&path, "boot-1"));
         assert_eq!(boot.read(), None);
-        boot.write(call(&text)).expect("written");
+        boot.write(call(&text), &record()).expect("written");
         assert_eq!(boot.read().expect("noted").call(), call(&text));
         let mode = |file: &Path| fs::metadata(file).expect("there").permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&path.join("loaded"))), (0o700, 0o600));
@@ -267,34 +322,45 @@ pub(crate) mod tests {
         assert_eq!(next.read(), None, "another boot has lost it");
         drop(next);
         let again = state(&path, "boot-1");
+        let recorded = |boot| Recorded::read(&path, boot);
+        assert_eq!(recorded(Some("boot-1")), Recorded::Known(Box::new(record())));
+        assert_eq!(recorded(Some("boot-2")), Recorded::OfAnotherBoot);
+        assert_eq!(recorded(None), Recorded::OfAnotherBoot, "nothing says that it is this one");
         again.forget().expect("removed");
         assert_eq!(again.read(), None);
+        assert_eq!(recorded(Some("boot-1")), Recorded::Nothing);
         again.forget().expect("nothing to remove");
+        fs::write(path.join("loaded"), "what").expect("a file");
+        assert_eq!(recorded(Some("boot-1")), Recorded::Damaged);
+        assert_eq!(at_work(&path).map(|holder| holder.pid), Some(std::process::id()));
+        drop(again);
+        assert_eq!(at_work(&path), None);
     }
 
     #[test]
     fn a_damaged_copy_is_none() {
-        let whole = encode(call(&segments("abc")), "b").expect("encoded");
-        assert!(decode(&whole, "b").is_some());
+        let whole = encode(call(&segments("abc")), &record(), "b").expect("encoded");
+        assert!(decode(&whole).is_some());
         for at in 0..whole.len() {
             let mut damaged = whole.clone();
             damaged[at] ^= 1;
-            assert_eq!(decode(&damaged, "b"), None, "byte {at}");
-            assert_eq!(decode(&whole[..at], "b"), None, "cut at {at}");
+            assert_eq!(decode(&damaged), None, "byte {at}");
+            assert_eq!(decode(&whole[..at]), None, "cut at {at}");
         }
     }
 
     /// What is whole may still be nonsense.
     #[test]
     fn numbers_that_make_no_sense_are_refused() {
+        let record = serde_json::to_string(&record()).expect("JSON");
         let line = |start: &str, bytes: &str| {
             let json = format!(
-                "{{\"version\":1,\"boot\":\"b\",\"entry\":1,\"segments\":[{{\"name\":\"x\",\
+                "{{\"version\":2,\"boot\":\"b\",\"record\":{record},\"entry\":1,\"segments\":[{{\"name\":\"x\",\
                  \"start\":{start},\"length\":4096,\"bytes\":{bytes}}}]}}\nabc"
             );
             let mut content = Sha256::digest(json.as_bytes()).to_vec();
             content.extend_from_slice(json.as_bytes());
-            decode(&content, "b")
+            decode(&content)
         };
         assert!(line("4096", "3").is_some());
         assert_eq!(line("4096", "2"), None);

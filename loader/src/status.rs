@@ -1,29 +1,84 @@
-//! Whether this system would be captured if it died now, and what is missing.
+//! What a panic would do now: what is loaded, whether it still fits the machine, and what is missing.
 
 use std::fmt;
 
 use serde::Serialize;
-use vmcore::PhysRange;
 
 use crate::core_header::Core;
 use crate::error::PlanError;
+use crate::facts::{Facts, Shown};
+use crate::json::RangeJson;
 use crate::kexec;
+use crate::lock::Holder;
 use crate::plan::check_system;
+use crate::record::Record;
+use crate::room::{self, DiskRoom};
+use crate::state::Recorded;
 use crate::system::System;
-use crate::target::Target;
+use crate::target::{self, Target};
+
+/// What a panic would do, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// What is loaded fits the machine and has a target.
+    Ready,
+    /// What is loaded fits the machine, and nothing says where the dump goes.
+    NoTarget,
+    /// What is loaded does not fit the machine or its disks any more.
+    Misfit,
+    /// Another program has loaded something, or this one with another folder.
+    OtherProgram,
+    /// Something is loaded, and only root may know what.
+    NotPermitted,
+    /// A loader is at work at this moment.
+    AtWork,
+    /// Nothing is loaded.
+    NotLoaded,
+    /// The kernel does not say.
+    Unknown,
+}
+
+/// What is seen beside the system itself.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// What the loader has noted.
+    pub recorded: Recorded,
+    /// Who is loading.
+    pub at_work: Option<Holder>,
+    /// Seconds since the beginning of 1970.
+    pub now: u64,
+}
 
 /// The state of the capture, as far as it can be seen from the first kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
     /// The version of the JSON: fields may be added, none is renamed.
     pub version: u32,
+    /// What a panic would do.
+    pub verdict: Verdict,
+    /// The same in one line.
+    pub summary: String,
     /// Where the slot lies; unknown to who is not root.
-    #[serde(serialize_with = "range")]
-    pub slot: Option<PhysRange>,
+    pub slot: Option<RangeJson>,
     /// Size of the reservation in bytes, zero if there is none.
     pub reserved: Option<u64>,
+    /// What `crashkernel=SIZE,cma` has reserved: not for the slot, and in the dump.
+    pub cma: Vec<RangeJson>,
     /// Whether a capture kernel is loaded.
     pub loaded: Option<bool>,
+    /// What is loaded, when this loader has loaded it in this boot.
+    pub record: Option<Record>,
+    /// Seconds since then.
+    pub age: Option<u64>,
+    /// What of it no longer fits the machine.
+    pub misfits: Vec<String>,
+    /// The dump disks of the target that is loaded, or else of the default target.
+    pub disks: Vec<DiskRoom>,
+    /// What is not wrong, and should be known.
+    pub warnings: Vec<String>,
+    /// Who is loading at this moment.
+    pub at_work: Option<Holder>,
     /// Where `loader load` without `--target` would have the dump go.
     pub target: String,
     /// What keeps a capture kernel from being loaded, each with its next step.
@@ -34,19 +89,124 @@ pub struct Status {
 
 impl Status {
     /// Judges the facts.
-    pub fn of(system: &System) -> Self {
+    pub fn of(system: &System, seen: Seen) -> Self {
         let slot = check_system(system);
-        let missing = missing(system, slot.as_ref().err());
-        let loaded = is_loaded(system);
-        let next_step = match (loaded, missing.first()) {
-            (Some(true), _) => "nothing: a panic will be captured".to_owned(),
-            (_, Some(first)) => first.clone(),
-            (_, None) => "run `loader load`".to_owned(),
+        let default = Target::found(&system.dump_disks);
+        let mut status = Self {
+            version: 1,
+            verdict: Verdict::Unknown,
+            summary: String::new(),
+            reserved: system.kexec.crash_size,
+            cma: system.kexec.cma.iter().copied().map(RangeJson::from).collect(),
+            loaded: is_loaded(system),
+            record: None,
+            age: None,
+            misfits: Vec::new(),
+            disks: Vec::new(),
+            warnings: Vec::new(),
+            at_work: seen.at_work,
+            missing: missing(system, slot.as_ref().err()),
+            slot: slot.ok().map(RangeJson::from),
+            target: String::new(),
+            next_step: String::new(),
         };
-        let reserved = system.kexec.crash_size;
-        let target = Target::found(&system.dump_disks);
-        let target = target.map_or_else(|error| error.to_string(), |target| target.words);
-        Self { version: 1, slot: slot.ok(), reserved, loaded, target, missing, next_step }
+        match (status.loaded, seen.recorded) {
+            (Some(true), Recorded::Known(record)) => status.judge(*record, system, seen.now),
+            (Some(true), recorded) => status.judge_unknown(&recorded),
+            (loaded, _) => status.judge_empty(loaded, &default, system),
+        }
+        status.target = default.map_or_else(|error| error.to_string(), |target| target.words);
+        status
+    }
+
+    /// What this loader has loaded.
+    fn judge(&mut self, record: Record, system: &System, now: u64) {
+        self.misfits = match Facts::of_system(system) {
+            Ok(facts) => record.facts.misfits(&facts),
+            Err(error) => vec![format!("it cannot be compared with the machine: {error}")],
+        };
+        let (line, disks) = (&record.command_line, &system.dump_disks);
+        match target::check_line(line, disks) {
+            Ok(warnings) => self.warnings = warnings,
+            Err(error) => self.misfits.push(error.to_string()),
+        }
+        self.disks = room::of_line(line, &record.facts, disks);
+        self.misfits.extend(self.disks.iter().filter_map(|disk| disk.problem.clone()));
+        let again = match self.missing.first() {
+            Some(missing) => missing.clone(),
+            None => format!("`{}` again, or with another target", record.command()),
+        };
+        let (verdict, summary, next_step) = match &self.misfits[..] {
+            [] if record.no_target => (
+                Verdict::NoTarget,
+                "loaded without a target: a panic is said on the console and leaves no dump".into(),
+                "`collector format` a disk, and `loader load` again".to_owned(),
+            ),
+            [] => (
+                Verdict::Ready,
+                format!("ready: a panic will be captured, to {}", record.target),
+                "nothing: a panic will be captured".to_owned(),
+            ),
+            [one] => (Verdict::Misfit, format!("loaded, but it no longer fits: {one}"), again),
+            [first, more @ ..] => (
+                Verdict::Misfit,
+                format!("loaded, but it no longer fits: {first} (and {} more, below)", more.len()),
+                again,
+            ),
+        };
+        (self.verdict, self.summary, self.next_step) = (verdict, summary, next_step);
+        self.age = Some(now.saturating_sub(record.at));
+        self.record = Some(record);
+    }
+
+    /// Something is loaded of which nothing is known.
+    fn judge_unknown(&mut self, recorded: &Recorded) {
+        let (verdict, why) = match (recorded, &self.at_work) {
+            (Recorded::NotPermitted, _) => {
+                (Verdict::NotPermitted, "only root may read what, by whom and for which target")
+            }
+            (_, Some(_)) => (Verdict::AtWork, "a loader is at work at this moment"),
+            (Recorded::Damaged, _) => {
+                (Verdict::OtherProgram, "what was noted of it is damaged, or of another release")
+            }
+            _ => (
+                Verdict::OtherProgram,
+                "by another program (kexec-tools?), or with another --state-dir: where a dump goes \
+                 is not known here",
+            ),
+        };
+        self.verdict = verdict;
+        self.summary = format!("loaded: {why}");
+        self.next_step = match verdict {
+            Verdict::NotPermitted => "`loader status` as root",
+            Verdict::AtWork => "`loader status` again",
+            _ => "nothing, if that is meant to be; `loader load` loads ours in its place",
+        }
+        .to_owned();
+    }
+
+    /// Nothing is loaded, or the kernel does not say.
+    fn judge_empty(
+        &mut self,
+        loaded: Option<bool>,
+        default: &Result<Target, PlanError>,
+        system: &System,
+    ) {
+        let value = default.as_ref().ok().and_then(|target| target.value.as_ref());
+        if let (Some(value), Ok(facts)) = (value, Facts::of_system(system)) {
+            let line = format!("kdump.target={value}");
+            self.disks = room::of_line(&line, &facts, &system.dump_disks);
+            self.warnings.extend(self.disks.iter().filter_map(|disk| disk.problem.clone()));
+        }
+        let step = self.missing.first().cloned();
+        self.next_step = step.unwrap_or_else(|| "run `loader load`".to_owned());
+        (self.verdict, self.summary) = match loaded {
+            Some(_) => (Verdict::NotLoaded, "not loaded: a panic will not be captured".to_owned()),
+            None => (
+                Verdict::Unknown,
+                "unknown: the kernel does not say whether a capture kernel is loaded".to_owned(),
+            ),
+        };
     }
 }
 
@@ -69,64 +229,238 @@ fn missing(system: &System, slot: Option<&PlanError>) -> Vec<String> {
     missing
 }
 
-fn range<S: serde::Serializer>(
-    range: &Option<PhysRange>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Range {
-        start: u64,
-        length: u64,
+/// How long something has been so, roughly.
+fn ago(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s ago"),
+        120..7200 => format!("{} min ago", seconds / 60),
+        7200..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86_400),
     }
-    let range = range.map(|range| Range { start: range.start().get(), length: range.length() });
-    range.serialize(serializer)
 }
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let size = self.reserved.or(self.slot.map(PhysRange::length));
-        match (self.slot, size) {
-            (Some(slot), _) => {
-                writeln!(f, "reservation     {slot} ({} KiB)", slot.length() / 1024)?
-            }
+        writeln!(f, "{}", self.summary)?;
+        match (self.slot, self.reserved) {
+            (Some(slot), _) => writeln!(f, "reservation     {}", Shown(slot))?,
             (None, Some(0)) => writeln!(f, "reservation     none")?,
             (None, Some(size)) => {
                 writeln!(f, "reservation     {} KiB, place unknown", size / 1024)?
             }
             (None, None) => writeln!(f, "reservation     unknown")?,
         }
+        for range in &self.cma {
+            let range = Shown(*range);
+            writeln!(f, "CMA memory      {range}: not for the slot, and in the dump")?;
+        }
+        self.fmt_loaded(f)?;
+        let each = |f: &mut fmt::Formatter<'_>, name: &str, what: &[String]| {
+            what.iter().try_for_each(|what| writeln!(f, "{name:15} {what}"))
+        };
+        self.disks.iter().try_for_each(|disk| writeln!(f, "dump disk       {disk}"))?;
+        each(f, "does not fit", &self.misfits)?;
+        each(f, "warning", &self.warnings)?;
+        if let Some(holder) = &self.at_work {
+            writeln!(f, "at work         {holder}")?;
+        }
+        each(f, "missing", &self.missing)?;
+        writeln!(f, "next step       {}", self.next_step)
+    }
+}
+
+impl Status {
+    /// What is loaded, or what would be.
+    fn fmt_loaded(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let loaded = match self.loaded {
             Some(true) => "loaded",
             Some(false) => "not loaded",
             None => "unknown (/sys/kernel/kexec/crash_loaded is missing)",
         };
-        writeln!(f, "capture kernel  {loaded}")?;
-        writeln!(f, "default target  {}", self.target)?;
-        self.missing.iter().try_for_each(|what| writeln!(f, "missing         {what}"))?;
-        writeln!(f, "next step       {}", self.next_step)
+        write!(f, "capture kernel  {loaded}")?;
+        let Some(record) = &self.record else {
+            writeln!(f)?;
+            return match self.loaded {
+                Some(true) => Ok(()),
+                _ => writeln!(f, "default target  {}", self.target),
+            };
+        };
+        let (at, age) = (vmcore::utc_date(record.at), ago(self.age.unwrap_or_default()));
+        writeln!(f, " {at}, {age}, in this boot")?;
+        writeln!(f, "target          {}", record.target)?;
+        writeln!(f, "command line    {}", record.command_line)?;
+        let (facts, mib) = (&record.facts, record.facts.bytes() >> 20);
+        writeln!(f, "memory          {mib} MiB in {} ranges", facts.ram.len())?;
+        writeln!(f, "CPUs            {}", facts.cpus.len())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dump_disks::DumpDisks;
+    use crate::dump_disks::tests::disk;
     use crate::iomem::MemoryMap;
+    use crate::record::tests::record;
     use std::path::Path;
+    use vmcore::{PhysAddr, PhysRange};
+
+    fn system() -> System {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/i386-2g");
+        System::read(&folder).expect("a good fixture")
+    }
 
     fn status(change: impl FnOnce(&mut System)) -> Status {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/i386-2g");
-        let mut system = System::read(&folder).expect("a good fixture");
+        let mut system = system();
         change(&mut system);
-        Status::of(&system)
+        Status::of(&system, seen(Recorded::Nothing))
+    }
+
+    fn seen(recorded: Recorded) -> Seen {
+        Seen { recorded, at_work: None, now: record().at + 200 }
+    }
+
+    const TARGET: &str = "virtio-blk:id=01010101010101010101010101010101";
+
+    /// The machine loaded a plan with a disk as the target, a dump disk of 4 GiB; then it changed.
+    fn loaded(change: impl FnOnce(&mut System, &mut Record)) -> Status {
+        let mut system = system();
+        system.kexec.crash_loaded = Some(true);
+        system.dump_disks = DumpDisks {
+            found: vec![disk("/dev/vdb", 1, 4 << 30)],
+            unreadable: false,
+            seen: Some(2),
+        };
+        let mut record = Record {
+            target: TARGET.to_owned(),
+            command_line: format!("kdump.target={TARGET}"),
+            facts: Facts::of_system(&system).expect("facts"),
+            ..record()
+        };
+        change(&mut system, &mut record);
+        Status::of(&system, seen(Recorded::Known(Box::new(record))))
+    }
+
+    fn assert_misfit(status: &Status, words: &[&str]) {
+        assert_eq!(status.verdict, Verdict::Misfit, "{status}");
+        let text = status.to_string();
+        let first = text.lines().next().expect("a line");
+        assert!(first.starts_with("loaded, but it no longer fits: "), "{first}");
+        for words in words {
+            assert!(text.contains(words), "{words}:\n{text}");
+        }
+        assert_eq!(status.next_step, "`loader load --append 'a b'` again, or with another target");
     }
 
     #[test]
-    fn ready_and_loaded() {
+    fn what_is_loaded_is_said_and_not_what_would_be() {
+        let status = loaded(|_, _| ());
+        assert_eq!((status.verdict, &status.misfits[..]), (Verdict::Ready, &[][..]));
+        let text = status.to_string();
+        let expected = format!("ready: a panic will be captured, to {TARGET}\n");
+        assert!(text.starts_with(&expected), "{text}");
+        for words in [
+            "capture kernel  loaded 2026-11-21 15:10:42 UTC (1795273842), 3 min ago, in this boot",
+            &format!("target          {TARGET}\n"),
+            &format!("command line    kdump.target={TARGET}\n"),
+            "dump disk       /dev/vdb: 4096 MiB with 0 dumps, room for 4095 MiB",
+            "CPUs            4\n",
+            "next step       nothing",
+        ] {
+            assert!(text.contains(words), "{words}:\n{text}");
+        }
+        assert!(!text.contains("default target") && !text.contains("does not fit"), "{text}");
+    }
+
+    #[test]
+    fn what_no_longer_fits_the_machine_is_named() {
+        let hot = PhysRange::new(PhysAddr::new(4 << 30), 128 << 20).expect("a range");
+        let grown = loaded(|system, _| system.memory.ram.push(hot));
+        assert_misfit(&grown, &["memory was added: 0x100000000..0x108000000 (131072 KiB)"]);
+        let more_cpus = loaded(|_, record| record.facts.cpus.truncate(3));
+        assert_misfit(&more_cpus, &["does not fit    CPU 3 was added"]);
+        let fewer = loaded(|system, _| system.cpus.truncate(3));
+        assert_misfit(&fewer, &["CPU 3 is gone"]);
+        let both = loaded(|system, record| {
+            system.memory.ram.push(hot);
+            record.facts.cpus.truncate(3);
+        });
+        assert_misfit(&both, &["(and 1 more, below)", "CPU 3 was added", "memory was added"]);
+        let slot = PhysRange::new(PhysAddr::new(64 << 20), 32 << 20).expect("a range");
+        let moved = loaded(|system, _| system.memory.reservations = vec![slot]);
+        assert_misfit(&moved, &["the reservation is 0x4000000..0x6000000"]);
+    }
+
+    #[test]
+    fn what_no_longer_fits_the_disks_is_named() {
+        let other =
+            loaded(|system, _| system.dump_disks.found = vec![disk("/dev/vdc", 2, 4 << 30)]);
+        assert_misfit(&other, &["carries the id 0101", "/dev/vdc (virtio-blk:id=0202"]);
+        let small =
+            loaded(|system, _| system.dump_disks.found = vec![disk("/dev/vdb", 1, 1 << 30)]);
+        assert_misfit(&small, &["/dev/vdb has room for 1023 MiB, and a dump takes up to 20"]);
+        let locked = loaded(|system, _| system.dump_disks.found[0].read_only = true);
+        assert_misfit(&locked, &["/dev/vdb is read-only"]);
+        let hidden = loaded(|system, _| {
+            system.dump_disks = DumpDisks { seen: Some(0), ..DumpDisks::default() };
+        });
+        assert_eq!(hidden.verdict, Verdict::Ready, "it is not known to be wrong");
+        assert!(hidden.to_string().contains("warning         nothing says whether"), "{hidden}");
+    }
+
+    #[test]
+    fn without_a_target_nothing_is_promised() {
+        let status = loaded(|_, record| {
+            record.no_target = true;
+            record.command_line.clear();
+        });
+        assert_eq!(status.verdict, Verdict::NoTarget);
+        assert!(status.summary.starts_with("loaded without a target"), "{status}");
+    }
+
+    #[test]
+    fn what_another_program_has_loaded_is_not_taken_for_ours() {
+        let mut system = system();
+        system.kexec.crash_loaded = Some(true);
+        let holder = Holder { pid: 7, command: Some("loader load".to_owned()), runs_for: Some(1) };
+        let of = |recorded, at_work| Status::of(&system, Seen { at_work, ..seen(recorded) });
+        for recorded in [Recorded::Nothing, Recorded::OfAnotherBoot, Recorded::Damaged] {
+            let status = of(recorded.clone(), None);
+            assert_eq!((status.verdict, &status.record), (Verdict::OtherProgram, &None));
+            assert!(!status.to_string().contains("target  "), "nothing is known: {status}");
+            let busy = of(recorded, Some(holder.clone()));
+            assert_eq!(busy.verdict, Verdict::AtWork);
+            let line = "at work         process 7 (loader load), which was started 1 s ago\n";
+            assert!(busy.to_string().contains(line), "{busy}");
+        }
+        let user = of(Recorded::NotPermitted, None);
+        assert_eq!(user.verdict, Verdict::NotPermitted);
+        assert!(user.summary.contains("only root") && user.next_step.contains("as root"), "{user}");
+    }
+
+    /// What was noted does not count when the kernel says otherwise.
+    #[test]
+    fn what_was_unloaded_is_not_said_to_be_loaded() {
+        let status = loaded(|system, _| system.kexec.crash_loaded = Some(false));
+        assert_eq!((status.verdict, &status.record), (Verdict::NotLoaded, &None));
+        assert!(status.to_string().starts_with("not loaded: a panic will not be captured\n"));
+    }
+
+    #[test]
+    fn before_a_load_the_default_disk_is_looked_at() {
+        let status = status(|system| {
+            let found = vec![disk("/dev/vdb", 1, 1 << 30)];
+            system.dump_disks = DumpDisks { found, unreadable: false, seen: Some(1) };
+        });
+        assert_eq!(status.verdict, Verdict::NotLoaded);
+        assert!(status.warnings[0].contains("/dev/vdb has room for 1023 MiB"), "{status}");
+    }
+
+    #[test]
+    fn nothing_is_loaded_yet() {
         let ready = status(|_| {});
         assert_eq!((ready.loaded, ready.missing.len()), (Some(false), 0));
         assert_eq!(ready.next_step, "run `loader load`");
-        let loaded = status(|system| system.kexec.crash_loaded = Some(true));
-        assert!(loaded.next_step.starts_with("nothing"));
     }
 
     #[test]

@@ -87,6 +87,8 @@ pub struct System {
     pub confidential: Option<&'static str>,
     /// The dump disks.
     pub dump_disks: DumpDisks,
+    /// Which boot this is.
+    pub boot_id: Option<String>,
     /// Whether loading is possible at all.
     pub kexec: KexecState,
 }
@@ -144,6 +146,9 @@ impl System {
             command_line,
             power_off: root.power_off()?,
             dump_disks: DumpDisks::find(root.0),
+            boot_id: root
+                .text("proc/sys/kernel/random/boot_id")?
+                .map(|boot| boot.trim().to_owned()),
             kexec,
         })
     }

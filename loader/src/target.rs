@@ -1,7 +1,7 @@
 //! Where the dump goes: as the user says, or to the one dump disk of this machine.
 
 use dumpfile::DiskId;
-use vmcore::TargetSpec;
+use vmcore::{Options, TargetSpec};
 
 use crate::dump_disks::{DumpDisks, FoundDumpDisk};
 use crate::error::PlanError;
@@ -90,6 +90,12 @@ pub(crate) fn check_disks<'a>(
         }
     }
     Ok(warnings)
+}
+
+/// The same for the targets of a capture kernel's command line.
+pub(crate) fn check_line(line: &str, disks: &DumpDisks) -> Result<Vec<String>, PlanError> {
+    let options = Options::parse(line.as_bytes(), &mut |_| ());
+    check_disks(options.targets.iter().map(|entry| &entry.target), disks, false)
 }
 
 /// Whether there may be dump disks beside those that were found.

@@ -10,7 +10,7 @@ use vmcore::{Class, PhysAddr, Prstatus, SegmentKind, vmcoreinfo_get};
 
 use crate::dump_disk::{DumpDisk, StoredDump};
 use crate::readers::Readers;
-use crate::{Error, VmcoreFile, utc};
+use crate::{Error, VmcoreFile};
 
 /// What `collector info` shows.
 #[derive(Debug, Serialize)]
@@ -411,7 +411,7 @@ impl fmt::Display for VmcoreInfo {
             line(f, "VMCOREINFO", Some(self.without_vmcoreinfo().to_owned()))?;
         }
         line(f, "kernel", self.osrelease.clone())?;
-        line(f, "crash time", self.crash_time.map(utc::date))?;
+        line(f, "crash time", self.crash_time.map(vmcore::utc_date))?;
         line(f, "page size", self.page_size.map(|size| size.to_string()))?;
         line(f, "offset", self.kernel_offset.map(|offset| offset.to_string()))?;
         self.left_out.iter().try_for_each(|left| write!(f, "{left}"))?;

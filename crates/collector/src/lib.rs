@@ -21,7 +21,6 @@ mod receive;
 mod source;
 mod store;
 mod talk;
-mod utc;
 mod verify;
 mod vmcore_file;
 

@@ -34,6 +34,7 @@ mod ranges;
 mod read;
 mod small_views;
 mod text;
+mod utc;
 mod view;
 mod vmcoreinfo;
 
@@ -58,7 +59,8 @@ pub use options::{
 };
 pub use ranges::{MemoryRanges, RangeSet, Ranges, Storage};
 pub use read::ReadPhys;
-pub use small_views::{SmallView, small_views};
+pub use small_views::{LONGEST_SMALL_VIEWS, SmallView, small_views};
+pub use utc::utc_date;
 pub use view::{Extent, View};
 pub use vmcoreinfo::{LeftOut, MAX_ADDED, left_out, vmcoreinfo_get};
 

@@ -1,7 +1,10 @@
 //! Dates from seconds.
 
+use alloc::format;
+use alloc::string::String;
+
 /// The date and time (UTC) so many seconds after the beginning of 1970, and the number itself.
-pub(crate) fn date(seconds: u64) -> String {
+pub fn utc_date(seconds: u64) -> String {
     let (days, time) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
@@ -28,10 +31,10 @@ mod tests {
     /// As date(1) has them.
     #[test]
     fn dates() {
-        assert_eq!(date(0), "1970-01-01 00:00:00 UTC (0)");
-        assert_eq!(date(951_825_599), "2000-02-29 11:59:59 UTC (951825599)");
-        assert_eq!(date(1_795_273_842), "2026-11-21 15:10:42 UTC (1795273842)");
-        assert_eq!(date(4_107_542_400), "2100-03-01 00:00:00 UTC (4107542400)");
-        assert!(date(u64::MAX).ends_with("(18446744073709551615)"), "hostile, and no panic");
+        assert_eq!(utc_date(0), "1970-01-01 00:00:00 UTC (0)");
+        assert_eq!(utc_date(951_825_599), "2000-02-29 11:59:59 UTC (951825599)");
+        assert_eq!(utc_date(1_795_273_842), "2026-11-21 15:10:42 UTC (1795273842)");
+        assert_eq!(utc_date(4_107_542_400), "2100-03-01 00:00:00 UTC (4107542400)");
+        assert!(utc_date(u64::MAX).ends_with("(18446744073709551615)"), "hostile, and no panic");
     }
 }

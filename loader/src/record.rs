@@ -1,0 +1,92 @@
+//! What the loader notes of a load, for a person who asks later.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::facts::Facts;
+use crate::plan::Plan;
+
+/// What was loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Record {
+    /// When, in seconds since the beginning of 1970.
+    pub at: u64,
+    /// The version of the loader.
+    pub loader: String,
+    /// The loader's arguments.
+    pub arguments: Vec<String>,
+    /// Where the dump goes, for a person.
+    pub target: String,
+    /// Whether there is no target.
+    pub no_target: bool,
+    /// The capture kernel's command line.
+    pub command_line: String,
+    /// What the plan was made for.
+    pub facts: Facts,
+}
+
+impl Record {
+    /// What is noted when this plan is loaded now, by a loader with these arguments.
+    pub fn new(plan: &Plan, arguments: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            at: now(),
+            loader: env!("CARGO_PKG_VERSION").to_owned(),
+            arguments: arguments.into_iter().collect(),
+            target: plan.target.clone(),
+            no_target: plan.no_target,
+            command_line: plan.command_line.clone(),
+            facts: Facts::of_plan(plan),
+        }
+    }
+
+    /// The command that would load the same again.
+    pub(crate) fn command(&self) -> String {
+        let words = self.arguments.iter().map(|word| quoted(word));
+        ["loader".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Seconds since the beginning of 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A load with a target on a machine of 512 MiB.
+    pub(crate) fn record() -> Record {
+        Record {
+            at: 1_795_273_842,
+            loader: "0.1.0".to_owned(),
+            arguments: ["load", "--append", "a b"].map(str::to_owned).to_vec(),
+            target: "serial".to_owned(),
+            no_target: false,
+            command_line: "kdump.target=serial a b memmap=exactmap".to_owned(),
+            facts: crate::facts::tests::facts(),
+        }
+    }
+
+    /// As sh(1) reads them.
+    #[test]
+    fn the_command_can_be_given_to_a_shell() {
+        assert_eq!(record().command(), "loader load --append 'a b'");
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(quoted(""), "''");
+        assert_eq!(
+            quoted("virtio-blk:id=00ff,serial:port=0+none"),
+            "virtio-blk:id=00ff,serial:port=0+none"
+        );
+    }
+}

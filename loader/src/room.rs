@@ -1,0 +1,254 @@
+//! Whether a dump disk has room for the next dump, before there is one.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use dumpfile::disk::{Contents, DumpHeader, NewDump, SmallView, ViewName};
+use dumpfile::{DiskHeader, DiskId};
+use serde::Serialize;
+use vmcore::{LONGEST_SMALL_VIEWS, MAX_ADDED, Options, TargetSpec, ViewSpec};
+
+use crate::dump_disks::{DumpDisks, FoundDumpDisk};
+use crate::facts::Facts;
+use crate::json::RangeJson;
+
+const PAGE: u64 = 4096;
+/// The most bytes of an entry in an ELF program header table, and of what stands before it.
+const ELF_ENTRY: u64 = 64;
+
+/// A dump disk that a target names, and what becomes of the next dump there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DiskRoom {
+    /// Its device.
+    pub device: PathBuf,
+    /// Its id.
+    pub id: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// How many dumps are on it.
+    pub dumps: usize,
+    /// What the next dump takes at most, in bytes.
+    pub need: u64,
+    /// The largest place for it, in bytes; what may be given up for it counts.
+    pub room: u64,
+    /// The dumps that are given up for it.
+    pub given_up: Vec<u64>,
+    /// Why it gets no place.
+    pub problem: Option<String>,
+}
+
+impl DiskRoom {
+    fn new(disk: &FoundDumpDisk, need: u64, replace: bool) -> Option<Self> {
+        let size = disk.capacity?;
+        let mut room = Self {
+            device: disk.device.clone(),
+            id: disk.id.to_string(),
+            size,
+            dumps: disk.directory.map_or(1, |header| header.dumps.as_slice().len()),
+            need,
+            room: 0,
+            given_up: Vec::new(),
+            problem: None,
+        };
+        match disk.directory {
+            None => {
+                room.problem = Some(room.says(
+                    "has version 1 and holds a dump: extract that, then format the disk again",
+                ))
+            }
+            Some(header) => room.place(&header, replace),
+        }
+        if disk.read_only {
+            room.problem = Some(room.says("is read-only: attach it writable"));
+        }
+        Some(room)
+    }
+
+    /// Looks for a place as the capture kernel will.
+    fn place(&mut self, header: &DiskHeader, replace: bool) {
+        match header.place(self.size, self.need, replace) {
+            Ok(placed) => {
+                self.room = largest(header, self.size, replace);
+                self.given_up =
+                    placed.given_up.as_slice().iter().map(|dump| dump.sequence).collect();
+            }
+            Err(no_room) => {
+                self.room = no_room.have;
+                let (have, need) = (no_room.have >> 20, self.need.div_ceil(1 << 20));
+                let next = match no_room.complete_dumps {
+                    true => {
+                        " beside its complete dumps: extract them and format it again, or append \
+                         kdump.replace=oldest"
+                    }
+                    false => ": take a larger disk",
+                };
+                let what =
+                    format!("has room for {have} MiB, and a dump takes up to {need} MiB{next}");
+                self.problem = Some(self.says(&what));
+            }
+        }
+    }
+
+    fn says(&self, what: &str) -> String {
+        format!("the dump disk {} {what}", self.device.display())
+    }
+}
+
+/// The largest place that there is, or that there could be.
+fn largest(header: &DiskHeader, size: u64, replace: bool) -> u64 {
+    header.place(size, u64::MAX, replace).map_or_else(|no_room| no_room.have, |_| u64::MAX)
+}
+
+/// The dump disks that the capture kernel's command line names, as far as they can be seen.
+pub(crate) fn of_line(line: &str, facts: &Facts, disks: &DumpDisks) -> Vec<DiskRoom> {
+    let options = Options::parse(line.as_bytes(), &mut |_| ());
+    let need = need(&options, facts);
+    let named = options.targets.iter().filter_map(|entry| match entry.target {
+        TargetSpec::VirtioBlk { id } => Some(DiskId(id)),
+        _ => None,
+    });
+    let found = named.flat_map(|id| disks.with_id(id));
+    found.filter_map(|disk| DiskRoom::new(disk, need, options.replace_oldest)).collect()
+}
+
+/// What a dump takes on a disk at most, in bytes: a bound, because notes and log are not there yet.
+fn need(options: &Options<'_>, facts: &Facts) -> u64 {
+    let sum = |ranges: &mut dyn Iterator<Item = RangeJson>| {
+        ranges.fold(0_u64, |sum, range| sum.saturating_add(range.length))
+    };
+    let cpus = sum(&mut facts.cpus.iter().map(|cpu| cpu.notes));
+    let notes = cpus.saturating_add(facts.vmcoreinfo.map_or(0, |area| area.length));
+    let notes = notes.saturating_add(MAX_ADDED as u64);
+    let end = facts.ram.iter().map(|range| range.start.saturating_add(range.length)).max();
+    let bulk_length = match options.view {
+        ViewSpec::OldMem(Some(range)) => range.length(),
+        ViewSpec::OldMem(None) => end.unwrap_or(0),
+        ViewSpec::Vmcore => {
+            // Some PT_LOADs are cut in two, and each begins in a page of its own.
+            let pieces = facts.ram.len() as u64 + 8;
+            let headers = notes.saturating_add(pieces * (ELF_ENTRY + PAGE));
+            facts.bytes().saturating_add(headers)
+        }
+    };
+    // As many views as there can be, each in blocks of its own.
+    let view = |name, length| {
+        ViewName::new(name).map(|name| SmallView { name, length, ..SmallView::default() })
+    };
+    let lengths = [LONGEST_SMALL_VIEWS, notes, notes, PAGE, PAGE, PAGE, PAGE, PAGE];
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let views: Vec<_> =
+        names.into_iter().zip(lengths).filter_map(|(name, length)| view(name, length)).collect();
+    let new = NewDump {
+        contents: Contents::Vmcore,
+        views: &views,
+        bulk_length,
+        checksums: options.checksum,
+    };
+    let header = DumpHeader::new(DiskId([0; 16]), 1, &new);
+    header.map_or(u64::MAX, |header| header.region_length())
+}
+
+impl fmt::Display for DiskRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (size, need) = (self.size >> 20, self.need.div_ceil(1 << 20));
+        write!(f, "{}: {size} MiB with {} dumps, ", self.device.display(), self.dumps)?;
+        write!(f, "room for {} MiB, the next takes up to {need} MiB", self.room >> 20)?;
+        match &self.given_up[..] {
+            [] => Ok(()),
+            given_up => {
+                let numbers: Vec<_> = given_up.iter().map(ToString::to_string).collect();
+                write!(f, ", and dump {} is given up for it", numbers.join(", "))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dump_disks::tests::disk;
+    use crate::facts::tests::facts;
+    use dumpfile::DiskState;
+    use dumpfile::disk::DumpEntry;
+
+    const MIB: u64 = 1 << 20;
+
+    /// The only disk, with what `change` makes of it, and these words behind the target.
+    fn room(size: u64, words: &str, change: impl FnOnce(&mut FoundDumpDisk)) -> DiskRoom {
+        let mut found = disk("/dev/vdb", 1, size * MIB);
+        change(&mut found);
+        let disks = DumpDisks { found: vec![found], unreadable: false, seen: Some(1) };
+        let line = format!("kdump.target=serial+virtio-blk:id={} {words}", "01".repeat(16));
+        let mut rooms = of_line(&line, &facts(), &disks);
+        assert_eq!(rooms.len(), 1);
+        rooms.remove(0)
+    }
+
+    fn with_dump(disk: &mut FoundDumpDisk, length: u64, state: DiskState) {
+        let header = disk.directory.as_mut().expect("version 2");
+        header.next = 6;
+        let entry = DumpEntry { sequence: 5, offset: 8192, length: length * MIB, state };
+        header.dumps.push(entry).expect("it has a place");
+    }
+
+    /// 479 MiB of RAM: 15 below the slot and 464 above it.
+    #[test]
+    fn a_dump_takes_all_ram_and_a_few_mib() {
+        let need = room(1024, "", |_| ()).need;
+        assert!((479 * MIB + (584 << 10)..481 * MIB).contains(&need), "{need}");
+        assert_eq!(room(1024, "", |_| ()).problem, None);
+        let oldmem = room(1024, "kdump.view=oldmem", |_| ()).need;
+        assert!((512 * MIB..514 * MIB).contains(&oldmem), "{oldmem}");
+        let part = room(1024, "kdump.view=oldmem:0x100000+15M", |_| ()).need;
+        assert!((15 * MIB..17 * MIB).contains(&part), "{part}");
+    }
+
+    #[test]
+    fn a_disk_that_is_too_small_is_said_in_figures() {
+        let small = room(400, "", |_| ());
+        let problem = small.problem.clone().expect("too small");
+        assert!(problem.contains("/dev/vdb has room for 399 MiB"), "{problem}");
+        assert!(problem.contains("takes up to 480 MiB: take a larger disk"), "{problem}");
+        let tight = room(0, "", |disk| disk.capacity = Some(479 * MIB + (64 << 10)));
+        assert!(tight.problem.is_some(), "RAM alone would have fitted");
+    }
+
+    #[test]
+    fn dumps_on_the_disk_count_unless_they_may_be_given_up() {
+        let whole = |disk: &mut FoundDumpDisk| with_dump(disk, 300, DiskState::COMPLETE);
+        let full = room(700, "", whole).problem.expect("full");
+        assert!(
+            full.contains("room for 399 MiB") && full.contains("kdump.replace=oldest"),
+            "{full}"
+        );
+        let replaced = room(700, "kdump.replace=oldest", whole);
+        assert_eq!((replaced.problem.clone(), &replaced.given_up[..]), (None, &[5][..]));
+        assert!(replaced.to_string().ends_with("and dump 5 is given up for it"), "{replaced}");
+        let partial = room(700, "", |disk| with_dump(disk, 300, DiskState::FAILED));
+        assert_eq!((partial.problem, &partial.given_up[..]), (None, &[5][..]));
+        let both = room(900, "", whole);
+        assert_eq!((both.problem.clone(), both.dumps, both.given_up.len()), (None, 1, 0));
+        assert_eq!(
+            both.to_string(),
+            "/dev/vdb: 900 MiB with 1 dumps, room for 599 MiB, the next takes up to 480 MiB"
+        );
+    }
+
+    #[test]
+    fn a_disk_that_takes_no_writes_is_said() {
+        let locked = room(1024, "", |disk| disk.read_only = true).problem.expect("read-only");
+        assert!(locked.contains("read-only"), "{locked}");
+        let old = room(1024, "", |disk| disk.directory = None).problem.expect("version 1");
+        assert!(old.contains("version 1"), "{old}");
+    }
+
+    #[test]
+    fn other_targets_and_unknown_sizes_are_passed_over() {
+        let mut unknown = disk("/dev/vdb", 1, 0);
+        unknown.capacity = None;
+        let disks = DumpDisks { found: vec![unknown], unreadable: false, seen: Some(1) };
+        let line = format!("kdump.target=virtio-blk:id={},none", "01".repeat(16));
+        assert_eq!(of_line(&line, &facts(), &disks), []);
+        assert_eq!(of_line("kdump.target=serial", &facts(), &disks), []);
+    }
+}

@@ -26,6 +26,7 @@ mod readers;
 mod reload;
 mod slot_damage;
 mod slot_images;
+mod status;
 mod stock_loader;
 mod takeover;
 mod targets;

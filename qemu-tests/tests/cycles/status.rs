@@ -84,13 +84,11 @@ fn the_status_of_a_loaded_machine_and_of_one_that_has_changed() {
 
 #[test]
 fn the_status_of_a_machine_that_has_lost_a_cpu() {
-    let (report, console) = cycle_and_console(debian(), |config| {
+    let (_, console) = cycle_and_console(debian(), |config| {
         config.memory = 256 * MIB;
         config.cpus = 2;
         config.before_crash = format!("{STATUS}{EJECT}");
     });
-    let fails: Vec<_> = report.checks.iter().filter(|check| !check.pass).collect();
-    assert!(fails.iter().all(|check| check.name == "prstatus_notes"), "{report:#?}");
     assert_says(
         &console,
         &[

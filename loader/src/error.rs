@@ -26,6 +26,12 @@ pub enum PlanError {
         /// The technique.
         kind: &'static str,
     },
+    /// The first kernel encrypts its own memory.
+    #[error(
+        "this kernel encrypts its memory (AMD SME: NUMBER(sme_mask) in VMCOREINFO is not 0): a dump would \
+         be ciphertext; boot with mem_encrypt=off"
+    )]
+    EncryptedMemory,
     /// `crashkernel=` is not on the first kernel's command line.
     #[error(
         "no memory is reserved for a capture kernel: add crashkernel=32M to the kernel command \

@@ -28,14 +28,30 @@ pub(crate) fn rsdp_word(rsdp: PhysAddr) -> String {
 /// Which technique keeps the hypervisor, and with it every second kernel and every device, from this
 /// guest's memory; from the flags in `/proc/cpuinfo` (Linux, `arch/x86/include/asm/cpufeatures.h`).
 pub(crate) fn confidential(cpuinfo: &str) -> Option<&'static str> {
-    let flags = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")?.split_once(':'));
-    let flags: Vec<&str> = flags?.1.split_whitespace().collect();
-    let has = |flag| flags.contains(&flag);
+    let has = |flag| has_flag(cpuinfo, flag);
     if has("tdx_guest") {
         return Some("TDX");
     }
     // On the host the CPU has these as well; a hypervisor shows them to encrypted guests only.
     (has("hypervisor") && (has("sev") || has("sev_es") || has("sev_snp"))).then_some("SEV")
+}
+
+/// Whether this kernel encrypts its own memory (AMD SME), so that all others read ciphertext:
+/// `sme_mask` of VMCOREINFO says so. Where that is not known, the CPU's flag and the command line do;
+/// the flag alone only says that it could.
+///
+/// Source: Linux, `Documentation/arch/x86/amd-memory-encryption.rst`.
+pub(crate) fn encrypts_memory(sme_mask: Option<u64>, cpuinfo: &str, command_line: &str) -> bool {
+    let mut words = command_line.split_whitespace();
+    match sme_mask {
+        Some(mask) => mask != 0,
+        None => has_flag(cpuinfo, "sme") && words.any(|word| word == "mem_encrypt=on"),
+    }
+}
+
+fn has_flag(cpuinfo: &str, flag: &str) -> bool {
+    let flags = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")?.split_once(':'));
+    flags.is_some_and(|(_, flags)| flags.split_whitespace().any(|one| one == flag))
 }
 
 #[cfg(test)]
@@ -58,6 +74,16 @@ mod tests {
             assert_eq!(acpi_rsdp(systab, line), None, "{systab:?} {line}");
         }
         assert_eq!(rsdp_word(PhysAddr::new(0x7f77_e014)), "acpi_rsdp=0x7f77e014");
+    }
+
+    #[test]
+    fn a_host_that_encrypts_is_told_from_one_that_could() {
+        let cpu = "processor\t: 0\nflags\t\t: fpu sme sev\n";
+        assert!(encrypts_memory(Some(1 << 47), "", ""));
+        assert!(!encrypts_memory(Some(0), cpu, "quiet mem_encrypt=on"), "the kernel knows better");
+        assert!(encrypts_memory(None, cpu, "quiet mem_encrypt=on"));
+        assert!(!encrypts_memory(None, cpu, "quiet"));
+        assert!(!encrypts_memory(None, "flags\t\t: fpu smep\n", "mem_encrypt=on"));
     }
 
     #[test]

@@ -1,13 +1,14 @@
-//! What an x86_64 kernel maps where, from the program headers of `/proc/kcore`.
+//! What an x86_64 kernel maps where, from the program headers of `/proc/kcore`, and one line of its
+//! VMCOREINFO, from the notes there.
 //!
 //! Source: Linux `fs/proc/kcore.c`. Virtual addresses are random on most kernels (KASLR), and this is
 //! the file that tells them.
 
 use goblin::container::{Container, Ctx, Endian};
-use goblin::elf::program_header::{PT_LOAD, ProgramHeader};
+use goblin::elf::program_header::{PT_LOAD, PT_NOTE, ProgramHeader};
 use goblin::elf64::header::{EI_CLASS, ELFCLASS64, ELFMAG, Header, SELFMAG, SIZEOF_EHDR};
 use goblin::elf64::program_header::SIZEOF_PHDR;
-use vmcore::{PhysAddr, PhysRange};
+use vmcore::{Note, PhysAddr, PhysRange, notes, vmcoreinfo_get};
 
 /// Length of the ELF header in bytes.
 pub(crate) const HEADER: u64 = SIZEOF_EHDR as u64;
@@ -22,13 +23,16 @@ const PAGE_OFFSET_ALIGN: u64 = 1 << 30;
 /// `p_paddr` of what is mapped page by page (vmalloc, modules).
 const NO_PADDR: u64 = u64::MAX;
 
-/// The mappings of an x86_64 kernel.
+/// The mappings of an x86_64 kernel, and whether it encrypts memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kcore {
     /// Virtual minus physical address of the mapping of all memory (`page_offset_base`).
     pub page_offset: Option<u64>,
     /// The kernel's own image.
     pub image: Option<KernelMap>,
+    /// `NUMBER(sme_mask)`: the bit of a page table's entry that marks memory as encrypted, zero where
+    /// the kernel encrypts none. Unknown before Linux 4.19, whose notes have no VMCOREINFO.
+    pub sme_mask: Option<u64>,
 }
 
 /// The mapping of the kernel's own image, `_text` to `_end`.
@@ -48,10 +52,19 @@ pub(crate) fn head_length(header: &[u8]) -> u64 {
     header.e_phoff.saturating_add(table).min(MOST)
 }
 
+/// The same up to the end of the notes, which lie behind the program headers; `table` is the file up
+/// to there.
+pub(crate) fn notes_end(table: &[u8]) -> u64 {
+    let notes = program_headers(table).into_iter().flatten().filter(is_note);
+    let ends = notes.map(|header| header.p_offset.saturating_add(header.p_filesz));
+    ends.max().unwrap_or(0).clamp(table.len() as u64, MOST)
+}
+
 impl Kcore {
-    /// Reads the head of an ELF64 `/proc/kcore`. What is not there or makes no sense is `None`.
+    /// Reads the head of an ELF64 `/proc/kcore`, notes included. What is not there or makes no sense
+    /// is `None`.
     pub(crate) fn parse(head: &[u8]) -> Self {
-        let mut kcore = Self::default();
+        let mut kcore = Self { sme_mask: sme_mask(head), ..Self::default() };
         for header in program_headers(head).unwrap_or_default() {
             if header.p_type == PT_LOAD && header.p_paddr != NO_PADDR {
                 kcore.take(&header);
@@ -70,6 +83,28 @@ impl Kcore {
             self.page_offset = self.page_offset.or(offset);
         }
     }
+}
+
+/// From the VMCOREINFO note.
+///
+/// Source: Linux, `arch/x86/kernel/machine_kexec_64.c`, `arch_crash_save_vmcoreinfo`.
+fn sme_mask(head: &[u8]) -> Option<u64> {
+    let headers = program_headers(head)?;
+    let mut areas = headers.iter().filter(|header| is_note(header)).filter_map(|header| {
+        let start = usize::try_from(header.p_offset).ok()?;
+        let length = usize::try_from(header.p_filesz).ok()?;
+        head.get(start..start.checked_add(length)?)
+    });
+    areas.find_map(|area| {
+        let text = notes(area).filter_map(Result::ok).find(Note::is_vmcoreinfo)?.desc;
+        // The kernel prints a signed number: the bit may be the uppermost.
+        let number: i64 = vmcoreinfo_get(text, "NUMBER(sme_mask)")?.parse().ok()?;
+        Some(number as u64)
+    })
+}
+
+fn is_note(header: &ProgramHeader) -> bool {
+    header.p_type == PT_NOTE
 }
 
 fn is_page_offset(offset: u64) -> bool {
@@ -129,6 +164,45 @@ mod tests {
         let file = kcore(&loads);
         assert_eq!(head_length(&file[..HEADER as usize]), file.len() as u64);
         assert!(Kcore::parse(&file).image.is_some_and(|image| image.vaddr == TEXT[2]));
+    }
+
+    /// A kcore with the notes that a kernel writes, VMCOREINFO the last: these lines.
+    fn with_vmcoreinfo(text: &str) -> Vec<u8> {
+        let other = vmcore::note_of_text(vmcore::NAME_CORE, &[0; 336]).expect("room");
+        let info = vmcore::note_of_text(vmcore::NAME_VMCOREINFO, text.as_bytes());
+        let notes = [other, info.expect("room")].concat();
+        let start = HEADER + 2 * SIZEOF_PHDR as u64;
+        let mut file = kcore(&[[4, start, 0, 0, notes.len() as u64, 0, 0], TEXT]);
+        file.extend(notes);
+        file
+    }
+
+    #[test]
+    fn vmcoreinfo_tells_whether_memory_is_encrypted() {
+        let mask = |text| {
+            let file = with_vmcoreinfo(text);
+            let table = head_length(&file[..HEADER as usize]);
+            assert_eq!(notes_end(&file[..table as usize]), file.len() as u64);
+            assert!(Kcore::parse(&file).image.is_some());
+            Kcore::parse(&file).sme_mask
+        };
+        assert_eq!(mask("OSRELEASE=6.1.0\nNUMBER(sme_mask)=0\nX=1\n"), Some(0));
+        // Bit 47, as on an EPYC with `mem_encrypt=on`.
+        assert_eq!(mask("NUMBER(sme_mask)=140737488355328\n"), Some(1 << 47));
+        assert_eq!(mask("NUMBER(sme_mask)=-9223372036854775808\n"), Some(1 << 63));
+        assert_eq!(mask("OSRELEASE=4.13.0\n"), None);
+        assert_eq!(mask("NUMBER(sme_mask)=x\n"), None);
+    }
+
+    #[test]
+    fn notes_that_lie_elsewhere_are_unknown() {
+        let mut file = with_vmcoreinfo("NUMBER(sme_mask)=1\n");
+        for (offset, length) in [(u64::MAX, 8), (0, u64::MAX), (MOST, 64), (1 << 40, 1 << 40)] {
+            file[72..80].copy_from_slice(&offset.to_le_bytes());
+            file[96..104].copy_from_slice(&length.to_le_bytes());
+            assert_eq!(Kcore::parse(&file).sme_mask, None);
+            assert!(notes_end(&file) <= MOST);
+        }
     }
 
     #[test]

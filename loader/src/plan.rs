@@ -279,6 +279,9 @@ pub(crate) fn check_system(system: &System) -> Result<PhysRange, PlanError> {
     if let Some(kind) = system.confidential {
         return Err(PlanError::ConfidentialGuest { kind });
     }
+    if system.encrypts_memory {
+        return Err(PlanError::EncryptedMemory);
+    }
     pick_slot(system)
 }
 

@@ -85,6 +85,8 @@ pub struct System {
     pub acpi_rsdp: Option<PhysAddr>,
     /// What encrypts this guest's memory, if anything does.
     pub confidential: Option<&'static str>,
+    /// Whether the kernel encrypts its own memory (AMD SME).
+    pub encrypts_memory: bool,
     /// The dump disks.
     pub dump_disks: DumpDisks,
     /// Which boot this is.
@@ -130,6 +132,7 @@ impl System {
         let cpuinfo = root.text("proc/cpuinfo")?.unwrap_or_default();
         let boot_params = root.head("sys/kernel/boot_params/data", setup_header::LENGTH)?;
         let kexec = root.kexec_state()?;
+        let kcore = Kcore::parse(&root.kcore_head()?);
         Ok(Self {
             machine: root.machine(text_line.as_deref())?,
             memory: root.memory()?.without_slots_in(&kexec.cma),
@@ -138,7 +141,8 @@ impl System {
                 .and_then(|page| setup_header::pref_address(&page))
                 .map(PhysAddr::new),
             lowmem_end: zoneinfo::lowmem_end(&zoneinfo),
-            kcore: Kcore::parse(&root.kcore_head()?),
+            encrypts_memory: firmware::encrypts_memory(kcore.sme_mask, &cpuinfo, &command_line),
+            kcore,
             cpus: root.cpus()?,
             vmcoreinfo: root.parsed("sys/kernel/vmcoreinfo", cpus::vmcoreinfo_area)?,
             acpi_rsdp: firmware::acpi_rsdp(systab.as_deref(), &command_line),
@@ -178,8 +182,9 @@ impl Root<'_> {
 
     /// `/proc/kcore` up to where memory begins; nothing where that cannot be read.
     fn kcore_head(&self) -> Result<Vec<u8>, SystemError> {
-        let header = self.head("proc/kcore", kcore::HEADER)?.unwrap_or_default();
-        Ok(self.head("proc/kcore", kcore::head_length(&header))?.unwrap_or_default())
+        let head = |length| Ok(self.head("proc/kcore", length)?.unwrap_or_default());
+        let table = head(kcore::head_length(&head(kcore::HEADER)?))?;
+        head(kcore::notes_end(&table))
     }
 
     fn open(&self, path: &str) -> Result<Option<File>, SystemError> {

@@ -669,3 +669,12 @@ fn a_confidential_guest_is_refused_in_words() {
     assert_eq!(refused, PlanError::ConfidentialGuest { kind: "SEV" });
     assert!(refused.to_string().contains("confidential guest (SEV): its memory is encrypted"));
 }
+
+#[test]
+fn memory_that_the_kernel_encrypts_is_refused_by_name() {
+    let mut system = fixture("amd64-512m");
+    system.encrypts_memory = true;
+    let refused = plan_for(&system).expect_err("encrypted memory");
+    assert_eq!(refused, PlanError::EncryptedMemory);
+    assert!(refused.to_string().contains("AMD SME: NUMBER(sme_mask) in VMCOREINFO is not 0"));
+}

@@ -287,7 +287,7 @@ impl VmcoreInfo {
     }
 }
 
-/// The ranges that are named, and the line that counts the others.
+/// The ranges that are named, and the lines with which loader and capture kernel count the others.
 fn left_out(text: &[u8]) -> Vec<LeftOut> {
     let hex = |address: PhysAddr| Some(Hex(address.get()));
     let ranges = vmcore::left_out(text).map(|left| LeftOut {
@@ -295,7 +295,8 @@ fn left_out(text: &[u8]) -> Vec<LeftOut> {
         end: hex(left.range.end()),
         reason: printable(left.reason).collect(),
     });
-    let more = vmcoreinfo_get(text, "LEFTOUT(more)");
+    let counted = ["LEFTOUT(more)", "LEFTOUT(more-at-crash)"];
+    let more = counted.into_iter().filter_map(|key| vmcoreinfo_get(text, key));
     let more = more.map(|more| format!("{} more", printable(more).collect::<String>()));
     ranges.chain(more.map(|reason| LeftOut { start: None, end: None, reason })).collect()
 }

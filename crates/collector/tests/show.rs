@@ -21,7 +21,8 @@ const VMCOREINFO: &str = "OSRELEASE=6.1.0-50-686-pae\nPAGESIZE=4096\nSYMBOL(prb)
     OFFSET(printk_info.caller_id)=20\nOFFSET(prb_data_ring.size_bits)=0\n\
     OFFSET(prb_data_ring.data)=4\nSIZE(atomic_long_t)=4\nOFFSET(atomic_long_t.counter)=0\n\
     CRASHTIME=1795273842\nKERNELOFFSET=7000000\nLEFTOUT(20000000-24000000)=GART\n\
-    LEFTOUT(140000000-150000000)=unplugged\nLEFTOUT(more)=3 ranges, 12288 bytes\n";
+    LEFTOUT(140000000-150000000)=unplugged\nLEFTOUT(more)=3 ranges, 12288 bytes\n\
+    LEFTOUT(more-at-crash)=7 ranges, 14680064 bytes\n";
 
 const TABLE: &str = "        offset       physical            virtual         filesz          memsz
         0x1000       0x100000         0xc0100000         0x1000         0x1000
@@ -149,6 +150,7 @@ offset       0x7000000
 left out     0x20000000..0x24000000, GART
 left out     0x140000000..0x150000000, unplugged
 left out     3 ranges, 12288 bytes more
+left out     7 ranges, 14680064 bytes more
 vmlinux      /usr/lib/debug/boot/vmlinux-6.1.0-50-686-pae (Debian: linux-image-6.1.0-50-686-pae-dbg)
              gdb -iex 'set confirm off' -c vmcore -ex 'add-symbol-file \
 /usr/lib/debug/boot/vmlinux-6.1.0-50-686-pae -o 0x7000000'

@@ -80,3 +80,15 @@ fn debian_amd64_with_the_native_loader() {
     assert_passes(&report);
     assert_says(&console, &["first-kernel: sme_mask:Some(0,"]);
 }
+
+/// Above lowmem, where this kernel would die once more in `machine_kexec`.
+#[test]
+fn debian_i386_with_a_slot_above_lowmem_is_refused_by_the_loader() {
+    let report = cycle(debian(), |config| {
+        config.memory = 2048 * MIB;
+        config.slot = "32M@1G".into();
+    });
+    let cycle = report.checks.iter().find(|check| check.name == "cycle").expect("the check");
+    let said = ["the loader refused:", "0x40000000..0x42000000 ends above lowmem"];
+    assert!(said.iter().all(|said| cycle.detail.contains(said)), "{report:#?}");
+}

@@ -34,14 +34,17 @@ wait $second; say "exit $? of the second: $(grep ^loaded /second)"
 status "at the end"
 "#;
 
-/// Takes a CPU out of the machine for good.
-const EJECT: &str = r#"
-echo 1 >"/sys/bus/acpi/devices/LNXCPU:01/eject" || fail "CPU 1 stays"
-until [ ! -e /sys/devices/system/cpu/cpu1 ]; do sleep 1; done
+/// Takes a CPU out of the kernel's list and puts it back. With a real eject (`echo 1 >
+/// /sys/bus/acpi/devices/LNXCPU:01/eject`) the loader says the same, but QEMU 7.2 under TCG then uses
+/// memory that it has freed, and aborts some time later.
+const REMOVE: &str = r#"
+echo 0 >/present
+mount -o bind /present /sys/devices/system/cpu/present || fail "a list of CPUs of ours"
 status "without a CPU"
 /loader unload >/dev/null || fail "unload"
 status "when unloaded"
 say "default: $(/loader status | grep '^default target')"
+busybox umount /sys/devices/system/cpu/present || fail "the list of CPUs is back"
 /loader load "$@" >/dev/null 2>&1 || fail "the loader refused"
 status "when loaded again"
 "#;
@@ -84,11 +87,12 @@ fn the_status_of_a_loaded_machine_and_of_one_that_has_changed() {
 
 #[test]
 fn the_status_of_a_machine_that_has_lost_a_cpu() {
-    let (_, console) = cycle_and_console(debian(), |config| {
+    let (report, console) = cycle_and_console(debian(), |config| {
         config.memory = 256 * MIB;
         config.cpus = 2;
-        config.before_crash = format!("{STATUS}{EJECT}");
+        config.before_crash = format!("{STATUS}{REMOVE}");
     });
+    assert_passes(&report);
     assert_says(
         &console,
         &[

@@ -10,8 +10,8 @@ use dumpfile::disk::FIRST_OFFSET;
 use crate::Error;
 use crate::kind::{FRONT, FileKind};
 
-/// Opens a file or a block device for reading. Other things are refused before they are opened: opening a pipe
-/// would wait for its other end. `disk` says whether a dump disk is wanted.
+/// Opens a file or a block device for reading. Other kinds are refused before the open: opening a
+/// pipe would wait for its other end. `disk` is true if only a dump disk is wanted.
 ///
 /// # Errors
 /// [`Error::OtherKind`], [`Error::Open`].

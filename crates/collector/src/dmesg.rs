@@ -29,19 +29,19 @@ pub enum LogFormat {
     Json,
 }
 
-/// Whether records show who wrote them: the task or the CPU.
+/// Selects the records that show their caller: the task or the CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Callers {
-    /// Where VMCOREINFO says that the kernel shows it as well (`CONFIG_PRINTK_CALLER`).
+    /// If VMCOREINFO reports that the kernel shows it as well (`CONFIG_PRINTK_CALLER`).
     #[default]
     Auto,
-    /// Where the record says it.
+    /// All records that have a caller.
     Always,
-    /// Nowhere.
+    /// No record.
     Never,
 }
 
-/// Null where the kernel did not write it down.
+/// A field is null if the kernel did not store it.
 #[derive(Serialize)]
 struct JsonRecord<'a> {
     seq: Option<u64>,

@@ -89,15 +89,15 @@ impl DumpDisk {
     /// Opens a dump disk.
     ///
     /// # Errors
-    /// [`Error::Open`], [`Error::Io`], [`Error::OtherKind`] when it is not a dump disk, or [`Error::Header`]
-    /// when it is a damaged one.
+    /// [`Error::Open`], [`Error::Io`], [`Error::OtherKind`] for another kind of file, or
+    /// [`Error::Header`] for a damaged dump disk.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let other = |(_, kind)| Error::OtherKind { path: path.to_owned(), kind, disk: true };
         Self::open_if_ours(path, true)?.map_err(other)
     }
 
-    /// The same for a file that may be something else: then it comes back, with what it is. `disk` says
-    /// whether only a dump disk is wanted.
+    /// Like [`Self::open`], but returns any other file together with its kind. `disk` is true if
+    /// only a dump disk is wanted.
     pub(crate) fn open_if_ours(
         path: &Path,
         disk: bool,

@@ -47,17 +47,17 @@ pub enum Error {
     Foreign {
         /// The disk.
         path: PathBuf,
-        /// What it looks like.
+        /// Its apparent kind.
         kind: FileKind,
     },
-    /// The file is none of those that the command takes.
+    /// The command does not take files of this kind.
     #[error("{} is {kind}{}: {}", .path.display(), wanted(*.disk, *.kind), .kind.next_step(.path, *.disk))]
     OtherKind {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// Its kind.
         kind: FileKind,
-        /// Whether only a dump disk would do, and not a vmcore.
+        /// True if only a dump disk is accepted, and no vmcore.
         disk: bool,
     },
     /// The disk holds dumps that would be lost.
@@ -183,15 +183,15 @@ pub enum Error {
         /// What is wrong with it.
         source: vmcore::Error,
     },
-    /// The dump on the disk is no vmcore.
+    /// The dump on the disk is not a vmcore.
     #[error("{} holds oldmem, physical memory without headers: collector extract copies it into a file", .0.display())]
     OldMem(PathBuf),
-    /// The vmcore is cut, and what is needed is not there.
+    /// The vmcore is cut, and the needed part is missing.
     #[error("{} is cut, and {what} in what is missing ({length} bytes are there): copy it again", .path.display())]
     Cut {
         /// The vmcore.
         path: PathBuf,
-        /// What is needed, with its verb.
+        /// The needed part, with its verb.
         what: &'static str,
         /// Length in bytes.
         length: u64,
@@ -201,7 +201,7 @@ pub enum Error {
     NoVmcoreinfo {
         /// The vmcore.
         path: PathBuf,
-        /// Whether QEMU wrote it.
+        /// True if QEMU wrote it.
         by_qemu: bool,
     },
     /// The result cannot be written.
@@ -217,7 +217,7 @@ impl Error {
     }
 }
 
-/// What the command takes, unless the kind says enough.
+/// Error text for the kinds that the command takes. Empty if the kind explains enough.
 fn wanted(disk: bool, kind: FileKind) -> &'static str {
     match kind {
         FileKind::Empty | FileKind::CutElf => "",

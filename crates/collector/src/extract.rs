@@ -80,7 +80,8 @@ impl Extracted {
 ///
 /// # Errors
 /// [`Error::NoDump`], [`Error::NoSuchDump`], [`Error::EmptyDump`], [`Error::Truncated`],
-/// [`Error::OtherKind`], [`Error::Header`], [`Error::NotAFile`], what the system says, and on a disk of version 1, which does
+/// [`Error::OtherKind`], [`Error::Header`], [`Error::NotAFile`], an error of the system, and on a
+/// disk of version 1, which does
 /// not say what is there, [`Error::NotComplete`].
 pub fn extract(
     disk: &Path,

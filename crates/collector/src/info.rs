@@ -91,11 +91,11 @@ pub struct VmcoreInfo {
     pub machine: &'static str,
     /// Length in bytes.
     pub length: u64,
-    /// What is missing, when the file is cut.
+    /// The missing part, if the file is cut.
     pub cut: Option<Cut>,
-    /// `qemu` when QEMU's dump-guest-memory wrote it.
+    /// `qemu` if QEMU's dump-guest-memory wrote it.
     pub origin: Option<&'static str>,
-    /// Whether there is a VMCOREINFO note.
+    /// True if there is a VMCOREINFO note.
     pub vmcoreinfo: bool,
     /// Release of the dead kernel (VMCOREINFO).
     pub osrelease: Option<String>,
@@ -105,9 +105,9 @@ pub struct VmcoreInfo {
     pub kernel_offset: Option<Hex>,
     /// When it crashed, in seconds since 1970 by its clock (VMCOREINFO).
     pub crash_time: Option<u64>,
-    /// Memory that the dump lacks, in the words of VMCOREINFO's `LEFTOUT` lines.
+    /// Memory that is not in the dump, from the `LEFTOUT` lines of VMCOREINFO.
     pub left_out: Vec<LeftOut>,
-    /// The commands that open it.
+    /// Commands that open the dump.
     pub readers: Readers,
     /// The PT_LOADs.
     pub loads: Vec<Load>,
@@ -115,10 +115,10 @@ pub struct VmcoreInfo {
     pub cpus: Vec<Cpu>,
 }
 
-/// Memory that the dump lacks.
+/// Memory that is not in the dump.
 #[derive(Debug, Serialize)]
 pub struct LeftOut {
-    /// The first physical address; `None` where several ranges are only counted.
+    /// First physical address; `None` for ranges that are only counted.
     pub start: Option<Hex>,
     /// One past the last address.
     pub end: Option<Hex>,
@@ -126,12 +126,12 @@ pub struct LeftOut {
     pub reason: String,
 }
 
-/// What a file that is cut does not have.
+/// Missing part of a cut file.
 #[derive(Debug, Serialize)]
 pub struct Cut {
     /// Length of the whole vmcore in bytes.
     pub whole: u64,
-    /// How many bytes of it are missing.
+    /// Number of missing bytes.
     pub missing: u64,
     /// Physical memory that is missing: start and end, end exclusive.
     pub memory: Vec<(Hex, Hex)>,
@@ -287,7 +287,7 @@ impl VmcoreInfo {
     }
 }
 
-/// The ranges that are named, and the lines with which loader and capture kernel count the others.
+/// The named ranges, and the lines in which loader and capture kernel count the others.
 fn left_out(text: &[u8]) -> Vec<LeftOut> {
     let hex = |address: PhysAddr| Some(Hex(address.get()));
     let ranges = vmcore::left_out(text).map(|left| LeftOut {
@@ -441,7 +441,7 @@ impl fmt::Display for LeftOut {
 }
 
 impl VmcoreInfo {
-    /// What it means that there is no such note.
+    /// Consequence of a missing VMCOREINFO note.
     const fn without_vmcoreinfo(&self) -> &'static str {
         match self.origin {
             Some(_) => {
@@ -452,7 +452,7 @@ impl VmcoreInfo {
     }
 }
 
-/// Most ranges that are named on the terminal; --json has them all.
+/// Most ranges that the terminal output names; --json has all of them.
 const NAMED: usize = 20;
 
 impl fmt::Display for Cut {

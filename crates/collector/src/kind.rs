@@ -1,5 +1,5 @@
-//! What a file is, by its first bytes. Every command that is given a vmcore or a dump disk asks here, so that
-//! anything else is called by its name, with the next step.
+//! Finds the kind of a file from its first bytes. Every command that takes a vmcore or a dump disk
+//! uses it. Any other file is named by its kind, with the next step.
 
 use std::fmt;
 use std::fs::FileType;
@@ -8,17 +8,17 @@ use std::path::Path;
 
 use dumpfile::disk::MAGIC as DUMP_DISK;
 
-/// How many bytes of a file tell what it is.
+/// Number of bytes at the start of a file that tell its kind.
 pub(crate) const FRONT: usize = 8192;
 
-/// What a file is.
+/// Kind of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
-    /// A directory. Whether there is a file `vmcore` in it.
+    /// A directory; true if it contains a file `vmcore`.
     Directory(bool),
     /// A pipe, a socket, a terminal.
     NoFile(&'static str),
-    /// A file of no bytes.
+    /// An empty file.
     Empty,
     /// One of our dump disks.
     DumpDisk,
@@ -26,30 +26,30 @@ pub enum FileKind {
     Core,
     /// An ELF core of another machine, by its number in the ELF header (`e_machine`).
     OtherCore(u16),
-    /// The ELF core of a program, not of a machine.
+    /// An ELF core of a program, not of a machine.
     ProgramCore,
-    /// An ELF file that is no core: a vmlinux, a program, or (true) something for a linker.
+    /// An ELF file that is not a core: a vmlinux or a program, or (true) a relocatable object.
     Elf(bool),
-    /// The front of an ELF header.
+    /// A cut ELF header.
     CutElf,
-    /// Something packed: what it is called, and the program that unpacks it.
+    /// A packed file: its name, and the program that unpacks it.
     Packed(&'static str, &'static str),
     /// kdump-compressed, as makedumpfile writes it, or (true) QEMU.
     KdumpCompressed(bool),
-    /// diskdump, which came before that.
+    /// diskdump, the format before that.
     DiskDump,
-    /// Flattened by makedumpfile or QEMU: pieces of a file, each with its place. What the file is, if the first
-    /// piece tells.
+    /// Flattened by makedumpfile or QEMU: pieces of a file, each with its offset. Also the kind of
+    /// the whole file, if the first piece tells it.
     Flattened(Option<&'static str>),
-    /// The image of a disk in a format of virtual machines, and how many snapshots it says it has.
+    /// A disk image of a virtual machine: its format, and the number of snapshots in its header.
     DiskImage(&'static str, u32),
-    /// The state of a virtual machine: what it is called.
+    /// Saved state of a virtual machine: its name.
     Machine(&'static str),
     /// A slot image.
     SlotImage,
     /// The map of a dump that is being received.
     RangeMap,
-    /// A kernel that is not unpacked.
+    /// A packed kernel.
     BzImage,
     /// Text.
     Text,
@@ -59,7 +59,7 @@ pub enum FileKind {
     Unknown,
 }
 
-/// What begins with which bytes.
+/// Magic bytes of each kind.
 const MAGICS: [(&[u8], FileKind); 21] = [
     (&DUMP_DISK, FileKind::DumpDisk),
     (b"KDRSSLOT", FileKind::SlotImage),
@@ -84,18 +84,20 @@ const MAGICS: [(&[u8], FileKind); 21] = [
     (b"PAGEDU64", FileKind::Machine("a dump of Windows")),
 ];
 
-/// Of kdump-compressed (`KDUMP_SIGNATURE`, makedumpfile's `diskdump_mod.h`).
+/// Magic of kdump-compressed (`KDUMP_SIGNATURE`, makedumpfile's `diskdump_mod.h`).
 const KDUMP: &[u8] = b"KDUMP   ";
-/// Where its header has the name of the system: Linux' `utsname`. QEMU fills in the machine only.
+/// Offset of the system's name in its header (Linux' `utsname`). QEMU fills in the machine only.
 const KDUMP_SYSNAME: usize = 12;
-/// Of the flattened form (`MDF_SIGNATURE`), and where its first piece is: place and length (big-endian), bytes.
+/// Magic of the flattened form (`MDF_SIGNATURE`), and the offset of its first piece: offset and
+/// length (big-endian), then the bytes.
 const FLATTENED: &[u8] = b"makedumpfile\0";
 const FLATTENED_PIECE: usize = 4096;
-/// Where a bzImage has `HdrS` (Linux, `Documentation/arch/x86/boot.rst`).
+/// Offset of `HdrS` in a bzImage (Linux, `Documentation/arch/x86/boot.rst`).
 const HDRS: usize = 0x202;
 
 impl FileKind {
-    /// What a file is that begins with these bytes: all, or [`FRONT`] of them.
+    /// Kind of a file that begins with these bytes. They are the whole file or its first [`FRONT`]
+    /// bytes.
     pub(crate) fn of(front: &[u8]) -> Self {
         if let Some((_, kind)) = MAGICS.iter().find(|(magic, _)| front.starts_with(magic)) {
             return match kind {
@@ -118,7 +120,7 @@ impl FileKind {
         }
     }
 
-    /// What cannot be read as a file, by what the system says of it.
+    /// Kind of an entry that cannot be read as a file, from the type that the system reports.
     pub(crate) fn of_type(kind: FileType, path: &Path) -> Option<Self> {
         match () {
             () if kind.is_dir() => Some(Self::Directory(path.join("vmcore").is_file())),
@@ -129,7 +131,8 @@ impl FileKind {
         }
     }
 
-    /// What to do with the file at `path`, where a dump disk is wanted, or (`disk` is false) a vmcore as well.
+    /// Next step for the file at `path`. The command wants a dump disk, or (`disk` is false) a
+    /// vmcore as well.
     pub(crate) fn next_step(self, path: &Path, disk: bool) -> String {
         let path = quoted(path);
         match self {
@@ -186,7 +189,7 @@ impl FileKind {
     }
 }
 
-/// What becomes of a kdump-compressed dump.
+/// Next step for a kdump-compressed dump.
 fn compressed(path: &str, by_qemu: bool) -> String {
     let elsewhere = format!(
         "crash and drgn open it as it is; `makedumpfile --dump-dmesg {path} FILE` writes its log"
@@ -212,7 +215,7 @@ fn elf(front: &[u8]) -> FileKind {
     }
 }
 
-/// How many snapshots a qcow2 image has (`nb_snapshots`).
+/// Number of snapshots of a qcow2 image (`nb_snapshots`).
 fn qcow2_snapshots(front: &[u8]) -> u32 {
     front.get(60..).and_then(|rest| rest.first_chunk()).copied().map_or(0, u32::from_be_bytes)
 }
@@ -221,7 +224,7 @@ fn is_qemus(front: &[u8]) -> bool {
     front.get(KDUMP_SYSNAME) == Some(&0)
 }
 
-/// What the pieces of a flattened file make, if the first one is the file's front.
+/// Kind of the file in a flattened file, if the first piece is its start.
 fn flattened(front: &[u8]) -> Option<&'static str> {
     let piece = front.get(FLATTENED_PIECE..)?;
     match (piece.first_chunk::<8>()?, piece.get(16..)?) {
@@ -235,7 +238,7 @@ fn flattened(front: &[u8]) -> Option<&'static str> {
 
 fn is_text(front: &[u8]) -> bool {
     let is_control = |byte: &u8| *byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x1b);
-    // Text that ends within a letter is text.
+    // Text that is cut within a letter is text.
     let is_utf8 = match std::str::from_utf8(front) {
         Ok(_) => true,
         Err(error) => error.error_len().is_none(),
@@ -243,7 +246,7 @@ fn is_text(front: &[u8]) -> bool {
     is_utf8 && !front.iter().any(|byte| is_control(byte) || *byte == 0x7f)
 }
 
-/// A path as a shell takes it, without what a terminal would take for an order.
+/// A path quoted for a shell, with control characters replaced.
 pub(crate) fn quoted(path: &Path) -> String {
     let text: String = crate::info::printable(&path.display().to_string()).collect();
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=:,@%".contains(letter);

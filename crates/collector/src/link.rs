@@ -55,7 +55,7 @@ impl Door {
         }
     }
 
-    /// The next link, if it can be had at once.
+    /// The next link, if one is available at once.
     pub(crate) fn open_now(&self) -> io::Result<Option<Link>> {
         match self.try_open() {
             Ok(fd) => Ok(Some(Link(fd))),

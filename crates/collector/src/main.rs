@@ -94,8 +94,8 @@ enum Command {
         /// Only the last records, N bytes of text at most.
         #[arg(long, value_name = "N", conflicts_with = "last")]
         bytes: Option<u64>,
-        /// Show who wrote each record: the task T123 or the CPU C1. `auto` does where the kernel is known to
-        /// do it (CONFIG_PRINTK_CALLER); JSON has it in any case.
+        /// Show who wrote each record: the task T123 or the CPU C1. `auto` does where the kernel is
+        /// known to do it (CONFIG_PRINTK_CALLER); JSON has it in any case.
         #[arg(long, value_name = "WHEN", default_value = "auto", default_missing_value = "always")]
         #[arg(num_args = 0..=1, require_equals = true)]
         caller: Caller,
@@ -119,7 +119,7 @@ enum Command {
     Read(read::Arguments),
 }
 
-/// When records show who wrote them.
+/// Selects the records that show their caller.
 #[derive(Clone, Copy, ValueEnum)]
 enum Caller {
     Auto,

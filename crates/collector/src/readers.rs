@@ -1,4 +1,4 @@
-//! How others open this dump: the exact commands.
+//! Exact commands with which other tools open this dump.
 
 use std::path::Path;
 
@@ -8,31 +8,31 @@ use vmcore::{EM_386, SegmentKind, vmcoreinfo_get};
 use crate::VmcoreFile;
 use crate::kind::quoted;
 
-/// In the place of a number that the dump does not tell.
+/// Placeholder for a number that is not in the dump.
 const OFFSET: &str = "OFFSET";
-/// `CONFIG_PAGE_OFFSET` of most i386 kernels, and what crash takes without a word.
+/// `CONFIG_PAGE_OFFSET` of most i386 kernels, and crash's default.
 const USUAL_PAGE_OFFSET: u64 = 0xc000_0000;
 
-/// The commands that open a vmcore, ready for a shell.
+/// Commands that open a vmcore, ready for a shell.
 #[derive(Debug, Serialize)]
 pub struct Readers {
-    /// Where the kernel's debug information is once it is installed, or `vmlinux`.
+    /// Path of the kernel's debug information once it is installed, or `vmlinux`.
     pub vmlinux: String,
-    /// The package that has it, with whose it is.
+    /// The package that contains it, with its distribution.
     pub package: Option<String>,
-    /// For gdb.
+    /// Command for gdb.
     pub gdb: String,
-    /// For crash(8).
+    /// Command for crash(8).
     pub crash: String,
-    /// For drgn.
+    /// Command for drgn.
     pub drgn: String,
-    /// What has to be known for that.
+    /// Notes on these commands.
     pub notes: Vec<String>,
 }
 
 impl Readers {
     pub(crate) fn of(vmcore: &VmcoreFile, path: &Path) -> Self {
-        // Without the note, none of its keys is there.
+        // Without the note, all of its keys are missing.
         let text = vmcore.vmcoreinfo().unwrap_or_default();
         let is_i386 = vmcore.header.machine == EM_386;
         let mut notes = Vec::new();
@@ -63,13 +63,13 @@ impl Readers {
     }
 }
 
-/// By how much symbols have to be moved, where they have to.
+/// Offset that the symbols are moved by, if they are moved.
 fn offset(text: &[u8], is_i386: bool, vmlinux: &str, notes: &mut Vec<String>) -> Option<String> {
     let hex = |key| u64::from_str_radix(vmcoreinfo_get(text, key)?, 16).ok();
     match (hex("KERNELOFFSET"), hex("SYMBOL(_stext)")) {
         (Some(0), _) => None,
         (Some(offset), _) => Some(format!("{offset:#x}")),
-        // The kernel itself says it on x86_64 only.
+        // The kernel itself reports it on x86_64 only.
         (None, Some(stext)) if is_i386 => {
             notes.push(format!(
                 "VMCOREINFO does not say how far the kernel has moved: {OFFSET} is {stext:#x} less what \
@@ -81,7 +81,7 @@ fn offset(text: &[u8], is_i386: bool, vmlinux: &str, notes: &mut Vec<String>) ->
     }
 }
 
-/// What crash has to be told of an i386 kernel.
+/// Options of crash for an i386 kernel.
 fn crash_options(vmcore: &VmcoreFile, offset: Option<String>, notes: &mut Vec<String>) -> String {
     notes.push(
         "crash 8 wants a symbol sys_open of i386 kernels: objcopy --add-symbol sys_open=.text:0 VMLINUX NEW"
@@ -94,8 +94,8 @@ fn crash_options(vmcore: &VmcoreFile, offset: Option<String>, notes: &mut Vec<St
     moved.unwrap_or_default() + &place.unwrap_or_default()
 }
 
-/// Where physical address zero is mapped, as the PT_LOADs that have a virtual address agree. QEMU has the
-/// physical address there, so that zero says nothing.
+/// Virtual address of physical address zero, if all PT_LOADs with a virtual address agree. QEMU
+/// writes the physical address there, which makes the result zero; zero is dropped.
 fn page_offset(vmcore: &VmcoreFile) -> Option<u64> {
     let loads = vmcore.segments.iter().filter(|segment| segment.kind == SegmentKind::Load);
     let mapped = loads.filter(|load| ![0, u32::MAX.into(), u64::MAX].contains(&load.vaddr));
@@ -109,8 +109,8 @@ fn unknown() -> (String, Option<String>) {
     ("vmlinux".to_owned(), None)
 }
 
-/// Where a distribution has the vmlinux of this release, and in which package. The release comes out of the
-/// dump and goes into a shell: what is not of its usual letters is not taken.
+/// Path of a distribution's vmlinux for this release, and its package. The release comes from the
+/// dump and goes into a shell: a release with unusual characters is refused.
 fn debug_file(release: &str) -> (String, Option<String>) {
     let is_usual = |letter: char| letter.is_ascii_alphanumeric() || "._+~-".contains(letter);
     if release.is_empty() || !release.chars().all(is_usual) {

@@ -36,15 +36,15 @@ pub trait Observer {
     fn note(&mut self, note: &str);
 }
 
-/// How often the map of received ranges is saved: after this time, and after so many frames or bulks of
-/// full size (16 KiB on a serial line, 64 MiB where there are bulks), whichever comes first. A collector
-/// that is killed loses no more. Replacing a file takes half a millisecond on ext4.
+/// Longest time between two saves of the map of received ranges. The map is also saved after a
+/// number of frames or bulks of full size (16 KiB on a serial line, 64 MiB with bulks). A killed
+/// collector loses no more than that. Replacing a file takes half a millisecond on ext4.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 const SAVE_EVERY_FRAMES: u64 = 64;
-/// A map of many ranges is long: after so many times its length at the earliest is it saved again,
-/// unless [`SAVE_EVERY`] has passed.
+/// A map of many ranges is long. It is saved again only after this many times its length was
+/// received, or after [`SAVE_EVERY`].
 const SAVE_EVERY_MAPS: u64 = 16;
-/// How often progress is reported.
+/// Interval between two progress reports.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 /// After so much silence the session is begun anew: the other end may have forgotten it.
 const ANEW: Duration = Duration::from_secs(5);
@@ -61,14 +61,14 @@ enum Next {
     Over(Verdict),
 }
 
-/// The last map that was saved.
+/// The last saved map.
 struct Saved {
     at: Instant,
     /// Its length in bytes.
     map: u64,
-    /// Bytes of the line that have come since then.
+    /// Bytes received on the link since then.
     since: u64,
-    /// Number of views that were whole when they were last counted.
+    /// Number of complete views at the last count.
     whole: usize,
 }
 
@@ -148,7 +148,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// The next link; tells of it when it has to be waited for.
+    /// The next link. Reports it if it has to wait.
     fn link(&self, observer: &mut dyn Observer) -> std::io::Result<Link> {
         if let Some(link) = self.door.open_now()? {
             return Ok(link);
@@ -213,7 +213,7 @@ impl<'a> Talk<'a> {
                 ReceiverStep::Compare(range, sha256) => {
                     let same = store.hash(range)? == sha256;
                     if receiver.compared(range, same) {
-                        // First: the map must not name what is zero.
+                        // Save the map first: it must not name zeroed bytes.
                         self.save(receiver, store)?;
                         store.clear(range)?;
                     }
@@ -275,8 +275,8 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Saves the map when a view has become whole, or after [`SAVE_EVERY_FRAMES`] or [`SAVE_EVERY`].
-    /// Everything that was received is in the store by then.
+    /// Saves the map when a view is complete, or after [`SAVE_EVERY_FRAMES`] or [`SAVE_EVERY`]. All
+    /// received bytes are in the store by then.
     fn save_if_due(&mut self, receiver: &Receiver, store: &mut dyn Store) -> Result<(), Error> {
         let Some(greeting) = receiver.greeting() else { return Ok(()) };
         let frame = if receiver.has_bulk() { MAX_BULK } else { greeting.max_frame };
@@ -291,7 +291,7 @@ impl<'a> Talk<'a> {
         Ok(())
     }
 
-    /// Saves the map, where there is anything to name.
+    /// Saves the map, if it is not empty.
     fn save(&mut self, receiver: &Receiver, store: &mut dyn Store) -> Result<(), Error> {
         let held = receiver.held();
         if !held.views.is_empty() {

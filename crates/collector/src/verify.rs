@@ -53,7 +53,8 @@ pub struct VerifiedDump {
 /// disk.
 ///
 /// # Errors
-/// [`Error::OtherKind`] when it is not a dump disk, [`Error::Header`], [`Error::Open`], [`Error::Io`].
+/// [`Error::OtherKind`] for another kind of file, [`Error::Header`], [`Error::Open`],
+/// [`Error::Io`].
 pub fn verify(path: &Path) -> Result<Verified, Error> {
     let disk = DumpDisk::open(path)?;
     let dumps = disk.dumps.iter().map(|dump| verify_dump(&disk, dump));

@@ -16,9 +16,10 @@ use crate::{Error, disk};
 
 /// Name of the note that QEMU adds to its dumps, one for each CPU.
 const NAME_QEMU: &[u8] = b"QEMU";
-/// Type of the note with a program's name and arguments (`NT_PRPSINFO`), which no machine has.
+/// Type of the note with a program's name and arguments (`NT_PRPSINFO`). A machine's core has none.
 const NT_PRPSINFO: u32 = 3;
-/// No header is longer, in bytes: what cannot be read so near the end of the file is cut off.
+/// Length of the longest header in bytes. An unreadable header this near the end of the file is cut
+/// off.
 const LONGEST_HEADER: u64 = 64;
 
 /// A vmcore that is open for reading. Its headers and notes have been read, its memory has not.
@@ -34,12 +35,12 @@ pub struct VmcoreFile {
     notes: Vec<Vec<u8>>,
 }
 
-/// What a file that is cut does not have of its vmcore.
+/// Missing part of a cut vmcore.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// Length of the whole vmcore in bytes, as its headers say.
+    /// Length of the whole vmcore in bytes, from its headers.
     pub whole: u64,
-    /// Physical memory that is missing, in ascending order. Empty where only notes are.
+    /// Missing physical memory, in ascending order. Empty if only notes are missing.
     pub memory: Vec<PhysRange>,
 }
 
@@ -76,10 +77,10 @@ impl VmcoreFile {
     /// The same, where the dump with this number is wanted from a disk.
     ///
     /// # Errors
-    /// [`Error::OtherKind`], [`Error::OldMem`], [`Error::Cut`] when its headers are not all there,
-    /// [`Error::Vmcore`] with the check of the headers that failed, those of [`DumpDisk::choose`] and
-    /// [`DumpDisk::check_complete`] for a dump disk, [`Error::NotADisk`] for a number and no disk, or what
-    /// the system says.
+    /// [`Error::OtherKind`], [`Error::OldMem`], [`Error::Cut`] for incomplete headers,
+    /// [`Error::Vmcore`] with the check of the headers that failed, [`Error::NotADisk`] for a
+    /// number without a disk, or an error of the system. For a dump disk also those of
+    /// [`DumpDisk::choose`] and [`DumpDisk::check_complete`].
     pub fn open_dump(path: &Path, number: Option<u64>) -> Result<Self, Error> {
         let bytes = window(path, number)?;
         let length = bytes.length;
@@ -105,23 +106,23 @@ impl VmcoreFile {
         }
     }
 
-    /// Whether it is the core of a program. /proc/kcore says that it was one, but also which kernel it is.
+    /// True if it is the core of a program. /proc/kcore has the same note, but also a VMCOREINFO.
     fn is_of_program(&self) -> bool {
         self.notes().any(|note| note.name == NAME_CORE && note.kind == NT_PRPSINFO)
             && self.vmcoreinfo().is_err()
     }
 
-    /// Whether it is a dump on a dump disk, and not a file of its own.
+    /// True if it is a dump on a dump disk, not a file of its own.
     pub(crate) const fn is_on_disk(&self) -> bool {
         self.bytes.start > 0
     }
 
-    /// Whether QEMU wrote it, and not a capture kernel.
+    /// True if QEMU wrote it, not a capture kernel.
     pub fn is_qemus(&self) -> bool {
         self.notes().any(|note| note.name == NAME_QEMU)
     }
 
-    /// What is missing, where the file is shorter than its headers say.
+    /// The missing part, if the file is shorter than its headers require.
     pub fn missing(&self) -> Option<Missing> {
         let filled = || self.segments.iter().filter(|segment| segment.filesz > 0);
         let end = |segment: &Segment| segment.source.get().saturating_add(segment.filesz);
@@ -140,8 +141,8 @@ impl VmcoreFile {
         Some(Missing { whole, memory: joined.into_iter().filter_map(range).collect() })
     }
 
-    /// Start and end of the physical memory of a PT_LOAD that is missing. A program header that leads out of
-    /// 64 bits has none.
+    /// Start and end of the missing physical memory of a PT_LOAD. `None` if nothing is missing or
+    /// the range does not fit in 64 bits.
     fn missing_of(&self, load: &Segment) -> Option<(u64, u64)> {
         let there = self.length().saturating_sub(load.source.get());
         let start = load.paddr.get().checked_add(there)?;
@@ -174,7 +175,7 @@ impl VmcoreFile {
         KernelMemory::new(&self.bytes, &self.map)
     }
 
-    /// For `map_err`: why the log cannot be read.
+    /// For `map_err`: the error for an unreadable log.
     pub(crate) fn log_error(&self, source: vmcore::Error) -> Error {
         let path = self.path.clone();
         match source {
@@ -209,7 +210,8 @@ fn window(path: &Path, number: Option<u64>) -> Result<Window, Error> {
     }
 }
 
-/// The note areas, [`MAX_NOTES`] bytes of them at most; of one that is cut off, what there is.
+/// The note areas, [`MAX_NOTES`] bytes of them at most. An area that is cut off is read up to the
+/// cut.
 fn read_notes(bytes: &Window, segments: &[Segment]) -> Result<Vec<Vec<u8>>, vmcore::Error> {
     let mut room = MAX_NOTES;
     let mut areas = Vec::new();

@@ -1,10 +1,10 @@
-//! Files that are no vmcore, or not all of one: each is called by its name, with the next step.
+//! Files that are no vmcore, or a part of one: each is named by its kind, with the next step.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// What the real programs make of "a dump\n": xz 5.4, zstd 1.5, lz4 1.9, bzip2 1.0.
+/// Output of the real programs for "a dump\n": xz 5.4, zstd 1.5, lz4 1.9, bzip2 1.0.
 const PACKED: [(&str, &str, &[u8]); 4] = [
     ("an xz file", "xz -dc", b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4F\x02\0!\x01\x16\0\0\0t/\xe5\xa3\x01\0\x06a dump\n\0\x88r\x90L\xabm8$\0\x01\x1f\x07\x16.\xb8s\x1f\xb6\xf3}\x01\0\0\0\0\x04YZ"),
     ("a zstd file", "zstd -dc", b"\x28\xb5\x2f\xfd\x24\x07\x39\0\0a dump\n\x0a\xae\x20\x28"),
@@ -21,7 +21,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Every command that reads a dump refuses the file, calls it `name`, and says `next`.
+/// Every command that reads a dump refuses the file, calls it `name`, and prints `next`.
 #[track_caller]
 fn assert_named(folder: &Path, file: &str, name: &str, next: &str) {
     let commands: [&[&str]; 4] =
@@ -57,8 +57,8 @@ fn packed_files_are_named_with_what_unpacks_them() {
     assert_named(folder.path(), "file.gz", "a gzip file", "`gzip -dc file.gz > FILE`");
 }
 
-/// 4096 bytes of a header, and the first piece at `place` (makedumpfile 1.7, `makedumpfile_header` and
-/// `makedumpfile_data_header`, big-endian).
+/// 4096 bytes of a header, then the first piece with the offset `place` (makedumpfile 1.7,
+/// `makedumpfile_header` and `makedumpfile_data_header`, big-endian).
 fn flattened(place: u64, bytes: &[u8]) -> Vec<u8> {
     let mut file = b"makedumpfile\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01".to_vec();
     file.resize(4096, 0);
@@ -166,7 +166,7 @@ fn what_is_no_dump_at_all_is_named() {
     assert_named(folder.path(), "/dev/null", "a character device", "to a file first");
 }
 
-/// Opening one would wait for its other end.
+/// Opening a pipe would wait for its other end.
 #[test]
 fn a_pipe_is_not_waited_for() {
     let folder = folder();
@@ -188,7 +188,7 @@ fn what_would_be_lost_is_named_before_a_disk_is_formatted() {
     assert_eq!(text(&format.stderr), said);
 }
 
-/// Names go into commands that people copy.
+/// File names are part of commands that people copy.
 #[test]
 fn names_in_commands_are_quoted() {
     let folder = folder();
@@ -212,7 +212,8 @@ fn note(name: &[u8], kind: u32, desc: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An ELF32 core of i386: notes, then three PT_LOADs of 4096 bytes: physical 1 MiB, 2 MiB and 2 MiB + 4 KiB.
+/// An ELF32 core of i386: notes, then three PT_LOADs of 4096 bytes, at physical 1 MiB, 2 MiB and 2
+/// MiB + 4 KiB.
 fn core(notes: &[u8]) -> Vec<u8> {
     let mut file = b"\x7fELF\x01\x01\x01".to_vec();
     file.resize(16, 0);
@@ -259,7 +260,7 @@ fn a_cut_vmcore_says_what_is_missing() {
     let cut = &json["vmcore"]["cut"];
     assert_eq!((&cut["whole"], &cut["missing"]), (&0x4000.into(), &0x3800.into()));
     assert_eq!(cut["memory"][1], serde_json::json!(["0x200000", "0x202000"]));
-    // Within the notes: those that are there count.
+    // The file is cut within the notes: those before the cut count.
     assert!(info(0x410, &[]).contains("kernel       not known"));
     for length in [5, 40, 60, 100, 179] {
         put(folder.path(), &whole[..length]);
@@ -272,14 +273,14 @@ fn a_cut_vmcore_says_what_is_missing() {
         };
         assert!(said.starts_with(&expected), "{length}: {said}");
     }
-    // Notes without a word of the kernel, and numbers that lead out of 64 bits.
+    // Notes without VMCOREINFO, and a range that does not fit in 64 bits.
     let mut wraps = whole.clone();
     wraps[84 + 12..84 + 20].fill(0xff);
     put(folder.path(), &wraps[..0x800]);
     assert_eq!(collector(folder.path(), &["info", "file"]).status.code(), Some(0));
 }
 
-/// The commands are those that gdb 13, crash 8.0.2 and drgn 0.3.0 took for real dumps.
+/// gdb 13, crash 8.0.2 and drgn 0.3.0 accepted these commands for real dumps.
 #[test]
 fn commands_are_those_for_the_dump_at_hand() {
     let folder = folder();
@@ -305,16 +306,16 @@ fn commands_are_those_for_the_dump_at_hand() {
     );
     let [gdb, crash, _] = readers("KERNELOFFSET=0\n", None);
     assert_eq!([gdb, crash], ["gdb vmlinux file", "crash vmlinux file"]);
-    // Nobody has said how far.
+    // VMCOREINFO does not have the offset.
     let [gdb, crash, _] = readers("SYMBOL(_stext)=cd000000\n", None);
     assert!(gdb.ends_with("-o OFFSET'"), "{gdb}");
     assert_eq!(crash, "crash --kaslr=OFFSET -m page_offset=0xc0000000 vmlinux file");
-    // crash finds out by itself there, gdb does not.
+    // crash finds the offset by itself there, gdb does not.
     let [gdb, crash, _] = readers("KERNELOFFSET=c000000\n", Some([2, 62]));
     assert_eq!([gdb.as_str(), crash.as_str()], [moved, "crash vmlinux file"]);
 }
 
-/// A kernel that is split at 2 GiB: the PT_LOADs say so.
+/// A kernel that is split at 2 GiB, as its PT_LOADs show.
 #[test]
 fn the_page_offset_is_that_of_the_headers() {
     let folder = folder();
@@ -330,7 +331,8 @@ fn the_page_offset_is_that_of_the_headers() {
     );
 }
 
-/// Linux gives programs' cores a note with the program's name (NT_PRPSINFO), and machines' none.
+/// Linux adds a note with the program's name (NT_PRPSINFO) to a program's core. A machine's core
+/// has none.
 #[test]
 fn the_core_of_a_program_is_none_of_a_machine() {
     let folder = folder();
@@ -340,7 +342,7 @@ fn the_core_of_a_program_is_none_of_a_machine() {
         assert!(said.starts_with("collector: file is the core of a program"), "{said}");
         assert!(said.contains("gdb PROGRAM file"), "{said}");
     }
-    // /proc/kcore has both.
+    // /proc/kcore has both notes.
     let kcore = [note(b"CORE\0", 3, &[0; 124]), note(b"VMCOREINFO\0", 0, b"OSRELEASE=6.1\n")];
     put(folder.path(), &core(&kcore.concat()));
     assert!(

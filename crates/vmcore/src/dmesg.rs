@@ -1,10 +1,10 @@
-//! The dead kernel's log, out of its memory. VMCOREINFO says which of three kinds it is:
+//! Log of the dead kernel, read from its memory. VMCOREINFO shows which of three kinds it is:
 //!
 //! | kind | Linux | key of VMCOREINFO |
 //! |---|---|---|
 //! | [`ring`]: descriptors, and a ring of texts | 5.10 and later | `SYMBOL(prb)` |
-//! | [`buffer`]: records one behind the other | 3.5 to 5.9 | `SYMBOL(log_first_idx)` |
-//! | [`lines`]: text as the console has it | before 3.5 | `SYMBOL(log_end)` |
+//! | [`buffer`]: records one after the other | 3.5 to 5.9 | `SYMBOL(log_first_idx)` |
+//! | [`lines`]: text as on the console | before 3.5 | `SYMBOL(log_end)` |
 //!
 //! The kernel died at an arbitrary instruction, perhaps because of these very bytes. A record that
 //! does not hold together is skipped and counted, and the next one is looked at.
@@ -45,8 +45,8 @@ enum Log<'a, M> {
 pub struct Skipped {
     /// Records that the kernel was still writing, or that it found no room for.
     pub unfinished: u64,
-    /// Records that do not hold together, or cannot be read. In a log before Linux 5.10 the place of a record
-    /// is known from the one before it: one that is damaged may stand for all that come after it.
+    /// Records that are inconsistent or unreadable. Before Linux 5.10, each record locates the next
+    /// one: a damaged record may stand for all later ones.
     pub damaged: u64,
 }
 
@@ -69,13 +69,13 @@ impl<'a, M: ReadPhys> Dmesg<'a, M> {
             return Ok(Self { log: Log::Lines(Chain::new(lines, start)?), shows_callers: false });
         }
         let log = Log::Ring(RingLog::open(memory, vmcoreinfo)?);
-        // Each record has its caller; this line says whether the kernel shows it.
+        // Each record has its caller; this line shows if the kernel prints it.
         let shows_callers = vmcoreinfo_get(vmcoreinfo, "CONFIG_PRINTK_CALLER") == Some("y");
         Ok(Self { log, shows_callers })
     }
 
-    /// Whether records show who wrote them. At first they do where VMCOREINFO says that the kernel shows it
-    /// as well (`CONFIG_PRINTK_CALLER`).
+    /// Shows the caller of each record, or hides it. By default records show it if VMCOREINFO
+    /// reports that the kernel does (`CONFIG_PRINTK_CALLER`).
     pub const fn show_callers(&mut self, show: bool) {
         self.shows_callers = show;
     }
@@ -100,8 +100,8 @@ impl<'a, M: ReadPhys> Dmesg<'a, M> {
         }
     }
 
-    /// Passes over all but the last `count` places for records; those that hold none count as well. From then
-    /// on there is an end to how many are looked at, also in a log that is full of tiny ones.
+    /// Skips all but the last `count` places for records. Places without a record count as well.
+    /// This also bounds the number of records that are read, even in a log full of tiny ones.
     pub fn look_at_last(&mut self, count: u64) {
         match &mut self.log {
             Log::Ring(log) => log.look_at_last(count),

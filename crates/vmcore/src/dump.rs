@@ -32,13 +32,13 @@ use crate::{
 
 /// The longest note area that is looked at, in bytes. Linux' are 176 to 4132 bytes long.
 pub const MAX_NOTE_AREA: usize = 64 << 10;
-/// The most bytes that all notes together may have: enough for 8192 CPUs, the most that Linux has on
-/// x86 (`NR_CPUS_RANGE_END`), with 368 bytes each, and for VMCOREINFO.
+/// Most bytes of all notes together. Enough for 8192 CPUs, the most that Linux has on x86
+/// (`NR_CPUS_RANGE_END`), with 368 bytes each, and for VMCOREINFO.
 pub const MAX_NOTES: usize = 4 << 20;
 
-/// The most heap that one PT_LOAD takes, in bytes: for `vmcore()`, `small_views()` and `oldmem()` one
-/// after the other, with what the first and the last leave, and a third for pieces of the heap that
-/// are too small to be used.
+/// Most heap that one PT_LOAD takes, in bytes. It covers `vmcore()`, `small_views()` and
+/// `oldmem()`, called in this order, with the memory that the first and the last keep. A third is
+/// added for free pieces of the heap that are too small to use.
 pub const HEAP_PER_LOAD: u64 = 400;
 
 /// A vmcore, ready to be sent.
@@ -54,7 +54,7 @@ pub struct Vmcore {
     pub cpus: usize,
     /// What became of each PT_NOTE of the ELF core header.
     pub note_areas: Vec<NoteArea>,
-    /// Memory of its PT_LOADs that is left out: zero in the file, and named in VMCOREINFO.
+    /// Memory of its PT_LOADs that is left out. It is zero in the file, and named in VMCOREINFO.
     pub left_out: Holes,
     /// Where the merged notes lie in the headers.
     merged: Range<usize>,
@@ -102,13 +102,13 @@ pub enum NoteOutcome {
     Unreadable(Error),
     /// The notes before it take up all the room there is.
     NoRoom,
-    /// The heap has no room for it.
+    /// The heap has no room for the note.
     NoMemory,
 }
 
 /// Makes the vmcore that an ELF core header describes. `phys_limit` is one past the highest
-/// physical address of this CPU. Memory in `holes` is left out. Note areas that are not whole go to
-/// `complain` and do not stop it.
+/// physical address of this CPU. Memory in `holes` is left out. Incomplete note areas are reported
+/// to `complain` and do not stop it.
 ///
 /// # Errors
 /// The first check that failed. PT_LOADs must neither wrap, nor lie beyond `phys_limit`, nor have
@@ -148,7 +148,7 @@ pub fn vmcore(
     Ok(Vmcore { view, class, machine, cpus, note_areas, left_out, merged })
 }
 
-/// What of `holes` lies in the memory of `loads`.
+/// The parts of `holes` in the memory of `loads`.
 fn left_out(loads: &[Segment], holes: &Holes) -> Result<Holes, Error> {
     let mut left_out = Holes::new();
     for load in loads {
@@ -219,7 +219,7 @@ impl MergedNotes {
         if self.length() + whole.len().next_multiple_of(4) > MAX_NOTES {
             return Ok(NoteOutcome::NoRoom);
         }
-        // All of the area, or nothing: a CPU less is better than no dump.
+        // All of the area or nothing: a missing CPU is better than no dump.
         if self.bytes.try_reserve(whole.len() + 4).is_err() {
             return Ok(NoteOutcome::NoMemory);
         }
@@ -256,8 +256,8 @@ impl MergedNotes {
         }
     }
 
-    /// Puts the one VMCOREINFO behind the other notes, with `lines` of our own. Without the dead
-    /// kernel's there is none, and these lines are a note of their own.
+    /// Puts the one VMCOREINFO after the other notes, with `lines` of our own. Without the dead
+    /// kernel's VMCOREINFO, these lines are a note of their own.
     fn finish(&mut self, lines: &[u8]) -> Result<(), Error> {
         match self.vmcoreinfo.take() {
             Some(mut text) => {
@@ -506,7 +506,7 @@ mod tests {
         assert_eq!(complaints, [said]);
     }
 
-    /// Nobody can read the holes here: a byte of them that is asked for is an error.
+    /// The holes are unreadable here: a read of one of their bytes is an error.
     #[test]
     fn holes_are_zero_and_named_and_never_touched() {
         let Machine { segments, memory, low, .. } = machine();

@@ -18,11 +18,11 @@ use scroll::{Pread, Pwrite};
 
 use crate::{ElfCoreHdr, Error, PhysAddr, PhysRange, ReadPhys};
 
-/// The most program headers that a core header may have: `e_phnum` has 16 bits, and its highest value
-/// says that the number stands elsewhere (`PN_XNUM`), as no kernel and no tool of kdump's has it.
+/// Most program headers of a core header. `e_phnum` has 16 bits. Its highest value (`PN_XNUM`)
+/// means that the number is stored elsewhere; no kernel and no kdump tool uses it.
 pub const MAX_SEGMENTS: u16 = 0xfffe;
-/// How many program headers are read at once: each read of the capture kernel's window costs a
-/// mapping. So many that they have room on a small stack.
+/// Number of program headers that are read at once. Each read through the capture kernel's window
+/// costs a mapping. This many fit on a small stack.
 const AT_ONCE: u16 = 16;
 
 /// The width of the headers' fields.
@@ -201,7 +201,7 @@ impl CoreHeader {
     }
 
     /// Reads the program headers, a few at a time and without a heap. Types other than PT_LOAD and
-    /// PT_NOTE are passed over. Nothing is said about the numbers in them: `vmcore()` checks these.
+    /// PT_NOTE are skipped. The numbers in them are not checked: `vmcore()` does that.
     pub fn segments<'m, M: ReadPhys>(
         &self,
         mem: &'m M,
@@ -226,11 +226,11 @@ impl CoreHeader {
     }
 }
 
-/// The program headers of a core header, of which the last few that were read are kept.
+/// The program headers of a core header, with a cache of the last few that were read.
 struct Table {
     header: CoreHeader,
     bytes: [u8; AT_ONCE as usize * elf64::program_header::SIZEOF_PHDR],
-    /// Which ones these are.
+    /// Indexes of the cached headers.
     held: Range<u16>,
 }
 
@@ -246,7 +246,7 @@ impl Table {
     fn segment(&mut self, mem: &impl ReadPhys, index: u16) -> Result<Option<Segment>, Error> {
         if !self.held.contains(&index) {
             let end = self.header.segments.min(index.saturating_add(AT_ONCE));
-            // One that cannot be read does not hide those beside it.
+            // An unreadable header does not hide its neighbours.
             self.read(mem, index..end).or_else(|_| self.read(mem, index..index + 1))?;
         }
         let size = self.header.class.entry_size();
@@ -285,7 +285,7 @@ fn check_fields(header: &Header, class: Class) -> Result<(), Error> {
     check("e_type", header.e_type.into(), &[ET_CORE.into()])?;
     check("e_machine", header.e_machine.into(), &[EM_386.into(), EM_X86_64.into()])?;
     check("e_version", header.e_version.into(), &[EV_CURRENT.into()])?;
-    // QEMU up to 7.2 says the length of a pointer there. Nothing depends on it.
+    // QEMU up to 7.2 stores the length of a pointer there. Nothing depends on it.
     check("e_ehsize", header.e_ehsize.into(), &[class.header_size() as u64, 8, 4])?;
     check("e_phentsize", header.e_phentsize.into(), &[class.entry_size() as u64])?;
     match header.e_phnum {
@@ -322,7 +322,7 @@ pub fn build(machine: u16, class: Class, segments: &[Segment]) -> Result<Vec<u8>
     encode(machine, 0, class, segments.len(), entries, 0)
 }
 
-/// The bytes of an ELF header and of these `count` program headers right behind it, and zeros up to
+/// Bytes of an ELF header, directly followed by these `count` program headers, and zeros up to
 /// `length` bytes.
 pub(crate) fn encode(
     machine: u16,
@@ -508,7 +508,7 @@ mod tests {
         assert_eq!(read(&ELF32[..52], None), Err(Error::Unreadable { at: unreadable }));
     }
 
-    /// Of a table that is broken in the middle, as by a machine check.
+    /// A table that is broken in the middle, as by a machine check.
     #[test]
     fn what_cannot_be_read_does_not_hide_what_can() {
         let mut block = build(EM_386, Class::Elf32, &[backup(0); 40]).expect("fits");

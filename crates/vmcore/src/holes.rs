@@ -1,5 +1,5 @@
-//! Memory that is RAM by its address and must not be touched: blocks of a virtio-mem device that are
-//! unplugged, say. A dump has zeros in its place, and names it.
+//! Memory that is RAM by its address and must not be touched, for example unplugged blocks of a
+//! virtio-mem device. A dump has zeros in its place, and names it.
 
 use alloc::vec::Vec;
 use core::fmt::Write;
@@ -7,7 +7,7 @@ use core::fmt::Write;
 use crate::text::Text;
 use crate::{Error, LeftOut, MAX_ADDED, PhysAddr, PhysRange};
 
-/// Room for the line that counts what is not named, in bytes.
+/// Room for the line that counts the unnamed ranges, in bytes.
 const COUNT_LINE: usize = 80;
 
 /// Ranges that must not be touched, each with its reason: sorted, disjoint, none of them empty.
@@ -17,16 +17,16 @@ pub struct Holes {
 }
 
 impl Holes {
-    /// A list without a range.
+    /// An empty list.
     pub const fn new() -> Self {
         Self { list: Vec::new() }
     }
 
-    /// Adds what is not in the list of `range`. What follows a range with the same reason becomes one
-    /// with it.
+    /// Adds the parts of `range` that are not in the list yet. A part that directly follows a range
+    /// with the same reason is merged with it.
     ///
     /// # Errors
-    /// [`Error::NoMemory`], [`Error::Backwards`] never.
+    /// [`Error::NoMemory`]. [`Error::Backwards`] cannot occur.
     pub fn add(&mut self, range: PhysRange, reason: &'static str) -> Result<(), Error> {
         let mut at = range.start();
         while at < range.end() {
@@ -41,7 +41,7 @@ impl Holes {
         Ok(())
     }
 
-    /// Puts a range at its place, which is free.
+    /// Inserts a range at its place, which is free.
     fn insert(&mut self, at: usize, range: PhysRange, reason: &'static str) -> Result<(), Error> {
         let before = at.checked_sub(1).and_then(|before| self.list.get_mut(before));
         if let Some(LeftOut { range: before, reason: same }) = before
@@ -56,7 +56,7 @@ impl Holes {
         Ok(())
     }
 
-    /// The index of the first range that ends behind `at`.
+    /// Index of the first range that ends after `at`.
     fn index_after(&self, at: PhysAddr) -> usize {
         self.list.partition_point(|hole| hole.range.end() <= at)
     }
@@ -66,17 +66,17 @@ impl Holes {
         self.list.iter().copied()
     }
 
-    /// Whether there is none.
+    /// True if the list is empty.
     pub const fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// How much memory it is, in bytes.
+    /// Amount of memory in bytes.
     pub fn total(&self) -> u64 {
         self.iter().map(|hole| hole.range.length()).sum()
     }
 
-    /// What of `range` is in the list, lowest first.
+    /// The parts of `range` that are in the list, lowest first.
     pub fn within(&self, range: PhysRange) -> impl Iterator<Item = LeftOut<'static>> + '_ {
         let rest = self.list.get(self.index_after(range.start())..).unwrap_or_default();
         rest.iter().map_while(move |hole| {
@@ -84,8 +84,8 @@ impl Holes {
         })
     }
 
-    /// `LEFTOUT(START-END)=REASON` for each range, for VMCOREINFO; what there is no room for is counted
-    /// in a last line.
+    /// `LEFTOUT(START-END)=REASON` for each range, for VMCOREINFO. A last line counts the ranges
+    /// that do not fit.
     ///
     /// # Errors
     /// [`Error::NoMemory`].
@@ -154,7 +154,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against one reason for each byte of a small memory.
+        /// Compares with a model that has one reason for each byte of a small memory.
         #[test]
         fn behaves_like_a_map(steps in prop::collection::vec((0u64..64, 0u64..20, any::<bool>()), 0..30)) {
             let (mut holes, mut model) = (Holes::new(), [None; 96]);

@@ -8,14 +8,14 @@ use crate::{Error, PhysAddr, ReadPhys, Segment, SegmentKind};
 /// `p_vaddr` of a segment whose virtual address is not known.
 const UNKNOWN: [u64; 3] = [0, u32::MAX as u64, u64::MAX];
 
-/// Where the bytes of PT_LOADs lie, by virtual and by physical address. A dump may have thousands.
+/// Places of the bytes of PT_LOADs, by virtual and by physical address. A dump may have thousands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SegmentMap {
     by_vaddr: Vec<Piece>,
     by_paddr: Vec<Piece>,
 }
 
-/// Addresses that lie behind each other, and where their bytes do.
+/// Consecutive addresses, and the place of their bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Piece {
     at: u64,
@@ -24,11 +24,11 @@ struct Piece {
 }
 
 impl SegmentMap {
-    /// A map of the PT_LOADs among `segments`. Of two that have the same address the one counts that
-    /// reaches further.
+    /// A map of the PT_LOADs among `segments`. Of two with the same address, the one that reaches
+    /// further counts.
     ///
     /// # Errors
-    /// The first one in `segments`, or [`Error::NoMemory`].
+    /// The first error in `segments`, or [`Error::NoMemory`].
     pub fn new(segments: impl IntoIterator<Item = Result<Segment, Error>>) -> Result<Self, Error> {
         let mut map = Self::default();
         for segment in segments {
@@ -54,14 +54,14 @@ fn push(list: &mut Vec<Piece>, piece: Piece) -> Result<(), Error> {
     Ok(())
 }
 
-/// Sorts the pieces, and drops those that lie wholly in another. Then each that follows begins and
-/// ends behind the one before it.
+/// Sorts the pieces, and drops those that are contained in another. Then each piece begins and ends
+/// after its predecessor.
 fn arrange(pieces: &mut Vec<Piece>) {
     pieces.sort_unstable_by_key(|piece| (piece.at, Reverse(piece.length)));
     pieces.dedup_by(|next, last| next.end() <= last.end());
 }
 
-/// The piece that has the byte at `at`, and how far into it that is.
+/// The piece that has the byte at `at`, and the offset of the byte in it.
 fn find(pieces: &[Piece], at: u64) -> Option<(&Piece, u64)> {
     let before = pieces.partition_point(|piece| piece.at <= at).checked_sub(1)?;
     let piece = pieces.get(before)?;

@@ -1,19 +1,19 @@
-//! Which PT_LOADs are parts of others, and that they do not overlap otherwise.
+//! Finds the PT_LOADs that are parts of others, and refuses all other overlaps.
 //!
-//! There may be thousands, so that they are not compared each with each. Sorted by where they begin,
-//! each has to lie wholly in the last one before it that has not ended, if there is one: that one
-//! lies in the one before it in the same way, and so on.
+//! There may be thousands, so they are not compared pairwise. They are sorted by start. Each must
+//! be contained in the last earlier one that has not ended, if there is one. That one is contained
+//! in its predecessor in the same way, and so on.
 
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use crate::{Error, PhysRange, Segment};
 
-/// For each load the index of the longest one that it is a part of: its own where there is none.
+/// For each load, the index of the longest one that it is a part of, or its own if there is none.
 ///
 /// # Errors
-/// [`Error::Overlap`] when two of them overlap, be it where they lie or what they stand for, unless
-/// one is a part of the other and less than it; [`Error::NoMemory`].
+/// [`Error::Overlap`] if two of them overlap, in their source or in the memory they stand for,
+/// unless one is a part of the other and smaller. [`Error::NoMemory`].
 pub(crate) fn wholes(loads: &[Segment]) -> Result<Vec<u32>, Error> {
     let mut order = Vec::new();
     order.try_reserve_exact(loads.len()).map_err(|_| Error::NoMemory)?;
@@ -31,12 +31,12 @@ pub(crate) fn wholes(loads: &[Segment]) -> Result<Vec<u32>, Error> {
     Ok(wholes)
 }
 
-/// What is compared.
+/// Ranges to compare.
 #[derive(Clone, Copy)]
 enum By {
-    /// Where the bytes lie.
+    /// Place of the bytes.
     Source,
-    /// What they stand for.
+    /// Memory that the bytes stand for.
     Memory,
 }
 
@@ -49,8 +49,8 @@ impl By {
     }
 }
 
-/// Goes through the loads from the lowest on. `outermost` gets the index of each load that is not
-/// empty, and that of the outermost one that it lies in.
+/// Walks the loads from the lowest on. `outermost` gets the index of each load that is not empty,
+/// and the index of the outermost load that contains it.
 fn walk(
     loads: &[Segment],
     order: &mut [u32],
@@ -58,8 +58,8 @@ fn walk(
     by: By,
     outermost: &mut dyn FnMut(u32, u32),
 ) -> Result<(), Error> {
-    // Of those that begin at one place, the longest comes first, and of those that lie at one place
-    // that with the most memory: it may be the whole of the others.
+    // Of loads with the same start, the longest comes first. Of those that also have the same end,
+    // the one with the most memory comes first: it may contain the others.
     order.sort_unstable_by_key(|index| {
         let load = &loads[*index as usize];
         let (start, first, second) = match by {
@@ -93,15 +93,15 @@ fn walk(
     Ok(())
 }
 
-/// The error, with the one first that comes first in the table.
+/// The error, with the two ranges in the order of the table.
 fn overlap(loads: &[Segment], mut pair: [u32; 2], by: By) -> Result<Error, Error> {
     pair.sort_unstable();
     let [first, second] = pair.map(|index| by.range(&loads[index as usize]));
     Ok(Error::Overlap { first: first?, second: second? })
 }
 
-/// Whether `part` is less than `whole`, and every byte of it the same byte of `whole`, for the same
-/// memory.
+/// True if `part` is smaller than `whole`, and each of its bytes is the same byte of `whole`, for
+/// the same memory.
 fn is_part(part: &Segment, whole: &Segment) -> Result<bool, Error> {
     let distance = |load: &Segment| load.source.get().wrapping_sub(load.paddr.get());
     let (inner, outer) = (part.source_range()?, whole.source_range()?);
@@ -130,7 +130,7 @@ mod tests {
         }
     }
 
-    /// The rule as it is written down: each is compared with each.
+    /// The rule as written: every pair is compared.
     fn is_sound(loads: &[Segment]) -> bool {
         let part = |part, whole| is_part(part, whole).expect("no wrap");
         let apart = |a: &Segment, b: &Segment| {
@@ -142,8 +142,8 @@ mod tests {
         })
     }
 
-    /// 20,000 loads, each a page, and the image of a kernel in one of them; 10^8 comparisons would be
-    /// seen in the time that this takes.
+    /// 20,000 loads of one page each, and the image of a kernel in one of them. 10^8 comparisons
+    /// would be noticed in the run time.
     #[test]
     fn thousands_of_loads() {
         let page = |n: u64| load(0x2000 * n, 0x2000 * n, 0x1000, 0x1000);
@@ -157,7 +157,8 @@ mod tests {
         assert!(matches!(super::wholes(&loads), Err(Error::Overlap { .. })));
     }
 
-    /// Few places, so that much touches, overlaps and nests; most with their bytes where they were.
+    /// A small range of addresses, so loads often touch, overlap and nest. Most have their bytes at
+    /// their own address.
     fn any_load() -> impl Strategy<Value = Segment> {
         let moved = prop_oneof![4 => Just(0u64), 1 => 0u64..24];
         (0u64..24, moved, 0u64..12, prop_oneof![2 => Just(0u64), 1 => 0u64..6]).prop_map(
@@ -175,7 +176,7 @@ mod tests {
             for (index, whole) in found.into_iter().flatten().enumerate() {
                 let (part, whole) = (&loads[index], &loads[whole as usize]);
                 prop_assert!(core::ptr::eq(part, whole) || is_part(part, whole).expect("no wrap"));
-                // Nothing is longer.
+                // No other load is longer.
                 let mut others = loads.iter().filter(|other| is_part(whole, other).expect("no wrap"));
                 prop_assert!(others.next().is_none() || part.filesz == 0);
             }

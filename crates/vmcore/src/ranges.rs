@@ -1,4 +1,4 @@
-//! Sorted lists of memory ranges: of a fixed capacity where there is no heap, else as long as it takes.
+//! Sorted lists of memory ranges: of a fixed capacity without a heap, else of any length.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -13,19 +13,19 @@ pub struct Ranges<S> {
     ranges: S,
 }
 
-/// At most `N` ranges. It works before there is a heap: the capture kernel finds the memory for its
-/// heap with it.
+/// At most `N` ranges. It works without a heap: the capture kernel uses it to find the memory for
+/// its heap.
 pub type MemoryRanges<const N: usize> = Ranges<ArrayVec<PhysRange, N>>;
 
 /// As many ranges as the heap has room for.
 pub type RangeSet = Ranges<Vec<PhysRange>>;
 
-/// Where a list keeps its ranges.
+/// Storage for the ranges of a list.
 pub trait Storage: Default + fmt::Debug {
     /// All of them.
     fn as_slice(&self) -> &[PhysRange];
 
-    /// Puts `new`, two at most, in the place of the ranges from `first` up to `past`.
+    /// Replaces the ranges from `first` up to `past` with `new`, two at most.
     ///
     /// # Errors
     /// [`Error::Full`] or [`Error::NoMemory`]; the list is then unchanged.
@@ -61,8 +61,8 @@ impl Storage for Vec<PhysRange> {
 }
 
 impl RangeSet {
-    /// All memory of `ranges`, in whatever order they come: in `n log n` steps, where
-    /// [`Ranges::insert`] may take `n` for each of them.
+    /// All memory of `ranges`, in any order. It takes `n log n` steps; [`Ranges::insert`] may take
+    /// `n` for each of them.
     ///
     /// # Errors
     /// [`Error::NoMemory`].
@@ -85,9 +85,9 @@ impl RangeSet {
 }
 
 impl<const N: usize> MemoryRanges<N> {
-    /// Takes memory away of a list of what is free to be used. Where a range that lies around `cut`
-    /// has no room for both its halves, the shortest range goes as well: what is not in the list is
-    /// not used.
+    /// Removes memory from a list of free memory. If there is no room for both halves of a range
+    /// around `cut`, the shortest range is dropped as well: memory that is not in the list is not
+    /// used.
     pub fn give_up(&mut self, cut: PhysRange) {
         while self.exclude(cut).is_err() {
             let shortest = self.iter().enumerate().min_by_key(|(_, range)| range.length());
@@ -106,7 +106,7 @@ impl<S: Storage> Ranges<S> {
     /// Adds memory. What overlaps or touches it becomes one range with it.
     ///
     /// # Errors
-    /// [`Error::Full`] or [`Error::NoMemory`] when there is no room; the list is then unchanged.
+    /// [`Error::Full`] or [`Error::NoMemory`] if there is no room; the list is then unchanged.
     pub fn insert(&mut self, new: PhysRange) -> Result<(), Error> {
         if new.is_empty() {
             return Ok(());
@@ -123,7 +123,7 @@ impl<S: Storage> Ranges<S> {
     /// Takes memory away. A range that lies around it becomes two.
     ///
     /// # Errors
-    /// [`Error::Full`] or [`Error::NoMemory`] when there is no room for the second half; the list is
+    /// [`Error::Full`] or [`Error::NoMemory`] if there is no room for the second half; the list is
     /// then unchanged.
     pub fn exclude(&mut self, cut: PhysRange) -> Result<(), Error> {
         let ranges = self.ranges.as_slice();
@@ -252,7 +252,7 @@ mod tests {
         assert!(one.is_empty());
     }
 
-    /// Each insertion at the front would move all that is there: 50,000 of these take a while.
+    /// Each insertion at the front would move all other ranges: 50,000 of these take a while.
     #[test]
     fn thousands_of_ranges_in_any_order() {
         let page = |n: u64| range(n * 0x2000, n * 0x2000 + 0x1000);

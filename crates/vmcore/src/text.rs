@@ -1,4 +1,4 @@
-//! Text that grows as it comes, up to a limit.
+//! Text that grows up to a limit.
 
 use alloc::vec::Vec;
 use core::fmt;

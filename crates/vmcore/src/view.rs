@@ -79,8 +79,8 @@ impl View {
         Ok(Self { extents, starts, length })
     }
 
-    /// The same with zeros for the memory that `holes` name: nobody has to touch it. Offsets stay what
-    /// they are.
+    /// The same view with zeros for the memory in `holes`, which is then never read. Offsets do not
+    /// change.
     ///
     /// # Errors
     /// [`Error::NoMemory`].
@@ -162,7 +162,7 @@ impl View {
     }
 }
 
-/// The memory of `range`, and zeros for what `holes` name of it.
+/// The memory of `range`, with zeros for the parts in `holes`.
 fn leave_out(range: PhysRange, holes: &Holes, extents: &mut Vec<Extent>) -> Result<(), Error> {
     let mut at = range.start();
     for hole in holes.within(range) {
@@ -173,7 +173,7 @@ fn leave_out(range: PhysRange, holes: &Holes, extents: &mut Vec<Extent>) -> Resu
     push(extents, Extent::Phys(PhysRange::from_bounds(at, range.end())?))
 }
 
-/// `Vec::push` that says so when the heap has no room.
+/// `Vec::push` that returns an error if the heap has no room.
 pub(crate) fn push<T>(list: &mut Vec<T>, item: T) -> Result<(), Error> {
     list.try_reserve(1).map_err(|_| Error::NoMemory)?;
     list.push(item);

@@ -9,7 +9,7 @@ use core::{fmt, str};
 
 use crate::{Error, PhysAddr, PhysRange};
 
-/// The most bytes that are looked at for lines to add, and that a loader should hand on. Linux' whole
+/// Most bytes that are searched for lines to add, and that a loader should pass on. Linux' whole
 /// text has at most 4096.
 pub const MAX_ADDED: usize = 8192;
 
@@ -31,7 +31,7 @@ impl fmt::Display for LeftOut<'_> {
 }
 
 impl<'a> LeftOut<'a> {
-    /// Reads one line; `None` where it says something else.
+    /// Reads one line; `None` for any other line.
     pub fn parse(line: &'a str) -> Option<Self> {
         let (bounds, reason) = line.strip_prefix("LEFTOUT(")?.split_once(")=")?;
         let (start, end) = bounds.split_once('-')?;

@@ -1,4 +1,4 @@
-//! How much heap a dump with thousands of PT_LOADs takes: what a loader leaves room for in a slot.
+//! Heap of a dump with thousands of PT_LOADs. A loader leaves this much room in a slot.
 
 #![expect(unsafe_code, reason = "an allocator that counts")]
 
@@ -18,18 +18,18 @@ static PEAK: AtomicUsize = AtomicUsize::new(0);
 #[global_allocator]
 static HEAP: Counting = Counting;
 
-// SAFETY: all of it is the system's, only counted.
+// SAFETY: the system allocator does all the work; this one only counts.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let now = NOW.fetch_add(layout.size(), Relaxed) + layout.size();
         PEAK.fetch_max(now, Relaxed);
-        // SAFETY: as the caller vouches.
+        // SAFETY: the caller guarantees it.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         NOW.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as the caller vouches.
+        // SAFETY: the caller guarantees it.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -64,7 +64,7 @@ fn load(n: u64) -> Segment {
     }
 }
 
-/// As the capture kernel goes about it. A 64-bit program's lists take more than the kernel's.
+/// Does the same as the capture kernel. A 64-bit program's lists take more than the kernel's.
 fn peak(count: u64) -> usize {
     let loads: Vec<_> = (0..count).map(load).collect();
     let block = vmcore::build(EM_X86_64, Class::Elf64, &loads).expect("few enough");
@@ -88,6 +88,6 @@ fn peak(count: u64) -> usize {
 fn a_load_takes_no_more_heap_than_a_loader_reckons_with() {
     let (few, many) = (peak(100), peak(50_100));
     let each = (many - few) as u64 / 50_000;
-    // The capture kernel's own allocator loses some more in pieces that are too small.
+    // The capture kernel's own allocator loses some more in pieces that are too small to use.
     assert!(each * 4 / 3 <= HEAP_PER_LOAD, "{each} bytes for each");
 }

@@ -48,7 +48,7 @@ impl Files {
         let mut held = range_map::from_text(&text)?;
         let length = |name: &str| self.partial(name).metadata().map(|file| file.len());
         held.views.retain(|view| length(&view.name).is_ok_and(|length| length == view.length));
-        // A map that names no bytes is of no use, and must not refuse another dump.
+        // A map without bytes is useless, and must not refuse another dump.
         held.views.retain(|view| !view.have.is_empty());
         (!held.views.is_empty()).then_some(held)
     }
@@ -103,7 +103,7 @@ impl Store for Files {
         let wanted = receiver.views().filter(|(_, view)| view.wanted.is_some());
         let new: Vec<_> = wanted.filter(|(number, _)| !self.files.contains_key(number)).collect();
         if !new.is_empty() {
-            // First: an earlier map may name what is about to be made zero.
+            // Save the map first: an earlier one may name bytes that are about to be zeroed.
             self.save(&receiver.held())?;
         }
         for (number, view) in new {
@@ -134,8 +134,8 @@ impl Store for Files {
             .map_err(Error::io("read", path))
     }
 
-    /// The bytes that the map names were written before, at least to the page cache: they are there
-    /// when this process is killed.
+    /// The bytes in the map are already written, at least to the page cache: they survive a kill of
+    /// this process.
     fn save(&mut self, held: &Held) -> Result<u64, Error> {
         let (map, new) = (self.map(), with_suffix(&self.out, ".ranges.new"));
         let text = range_map::to_text(held);

@@ -28,7 +28,7 @@ pub(crate) trait Store {
     /// SHA-256 of what was written of a range.
     fn hash(&mut self, range: Range) -> Result<[u8; 32], Error>;
 
-    /// Saves the map of what was written, instead of the one before; its length in bytes.
+    /// Saves the map of the bytes written, in place of the old one. Returns its length in bytes.
     fn save(&mut self, held: &Held) -> Result<u64, Error>;
 }
 

@@ -1,5 +1,5 @@
-//! Collectors that are killed, at a moment that the machine at the other end chooses: all that it has sent
-//! is acknowledged then, and it says nothing more. Then another one goes on.
+//! Collectors that are killed at a moment that the sending machine chooses. All its frames are
+//! acknowledged then, and it sends nothing more. Then a second collector goes on.
 
 use std::fs;
 use std::process::Stdio;
@@ -13,27 +13,27 @@ use crate::bulk::{accept, machine as bulk_machine, received};
 use crate::machine::{ID, Machine, Memory, Record};
 use crate::{collector, command, folder, hex, listener, names, read, text};
 
-/// Bytes of a serial line that a kill costs at most: 64 frames.
+/// Most bytes that a kill costs on a serial line: 64 frames.
 const SERIAL: u64 = 64 * 256;
-/// The same in bulks of 1 MiB.
+/// The same for bulks of 1 MiB.
 const BULK: u64 = 64 << 20;
 
-/// What was sent to the collector that was killed, and to the next one.
+/// Contents sent to the killed collector, and to the next one.
 struct Killed {
     before: Record,
     after: Record,
-    /// What the second one said.
+    /// Output of the second one.
     said: String,
 }
 
 impl Killed {
-    /// Bytes of the vmcore that were acknowledged, and asked for again.
+    /// Bytes of the vmcore that were acknowledged and requested again.
     fn cost(&self) -> u64 {
         self.before.again(&self.after, 1)
     }
 }
 
-/// Kills a collector that has acknowledged everything, and lets another one go on to the end.
+/// Kills a collector that has acknowledged everything. A second one then goes on to the end.
 fn killed(folder: &TempDir, mut machine: Machine) -> Killed {
     let socket = listener(folder);
     let truth = Memory(machine.memory.0.clone());
@@ -66,7 +66,7 @@ fn killed(folder: &TempDir, mut machine: Machine) -> Killed {
     Killed { before, after, said: text(&second.stderr) }
 }
 
-/// Every byte that the map names is in the files, and right.
+/// Every byte in the map is in the files, and correct.
 fn assert_map_is_true(folder: &TempDir, truth: &Memory) {
     let map = text(&read(folder, "vmcore.ranges"));
     let mut view = "";
@@ -111,7 +111,7 @@ fn a_kill_costs_64_frames_of_a_serial_line_at_most() {
     }
 }
 
-/// The memory is too large for random bytes in a test: no two of its 4 KiB are the same.
+/// The memory is too large for random bytes in a test: instead, each of its pages has its number.
 #[test]
 fn a_kill_costs_64_bulks_at_most() {
     let folder = folder();
@@ -128,8 +128,8 @@ fn a_kill_costs_64_bulks_at_most() {
     assert_eq!(killed.after.contents[0].total(), 0, "the log is not sent again");
 }
 
-/// A map of a dump that is begun anew names nothing from before: a collector that is killed then must
-/// not leave zeros that pass for memory.
+/// The map of a restarted dump names no bytes of the earlier one. Otherwise a collector killed at
+/// that point would leave zeros that pass for memory.
 #[test]
 fn an_earlier_map_of_files_that_are_gone_is_not_believed_later() {
     const LENGTH: usize = 100_000;
@@ -146,7 +146,7 @@ fn an_earlier_map_of_files_that_are_gone_is_not_believed_later() {
     assert!(killed.after.contents[1].total() > 0);
 }
 
-/// A collector that is killed may have written more than its map says.
+/// A killed collector may have written more bytes than its map names.
 #[test]
 fn what_the_map_does_not_name_is_zero_again() {
     const LENGTH: usize = 1 << 20;

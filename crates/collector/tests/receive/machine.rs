@@ -112,24 +112,24 @@ pub(crate) struct Machine {
     pub(crate) sent: usize,
     /// The line is cut, once, when so many bytes have been sent.
     pub(crate) cut_at: usize,
-    /// The machine says nothing more, once, when so many bytes have been sent and all of them are
+    /// The machine falls silent, once, after this many bytes were sent and all of them are
     /// acknowledged.
     pub(crate) pause_at: usize,
     pub(crate) record: Record,
 }
 
-/// Contents that were sent, by view, and what of the frames was acknowledged.
+/// Contents that were sent, by view, and the acknowledged frames.
 #[derive(Default)]
 pub(crate) struct Record {
     pub(crate) contents: [Ranges; 3],
     session: u32,
-    /// Highest number of a counted frame of this session that was sent, and that was acknowledged.
+    /// Highest number of a counted frame sent in this session, and of an acknowledged one.
     sent: u32,
     acknowledged: u32,
 }
 
 impl Record {
-    /// Notes a frame of ours, with the bulk behind it.
+    /// Records a sent frame, with the bulk after it.
     fn sends(&mut self, bytes: &[u8], session: u32) {
         if session != self.session {
             (self.session, self.sent, self.acknowledged) = (session, 0, 0);

@@ -1,13 +1,14 @@
-//! The log of Linux 3.5 to 5.9 (`kernel/printk/printk.c`): records of any length, one behind the other.
+//! The log of Linux 3.5 to 5.9 (`kernel/printk/printk.c`): records of any length, one after the
+//! other.
 //!
 //! ```text
 //! log_buf ──▶ | record | record | … | record | length zero |
 //!                      ▲ log_first_idx       ▲ log_next_idx
-//! record:     time · length of all · of the text · of the dictionary (· caller) | text | dictionary
+//! record:     time · total length · of the text · of the dictionary (· caller) | text | dictionary
 //! ```
 //!
-//! A record that does not fit before the end of the buffer is at its front; a header with the length
-//! zero says so. A record always leaves room for such a header behind it.
+//! A record that does not fit before the end of the buffer is at its start. A header with the
+//! length zero marks this. Each record leaves room for such a header after it.
 
 use super::chain::{Cursor, Found, Records};
 use super::layout::BufferLayout;
@@ -22,12 +23,12 @@ pub(super) struct Buffer<'a, M> {
     data: u64,
     /// Length in bytes.
     length: u64,
-    /// Index of the byte behind the newest record.
+    /// Index of the byte after the newest record.
     end: u64,
 }
 
 impl<'a, M: ReadPhys> Buffer<'a, M> {
-    /// Finds it, and its oldest record.
+    /// Finds the buffer and its oldest record.
     pub(super) fn open(
         memory: KernelMemory<'a, M>,
         vmcoreinfo: &[u8],
@@ -49,7 +50,7 @@ impl<'a, M: ReadPhys> Buffer<'a, M> {
         Ok((buffer, Cursor { index: first, wraps: first > end }))
     }
 
-    /// Whether the kernel was built to write down who wrote a record. Then it shows that as well.
+    /// True if the kernel stores the caller of each record. Such a kernel also prints it.
     pub(super) const fn has_callers(&self) -> bool {
         self.layout.caller_id.is_some()
     }
@@ -59,7 +60,7 @@ impl<'a, M: ReadPhys> Buffer<'a, M> {
         number(&self.memory, add(self.data, index)?, offset, length)
     }
 
-    /// Where the record at `at` is and its length in bytes; nothing at the log's end.
+    /// Place of the record at `at` and its length in bytes; `None` at the end of the log.
     fn find(&self, mut at: Cursor) -> Result<Option<(Cursor, u64)>, Error> {
         if at.wraps && self.field(at.index, self.layout.len, 2)? == 0 {
             at = Cursor { index: 0, wraps: false };

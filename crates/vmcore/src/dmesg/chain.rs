@@ -1,4 +1,4 @@
-//! Logs that can be walked from their oldest record on only: each record says where the next one is.
+//! Logs that can only be walked from the oldest record on: each record locates the next one.
 
 use alloc::vec::Vec;
 
@@ -6,16 +6,17 @@ use super::{Caller, MAX_TEXT, Record, Skipped};
 use crate::Error;
 use crate::elfcore::zeros;
 
-/// How many records are passed over for each one that [`Chain::look_at_last`] leaves. The logs of
-/// machines are far shorter; without such an end a log of 2 GiB could keep a capture kernel busy for minutes.
+/// Number of records that may be skipped for each one that [`Chain::look_at_last`] keeps. Real logs
+/// are far shorter. Without this limit, a log of 2 GiB could keep a capture kernel busy for
+/// minutes.
 const WALK: u64 = 64;
 
 /// A place between two records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cursor {
-    /// Of the next byte, from the start of the log's memory on.
+    /// Index of the next byte, counted from the start of the log's memory.
     pub(super) index: u64,
-    /// Whether the log goes on at the front when it comes to the end of its memory.
+    /// True if the log continues at the start when it reaches the end of its memory.
     pub(super) wraps: bool,
 }
 
@@ -24,23 +25,23 @@ pub(super) struct Cursor {
 pub(super) struct Found {
     pub(super) ts_nsec: Option<u64>,
     pub(super) caller: Option<Caller>,
-    /// Where in the text's buffer it is, in bytes.
+    /// Offset of the text in the text buffer, in bytes.
     pub(super) start: usize,
     pub(super) end: usize,
 }
 
 /// Memory that holds records.
 pub(super) trait Records {
-    /// The place behind the record at `at`; nothing at the log's end.
+    /// Place after the record at `at`; `None` at the end of the log.
     ///
     /// # Errors
-    /// When it is not known where the next record is.
+    /// The place of the next record is unknown.
     fn next(&self, at: Cursor) -> Result<Option<Cursor>, Error>;
 
     /// Reads the record at `at`, its text into `text`, which has [`MAX_TEXT`] bytes.
     ///
     /// # Errors
-    /// When the record does not hold together, or cannot be read.
+    /// The record is inconsistent or unreadable.
     fn read(&self, at: Cursor, text: &mut [u8]) -> Result<Found, Error>;
 }
 
@@ -48,9 +49,9 @@ pub(super) trait Records {
 pub(super) struct Chain<R> {
     records: R,
     at: Cursor,
-    /// How many records may still be passed over.
+    /// Number of records that may still be passed.
     left: u64,
-    /// Whether the end was not that of the log.
+    /// True if the walk stopped before the end of the log.
     ended: bool,
     skipped: Skipped,
     text: Vec<u8>,
@@ -74,7 +75,7 @@ impl<R: Records> Chain<R> {
             match self.pass(at) {
                 Ok(next) => self.at = next?,
                 Err(_) => {
-                    // Nothing tells where the next one is: this is the end.
+                    // The place of the next record is unknown: the walk ends here.
                     self.skipped.damaged += u64::from(!self.ended);
                     self.ended = true;
                     return None;
@@ -98,7 +99,7 @@ impl<R: Records> Chain<R> {
         self.keep_last_of(count, |_, _| 1);
     }
 
-    /// Passes over as many records as it takes that the `cost` of the rest is at most `budget`.
+    /// Skips the oldest records until the `cost` of the rest is at most `budget`.
     pub(super) fn keep_last(&mut self, budget: u64, cost: impl Fn(&Record<'_>) -> u64) {
         self.keep_last_of(budget, |chain, at| match chain.records.read(at, &mut chain.text) {
             Ok(found) => cost(&found.record(&chain.text)),
@@ -106,7 +107,8 @@ impl<R: Records> Chain<R> {
         });
     }
 
-    /// Goes to the end, and follows with the start as soon as there is too much between them.
+    /// Walks to the end, and moves the start along whenever the cost between them exceeds the
+    /// budget.
     fn keep_last_of(&mut self, budget: u64, mut cost: impl FnMut(&mut Self, Cursor) -> u64) {
         let (mut ahead, mut sum) = (self.at, 0_u64);
         while let Ok(Some(next)) = self.pass(ahead) {

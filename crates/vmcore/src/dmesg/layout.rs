@@ -1,6 +1,7 @@
 //! How this build of the kernel lays out its log: VMCOREINFO says it, nothing is assumed.
 //!
-//! Before Linux 5.10 it has no length of a pointer, but it has that of `list_head`, which is two pointers.
+//! Before Linux 5.10, VMCOREINFO has no length of a pointer. It has the length of `list_head`,
+//! which is two pointers.
 
 use crate::{Error, vmcoreinfo_get};
 
@@ -82,19 +83,19 @@ impl Layout {
     }
 }
 
-/// What VMCOREINFO says of the log of Linux 3.5 to 5.9 (`log_buf_vmcoreinfo_setup`): virtual addresses of
-/// variables, offsets and sizes in bytes.
+/// VMCOREINFO's description of the log of Linux 3.5 to 5.9 (`log_buf_vmcoreinfo_setup`): virtual
+/// addresses of variables, offsets and sizes in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BufferLayout {
     /// Length of a pointer: 4 or 8.
     pub(super) word: usize,
-    /// Of the pointer to the buffer.
+    /// Address of the pointer to the buffer.
     pub(super) log_buf: u64,
-    /// Of the buffer's length (32 bits).
+    /// Address of the buffer's length (32 bits).
     pub(super) log_buf_len: u64,
-    /// Of the index of the oldest record (32 bits).
+    /// Address of the index of the oldest record (32 bits).
     pub(super) log_first_idx: u64,
-    /// Of the index behind the newest one (32 bits).
+    /// Address of the index after the newest record (32 bits).
     pub(super) log_next_idx: u64,
     /// Length of a record's header.
     pub(super) size: u64,
@@ -102,15 +103,15 @@ pub(super) struct BufferLayout {
     pub(super) ts_nsec: u64,
     /// In the header: length of the whole record (16 bits).
     pub(super) len: u64,
-    /// In the header: length of the text behind it (16 bits).
+    /// In the header: length of the text after it (16 bits).
     pub(super) text_len: u64,
-    /// In the header: who wrote it (32 bits), in a kernel that was built to show that.
+    /// In the header: the caller (32 bits), if the kernel was built to store it.
     pub(super) caller_id: Option<u64>,
 }
 
 /// The keys of a header: its size, its time, lengths of record and text, caller.
 type HeaderKeys = [&'static str; 5];
-/// Since Linux 3.11.
+/// Keys since Linux 3.11.
 const PRINTK_LOG: HeaderKeys = [
     "SIZE(printk_log)",
     "OFFSET(printk_log.ts_nsec)",
@@ -118,7 +119,7 @@ const PRINTK_LOG: HeaderKeys = [
     "OFFSET(printk_log.text_len)",
     "OFFSET(printk_log.caller_id)",
 ];
-/// Before.
+/// Keys before Linux 3.11.
 const LOG: HeaderKeys = [
     "SIZE(log)",
     "OFFSET(log.ts_nsec)",
@@ -126,7 +127,7 @@ const LOG: HeaderKeys = [
     "OFFSET(log.text_len)",
     "OFFSET(log.caller_id)",
 ];
-/// A header's fields take no less, in bytes.
+/// Smallest header in bytes, from its fields.
 const MIN_HEADER: u64 = 16;
 
 impl BufferLayout {
@@ -157,17 +158,17 @@ impl BufferLayout {
     }
 }
 
-/// What VMCOREINFO says of the log before Linux 3.5 (`log_buf_kexec_setup`): virtual addresses of
-/// variables.
+/// VMCOREINFO's description of the log before Linux 3.5 (`log_buf_kexec_setup`): virtual addresses
+/// of variables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LinesLayout {
     /// Length of a pointer: 4 or 8.
     pub(super) word: usize,
-    /// Of the pointer to the ring.
+    /// Address of the pointer to the ring.
     pub(super) log_buf: u64,
-    /// Of the ring's length (32 bits).
+    /// Address of the ring's length (32 bits).
     pub(super) log_buf_len: u64,
-    /// Of the number of bytes that were ever written (32 bits).
+    /// Address of the number of bytes ever written (32 bits).
     pub(super) log_end: u64,
 }
 

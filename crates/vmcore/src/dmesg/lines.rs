@@ -1,12 +1,12 @@
-//! The log before Linux 3.5 (`kernel/printk.c`): a ring of text, as the console had it but for the level
-//! in front of each line. `log_end` counts all bytes that were ever written.
+//! The log before Linux 3.5 (`kernel/printk.c`): a ring of text as on the console, but with the
+//! level at the start of each line. `log_end` counts all bytes ever written.
 
 use super::chain::{Cursor, Found, Records};
 use super::layout::LinesLayout;
 use super::{MAX_SIZE_BITS, MAX_TEXT, add, number};
 use crate::{Error, KernelMemory, ReadPhys};
 
-/// How much is read at once, in bytes.
+/// Size of one read in bytes.
 const PIECE: usize = 128;
 
 /// The ring. A cursor's index counts bytes from the oldest one on.
@@ -16,14 +16,14 @@ pub(super) struct Lines<'a, M> {
     data: u64,
     /// Length of the ring in bytes, a power of two.
     size: u64,
-    /// Where in the ring the oldest byte is.
+    /// Offset of the oldest byte in the ring.
     start: u64,
-    /// How many bytes there are.
+    /// Number of bytes in the ring.
     length: u64,
 }
 
 impl<'a, M: ReadPhys> Lines<'a, M> {
-    /// Finds it, and its oldest line.
+    /// Finds the ring and its oldest line.
     pub(super) fn open(
         memory: KernelMemory<'a, M>,
         vmcoreinfo: &[u8],
@@ -41,8 +41,8 @@ impl<'a, M: ReadPhys> Lines<'a, M> {
         Ok((lines, Cursor { index: 0, wraps: false }))
     }
 
-    /// Reads from `at` on up to the end of the line, of the log, or of `into`; says how many bytes of `into`
-    /// the line takes, and how many of the log.
+    /// Reads from `at` up to the end of the line, of the log, or of `into`. Returns the number of
+    /// bytes that the line takes in `into` and in the log.
     fn line(&self, at: u64, into: &mut [u8]) -> Result<(usize, u64), Error> {
         let mut done = 0;
         while done < into.len() {
@@ -70,7 +70,7 @@ impl<M: ReadPhys> Records for Lines<'_, M> {
             return Ok(None);
         }
         let (mut piece, mut index) = ([0; PIECE], at.index);
-        // A longer line goes on as the next one.
+        // A longer line continues as the next one.
         let most = at.index.saturating_add(MAX_TEXT as u64);
         while index < self.length && index < most {
             let room = (most - index).min(PIECE as u64) as usize;
@@ -90,7 +90,7 @@ impl<M: ReadPhys> Records for Lines<'_, M> {
     }
 }
 
-/// Length of the level in front of a line, as in `<6>`.
+/// Length of the level at the start of a line, as in `<6>`.
 fn level(line: &[u8]) -> usize {
     match line {
         [b'<', rest @ ..] => {

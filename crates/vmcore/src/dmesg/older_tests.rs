@@ -1,4 +1,4 @@
-//! Logs as kernels before Linux 5.10 leave them, put together by hand.
+//! Logs as kernels before Linux 5.10 leave them, built by hand.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -11,12 +11,12 @@ use super::*;
 use crate::fake::FakeMemory;
 use crate::{PhysAddr, Segment, SegmentKind, SegmentMap};
 
-/// Where the page with the log lies (physical, virtual of i386 and of x86_64).
+/// Address of the page with the log (physical, virtual of i386 and of x86_64).
 const PADDR: u64 = 0x500_0000;
 const VADDR: [u64; 2] = [0xc500_0000, 0xffff_ffff_8150_0000];
 const PAGE: usize = 0x1000;
 
-// What lies where in it: the pointer, the numbers, the buffer.
+// Offsets in the page: the pointer, the numbers, the buffer.
 const LOG_BUF: usize = 0x10;
 const LOG_BUF_LEN: usize = 0x20;
 const FIRST: usize = 0x30;
@@ -73,7 +73,7 @@ impl Page {
         Dmesg::open(KernelMemory::new(&mem, &map), self.text.as_bytes()).map(use_log)
     }
 
-    /// Each record as it is shown, and how many are damaged.
+    /// Each record as it is shown, and the number of damaged ones.
     fn shown(&self) -> (Vec<String>, u64) {
         self.log(read).expect("a log")
     }
@@ -94,7 +94,7 @@ fn strings(lines: &[&str]) -> Vec<String> {
     lines.iter().map(ToString::to_string).collect()
 }
 
-/// How a kernel calls its records, and how long their headers are.
+/// Names that a kernel uses for its records, and the length of their headers.
 #[derive(Clone, Copy)]
 enum Kernel {
     /// Linux 3.5 to 3.10.
@@ -112,7 +112,7 @@ impl Kernel {
         if matches!(self, Self::WithCaller) { 20 } else { 16 }
     }
 
-    /// The lines that `log_buf_vmcoreinfo_setup` adds, beside the symbols.
+    /// Lines that `log_buf_vmcoreinfo_setup` adds to the symbols.
     fn lines(self) -> String {
         let name = if matches!(self, Self::Log) { "log" } else { "printk_log" };
         let field = |field: &str, at: usize| format!("OFFSET({name}.{field})={at}\n");
@@ -152,14 +152,14 @@ impl Kernel {
         Page::new(is_64_bit, &symbols, &self.lines())
     }
 
-    /// `line`, with the caller where this kernel shows it.
+    /// `line`, with the caller if this kernel shows it.
     fn line(self, time: &str, text: &str) -> String {
         let caller = if matches!(self, Self::WithCaller) { "[    C2]" } else { "" };
         format!("[{time}]{caller} {text}")
     }
 }
 
-/// Puts records one behind the other from `at` on, and says where the last one ends.
+/// Writes records one after the other, starting at `at`. Returns the end of the last one.
 fn put_records(page: &mut Page, at: usize, records: &[Vec<u8>]) -> usize {
     records.iter().fold(at, |at, record| {
         page.put(DATA + at, record);
@@ -180,8 +180,8 @@ fn young(kernel: Kernel, is_64_bit: bool) -> Page {
     page
 }
 
-/// A log that has gone round: the last record before the end of the buffer leaves room for a header,
-/// which is zero, and the newest two lie at the front.
+/// A log that has wrapped: the last record before the end of the buffer leaves room for a header of
+/// zeros, and the newest two records are at the start.
 fn old(kernel: Kernel, is_64_bit: bool) -> Page {
     let mut page = kernel.page(is_64_bit);
     let front = [
@@ -195,7 +195,7 @@ fn old(kernel: Kernel, is_64_bit: bool) -> Page {
     ];
     let length: usize = back.iter().map(Vec::len).sum();
     let start = LENGTH - kernel.header() - length;
-    // What is left there of older records is no part of the log.
+    // Remains of older records there are not part of the log.
     page.put(DATA + end, &vec![0xff; start - end]);
     put_records(&mut page, start, &back);
     page.number(FIRST, start as u32);
@@ -239,7 +239,7 @@ fn a_log_that_has_gone_round() {
     });
 }
 
-/// The oldest record may be one at the front that the index does not name yet.
+/// The oldest record may be at the start of the buffer while the index still has its end.
 #[test]
 fn the_index_of_the_oldest_record_may_be_where_the_buffer_ends() {
     each(|kernel, is_64_bit| {
@@ -254,7 +254,7 @@ fn a_log_without_a_record() {
     each(|kernel, is_64_bit| assert_eq!(kernel.page(is_64_bit).shown(), (vec![], 0)));
 }
 
-/// A length that cannot be, and all that comes after that record is lost; it is counted, once.
+/// An impossible length: all records from there on are lost, and counted once.
 #[test]
 fn a_length_that_cannot_be_ends_the_log() {
     each(|kernel, is_64_bit| {
@@ -268,14 +268,14 @@ fn a_length_that_cannot_be_ends_the_log() {
             assert_eq!(page.shown(), (vec![first], 1), "{length}");
         }
         let mut page = old(kernel, is_64_bit);
-        // Records that reach into the last header's place, or over the end of the buffer.
+        // Records that reach into the place of the last header, or past the end of the buffer.
         let start = LENGTH - kernel.header() - kernel.record(0, &[b'x'; 40], b"").len();
         for more in [4, kernel.header() as u16 + 4] {
             let length = (LENGTH - kernel.header() - start) as u16 + more;
             page.put(DATA + start + 8, &length.to_le_bytes());
             assert_eq!(page.shown(), (old_lines(kernel)[..1].to_vec(), 1), "{length}");
         }
-        // Twice over the end of the buffer: the front says zero, too.
+        // Two wraps at the end of the buffer: the start has the length zero, too.
         let mut page = old(kernel, is_64_bit);
         page.put(DATA + 8, &[0, 0]);
         assert_eq!(page.shown(), (old_lines(kernel)[..2].to_vec(), 1));
@@ -331,7 +331,7 @@ fn the_newest_can_be_kept_alone() {
     });
 }
 
-/// A capture kernel does not follow a log for ever.
+/// A capture kernel does not follow a log forever.
 #[test]
 fn what_is_looked_at_has_an_end() {
     let kernel = Kernel::PrintkLog;
@@ -386,7 +386,7 @@ fn vmcoreinfo_is_asked_for_everything() {
     assert_eq!(with("SIZE(list_head)=8", "SIZE(list_head)=9"), pointer);
 }
 
-/// `log_end` counts all bytes that were ever written to the ring.
+/// `log_end` counts all bytes ever written to the ring.
 fn plain(is_64_bit: bool, text: &[u8]) -> Page {
     let symbols = [("log_buf", LOG_BUF), ("log_buf_len", LOG_BUF_LEN), ("log_end", NEXT)];
     let mut page = Page::new(is_64_bit, &symbols, "");
@@ -424,7 +424,7 @@ fn the_log_of_a_kernel_before_3_5() {
         });
         assert_eq!(last, Ok((strings(&lines[3..]), 0)));
         assert_eq!(plain(is_64_bit, b"").shown(), (vec![], 0));
-        // The ring has gone round: the oldest line has lost its front.
+        // The ring has wrapped: the oldest line has lost its start.
         let long: Vec<u8> =
             (0..30).flat_map(|line| format!("<6>line {line:03}.\n").into_bytes()).collect();
         let (shown, damaged) = plain(is_64_bit, &long).shown();
@@ -439,7 +439,7 @@ fn the_log_of_a_kernel_before_3_5() {
 }
 
 proptest! {
-    /// Whatever lies there: no panic, no endless loop, no flood.
+    /// Any bytes there: no panic, no endless loop, no flood.
     #[test]
     fn any_memory(
         kind in 0..4_usize,

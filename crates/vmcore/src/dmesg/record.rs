@@ -8,12 +8,12 @@ use core::str;
 pub struct Record<'a> {
     /// Its number since the kernel's start (Linux 5.10 and later).
     pub seq: Option<u64>,
-    /// When it was written, in nanoseconds of the kernel's clock (Linux 3.5 and later; before, it is part of
-    /// the text).
+    /// Time of the record, in nanoseconds of the kernel's clock (Linux 3.5 and later). Before, the
+    /// time is part of the text.
     pub ts_nsec: Option<u64>,
-    /// Who wrote it (Linux 5.10 and later, and before where the kernel shows it).
+    /// Caller of the record (Linux 5.10 and later; before, only if the kernel shows it).
     pub caller: Option<Caller>,
-    /// Whether `Display` shows that.
+    /// True if `Display` shows the caller.
     pub shows_caller: bool,
     /// What it says, without the end of the last line. Any bytes, at most 64 KiB.
     pub text: &'a [u8],
@@ -31,7 +31,7 @@ impl fmt::Display for Caller {
             Some(cpu) => ('C', cpu),
             None => ('T', self.0),
         };
-        // One letter and ten digits at most, so that the whole can be padded.
+        // One letter and ten digits at most, so the whole can be padded.
         let digits = number.checked_ilog10().unwrap_or(0) as usize + 2;
         let padding = f.width().unwrap_or(0).saturating_sub(digits);
         write!(f, "{:padding$}{letter}{number}", "")
@@ -62,7 +62,7 @@ impl Record<'_> {
         count.0
     }
 
-    /// What the kernel puts in front of each line (Linux, `info_print_prefix`).
+    /// The kernel's prefix of each line (Linux, `info_print_prefix`).
     fn write_prefix(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(ts_nsec) = self.ts_nsec {
             let (seconds, rest) = (ts_nsec / 1_000_000_000, ts_nsec % 1_000_000_000);
@@ -77,8 +77,9 @@ impl Record<'_> {
 }
 
 /// As `dmesg` and the console have it: `[    1.234567] text`, the time in front of each line of a
-/// text that has several; with the caller, `[    1.234567][    T1] text`. Bytes that are neither printable
-/// ASCII nor a tab are escaped, `\x1b`: the text goes to terminals. No end of line at the end.
+/// text that has several; with the caller, `[    1.234567][    T1] text`. Bytes other than
+/// printable ASCII and tab are escaped, as in `\x1b`: the text goes to terminals. No end of line at
+/// the end.
 impl fmt::Display for Record<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, line) in self.text.split(|byte| *byte == b'\n').enumerate() {
@@ -154,7 +155,7 @@ mod tests {
         );
     }
 
-    /// As a kernel with `CONFIG_PRINTK_CALLER` prints them (`print_caller`: `[%6s]`).
+    /// A kernel with `CONFIG_PRINTK_CALLER` prints them like this (`print_caller`: `[%6s]`).
     #[test]
     fn callers_are_shown_as_the_kernel_shows_them() {
         let shown = |caller, text| {

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! SYMBOL(prb) ──▶ printk_ringbuffer
-//!                 ├── descriptors, by id: id and state · where its block begins · where it ends
+//!                 ├── descriptors, by id: id and state · begin of its block · end of its block
 //!                 ├── infos, by id:       seq · time · length of the text · caller
 //!                 └── text ring:          blocks, each a long with the id and then the text
 //! ```
 //!
-//! Ids and positions grow for ever and wrap at the width of a `long`; their low bits are the index.
-//! The upper two bits of a descriptor's state word are its state, the rest is the id, so that it is
-//! seen whether the descriptor still is the one that was looked for.
+//! Ids and positions grow without limit and wrap at the width of a `long`. Their low bits are the
+//! index. The upper two bits of a descriptor's state word are its state, the rest is its id. The id
+//! shows if the descriptor was reused.
 
 use alloc::vec::Vec;
 
@@ -18,17 +18,17 @@ use super::{Caller, MAX_SIZE_BITS, MAX_TEXT, Record, Skipped, add, number};
 use crate::elfcore::zeros;
 use crate::{Error, KernelMemory, ReadPhys};
 
-/// A descriptor for each 32 bytes of it (`PRB_AVGBITS`), as a power of two.
+/// Most descriptors, one for each 32 bytes of text (`PRB_AVGBITS`), as a power of two.
 const MAX_COUNT_BITS: u64 = MAX_SIZE_BITS - 5;
 
 /// States of a descriptor (`enum desc_state`): being written.
 const RESERVED: u64 = 0;
-/// Written, but its writer may yet go on with the line.
+/// Written, but its writer may still continue the line.
 const COMMITTED: u64 = 1;
-/// Written for good.
+/// Written, and final.
 const FINALIZED: u64 = 2;
 
-/// Begin and end of a record that has no text (`NO_LPOS`), rather than none that found room.
+/// Begin and end of a record without text (`NO_LPOS`), as opposed to one whose text found no room.
 const EMPTY_TEXT: u64 = 3;
 
 /// The log, from its oldest record to its newest.
@@ -38,36 +38,36 @@ pub(super) struct RingLog<'a, M> {
     pub(super) ring: Ring,
     /// Id of the next record.
     next: u64,
-    /// How many ids are left.
+    /// Number of ids left.
     left: u64,
-    /// How many bytes of text are left: all records together have room in the text ring.
+    /// Number of bytes of text left: all records together fit in the text ring.
     room: u64,
     skipped: Skipped,
     text: Vec<u8>,
 }
 
-/// What the `printk_ringbuffer` says: virtual addresses, and numbers that were checked.
+/// Contents of the `printk_ringbuffer`: virtual addresses, and checked numbers.
 #[derive(Clone, Copy)]
 pub(super) struct Ring {
     descs: u64,
     infos: u64,
-    /// How many descriptors and infos.
+    /// Number of descriptors, and of infos.
     pub(super) count: u64,
     data: u64,
     size_bits: u64,
 }
 
-/// What a descriptor stands for.
+/// Meaning of a descriptor.
 enum Item {
     /// A record, whose text was read.
     Record(Info),
-    /// One that was still being written, or has lost its text.
+    /// A record that was still being written, or has lost its text.
     Unfinished,
-    /// None: it was overwritten, or is the one before the first.
+    /// No record: it was overwritten, or precedes the first one.
     Nothing,
 }
 
-/// What a record says besides its text.
+/// Contents of a record besides its text.
 struct Info {
     seq: u64,
     ts_nsec: u64,
@@ -99,15 +99,15 @@ impl<'a, M: ReadPhys> RingLog<'a, M> {
         self.check_ends()?;
         let head = self.word(prb, layout.head_id)? & self.id_mask();
         let tail = self.word(prb, layout.tail_id)? & self.id_mask();
-        // There cannot be more than there are descriptors; a tail that says so is wrong.
+        // The number of records is at most that of descriptors; a tail with more is wrong.
         self.left = (head.wrapping_sub(tail) & self.id_mask()).saturating_add(1).min(count);
         self.next = head.wrapping_sub(self.left - 1) & self.id_mask();
         self.room = self.ring.size();
         Ok(())
     }
 
-    /// Whether the last byte of each array has an address, before each of many records fails for itself. What
-    /// is mapped and cannot be read costs the records that lie there, and no more.
+    /// Checks that the last byte of each array has an address, before each of many records fails by
+    /// itself. Mapped but unreadable memory only costs the records in it.
     fn check_ends(&self) -> Result<(), Error> {
         let Ring { descs, infos, count, data, .. } = self.ring;
         let ends = [
@@ -140,20 +140,20 @@ impl<'a, M: ReadPhys> RingLog<'a, M> {
         Some(info.record(&self.text))
     }
 
-    /// What was skipped so far.
+    /// Records skipped so far.
     pub(super) const fn skipped(&self) -> Skipped {
         self.skipped
     }
 
-    /// Passes over all but the last `count` places for records, in a moment: those that hold none
-    /// count as well.
+    /// Skips all but the last `count` places for records, without reading them. Places without a
+    /// record count as well.
     pub(super) fn look_at_last(&mut self, count: u64) {
         let passed = self.left.saturating_sub(count);
         (self.next, self.left) =
             (self.next.wrapping_add(passed) & self.id_mask(), count.min(self.left));
     }
 
-    /// Passes over as many records as it takes that the `cost` of the rest is at most `budget`.
+    /// Skips the oldest records until the `cost` of the rest is at most `budget`.
     pub(super) fn keep_last(&mut self, mut budget: u64, cost: impl Fn(&Record<'_>) -> u64) {
         let end = self.next.wrapping_add(self.left);
         for kept in 0..self.left {
@@ -220,8 +220,8 @@ impl<'a, M: ReadPhys> RingLog<'a, M> {
         self.memory.read(at, into)
     }
 
-    /// Where in the text ring the block from position `begin` up to `next` starts, and its length in
-    /// bytes. A block that does not fit before the end of the ring starts at its front.
+    /// Offset in the text ring of the block from position `begin` up to `next`, and its length in
+    /// bytes. A block that does not fit before the end of the ring is at its start.
     fn block(&self, begin: u64, next: u64) -> Result<(u64, u64), Error> {
         let (size, mask) = (self.ring.size(), self.word_mask());
         let round = |position: u64| (position & mask) >> self.ring.size_bits;
@@ -239,7 +239,7 @@ impl<'a, M: ReadPhys> RingLog<'a, M> {
         Err(Error::BadLog { field: "text_blk_lpos.next", value: next })
     }
 
-    /// A power of two of the ring, which must be at most `most`.
+    /// A size of the ring as a power of two. It must be at most `most`.
     fn bits(&self, at: u64, offset: u64, field: &'static str, most: u64) -> Result<u64, Error> {
         let value = self.number(at, offset, 4)?;
         if value <= most { Ok(value) } else { Err(Error::BadLog { field, value }) }
@@ -259,12 +259,12 @@ impl<'a, M: ReadPhys> RingLog<'a, M> {
         8 * self.layout.word as u32
     }
 
-    /// The bits that a `long` has.
+    /// Mask of the bits of a `long`.
     fn word_mask(&self) -> u64 {
         u64::MAX >> (64 - self.word_bits())
     }
 
-    /// The bits of a state word that are the id.
+    /// Mask of the id in a state word.
     fn id_mask(&self) -> u64 {
         self.word_mask() >> 2
     }
@@ -290,7 +290,7 @@ impl Info {
     }
 }
 
-/// The virtual address of item `index` of an array, its items `size` bytes long.
+/// The virtual address of item `index` of an array with items of `size` bytes.
 fn place(array: u64, index: u64, size: u64) -> Result<u64, Error> {
     add(array, index.checked_mul(size).ok_or(Error::Unmapped { at: array })?)
 }

@@ -195,7 +195,7 @@ fn vmcoreinfo_is_asked_for_everything() {
     assert_eq!(open("SYMBOL(log_buf)=c1234567"), none);
 }
 
-/// The kernel's own word for it, in the form of VMCOREINFO. No kernel puts it there by itself.
+/// The kernel's own configuration, in the form of VMCOREINFO. No kernel adds it by itself.
 #[test]
 fn callers_are_shown_where_the_kernel_shows_them() {
     for machine in BOTH {
@@ -224,13 +224,13 @@ fn callers_are_shown_where_the_kernel_shows_them() {
     }
 }
 
-/// What lies where a dump is cut, or where memory is broken, costs the records that lie there.
+/// A cut dump or broken memory costs only the records at that place.
 #[test]
 fn records_that_cannot_be_read_are_counted() {
     for machine in BOTH {
         let page = old(machine);
         let (_, segments) = page.memory();
-        // The last of the ring's bytes are not there, and with them the block of the first record.
+        // The last of the ring's bytes are missing, including the block of the first record.
         let mem = FakeMemory::with(PADDR, page.bytes[..DATA + 64].to_vec());
         let memory = KernelMemory::new(&mem, &segments);
         let log = Dmesg::open(memory, machine.vmcoreinfo.as_bytes()).expect("a log");

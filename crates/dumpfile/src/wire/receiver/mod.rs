@@ -137,7 +137,8 @@ impl Receiver {
         }
     }
 
-    /// Whether contents come as bulks in this session, and are not compared. False before the welcome.
+    /// True if contents come as bulks in this session, and are not compared. False before the
+    /// welcome.
     pub fn has_bulk(&self) -> bool {
         self.takes_bulk && self.greeting.is_some_and(|greeting| greeting.bulk)
     }

@@ -74,11 +74,11 @@ pub fn find<T: Transport, D>(
     None
 }
 
-/// Where the memory of memory devices is, and how it is asked.
+/// Location of the memory of memory devices, and limits for the queries.
 pub struct Asking<'a> {
     /// Memory that no such device can have: what we run in.
     pub ours: &'a [PhysRange],
-    /// How many unplugged ranges are kept track of.
+    /// Most unplugged ranges that are recorded.
     pub most: usize,
     /// Memory for the queues.
     pub slot: SlotMemory,
@@ -86,8 +86,8 @@ pub struct Asking<'a> {
     pub patience: u64,
 }
 
-/// Adds to `holes` which memory of the virtio-mem devices on `buses` is unplugged. All of them are
-/// stopped; what becomes of each goes to `say`.
+/// Adds to `holes` the unplugged memory of the virtio-mem devices on `buses`. Stops all of them;
+/// reports the result for each to `say`.
 pub fn find_unplugged<T: Transport>(
     buses: Buses<'_, T>,
     asking: &Asking<'_>,

@@ -43,8 +43,8 @@ impl Buses {
         Self { pci, mmio }
     }
 
-    /// Memory that is RAM by its address and must not be touched, because a virtio-mem device has it
-    /// unplugged. `ours` is what we run in.
+    /// Memory that is RAM by its address and must not be touched, because a virtio-mem device has
+    /// it unplugged. `ours` is what we run in.
     pub(crate) fn unplugged(
         &mut self,
         options: &Options<'_>,
@@ -62,9 +62,9 @@ impl Buses {
     }
 }
 
-/// Bytes of heap for each hole that is kept track of: it makes two extents in each of two views.
+/// Bytes of heap for each recorded hole: it makes two extents in each of two views.
 const HEAP_PER_HOLE: usize = 2048;
-/// So many holes are kept track of in any case.
+/// Least number of holes that are recorded.
 const LEAST_HOLES: usize = 64;
 
 /// What is needed to find and to run any target.

@@ -71,11 +71,11 @@ pub enum Failure {
     Frame(WireError),
     /// No target was named on the command line, and nobody has asked for the dump.
     NoTarget,
-    /// What a memory device says of its region makes no sense.
+    /// The region that a memory device reports makes no sense.
     BadRegion,
     /// A memory device answered with this instead of the state of its blocks.
     NoState(u16),
-    /// A memory device has more separate unplugged ranges than are kept track of.
+    /// A memory device has more separate unplugged ranges than can be recorded.
     TooManyHoles(usize),
     /// There is nothing to send: the ELF core header was missing or refused.
     NothingToSend,

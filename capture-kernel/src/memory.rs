@@ -1,11 +1,11 @@
-//! Which memory the capture kernel may write, and which is RAM.
+//! Memory that the capture kernel may write, and memory that is RAM.
 
 use handoff::boot_params::{E820_RAM, E820Entry};
 use handoff::layout::LOW_MEMORY_END;
 use vmcore::{Error, MemoryRanges, Options, PhysAddr, PhysRange, RangeSet};
 
-/// How many separate ranges of the slot are kept track of, before there is a heap; each list takes 16
-/// bytes a range of a small stack. What `memmap=` grants has room twice.
+/// How many separate ranges of the slot are kept track of, before there is a heap; each list takes
+/// 16 bytes a range of a small stack. What `memmap=` grants has room twice.
 pub const MAX_RANGES: usize = 64;
 
 /// Ranges of memory of the slot: few, however many of old memory there are.

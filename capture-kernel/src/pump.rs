@@ -51,8 +51,8 @@ struct Pump<'s, S: Sink, F: FnOnce()> {
 /// Sends all of `view` to `sink`, and zeros behind it up to a whole block. What stands before the first memory, the headers and notes, goes
 /// alone; the first thing sent is waited for, and then `first_arrived` is called.
 ///
-/// `zeros` holds [`BLOCK`] zeros. After an error the device may still read them, and those of `view`: both
-/// stay until the sink has answered or is stopped.
+/// `zeros` holds [`BLOCK`] zeros. After an error the device may still read them, and those of
+/// `view`: both stay until the sink has answered or is stopped.
 ///
 /// # Errors
 /// The first thing that could not be sent.

@@ -9,7 +9,7 @@ use core::fmt::Arguments;
 use dumpfile::Contents;
 use vmcore::{CoreHeader, Extent, Holes, Options, PhysRange, SmallView, View, ViewSpec, Vmcore};
 
-/// How many ranges that are left out are named on the console.
+/// Most left-out ranges that the console names.
 const NAMED: usize = 8;
 
 /// Everything that can leave the machine: what was asked for, before it what is small and precious,

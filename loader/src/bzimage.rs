@@ -13,7 +13,7 @@ use crate::elf::{ImageError, Load};
 use crate::kernel_image::KernelImage;
 
 const MAGIC: &[u8] = &HEADER_MAGIC;
-/// The first protocol that says how much memory the kernel takes (`init_size`).
+/// The first protocol that gives the kernel's memory size (`init_size`).
 const OLDEST: u16 = setup_header::VERSION_OF_PREF_ADDRESS;
 /// More memory than any capture kernel may want, in bytes.
 const MOST_MEMORY: u32 = 1 << 30;

@@ -13,7 +13,7 @@ use crate::reuse::{is_key, virtio_mmio_words};
 use crate::system::System;
 use crate::target::{Target, check_disks};
 
-/// The key that says where the dump goes.
+/// The key that names the target.
 const TARGET: &str = "kdump.target";
 
 /// The one way to hide what stands behind.
@@ -29,7 +29,7 @@ pub(crate) struct CommandLine {
     pub(crate) text: String,
     /// What follows a failed capture.
     pub(crate) failure_action: Action,
-    /// Where the dump goes.
+    /// The target of the dump.
     pub(crate) target: Target,
     /// The words that the capture kernel will pass over, each with the reason.
     pub(crate) problems: Vec<String>,

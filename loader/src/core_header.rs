@@ -135,7 +135,7 @@ impl Core {
         Ok(length.max(self.room))
     }
 
-    /// What VMCOREINFO lacks, as lines in a note; empty when that is nothing.
+    /// Additions to VMCOREINFO, as lines in a note; empty if there are none.
     fn addendum(&self) -> Result<Vec<u8>, PlanError> {
         let room = vmcore::MAX_ADDED - self.kernel_offset.len();
         let lines = format!("{}{}", self.kernel_offset, left_out::lines(&self.left_out, room));
@@ -161,7 +161,7 @@ impl Core {
         fit.max(ALWAYS).min(named)
     }
 
-    /// Leaves out the smallest ranges where there are more than `most`, and says so.
+    /// Leaves out the smallest ranges beyond `most`, and reports them.
     pub(crate) fn keep_largest(&mut self, most: usize) -> Result<(), PlanError> {
         let mut ranges: Vec<PhysRange> = self.ram.iter().collect();
         if ranges.len() <= most {
@@ -188,15 +188,15 @@ impl Core {
 /// Segments beside those of CPUs and of whole ranges: VMCOREINFO, what is added to it, the kernel's
 /// image, and two more where ranges are cut.
 const BESIDE: usize = 5;
-/// So many ranges have room in any slot that has room for the rest.
+/// Number of ranges that fit in any slot that holds the rest.
 const ALWAYS: usize = 64;
 /// What the capture kernel's heap holds that does not depend on the number of ranges, in bytes: the
 /// log and the rings of devices for the most part.
 const HEAP_BASE: u64 = 1 << 20;
-/// What is said of a range that there was no room for.
+/// The reason given for a range that did not fit.
 const TOO_MANY: &str = "too many ranges";
 
-/// How far the kernel runs from where it is linked, as a line of VMCOREINFO. An x86_64 kernel says that
+/// Offset of the kernel from its link address, as a line of VMCOREINFO. An x86_64 kernel reports it
 /// itself.
 ///
 /// Source: Linux, `arch/x86/kernel/machine_kexec_64.c`, `arch_crash_save_vmcoreinfo`.

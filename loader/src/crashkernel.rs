@@ -22,8 +22,8 @@ enum Asked {
     Nonsense,
 }
 
-/// The last `crashkernel=` on a command line, and why it has reserved nothing on a machine with so
-/// many bytes of `memory`; with the next step.
+/// The last `crashkernel=` on a command line, the reason why it reserved nothing on a machine with
+/// `memory` bytes, and the next step.
 pub(crate) fn why_nothing(command_line: &str, memory: u64) -> Option<(String, String)> {
     let words = command_line.split_whitespace().filter(|word| word.starts_with("crashkernel="));
     let words: Vec<&str> = words.collect();

@@ -25,10 +25,10 @@ pub struct FoundDumpDisk {
     pub id: DiskId,
     /// Its size in bytes, as the kernel has it.
     pub capacity: Option<u64>,
-    /// Whether the kernel says that it cannot be written.
+    /// True if the kernel reports it read-only.
     pub read_only: bool,
-    /// Which dumps are on it, as the capture kernel will see them. `None` where it will write nothing: a
-    /// disk of version 1 with a dump that may be whole.
+    /// Which dumps are on it, as the capture kernel will see them. `None` where it will write
+    /// nothing: a disk of version 1 with a dump that may be whole.
     pub directory: Option<DiskHeader>,
 }
 
@@ -39,8 +39,7 @@ pub struct DumpDisks {
     pub found: Vec<FoundDumpDisk>,
     /// Whether there are disks that could not be read.
     pub unreadable: bool,
-    /// How many virtio disks there are, dump disks or not; `None` where nothing says so, as in a saved
-    /// system.
+    /// Number of virtio disks, dump disks or not; `None` if it is unknown, as in a saved system.
     pub seen: Option<usize>,
 }
 
@@ -68,7 +67,7 @@ impl DumpDisks {
         self.found.iter().filter(move |disk| disk.id == id)
     }
 
-    /// All of them in words.
+    /// A list of all of them as text.
     pub(crate) fn list(&self) -> String {
         let disks: Vec<_> = self.found.iter().map(ToString::to_string).collect();
         disks.join(", ")
@@ -96,8 +95,8 @@ fn dump_disk(root: &Path, name: &str) -> io::Result<Option<FoundDumpDisk>> {
     }))
 }
 
-/// The directory as the capture kernel reads it: a dump's own header knows more than the directory, and
-/// a disk of version 1 without a whole dump is an empty one.
+/// The directory as the capture kernel reads it: a dump's own header knows more than the directory,
+/// and a disk of version 1 without a whole dump is an empty one.
 fn directory(found: &FoundDisk, file: &File) -> Option<DiskHeader> {
     let mut header = match found {
         FoundDisk::V1(old) if old.state.is_partial() => DiskHeader::new(old.id),

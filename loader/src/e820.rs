@@ -18,13 +18,13 @@ use crate::memory::Ram;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct E820 {
     pub(crate) entries: Vec<E820Entry>,
-    /// How many ranges were left out: of RAM the smallest.
+    /// Number of ranges left out; of RAM, the smallest.
     pub(crate) left_out: usize,
 }
 
 impl E820 {
-    /// All of `map` and the memory that the capture kernel may use. Where not everything finds room,
-    /// the capture kernel's own memory comes first, then other RAM, the largest range first.
+    /// All of `map` and the memory that the capture kernel may use. Where not everything finds
+    /// room, the capture kernel's own memory comes first, then other RAM, the largest range first.
     pub(crate) fn new(map: &MemoryMap, usable: &[PhysRange]) -> Result<Self, PlanError> {
         let ram = Ram::union(map.ram.iter().chain(usable).copied())?;
         let is_ours = |range: &PhysRange| usable.iter().any(|usable| range.contains_range(*usable));

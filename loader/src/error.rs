@@ -6,8 +6,8 @@ use vmcore::{PhysAddr, PhysRange};
 use crate::dump_disks::DumpDisks;
 use crate::elf::ImageError;
 
-/// Why the capture kernel cannot be loaded on this system. The cause is part of the text: no variant has
-/// a `source`, which would be printed once more behind it.
+/// The reason why the capture kernel cannot be loaded on this system. The text contains the cause:
+/// no variant has a `source`, which would be printed once more after it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// Somebody without privileges asks.
@@ -43,7 +43,7 @@ pub enum PlanError {
     ReservationFailed {
         /// The word on the command line.
         word: String,
-        /// The reason, and what to do.
+        /// The reason and the next step.
         why: String,
     },
     /// Only 64-bit code could run there.
@@ -174,7 +174,7 @@ pub enum PlanError {
     UnknownDisk {
         /// The id.
         id: DiskId,
-        /// What is there instead.
+        /// The disks that were found instead.
         there: String,
     },
     /// Nobody says where the dump goes, and there are several places.
@@ -213,8 +213,8 @@ pub enum PlanError {
     Vmcore(vmcore::Error),
 }
 
-/// An error with its causes, the nearest first; those that the text before them names already are left
-/// out.
+/// An error with its causes, the nearest first; those that the text before them names already are
+/// left out.
 pub fn in_words(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -1,4 +1,4 @@
-//! What of a machine a loaded plan depends on, and what of it has changed since.
+//! Facts of a machine that a loaded plan depends on, and their changes since the load.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use crate::json::RangeJson;
 use crate::plan::{Plan, PlannedNotes, check_system};
 use crate::system::System;
 
-/// No more ranges are named one by one.
+/// Most ranges that are named one by one.
 const NAMED: usize = 3;
 
-/// What a plan depends on. All addresses are physical.
+/// Facts that a plan depends on. All addresses are physical.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Facts {
     /// Of a plan: the slot, or the part of it that the options allow. Of a machine: the slot.
@@ -32,7 +32,7 @@ pub struct Facts {
 pub struct CpuFacts {
     /// The CPU's number.
     pub cpu: u32,
-    /// Where the first kernel writes its registers.
+    /// Area to which the first kernel writes its registers.
     pub notes: RangeJson,
 }
 
@@ -43,7 +43,7 @@ impl From<&PlannedNotes> for CpuFacts {
 }
 
 impl Facts {
-    /// What this plan depends on.
+    /// The facts that this plan depends on.
     pub fn of_plan(plan: &Plan) -> Self {
         Self::new(plan.slot, &plan.loads, &plan.notes, plan.vmcoreinfo)
     }
@@ -69,12 +69,12 @@ impl Facts {
         }
     }
 
-    /// How many bytes of memory are in the dump.
+    /// Bytes of memory in the dump.
     pub fn bytes(&self) -> u64 {
         self.ram.iter().fold(0, |sum, range| sum.saturating_add(range.length))
     }
 
-    /// What of a loaded plan no longer fits the machine as it is, one line each.
+    /// Differences between a loaded plan and the machine as it is, one line each.
     pub(crate) fn misfits(&self, now: &Self) -> Vec<String> {
         let mut misfits = Vec::new();
         if !subtract(&[self.slot], &[now.slot]).is_empty() {
@@ -134,8 +134,8 @@ fn merged(ranges: impl Iterator<Item = PhysRange>) -> Vec<RangeJson> {
     merged
 }
 
-/// What of the first ranges is in none of the others; both are sorted, and none overlaps another of its
-/// own.
+/// What of the first ranges is in none of the others; both are sorted, and none overlaps another of
+/// its own.
 fn subtract(from: &[RangeJson], others: &[RangeJson]) -> Vec<RangeJson> {
     let end = |range: &RangeJson| range.start.saturating_add(range.length);
     let mut left = Vec::new();
@@ -155,7 +155,7 @@ fn subtract(from: &[RangeJson], others: &[RangeJson]) -> Vec<RangeJson> {
     left
 }
 
-/// Ranges in words.
+/// Ranges as text.
 fn list(ranges: &[RangeJson]) -> String {
     let named: Vec<_> = ranges.iter().take(NAMED).map(|range| Shown(*range).to_string()).collect();
     let more = ranges.len().saturating_sub(NAMED);

@@ -36,9 +36,9 @@ pub(crate) fn confidential(cpuinfo: &str) -> Option<&'static str> {
     (has("hypervisor") && (has("sev") || has("sev_es") || has("sev_snp"))).then_some("SEV")
 }
 
-/// Whether this kernel encrypts its own memory (AMD SME), so that all others read ciphertext:
-/// `sme_mask` of VMCOREINFO says so. Where that is not known, the CPU's flag and the command line do;
-/// the flag alone only says that it could.
+/// True if this kernel encrypts its own memory (AMD SME), so that all others read ciphertext:
+/// `sme_mask` of VMCOREINFO decides. Without it, the CPU's flag and the command line decide; the
+/// flag alone only means that the CPU supports it.
 ///
 /// Source: Linux, `Documentation/arch/x86/amd-memory-encryption.rst`.
 pub(crate) fn encrypts_memory(sme_mask: Option<u64>, cpuinfo: &str, command_line: &str) -> bool {

@@ -9,9 +9,9 @@ use vmcore::{PhysAddr, PhysRange};
 /// What `/proc/iomem` says that a plan needs. All addresses are physical.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryMap {
-    /// Every "System RAM", hot-added memory included ("System RAM (virtio_mem)", "System RAM (kmem)"),
-    /// at any depth. The kernel's own code and the slot, which are nested in it, do not split it; what
-    /// must not be read does.
+    /// Every "System RAM", hot-added memory included ("System RAM (virtio_mem)", "System RAM
+    /// (kmem)"), at any depth. The kernel's own code and the slot, which are nested in it, do not
+    /// split it; what must not be read does.
     pub ram: Vec<PhysRange>,
     /// RAM that is not in `ram`, because nobody may read it or the kernel does not use it.
     pub left_out: Vec<LeftOutRam>,
@@ -28,7 +28,7 @@ pub struct MemoryMap {
 /// RAM that no dump will have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOutRam {
-    /// Where it is.
+    /// Its address range.
     pub range: PhysRange,
     /// The reason in a few words: its name in `/proc/iomem`.
     pub reason: String,
@@ -119,19 +119,19 @@ fn without(range: PhysRange, hole: PhysRange) -> impl Iterator<Item = PhysRange>
     parts.filter(|part| !part.is_empty())
 }
 
-/// Whether `name` is that of RAM which the kernel uses. A driver that adds memory while the kernel runs
-/// gives its name in brackets (Linux, `add_memory_driver_managed`).
+/// Whether `name` is that of RAM which the kernel uses. A driver that adds memory while the kernel
+/// runs gives its name in brackets (Linux, `add_memory_driver_managed`).
 fn is_ram(name: &str) -> bool {
     name.strip_prefix("System RAM").is_some_and(|rest| rest.is_empty() || rest.starts_with(" ("))
 }
 
-/// Memory that firmware has set aside for programs: the kernel does not use it until a driver gives it
-/// away as RAM (`E820_TYPE_SOFT_RESERVED`).
+/// Memory that firmware has set aside for programs: the kernel does not use it until a driver gives
+/// it away as RAM (`E820_TYPE_SOFT_RESERVED`).
 const SET_ASIDE: &str = "Soft Reserved";
 
-/// Whether `name`, nested in RAM, is that of addresses which must not be read: what firmware keeps for
-/// itself, and the aperture of AMD's GART, behind which there is no memory of its own
-/// (Linux, `arch/x86/kernel/aperture_64.c`; kexec-tools leave it out, too).
+/// Whether `name`, nested in RAM, is that of addresses which must not be read: what firmware keeps
+/// for itself, and the aperture of AMD's GART, behind which there is no memory of its own (Linux,
+/// `arch/x86/kernel/aperture_64.c`; kexec-tools leave it out, too).
 fn is_no_ram(name: &str) -> bool {
     e820_type(name).is_some() || ["GART", "RAM buffer", "Unknown E820 type"].contains(&name)
 }
@@ -194,8 +194,8 @@ mod tests {
 
     const ABOVE: u64 = 0x1_0000_0000;
 
-    /// As Linux 6.1 shows a guest with a virtio-mem device, and one with a virtio-pmem or CXL device
-    /// whose memory `daxctl reconfigure-device --mode=system-ram` has made RAM.
+    /// As Linux 6.1 shows a guest with a virtio-mem device, and one with a virtio-pmem or CXL
+    /// device whose memory `daxctl reconfigure-device --mode=system-ram` has made RAM.
     #[test]
     fn hot_added_ram_is_ram_at_any_depth() {
         let map = MemoryMap::parse(
@@ -226,7 +226,8 @@ mod tests {
         assert_eq!(map.left_out, [left]);
     }
 
-    /// An Opteron whose firmware has no room for the GART: Linux takes 64 MiB of its RAM as aperture.
+    /// An Opteron whose firmware has no room for the GART: Linux takes 64 MiB of its RAM as
+    /// aperture.
     #[test]
     fn what_must_not_be_read_is_taken_out_of_ram_and_named() {
         let map = MemoryMap::parse(

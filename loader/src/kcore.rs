@@ -12,7 +12,8 @@ use vmcore::{Note, PhysAddr, PhysRange, notes, vmcoreinfo_get};
 
 /// Length of the ELF header in bytes.
 pub(crate) const HEADER: u64 = SIZEOF_EHDR as u64;
-/// The most that is read of the file, in bytes: the headers come first, and their count has 16 bits.
+/// The most that is read of the file, in bytes: the headers come first, and their count has 16
+/// bits.
 const MOST: u64 = 4 << 20;
 /// Where the kernel's own image is mapped, and not all of memory (`__START_KERNEL_map`).
 pub(crate) const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
@@ -30,8 +31,8 @@ pub struct Kcore {
     pub page_offset: Option<u64>,
     /// The kernel's own image.
     pub image: Option<KernelMap>,
-    /// `NUMBER(sme_mask)`: the bit of a page table's entry that marks memory as encrypted, zero where
-    /// the kernel encrypts none. Unknown before Linux 4.19, whose notes have no VMCOREINFO.
+    /// `NUMBER(sme_mask)`: the bit of a page table's entry that marks memory as encrypted, zero
+    /// where the kernel encrypts none. Unknown before Linux 4.19, whose notes have no VMCOREINFO.
     pub sme_mask: Option<u64>,
 }
 
@@ -44,16 +45,16 @@ pub struct KernelMap {
     pub range: PhysRange,
 }
 
-/// The length of `/proc/kcore` up to the end of its program headers, by the file's ELF header: there
-/// is one for each range of RAM, and what lies behind them is memory.
+/// The length of `/proc/kcore` up to the end of its program headers, by the file's ELF header:
+/// there is one for each range of RAM, and what lies behind them is memory.
 pub(crate) fn head_length(header: &[u8]) -> u64 {
     let Some(header) = header.first_chunk().map(Header::from_bytes) else { return 0 };
     let table = u64::from(header.e_phnum) * SIZEOF_PHDR as u64;
     header.e_phoff.saturating_add(table).min(MOST)
 }
 
-/// The same up to the end of the notes, which lie behind the program headers; `table` is the file up
-/// to there.
+/// The same up to the end of the notes, which lie behind the program headers; `table` is the file
+/// up to there.
 pub(crate) fn notes_end(table: &[u8]) -> u64 {
     let notes = program_headers(table).into_iter().flatten().filter(is_note);
     let ends = notes.map(|header| header.p_offset.saturating_add(header.p_filesz));
@@ -61,8 +62,8 @@ pub(crate) fn notes_end(table: &[u8]) -> u64 {
 }
 
 impl Kcore {
-    /// Reads the head of an ELF64 `/proc/kcore`, notes included. What is not there or makes no sense
-    /// is `None`.
+    /// Reads the head of an ELF64 `/proc/kcore`, notes included. What is not there or makes no
+    /// sense is `None`.
     pub(crate) fn parse(head: &[u8]) -> Self {
         let mut kcore = Self { sme_mask: sme_mask(head), ..Self::default() };
         for header in program_headers(head).unwrap_or_default() {

@@ -1,5 +1,5 @@
-//! The files in which the kernel says what it has reserved and loaded. They have moved: new names are
-//! read first, and old ones where there are no new ones.
+//! The files in which the kernel says what it has reserved and loaded. They have moved: new names
+//! are read first, and old ones where there are no new ones.
 //!
 //! Source: Linux, `Documentation/ABI/testing/sysfs-kernel-kexec-kdump` (since 6.19) and
 //! `Documentation/ABI/obsolete/sysfs-kernel-kexec-kdump` (the old names, to be removed after 2028);
@@ -25,8 +25,8 @@ pub(crate) const CMA_RANGES: Names =
 /// A file that every kernel has beside them, with kexec and without.
 pub(crate) const ALWAYS_THERE: &str = "sys/kernel/fscaps";
 
-/// How often a file is read that the kernel has locked, and how long we wait in between. A load takes
-/// milliseconds.
+/// How often a file is read that the kernel has locked, and how long we wait in between. A load
+/// takes milliseconds.
 const PATIENCE: (u32, Duration) = (50, Duration::from_millis(20));
 
 /// `0` or `1`.
@@ -38,8 +38,9 @@ pub(crate) fn flag(text: &str) -> Option<bool> {
     }
 }
 
-/// The ranges of CMA memory, one `START-LAST` a line in hexadecimal; lines of another form are passed
-/// over. The first kernel uses this memory until it dies, so it is part of the dump and never a slot.
+/// The ranges of CMA memory, one `START-LAST` a line in hexadecimal; lines of another form are
+/// passed over. The first kernel uses this memory until it dies, so it is part of the dump and
+/// never a slot.
 pub(crate) fn cma_ranges(text: &str) -> Vec<PhysRange> {
     let range = |line: &str| {
         let (start, last) = line.trim().split_once('-')?;
@@ -49,8 +50,8 @@ pub(crate) fn cma_ranges(text: &str) -> Vec<PhysRange> {
     text.lines().filter_map(range).filter(|range| !range.is_empty()).collect()
 }
 
-/// Reads what the kernel may have locked: the size of the reservation is not told while another program
-/// loads (EBUSY; `kernel/kexec_core.c`, `crash_get_memory_size`).
+/// Reads what the kernel may have locked: the size of the reservation is not told while another
+/// program loads (EBUSY; `kernel/kexec_core.c`, `crash_get_memory_size`).
 pub(crate) fn patiently<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     for _ in 0..PATIENCE.0 {
         match read() {

@@ -61,12 +61,13 @@ pub(crate) struct Layout {
     pub(crate) backup: PhysRange,
 }
 
-/// The end of what an i386 kernel surely maps linearly, where it does not say: it reserves below this
-/// by itself (Linux, `CRASH_ADDR_LOW_MAX`).
+/// The end of what an i386 kernel surely maps linearly, where it does not say: it reserves below
+/// this by itself (Linux, `CRASH_ADDR_LOW_MAX`).
 const SURELY_LOWMEM: PhysAddr = PhysAddr::new(512 << 20);
 
-/// The reservation that the kernel loads into, `crashk_res`. With `,high` there are two, and that is
-/// the upper one; the lower one is for DMA buffers of a second Linux (Linux, `reserve_crashkernel_low`).
+/// The reservation that the kernel loads into, `crashk_res`. With `,high` there are two, and that
+/// is the upper one; the lower one is for DMA buffers of a second Linux (Linux,
+/// `reserve_crashkernel_low`).
 pub(crate) fn pick_slot(system: &System) -> Result<PhysRange, PlanError> {
     let highest = system.memory.reservations.iter().max_by_key(|slot| slot.start());
     let slot = *highest.ok_or_else(|| no_slot(system))?;

@@ -1,7 +1,7 @@
-//! One loader at a time: a file that is locked, and who has locked it.
+//! Lets one loader run at a time: locks a file, and names the process that holds the lock.
 //!
-//! The kernel itself knows who holds a lock: a number that a program had left in the file could be that
-//! of one that has ended long ago.
+//! The kernel itself knows who holds a lock: a number that a program had left in the file could be
+//! that of one that has ended long ago.
 //!
 //! Source: `flock(2)`; `proc_locks(5)`, `proc_pid_stat(5)`, `proc_uptime(5)`.
 
@@ -19,7 +19,7 @@ const TICKS: u64 = 100;
 /// No more of a command is shown, in characters.
 const LONGEST_COMMAND: usize = 160;
 
-/// Who holds the lock.
+/// The process that holds the lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Holder {
     /// The process.
@@ -30,28 +30,28 @@ pub struct Holder {
     pub runs_for: Option<u64>,
 }
 
-/// How long a lock may be held by others.
+/// Times to wait for a lock that another process holds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
-    /// After this a person is told what we wait for.
+    /// Time until the wait is reported.
     pub(crate) silent: Duration,
-    /// After this we give up.
+    /// Time until the wait is given up.
     pub(crate) whole: Duration,
-    /// How often we look.
+    /// Time between two attempts.
     pub(crate) pace: Duration,
 }
 
-/// Why there is no lock.
+/// The reason for not getting the lock.
 #[derive(Debug)]
 pub(crate) enum LockError {
     /// The file system does not lock.
     Io(io::Error),
-    /// Somebody has held it all the time; the last one that was seen.
+    /// Another process has held it all the time; the last holder that was seen.
     Held(Option<Holder>),
 }
 
-/// Locks the file, which is open at `path`; it stays locked as long as it is open. While it is another's,
-/// `say` is told who that is, once for each of them.
+/// Locks the file, which is open at `path`; it stays locked as long as it is open. While another
+/// process holds the lock, reports each new holder once to `say`.
 pub(crate) fn lock(
     file: &File,
     patience: Patience,
@@ -80,7 +80,7 @@ pub(crate) fn lock(
     }
 }
 
-/// Who holds the lock of this file; `None` when nobody does, or nobody who can be seen from here.
+/// The process that holds the lock of this file; `None` if there is none, or it cannot be seen.
 pub(crate) fn holder(file: &File) -> Option<Holder> {
     let file = file.metadata().ok()?;
     let device = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
@@ -117,8 +117,8 @@ fn command(bytes: &[u8]) -> Option<String> {
     (!shown.is_empty()).then_some(shown)
 }
 
-/// Seconds since a process was started: the 22nd field of its `stat`, of which the second may have anything
-/// in its parentheses, and the machine's uptime.
+/// Seconds since a process was started: the 22nd field of its `stat`, of which the second may have
+/// anything in its parentheses, and the machine's uptime.
 fn runs_for(stat: &str, uptime: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     let started: u64 = fields.split_whitespace().nth(19)?.parse().ok()?;

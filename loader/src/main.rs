@@ -84,7 +84,7 @@ fn load(args: &LoadCommand, debug: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a panic will do.
+/// The consequence of a panic.
 fn consequence(plan: &Plan) -> &'static str {
     match plan.no_target {
         true => "a panic will be said on the console, and for want of a target leave no dump",
@@ -129,7 +129,7 @@ fn read_initrd(file: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Locks the state; whoever waits is told what for.
+/// Locks the state; reports the reason for a wait.
 fn open_state(args: &StateArgs) -> Result<State, StateError> {
     State::open(&args.state_dir, &mut |words| eprintln!("loader: {words}"))
 }

@@ -39,7 +39,7 @@ pub struct PlanOptions {
     pub text: UserText,
     /// The value of `kdump.target=`.
     pub target: Option<String>,
-    /// Whether the target may be a disk that is not there.
+    /// True if the target may be a disk that is not there.
     pub any_disk: bool,
     /// `kdump.final_action=`: what follows a complete dump.
     pub final_action: Option<Action>,
@@ -101,7 +101,7 @@ pub struct Plan {
     pub command_line: String,
     /// Where the dump goes, or what happens without a target, for a person.
     pub target: String,
-    /// Whether there is none, so that a crash will be said on the console and leave nothing.
+    /// True without a target: a crash is then reported on the console only, and no dump is kept.
     pub no_target: bool,
     /// The segment with the ELF core header.
     pub elfcorehdr: PhysRange,
@@ -186,7 +186,7 @@ impl Ground<'_> {
             // The first kernel's page tables are for all of RAM.
             control_pages: control_pages(self.system.machine, &self.core.ram),
         };
-        // A slot that is too small is refused with the true size.
+        // A slot that is too small is refused with the size that is needed.
         let gap = Layout::new(self.slot, kernel, &sizes).map_or(0, |layout| layout.gap.length());
         let heap = gap.saturating_sub(sizes.control_pages);
         self.core.keep_largest(self.core.most_ranges(heap))?;
@@ -294,8 +294,8 @@ fn entry(machine: Option<Machine>, purgatory: &PurgatoryImage) -> u64 {
 }
 
 /// What the capture kernel may use: the slot up to what must stay as it is, and on request the low
-/// memory that purgatory has saved. Of more ranges than the command line has room for, the smallest are
-/// not used; returns how many these are as well.
+/// memory that purgatory has saved. Of more ranges than the command line has room for, the smallest
+/// are not used; returns how many these are as well.
 fn usable_memory(ram: &Ram, layout: &Layout, options: &PlanOptions) -> (Vec<PhysRange>, usize) {
     let mut memory: Vec<PhysRange> = Vec::new();
     if options.low_memory {

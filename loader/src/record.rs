@@ -1,4 +1,4 @@
-//! What the loader notes of a load, for a person who asks later.
+//! The loader's record of a load, kept for later queries.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,27 +7,27 @@ use serde::{Deserialize, Serialize};
 use crate::facts::Facts;
 use crate::plan::Plan;
 
-/// What was loaded.
+/// The record of a load.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Record {
-    /// When, in seconds since the beginning of 1970.
+    /// Time of the load, in seconds since the beginning of 1970.
     pub at: u64,
     /// The version of the loader.
     pub loader: String,
     /// The loader's arguments.
     pub arguments: Vec<String>,
-    /// Where the dump goes, for a person.
+    /// The target of the dump, as text for the user.
     pub target: String,
-    /// Whether there is no target.
+    /// True if there is no target.
     pub no_target: bool,
     /// The capture kernel's command line.
     pub command_line: String,
-    /// What the plan was made for.
+    /// The facts that the plan was made for.
     pub facts: Facts,
 }
 
 impl Record {
-    /// What is noted when this plan is loaded now, by a loader with these arguments.
+    /// The record of loading this plan now, by a loader with these arguments.
     pub fn new(plan: &Plan, arguments: impl IntoIterator<Item = String>) -> Self {
         Self {
             at: now(),
@@ -52,7 +52,7 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// A word as a shell takes it.
+/// A word quoted for a shell.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {

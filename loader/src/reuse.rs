@@ -29,7 +29,7 @@ pub(crate) fn has_key(line: &str, wanted: &str) -> bool {
     words(line).into_iter().any(|word| key(word) == wanted)
 }
 
-/// Whether this is how a key is written.
+/// True if `written` is a spelling of the key.
 pub(crate) fn is_key(written: &[u8], wanted: &str) -> bool {
     str::from_utf8(written).is_ok_and(|written| key(written) == wanted)
 }

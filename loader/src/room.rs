@@ -1,4 +1,4 @@
-//! Whether a dump disk has room for the next dump, before there is one.
+//! Checks that a dump disk has room for the next dump.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ const PAGE: u64 = 4096;
 /// The most bytes of an entry in an ELF program header table, and of what stands before it.
 const ELF_ENTRY: u64 = 64;
 
-/// A dump disk that a target names, and what becomes of the next dump there.
+/// A dump disk that a target names, and the outcome of the next dump there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DiskRoom {
     /// Its device.
@@ -25,15 +25,15 @@ pub struct DiskRoom {
     pub id: String,
     /// Its size in bytes.
     pub size: u64,
-    /// How many dumps are on it.
+    /// Number of dumps on it.
     pub dumps: usize,
-    /// What the next dump takes at most, in bytes.
+    /// Most bytes that the next dump takes.
     pub need: u64,
     /// The largest place for it, in bytes; what may be given up for it counts.
     pub room: u64,
-    /// The dumps that are given up for it.
+    /// The dumps that are overwritten for it.
     pub given_up: Vec<u64>,
-    /// Why it gets no place.
+    /// The reason if it gets no place.
     pub problem: Option<String>,
 }
 

@@ -7,7 +7,8 @@
 //! SHA-256 of all that follows │ one line of JSON: boot, record, entry, segments │ the segments' bytes
 //! ```
 //!
-//! Whoever only wants to know reads it without the lock: a new copy takes the place of the old one at once.
+//! Whoever only wants to know reads it without the lock: a new copy takes the place of the old one
+//! at once.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -33,7 +34,7 @@ const VERSION: u32 = 2;
 const DIGEST: usize = 32;
 /// No copy is longer, in bytes: a slot lies below 4 GiB, and nobody reserves that much.
 const LONGEST: u64 = 1 << 30;
-/// How long another loader may be at work.
+/// Time that another loader may take.
 const PATIENCE: Patience = Patience {
     silent: Duration::from_secs(2),
     whole: Duration::from_secs(60),
@@ -60,7 +61,7 @@ pub enum StateError {
     Busy {
         /// The file that it has locked.
         path: PathBuf,
-        /// Who that is, as far as it can be seen.
+        /// The holder of the lock, if it can be seen.
         holder: Option<Holder>,
     },
 }
@@ -77,24 +78,24 @@ pub struct State {
 /// A call that the kernel has taken in this boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LastCall {
-    /// What was noted of it.
+    /// The record of its load.
     pub(crate) record: Record,
     entry: PhysAddr,
     segments: Vec<PlannedSegment>,
 }
 
-/// What a folder says about what is loaded.
+/// The state that a folder records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recorded {
     /// Nothing: nobody has loaded with this folder, or it was unloaded.
     Nothing,
-    /// What was loaded in another boot, and is lost.
+    /// Something was loaded in another boot, and is lost.
     OfAnotherBoot,
     /// The copy is cut short, was damaged, or is of another release.
     Damaged,
     /// Only root may read it.
     NotPermitted,
-    /// What was loaded in this boot.
+    /// The record of a load in this boot.
     Known(Box<Record>),
 }
 
@@ -117,7 +118,7 @@ impl Recorded {
     }
 }
 
-/// Who is loading with this folder at this moment, as far as it can be seen.
+/// The process that is loading with this folder now, if it can be seen.
 pub fn at_work(folder: &Path) -> Option<Holder> {
     lock::holder(&File::open(folder.join(LOCK)).ok()?)
 }
@@ -153,8 +154,8 @@ struct HeadSegment {
 }
 
 impl State {
-    /// Makes the folder, for its owner only, and locks it. Waits a minute at most; after two seconds
-    /// `say` is told what for.
+    /// Makes the folder, for its owner only, and locks it. Waits a minute at most; reports the
+    /// reason to `say` after two seconds.
     ///
     /// # Errors
     /// When the folder cannot be used, or another loader does not end.
@@ -230,7 +231,7 @@ fn private() -> OpenOptions {
     options
 }
 
-/// The holder of the lock in words.
+/// The holder of the lock as text.
 fn who(holder: Option<&Holder>) -> String {
     let unseen = "a process that cannot be seen from here (of another container?)";
     holder.map_or_else(|| unseen.to_owned(), Holder::to_string)

@@ -1,4 +1,4 @@
-//! What a panic would do now: what is loaded, whether it still fits the machine, and what is missing.
+//! The outcome of a panic now: the loaded kernel, its fit to the machine, and missing parts.
 
 use std::fmt;
 
@@ -17,34 +17,34 @@ use crate::state::Recorded;
 use crate::system::System;
 use crate::target::{self, Target};
 
-/// What a panic would do, in one word.
+/// The outcome of a panic, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// What is loaded fits the machine and has a target.
+    /// The loaded plan fits the machine and has a target.
     Ready,
-    /// What is loaded fits the machine, and nothing says where the dump goes.
+    /// The loaded plan fits the machine and has no target.
     NoTarget,
-    /// What is loaded does not fit the machine or its disks any more.
+    /// The loaded plan no longer fits the machine or its disks.
     Misfit,
     /// Another program has loaded something, or this one with another folder.
     OtherProgram,
-    /// Something is loaded, and only root may know what.
+    /// Something is loaded; only root may read the record.
     NotPermitted,
     /// A loader is at work at this moment.
     AtWork,
     /// Nothing is loaded.
     NotLoaded,
-    /// The kernel does not say.
+    /// The kernel does not report it.
     Unknown,
 }
 
-/// What is seen beside the system itself.
+/// Facts from outside the system's files.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// What the loader has noted.
+    /// The loader's record.
     pub recorded: Recorded,
-    /// Who is loading.
+    /// The process that is loading.
     pub at_work: Option<Holder>,
     /// Seconds since the beginning of 1970.
     pub now: u64,
@@ -55,7 +55,7 @@ pub struct Seen {
 pub struct Status {
     /// The version of the JSON: fields may be added, none is renamed.
     pub version: u32,
-    /// What a panic would do.
+    /// The outcome of a panic.
     pub verdict: Verdict,
     /// The same in one line.
     pub summary: String,
@@ -67,17 +67,17 @@ pub struct Status {
     pub cma: Vec<RangeJson>,
     /// Whether a capture kernel is loaded.
     pub loaded: Option<bool>,
-    /// What is loaded, when this loader has loaded it in this boot.
+    /// The record of the loaded plan, if this loader loaded it in this boot.
     pub record: Option<Record>,
     /// Seconds since then.
     pub age: Option<u64>,
-    /// What of it no longer fits the machine.
+    /// Parts of it that no longer fit the machine.
     pub misfits: Vec<String>,
     /// The dump disks of the target that is loaded, or else of the default target.
     pub disks: Vec<DiskRoom>,
     /// What is not wrong, and should be known.
     pub warnings: Vec<String>,
-    /// Who is loading at this moment.
+    /// The process that is loading now.
     pub at_work: Option<Holder>,
     /// Where `loader load` without `--target` would have the dump go.
     pub target: String,
@@ -119,7 +119,7 @@ impl Status {
         status
     }
 
-    /// What this loader has loaded.
+    /// Judges a plan that this loader loaded.
     fn judge(&mut self, record: Record, system: &System, now: u64) {
         self.misfits = match Facts::of_system(system) {
             Ok(facts) => record.facts.misfits(&facts),
@@ -159,7 +159,7 @@ impl Status {
         self.record = Some(record);
     }
 
-    /// Something is loaded of which nothing is known.
+    /// Judges a loaded kernel without a record.
     fn judge_unknown(&mut self, recorded: &Recorded) {
         let (verdict, why) = match (recorded, &self.at_work) {
             (Recorded::NotPermitted, _) => {
@@ -229,7 +229,7 @@ fn missing(system: &System, slot: Option<&PlanError>) -> Vec<String> {
     missing
 }
 
-/// How long something has been so, roughly.
+/// A rough duration as text.
 fn ago(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s ago"),
@@ -270,7 +270,7 @@ impl fmt::Display for Status {
 }
 
 impl Status {
-    /// What is loaded, or what would be.
+    /// Writes the loaded plan, or the plan that would be loaded.
     fn fmt_loaded(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let loaded = match self.loaded {
             Some(true) => "loaded",
@@ -438,7 +438,7 @@ mod tests {
         assert!(user.summary.contains("only root") && user.next_step.contains("as root"), "{user}");
     }
 
-    /// What was noted does not count when the kernel says otherwise.
+    /// The kernel's report overrides the record.
     #[test]
     fn what_was_unloaded_is_not_said_to_be_loaded() {
         let status = loaded(|system, _| system.kexec.crash_loaded = Some(false));

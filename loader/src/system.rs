@@ -12,8 +12,8 @@ use crate::kcore::{self, Kcore};
 use crate::kexec_files::{self, CMA_RANGES, CRASH_LOADED, CRASH_SIZE, Names, flag};
 use crate::{acpi, cpus, firmware, setup_header, zoneinfo};
 
-/// No file that is read is longer than this: the longest are `/proc/cpuinfo` and `/proc/zoneinfo`, some
-/// 2 KB for each of up to 8192 CPUs.
+/// No file that is read is longer than this: the longest are `/proc/cpuinfo` and `/proc/zoneinfo`,
+/// some 2 KB for each of up to 8192 CPUs.
 const LONGEST_FILE: u64 = 64 << 20;
 /// CAP_SYS_BOOT in the capability masks of `/proc/self/status`.
 const CAP_SYS_BOOT: u64 = 1 << 22;
@@ -42,13 +42,13 @@ pub struct KexecState {
     /// Size of the reservation in bytes, `/sys/kernel/kexec/crash_size` (before Linux 6.19
     /// `/sys/kernel/kexec_crash_size`).
     pub crash_size: Option<u64>,
-    /// Whether a capture kernel is loaded, `/sys/kernel/kexec/crash_loaded` (before
+    /// True if a capture kernel is loaded, `/sys/kernel/kexec/crash_loaded` (before
     /// `/sys/kernel/kexec_crash_loaded`).
     pub crash_loaded: Option<bool>,
-    /// What `crashkernel=SIZE,cma` has reserved: no place for a capture kernel, and RAM like any other to
-    /// one that does not use it, such as ours.
+    /// What `crashkernel=SIZE,cma` has reserved: no place for a capture kernel, and RAM like any
+    /// other to one that does not use it, such as ours.
     pub cma: Vec<PhysRange>,
-    /// Whether the kernel was built to load a capture kernel.
+    /// True if the kernel was built to load a capture kernel.
     pub supported: Option<bool>,
     /// Whether loading is switched off until the next boot, `kernel.kexec_load_disabled`.
     pub disabled: Option<bool>,
@@ -85,11 +85,11 @@ pub struct System {
     pub acpi_rsdp: Option<PhysAddr>,
     /// What encrypts this guest's memory, if anything does.
     pub confidential: Option<&'static str>,
-    /// Whether the kernel encrypts its own memory (AMD SME).
+    /// True if the kernel encrypts its own memory (AMD SME).
     pub encrypts_memory: bool,
     /// The dump disks.
     pub dump_disks: DumpDisks,
-    /// Which boot this is.
+    /// The id of this boot.
     pub boot_id: Option<String>,
     /// Whether loading is possible at all.
     pub kexec: KexecState,

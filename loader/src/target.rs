@@ -21,7 +21,7 @@ pub(crate) struct Target {
     pub(crate) value: Option<String>,
     /// What a person is told.
     pub(crate) words: String,
-    /// Whether a crash will leave nothing, for want of a target.
+    /// True if a crash leaves no dump because there is no target.
     pub(crate) missing: bool,
 }
 
@@ -58,8 +58,8 @@ impl Target {
     }
 }
 
-/// Where the disks that the targets name are to be seen: a refusal of an id that no disk carries, unless
-/// `any` is given, and warnings where that cannot be told.
+/// Where the disks that the targets name are to be seen: a refusal of an id that no disk carries,
+/// unless `any` is given, and warnings where that cannot be told.
 pub(crate) fn check_disks<'a>(
     targets: impl IntoIterator<Item = &'a TargetSpec<'a>>,
     disks: &DumpDisks,
@@ -98,7 +98,7 @@ pub(crate) fn check_line(line: &str, disks: &DumpDisks) -> Result<Vec<String>, P
     check_disks(options.targets.iter().map(|entry| &entry.target), disks, false)
 }
 
-/// Whether there may be dump disks beside those that were found.
+/// Dump disks that may exist beside those that were found.
 pub(crate) enum Unseen {
     /// There are none.
     Nothing,
@@ -108,7 +108,7 @@ pub(crate) enum Unseen {
     Why(&'static str),
 }
 
-/// What of the virtio disks could not be seen.
+/// The virtio disks that could not be seen.
 pub(crate) fn unseen(disks: &DumpDisks) -> Unseen {
     match disks.seen {
         None => Unseen::Unknown,

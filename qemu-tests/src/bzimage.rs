@@ -12,7 +12,7 @@ use handoff::setup_header::{
     VERSION_OF_PREF_ADDRESS, VERSION_OF_XLOADFLAGS, XLF_KERNEL_64, XLOADFLAGS,
 };
 
-/// What an x86_64 kernel does in its first 512 bytes of protected-mode code, before its 64-bit entry: it
+/// Code of an x86_64 kernel in its first 512 bytes of protected mode, before the 64-bit entry: it
 /// reads EFER to switch long mode on (`mov $0xc0000080, %ecx; rdmsr`).
 const READS_EFER: &[u8] = b"\xb9\x80\0\0\xc0\x0f\x32";
 const BEFORE_64_BIT_ENTRY: usize = 0x200;
@@ -22,7 +22,7 @@ const OLDEST: u16 = 0x200;
 /// A kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BzImage {
-    /// Whether it is for x86_64; else it is for i386.
+    /// True for x86_64, false for i386.
     pub is_64_bit: bool,
     /// The physical address that it is linked for, where it says so.
     pub pref_address: Option<u64>,

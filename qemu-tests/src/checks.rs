@@ -340,8 +340,8 @@ fn registers_of_all(core: &CoreFile) -> Result<Vec<Registers>> {
     all.filter(|all| !all.is_empty()).context("no PRSTATUS note of a known size")
 }
 
-/// Each CPU was in kernel text, on a stack in RAM; or, where the kernel may run anything, in a module, which
-/// is mapped, or in a program.
+/// Each CPU was in kernel text, on a stack in RAM; or, where the kernel may run anything, in a
+/// module, which is mapped, or in a program.
 fn registers(evidence: &Evidence<'_>) -> Result<String> {
     let dead = evidence.dead;
     let all = registers_of_all(evidence.core)?;
@@ -363,8 +363,8 @@ fn registers(evidence: &Evidence<'_>) -> Result<String> {
     Ok(format!("instruction pointers {}", places.join(", ")))
 }
 
-/// Whether something of the kernel is mapped there, as far as can be told: on i386 modules lie above all
-/// memory that is mapped directly.
+/// Whether something of the kernel is mapped there, as far as can be told: on i386 modules lie
+/// above all memory that is mapped directly.
 fn is_mapped(evidence: &Evidence<'_>, address: u64) -> bool {
     match evidence.dead.page_tables {
         Some(tables) => page_tables::translate(evidence.core, tables, address).is_ok(),

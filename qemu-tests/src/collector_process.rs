@@ -79,7 +79,7 @@ pub struct Collector {
     starts: u32,
 }
 
-/// Whether the map of the collector that receives into `folder` names bytes: of the vmcore, or with
+/// True if the map of the collector that receives into `folder` names bytes: of the vmcore, or with
 /// `any_view` of any view.
 pub fn has_recorded(folder: &Path, any_view: bool) -> bool {
     let map = fs::read_to_string(folder.join(format!("{DUMP}.ranges"))).unwrap_or_default();
@@ -119,7 +119,7 @@ impl Collector {
         self.folder.join(DUMP)
     }
 
-    /// Where all of its files are.
+    /// The folder of all its files.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -140,8 +140,8 @@ impl Collector {
         process.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
     }
 
-    /// Whether it has no link, by the last that it said, and so gets nothing any more from a guest that is
-    /// gone.
+    /// Whether it has no link, by the last that it said, and so gets nothing any more from a guest
+    /// that is gone.
     pub fn waits(&self) -> bool {
         let said = fs::read(self.folder.join(SAID)).unwrap_or_default();
         String::from_utf8_lossy(&said).trim_end().ends_with(WAITS)

@@ -18,7 +18,8 @@ const LONGEST_LINE: usize = 64 << 10;
 const GUEST_PANIC: &str = "guest: panic";
 /// How Linux says it.
 const LINUX_PANIC: &str = "Kernel panic - not syncing";
-/// What stands in each line that begins an oops: how many there have been, as in `[#1]` (Linux, `__die_header`).
+/// What stands in each line that begins an oops: how many there have been, as in `[#1]` (Linux,
+/// `__die_header`).
 const OOPS: &str = " [#";
 /// What `/init` of a Linux first kernel, and the test guest, put before what the host should know.
 const FACT_PREFIX: &str = "first-kernel: ";
@@ -39,8 +40,8 @@ pub enum Meaning<'a> {
     Stage(Stage),
     /// The first kernel has panicked: the zero of the timeline.
     Panic,
-    /// The first kernel has an oops, of which it dies without a panic where `panic_on_oops` is set and a
-    /// capture kernel is loaded.
+    /// The first kernel has an oops, of which it dies without a panic where `panic_on_oops` is set
+    /// and a capture kernel is loaded.
     Oops,
     /// The stack pointer of a CPU that an oops shows.
     StackPointer(u64),
@@ -76,8 +77,8 @@ pub fn meaning(text: &str) -> Meaning<'_> {
     }
 }
 
-/// The two lines of an oops that count: `Oops: 0002 [#1] SMP` and `RSP: 0018:ffffa51b40013e18 EFLAGS: …`,
-/// or `ESI: … EDI: … EBP: … ESP: c1c8bf2c` on i386.
+/// The two lines of an oops that count: `Oops: 0002 [#1] SMP` and `RSP: 0018:ffffa51b40013e18
+/// EFLAGS: …`, or `ESI: … EDI: … EBP: … ESP: c1c8bf2c` on i386.
 fn of_oops(text: &str) -> Meaning<'_> {
     if text.contains(OOPS) {
         return Meaning::Oops;

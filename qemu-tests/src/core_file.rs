@@ -51,7 +51,7 @@ pub struct Registers {
     pub ip: u64,
     /// esp or rsp.
     pub sp: u64,
-    /// The CPU ran a program: the lowest two bits of cs are 3.
+    /// True if the CPU ran a program: the lowest two bits of cs are 3.
     pub in_user_mode: bool,
     /// Bytes of a machine word: 4 or 8.
     pub word: usize,

@@ -51,7 +51,8 @@ pub enum Fault {
     CorruptVmcore,
     /// The test guest's RAM is described to its loader with this many holes, each a page long.
     Holes(u64),
-    /// The handler of the sysrq that crashes a Linux begins with an instruction that is none: an oops.
+    /// The handler of the sysrq that crashes a Linux begins with an instruction that is none: an
+    /// oops.
     Oops,
     /// What kallsyms shows of a Linux is lost: as of a kernel without it.
     NoSymbols,
@@ -105,7 +106,7 @@ pub enum Fault {
     NmiAt(NmiPlace),
 }
 
-/// What brings the first kernel down, once the capture kernel is loaded.
+/// The cause of the first kernel's crash, once the capture kernel is loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Crash {
     /// The harness, by sysrq, at once.
@@ -127,7 +128,7 @@ impl Crash {
         }
     }
 
-    /// How long the first kernel may live after that.
+    /// Time that the first kernel may live after that.
     pub(crate) fn wait(self) -> Duration {
         match self {
             Self::Asked => Duration::ZERO,
@@ -182,9 +183,10 @@ pub struct Config {
     pub out: PathBuf,
     /// More words for the capture kernel's command line.
     pub append: String,
-    /// What brings the first kernel down; the test guest has its own way.
+    /// The cause of the first kernel's crash; the test guest has its own.
     pub crash: Crash,
-    /// One's own initramfs for a Linux first kernel: its program runs once the capture kernel is loaded.
+    /// One's own initramfs for a Linux first kernel: its program runs once the capture kernel is
+    /// loaded.
     pub initrd: Option<PathBuf>,
     /// More words for the first kernel's command line.
     pub first_append: String,

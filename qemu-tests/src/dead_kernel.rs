@@ -27,8 +27,8 @@ pub const BANNER: &str = "banner";
 /// A function and the virtual addresses of its code.
 pub type Function = (String, Range<u64>);
 
-/// Where an x86_64 Linux has the first byte of memory, from its own image's point of view
-/// (`__START_KERNEL_map`, virtual).
+/// Virtual address of the first byte of memory in the image of an x86_64 Linux
+/// (`__START_KERNEL_map`).
 const X86_64_MAP: u64 = 0xffff_ffff_8000_0000;
 /// Where Linux is linked for (`LOAD_PHYSICAL_ADDR`) when its header does not say (physical).
 const USUAL_ADDRESS: u64 = 16 << 20;
@@ -38,9 +38,9 @@ const MOST_VMCOREINFO: usize = 64 << 10;
 /// What counts, besides its own words, when a Linux is judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Linux {
-    /// Whether it is an x86_64 kernel; else it is i386.
+    /// True for x86_64, false for i386.
     pub is_64_bit: bool,
-    /// Whether the dump is to say how far the kernel has moved.
+    /// True if the dump must report the kernel's offset.
     pub says_offset: bool,
     /// Whether it says all that the checks need; else those that lack something are skipped.
     pub is_known: bool,
@@ -157,8 +157,8 @@ impl DeadKernel {
         Ok(())
     }
 
-    /// What led to its death. One of an oops without a panic leaves the registers of the fault, wherever
-    /// that was: its console has the stack pointer.
+    /// What led to its death. One of an oops without a panic leaves the registers of the fault,
+    /// wherever that was: its console has the stack pointer.
     fn take_death(&mut self, facts: &Facts, linux: &Linux) -> Result<()> {
         let function = |name: &str| Ok::<_, Error>((name.to_string(), facts.symbol(name)?));
         if linux.is_asked || facts.death.panicked {
@@ -183,8 +183,8 @@ impl DeadKernel {
     }
 }
 
-/// The kernel's code (virtual), from kallsyms or, of a kernel that lists nothing there, from where VMCOREINFO
-/// says that it begins.
+/// The kernel's code (virtual), from kallsyms or, of a kernel that lists nothing there, from where
+/// VMCOREINFO says that it begins.
 fn text(
     facts: &Facts,
     memory: &GuestMemory,
@@ -202,7 +202,7 @@ fn text(
     }
 }
 
-/// How far a Linux runs from where it is linked: an i386 one in physical memory, an x86_64 one in virtual.
+/// Offset of a Linux from its link address: physical on i386, virtual on x86_64.
 fn offset(linux: &Linux, text: &Range<u64>, code: &Range<u64>) -> u64 {
     let linked = linux.pref_address.unwrap_or(USUAL_ADDRESS);
     match linux.is_64_bit {
@@ -211,8 +211,8 @@ fn offset(linux: &Linux, text: &Range<u64>, code: &Range<u64>) -> u64 {
     }
 }
 
-/// Where an x86_64 Linux has its page tables: as far from its first byte of code as in virtual memory. Where
-/// kallsyms lists no data, VMCOREINFO tells.
+/// Where an x86_64 Linux has its page tables: as far from its first byte of code as in virtual
+/// memory. Where kallsyms lists no data, VMCOREINFO tells.
 fn page_tables(
     facts: &Facts,
     memory: &GuestMemory,

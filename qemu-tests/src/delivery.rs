@@ -155,8 +155,8 @@ pub enum Fate {
     Absent,
     /// They come this long after the capture kernel has turned to its targets.
     Late(Duration),
-    /// They are killed after so many bytes, as soon as a map names some of what they got: on a serial line
-    /// some of the vmcore, else any view.
+    /// They are killed after so many bytes, as soon as a map names some of what they got: on a
+    /// serial line some of the vmcore, else any view.
     Killed {
         /// How many bytes they get.
         after: u64,
@@ -172,8 +172,8 @@ pub enum Fate {
     },
     /// Somebody is there who speaks another version of the protocol.
     OtherVersion,
-    /// They stay, but the guest is gone after so many bytes, as when its power is cut: they get none after
-    /// these.
+    /// They stay, but the guest is gone after so many bytes, as when its power is cut: they get
+    /// none after these.
     PowerCut {
         /// How many bytes they get.
         after: u64,

@@ -59,8 +59,8 @@ impl Attachment {
     }
 }
 
-/// Bytes in a second that a disk behind a process takes: the end of the dump is seconds off when its
-/// first byte is there.
+/// Bytes in a second that a disk behind a process takes: the end of the dump is seconds off when
+/// its first byte is there.
 const SERVED_RATE: u64 = 16 << 20;
 /// The same of a disk whose machine is killed: many seconds, since the capture kernel marks chunks once in
 /// a second of its own clock.

@@ -44,7 +44,8 @@ pub struct Facts {
 /// What the first kernel said as it died.
 #[derive(Clone, Debug, Default)]
 pub struct Death {
-    /// The line of its panic, or else of the last oops: of a death by `panic_on_oops` there is no other.
+    /// The line of its panic, or else of the last oops: of a death by `panic_on_oops` there is no
+    /// other.
     pub line: Option<String>,
     /// There was a panic.
     pub panicked: bool,

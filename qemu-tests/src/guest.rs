@@ -406,8 +406,8 @@ fn ram(memory: &GuestMemory) -> Vec<Range<u64>> {
     ranges
 }
 
-/// So many holes of a page each between the slot and the end of RAM, where nothing of the guest's own
-/// is.
+/// So many holes of a page each between the slot and the end of RAM, where nothing of the guest's
+/// own is.
 fn holes(ram: &[Range<u64>], from: u64, count: u64) -> Vec<Range<u64>> {
     let end = ram.last().map_or(from, |range| range.end);
     let step = end.saturating_sub(from) / (count + 1) / PAGE * PAGE;

@@ -1,5 +1,5 @@
-//! Memory that is added while the first kernel runs: a virtio-mem device, in the middle of whose memory
-//! some may be taken away again after the load.
+//! Memory that is added while the first kernel runs: a virtio-mem device, in the middle of whose
+//! memory some may be taken away again after the load.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -16,9 +16,9 @@ use crate::truth::Truth;
 
 /// The first physical address of that memory: behind all of a guest with less than 3 GiB.
 pub const ADDRESS: u64 = 1 << 32;
-/// What QEMU calls the device.
+/// QEMU's name of the device.
 const DEVICE: &str = "hot0";
-/// How long a guest may take to give memory back.
+/// Time that a guest may take to give memory back.
 const UNPLUG: Duration = Duration::from_secs(60);
 /// So many pages of hot-added memory must have contents, or a dump of it proves nothing.
 const LEAST_PAGES: usize = 1000;
@@ -26,7 +26,7 @@ const LEAST_PAGES: usize = 1000;
 /// Memory that is added while the guest runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Hotplug {
-    /// How much, in bytes.
+    /// Size in bytes.
     pub size: u64,
     /// What is to be left of it at the crash, when some is to be taken away after the load.
     pub left: Option<u64>,
@@ -46,8 +46,8 @@ pub fn arguments(memory: &GuestMemory, escape: impl Fn(&std::path::Path) -> Stri
     ["-object", &backend, "-device", &device].map(str::to_string).to_vec()
 }
 
-/// Takes memory away from the first kernel, when that is asked for, and waits until it has given it back.
-/// Returns how much is plugged then, in bytes.
+/// Takes memory away from the first kernel, when that is asked for, and waits until it has given it
+/// back. Returns how much is plugged then, in bytes.
 ///
 /// # Errors
 /// When QEMU does not answer, or the guest keeps the memory.

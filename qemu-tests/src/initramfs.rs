@@ -12,7 +12,7 @@ const APPLETS: [&str; 12] = [
     "sh", "mount", "umount", "cat", "awk", "sed", "grep", "poweroff", "sleep", "true", "insmod",
     "dd",
 ];
-/// Where everything of ours lies beside one's own userland.
+/// The folder of the harness's files beside the user's own userland.
 const OWN_FOLDER: &str = "kdump-rs";
 const OWN_PREFIX: &str = "kdump-rs/";
 /// `/init` there, as the kernel is told.
@@ -49,7 +49,7 @@ const LINK: u32 = 0o120_777;
 #[derive(Default)]
 pub(crate) struct Archive {
     bytes: Vec<u8>,
-    /// What stands before each name.
+    /// The prefix of each name.
     prefix: &'static str,
 }
 
@@ -100,7 +100,7 @@ pub struct Contents<'a> {
     pub modules: &'a [Vec<u8>],
     /// Modules that are loaded first of all; they add memory.
     pub memory_modules: &'a [Vec<u8>],
-    /// How much, in bytes.
+    /// Size of hot-added memory in bytes.
     pub hot_memory: u64,
     /// What the shell does between the load and the crash.
     pub before_crash: &'a str,
@@ -118,8 +118,8 @@ pub struct Userland {
 }
 
 impl Userland {
-    /// Takes the initramfs `archive` for a first kernel whose command line has `words`: as in Linux,
-    /// `rdinit=` names the program, else it is `/init`, else what `init=` names.
+    /// Takes the initramfs `archive` for a first kernel whose command line has `words`: as in
+    /// Linux, `rdinit=` names the program, else it is `/init`, else what `init=` names.
     ///
     /// # Errors
     /// When it does not begin as any initramfs does.
@@ -141,8 +141,8 @@ impl Userland {
     }
 }
 
-/// How an initramfs may begin: newc with and without checksums, gzip, bzip2, LZMA, XZ, LZO, LZ4 (legacy),
-/// zstd (Linux, `lib/decompress.c`).
+/// How an initramfs may begin: newc with and without checksums, gzip, bzip2, LZMA, XZ, LZO, LZ4
+/// (legacy), zstd (Linux, `lib/decompress.c`).
 const BEGINNINGS: [&[u8]; 10] = [
     b"070701",
     b"070702",
@@ -156,8 +156,8 @@ const BEGINNINGS: [&[u8]; 10] = [
     b"\x28\xb5\x2f\xfd",
 ];
 
-/// Packs the archive. One's own userland follows ours, which is not compressed, and nothing has a name in
-/// both: Linux unpacks one archive after the other.
+/// Packs the archive. One's own userland follows ours, which is not compressed, and nothing has a
+/// name in both: Linux unpacks one archive after the other.
 ///
 /// # Errors
 /// When a file is longer than the format has numbers for.

@@ -46,7 +46,7 @@ pub struct HotMemory {
 }
 
 impl HotMemory {
-    /// Where QEMU finds the file.
+    /// The path under which QEMU opens the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -56,8 +56,8 @@ impl HotMemory {
         self.range.clone()
     }
 
-    /// Whether the host has no memory for any byte of `range` (physical): nobody has touched it since it
-    /// was unplugged. Only a file system that keeps files sparse in memory can tell.
+    /// True if the host has no memory for any byte of `range` (physical): nothing has touched it
+    /// since it was unplugged. Only a file system that keeps files sparse in memory can tell.
     ///
     /// # Errors
     /// When the file cannot be asked.
@@ -85,8 +85,8 @@ impl GuestMemory {
         Ok(Self { file, path, size, hot: None })
     }
 
-    /// The same with `size` more bytes that are added while the guest runs, at `address` (physical) above
-    /// all other memory.
+    /// The same with `size` more bytes that are added while the guest runs, at `address` (physical)
+    /// above all other memory.
     ///
     /// # Errors
     /// When they would not lie there, or the file cannot be made.
@@ -143,7 +143,8 @@ impl GuestMemory {
         if self.size >= SPLIT_FROM { SPLIT_AT } else { self.size }
     }
 
-    /// Where the byte at a physical address lies in the file; hot-added memory follows in the other.
+    /// Where the byte at a physical address lies in the file; hot-added memory follows in the
+    /// other.
     pub fn file_offset(&self, address: u64) -> Option<u64> {
         let below = self.below_4g();
         if let Some(hot) = self.hot.iter().find(|hot| hot.range.contains(&address)) {

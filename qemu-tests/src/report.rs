@@ -21,8 +21,8 @@ pub struct Check {
     pub name: String,
     /// Whether it held.
     pub pass: bool,
-    /// Whether it could not be made, for want of something that the kernel does not say of itself: then it
-    /// passes.
+    /// Whether it could not be made, for want of something that the kernel does not say of itself:
+    /// then it passes.
     pub skipped: bool,
     /// What was compared, what was wrong, or why it could not be made.
     pub detail: String,
@@ -57,7 +57,7 @@ pub enum Verdict {
     Fail,
 }
 
-/// How a cycle ended, for programs that must tell one kind from another.
+/// The end of a cycle, in kinds that programs can tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -73,7 +73,7 @@ pub enum Outcome {
     EarlyPanic,
     /// The capture kernel could not be loaded, or the machine not be started.
     NotLoaded,
-    /// Somebody ended it.
+    /// The user ended it.
     Interrupted,
 }
 
@@ -93,7 +93,7 @@ pub struct Report {
     pub version: u32,
     /// Whether all checks held.
     pub verdict: Verdict,
-    /// How it ended; good_dump with the verdict "pass" only.
+    /// The kind of end; good_dump with the verdict "pass" only.
     pub outcome: Outcome,
     /// The line with which the first kernel died: of its panic, or else of an oops.
     pub panic: Option<String>,

@@ -27,8 +27,8 @@ use crate::report::{Outcome, advice};
 use crate::stock_capture;
 use crate::timeline::Timeline;
 
-/// How long the console may be silent from QEMU's start to the word that the first kernel waits to crash,
-/// and how long all of that may take. A hung Linux goes on to tell of its stalls.
+/// Longest silence of the console from QEMU's start until the first kernel waits to crash, and the
+/// limit for all of it. A hung Linux keeps printing its stalls.
 const BOOT: Duration = Duration::from_secs(120);
 const WHOLE_BOOT: Duration = Duration::from_secs(480);
 /// How long the console may be silent from there to QEMU's end: this, and …
@@ -37,7 +37,7 @@ const CAPTURE: Duration = Duration::from_secs(90);
 const CAPTURE_PER_GIB: Duration = Duration::from_secs(60);
 /// Time in which a line moves bytes does not count, but no cycle takes longer than this.
 const LINES: Duration = Duration::from_secs(1800);
-/// How much longer than it was told the first kernel may live until it has said that it does.
+/// Time beyond its limit that the first kernel may live until it reports that it is alive.
 const GRACE: Duration = Duration::from_secs(30);
 /// The console's rest after QEMU's end.
 const DRAIN: Duration = Duration::from_secs(60);
@@ -70,7 +70,7 @@ struct Copy {
 pub struct Ended {
     /// Why the cycle did not get to its end, or `None`.
     pub failure: Option<String>,
-    /// What kind of failure it was, or `None`.
+    /// The kind of failure, or `None`.
     pub outcome: Option<Outcome>,
     /// The first kernel was not ready to crash in time: nothing of ours has run yet but the loader.
     pub boot_hung: bool,
@@ -487,8 +487,8 @@ impl<'a> Session<'a> {
         outcome
     }
 
-    /// What runs now says nothing of a panic before it: the first kernel died of its last oops, which is
-    /// when the time begins.
+    /// What runs now says nothing of a panic before it: the first kernel died of its last oops,
+    /// which is when the time begins.
     fn died_of_oops(&mut self, now: Instant) -> Result<()> {
         self.ended.timeline.panicked(self.oops.unwrap_or(now));
         self.receiving.panicked()
@@ -509,8 +509,8 @@ impl<'a> Session<'a> {
         is_stock && text.contains(stock_capture::FIRST_LINE)
     }
 
-    /// Sends the interrupt that was asked for, while the VM is stopped at T1: it arrives there, however long
-    /// this takes.
+    /// Sends the interrupt that was asked for, while the VM is stopped at T1: it arrives there,
+    /// however long this takes.
     fn interrupt_capture(&mut self) -> Result<()> {
         match self.config.fault {
             Some(Fault::Nmi) => self.qemu.qmp.inject_nmi(),

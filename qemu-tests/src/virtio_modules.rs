@@ -1,4 +1,4 @@
-//! What a Debian kernel loads to have a virtio disk, or memory that is added while it runs.
+//! Modules that a Debian kernel loads for a virtio disk or for hot-added memory.
 
 use std::fs;
 use std::path::Path;

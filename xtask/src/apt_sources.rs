@@ -68,8 +68,8 @@ pub(crate) fn sources(mirror: Option<&str>, suites: &[&str]) -> Result<Vec<Sourc
     Ok(found)
 }
 
-/// `suites` at each mirror that has the release; never empty. A host names its own release only, and its
-/// mirror has the others, too.
+/// `suites` at each mirror that has the release; never empty. A host names its own release only,
+/// and its mirror has the others, too.
 ///
 /// # Errors
 /// As [`sources`].

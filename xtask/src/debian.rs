@@ -1,6 +1,7 @@
 //! Debian's packages, i386 and amd64: found in the archive's index, fetched and unpacked under
-//! `target/debian`, by apt with a state of its own. The mirror is the one that the host's own apt sources
-//! name; `--mirror` names another. Here: busybox and stock tools; kernels are in [`crate::debian_kernels`].
+//! `target/debian`, by apt with a state of its own. The mirror is the one that the host's own apt
+//! sources name; `--mirror` names another. Here: busybox and stock tools; kernels are in
+//! [`crate::debian_kernels`].
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
-//! Debian's kernels that `--first-kernel` knows by name: which package of which suite each one is. They are
-//! fetched only when asked for, from the mirror that has the host's own release, and unpacked, never
-//! installed.
+//! Debian's kernels that `--first-kernel` knows by name: which package of which suite each one is.
+//! They are fetched only when asked for, from the mirror that has the host's own release, and
+//! unpacked, never installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ use crate::setup::say;
 pub(crate) struct DebianKernel {
     /// What `--first-kernel` calls it.
     pub name: &'static str,
-    /// For which CPUs it is.
+    /// Its CPU architecture.
     pub architecture: Architecture,
     /// The suites that have it, the cheapest to look into first.
     suites: &'static [&'static str],
-    /// What its package is called before and behind the number that changes with each update.
+    /// Name of its package before and after the number that changes with each update.
     package: (&'static str, &'static str),
     /// Its folder under `target/debian`.
     folder: &'static str,
@@ -67,7 +67,8 @@ pub(crate) const AMD64_6_12: DebianKernel = DebianKernel {
     package: ("linux-image-6.12.", "-amd64"),
     folder: "linux-amd64-6.12",
 };
-/// Where `panic` calls `vpanic`. The packages have other names, and the modules lie in one of their own.
+/// Where `panic` calls `vpanic`. The packages have other names, and the modules lie in one of their
+/// own.
 pub(crate) const AMD64_7_2: DebianKernel = DebianKernel {
     name: "debian-amd64-7.2",
     architecture: Architecture::Amd64,
@@ -172,8 +173,8 @@ fn kernel_in(root: &Path) -> Result<Option<PathBuf>> {
     Ok(kernels.find(|kernel| kernel.is_file()))
 }
 
-/// The signed kernel package with the highest number among `names` (one a line). Those of debug, unsigned,
-/// cloud and real-time variants have further words in their names and do not match.
+/// The signed kernel package with the highest number among `names` (one a line). Those of debug,
+/// unsigned, cloud and real-time variants have further words in their names and do not match.
 fn newest(names: &str, (prefix, suffix): (&str, &str)) -> Option<String> {
     let numbers = |name: &str| -> Option<Vec<u32>> {
         let middle = name.strip_prefix(prefix)?.strip_suffix(suffix)?;

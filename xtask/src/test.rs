@@ -72,7 +72,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
 }
 
-/// Where the further kernels are, which are fetched if they are not here.
+/// Paths of the further kernels; those that are missing are fetched.
 fn further_kernels(full: bool) -> Result<Vec<(&'static str, PathBuf)>> {
     let of_full: &[_] = if full { &KERNELS_OF_FULL } else { &[] };
     let kernels = KERNELS.iter().chain(of_full);

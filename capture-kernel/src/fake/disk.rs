@@ -55,7 +55,8 @@ impl Disk {
         Rc::new(RefCell::new(Self { base, bytes, seg_max: 254, ..Self::default() }))
     }
 
-    /// Answers the oldest request that waits, whose memory must be as it was; whether there was one.
+    /// Answers the oldest request that waits, whose memory must be as it was; whether there was
+    /// one.
     pub(crate) fn answer_one(&mut self) -> bool {
         let Some((mut chain, bytes)) = self.waiting.pop_front() else { return false };
         assert!(chain.bytes() == bytes, "memory has changed while the device had it");
@@ -63,12 +64,12 @@ impl Disk {
         true
     }
 
-    /// How many requests wait.
+    /// Number of waiting requests.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether it is a write to a bad place.
+    /// True for a write to a bad place.
     fn is_bad(&self, chain: &mut Chain) -> bool {
         let bytes = chain.bytes();
         let field = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("a header"));

@@ -9,13 +9,13 @@ use virtio_drivers::transport::DeviceType;
 /// Bytes of a block.
 pub(crate) const BLOCK: u64 = 2 << 20;
 
-/// How the fake device behaves, and what it has seen.
+/// Behavior of the fake device, and the requests it has seen.
 #[derive(Default)]
 pub(crate) struct Mem {
     pub(crate) base: Base,
     pub(crate) block_size: u64,
     pub(crate) address: u64,
-    /// For each block whether it is plugged.
+    /// True for each plugged block.
     pub(crate) plugged: Vec<bool>,
     /// Blocks from this one on cannot be plugged.
     pub(crate) usable: u64,

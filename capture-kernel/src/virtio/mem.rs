@@ -1,5 +1,5 @@
-//! The virtio memory device (virtio 1.2, section 5.15): which of its blocks are plugged, and nothing
-//! else. No reset of the device changes that; only a reset of the machine does.
+//! The virtio memory device (virtio 1.2, section 5.15): which of its blocks are plugged, and
+//! nothing else. No reset of the device changes that; only a reset of the machine does.
 
 use super::device::{self, Features};
 use super::queue::{Link, VirtQueue};
@@ -19,11 +19,11 @@ pub const NOT_KNOWN: &str = "virtio-mem device not answering";
 
 /// The one queue.
 const GUEST_REQUESTS: u16 = 0;
-/// Descriptors of a request: what is asked, and the answer.
+/// Descriptors of a request: the request and the answer.
 const DESCRIPTORS: u16 = 2;
 /// The most blocks that one request can name.
 const MOST_BLOCKS: u64 = u16::MAX as u64;
-/// How often the configuration is read until it stands still.
+/// Most reads of the configuration until it is stable.
 const TRIES: u32 = 16;
 
 /// Offsets in the device's configuration (5.15.4).
@@ -53,12 +53,12 @@ struct Request {
     padding_of_blocks: [u16; 3],
 }
 
-/// Where the answer lies in the buffer: behind the request. Its type, then, from the eighth byte on, the
-/// state. Linux and QEMU make it 10 bytes long.
+/// Offset of the answer in the buffer, after the request. The type comes first; the state follows
+/// at the eighth byte. Linux and QEMU make it 10 bytes long.
 const ANSWER: usize = 64;
 /// Length of the answer in bytes.
 const ANSWER_LENGTH: usize = 10;
-/// Where the state is in it.
+/// Offset of the state in the answer.
 const ANSWER_STATE: usize = 8;
 
 /// The state of blocks.
@@ -83,7 +83,7 @@ pub struct Region {
 }
 
 impl Region {
-    /// Reads where the memory of the device behind `transport` is.
+    /// Reads the location of the device's memory through `transport`.
     ///
     /// # Errors
     /// [`Failure::NoConfiguration`], [`Failure::BadRegion`] where that makes no sense.
@@ -195,8 +195,9 @@ impl<'c, T: Transport> VirtioMem<'c, T> {
         }
     }
 
-    /// Adds the blocks that are unplugged to `holes`, up to the last one that the device has answered
-    /// for: `at`. Each turn gets further or asks for half as many blocks, and all have one deadline.
+    /// Adds the blocks that are unplugged to `holes`, up to the last one that the device has
+    /// answered for: `at`. Each turn gets further or asks for half as many blocks, and all have one
+    /// deadline.
     fn find_unplugged(
         &mut self,
         region: &Region,
@@ -245,9 +246,9 @@ fn add(holes: &mut Holes, range: PhysRange, reason: &'static str) -> Result<(), 
     holes.add(range, reason).or(Err(Failure::NoMemory))
 }
 
-/// Adds memory of `region`, that of the device behind `transport`, to `holes` where the device says that
-/// it is unplugged. A device that does not say so, or has more than `most` holes, costs the rest
-/// of its region: what is unplugged there must not be touched, and nobody knows what that is.
+/// Adds to `holes` the memory of `region` that the device at `transport` reports as unplugged. If
+/// the device does not answer, or has more than `most` holes, the rest of its region is added:
+/// unplugged memory in it is unknown and must not be touched.
 ///
 /// # Errors
 /// Why the device could not be asked to the end; the rest of its region is in `holes` then, unless it is

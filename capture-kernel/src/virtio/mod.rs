@@ -1,5 +1,5 @@
-//! virtio: our own virtqueue, the block device, the console and the memory device, over the transports
-//! of virtio-drivers.
+//! virtio: our own virtqueue, the block device, the console and the memory device, over the
+//! transports of virtio-drivers.
 
 pub mod blk;
 pub mod console;

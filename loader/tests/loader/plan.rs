@@ -540,8 +540,8 @@ fn boot_params_name_the_line_and_the_memory() {
     assert!(plan.command_line.contains(expected), "{}", plan.command_line);
 }
 
-/// Low memory is given in whole pages, and 32 ranges are all that the capture kernel can note: with the
-/// slot's own, the largest 31 of low memory.
+/// Low memory is given in whole pages, and 32 ranges are all that the capture kernel can note: with
+/// the slot's own, the largest 31 of low memory.
 #[test]
 fn odd_low_memory() {
     let options = PlanOptions { low_memory: true, ..PlanOptions::default() };

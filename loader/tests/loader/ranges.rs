@@ -14,8 +14,8 @@ use vmcore::{
 const FIRST: u64 = 0x4000_0000;
 const PAGE: u64 = 0x1000;
 
-/// The 512 MiB guest with `count` more pieces of RAM, each a page long and each third two pages, with at
-/// least a page between them.
+/// The 512 MiB guest with `count` more pieces of RAM, each a page long and each third two pages,
+/// with at least a page between them.
 fn in_pieces(count: u64) -> (System, Vec<(u64, u64)>) {
     let mut system = fixture("i386-512m");
     let piece = |n: u64| (FIRST + n * 3 * PAGE, if n.is_multiple_of(3) { 2 * PAGE } else { PAGE });
@@ -99,8 +99,8 @@ fn left_out(plan: &Plan) -> (String, String) {
     (warning, lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// `e_phnum` has 16 bits, and 0xffff means something else. Beside the pieces there are two PT_NOTEs of
-/// CPUs, two more for VMCOREINFO, four PT_LOADs, and a place or two for what is cut.
+/// `e_phnum` has 16 bits, and 0xffff means something else. Beside the pieces there are two PT_NOTEs
+/// of CPUs, two more for VMCOREINFO, four PT_LOADs, and a place or two for what is cut.
 #[test]
 fn of_seventy_thousand_ranges_the_smallest_are_left_out_and_counted() {
     let (mut system, pieces) = in_pieces(70_000);
@@ -121,8 +121,8 @@ fn of_seventy_thousand_ranges_the_smallest_are_left_out_and_counted() {
     assert!(core_header(&plan).segments(&Memory(&plan)).all(|segment| segment.is_ok()));
 }
 
-/// 4 MiB have room for the headers of some thousand ranges, and for what the capture kernel keeps of
-/// each; what is left over stays what it was.
+/// 4 MiB have room for the headers of some thousand ranges, and for what the capture kernel keeps
+/// of each; what is left over stays what it was.
 #[test]
 fn of_more_ranges_than_a_small_slot_has_room_for_the_smallest_are_left_out() {
     let (mut system, pieces) = in_pieces(20_000);

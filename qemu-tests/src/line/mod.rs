@@ -39,8 +39,8 @@ struct Trip {
 }
 
 impl Meter {
-    /// One that calls `act` when `after` bytes have been counted, before those after them are passed on; and
-    /// again before each further piece, until `act` returns true.
+    /// One that calls `act` when `after` bytes have been counted, before those after them are
+    /// passed on; and again before each further piece, until `act` returns true.
     pub fn with_trip(after: u64, act: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self::new(after, Box::new(act), false)
     }

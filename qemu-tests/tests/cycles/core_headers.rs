@@ -97,8 +97,8 @@ fn notes_that_run_over_their_end_are_named_and_the_rest_is_kept() {
     assert_captured(fault, "the note at offset 0x0 does not end within its area");
 }
 
-/// As of a guest that has given pages back to its host all over: each range is a PT_LOAD of its own, and
-/// gdb reads the dump.
+/// As of a guest that has given pages back to its host all over: each range is a PT_LOAD of its
+/// own, and gdb reads the dump.
 #[test]
 fn memory_in_thousands_of_pieces() {
     let (report, console) = cycle_and_console(guest(), |config| {
@@ -111,7 +111,8 @@ fn memory_in_thousands_of_pieces() {
     assert!(detail.contains(" in 2503 PT_LOADs"), "{detail}\n{console}");
 }
 
-/// A slot that has no room for the headers of all: the capture kernel takes what the loader leaves in.
+/// A slot that has no room for the headers of all: the capture kernel takes what the loader leaves
+/// in.
 #[test]
 fn more_pieces_than_a_small_slot_has_room_for() {
     let (report, _) = cycle_and_console(guest(), |config| {

@@ -24,7 +24,8 @@ fn debian_amd64_with_hot_added_memory() {
     assert!(report.bytes > 700 * MIB, "{report:#?}");
 }
 
-/// The loader has seen all of it. What is gone at the crash is named, and neither CPU nor device touches it.
+/// The loader has seen all of it. What is gone at the crash is named, and neither CPU nor device
+/// touches it.
 #[test]
 fn memory_that_is_unplugged_after_the_load_is_a_named_hole() {
     let (report, console) = cycle_and_console(debian_amd64(), |config| {

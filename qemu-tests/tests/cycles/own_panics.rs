@@ -133,7 +133,8 @@ fn a_kernel_that_lives_on_has_not_panicked() {
     assert!(detail(&report, "cycle").contains("lives, and has not panicked"), "{report:#?}");
 }
 
-/// A kernel that does not even say that it lives hangs: here all of its processes are killed but one.
+/// A kernel that does not even say that it lives hangs: here all of its processes are killed but
+/// one.
 #[test]
 fn a_kernel_that_falls_silent_hangs() {
     let silent = "/bin/busybox kill -9 -1\n/bin/busybox sleep 100000\n";
@@ -180,8 +181,8 @@ echo 1 >/proc/sys/kernel/panic_on_oops
 ) &
 ";
 
-/// With `panic_on_oops` the kernel jumps from the oops itself, and prints no panic: the CPU's registers are
-/// those of the fault.
+/// With `panic_on_oops` the kernel jumps from the oops itself, and prints no panic: the CPU's
+/// registers are those of the fault.
 #[track_caller]
 fn assert_oops_is_captured(kernel: FirstKernel) {
     let report = cycle(kernel, |config| {

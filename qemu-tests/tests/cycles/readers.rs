@@ -41,7 +41,8 @@ fn kind(path: &Path) -> FileKind {
     }
 }
 
-/// makedumpfile shows the same log of this i386 vmcore, and its own files are known for what they are.
+/// makedumpfile shows the same log of this i386 vmcore, and its own files are known for what they
+/// are.
 pub(crate) fn assert_makedumpfile_agrees(vmcore: &Path, ours: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
@@ -132,7 +133,8 @@ fn core(vmcoreinfo: &str, page: &[u8]) -> Vec<u8> {
     file
 }
 
-/// The variables of a log with a buffer of 512 bytes at 0x100: the pointer, the length, two numbers.
+/// The variables of a log with a buffer of 512 bytes at 0x100: the pointer, the length, two
+/// numbers.
 fn page(first: u32, next: u32) -> Vec<u8> {
     let mut page = vec![0; 0x1000];
     for (at, value) in [(0x10, VADDR + 0x100), (0x20, 512), (0x30, first), (0x40, next)] {

@@ -7,8 +7,8 @@ const STATUS: &str = r#"
 status() { said=$(/loader status 2>&1); say "exit $? of status $1: $(echo "$said" | sed -n 1p)"; }
 "#;
 
-/// Asks for the status as it is, with more memory in the kernel's map, and while another loader is held up
-/// by the file that it reads.
+/// Asks for the status as it is, with more memory in the kernel's map, and while another loader is
+/// held up by the file that it reads.
 const SCRIPT: &str = r#"
 status "as loaded"
 /loader status --json | sed 's/^ *//' | grep -E '^"(verdict|target|arguments)"' | sed 's/^/first-kernel: json /'
@@ -35,8 +35,8 @@ status "at the end"
 "#;
 
 /// Takes a CPU out of the kernel's list and puts it back. With a real eject (`echo 1 >
-/// /sys/bus/acpi/devices/LNXCPU:01/eject`) the loader says the same, but QEMU 7.2 under TCG then uses
-/// memory that it has freed, and aborts some time later.
+/// /sys/bus/acpi/devices/LNXCPU:01/eject`) the loader says the same, but QEMU 7.2 under TCG then
+/// uses memory that it has freed, and aborts some time later.
 const REMOVE: &str = r#"
 echo 0 >/present
 mount -o bind /present /sys/devices/system/cpu/present || fail "a list of CPUs of ours"

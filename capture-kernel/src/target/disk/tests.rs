@@ -403,8 +403,8 @@ fn pages_with_gaps(memory: &[u8]) -> View {
     View::new(pages.collect()).expect("small")
 }
 
-/// A disk that answers late, and fails one write before those that it had first. Whoever waits on this
-/// clock is answered, one request after the other.
+/// A disk that answers late, and fails one write before those that it had first. Whoever waits on
+/// this clock is answered, one request after the other.
 #[test]
 fn zeros_in_flight_stay_zeros_when_a_neighbour_fails() {
     let disk = Disk::new(formatted(room_for(1)));

@@ -91,7 +91,7 @@ impl Parameters {
 }
 
 impl Parameters {
-    /// What we run in and what the loader left us, as far as its place is known.
+    /// Memory that holds the running kernel and the loader's data, as far as its place is known.
     pub(crate) fn ours(&self, options: &Options<'_>, slot: Heap) -> [PhysRange; 5] {
         let Self { image, page, line, .. } = *self;
         let heap = PhysRange::new(slot.start, slot.length as u64).unwrap_or(image);

@@ -147,7 +147,7 @@ fn ask<T: Transport>(
     }
 }
 
-/// What QEMU and Linux call a device of this kind, where it is one that is used here.
+/// The name that QEMU and Linux use for a device of this kind, if it is one that is used here.
 fn name(kind: DeviceType) -> &'static str {
     match kind {
         DeviceType::Block => "virtio-blk",
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(said[2], "target virtio-console at MMIO 0x2000, port kdump");
     }
 
-    /// What is found of two devices, one of which is at `second`.
+    /// The holes and the messages for two devices, one of which is at `second`.
     fn unplugged(second: &Rc<RefCell<Mem>>, ours: &[PhysRange]) -> (Vec<String>, Vec<String>) {
         let first = Mem::new(1 << 32, vec![true, false]);
         let mut buses = [FakeBus::new(vec![first]), FakeBus::new(vec![second.clone()])];

@@ -58,7 +58,7 @@ fn free_ranges(
             free.give_up(nothing);
         }
     }
-    // What is not in the list is not used: however many holes old memory makes, there is room.
+    // Memory outside the list is not used, so any number of holes in old memory fits.
     let knows_old_memory = exclude_old_memory(&mut free, source, header)?;
     if source == Source::E820 {
         free = memory::within_slot(&free, image, &[boot.page, boot.line], knows_old_memory)?;

@@ -4,8 +4,8 @@ use handoff::boot_params::{E820_RAM, E820Entry};
 use handoff::layout::LOW_MEMORY_END;
 use vmcore::{Error, MemoryRanges, Options, PhysAddr, PhysRange, RangeSet};
 
-/// How many separate ranges of the slot are kept track of, before there is a heap; each list takes
-/// 16 bytes a range of a small stack. What `memmap=` grants has room twice.
+/// Most separate ranges of the slot that are recorded before there is a heap; each list takes 16
+/// bytes a range of a small stack. The ranges that `memmap=` grants fit twice.
 pub const MAX_RANGES: usize = 64;
 
 /// Ranges of memory of the slot: few, however many of old memory there are.

@@ -251,7 +251,7 @@ fn add(holes: &mut Holes, range: PhysRange, reason: &'static str) -> Result<(), 
 /// unplugged memory in it is unknown and must not be touched.
 ///
 /// # Errors
-/// Why the device could not be asked to the end; the rest of its region is in `holes` then, unless it is
+/// The reason why the queries ended early; the rest of the region is in `holes` then, unless it is
 /// [`Failure::NoMemory`].
 pub fn ask<T: Transport>(
     transport: T,

@@ -432,7 +432,7 @@ fn zeros_in_flight_stay_zeros_when_a_neighbour_fails() {
     }
     let delivered = target.deliver(&dump, &mut |_| ());
     assert!(delivered.is_err());
-    // What it still has it may answer at any time.
+    // It may still answer its open requests at any time.
     while disk.borrow_mut().answer_one() {}
     for done in &disk.borrow().log {
         if let crate::fake::Done::Write(at, bytes) = done

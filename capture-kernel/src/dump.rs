@@ -1,58 +1,92 @@
-//! What is to leave the machine.
+//! The parts of a dump that leave the machine.
 
+use alloc::boxed::Box;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::cell::OnceCell;
+use core::fmt;
 use dumpfile::Contents;
 use sha2::{Digest, Sha256};
-use vmcore::{Extent, View};
+use vmcore::View;
 
-/// A view and what it is called on the other side.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A view and its name in a dump.
+#[derive(Clone, Debug)]
 pub struct NamedView {
     /// 1 to 32 characters of `a-z`, `0-9` and `-`.
     pub name: &'static str,
     /// The bytes.
-    pub view: View,
+    pub view: Rc<dyn View>,
     /// The address of its first byte: a physical one for oldmem, a virtual one for a stack, zero where
     /// there is none.
     pub start: u64,
 }
 
 /// A dump.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Dump {
     /// Tells it from every other where it is sent in frames.
     pub id: [u8; 16],
-    /// What is small and precious, in the order in which it is to leave the machine: before the bulk.
-    pub small: Vec<NamedView>,
-    /// What was asked for; [`None`] where there is nothing, which was said.
+    /// The first small views, in the order in which they leave the machine, before all else.
+    pub first: Vec<NamedView>,
+    /// The small views that take longer to read. They leave the machine after [`Self::first`].
+    pub later: Later,
+    /// The view that the command line asks for; [`None`] where it cannot be made, which was reported.
     pub bulk: Option<NamedView>,
-    /// What the bulk is.
+    /// The content of the bulk.
     pub contents: Contents,
-    /// Views that leave the machine only where somebody asks for them.
+    /// Views that leave the machine only on request.
     pub on_request: Vec<NamedView>,
 }
 
+/// Small views that are read when they are needed, and once.
+#[derive(Default)]
+pub struct Later {
+    read: Option<Box<dyn Fn() -> Vec<NamedView>>>,
+    most: u64,
+    views: OnceCell<Vec<NamedView>>,
+}
+
+impl Later {
+    /// The views that `read` will return: at most `most` bytes, each view rounded up to 4096.
+    pub fn new(most: u64, read: impl Fn() -> Vec<NamedView> + 'static) -> Self {
+        Self { read: Some(Box::new(read)), most, views: OnceCell::new() }
+    }
+
+    /// The views. The first call reads them.
+    pub fn views(&self) -> &[NamedView] {
+        self.views.get_or_init(|| self.read.as_ref().map(|read| read()).unwrap_or_default())
+    }
+
+    /// The most bytes of all of them, each rounded up to 4096.
+    pub const fn most(&self) -> u64 {
+        self.most
+    }
+}
+
+impl fmt::Debug for Later {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Later").field(&self.views.get()).finish()
+    }
+}
+
+/// An id for a dump, made of `seed` (the time, say) and of `notes`, which are short and differ from crash
+/// to crash: they have the registers and, in VMCOREINFO, the time of the crash.
+pub fn id(seed: u64, notes: &[u8]) -> [u8; 16] {
+    let hash = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(notes).finalize();
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash[..16]);
+    id
+}
+
 impl Dump {
-    /// The same, with an id made of `seed` (the time, say) and of what the first kernel has left that
-    /// differs from crash to crash: registers, and the time of the crash in VMCOREINFO.
-    #[must_use]
-    pub fn with_id(mut self, seed: u64) -> Self {
-        let mut hash = Sha256::new().chain_update(seed.to_le_bytes());
-        let extents = self.views().flat_map(|(named, _)| named.view.extents());
-        extents.for_each(|extent| {
-            if let Extent::Bytes(bytes) = extent {
-                hash.update(bytes);
-            }
-        });
-        if let Some(id) = hash.finalize().first_chunk() {
-            self.id = *id;
-        }
-        self
+    /// The small views, in the order in which they leave the machine.
+    pub fn small(&self) -> impl Iterator<Item = &NamedView> {
+        self.first.iter().chain(self.later.views())
     }
 
     /// All views, each with whether it leaves the machine without being asked for.
     pub fn views(&self) -> impl Iterator<Item = (&NamedView, bool)> {
-        let pushed = self.small.iter().chain(&self.bulk).map(|view| (view, true));
+        let pushed = self.small().chain(&self.bulk).map(|view| (view, true));
         pushed.chain(self.on_request.iter().map(|view| (view, false)))
     }
 

@@ -4,7 +4,7 @@ use crate::Failure;
 use crate::dma::{DmaBuffer, Readable, SlotMemory};
 use crate::virtio::queue::MAX_PIECES;
 use arrayvec::ArrayVec;
-use vmcore::{DumpOffset, Extent, View};
+use vmcore::{DumpOffset, View, What};
 
 /// Every request ends at a multiple of this many bytes, so that it suits disks with any block size.
 pub const BLOCK: u64 = 4096;
@@ -57,7 +57,7 @@ struct Pump<'s, S: Sink, F: FnOnce()> {
 /// # Errors
 /// The first thing that could not be sent.
 pub fn send(
-    view: &View,
+    view: &dyn View,
     zeros: &DmaBuffer,
     slot: SlotMemory,
     sink: &mut impl Sink,
@@ -65,17 +65,19 @@ pub fn send(
 ) -> Result<(), Failure> {
     let first_arrived = Some(first_arrived);
     let mut pump = Pump { sink, at: 0, pieces: ArrayVec::new(), bytes: 0, first_arrived };
-    for extent in view.extents() {
-        match extent {
-            Extent::Bytes(bytes) => pump.add(slot.readable(bytes).ok_or(Failure::NoMemory)?)?,
-            Extent::Zero(length) => pump.add_zeros(*length, zeros)?,
-            Extent::Phys(range) => {
+    let mut next = DumpOffset::new(0);
+    while let Some(piece) = view.piece(next, u64::MAX) {
+        match piece.what {
+            What::Bytes(bytes) => pump.add(slot.readable(bytes).ok_or(Failure::NoMemory)?)?,
+            What::Zero | What::Left(_) => pump.add_zeros(piece.len, zeros)?,
+            What::Phys(range) => {
                 if pump.at == 0 && pump.bytes.is_multiple_of(BLOCK) {
                     pump.send()?;
                 }
-                pump.add(Readable::old(*range))?;
+                pump.add(Readable::old(range))?;
             }
         }
+        next = piece.end();
     }
     pump.add_zeros(view.len().next_multiple_of(BLOCK) - view.len(), zeros)?;
     pump.send()?;
@@ -148,7 +150,7 @@ mod tests {
     use crate::fake::{physical, slot};
     use proptest::prelude::*;
     use std::vec::Vec;
-    use vmcore::PhysRange;
+    use vmcore::{Extent, Extents, PhysRange};
 
     /// Takes every piece by its physical address, as a device would.
     struct Recorder {
@@ -190,7 +192,7 @@ mod tests {
 
     /// A head of whole pages, then loads as `vmcore()` lays them out: each followed by zeros up to
     /// the next page. Returns what must arrive as well.
-    fn view(head: &[u8], loads: &[Vec<u8>]) -> (View, Vec<u8>) {
+    fn view(head: &[u8], loads: &[Vec<u8>]) -> (Extents, Vec<u8>) {
         let mut expected = head.to_vec();
         let mut extents = std::vec![Extent::Bytes(head.to_vec())];
         for load in loads {
@@ -200,7 +202,7 @@ mod tests {
             expected.extend_from_slice(load);
             expected.resize(expected.len() + gap, 0);
         }
-        (View::new(extents).expect("small"), expected)
+        (Extents::new(extents).expect("small"), expected)
     }
 
     proptest! {
@@ -228,7 +230,7 @@ mod tests {
     fn memory_alone_is_announced_when_its_first_request_is_there() {
         let memory = std::vec![3_u8; 3 * 8192];
         let range = PhysRange::new(physical(&memory), memory.len() as u64).expect("no wrap");
-        let view = View::new(std::vec![Extent::Phys(range)]).expect("small");
+        let view = Extents::new(std::vec![Extent::Phys(range)]).expect("small");
         let limits = Limits { bytes: 8192, pieces: MAX_PIECES, piece: 1 << 20 };
         let mut target = Recorder { limits, bytes: Vec::new(), drained_at: None };
         let mut announced = 0;
@@ -239,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_view_that_is_no_whole_number_of_blocks_is_filled_up() {
-        let view = View::new(std::vec![Extent::Bytes(std::vec![7; 5000])]).expect("small");
+        let view = Extents::new(std::vec![Extent::Bytes(std::vec![7; 5000])]).expect("small");
         let limits = Limits { bytes: 8192, pieces: MAX_PIECES, piece: 1 << 20 };
         let mut target = Recorder { limits, bytes: Vec::new(), drained_at: None };
         send(&view, &zeros(), slot(), &mut target, || ()).expect("everything fits");
@@ -250,7 +252,7 @@ mod tests {
     fn crumbs_that_never_make_a_block_are_refused() {
         let crumb = [1_u8; 16];
         let range = PhysRange::new(physical(&crumb), 16).expect("no wrap");
-        let view = View::new(std::vec![Extent::Phys(range); 256]).expect("small");
+        let view = Extents::new(std::vec![Extent::Phys(range); 256]).expect("small");
         let limits = Limits { bytes: 1 << 20, pieces: MAX_PIECES, piece: 1 << 20 };
         let mut target = Recorder { limits, bytes: Vec::new(), drained_at: None };
         assert_eq!(send(&view, &zeros(), slot(), &mut target, || ()), Err(Failure::Fragmented));

@@ -1,19 +1,23 @@
 //! The views of the dead kernel's memory, as the command line asks for them.
 
 use crate::{boot, oldmem};
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 use boot_stub::console::println;
 use boot_stub::{paging, tsc};
-use capture_kernel::dump::{Dump, NamedView};
+use capture_kernel::dump::{Dump, Later, NamedView, id};
 use core::fmt::Arguments;
 use dumpfile::Contents;
-use vmcore::{CoreHeader, Extent, Holes, Options, PhysRange, SmallView, View, ViewSpec, Vmcore};
+use vmcore::{
+    CoreHeader, Extents, Holes, LaterViews, Options, PhysRange, SmallView, View, ViewSpec, Vmcore,
+};
 
 /// Most left-out ranges that the console names.
 const NAMED: usize = 8;
 
-/// Everything that can leave the machine: what was asked for, before it what is small and precious,
-/// and the other one of vmcore and oldmem for who asks. What cannot be had is said.
+/// Everything that can leave the machine: the view that was asked for, the small views before it, and
+/// the other one of vmcore and oldmem on request. Missing parts are reported. Of the dead kernel's log
+/// only the end is read here.
 pub(crate) fn read(
     options: &Options<'_>,
     boot: &boot::Parameters,
@@ -21,19 +25,21 @@ pub(crate) fn read(
     holes: &Holes,
 ) -> Dump {
     let vmcore = header.and_then(|header| Some((header, read_vmcore(header, holes)?)));
-    let small = vmcore.as_ref().map(|(header, vmcore)| small(header, vmcore)).unwrap_or_default();
+    let id = id(tsc::now(), vmcore.as_ref().map_or(&[], |(_, vmcore)| vmcore.notes()));
+    let (first, later) =
+        vmcore.as_ref().map(|(header, vmcore)| small(header, vmcore)).unwrap_or_default();
     let range = if let ViewSpec::OldMem(range) = options.view { range } else { None };
     let start = range.map_or(0, |range| range.start().get());
     let oldmem = read_oldmem(options, boot, header, (range, holes));
-    let oldmem = oldmem.map(|view| NamedView { name: "oldmem", view, start });
-    let vmcore =
-        vmcore.map(|(_, vmcore)| NamedView { name: "vmcore", view: vmcore.view, start: 0 });
+    let oldmem = oldmem.map(|view| NamedView { name: "oldmem", view: Rc::new(view), start });
+    let vmcore = vmcore.map(|(_, vmcore)| Rc::new(vmcore.view));
+    let vmcore = vmcore.map(|view| NamedView { name: "vmcore", view, start: 0 });
     let (contents, bulk, other) = match options.view {
         ViewSpec::Vmcore => (Contents::Vmcore, vmcore, oldmem),
         ViewSpec::OldMem(_) => (Contents::OldMem { start }, oldmem, vmcore),
     };
     let on_request = other.into_iter().collect();
-    Dump { small, bulk, contents, on_request, ..Dump::default() }.with_id(tsc::now())
+    Dump { id, first, later, bulk, contents, on_request }
 }
 
 /// The vmcore, or [`None`] and the reason on the console: then its length is zero.
@@ -63,15 +69,20 @@ fn say_left_out(left_out: &Holes) {
     }
 }
 
-/// What tells why the kernel died.
-fn small(header: &CoreHeader, vmcore: &Vmcore) -> Vec<NamedView> {
-    let complain = &mut |line: Arguments<'_>| println!("kdump: {line}");
-    let views = vmcore::small_views(header, vmcore, &oldmem::Window, complain);
-    let named = |SmallView { name, start, bytes }| {
-        let view = View::new(Vec::from([Extent::Bytes(bytes)])).ok()?;
-        Some(NamedView { name, view, start })
-    };
-    views.into_iter().filter_map(named).collect()
+/// The small views: those that are read at once, and those that are read later.
+fn small(header: &CoreHeader, vmcore: &Vmcore) -> (Vec<NamedView>, Later) {
+    let (first, later) = vmcore::first_views(header, vmcore, &oldmem::Window, &mut complain);
+    let read = move || named(later.read(&oldmem::Window, &mut complain));
+    (named(first), Later::new(LaterViews::MOST, read))
+}
+
+fn named(views: Vec<SmallView>) -> Vec<NamedView> {
+    let named = |SmallView { name, start, bytes }| NamedView { name, view: Rc::new(bytes), start };
+    views.into_iter().map(named).collect()
+}
+
+fn complain(line: Arguments<'_>) {
+    println!("kdump: {line}");
 }
 
 /// Physical memory as it is, as far as it is known to be RAM.
@@ -80,7 +91,7 @@ fn read_oldmem(
     boot: &boot::Parameters,
     header: Option<&CoreHeader>,
     (range, holes): (Option<PhysRange>, &Holes),
-) -> Option<View> {
+) -> Option<Extents> {
     let ram = boot.ram(options, header);
     let view = ram.and_then(|ram| vmcore::oldmem(&ram, range)?.without(holes));
     match &view {

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::{env, fs};
 
 /// Largest capture kernel that we ship, as an ELF file without debug information, in bytes.
-const CAPTURE_KERNEL_BUDGET: u64 = 256 << 10;
+const CAPTURE_KERNEL_BUDGET: u64 = 512 << 10;
 /// Largest purgatory, likewise.
 const PURGATORY_BUDGET: u64 = 16 << 10;
 

@@ -1,5 +1,7 @@
 //! How a dump is stored and sent: the dump disk, and the frames of the [`wire`] protocol.
 //!
+//! The bulk of a dump consists of [`chunk`]s, wherever it goes.
+//!
 //! A [dump disk](disk) is a whole disk (not a partition) that is ours alone: a header, then dumps. The
 //! capture kernel writes to no disk that does not carry a header with the id it was told to look for;
 //! `collector` puts that header there.
@@ -13,6 +15,7 @@
 extern crate alloc;
 
 mod checksum;
+pub mod chunk;
 pub mod disk;
 mod id;
 pub mod wire;

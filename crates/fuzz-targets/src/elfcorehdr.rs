@@ -3,7 +3,7 @@
 use goblin::container::Ctx;
 use goblin::elf::program_header::{PT_LOAD, PT_NOTE};
 use goblin::elf::{Elf, ProgramHeader};
-use vmcore::{CoreHeader, DumpOffset, ElfCoreHdr, Extent, PhysAddr, Vmcore};
+use vmcore::{CoreHeader, DumpOffset, ElfCoreHdr, Extent, PhysAddr, View, Vmcore};
 
 use crate::memory::{AT, END, Memory};
 

@@ -23,7 +23,7 @@ use handoff::layout::PAGE_SIZE;
 use crate::elfcore::{encode, zeros};
 use crate::nesting::wholes;
 use crate::notes::note_of_text;
-use crate::view::{Extent, View, push};
+use crate::view::{Extent, Extents, push};
 use crate::vmcoreinfo::add_lines;
 use crate::{
     Class, CoreHeader, Error, Holes, NAME_ADDENDUM, NAME_VMCOREINFO, Note, PhysAddr, PhysRange,
@@ -45,7 +45,7 @@ pub const HEAP_PER_LOAD: u64 = 400;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vmcore {
     /// The file.
-    pub view: View,
+    pub view: Extents,
     /// The width of its ELF headers: that of the ELF core header.
     pub class: Class,
     /// `e_machine`.
@@ -281,7 +281,7 @@ fn read_area(segment: &Segment, mem: &impl ReadPhys, phys_limit: u64) -> Result<
 }
 
 /// Finds a place in the file for everything.
-fn lay_out(header: &CoreHeader, notes: &[u8], loads: &[Segment]) -> Result<View, Error> {
+fn lay_out(header: &CoreHeader, notes: &[u8], loads: &[Segment]) -> Result<Extents, Error> {
     let class = header.class;
     let table_end = table_end(class, loads.len());
     let head_length = (table_end + notes.len()).next_multiple_of(PAGE_SIZE as usize);
@@ -297,7 +297,7 @@ fn lay_out(header: &CoreHeader, notes: &[u8], loads: &[Segment]) -> Result<View,
         merged.copy_from_slice(notes);
     }
     extents[0] = Extent::Bytes(head);
-    View::new(extents)
+    Extents::new(extents)
 }
 
 /// Where the program headers end and the notes begin.
@@ -377,7 +377,7 @@ impl fmt::Display for NoteArea {
 mod tests {
     use super::*;
     use crate::fake::{FakeMemory, note, range};
-    use crate::{DumpOffset, ElfCoreHdr, build};
+    use crate::{DumpOffset, ElfCoreHdr, View, build};
     use alloc::string::{String, ToString};
     use alloc::{format, vec};
     use goblin::elf::Elf;
@@ -814,6 +814,7 @@ mod tests {
                     ),
                     "{range} goes out twice"
                 ),
+                Extent::Left(..) => panic!("nothing is left out"),
             }
         }
     }

@@ -29,6 +29,7 @@ mod number;
 mod oldmem;
 mod options;
 mod page_cache;
+mod page_class;
 mod page_tables;
 mod ranges;
 mod read;
@@ -57,11 +58,12 @@ pub use options::{
     Action, DEFAULT_TIMEOUT, ElfCoreHdr, MAX_MEMMAP, MAX_TARGETS, MAX_VIRTIO_MMIO, Options,
     PowerOff, Problem, SerialPort, TargetEntry, TargetSpec, Trouble, ViewSpec,
 };
+pub use page_class::PageClass;
 pub use ranges::{MemoryRanges, RangeSet, Ranges, Storage};
 pub use read::ReadPhys;
-pub use small_views::{LONGEST_SMALL_VIEWS, SmallView, small_views};
+pub use small_views::{LONGEST_SMALL_VIEWS, LaterViews, SmallView, first_views, small_views};
 pub use utc::utc_date;
-pub use view::{Extent, View};
+pub use view::{Extent, Extents, Piece, View, What};
 pub use vmcoreinfo::{LeftOut, MAX_ADDED, left_out, vmcoreinfo_get};
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use handoff::layout::PAGE_SIZE;
 
-use crate::view::{Extent, View};
+use crate::view::{Extent, Extents};
 use crate::{Error, PhysAddr, PhysRange, RangeSet};
 
 /// The raw linear view of `range`, or of everything up to the end of `ram`: offset 0 is the first
@@ -14,7 +14,7 @@ use crate::{Error, PhysAddr, PhysRange, RangeSet};
 ///
 /// # Errors
 /// [`Error::NoMemory`], or [`Error::TooLong`] when the length has no room in 64 bits.
-pub fn oldmem(ram: &RangeSet, range: Option<PhysRange>) -> Result<View, Error> {
+pub fn oldmem(ram: &RangeSet, range: Option<PhysRange>) -> Result<Extents, Error> {
     let zero = PhysAddr::new(0);
     let all = PhysRange::from_bounds(zero, ram.iter().last().map_or(zero, PhysRange::end))?;
     let range = range.unwrap_or(all);
@@ -29,12 +29,13 @@ pub fn oldmem(ram: &RangeSet, range: Option<PhysRange>) -> Result<View, Error> {
     extents.push(Extent::Zero(range.end().get() - at.get()));
     let whole = range.length().checked_next_multiple_of(PAGE_SIZE).ok_or(Error::TooLong)?;
     extents.push(Extent::Zero(whole - range.length()));
-    View::new(extents)
+    Extents::new(extents)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::View;
     use crate::fake::range;
     use alloc::vec;
 

@@ -9,6 +9,7 @@ use core::fmt::{self, Write};
 use crate::page_cache::PageCache;
 use crate::text::Text;
 use crate::{Caller, CoreHeader, Dmesg, Error, KernelMemory, ReadPhys, SegmentMap, Vmcore, notes};
+use stack::Cpus;
 
 /// Length of `dmesg-tail` in bytes: less than a second at 115200 baud.
 const TAIL: usize = 8 << 10;
@@ -50,21 +51,69 @@ pub fn small_views(
     mem: &impl ReadPhys,
     complain: &mut dyn FnMut(fmt::Arguments<'_>),
 ) -> Vec<SmallView> {
+    let (mut views, later) = first_views(header, vmcore, mem, complain);
+    views.extend(later.read(mem, complain));
+    views
+}
+
+/// Of [`small_views`] the first three, for which little is read, and what it takes to read the others.
+pub fn first_views(
+    header: &CoreHeader,
+    vmcore: &Vmcore,
+    mem: &impl ReadPhys,
+    complain: &mut dyn FnMut(fmt::Arguments<'_>),
+) -> (Vec<SmallView>, LaterViews) {
     let mem = PageCache::new(mem);
-    let segments = SegmentMap::new(header.segments(&mem)).unwrap_or_else(|error| {
-        complain(format_args!("small views: {error}"));
-        SegmentMap::default()
-    });
-    let memory = KernelMemory::new(&mem, &segments);
+    let segments = segments(header, &mem, complain);
     let vmcoreinfo = vmcoreinfo(vmcore.notes());
     let mut views = Views { list: Vec::new(), complain };
-    let log = views.log(memory, vmcoreinfo);
-    views.add("dmesg-tail", 0, copy(tail(&log.text)));
+    let log = Log::read_end(KernelMemory::new(&mem, &segments), vmcoreinfo, TAIL);
+    let has_log = log.is_ok();
+    match log {
+        Ok(log) => views.add("dmesg-tail", 0, copy(tail(&log.text))),
+        Err(error) => (views.complain)(format_args!("dmesg: {error}")),
+    }
     views.add("notes", 0, copy(vmcore.notes()));
     views.add("vmcoreinfo", 0, copy(vmcoreinfo));
-    stack::add(&mut views, vmcore, log.newest, memory, vmcoreinfo);
-    views.add("dmesg", 0, Ok(log.text));
-    views.list
+    let cpus = Cpus::of(vmcore).unwrap_or_else(|error| {
+        (views.complain)(format_args!("stack: {error}"));
+        Cpus::default()
+    });
+    // Where there is no copy the views themselves have said so.
+    let vmcoreinfo = copy(vmcoreinfo).unwrap_or_default();
+    (views.list, LaterViews { header: *header, cpus, vmcoreinfo, has_log })
+}
+
+/// The small views that take longer to read: the stack, and the whole log.
+#[derive(Clone, Debug)]
+pub struct LaterViews {
+    header: CoreHeader,
+    cpus: Cpus,
+    vmcoreinfo: Vec<u8>,
+    /// Whether the log could be opened; where it could not, that was said.
+    has_log: bool,
+}
+
+impl LaterViews {
+    /// The most bytes of all of them, each rounded up to a page.
+    pub const MOST: u64 = (MAX_LOG + stack::MOST) as u64;
+
+    /// Reads them. What cannot be had is left out and said to `complain`, one line each.
+    pub fn read(
+        &self,
+        mem: &impl ReadPhys,
+        complain: &mut dyn FnMut(fmt::Arguments<'_>),
+    ) -> Vec<SmallView> {
+        let mem = PageCache::new(mem);
+        // That these cannot be read was said with the first views.
+        let segments = segments(&self.header, &mem, &mut |_| ());
+        let memory = KernelMemory::new(&mem, &segments);
+        let mut views = Views { list: Vec::new(), complain };
+        let log = if self.has_log { views.log(memory, &self.vmcoreinfo) } else { Log::default() };
+        stack::add(&mut views, &self.cpus, log.newest, memory, &self.vmcoreinfo);
+        views.add("dmesg", 0, Ok(log.text));
+        views.list
+    }
 }
 
 /// The views so far.
@@ -124,6 +173,17 @@ impl Log {
         log.text = text.bytes;
         Ok(log)
     }
+
+    /// Reads as many of the newest records as have `bytes` bytes in all, and few more: all where there are not
+    /// so many. Where one record is long, all that [`Self::read`] takes.
+    fn read_end<M: ReadPhys>(
+        memory: KernelMemory<'_, M>,
+        vmcoreinfo: &[u8],
+        bytes: usize,
+    ) -> Result<Self, Error> {
+        let end = Self::read(memory, vmcoreinfo, 2 * bytes)?;
+        if end.text.len() < bytes { Self::read(memory, vmcoreinfo, MAX_LOG) } else { Ok(end) }
+    }
 }
 
 /// The last whole lines of `text` that have at most [`TAIL`] bytes; of a line that is longer, its end.
@@ -133,6 +193,18 @@ fn tail(text: &[u8]) -> &[u8] {
     let end = text.iter().skip(cut - 1).position(|byte| *byte == b'\n');
     let start = end.map_or(cut, |end| cut + end);
     if start == text.len() { &text[cut..] } else { &text[start..] }
+}
+
+/// All segments of the ELF core header. None where they cannot be had.
+fn segments(
+    header: &CoreHeader,
+    mem: &impl ReadPhys,
+    complain: &mut dyn FnMut(fmt::Arguments<'_>),
+) -> SegmentMap {
+    SegmentMap::new(header.segments(mem)).unwrap_or_else(|error| {
+        complain(format_args!("small views: {error}"));
+        SegmentMap::default()
+    })
 }
 
 /// The text of the note, without the padding behind it; nothing where there is no such note.

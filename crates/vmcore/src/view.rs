@@ -1,23 +1,109 @@
-//! A dump as a list of pieces: how long it is, and where each byte comes from.
+//! The raw view of a dump: its length, and the source of each byte.
 
 use alloc::vec::Vec;
+use core::fmt;
 
-use crate::{DumpOffset, Error, Holes, PhysAddr, PhysRange, ReadPhys};
+use crate::{DumpOffset, Error, Holes, PageClass, PhysAddr, PhysRange, ReadPhys};
 
-/// One piece of a dump.
+/// The source of some bytes of a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What<'v> {
+    /// Bytes that we made: headers and notes.
+    Bytes(&'v [u8]),
+    /// Physical memory, for a target to fetch by DMA.
+    Phys(PhysRange),
+    /// Zeros that belong to the view, such as the gap between two segments.
+    Zero,
+    /// Memory that is left out. A reader of the view sees zeros.
+    Left(PageClass),
+}
+
+/// Consecutive bytes of a view that have one source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece<'v> {
+    /// Offset of the first byte in the raw view.
+    pub at: DumpOffset,
+    /// Length in bytes, not zero.
+    pub len: u64,
+    /// The source of the bytes.
+    pub what: What<'v>,
+}
+
+/// A dump as its reader sees it if nothing is left out or compressed: the raw view. The offset of a
+/// byte in it is the byte's address wherever the dump is stored or sent.
+pub trait View: fmt::Debug {
+    /// Length in bytes.
+    fn len(&self) -> u64;
+
+    /// True if the length is zero.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes from `at` on that have one source, at most `most` of them. [`None`] at the end of the
+    /// view and where `most` is zero. Each call with the same arguments returns the same piece, in any
+    /// order of calls, without an allocation.
+    fn piece(&self, at: DumpOffset, most: u64) -> Option<Piece<'_>>;
+
+    /// Reads from `at` on, across pieces. Returns the number of bytes: fewer than `into` has room for
+    /// only at the end of the view.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] or [`Error::MachineCheck`] from `mem`; the contents of `into` are then
+    /// undefined.
+    fn read_at(&self, at: DumpOffset, into: &mut [u8], mem: &dyn ReadPhys) -> Result<usize, Error> {
+        let (mut done, mut at) = (0, at);
+        while let Some(piece) = self.piece(at, (into.len() - done) as u64) {
+            let end = done + usize::try_from(piece.len).map_err(|_| Error::TooLong)?;
+            let bytes = into.get_mut(done..end).ok_or(Error::TooLong)?;
+            match piece.what {
+                What::Bytes(from) => bytes.copy_from_slice(from),
+                What::Phys(range) => mem.read_phys(range.start(), bytes)?,
+                What::Zero | What::Left(_) => bytes.fill(0),
+            }
+            (done, at) = (end, piece.end());
+        }
+        Ok(done)
+    }
+}
+
+impl Piece<'_> {
+    /// Offset of the first byte after the piece.
+    pub const fn end(&self) -> DumpOffset {
+        DumpOffset::new(self.at.get() + self.len)
+    }
+}
+
+/// Bytes that we made are a view by themselves: a small view.
+impl View for Vec<u8> {
+    fn len(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn piece(&self, at: DumpOffset, most: u64) -> Option<Piece<'_>> {
+        let rest = self.get(usize::try_from(at.get()).ok()?..)?;
+        let len = usize::try_from(most).unwrap_or(usize::MAX).min(rest.len());
+        let what = What::Bytes(&rest[..len]);
+        (len > 0).then_some(Piece { at, len: len as u64, what })
+    }
+}
+
+/// A part of [`Extents`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Extent {
     /// Bytes that we made: headers and notes.
     Bytes(Vec<u8>),
-    /// Physical memory where it lies, for a target to fetch by DMA.
+    /// Physical memory.
     Phys(PhysRange),
-    /// So many zero bytes.
+    /// This number of zero bytes.
     Zero(u64),
+    /// This number of bytes, which are left out.
+    Left(PageClass, u64),
 }
 
-/// A dump as a list of extents, one behind the other, without gaps.
+/// A view as a list of extents, one after the other, without gaps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct View {
+pub struct Extents {
     extents: Vec<Extent>,
     starts: Vec<u64>,
     length: u64,
@@ -30,38 +116,29 @@ impl Extent {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Phys(range) => range.length(),
-            Self::Zero(length) => *length,
+            Self::Zero(length) | Self::Left(_, length) => *length,
         }
     }
 
-    /// Fills `into` with the bytes from `skip` on, all of which exist.
-    fn read(
-        &self,
-        skip: u64,
-        into: &mut [u8],
-        mem: &(impl ReadPhys + ?Sized),
-    ) -> Result<(), Error> {
-        match self {
+    /// The source of `length` bytes from `skip` on, all of which exist.
+    fn part(&self, skip: u64, length: u64) -> Option<What<'_>> {
+        Some(match self {
             Self::Bytes(bytes) => {
-                let from = usize::try_from(skip).ok().and_then(|skip| bytes.get(skip..));
-                for (to, byte) in into.iter_mut().zip(from.unwrap_or_default()) {
-                    *to = *byte;
-                }
-                Ok(())
+                let start = usize::try_from(skip).ok()?;
+                let end = start.checked_add(usize::try_from(length).ok()?)?;
+                What::Bytes(bytes.get(start..end)?)
             }
             Self::Phys(range) => {
-                let wraps = Error::Wraps { start: range.start(), length: skip };
-                mem.read_phys(range.start().checked_add(skip).ok_or(wraps)?, into)
+                let start = range.start().checked_add(skip)?;
+                What::Phys(PhysRange::new(start, length).ok()?)
             }
-            Self::Zero(_) => {
-                into.fill(0);
-                Ok(())
-            }
-        }
+            Self::Zero(_) => What::Zero,
+            Self::Left(class, _) => What::Left(*class),
+        })
     }
 }
 
-impl View {
+impl Extents {
     /// A view of these extents in this order; empty ones are left out.
     ///
     /// # Errors
@@ -79,8 +156,8 @@ impl View {
         Ok(Self { extents, starts, length })
     }
 
-    /// The same view with zeros for the memory in `holes`, which is then never read. Offsets do not
-    /// change.
+    /// The same view without the memory in `holes`, which is then never read: unplugged memory is
+    /// [`PageClass::Offline`]. Offsets do not change.
     ///
     /// # Errors
     /// [`Error::NoMemory`].
@@ -98,58 +175,18 @@ impl View {
         Self::new(extents)
     }
 
-    /// Length in bytes.
-    pub const fn len(&self) -> u64 {
-        self.length
-    }
-
-    /// Whether there is nothing in it.
-    pub const fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
     /// The pieces, in order, none of them empty.
     pub fn extents(&self) -> &[Extent] {
         &self.extents
     }
 
-    /// Reads from `offset` on, over as many extents as it takes, and says how many bytes that were:
-    /// fewer than `into` has room for only at the end of the view.
-    ///
-    /// # Errors
-    /// [`Error::Unreadable`] from `mem`; `into` then holds nothing of use.
-    pub fn read_at(
-        &self,
-        offset: DumpOffset,
-        into: &mut [u8],
-        mem: &(impl ReadPhys + ?Sized),
-    ) -> Result<usize, Error> {
-        let Some((mut index, mut skip)) = self.locate(offset) else { return Ok(0) };
-        let mut done = 0;
-        while let (Some(extent), true) = (self.extents.get(index), done < into.len()) {
-            let room = &mut into[done..];
-            let left = usize::try_from(extent.len() - skip).unwrap_or(usize::MAX);
-            let count = left.min(room.len());
-            extent.read(skip, &mut room[..count], mem)?;
-            done += count;
-            (index, skip) = (index + 1, 0);
-        }
-        Ok(done)
-    }
-
-    /// Where the byte at `offset` lies in physical memory now, if it comes from there. (For the
-    /// backup region this is not where the first kernel had it.)
+    /// The present physical address of the byte at `offset`, if it comes from memory. (For the backup
+    /// region this is not its address in the first kernel.)
     pub fn map_offset_to_paddr(&self, offset: DumpOffset) -> Option<PhysAddr> {
-        match self.extent_at(offset)? {
-            (Extent::Phys(range), skip) => range.start().checked_add(skip),
-            (Extent::Bytes(_) | Extent::Zero(_), _) => None,
+        match self.piece(offset, 1)?.what {
+            What::Phys(range) => Some(range.start()),
+            What::Bytes(_) | What::Zero | What::Left(_) => None,
         }
-    }
-
-    /// The extent that has the byte at `offset`, and how far into it that is, in bytes.
-    pub fn extent_at(&self, offset: DumpOffset) -> Option<(&Extent, u64)> {
-        let (index, skip) = self.locate(offset)?;
-        self.extents.get(index).map(|extent| (extent, skip))
     }
 
     /// The index of the extent that has the byte at `offset`, and how far into it that is.
@@ -162,12 +199,25 @@ impl View {
     }
 }
 
-/// The memory of `range`, with zeros for the parts in `holes`.
+impl View for Extents {
+    fn len(&self) -> u64 {
+        self.length
+    }
+
+    fn piece(&self, at: DumpOffset, most: u64) -> Option<Piece<'_>> {
+        let (index, skip) = self.locate(at)?;
+        let extent = self.extents.get(index)?;
+        let len = (extent.len() - skip).min(most);
+        (len > 0).then_some(Piece { at, len, what: extent.part(skip, len)? })
+    }
+}
+
+/// The memory of `range`. The parts in `holes` are left out.
 fn leave_out(range: PhysRange, holes: &Holes, extents: &mut Vec<Extent>) -> Result<(), Error> {
     let mut at = range.start();
     for hole in holes.within(range) {
         push(extents, Extent::Phys(PhysRange::from_bounds(at, hole.range.start())?))?;
-        push(extents, Extent::Zero(hole.range.length()))?;
+        push(extents, Extent::Left(PageClass::Offline, hole.range.length()))?;
         at = hole.range.end();
     }
     push(extents, Extent::Phys(PhysRange::from_bounds(at, range.end())?))

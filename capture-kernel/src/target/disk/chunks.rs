@@ -18,7 +18,7 @@ pub(super) struct Chunks<'d, 'c, D: BlockDevice> {
     block: &'d mut DmaBuffer,
     scratch: &'d mut Scratch,
     place: &'d Place,
-    view: &'d View,
+    view: &'d dyn View,
     clock: &'c dyn Clock,
     manner: Manner<'c>,
     table: TableBlock,
@@ -37,7 +37,7 @@ impl<'d, 'c, D: BlockDevice> Chunks<'d, 'c, D> {
         device: &'d mut D,
         (block, scratch): (&'d mut DmaBuffer, &'d mut Scratch),
         place: &'d Place,
-        view: &'d View,
+        view: &'d dyn View,
         clock: &'c dyn Clock,
         manner: Manner<'c>,
     ) -> Self {

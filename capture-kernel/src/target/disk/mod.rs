@@ -222,7 +222,7 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
             return Err(Failure::ReadOnly);
         }
         let directory = self.directory()?;
-        let views = self.small_views(&dump.small);
+        let views = self.small_views(dump);
         let new = NewDump {
             contents: dump.contents,
             views: &views,
@@ -262,9 +262,9 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
     }
 
     /// Names, lengths and checksums of the small views. What cannot be read or named is left out, and said.
-    fn small_views(&mut self, views: &[NamedView]) -> ArrayVec<SmallView, MAX_SMALL_VIEWS> {
+    fn small_views(&mut self, dump: &Dump) -> ArrayVec<SmallView, MAX_SMALL_VIEWS> {
         let mut small = ArrayVec::<SmallView, MAX_SMALL_VIEWS>::new();
-        for view in views {
+        for view in dump.small() {
             let described = self.describe(view);
             let described = described.filter(|new| small.iter().all(|old| old.name != new.name));
             if described.is_none_or(|described| small.try_push(described).is_err()) {
@@ -276,7 +276,7 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
 
     fn describe(&mut self, named: &NamedView) -> Option<SmallView> {
         let (name, length) = (ViewName::new(named.name)?, named.view.len());
-        let crc = self.scratch.checksum(&named.view, 0, length, self.manner.memory)?;
+        let crc = self.scratch.checksum(&*named.view, 0, length, self.manner.memory)?;
         Some(SmallView { name, start: named.start, offset: 0, length, crc })
     }
 
@@ -289,20 +289,20 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
     ) -> Result<(), Failure> {
         self.clear(place)?;
         for small in place.header.views() {
-            let named = dump.small.iter().find(|view| view.name == small.name.as_str());
+            let named = dump.small().find(|view| view.name == small.name.as_str());
             let Some(named) = named else { continue };
             let at = place.region + small.offset;
             let mut to = At { device: &mut self.device, at };
-            pump::send(&named.view, &self.zeros, self.slot, &mut to, || ())?;
+            pump::send(&*named.view, &self.zeros, self.slot, &mut to, || ())?;
         }
         self.device.flush()?;
         self.write_block(place.region, |block| place.header.encode_to(block))?;
-        if !dump.small.is_empty() {
+        if !place.header.views().is_empty() {
             reached(Stage::FirstByte);
         }
         let bulk = dump.bulk.as_ref().ok_or(Failure::NothingToSend)?;
-        self.write_bulk(place, &bulk.view, || {
-            if dump.small.is_empty() {
+        self.write_bulk(place, &*bulk.view, || {
+            if place.header.views().is_empty() {
                 reached(Stage::FirstByte);
             }
         })?;
@@ -327,7 +327,7 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
     fn write_bulk(
         &mut self,
         place: &Place,
-        view: &View,
+        view: &dyn View,
         first_arrived: impl FnOnce(),
     ) -> Result<(), Failure> {
         let slot = self.slot;

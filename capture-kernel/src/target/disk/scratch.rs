@@ -32,7 +32,7 @@ impl Scratch {
     /// CRC-32C of a part of a view, if all of it can be read.
     pub(super) fn checksum(
         &mut self,
-        view: &View,
+        view: &dyn View,
         start: u64,
         end: u64,
         memory: &dyn ReadPhys,

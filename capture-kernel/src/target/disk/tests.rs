@@ -11,7 +11,7 @@ use dumpfile::disk::{CHUNK, Mark, TableBlock, v1};
 use std::rc::Rc;
 use std::vec;
 use std::vec::Vec;
-use vmcore::{Extent, PhysAddr, PhysRange};
+use vmcore::{Extent, Extents, PhysAddr, PhysRange};
 
 pub(super) const OURS: DiskId = DiskId([0xa5; 16]);
 /// Length of [`memory`] in bytes: three chunks and a bit.
@@ -30,17 +30,19 @@ pub(super) fn memory(seed: u8) -> Vec<u8> {
 /// All of `memory` and a log.
 pub(super) fn dump(memory: &[u8]) -> Dump {
     let range = PhysRange::new(physical(memory), memory.len() as u64).expect("no wrap");
-    let view =
-        |name, extent| NamedView { name, view: View::new(vec![extent]).expect("small"), start: 0 };
+    let view = |name, extent| {
+        let view = Rc::new(Extents::new(vec![extent]).expect("small"));
+        NamedView { name, view, start: 0 }
+    };
     Dump {
         id: [0; 16],
-        small: vec![
+        first: vec![
             view("dmesg", Extent::Bytes(LOG.to_vec())),
             NamedView { start: 0xc000_1000, ..view("stack", Extent::Bytes(vec![7; 5000])) },
         ],
         bulk: Some(view("oldmem", Extent::Phys(range))),
         contents: Contents::OldMem { start: 0x10_0000 },
-        on_request: Vec::new(),
+        ..Dump::default()
     }
 }
 
@@ -278,9 +280,9 @@ fn a_view_that_cannot_be_stored_costs_nothing_else() {
     let (disk, clock) = (Disk::new(formatted(room_for(1))), FakeClock::default());
     let memory = memory(1);
     let mut dump = dump(&memory);
-    let strange = NamedView { name: "No Name", ..dump.small[0].clone() };
+    let strange = NamedView { name: "No Name", ..dump.first[0].clone() };
     let unreadable = NamedView { name: "old", ..dump.bulk.clone().expect("there is one") };
-    dump.small.splice(1..1, [strange, dump.small[0].clone(), unreadable]);
+    dump.first.splice(1..1, [strange, dump.first[0].clone(), unreadable]);
     open(&disk, &clock).expect("is ours").deliver(&dump, &mut |_| ()).expect("room");
     let (_, dumps) = stored(&disk.borrow().bytes);
     let names: Vec<_> = dumps[0].header.views().iter().map(|view| view.name).collect();
@@ -395,12 +397,12 @@ fn a_header_block_that_fails_costs_no_dump() {
 }
 
 /// The end of each page is zeros, which all come from one page of ours.
-fn pages_with_gaps(memory: &[u8]) -> View {
+fn pages_with_gaps(memory: &[u8]) -> Extents {
     let pages = memory.chunks(BLOCK).flat_map(|page| {
         let half = PhysRange::new(physical(page), BLOCK as u64 / 2).expect("no wrap");
         [Extent::Phys(half), Extent::Zero(BLOCK as u64 / 2)]
     });
-    View::new(pages.collect()).expect("small")
+    Extents::new(pages.collect()).expect("small")
 }
 
 /// A disk that answers late, and fails one write before those that it had first. Whoever waits on
@@ -421,7 +423,8 @@ fn zeros_in_flight_stay_zeros_when_a_neighbour_fails() {
     let clock = FakeClock::with(&tick);
     let mut target = open(&disk, &clock).expect("is ours");
     let memory = memory(1);
-    let bulk = NamedView { view: pages_with_gaps(&memory), ..dump(&memory).bulk.expect("one") };
+    let bulk =
+        NamedView { view: Rc::new(pages_with_gaps(&memory)), ..dump(&memory).bulk.expect("one") };
     let dump = Dump { bulk: Some(bulk), ..dump(&memory) };
     let place = target.reserve(&dump).expect("room");
     let bulk = (place.region + place.header.bulk_offset) as usize;

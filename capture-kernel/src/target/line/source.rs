@@ -5,7 +5,7 @@ use crate::dma::{Readable, SlotMemory};
 use crate::dump::{Dump, NamedView};
 use dumpfile::wire::{MAX_VIEWS, Run, Source, Unreadable, ViewInfo};
 use handoff::layout::PAGE_SIZE;
-use vmcore::{DumpOffset, Extent, PhysAddr, ReadPhys};
+use vmcore::{DumpOffset, PhysAddr, Piece, ReadPhys, What};
 
 /// A run of zeros of this many bytes ends a bulk: what comes with a frame of its own must be worth it.
 const ZERO_RUN: u64 = 16 << 10;
@@ -31,20 +31,20 @@ impl<'d, M: ReadPhys> Views<'d, M> {
     /// # Errors
     /// [`Failure::NothingToSend`] when they lie nowhere.
     pub(super) fn lying(&self, view: u16, offset: u64, most: u64) -> Result<Readable, Failure> {
-        let place = self.extent_at(view, offset).and_then(|(extent, skip)| match extent {
-            Extent::Phys(range) => Some(Readable::old(*range).split(skip).1),
-            Extent::Bytes(bytes) => self.slot.readable(bytes.get(usize::try_from(skip).ok()?..)?),
-            Extent::Zero(_) => None,
+        let place = self.piece(view, offset, most).and_then(|piece| match piece.what {
+            What::Phys(range) => Some(Readable::old(range)),
+            What::Bytes(bytes) => self.slot.readable(bytes),
+            What::Zero | What::Left(_) => None,
         });
-        place.map(|place| place.split(most).0).ok_or(Failure::NothingToSend)
+        place.ok_or(Failure::NothingToSend)
     }
 
     fn named(&self, view: u16) -> Option<(&'d NamedView, bool)> {
         self.dump.views().take(MAX_VIEWS.into()).nth(view.into())
     }
 
-    fn extent_at(&self, view: u16, offset: u64) -> Option<(&'d Extent, u64)> {
-        self.named(view)?.0.view.extent_at(DumpOffset::new(offset))
+    fn piece(&self, view: u16, offset: u64, most: u64) -> Option<Piece<'d>> {
+        self.named(view)?.0.view.piece(DumpOffset::new(offset), most)
     }
 
     /// What the `most` bytes of memory from `start` on begin with, page by page.
@@ -83,23 +83,20 @@ impl<M: ReadPhys> Source for Views<'_, M> {
     }
 
     fn zeros(&self, view: u16, offset: u64) -> u64 {
-        match self.extent_at(view, offset) {
-            Some((Extent::Zero(length), skip)) => length - skip,
+        match self.piece(view, offset, u64::MAX) {
+            Some(Piece { what: What::Zero | What::Left(_), len, .. }) => len,
             _ => 0,
         }
     }
 
     fn run(&mut self, view: u16, offset: u64, most: u64) -> Run {
         self.touched = true;
-        let Some((extent, skip)) = self.extent_at(view, offset) else { return Run::Read };
-        let most = most.min(extent.len() - skip);
-        match extent {
-            Extent::Zero(_) => Run::Zeros(most),
-            Extent::Bytes(_) if most >= MANY => Run::Bulk(most),
-            Extent::Bytes(_) => Run::Read,
-            Extent::Phys(range) => {
-                range.start().checked_add(skip).map_or(Run::Read, |start| self.scan(start, most))
-            }
+        let Some(piece) = self.piece(view, offset, most) else { return Run::Read };
+        match piece.what {
+            What::Zero | What::Left(_) => Run::Zeros(piece.len),
+            What::Bytes(_) if piece.len >= MANY => Run::Bulk(piece.len),
+            What::Bytes(_) => Run::Read,
+            What::Phys(range) => self.scan(range.start(), piece.len),
         }
     }
 }

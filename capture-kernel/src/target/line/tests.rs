@@ -12,8 +12,9 @@ use dumpfile::wire::{
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::{vec, vec::Vec};
-use vmcore::{Error, Extent, PhysAddr, PhysRange, View};
+use vmcore::{DumpOffset, Error, Extent, Extents, PhysAddr, PhysRange, What};
 
 const PAGE: usize = 4096;
 
@@ -54,11 +55,11 @@ impl Memory {
         ];
         let named = |name, extents, start| NamedView {
             name,
-            view: View::new(extents).expect("small"),
+            view: Rc::new(Extents::new(extents).expect("small")),
             start,
         };
         Dump {
-            small: vec![named("dmesg-tail", vec![Extent::Bytes(b"it died\n".repeat(40))], 0)],
+            first: vec![named("dmesg-tail", vec![Extent::Bytes(b"it died\n".repeat(40))], 0)],
             bulk: Some(named("vmcore", extents, 0)),
             on_request: vec![named("oldmem", vec![range(0, self.bytes.len())], 0x1000)],
             ..Dump::default()
@@ -72,15 +73,17 @@ impl Memory {
             memory[*line..line + 64].fill(0);
         }
         let mut truth = Vec::new();
-        for extent in named.view.extents() {
-            match extent {
-                Extent::Bytes(bytes) => truth.extend_from_slice(bytes),
-                Extent::Zero(length) => truth.resize(truth.len() + *length as usize, 0),
-                Extent::Phys(range) => {
+        let mut next = DumpOffset::new(0);
+        while let Some(piece) = named.view.piece(next, u64::MAX) {
+            match piece.what {
+                What::Bytes(bytes) => truth.extend_from_slice(bytes),
+                What::Zero | What::Left(_) => truth.resize(truth.len() + piece.len as usize, 0),
+                What::Phys(range) => {
                     let start = (range.start().get() - physical(&self.bytes).get()) as usize;
                     truth.extend_from_slice(&memory[start..start + range.length() as usize]);
                 }
             }
+            next = piece.end();
         }
         truth
     }

@@ -7,7 +7,9 @@ use handoff::layout::PAGE_SIZE;
 use super::Views;
 use crate::elfcore::zeros;
 use crate::page_tables::PageTables;
-use crate::{Caller, EM_386, Error, KernelMemory, NoteOutcome, Prstatus, ReadPhys, Vmcore, notes};
+use crate::{
+    Caller, EM_386, Error, KernelMemory, NoteArea, NoteOutcome, Prstatus, ReadPhys, Vmcore, notes,
+};
 
 /// What the stack pointer is a multiple of, or is rounded down to.
 const ALIGN: u64 = 16;
@@ -15,58 +17,92 @@ const ALIGN: u64 = 16;
 /// The names of the stacks when it is not known which CPU crashed. All are in the vmcore.
 const UNKNOWN: [&str; 4] = ["stack-0", "stack-1", "stack-2", "stack-3"];
 
+/// The largest stack in bytes.
+const LARGEST: usize = 16 << 10;
+/// The most bytes of all stacks.
+pub(super) const MOST: usize = UNKNOWN.len() * LARGEST;
+
+/// Where the CPUs were that saved their registers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cpus {
+    machine: u16,
+    list: Vec<Cpu>,
+    /// How many CPUs, from number 0 on, have their place in the list: each of them saved its registers.
+    known: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cpu {
+    pid: u32,
+    stack_pointer: u64,
+}
+
+impl Cpus {
+    /// Those that have a note in `vmcore`.
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub(super) fn of(vmcore: &Vmcore) -> Result<Self, Error> {
+        let mut list = Vec::new();
+        let status = notes(vmcore.notes()).flatten().filter(|note| note.is_prstatus());
+        for status in status.filter_map(|note| Prstatus::parse(vmcore.machine, note.desc).ok()) {
+            list.try_reserve(1).map_err(|_| Error::NoMemory)?;
+            list.push(Cpu { pid: status.pid, stack_pointer: status.stack_pointer });
+        }
+        let is_whole = |area: &&NoteArea| area.outcome == NoteOutcome::Kept { notes: 1 };
+        let known = vmcore.note_areas.iter().take_while(is_whole).count();
+        Ok(Self { machine: vmcore.machine, list, known })
+    }
+
+    /// The CPU that crashed: the only one, or the one that wrote the newest line of the log, which is that
+    /// of the panic.
+    fn crashed(&self, newest: Option<Caller>) -> Option<Cpu> {
+        only(self.iter()).or_else(|| {
+            let newest = newest?;
+            let of_task = |task| only(self.iter().filter(|cpu| cpu.pid == task));
+            newest.task().and_then(of_task).or_else(|| self.of_number(newest.cpu()?))
+        })
+    }
+
+    /// A CPU by its number. There is a note area for each CPU, in their order; a CPU that saved nothing
+    /// would shift those behind it.
+    fn of_number(&self, number: u32) -> Option<Cpu> {
+        let number = usize::try_from(number).ok()?;
+        self.list.get(number).copied().filter(|_| number < self.known)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Cpu> {
+        self.list.iter().copied()
+    }
+}
+
 /// Adds the stack of the CPU that crashed, or of the first few.
 pub(super) fn add<M: ReadPhys>(
     views: &mut Views<'_>,
-    vmcore: &Vmcore,
+    cpus: &Cpus,
     newest: Option<Caller>,
     memory: KernelMemory<'_, M>,
     vmcoreinfo: &[u8],
 ) {
-    let size = stack_size(vmcore.machine);
+    let size = stack_size(cpus.machine);
     let tables = PageTables::find(memory, vmcoreinfo);
     let read_page = |at, into: &mut [u8]| match (memory.read(at, into), &tables) {
         (Err(Error::Unmapped { .. }), Some(tables)) => tables.read(at, into),
         (read, _) => read,
     };
-    let mut add = |name, cpu: Prstatus| {
+    let mut add = |name, cpu: Cpu| {
         let start = cpu.stack_pointer & !(ALIGN - 1);
         views.add(name, start, read(start, size, read_page));
     };
-    match crashed(vmcore, newest) {
+    match cpus.crashed(newest) {
         Some(cpu) => add("stack", cpu),
-        None => cpus(vmcore).zip(UNKNOWN).for_each(|(cpu, name)| add(name, cpu)),
+        None => cpus.iter().zip(UNKNOWN).for_each(|(cpu, name)| add(name, cpu)),
     }
 }
 
 /// Length and alignment of a task's stack in bytes (`THREAD_SIZE`); stacks for interrupts have no more.
 const fn stack_size(machine: u16) -> u64 {
-    if machine == EM_386 { 8 << 10 } else { 16 << 10 }
-}
-
-/// The CPU that crashed: the only one, or the one that wrote the newest line of the log, which is that
-/// of the panic.
-fn crashed(vmcore: &Vmcore, newest: Option<Caller>) -> Option<Prstatus> {
-    only(cpus(vmcore)).or_else(|| {
-        let newest = newest?;
-        let of_task = |task| only(cpus(vmcore).filter(|cpu| cpu.pid == task));
-        newest.task().and_then(of_task).or_else(|| of_cpu(vmcore, newest.cpu()?))
-    })
-}
-
-/// The registers of a CPU by its number. There is a note area for each CPU, in their order; a CPU that
-/// saved nothing would shift those behind it.
-fn of_cpu(vmcore: &Vmcore, number: u32) -> Option<Prstatus> {
-    let number = usize::try_from(number).ok()?;
-    let areas = vmcore.note_areas.get(..=number)?;
-    let whole = areas.iter().all(|area| area.outcome == NoteOutcome::Kept { notes: 1 });
-    cpus(vmcore).nth(number).filter(|_| whole)
-}
-
-/// The registers of each CPU that saved them.
-fn cpus(vmcore: &Vmcore) -> impl Iterator<Item = Prstatus> {
-    let status = notes(vmcore.notes()).flatten().filter(|note| note.is_prstatus());
-    status.filter_map(|note| Prstatus::parse(vmcore.machine, note.desc).ok())
+    if machine == EM_386 { 8 << 10 } else { LARGEST as u64 }
 }
 
 fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {

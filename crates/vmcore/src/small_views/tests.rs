@@ -236,6 +236,22 @@ fn a_log_is_cut_at_its_limit() {
     }
 }
 
+/// Also where the oldest record that has a part in it is long.
+#[test]
+fn the_end_of_a_log_has_as_much_as_is_asked_for() {
+    for machine in BOTH {
+        let (page, segments) = old(machine).memory();
+        let memory = KernelMemory::new(&page, &segments);
+        for bytes in 0..LOG.len() + 2 {
+            let log = Log::read_end(memory, machine.vmcoreinfo.as_bytes(), bytes).expect("a log");
+            let text = String::from_utf8(log.text).expect("ASCII");
+            assert!(LOG.ends_with(&text) && text.len() >= bytes.min(LOG.len()), "{bytes}: {text}");
+        }
+        let few = Log::read_end(memory, machine.vmcoreinfo.as_bytes(), 30).expect("a log");
+        assert!(few.text.len() <= 60, "no more is read than it takes");
+    }
+}
+
 proptest! {
     /// Whatever lies there: no panic, and every view within its bound.
     #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use vmcore::{Action, Class, PhysAddr, PhysRange, memparse, size_at};
+use vmcore::{Action, Class, Compress, PhysAddr, PhysRange, memparse, size_at};
 
 use crate::plan::{COM1, PlanOptions, UserText};
 
@@ -132,7 +132,7 @@ pub struct LoadArgs {
         long,
         value_name = "TEXT",
         allow_hyphen_values = true,
-        conflicts_with_all = ["append", "target", "final_action", "failure_action"]
+        conflicts_with_all = ["append", "target", "compress", "final_action", "failure_action"]
     )]
     command_line: Option<String>,
 
@@ -141,7 +141,7 @@ pub struct LoadArgs {
     /// as capture kernel; --append comes behind it.
     #[arg(
         long,
-        conflicts_with_all = ["command_line", "target", "final_action", "failure_action"]
+        conflicts_with_all = ["command_line", "target", "compress", "final_action", "failure_action"]
     )]
     pub reuse_cmdline: bool,
 
@@ -151,6 +151,10 @@ pub struct LoadArgs {
     /// dump disk of this machine, if there is exactly one].
     #[arg(long, value_name = "SPEC")]
     target: Option<String>,
+
+    /// The encoding of the dump. auto is lz4 on a serial line and none elsewhere [default: auto].
+    #[arg(long, value_name = "CODEC")]
+    compress: Option<CompressName>,
 
     /// What follows a complete dump [default: reboot].
     #[arg(long, value_name = "ACTION")]
@@ -335,6 +339,27 @@ enum ActionName {
     Halt,
 }
 
+/// An encoding, as an option has it.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CompressName {
+    /// What suits the target.
+    Auto,
+    /// Memory as it is: by DMA, uncopied.
+    None,
+    /// LZ4: the CPU reads all of it. Needs a slot of 4 MiB or more.
+    Lz4,
+}
+
+impl From<CompressName> for Compress {
+    fn from(name: CompressName) -> Self {
+        match name {
+            CompressName::Auto => Self::Auto,
+            CompressName::None => Self::None,
+            CompressName::Lz4 => Self::Lz4,
+        }
+    }
+}
+
 impl From<ActionName> for Action {
     fn from(name: ActionName) -> Self {
         match name {
@@ -382,6 +407,7 @@ impl LoadArgs {
             text,
             target: self.target.clone(),
             any_disk: false,
+            compress: self.compress.map(Compress::from),
             final_action: self.final_action.map(Action::from),
             failure_action: self.failure_action.map(Action::from),
             console_port: self.console_port.0,
@@ -431,6 +457,9 @@ mod tests {
         let given = options(&["--final-action", "poweroff", "--console-port", "0x2f8"]);
         let given = given.expect("a good line");
         assert_eq!((given.final_action, given.console_port), (Some(Action::PowerOff), 0x2f8));
+        let given = options(&["--compress", "lz4"]).expect("a good line");
+        assert_eq!(given.compress, Some(Compress::Lz4));
+        assert_eq!(options(&["--command-line", "a", "--compress", "lz4"]), None);
         let whole = options(&["--command-line", "-- x", "--low-memory"]).expect("a good line");
         assert_eq!((whole.text, whole.low_memory), (UserText::Whole("-- x".to_owned()), true));
         assert_eq!(options(&["--console-port", "0"]).map(|o| o.console_port), Some(0));

@@ -3,7 +3,7 @@
 //! Source: paper, section 4.4 (`memmap=`, `elfcorehdr=`).
 
 use handoff::boot_params::COMMAND_LINE_SIZE;
-use vmcore::{Action, ElfCoreHdr, Options, PhysRange, PowerOff, Problem};
+use vmcore::{Action, Compress, ElfCoreHdr, Options, PhysRange, PowerOff, Problem};
 
 use crate::dump_disks::DumpDisks;
 use crate::error::PlanError;
@@ -107,6 +107,9 @@ fn option_words(
     if let Some(target) = &target.value {
         push(&mut text, &target_word(target, &system.dump_disks)?);
     }
+    if let Some(compress) = options.compress {
+        push(&mut text, &format!("kdump.compress={}", compress_name(compress)));
+    }
     if let Some(action) = options.final_action {
         push(&mut text, &format!("kdump.final_action={}", action_name(action)));
     }
@@ -161,6 +164,14 @@ fn push(text: &mut String, words: &str) {
         text.push(' ');
     }
     text.push_str(words);
+}
+
+const fn compress_name(compress: Compress) -> &'static str {
+    match compress {
+        Compress::Auto => "auto",
+        Compress::None => "none",
+        Compress::Lz4 => "lz4",
+    }
 }
 
 fn action_name(action: Action) -> &'static str {

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use handoff::layout::{BACKUP_LENGTH, BACKUP_SOURCE, PAGE_SIZE};
-use vmcore::{Action, Class, PhysAddr, PhysRange, Segment};
+use vmcore::{Action, Class, Compress, PhysAddr, PhysRange, Segment};
 
 use crate::command_line::CommandLine;
 use crate::contents::Contents;
@@ -41,6 +41,8 @@ pub struct PlanOptions {
     pub target: Option<String>,
     /// True if the target may be a disk that is not there.
     pub any_disk: bool,
+    /// `kdump.compress=`: the encoding of the bulk.
+    pub compress: Option<Compress>,
     /// `kdump.final_action=`: what follows a complete dump.
     pub final_action: Option<Action>,
     /// `kdump.failure_action=`: what follows a failed one; decides for purgatory, too.
@@ -135,6 +137,7 @@ impl Default for PlanOptions {
             text: UserText::Append(String::new()),
             target: None,
             any_disk: false,
+            compress: None,
             final_action: None,
             failure_action: None,
             console_port: COM1,

@@ -74,6 +74,9 @@ pub(crate) struct Args {
     /// Where vmcore, console.log and report.json go [default: out/qemu-crash]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// The encoding of the dump: auto, none or lz4 [default: auto, which is lz4 on a serial line only]
+    #[arg(long, value_name = "CODEC", value_parser = ["auto", "none", "lz4"])]
+    compress: Option<String>,
     /// More words for the capture kernel's command line
     #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
     append: String,
@@ -190,6 +193,13 @@ fn crash(args: &Args) -> Crash {
     }
 }
 
+/// Words for the capture kernel's command line. A word in `--append` counts more than an option.
+fn append(args: &Args) -> String {
+    let compress = args.compress.as_ref().map(|codec| format!("kdump.compress={codec}"));
+    let words = [compress.as_deref().unwrap_or_default(), &args.append];
+    words.join(" ").trim().to_owned()
+}
+
 fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
     let chosen = Chosen::new(&args.first_kernel)?;
     let is_linux = !matches!(chosen, Chosen::Guest);
@@ -221,7 +231,7 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
         memory: parse_size(args.memory.as_deref().unwrap_or(usual_memory))?,
         cpus: args.cpus,
         slot: args.slot.clone(),
-        append: args.append.clone(),
+        append: append(args),
         first_append: args.first_append.clone(),
         crash: crash(args),
         initrd,

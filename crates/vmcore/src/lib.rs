@@ -55,8 +55,8 @@ pub use notes::{
 pub use number::{memparse, size_at};
 pub use oldmem::oldmem;
 pub use options::{
-    Action, DEFAULT_TIMEOUT, ElfCoreHdr, MAX_MEMMAP, MAX_TARGETS, MAX_VIRTIO_MMIO, Options,
-    PowerOff, Problem, SerialPort, TargetEntry, TargetSpec, Trouble, ViewSpec,
+    Action, Compress, DEFAULT_TIMEOUT, ElfCoreHdr, MAX_MEMMAP, MAX_TARGETS, MAX_VIRTIO_MMIO,
+    Options, PowerOff, Problem, SerialPort, TargetEntry, TargetSpec, Trouble, ViewSpec,
 };
 pub use page_class::PageClass;
 pub use ranges::{MemoryRanges, RangeSet, Ranges, Storage};

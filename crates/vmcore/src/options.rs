@@ -49,6 +49,8 @@ pub struct Options<'a> {
     pub failure_action: Action,
     /// `kdump.checksum`: whether the content of each chunk on a dump disk gets a checksum.
     pub checksum: bool,
+    /// `kdump.compress`: the encoding of the bulk.
+    pub compress: Compress,
     /// `kdump.replace=oldest`: whether complete dumps on a dump disk may be given up for a new one.
     pub replace_oldest: bool,
     /// `kdump.timeout`: how long one stage may take, in seconds.
@@ -74,6 +76,18 @@ pub enum ViewSpec {
     Vmcore,
     /// `oldmem[:START+LENGTH]`: physical memory as it is, all of it or a range.
     OldMem(Option<PhysRange>),
+}
+
+/// The encoding of the bulk of a dump.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compress {
+    /// `auto`: lz4 on a serial line, whose bytes are dear; nothing elsewhere.
+    #[default]
+    Auto,
+    /// `none`: memory as it is.
+    None,
+    /// `lz4`: chunks that become shorter are LZ4 blocks.
+    Lz4,
 }
 
 /// What the machine does when the capture is over.
@@ -131,11 +145,12 @@ const ELFCOREHDR: &str = "[SIZE[KMG]@]ADDRESS[KMG]";
 const VIRTIO_MMIO: &str = "SIZE[KMG]@BASE:IRQ[:ID]";
 const VIEW: &str = "vmcore or oldmem[:START+LENGTH]";
 const CHECKSUM: &str = "0 or 1";
+const COMPRESS: &str = "auto, none or lz4";
 const REPLACE: &str = "none or oldest";
 const TIMEOUT: &str = "a number of seconds above 0";
 const PM1A: &str = "PORT,TYPE with a port up to 0xffff and a type up to 7";
 /// Keys that later kernels know: they may be given, but only with their default.
-const LATER: [(&str, &str); 2] = [("kdump.level", "0"), ("kdump.compress", "none")];
+const LATER: [(&str, &str); 1] = [("kdump.level", "0")];
 
 /// The key by which Linux is told where a virtio device has its registers.
 const VIRTIO_MMIO_KEY: &str = "virtio_mmio.device";
@@ -170,6 +185,8 @@ impl<'a> Options<'a> {
                 set(parse_view(value), &mut options.view, VIEW)
             } else if key_is("kdump.checksum") {
                 set(parse_word(value, b"0", b"1"), &mut options.checksum, CHECKSUM)
+            } else if key_is("kdump.compress") {
+                set(parse_compress(value), &mut options.compress, COMPRESS)
             } else if key_is("kdump.replace") {
                 set(parse_word(value, b"none", b"oldest"), &mut options.replace_oldest, REPLACE)
             } else if key_is("kdump.timeout") {
@@ -199,6 +216,7 @@ impl<'a> Options<'a> {
             final_action: Action::default(),
             failure_action: Action::default(),
             checksum: false,
+            compress: Compress::default(),
             replace_oldest: false,
             timeout: DEFAULT_TIMEOUT,
             poweroff: None,
@@ -358,6 +376,15 @@ fn parse_word(value: &[u8], no: &[u8], yes: &[u8]) -> Option<bool> {
 
 fn parse_timeout(value: &[u8]) -> Option<u32> {
     u32::try_from(whole_number(value)?).ok().filter(|seconds| *seconds > 0)
+}
+
+fn parse_compress(value: &[u8]) -> Option<Compress> {
+    match value {
+        b"auto" => Some(Compress::Auto),
+        b"none" => Some(Compress::None),
+        b"lz4" => Some(Compress::Lz4),
+        _ => None,
+    }
 }
 
 fn parse_pm1a(value: &[u8]) -> Option<PowerOff> {
@@ -522,8 +549,11 @@ mod tests {
         assert_eq!((options.checksum, options.replace_oldest), (true, true));
         let poweroff = PowerOff { pm1a_control: 0x604, sleep_type: 0 };
         assert_eq!(options.poweroff, Some(poweroff));
-        let options = good("kdump.checksum=0 kdump.replace=none");
+        assert_eq!(options.compress, Compress::None);
+        let options = good("kdump.checksum=0 kdump.replace=none kdump.compress=lz4");
         assert_eq!((options.checksum, options.replace_oldest), (false, false));
+        assert_eq!(options.compress, Compress::Lz4);
+        assert_eq!(good("kdump.compress=lz4 kdump.compress=auto").compress, Compress::Auto);
     }
 
     #[test]
@@ -581,6 +611,8 @@ mod tests {
             "kdump.level=31: not supported by this kernel yet, ignored; it knows 0"
         );
         assert!(problem("kdump.level=31").contains("not supported by this kernel yet"));
+        let zstd = "kdump.compress=zstd: not understood, ignored; right is auto, none or lz4";
+        assert_eq!(problem("kdump.compress=zstd"), zstd);
         assert!(problem("kdump.view=oldmem:4K").contains("oldmem[:START+LENGTH]"));
         assert!(problem("kdump.view=oldmem:0x1000+0").contains("oldmem[:START+LENGTH]"));
         assert!(problem("kdump.target=tape").contains("right is virtio-blk"));

@@ -84,6 +84,8 @@ pub enum Fault {
     Disk(Attachment),
     /// The dump disk has this many bytes.
     DiskSize(u64),
+    /// QEMU itself dies of a signal when the capture kernel is entered.
+    QemuDies,
     /// An NMI arrives at T1, in the middle of the capture; needs the truth's gdb.
     Nmi,
     /// Linux reads from a second, slow disk when it dies: there are requests in flight whose buffers

@@ -5,9 +5,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::deadline::{Deadline, Interrupt};
@@ -22,6 +23,8 @@ use crate::qmp::Qmp;
 const LARGE: u64 = 3 << 30;
 /// How long QEMU may take to open its sockets.
 const STARTUP: Duration = Duration::from_secs(30);
+/// Time from the end of a dying process's sockets to its exit status.
+const DYING: Duration = Duration::from_secs(2);
 /// The longest piece of QEMU's standard error that is kept, in bytes.
 const MOST_STDERR: u64 = 64 << 10;
 
@@ -74,6 +77,8 @@ pub struct Boot {
 /// A running QEMU. Dropping it kills and reaps the process.
 pub struct Qemu {
     child: Child,
+    /// True after [`Self::kill`].
+    killed: bool,
     stderr: Option<JoinHandle<String>>,
     sockets: TempDir,
     /// The first serial port.
@@ -113,12 +118,38 @@ impl Qemu {
             }
         };
         let child = starting.child.take().expect("nothing else takes it");
-        Ok(Self { child, stderr: Some(stderr), sockets, console, qmp })
+        Ok(Self { child, killed: false, stderr: Some(stderr), sockets, console, qmp })
     }
 
     /// Where gdb finds QEMU's debug stub.
     pub fn gdb_socket(&self) -> PathBuf {
         self.sockets.path().join("gdb")
+    }
+
+    /// The signal or the exit code, if QEMU has died by itself within a short time: neither the guest nor
+    /// the harness has ended it.
+    pub fn died(&mut self) -> Option<ExitStatus> {
+        let deadline = Instant::now() + DYING;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => {
+                    return Some(status).filter(|_| !status.success() && !self.killed);
+                }
+                Ok(None) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10))
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// Has QEMU die of a signal, as of a fault of its own.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn crash(&self) -> Result<()> {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::SEGV).context("sending QEMU a signal")
     }
 
     /// How QEMU ended, if it has.
@@ -138,6 +169,7 @@ impl Qemu {
 
     /// Kills and reaps the process.
     pub fn kill(&mut self) {
+        self.killed = true;
         // Both fail only when the process is gone and reaped already.
         let _ = self.child.kill();
         let _ = self.child.wait();

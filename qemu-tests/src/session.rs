@@ -49,6 +49,10 @@ const NO_INSTRUCTION: [u8; 2] = [0x0f, 0x0b];
 /// The instruction that never ends, in hexadecimal digits.
 const JUMP_TO_ITSELF: &str = "ebfe";
 
+/// The next step after a fault of QEMU's own.
+const QEMU_DIED: &str = "Likely cause: a fault of QEMU, not of the kernels. Next step: the same \
+                         command once more, with another version of QEMU if it happens again";
+
 /// A bank's status: valid, uncorrected, enabled, address and misc valid, a memory read that failed
 /// (Intel manual, volume 3, `IA32_MCi_STATUS`).
 const MEMORY_ERROR: u64 = 0xbc00_0000_0000_0134;
@@ -216,8 +220,15 @@ impl<'a> Session<'a> {
             let is_interrupted = self.config.interrupt.is_set();
             self.ended.outcome = Some(self.outcome(stage));
             self.ended.boot_hung = stage == "boot" && self.ended.outcome == Some(Outcome::Hang);
-            let advice = if is_interrupted { "" } else { advice(stage) };
-            self.ended.failure = Some(format!("{error:#}. {advice}").trim_end().to_string());
+            let died = if is_interrupted { None } else { self.qemu.died() };
+            let failure = match died {
+                Some(status) => {
+                    format!("QEMU itself died ({status}), at stage `{stage}`. {QEMU_DIED}")
+                }
+                None if is_interrupted => format!("{error:#}."),
+                None => format!("{error:#}. {}", advice(stage)),
+            };
+            self.ended.failure = Some(failure);
         }
         drop(self.gdb.take());
         if let Ok(Some(_)) = self.qemu.exited() {
@@ -436,6 +447,11 @@ impl<'a> Session<'a> {
                 }
                 self.ended.timeline.reached(stage, line.at);
                 progress(stage.name());
+                if stage == Stage::CaptureEntry
+                    && matches!(self.config.fault, Some(Fault::QemuDies))
+                {
+                    self.qemu.crash()?;
+                }
                 self.receiving.reached(stage);
                 self.disk.follow(stage)
             }

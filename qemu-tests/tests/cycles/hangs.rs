@@ -52,3 +52,14 @@ fn a_capture_that_goes_on_is_left_alone() {
     );
     assert!(!dump.console.contains("no progress"), "{}", dump.console);
 }
+
+/// No stage is blamed for a fault of QEMU's own.
+#[test]
+fn a_qemu_that_dies_is_named() {
+    let report = cycle(guest(), |config| config.fault = Some(Fault::QemuDies));
+    assert_only_fails(&report, &["cycle"]);
+    let cycle = report.checks.iter().find(|check| check.name == "cycle").expect("it failed");
+    let said = "QEMU itself died (signal: 11";
+    assert!(cycle.detail.starts_with(said), "{}", cycle.detail);
+    assert!(cycle.detail.contains("at stage `capture_entry`"), "{}", cycle.detail);
+}

@@ -9,7 +9,9 @@ use boot_stub::{double_fault, machine_check};
 use capture_kernel::dma::SlotMemory as Heap;
 use capture_kernel::memory;
 use handoff::boot_params::{BootParams, COMMAND_LINE_SIZE, E820Entry};
-use vmcore::{CoreHeader, Error, Options, PhysAddr, PhysRange, RangeSet, ReadPhys, SegmentKind};
+use vmcore::{
+    CoreHeader, Error, Holes, Options, PhysAddr, PhysRange, RangeSet, ReadPhys, SegmentKind,
+};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// What is left of the address space once the window on old memory is in use.
@@ -20,8 +22,8 @@ pub(crate) struct Machine {
     pub(crate) slot_memory: SlotMemory,
 }
 
-/// Sets up the address space and lets exceptions of memory through. Old memory can be read from here
-/// on, and only read: that is tried out.
+/// Sets up the address space and lets exceptions of memory through. Old memory can be read from
+/// here on, and only read: that is tried out.
 pub(crate) fn take_machine(physical_minus_virtual: u32) -> Machine {
     // SAFETY: called once, by the main function that the entry code called.
     let mut space = unsafe { AddressSpace::take(physical_minus_virtual) };
@@ -114,6 +116,22 @@ impl Parameters {
         });
         let (granted, _) = memory::granted(options, self.e820(), self.image)?;
         memory::ram(loads, &granted, self.e820(), physical_limit())
+    }
+
+    /// Has RAM mapped by large pages from here on, but for what the e820 table calls something else
+    /// and for `holes`.
+    pub(crate) fn map_large(
+        &self,
+        options: &Options<'_>,
+        header: Option<&CoreHeader>,
+        holes: &Holes,
+    ) {
+        let ram = self.ram(options, header);
+        let holes = holes.iter().map(|hole| hole.range);
+        let undisputed = ram.and_then(|ram| memory::undisputed(ram, self.e820(), holes));
+        if let Err(error) = undisputed.and_then(|ram| oldmem::know(ram.iter())) {
+            println!("kdump: old memory is mapped by pages of 4 KiB only: {error}");
+        }
     }
 }
 

@@ -24,6 +24,7 @@ pub mod pci;
 pub mod pump;
 pub mod target;
 pub mod virtio;
+pub mod window;
 
 pub use clock::{Clock, Deadline};
 pub use failure::Failure;

@@ -72,6 +72,7 @@ mod kernel {
 
         let holes = buses.unplugged(&options, &boot.ours(&options, slot), slot, &clock);
         let holes = oldmem::leave_out(holes);
+        boot.map_large(&options, header.as_ref(), holes);
         let dump = views::read(&options, &boot, header.as_ref(), holes);
         console::stage(Stage::Views);
         let mut finder = devices::Finder::new(&options, buses, slot, &clock);

@@ -137,6 +137,28 @@ pub fn ram(
     Ok(ram)
 }
 
+/// The part of `ram` that the e820 table calls nothing else, such as reserved, less `holes`: there may
+/// be registers of devices, or nothing, where others see RAM.
+///
+/// # Errors
+/// [`Error::NoMemory`].
+pub fn undisputed(
+    mut ram: RangeSet,
+    e820: &[E820Entry],
+    holes: impl Iterator<Item = PhysRange>,
+) -> Result<RangeSet, Error> {
+    for entry in e820.iter().filter(|entry| entry.kind.get() != E820_RAM) {
+        // One that wraps reaches as far as there are addresses.
+        let start = PhysAddr::new(entry.addr.get());
+        let end = PhysAddr::new(entry.addr.get().saturating_add(entry.size.get()));
+        ram.exclude(PhysRange::from_bounds(start, end)?)?;
+    }
+    for hole in holes {
+        ram.exclude(hole)?;
+    }
+    Ok(ram)
+}
+
 /// The largest page-aligned part of `granted`, of at most `most` bytes, below 4 GiB: the heap.
 pub fn heap(granted: &Ranges, most: u64) -> Option<PhysRange> {
     const PAGE: u64 = handoff::layout::PAGE_SIZE;
@@ -268,6 +290,27 @@ mod tests {
         let pieces = |first: u64| (first..10_000).map(|n| range(n * 0x2000, n * 0x2000 + 0x1000));
         let found = ram(pieces(0).rev(), &Ranges::new(), &[], 1 << 36).expect("room");
         assert!(found.iter().eq(pieces(0)));
+    }
+
+    #[test]
+    fn what_the_table_calls_something_else_and_holes_are_disputed() {
+        let ram = RangeSet::union([range(0x1000, 0x800_0000)]).expect("room");
+        let wrapping = E820Entry { addr: 0x700_0000.into(), size: u64::MAX.into(), kind: 3.into() };
+        let table = [
+            e820(0x1000, 0x10_0000, E820_RAM),
+            e820(0x20_0000, 0x20_0001, 2),
+            e820(0x30_0000, 0x40_0000, 0xffff_ffff),
+            wrapping,
+        ];
+        let holes = [range(0x60_0000, 0x60_0200)].into_iter();
+        let found = undisputed(ram, &table, holes).expect("room");
+        let expected = [
+            range(0x1000, 0x20_0000),
+            range(0x20_0001, 0x30_0000),
+            range(0x40_0000, 0x60_0000),
+            range(0x60_0200, 0x700_0000),
+        ];
+        assert_eq!(found.iter().collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -95,7 +95,10 @@ pub enum Fault {
     MachineCheckInNote,
     /// A machine check comes while the capture kernel looks for zeros in old memory: what a second look,
     /// for which there is none, finds is right.
-    MachineCheckInLook,
+    MachineCheckInLook {
+        /// Whether that memory is seen through a large page.
+        large: bool,
+    },
     /// A machine check comes at T1; needs the truth's gdb.
     MachineCheck {
         /// Whether the bank says that the state of the CPU is damaged.
@@ -154,9 +157,9 @@ impl Fault {
     /// The CPU that QEMU is asked for, where not any will do: only one with banks takes `mce`.
     pub(crate) fn cpu_model(self) -> Option<&'static str> {
         match self {
-            Self::MachineCheckInNote | Self::MachineCheckInLook | Self::MachineCheck { .. } => {
-                Some("qemu32,+mca")
-            }
+            Self::MachineCheckInNote
+            | Self::MachineCheckInLook { .. }
+            | Self::MachineCheck { .. } => Some("qemu32,+mca"),
             _ => None,
         }
     }
@@ -409,7 +412,18 @@ fn find_out(
     }
     findings.checks.extend(arrival::accounts(config, &ended.received, memory, truth));
     findings.checks.extend(died_without_a_word(ended));
+    findings.checks.extend(mappings(prepared, memory, ended));
     findings
+}
+
+/// Whether the capture kernel had mapped old memory as it may. There is no such check without T2.
+fn mappings(prepared: &Prepared, memory: &GuestMemory, ended: &Ended) -> Option<Check> {
+    let dead = prepared.dead_kernel(&ended.facts, memory).ok()?;
+    let found = match ended.mappings.as_ref()? {
+        Ok(mappings) => mappings.check(memory, &dead.system_ram, &dead.slot),
+        Err(error) => Err(anyhow::anyhow!("{error:#}")),
+    };
+    Some(Check::new("mappings", found))
 }
 
 /// A first kernel that is gone without a panic was reset: by a triple fault, or by itself. There is

@@ -95,7 +95,15 @@ impl Gdb {
         self.ask(&format!("-break-insert -h -t *{address:#x}")).map(drop)
     }
 
-    /// The same, for the second time that `condition` holds there.
+    /// The same, for the first time that `condition` holds there.
+    ///
+    /// # Errors
+    /// When gdb refuses.
+    pub fn stop_where(&mut self, address: u64, condition: &str) -> Result<()> {
+        self.ask(&format!("-break-insert -h -t -c \"{condition}\" *{address:#x}")).map(drop)
+    }
+
+    /// The same, for the second time.
     ///
     /// # Errors
     /// When gdb refuses.

@@ -31,6 +31,7 @@ pub mod initramfs;
 pub mod kexec_tools;
 pub mod line;
 pub mod machine_type;
+pub mod mappings;
 pub mod memory;
 pub mod nbd;
 pub mod page_tables;

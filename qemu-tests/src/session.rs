@@ -20,6 +20,7 @@ use crate::gdb::{Gdb, Stop};
 use crate::guest_dump::{self, GuestDump};
 use crate::hotplug;
 use crate::image::Image;
+use crate::mappings::{LARGE_PAGES, Mappings};
 use crate::memory::{Digests, GuestMemory};
 use crate::qemu::{Machine, Qemu};
 use crate::receiving::Receiving;
@@ -69,6 +70,17 @@ struct Copy {
     note: Range<u64>,
 }
 
+/// The capture kernel's way to look for zeros in old memory.
+#[derive(Clone, Copy)]
+struct Look {
+    /// The first instruction of the routine (virtual).
+    entry: u64,
+    /// The one that looks.
+    first: u64,
+    /// Whether what it looks at lies in a large page.
+    large: bool,
+}
+
 /// What is left when the guest is gone.
 #[derive(Default)]
 pub struct Ended {
@@ -86,6 +98,8 @@ pub struct Ended {
     pub facts: Facts,
     /// Page digests at T0, T1 and T2.
     pub digests: [Option<Digests>; 3],
+    /// What the capture kernel had mapped at T2.
+    pub mappings: Option<Result<Mappings>>,
     /// What QEMU's own dump took, when it was asked for.
     pub guest_dump: Option<GuestDump>,
     /// Bytes of hot-added memory that were there at the crash, where there is such memory.
@@ -140,8 +154,8 @@ pub struct Session<'a> {
     moments: VecDeque<u64>,
     /// Where a machine check is to come.
     copy: Option<Copy>,
-    /// Where the capture kernel looks for zeros, and is to meet a machine check (virtual).
-    look: Option<u64>,
+    /// Where the capture kernel looks for zeros, and is to meet a machine check.
+    look: Option<Look>,
     /// How many of these lie behind us.
     passed: usize,
     /// Where an NMI is to arrive, when it has not.
@@ -344,8 +358,9 @@ impl<'a> Session<'a> {
         for name in MOMENTS {
             self.moments.push_back(at(name)?);
         }
-        if let Some(Fault::MachineCheckInLook) = self.config.fault {
-            self.look = Some(at("machine_check_look")?);
+        if let Some(Fault::MachineCheckInLook { large }) = self.config.fault {
+            let (entry, first) = (at("look_or_machine_check")?, at("machine_check_look")?);
+            self.look = Some(Look { entry, first, large });
         }
         if let Some(Fault::MachineCheckInNote) = self.config.fault {
             let note = self.prepared.unreadable_note().context("the test guest has two CPUs")?;
@@ -579,6 +594,10 @@ impl<'a> Session<'a> {
         let reached = passed + skipped;
         self.passed = reached + 1;
         self.ended.digests[reached] = Some(self.memory.digests()?);
+        if let (2, Some(eip)) = (reached, stop.address()) {
+            let registers = self.qemu.qmp.monitor("info registers -a")?;
+            self.ended.mappings = Some(Mappings::read(self.memory, &registers, eip));
+        }
         self.go_on(reached)?;
         let now = Instant::now();
         self.ended.timeline.stopped(stop.at, now);
@@ -586,16 +605,20 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Raises the machine check where the capture kernel looks for zeros. Whether `stop` was there.
+    /// Finds out that the capture kernel is about to look for zeros, waits for the look itself, and
+    /// raises the machine check there. Whether `stop` was one of these two.
     fn fail_look(&mut self, stop: &Stop) -> Result<bool> {
-        let Some(gdb) = &mut self.gdb else { return Ok(false) };
-        let is_there = self.look.is_some() && stop.address() == self.look;
-        if is_there {
+        let (Some(gdb), Some(look)) = (&mut self.gdb, self.look) else { return Ok(false) };
+        if stop.address() == Some(look.entry) {
+            gdb.stop_once_at(look.first)?;
+        } else if stop.address() == Some(look.first) {
             self.look = None;
             self.qemu.qmp.machine_check(MEMORY_ERROR, 0x10_0000)?;
-            gdb.resume()?;
+        } else {
+            return Ok(false);
         }
-        Ok(is_there)
+        gdb.resume()?;
+        Ok(true)
     }
 
     /// Finds out that the capture kernel is about to copy the note that cannot be read, waits for the
@@ -641,7 +664,9 @@ impl<'a> Session<'a> {
             }
         }
         if let (1, Some(look)) = (reached, self.look) {
-            gdb.stop_once_at(look)?;
+            let is_in = if look.large { ">=" } else { "<" };
+            let condition = format!("*(unsigned int *)($esp + 4) {is_in} {LARGE_PAGES:#x}");
+            gdb.stop_where(look.entry, &condition)?;
         }
         if let (1, Some(copy)) = (reached, &self.copy) {
             let length = copy.note.end - copy.note.start;

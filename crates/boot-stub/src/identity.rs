@@ -5,7 +5,7 @@
 
 #![expect(unsafe_code, reason = "page tables and control registers")]
 
-use crate::paging::{AREA_PAGES, AREA_SIZE, PAGE, PRESENT, Table, UNCACHED, WRITABLE};
+use crate::paging::{AREA_PAGES, AREA_SIZE, LARGE, PAGE, PRESENT, Table, UNCACHED, WRITABLE};
 use core::cell::UnsafeCell;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 use x86::controlregs::{self, Cr0, Cr4};
@@ -18,8 +18,6 @@ const WINDOW: usize = 0xff80_0000;
 const DEVICES: u64 = 0xe000_0000;
 /// As many areas of 2 MiB, from 0 on, are mapped by pages of 4 KiB.
 const FINE_AREAS: usize = 2;
-/// A directory entry is a page of 2 MiB.
-const LARGE: u64 = 1 << 7;
 
 /// Directory pointers as CR3 finds them.
 #[repr(C, align(32))]

@@ -4,12 +4,13 @@
 //! |---|---|---|
 //! | image | [`IMAGE_BASE`] | text and rodata read-only, data and bss writable, stack guard absent |
 //! | slot memory | [`SLOT_MEMORY_BASE`] | writable, only the range that the memory map grants |
-//! | old memory | [`OLD_MEMORY_BASE`] | read-only, the pages of one request at a time |
+//! | old memory | [`OLD_MEMORY_BASE`] | read-only: pages of 4 KiB, then [`OLD_BLOCKS`] large ones |
 //! | devices | [`DEVICE_BASE`] | uncached, writable, registers only |
 //!
 //! So the hardware itself holds the rule that the capture kernel writes nowhere but in its slot.
-//! Known on entry: `linux.S` has paging on, with the image mapped by large pages at its physical and
-//! at its virtual address. Physical addresses are `u64`, in bytes. (Intel manual, volume 3, 4.4)
+//! Where the CPU has NX, nothing but the image's text and rodata can be executed. Known on entry:
+//! `linux.S` has paging on, with the image mapped by large pages at its physical and at its virtual
+//! address. Physical addresses are `u64`, in bytes. (Intel manual, volume 3, 4.4)
 
 #![expect(unsafe_code, reason = "page tables, and symbols of the linker script")]
 
@@ -18,6 +19,7 @@ use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
 use handoff::layout::PAGE_SIZE;
 use x86::controlregs;
+use x86::msr::{IA32_EFER, rdmsr, wrmsr};
 
 /// Virtual address of the image.
 pub const IMAGE_BASE: u32 = 0xc000_0000;
@@ -28,7 +30,10 @@ pub const OLD_MEMORY_BASE: u32 = 0xd000_0000;
 /// Virtual address of device registers.
 pub const DEVICE_BASE: u32 = 0xe000_0000;
 
-/// Each area is mapped by one page table: 512 pages, 2 MiB.
+/// How many large pages the window on old memory has, behind its pages of 4 KiB.
+pub const OLD_BLOCKS: usize = 32;
+
+/// Each area is mapped by one page table: 512 pages, 2 MiB. As much does a large page map.
 pub const AREA_PAGES: usize = 512;
 /// Bytes in an area (2 MiB).
 pub const AREA_SIZE: usize = AREA_PAGES * PAGE;
@@ -37,11 +42,14 @@ pub(crate) const PAGE: usize = PAGE_SIZE as usize;
 pub(crate) const PRESENT: u64 = 1;
 pub(crate) const WRITABLE: u64 = 1 << 1;
 pub(crate) const UNCACHED: u64 = 1 << 3 | 1 << 4;
+/// An entry of a page directory is a page of 2 MiB.
+pub(crate) const LARGE: u64 = 1 << 7;
+const NO_EXECUTE: u64 = 1 << 63;
 
 #[repr(C, align(4096))]
 pub(crate) struct Table(pub(crate) UnsafeCell<[u64; AREA_PAGES]>);
-// SAFETY: one CPU writes it; each table is reached through the one `Area` or `IdentityMap` that owns
-// it.
+// SAFETY: one CPU writes it; each table is reached through the one `Area` or `IdentityMap` that
+// owns it.
 unsafe impl Sync for Table {}
 
 static TABLES: [Table; 4] = [const { Table(UnsafeCell::new([0; AREA_PAGES])) }; 4];
@@ -54,10 +62,12 @@ unsafe extern "C" {
     static __image_end: u8;
 }
 
-/// One area: its virtual base and its page table.
+/// One area: its virtual base, its page table, and what entries that are no code carry.
 struct Area {
     base: u32,
     table: &'static Table,
+    /// [`NO_EXECUTE`] where the CPU has it, or zero.
+    data: u64,
 }
 
 impl Area {
@@ -69,6 +79,11 @@ impl Area {
             ptr::write_volatile(self.table.0.get().cast::<u64>().add(index), entry);
             x86::tlb::flush(self.base as usize + index * PAGE);
         }
+    }
+
+    /// Points page `index` at the physical page `entry` names, which is no code.
+    fn set_data(&mut self, index: usize, entry: u64) {
+        self.set(index, entry | PRESENT | self.data);
     }
 
     fn address(&self, offset: usize) -> NonNull<u8> {
@@ -95,16 +110,18 @@ impl AddressSpace {
     /// # Safety
     /// To be called once, by the main function that `linux.S` called.
     pub unsafe fn take(physical_minus_virtual: u32) -> Self {
-        let mut image = Area { base: IMAGE_BASE, table: &TABLES[0] };
+        let data = enable_no_execute();
+        let bases = [IMAGE_BASE, SLOT_MEMORY_BASE, OLD_MEMORY_BASE, DEVICE_BASE];
+        let [mut image, slot_memory, old_memory, devices] =
+            core::array::from_fn(|n| Area { base: bases[n], table: &TABLES[n], data });
         map_image(&mut image, physical_minus_virtual);
-        let areas = [IMAGE_BASE, SLOT_MEMORY_BASE, OLD_MEMORY_BASE, DEVICE_BASE];
         let identity = (IMAGE_BASE.wrapping_add(physical_minus_virtual) >> 21) as usize;
         // SAFETY: the directories are ours, mapped, and big enough for every 32-bit address; the
         // image stays mapped at the address that we run at.
         unsafe {
             let directories = (&raw mut boot_page_directories).cast::<u64>();
             directories.add(identity).write_volatile(0);
-            for (base, table) in areas.into_iter().zip(&TABLES) {
+            for (base, table) in bases.into_iter().zip(&TABLES) {
                 let physical = (table.0.get() as u32).wrapping_add(physical_minus_virtual);
                 let entry = u64::from(physical) | PRESENT | WRITABLE;
                 directories.add((base >> 21) as usize).write_volatile(entry);
@@ -113,12 +130,9 @@ impl AddressSpace {
         }
         Self {
             physical_minus_virtual,
-            slot_memory: SlotMemory { area: Area { base: SLOT_MEMORY_BASE, table: &TABLES[1] } },
-            old_memory: OldMemory {
-                area: Area { base: OLD_MEMORY_BASE, table: &TABLES[2] },
-                mapped: (0, 0),
-            },
-            devices: Devices { area: Area { base: DEVICE_BASE, table: &TABLES[3] }, used: 0 },
+            slot_memory: SlotMemory { area: slot_memory },
+            old_memory: OldMemory { area: old_memory },
+            devices: Devices { area: devices, used: 0 },
         }
     }
 
@@ -130,17 +144,40 @@ impl AddressSpace {
         (physical(&raw const __image_start), physical(&raw const __image_end))
     }
 
-    /// Whether the window is really read-only: a store through it to a page of our own must fault.
+    /// Whether the window is really read-only: a store through it to a page of our own must fault,
+    /// through a page of 4 KiB and through a large one. Both are taken back.
     pub fn window_refuses_writes(&mut self) -> bool {
         let (_, end) = self.image();
         let ours = end - PAGE_SIZE;
-        self.old_memory.map(ours, 1);
-        let address = self.old_memory.area.address(0);
-        self.old_memory.mapped = (0, 0);
-        // SAFETY: the page behind it is the last one of our own bss, and a store that does go through
-        // is reported as the failure that it is.
-        !unsafe { crate::exceptions::is_writable(address.as_ptr()) }
+        // The entry code has mapped the same 2 MiB: the image begins where they do, and is no
+        // longer.
+        let block = ours / AREA_SIZE as u64 * AREA_SIZE as u64;
+        self.old_memory.set_page(0, Some(ours));
+        self.old_memory.set_block(0, Some(block));
+        let refuses = [0, AREA_SIZE + (ours - block) as usize].map(|offset| {
+            let address = self.old_memory.area.address(offset);
+            // SAFETY: the page behind it is the last one of our own bss, and a store that does go
+            // through is reported as the failure that it is.
+            !unsafe { crate::exceptions::is_writable(address.as_ptr()) }
+        });
+        self.old_memory.set_page(0, None);
+        self.old_memory.set_block(0, None);
+        refuses == [true; 2]
     }
+}
+
+/// Has the CPU obey [`NO_EXECUTE`], where it can: the bit, or zero.
+fn enable_no_execute() -> u64 {
+    /// CPUID.80000001H:EDX: the bit is there, and so is the register that switches it on.
+    const HAS_NO_EXECUTE: u32 = 1 << 20;
+    const EFER_NXE: u64 = 1 << 11;
+    let cpuid = |leaf| core::arch::x86::__cpuid(leaf);
+    if cpuid(0x8000_0000).eax < 0x8000_0001 || cpuid(0x8000_0001).edx & HAS_NO_EXECUTE == 0 {
+        return 0;
+    }
+    // SAFETY: the CPU has the register and its bit, and no entry has bit 63 so far.
+    unsafe { wrmsr(IA32_EFER, rdmsr(IA32_EFER) | EFER_NXE) };
+    NO_EXECUTE
 }
 
 /// Maps each page of the image: writable from `__data_start` on, absent at the stack guard.
@@ -152,9 +189,10 @@ fn map_image(image: &mut Area, physical_minus_virtual: u32) {
     for index in 0..pages {
         let here = IMAGE_BASE as usize + index * PAGE;
         let physical = u64::from((here as u32).wrapping_add(physical_minus_virtual));
-        let writable = if here >= data { WRITABLE } else { 0 };
-        if here != guard {
-            image.set(index, physical | PRESENT | writable);
+        match here {
+            _ if here == guard => (),
+            _ if here >= data => image.set_data(index, physical | WRITABLE),
+            _ => image.set(index, physical | PRESENT),
         }
     }
 }
@@ -169,14 +207,14 @@ impl SlotMemory {
     /// gives them out, zeroed. [`None`] when they do not fit.
     ///
     /// # Safety
-    /// The range must be memory that the kernel was granted and that nobody else uses, and this must
-    /// be called once.
+    /// The range must be memory that the kernel was granted and that nobody else uses, and this
+    /// must be called once.
     pub unsafe fn take(mut self, start: u64, length: usize) -> Option<&'static mut [u8]> {
         if !start.is_multiple_of(PAGE_SIZE) || !length.is_multiple_of(PAGE) || length > AREA_SIZE {
             return None;
         }
         for index in 0..length / PAGE {
-            self.area.set(index, (start + (index * PAGE) as u64) | PRESENT | WRITABLE);
+            self.area.set_data(index, (start + (index * PAGE) as u64) | WRITABLE);
         }
         let address = self.area.address(0).as_ptr();
         // SAFETY: just mapped, writable, and by the caller's word nobody else's.
@@ -190,61 +228,75 @@ impl SlotMemory {
 /// Bytes of a line: what [`OldMemory::is_zero`] takes is a multiple of it.
 pub const LINE: usize = 64;
 
-/// The read-only window on old memory.
+/// The read-only window on old memory: [`AREA_PAGES`] pages of 4 KiB, and behind them
+/// [`OLD_BLOCKS`] large pages. Which of them show what is for others to say; an offset counts from
+/// the window's start.
 pub struct OldMemory {
     area: Area,
-    /// First physical page that the window shows, and how many.
-    mapped: (u64, usize),
 }
 
 impl OldMemory {
-    /// Copies bytes from the physical address `at`. The caller sees to it that the range is below
-    /// [`physical_limit`].
-    ///
-    /// # Errors
-    /// The physical address where a machine check stopped it.
-    pub fn read(&mut self, mut at: u64, into: &mut [u8]) -> Result<(), u64> {
-        for piece in into.chunks_mut(AREA_SIZE - PAGE) {
-            let offset = (at % PAGE_SIZE) as usize;
-            let pages = (offset + piece.len()).div_ceil(PAGE);
-            self.map(at - offset as u64, pages);
-            let from = self.area.address(offset).as_ptr();
-            // SAFETY: the window shows `pages` pages, which hold the piece; what lies there is plain
-            // bytes of a kernel that no longer runs, copied without a reference to them.
-            let copied = unsafe { machine_check::copy(from, piece.as_mut_ptr(), piece.len()) };
-            copied.map_err(|before| at + before as u64)?;
-            at += piece.len() as u64;
+    /// Bytes in the window.
+    const SIZE: usize = (1 + OLD_BLOCKS) * AREA_SIZE;
+
+    /// Shows the page at the physical address `start`, below [`physical_limit`], as page `index`;
+    /// or nothing there.
+    pub fn set_page(&mut self, index: usize, start: Option<u64>) {
+        match start {
+            Some(start) => {
+                assert!(start.is_multiple_of(PAGE_SIZE));
+                self.area.set_data(index, start);
+            }
+            None => self.area.set(index, 0),
         }
-        Ok(())
     }
 
-    /// Whether the `length` bytes from `at` on are zero, which lie in one page: whole lines of 64 bytes, at
-    /// least one. Each of them is looked at. The caller sees to it that they are below [`physical_limit`].
-    ///
-    /// # Errors
-    /// The physical address where a machine check stopped it.
-    pub fn is_zero(&mut self, at: u64, length: usize) -> Result<bool, u64> {
-        let offset = (at % PAGE_SIZE) as usize;
-        assert!(length > 0 && offset + length <= PAGE && (offset | length).is_multiple_of(LINE));
-        self.map(at - offset as u64, 1);
-        let from = self.area.address(offset).as_ptr();
-        // SAFETY: the window shows the page; what lies there is plain bytes of a kernel that no longer
-        // runs, looked at without a reference to them.
-        unsafe { machine_check::is_zero(from, length) }.map_err(|before| at + before as u64)
+    /// Shows the [`AREA_SIZE`] bytes at the physical address `start`, a multiple of that and below
+    /// [`physical_limit`], in large page `slot`; or nothing there. All of them must be RAM: with
+    /// large pages the CPU may read ahead, and registers of devices and RAM differ in how they are
+    /// cached.
+    pub fn set_block(&mut self, slot: usize, start: Option<u64>) {
+        assert!(slot < OLD_BLOCKS && start.is_none_or(|at| at.is_multiple_of(AREA_SIZE as u64)));
+        let entry = start.map_or(0, |start| start | PRESENT | LARGE | self.area.data);
+        let address = self.area.base as usize + (1 + slot) * AREA_SIZE;
+        // SAFETY: the directories are ours and have an entry for every 2 MiB of 32 bits; those
+        // behind the window's page table are written here only, by one CPU. The old mapping is
+        // dropped whole by any address in it.
+        unsafe {
+            let directories = (&raw mut boot_page_directories).cast::<u64>();
+            directories.add(address / AREA_SIZE).write_volatile(entry);
+            x86::tlb::flush(address);
+        }
     }
 
-    /// Shows `pages` pages from the page-aligned physical address `start` on, and no others.
-    fn map(&mut self, start: u64, pages: usize) {
-        if self.mapped == (start, pages) {
-            return;
-        }
-        for index in pages..self.mapped.1 {
-            self.area.set(index, 0);
-        }
-        for index in 0..pages {
-            self.area.set(index, (start + (index * PAGE) as u64) | PRESENT);
-        }
-        self.mapped = (start, pages);
+    /// Copies what the window shows at `offset`.
+    ///
+    /// # Errors
+    /// How many bytes were copied before a machine check stopped it.
+    pub fn copy(&self, offset: usize, into: &mut [u8]) -> Result<(), usize> {
+        let from = self.address(offset, into.len());
+        // SAFETY: nothing but read-only mappings of old memory is ever in the window, and what is
+        // not mapped there ends in the failure action. What lies there is plain bytes of a kernel
+        // that no longer runs, copied without a reference to them.
+        unsafe { machine_check::copy(from, into.as_mut_ptr(), into.len()) }
+    }
+
+    /// True when the `length` bytes that the window shows at `offset` are zero: whole lines of 64
+    /// bytes, at least one. Each of them is looked at.
+    ///
+    /// # Errors
+    /// How many bytes were looked at before a machine check stopped it.
+    pub fn is_zero(&self, offset: usize, length: usize) -> Result<bool, usize> {
+        assert!(length > 0 && (offset | length).is_multiple_of(LINE));
+        let from = self.address(offset, length);
+        // SAFETY: as for `copy`.
+        unsafe { machine_check::is_zero(from, length) }
+    }
+
+    /// The virtual address of `length` bytes from `offset` on, all of which are in the window.
+    fn address(&self, offset: usize, length: usize) -> *const u8 {
+        assert!(offset.checked_add(length).is_some_and(|end| end <= Self::SIZE));
+        self.area.address(offset).as_ptr()
     }
 }
 
@@ -267,7 +319,7 @@ impl Devices {
         let first = self.used;
         for index in 0..pages {
             let physical = start - offset as u64 + (index * PAGE) as u64;
-            self.area.set(first + index, physical | PRESENT | WRITABLE | UNCACHED);
+            self.area.set_data(first + index, physical | WRITABLE | UNCACHED);
         }
         self.used += pages;
         Some(self.area.address(first * PAGE + offset))

@@ -17,9 +17,19 @@ fn a_machine_check_in_a_note_is_named_and_costs_that_note_only() {
 
 #[test]
 fn a_machine_check_in_a_look_for_zeros_is_survived() {
+    assert_look_survived(false);
+}
+
+#[test]
+fn a_machine_check_in_a_look_through_a_large_page_is_survived() {
+    assert_look_survived(true);
+}
+
+#[track_caller]
+fn assert_look_survived(large: bool) {
     let (report, console) = cycle_and_console(guest(), |config| {
         config.delivery = over("virtio-console");
-        config.fault = Some(Fault::MachineCheckInLook);
+        config.fault = Some(Fault::MachineCheckInLook { large });
     });
     assert!(console.contains("bank 1 status=0xbc00000000000134 address=0x100000"), "{console}");
     assert!(!console.contains("machine check at eip="), "not in the look:\n{console}");

@@ -15,3 +15,18 @@ fn oldmem_is_memory_as_it_is() {
         config.oldmem = Some(0x10_0000..0x100_0000);
     }));
 }
+
+/// Each page of the dump is looked at through the window, which has room for all blocks of 64 MiB:
+/// what is mapped in the end is all that ever was. The first block has a hole below 1 MiB, the last
+/// one ends in firmware's tables.
+#[test]
+fn each_block_of_ram_and_no_other_is_read_through_a_large_page() {
+    let report = cycle(guest(), |config| {
+        config.memory = 64 * MIB;
+        config.delivery = over("virtio-console");
+    });
+    assert_passes(&report);
+    let mappings = report.checks.iter().find(|check| check.name == "mappings");
+    let said = &mappings.expect("there is a T2").detail;
+    assert!(said.contains("large pages: 0x200000-0x1000000, 0x3000000-0x3e00000;"), "{said}");
+}

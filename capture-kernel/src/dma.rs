@@ -1,13 +1,23 @@
 //! Memory as devices see it.
 //!
-//! The types hold the rule: what a device may *read* is old memory or memory of the slot; what a
-//! device may *write* is a [`DmaBuffer`], and those are made of memory of the slot only.
+//! The types hold two rules. A device *writes* to a [`DmaBuffer`] only, and those are made of memory of
+//! the slot. And no memory that a device may still use is freed or changed: a [`DmaBuffer`] that a device
+//! has seen goes back to the heap only with [`Stopped`], and what a device only *reads* is a
+//! [`DmaPiece`], which holds its memory: old memory, or a [`Frozen`] buffer that nobody can write to.
 
 #![expect(unsafe_code, reason = "memory that a device reads and writes beside us")]
+
+mod piece;
+mod pool;
+
+pub use piece::{DmaPiece, Limits, MAX_PIECES, Pieces, ZEROS};
+pub use pool::{Frozen, Lease, Pool};
 
 use crate::Failure;
 use alloc::alloc::{alloc_zeroed, dealloc};
 use core::alloc::Layout;
+use core::cell::Cell;
+use core::ops::Range;
 use core::ptr::NonNull;
 use vmcore::{PhysAddr, PhysRange};
 
@@ -33,61 +43,32 @@ impl SlotMemory {
         let start = self.start.checked_add(offset as u64)?;
         (end <= self.length).then(|| PhysRange::new(start, length as u64).ok()).flatten()
     }
+}
 
-    /// Bytes of the heap, for a device to read. They must stay as they are until it has done so.
-    pub fn readable(&self, bytes: &[u8]) -> Option<Readable> {
-        self.physical(bytes.as_ptr() as usize, bytes.len()).map(Readable)
+/// Proof that a device does no DMA any more, until its driver starts it again. A driver makes one when
+/// its device has confirmed that it is reset or disabled, and for the memory of that device only.
+#[derive(Debug)]
+pub struct Stopped(());
+
+impl Stopped {
+    /// For a driver whose device has just confirmed it.
+    pub(crate) const fn confirmed() -> Self {
+        Self(())
     }
 }
 
-/// Memory that a device may read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Readable(PhysRange);
-
-impl Readable {
-    /// Old memory: read by the device from where the dead kernel left it.
-    pub const fn old(range: PhysRange) -> Self {
-        Self(range)
-    }
-
-    /// The physical addresses.
-    pub const fn range(self) -> PhysRange {
-        self.0
-    }
-
-    /// Length in bytes.
-    pub const fn length(self) -> u64 {
-        self.0.length()
-    }
-
-    /// The first `at` bytes and the rest. `at` is at most the length.
-    pub fn split(self, at: u64) -> (Self, Self) {
-        let middle = PhysAddr::new(self.0.start().get() + at.min(self.length()));
-        let part = |from, to| {
-            Self(PhysRange::from_bounds(from, to).expect("the middle lies between the ends"))
-        };
-        (part(self.0.start(), middle), part(middle, self.0.end()))
-    }
-}
-
-/// Memory that a device may write. Only a [`DmaBuffer`] makes one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Writable(PhysRange);
-
-impl Writable {
-    /// The physical addresses.
-    pub const fn range(self) -> PhysRange {
-        self.0
-    }
-}
-
-/// Memory of the slot that a device shares with us: zeroed, page-aligned, contiguous. All access is
-/// volatile, because the device may change it at any time.
+/// Memory of the slot that a driver shares with its device: zeroed, page-aligned, contiguous. All access
+/// is volatile, because the device may change it at any time.
+///
+/// Once a device has seen its address, it never returns to the heap, unless [`Self::release`] says that
+/// the device is stopped.
 #[derive(Debug)]
 pub struct DmaBuffer {
     pointer: NonNull<u8>,
     layout: Layout,
     physical: PhysRange,
+    /// True when a device may know where it is.
+    is_shared: Cell<bool>,
 }
 
 impl DmaBuffer {
@@ -99,8 +80,9 @@ impl DmaBuffer {
         let layout = Layout::from_size_align(length.max(1), ALIGN).or(Err(Failure::NoMemory))?;
         // SAFETY: the layout's size is not zero.
         let pointer = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(Failure::NoMemory)?;
+        let is_shared = Cell::new(false);
         match slot.physical(pointer.as_ptr() as usize, layout.size()) {
-            Some(physical) => Ok(Self { pointer, layout, physical }),
+            Some(physical) => Ok(Self { pointer, layout, physical, is_shared }),
             None => {
                 // SAFETY: just allocated with this layout.
                 unsafe { dealloc(pointer.as_ptr(), layout) };
@@ -114,19 +96,15 @@ impl DmaBuffer {
         self.layout.size()
     }
 
-    /// Physical address of the byte at `offset`.
-    pub fn physical(&self, offset: usize) -> PhysAddr {
-        self.part(offset, 0).start()
+    /// Physical addresses of a part, for a device.
+    pub(crate) fn share(&self, part: Range<usize>) -> PhysRange {
+        self.is_shared.set(true);
+        self.part(part.start, part.len())
     }
 
-    /// `length` bytes from `offset` on, for a device to read.
-    pub fn readable(&self, offset: usize, length: usize) -> Readable {
-        Readable(self.part(offset, length))
-    }
-
-    /// `length` bytes from `offset` on, for a device to write.
-    pub fn writable(&mut self, offset: usize, length: usize) -> Writable {
-        Writable(self.part(offset, length))
+    /// From now on the buffer returns to the heap when it is dropped, because its device is stopped.
+    pub fn release(&mut self, _: &Stopped) {
+        self.is_shared.set(false);
     }
 
     /// Copies out what is there now.
@@ -180,7 +158,10 @@ impl DmaBuffer {
 
 impl Drop for DmaBuffer {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout in `new`.
+        if self.is_shared.get() {
+            return;
+        }
+        // SAFETY: allocated with this layout in `new`, and no device knows the address.
         unsafe {
             // In tests a device that still uses the buffer sees at once that it is freed.
             #[cfg(test)]
@@ -189,3 +170,6 @@ impl Drop for DmaBuffer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use crate::virtio::console::{PortList, PortName};
 use core::fmt;
 use dumpfile::wire::{Outcome, WireError};
 use dumpfile::{DiskError, DiskId};
+use vmcore::PhysAddr;
 
 /// One reason, for the console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +62,12 @@ pub enum Failure {
     OldDump,
     /// The disk cannot be written.
     ReadOnly,
-    /// More pieces of less than a page than one request can carry.
+    /// One block has more pieces than one request to the device can carry.
     Fragmented,
+    /// Memory that a device cannot fetch as it lies cannot be copied either.
+    Unreadable(PhysAddr),
+    /// The disk's blocks are larger than ours, in bytes.
+    LargeBlocks(u32),
     /// No 16550 answers at this I/O port.
     NoUart(u16),
     /// The other end of a line has not taken the dump.
@@ -126,7 +131,13 @@ impl fmt::Display for Failure {
                  `collector format` the disk again",
             ),
             Self::ReadOnly => f.write_str("the disk is read-only"),
-            Self::Fragmented => f.write_str("too many PT_LOADs of less than a page in a row"),
+            Self::Fragmented => f.write_str(
+                "the device takes too few or too short pieces in one request for memory in small parts",
+            ),
+            Self::Unreadable(at) => write!(f, "memory at {at} cannot be read"),
+            Self::LargeBlocks(size) => {
+                write!(f, "a disk with blocks of {size} bytes; at most 4096 can be used")
+            }
             Self::NoUart(port) => write!(
                 f,
                 "no 16550 answers at I/O port {port:#x}: is there a serial port, and is it switched on?"

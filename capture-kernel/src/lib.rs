@@ -16,6 +16,7 @@ pub mod clock;
 pub mod dma;
 pub mod dump;
 pub mod failure;
+pub mod gather;
 pub mod local_apic;
 pub mod memory;
 pub mod mmio;

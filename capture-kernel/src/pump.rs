@@ -1,24 +1,13 @@
-//! The pump: moves the extents of a view to a sink, as they are and in order.
+//! The pump: moves the extents of a view to a sink, in order.
 
 use crate::Failure;
-use crate::dma::{DmaBuffer, Readable, SlotMemory};
-use crate::virtio::queue::MAX_PIECES;
-use arrayvec::ArrayVec;
-use vmcore::{DumpOffset, View, What};
+use crate::dma::{Limits, Pieces};
+use crate::gather::{Added, Copies, Gather};
+use core::mem;
+use vmcore::{DumpOffset, Piece, View, What};
 
 /// Every request ends at a multiple of this many bytes, so that it suits disks with any block size.
 pub const BLOCK: u64 = 4096;
-
-/// What one call of [`Sink::send`] may carry.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// The most bytes, a multiple of 4096.
-    pub bytes: u64,
-    /// The most pieces.
-    pub pieces: usize,
-    /// The most bytes of one piece.
-    pub piece: u64,
-}
 
 /// What takes a view by DMA.
 pub trait Sink {
@@ -26,11 +15,18 @@ pub trait Sink {
     fn limits(&self) -> Limits;
 
     /// Takes the bytes of `pieces` as the view's bytes from `at` on; together they are a multiple of
-    /// 4096. They may still be on their way when this returns, so their memory must stay.
+    /// 4096. They may still be on their way when this returns.
     ///
     /// # Errors
     /// When this or an earlier piece could not be sent.
-    fn send(&mut self, at: DumpOffset, pieces: &[Readable]) -> Result<(), Failure>;
+    fn send(&mut self, at: DumpOffset, pieces: Pieces) -> Result<(), Failure>;
+
+    /// Waits until one of the requests on their way has arrived, so that its pieces are free; false when
+    /// none is on its way.
+    ///
+    /// # Errors
+    /// When one has not arrived.
+    fn wait_for_one(&mut self) -> Result<bool, Failure>;
 
     /// Waits until everything that was sent has arrived.
     ///
@@ -39,103 +35,72 @@ pub trait Sink {
     fn drain(&mut self) -> Result<(), Failure>;
 }
 
-/// Pieces that go out with one call of [`Sink::send`], and the way there.
+/// The next request, and the way there.
 struct Pump<'s, S: Sink, F: FnOnce()> {
     sink: &'s mut S,
+    gather: Gather<'s>,
     at: u64,
-    pieces: ArrayVec<Readable, MAX_PIECES>,
-    bytes: u64,
     first_arrived: Option<F>,
 }
 
-/// Sends all of `view` to `sink`, and zeros behind it up to a whole block. What stands before the first memory, the headers and notes, goes
-/// alone; the first thing sent is waited for, and then `first_arrived` is called.
-///
-/// `zeros` holds [`BLOCK`] zeros. After an error the device may still read them, and those of
-/// `view`: both stay until the sink has answered or is stopped.
+/// Sends all of `view` to `sink`, and zeros behind it up to a whole block. What stands before the first
+/// memory, the headers and notes, goes alone; the first thing sent is waited for, and then
+/// `first_arrived` is called.
 ///
 /// # Errors
 /// The first thing that could not be sent.
 pub fn send(
     view: &dyn View,
-    zeros: &DmaBuffer,
-    slot: SlotMemory,
+    copies: Copies<'_>,
     sink: &mut impl Sink,
     first_arrived: impl FnOnce(),
 ) -> Result<(), Failure> {
-    let first_arrived = Some(first_arrived);
-    let mut pump = Pump { sink, at: 0, pieces: ArrayVec::new(), bytes: 0, first_arrived };
-    let mut next = DumpOffset::new(0);
-    while let Some(piece) = view.piece(next, u64::MAX) {
-        match piece.what {
-            What::Bytes(bytes) => pump.add(slot.readable(bytes).ok_or(Failure::NoMemory)?)?,
-            What::Zero | What::Left(_) => pump.add_zeros(piece.len, zeros)?,
-            What::Phys(range) => {
-                if pump.at == 0 && pump.bytes.is_multiple_of(BLOCK) {
-                    pump.send()?;
-                }
-                pump.add(Readable::old(range))?;
-            }
+    let limits = sink.limits();
+    let gather = Gather::new(copies, limits, BLOCK);
+    let mut pump = Pump { sink, gather, at: 0, first_arrived: Some(first_arrived) };
+    let (mut next, mut is_head) = (DumpOffset::new(0), true);
+    while let Some(piece) = view.piece(next, limits.bytes) {
+        if let What::Phys(_) = piece.what
+            && mem::take(&mut is_head)
+            && pump.gather.bytes() >= BLOCK
+        {
+            pump.send()?;
         }
-        next = piece.end();
+        next = pump.add(piece)?;
     }
-    pump.add_zeros(view.len().next_multiple_of(BLOCK) - view.len(), zeros)?;
+    let end = view.len().next_multiple_of(BLOCK);
+    while next.get() < end {
+        next = pump.add(Piece { at: next, len: end - next.get(), what: What::Zero })?;
+    }
     pump.send()?;
     pump.sink.drain()
 }
 
 impl<S: Sink, F: FnOnce()> Pump<'_, S, F> {
-    /// Adds all of `piece`, sending whenever there is enough.
-    fn add(&mut self, mut piece: Readable) -> Result<(), Failure> {
-        let limits = self.sink.limits();
-        while piece.length() > 0 {
-            let room = (limits.bytes - self.bytes).min(limits.piece);
-            let (now, later) = piece.split(room);
-            self.pieces.push(now);
-            self.bytes += now.length();
-            piece = later;
-            if self.is_full(limits) {
-                self.send()?;
+    /// Adds the beginning of `piece`, sending what there is before if that is enough. Returns the offset
+    /// after it.
+    fn add(&mut self, piece: Piece<'_>) -> Result<DumpOffset, Failure> {
+        loop {
+            match self.gather.add(piece)? {
+                Added::Taken(count) => return Ok(DumpOffset::new(piece.at.get() + count)),
+                Added::NoBuffer if self.gather.bytes() < BLOCK => {
+                    if !self.sink.wait_for_one()? {
+                        return Err(Failure::NoMemory);
+                    }
+                }
+                Added::Full | Added::NoBuffer => self.send()?,
             }
         }
-        Ok(())
-    }
-
-    fn add_zeros(&mut self, mut length: u64, zeros: &DmaBuffer) -> Result<(), Failure> {
-        while length > 0 {
-            let now = length.min(BLOCK);
-            self.add(zeros.readable(0, now as usize))?;
-            length -= now;
-        }
-        Ok(())
-    }
-
-    fn is_full(&self, limits: Limits) -> bool {
-        self.bytes >= limits.bytes || self.pieces.len() >= limits.pieces.min(MAX_PIECES)
     }
 
     /// Sends as many whole blocks as there are; what is left waits for more.
     fn send(&mut self) -> Result<(), Failure> {
-        if self.bytes == 0 {
+        if self.gather.bytes() == 0 {
             return Ok(());
         }
-        let whole = self.bytes / BLOCK * BLOCK;
-        if whole == 0 {
-            return Err(Failure::Fragmented);
-        }
-        let mut rest = ArrayVec::<Readable, MAX_PIECES>::new();
-        let mut send = ArrayVec::<Readable, MAX_PIECES>::new();
-        let mut room = whole;
-        for piece in self.pieces.drain(..) {
-            let (now, later) = piece.split(room);
-            room -= now.length();
-            send.extend((now.length() > 0).then_some(now));
-            rest.extend((later.length() > 0).then_some(later));
-        }
-        self.sink.send(DumpOffset::new(self.at), &send)?;
-        self.at += whole;
-        self.bytes -= whole;
-        self.pieces = rest;
+        let (pieces, length) = self.gather.take()?;
+        self.sink.send(DumpOffset::new(self.at), pieces)?;
+        self.at += length;
         if let Some(first_arrived) = self.first_arrived.take() {
             self.sink.drain()?;
             first_arrived();
@@ -147,16 +112,38 @@ impl<S: Sink, F: FnOnce()> Pump<'_, S, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{physical, slot};
+    use crate::dma::{DmaPiece, MAX_PIECES, Pool};
+    use crate::fake::{Pointers, bytes_of, physical, slot};
     use proptest::prelude::*;
+    use std::collections::VecDeque;
     use std::vec::Vec;
-    use vmcore::{Extent, Extents, PhysRange};
+    use vmcore::{Error, Extent, Extents, PhysAddr, PhysRange, ReadPhys};
 
     /// Takes every piece by its physical address, as a device would.
     struct Recorder {
         limits: Limits,
         bytes: Vec<u8>,
         drained_at: Option<usize>,
+        sent: usize,
+        waits: usize,
+        /// The number of requests that it answers late, and those requests.
+        keeps: Option<usize>,
+        kept: VecDeque<Pieces>,
+    }
+
+    impl Recorder {
+        fn new(bytes: u64, pieces: usize, piece: u64) -> Self {
+            let limits = Limits { bytes, pieces, piece, align: 1, address_bits: 64 };
+            Self {
+                limits,
+                bytes: Vec::new(),
+                drained_at: None,
+                sent: 0,
+                waits: 0,
+                keeps: None,
+                kept: VecDeque::new(),
+            }
+        }
     }
 
     impl Sink for Recorder {
@@ -164,30 +151,52 @@ mod tests {
             self.limits
         }
 
-        #[expect(unsafe_code, reason = "physical addresses of the test are pointers")]
-        fn send(&mut self, at: DumpOffset, pieces: &[Readable]) -> Result<(), Failure> {
+        fn send(&mut self, at: DumpOffset, pieces: Pieces) -> Result<(), Failure> {
             assert_eq!(at.get(), self.bytes.len() as u64, "in order, nothing left out");
             assert!(pieces.len() <= self.limits.pieces);
-            let total: u64 = pieces.iter().map(|piece| piece.length()).sum();
+            let total: u64 = pieces.iter().map(DmaPiece::length).sum();
             assert!(total.is_multiple_of(4096) && total > 0 && total <= self.limits.bytes);
-            for piece in pieces {
+            for piece in &pieces {
                 assert!(piece.length() > 0 && piece.length() <= self.limits.piece);
-                let start = piece.range().start().get() as *const u8;
-                // SAFETY: the pieces lie in vectors of the test, or in the pump's page of zeros.
-                let bytes = unsafe { core::slice::from_raw_parts(start, piece.length() as usize) };
-                self.bytes.extend_from_slice(bytes);
+                assert!(piece.length().is_multiple_of(self.limits.align.into()));
+                if let DmaPiece::Old(range) = piece {
+                    assert!(range.start().is_aligned(self.limits.align.into()));
+                }
+                self.bytes.extend(bytes_of(piece));
             }
+            if let Some(most) = self.keeps {
+                assert!(self.kept.len() <= most);
+                self.kept.push_back(pieces);
+                if self.kept.len() > most {
+                    self.kept.pop_front();
+                }
+            }
+            self.sent += 1;
             Ok(())
+        }
+
+        fn wait_for_one(&mut self) -> Result<bool, Failure> {
+            self.waits += 1;
+            Ok(self.kept.pop_front().is_some())
         }
 
         fn drain(&mut self) -> Result<(), Failure> {
             self.drained_at.get_or_insert(self.bytes.len());
+            self.kept.clear();
             Ok(())
         }
     }
 
-    fn zeros() -> DmaBuffer {
-        DmaBuffer::new(slot(), BLOCK as usize).expect("memory")
+    /// Sends `view` with four buffers of a block.
+    fn pump(view: &dyn View, target: &mut Recorder) -> (Result<(), Failure>, usize) {
+        let pool = Pool::new(slot(), 4, 4096).expect("memory");
+        let (mut announced, copies) = (0, Copies { pool: &pool, memory: &Pointers });
+        let sent = send(view, copies, target, || announced += 1);
+        if sent.is_ok() {
+            let all: Vec<_> = std::iter::from_fn(|| pool.lease()).collect();
+            assert_eq!(all.len(), 4, "all buffers are back");
+        }
+        (sent, announced)
     }
 
     /// A head of whole pages, then loads as `vmcore()` lays them out: each followed by zeros up to
@@ -209,52 +218,132 @@ mod tests {
         #[test]
         fn everything_arrives_once_and_in_order(
             loads in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20_000), 0..12),
+            head in prop::sample::select(std::vec![4096_usize, 8192, 40_960]),
             pages in 1_u64..8,
-            pieces in 3_usize..=MAX_PIECES,
+            pieces in 1_usize..=MAX_PIECES,
             piece in 1_u64..10,
+            align in prop::sample::select(std::vec![1_u32, 512, 4096]),
+            keeps in prop::option::of(0_usize..6),
         ) {
-            let head = [0x7f; 8192];
-            let (view, expected) = view(&head, &loads);
-            let limits = Limits { bytes: pages * 4096, pieces, piece: piece * 4096 };
-            let mut target = Recorder { limits, bytes: Vec::new(), drained_at: None };
-            let mut announced = 0;
-            send(&view, &zeros(), slot(), &mut target, || announced += 1).expect("everything fits");
+            let (view, expected) = view(&std::vec![0x7f; head], &loads);
+            let mut target = Recorder::new(pages * 4096, pieces, piece * 4096);
+            target.limits.align = align;
+            target.keeps = keeps;
+            let (sent, announced) = pump(&view, &mut target);
+            prop_assert_eq!(sent, Ok(()));
             prop_assert!(target.bytes == expected);
             prop_assert_eq!(announced, 1);
             // The head is there before anything of the memory is sent.
-            prop_assert_eq!(target.drained_at, Some(head.len().min(limits.bytes as usize)));
+            prop_assert!(target.drained_at.is_some_and(|at| at <= head));
         }
+
+        /// Of every shape, in the smallest parts: with one piece a request, too.
+        #[test]
+        fn crumbs_of_any_kind_arrive(
+            crumbs in prop::collection::vec((0_usize..3, 1_usize..1000), 1..200),
+            pieces in 1_usize..=MAX_PIECES,
+            align in prop::sample::select(std::vec![1_u32, 512]),
+            keeps in prop::option::of(0_usize..6),
+        ) {
+            let memory: Vec<u8> = (0..1024_u32).map(|at| at as u8 | 1).collect();
+            let mut expected = Vec::new();
+            let extents = crumbs.iter().map(|(kind, length)| {
+                let bytes = &memory[..*length];
+                let extent = match kind {
+                    0 => Extent::Bytes(bytes.to_vec()),
+                    1 => Extent::Phys(PhysRange::new(physical(bytes), *length as u64).expect("ok")),
+                    _ => Extent::Zero(*length as u64),
+                };
+                expected.extend(if *kind == 2 { std::vec![0; *length] } else { bytes.to_vec() });
+                extent
+            });
+            let view = Extents::new(extents.collect()).expect("small");
+            expected.resize(expected.len().next_multiple_of(4096), 0);
+            let mut target = Recorder::new(16_384, pieces, 1 << 20);
+            (target.limits.align, target.keeps) = (align, keeps);
+            prop_assert_eq!(pump(&view, &mut target).0, Ok(()));
+            prop_assert!(target.bytes == expected);
+        }
+    }
+
+    fn phys(bytes: &[u8]) -> Extent {
+        Extent::Phys(PhysRange::new(physical(bytes), bytes.len() as u64).expect("no wrap"))
     }
 
     #[test]
     fn memory_alone_is_announced_when_its_first_request_is_there() {
         let memory = std::vec![3_u8; 3 * 8192];
-        let range = PhysRange::new(physical(&memory), memory.len() as u64).expect("no wrap");
-        let view = Extents::new(std::vec![Extent::Phys(range)]).expect("small");
-        let limits = Limits { bytes: 8192, pieces: MAX_PIECES, piece: 1 << 20 };
-        let mut target = Recorder { limits, bytes: Vec::new(), drained_at: None };
-        let mut announced = 0;
-        send(&view, &zeros(), slot(), &mut target, || announced += 1).expect("everything fits");
-        assert_eq!((announced, target.drained_at), (1, Some(8192)));
+        let view = Extents::new(std::vec![phys(&memory)]).expect("small");
+        let mut target = Recorder::new(8192, MAX_PIECES, 1 << 20);
+        let (sent, announced) = pump(&view, &mut target);
+        assert_eq!((sent, announced, target.drained_at), (Ok(()), 1, Some(8192)));
         assert_eq!(target.bytes, memory);
     }
 
     #[test]
     fn a_view_that_is_no_whole_number_of_blocks_is_filled_up() {
         let view = Extents::new(std::vec![Extent::Bytes(std::vec![7; 5000])]).expect("small");
-        let limits = Limits { bytes: 8192, pieces: MAX_PIECES, piece: 1 << 20 };
-        let mut target = Recorder { limits, bytes: Vec::new(), drained_at: None };
-        send(&view, &zeros(), slot(), &mut target, || ()).expect("everything fits");
+        let mut target = Recorder::new(8192, MAX_PIECES, 1 << 20);
+        pump(&view, &mut target).0.expect("everything fits");
         assert_eq!(target.bytes, [&[7; 5000][..], &[0; 3192]].concat());
     }
 
+    /// Contiguous memory: as many requests as there are limits of bytes in it.
     #[test]
-    fn crumbs_that_never_make_a_block_are_refused() {
-        let crumb = [1_u8; 16];
-        let range = PhysRange::new(physical(&crumb), 16).expect("no wrap");
-        let view = Extents::new(std::vec![Extent::Phys(range); 256]).expect("small");
-        let limits = Limits { bytes: 1 << 20, pieces: MAX_PIECES, piece: 1 << 20 };
-        let mut target = Recorder { limits, bytes: Vec::new(), drained_at: None };
-        assert_eq!(send(&view, &zeros(), slot(), &mut target, || ()), Err(Failure::Fragmented));
+    fn requests_are_as_large_as_they_can_be() {
+        let memory = std::vec![3_u8; 10 << 20];
+        let view = Extents::new(std::vec![phys(&memory)]).expect("small");
+        let mut target = Recorder::new(1 << 20, MAX_PIECES, 1 << 32);
+        pump(&view, &mut target).0.expect("everything fits");
+        assert_eq!((target.sent, target.waits), (10, 0));
+        // Scattered pages: 32 at a time.
+        let pages: Vec<_> = memory.chunks(8192).take(64).map(|page| phys(&page[..4096])).collect();
+        let view = Extents::new(pages).expect("small");
+        let mut target = Recorder::new(1 << 20, MAX_PIECES, 1 << 32);
+        pump(&view, &mut target).0.expect("everything fits");
+        assert_eq!(target.sent, 2);
+    }
+
+    #[test]
+    fn without_a_buffer_one_is_waited_for_and_without_a_request_it_is_an_error() {
+        let view = Extents::new(std::vec![Extent::Bytes(std::vec![7; 64 << 10])]).expect("small");
+        let mut target = Recorder::new(1 << 20, MAX_PIECES, 1 << 20);
+        target.keeps = Some(10);
+        pump(&view, &mut target).0.expect("everything fits");
+        assert_eq!(target.bytes, [7; 64 << 10]);
+        assert!(target.waits > 0);
+        let pool = Pool::new(slot(), 1, 4096).expect("memory");
+        let _taken = pool.lease();
+        let copies = Copies { pool: &pool, memory: &Pointers };
+        assert_eq!(send(&view, copies, &mut target, || ()), Err(Failure::NoMemory));
+    }
+
+    /// Pieces that are too short to make a block.
+    #[test]
+    fn a_device_that_cannot_take_a_block_is_an_error() {
+        let crumbs = std::vec![phys(&[1; 16]); 256];
+        let view = Extents::new(crumbs).expect("small");
+        let mut target = Recorder::new(1 << 20, 7, 512);
+        assert_eq!(pump(&view, &mut target).0, Err(Failure::Fragmented));
+    }
+
+    /// Nobody can read it, and the device cannot take it as it lies.
+    #[test]
+    fn unreadable_memory_that_must_be_copied_is_an_error() {
+        struct Bad;
+        impl ReadPhys for Bad {
+            fn read_phys(&self, at: PhysAddr, _: &mut [u8]) -> Result<(), Error> {
+                Err(Error::MachineCheck { at })
+            }
+        }
+        let memory = std::vec![1_u8; 8192];
+        let at = &memory[8192 - 4096 - physical(&memory).get() as usize % 512 - 1..];
+        let view = Extents::new(std::vec![phys(&at[..4096])]).expect("small");
+        let mut target = Recorder::new(1 << 20, MAX_PIECES, 1 << 20);
+        target.limits.align = 512;
+        let pool = Pool::new(slot(), 4, 4096).expect("memory");
+        let copies = Copies { pool: &pool, memory: &Bad };
+        let failure = Failure::Unreadable(physical(at));
+        assert_eq!(send(&view, copies, &mut target, || ()), Err(failure));
     }
 }

@@ -42,8 +42,10 @@ pub(crate) struct Console {
     /// A control message never comes back.
     pub(crate) is_deaf: bool,
     pub(crate) resets: usize,
-    /// A chain in the middle, and how many of its bytes have gone.
-    held: Option<(u16, VecDeque<u8>)>,
+    /// Chains that it has not sent, each with what was in their memory. A reset forgets them.
+    waiting: VecDeque<(Chain, Vec<u8>)>,
+    /// How many bytes of the first one have gone.
+    gone: usize,
 }
 
 impl Console {
@@ -69,7 +71,11 @@ impl Console {
     /// And goes away.
     pub(crate) fn disconnect(&mut self) {
         self.is_connected = false;
-        self.held = None;
+        if self.gone > 0 {
+            // That one never comes back.
+            self.waiting.pop_front();
+            self.gone = 0;
+        }
         self.discard();
         self.tell(self.ours, PORT_OPEN, 0, &[]);
     }
@@ -138,30 +144,51 @@ impl Console {
         }
     }
 
+    /// Fails unless the memory of all chains that it has is as it was.
+    #[track_caller]
+    pub(crate) fn assert_memory_unchanged(&mut self) {
+        for (chain, bytes) in &mut self.waiting {
+            assert!(chain.bytes() == *bytes, "memory has changed while the device had it");
+        }
+    }
+
+    /// Number of chains that it has.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Takes what has been offered.
+    fn look(&mut self) {
+        let queue = self.data_queue() + 1;
+        while let Some(mut chain) = self.pop(queue) {
+            let bytes = chain.bytes();
+            self.waiting.push_back((chain, bytes));
+        }
+    }
+
     /// Sends as much as the other end takes.
     fn send(&mut self) {
+        self.look();
         let queue = self.data_queue() + 1;
-        loop {
-            let held = self.held.take();
-            let next = || self.pop(queue).map(|mut chain| (chain.head, chain.bytes().into()));
-            let Some((head, mut bytes)) = held.or_else(next) else { return };
-            while self.appetite > 0
-                && let Some(byte) = bytes.pop_front()
-            {
-                self.taken.push(byte);
-                self.appetite -= usize::from(self.appetite < usize::MAX);
-            }
-            if !bytes.is_empty() {
-                self.held = Some((head, bytes));
+        while let Some((mut chain, bytes)) = self.waiting.pop_front() {
+            assert!(chain.bytes() == bytes, "memory has changed while the device had it");
+            let count = (bytes.len() - self.gone).min(self.appetite);
+            self.taken.extend_from_slice(&bytes[self.gone..self.gone + count]);
+            self.appetite -= if self.appetite < usize::MAX { count } else { 0 };
+            self.gone += count;
+            if self.gone < bytes.len() {
+                self.waiting.push_front((chain, bytes));
                 return;
             }
-            self.push(queue, head, 0);
+            self.gone = 0;
+            self.push(queue, chain.head, 0);
         }
     }
 
     fn discard(&mut self) {
+        self.look();
         let queue = self.data_queue() + 1;
-        while let Some(chain) = self.pop(queue) {
+        while let Some((chain, _)) = self.waiting.pop_front() {
             self.push(queue, chain.head, 0);
         }
     }
@@ -210,6 +237,7 @@ impl FakeDevice for Console {
     fn was_reset(&mut self) {
         self.resets += 1;
         self.opened.clear();
-        self.held = None;
+        self.waiting.clear();
+        self.gone = 0;
     }
 }

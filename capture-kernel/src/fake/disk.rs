@@ -14,6 +14,8 @@ pub(crate) struct Disk {
     pub(crate) base: Base,
     pub(crate) bytes: Vec<u8>,
     pub(crate) seg_max: u32,
+    /// Size of its blocks in bytes, where it tells.
+    pub(crate) block_size: u32,
     /// Requests are not answered from this many on.
     pub(crate) stalls_after: Option<usize>,
     /// These requests, counted from 0, fail.
@@ -24,7 +26,7 @@ pub(crate) struct Disk {
     pub(crate) bad_flush: Option<usize>,
     /// Requests wait for the first notification after this is over.
     pub(crate) keeps_back: bool,
-    /// Requests that do not fail at [`Self::bad`] wait until [`Self::answer_one`].
+    /// Requests that do not fail at [`Self::bad`] wait until [`Self::answer_one`]; a reset forgets them.
     pub(crate) lags: bool,
     /// Those, each with what was in the memory that the device reads.
     waiting: VecDeque<(Chain, Vec<u8>)>,
@@ -58,10 +60,23 @@ impl Disk {
     /// Answers the oldest request that waits, whose memory must be as it was; whether there was
     /// one.
     pub(crate) fn answer_one(&mut self) -> bool {
-        let Some((mut chain, bytes)) = self.waiting.pop_front() else { return false };
+        self.answer(0)
+    }
+
+    /// The same for another one than the oldest.
+    pub(crate) fn answer(&mut self, number: usize) -> bool {
+        let Some((mut chain, bytes)) = self.waiting.remove(number) else { return false };
         assert!(chain.bytes() == bytes, "memory has changed while the device had it");
         self.process(chain);
         true
+    }
+
+    /// Fails unless the memory of all requests that wait is as it was.
+    #[track_caller]
+    pub(crate) fn assert_memory_unchanged(&mut self) {
+        for (chain, bytes) in &mut self.waiting {
+            assert!(chain.bytes() == *bytes, "memory has changed while the device had it");
+        }
     }
 
     /// Number of waiting requests.
@@ -147,7 +162,12 @@ impl FakeDevice for Disk {
         let mut configuration = std::vec![0; 24];
         configuration[..8].copy_from_slice(&(self.bytes.len() as u64 / 512).to_le_bytes());
         configuration[12..16].copy_from_slice(&self.seg_max.to_le_bytes());
+        configuration[20..].copy_from_slice(&self.block_size.to_le_bytes());
         configuration
+    }
+
+    fn was_reset(&mut self) {
+        self.waiting.clear();
     }
 
     fn notified(&mut self, queue: u16) {

@@ -12,9 +12,10 @@ pub(crate) use disk::{Disk, Done, ORDINARY};
 pub(crate) use mem::{BLOCK, Mem};
 
 use crate::Clock;
-use crate::dma::SlotMemory;
+use crate::dma::{DmaPiece, SlotMemory};
 use core::cell::Cell;
-use vmcore::PhysAddr;
+use std::vec::Vec;
+use vmcore::{Error, PhysAddr, PhysRange, ReadPhys};
 
 /// A clock on which every look costs a millisecond, so that every wait ends.
 #[derive(Default)]
@@ -49,4 +50,33 @@ pub(crate) fn slot() -> SlotMemory {
 /// The physical address of bytes of the test.
 pub(crate) fn physical(bytes: &[u8]) -> PhysAddr {
     PhysAddr::new(bytes.as_ptr() as u64)
+}
+
+/// Bytes of the test as old memory.
+pub(crate) fn old(bytes: &[u8]) -> DmaPiece {
+    DmaPiece::Old(PhysRange::new(physical(bytes), bytes.len() as u64).expect("no wrap"))
+}
+
+/// Old memory that is bytes of the test.
+pub(crate) struct Pointers;
+
+impl ReadPhys for Pointers {
+    #[expect(unsafe_code, reason = "physical addresses of the test are pointers")]
+    fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Error> {
+        // SAFETY: the test reads its own vectors.
+        let bytes = unsafe { core::slice::from_raw_parts(at.get() as *const u8, into.len()) };
+        into.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// The bytes of a piece, as a device reads them.
+pub(crate) fn bytes_of(piece: &DmaPiece) -> Vec<u8> {
+    let mut bytes = std::vec![0; piece.length() as usize];
+    match piece {
+        DmaPiece::Old(range) => Pointers.read_phys(range.start(), &mut bytes).expect("pointers"),
+        DmaPiece::Frozen(frozen, part) => bytes.copy_from_slice(&frozen.bytes()[part.clone()]),
+        DmaPiece::Zeros(count) => assert!(*count <= crate::dma::ZEROS),
+    }
+    bytes
 }

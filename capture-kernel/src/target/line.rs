@@ -3,10 +3,9 @@
 mod source;
 mod talk;
 
-use super::Target;
-use crate::dma::{Readable, SlotMemory};
+use super::{BUFFER, BUFFERS, Target};
+use crate::dma::{Limits, Pieces, Pool, SlotMemory};
 use crate::dump::Dump;
-use crate::pump::Limits;
 use crate::{Clock, Failure};
 use alloc::vec::Vec;
 use dumpfile::wire::{MAX_WINDOW, Outcome, Sender, SenderConfig, Slot};
@@ -36,11 +35,18 @@ pub trait Line {
     fn bulk(&self) -> Option<Limits>;
 
     /// Sends `head` (perhaps empty), as [`Self::send`] does, and right behind it the bytes of `pieces` by
-    /// DMA from where they lie. Those may still be on their way when this returns, so their memory must stay as it is.
+    /// DMA from where they lie. Those may still be on their way when this returns.
     ///
     /// # Errors
     /// As [`Self::send`]. What has not gone out may do so until [`Self::stop`].
-    fn send_bulk(&mut self, head: &[u8], pieces: &[Readable]) -> Result<(), Failure>;
+    fn send_bulk(&mut self, head: &[u8], pieces: Pieces) -> Result<(), Failure>;
+
+    /// Waits until one of the things sent has left the machine, and its pieces are free; false when none
+    /// is on its way.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    fn wait_for_one(&mut self) -> Result<bool, Failure>;
 
     /// Waits until all that was sent has left the machine, as long as the line's patience.
     ///
@@ -51,7 +57,7 @@ pub trait Line {
     /// From now on the device does no DMA. What has not left the machine does not leave it any more.
     ///
     /// # Errors
-    /// When the device does not stop: then its memory must never be used for anything else.
+    /// When the device does not stop: then the line leaks the memory that it may use.
     fn stop(&mut self) -> Result<(), Failure>;
 }
 
@@ -94,9 +100,10 @@ impl<L: Line, M: ReadPhys> Target for LineTarget<'_, L, M> {
         let config = SenderConfig { id: dump.id, bulk, ..*config };
         let mut slots = list(MAX_WINDOW, Slot::default())?;
         let mut room = list(config.max_frame.max(LEAST_ROOM), 0)?;
-        let views = Views::new(dump, memory, *slot);
+        let views = Views::new(dump, memory);
+        let pool = bulk.then(|| Pool::new(*slot, BUFFERS, BUFFER)).transpose()?;
         let sender = Sender::new(config, &mut slots, clock.milliseconds());
-        match Talk::new(line, *clock, sender, views).run(&mut room, reached)? {
+        match Talk::new(line, *clock, sender, views, pool).run(&mut room, reached)? {
             Outcome::Complete if dump.bulk.is_none() => Err(Failure::NothingToSend),
             Outcome::Complete => Ok(()),
             outcome => Err(Failure::Collector(outcome)),

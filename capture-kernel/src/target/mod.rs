@@ -13,6 +13,10 @@ use crate::Failure;
 use crate::dump::Dump;
 use handoff::Stage;
 
+/// Number and bytes of the buffers that a target copies to.
+const BUFFERS: usize = 8;
+const BUFFER: usize = 16 << 10;
+
 /// A way out of the machine.
 pub trait Target {
     /// Brings `dump` out of the machine, what is small and precious first, and marks it there as
@@ -23,9 +27,10 @@ pub trait Target {
     /// Why not everything is out and marked.
     fn deliver(&mut self, dump: &Dump, reached: &mut dyn FnMut(Stage)) -> Result<(), Failure>;
 
-    /// From now on its device does no DMA.
+    /// From now on its device does no DMA. A target whose device does not stop leaks the memory that
+    /// the device may use.
     ///
     /// # Errors
-    /// When the device does not stop: then its memory must never be used for anything else.
+    /// When the device does not stop.
     fn stop(&mut self) -> Result<(), Failure>;
 }

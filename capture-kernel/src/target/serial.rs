@@ -1,8 +1,7 @@
 //! A serial line: a 16550 by polling.
 
 use super::line::Line;
-use crate::dma::Readable;
-use crate::pump::Limits;
+use crate::dma::{Limits, Pieces};
 use crate::{Clock, Deadline, Failure};
 use alloc::collections::VecDeque;
 use dumpfile::wire::{SMALL_FRAME, SenderConfig};
@@ -124,9 +123,13 @@ impl<U: Uart> Line for SerialLine<'_, U> {
         None
     }
 
-    fn send_bulk(&mut self, _: &[u8], _: &[Readable]) -> Result<(), Failure> {
+    fn send_bulk(&mut self, _: &[u8], _: Pieces) -> Result<(), Failure> {
         // Nobody does: `bulk` says that it cannot be done.
         Err(Failure::Timeout("send by DMA"))
+    }
+
+    fn wait_for_one(&mut self) -> Result<bool, Failure> {
+        Ok(false)
     }
 
     fn drain(&mut self) -> Result<(), Failure> {

@@ -2,9 +2,8 @@
 //! wherever it lies, every wait with a deadline.
 
 use super::device::{self, Features};
-use super::queue::{self, Link, MAX_PIECES, VirtQueue};
-use super::requests::Requests;
-use crate::dma::{DmaBuffer, Readable, SlotMemory};
+use super::requests::{Body, Requests, Shape};
+use crate::dma::{DmaBuffer, Limits, MAX_PIECES, Pieces, SlotMemory};
 use crate::target::disk::BlockDevice;
 use crate::{Clock, Deadline, Failure};
 use alloc::vec::Vec;
@@ -24,6 +23,7 @@ mod config {
     pub(super) const CAPACITY: usize = 0;
     pub(super) const SIZE_MAX: usize = 8;
     pub(super) const SEG_MAX: usize = 12;
+    pub(super) const BLK_SIZE: usize = 20;
 }
 
 /// Request types (5.2.6).
@@ -33,8 +33,9 @@ mod kind {
     pub(super) const FLUSH: u32 = 4;
 }
 
-/// A status that no device writes: the request is not finished.
-const UNFINISHED: u8 = 0xff;
+/// A request is late.
+const UNFINISHED: Failure = Failure::Timeout("complete a request");
+
 /// `VIRTIO_BLK_S_OK`.
 const OK: u8 = 0;
 
@@ -47,10 +48,12 @@ struct Header {
     sector: u64,
 }
 
-/// Bytes of a slot's part of the control buffer: header, status, padding.
-const CONTROL: usize = 32;
-/// Offset of the status byte in it.
-const STATUS: usize = 16;
+/// Bytes of the status.
+const STATUS: usize = 1;
+/// The most bytes of one write.
+const REQUEST: u64 = 1 << 20;
+/// The most bytes of one read.
+const READ: usize = 8192;
 
 /// A running block device.
 pub struct VirtioBlk<'c, T: Transport> {
@@ -61,10 +64,11 @@ pub struct VirtioBlk<'c, T: Transport> {
     patience: u64,
     features: Features,
     capacity: u64,
-    largest_piece: u64,
-    most_pieces: usize,
+    block_size: u32,
+    limits: Limits,
     requests: Requests,
-    control: DmaBuffer,
+    /// What the device fills when it is read; not here while it does.
+    inbox: Option<DmaBuffer>,
     /// For each slot, from where on the disk what its request writes is lost when that fails.
     writes_at: Vec<u64>,
     /// The lowest offset of a write that has failed; zero when a flush has.
@@ -84,22 +88,29 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
         patience: u64,
     ) -> Result<Self, Failure> {
         let mut transport = ManuallyDrop::new(transport);
-        let wanted = Features::SIZE_MAX | Features::SEG_MAX | Features::READ_ONLY | Features::FLUSH;
+        let wanted = Features::SIZE_MAX
+            | Features::SEG_MAX
+            | Features::READ_ONLY
+            | Features::BLOCK_SIZE
+            | Features::FLUSH;
         let features = device::negotiate(&mut *transport, clock, wanted)?;
-        let queue = VirtQueue::set_up(&mut *transport, REQUESTS, slot, queue::REQUEST)?;
-        let requests = Requests::new(queue, IN_FLIGHT);
-        let control = DmaBuffer::new(slot, requests.slots() * CONTROL)?;
+        let head = size_of::<Header>();
+        let shape = Shape { most: IN_FLIGHT, head, pieces: MAX_PIECES, reply: STATUS };
+        let requests = Requests::set_up(&mut *transport, REQUESTS, slot, shape)?;
+        let inbox = Some(DmaBuffer::new(slot, READ)?);
+        let piece = u64::from(u32::MAX);
+        let pieces = requests.most_pieces();
         let mut device = Self {
             transport,
             clock,
             patience,
             features,
             capacity: 0,
-            largest_piece: u64::from(u32::MAX),
-            most_pieces: MAX_PIECES,
+            block_size: SECTOR as u32,
+            limits: Limits { bytes: REQUEST, pieces, piece, align: 1, address_bits: 64 },
             writes_at: alloc::vec![u64::MAX; requests.slots()],
             requests,
-            control,
+            inbox,
             failed_at: u64::MAX,
         };
         device.read_configuration()?;
@@ -113,11 +124,14 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
         let sectors = u64::from(high) << 32 | u64::from(low);
         self.capacity = sectors.saturating_mul(SECTOR);
         if self.features.contains(Features::SIZE_MAX) {
-            self.largest_piece = self.config(config::SIZE_MAX)?.max(SECTOR as u32).into();
+            self.limits.piece = self.config(config::SIZE_MAX)?.max(SECTOR as u32).into();
         }
         if self.features.contains(Features::SEG_MAX) {
             let most = self.config(config::SEG_MAX)?.max(1);
-            self.most_pieces = self.most_pieces.min(most as usize);
+            self.limits.pieces = self.limits.pieces.min(most as usize);
+        }
+        if self.features.contains(Features::BLOCK_SIZE) {
+            self.block_size = self.config(config::BLK_SIZE)?;
         }
         Ok(())
     }
@@ -126,21 +140,12 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
         self.transport.read_config_space(offset).or(Err(Failure::NoConfiguration))
     }
 
-    /// Offers one request and returns without waiting for it, unless all slots are taken.
-    fn request(&mut self, kind: u32, at: u64, data: &[Link]) -> Result<(), Failure> {
-        let slot = self.free_slot()?;
-        let control = usize::from(slot) * CONTROL;
+    /// Offers one request and returns without waiting for it, unless there is no room for it.
+    fn request(&mut self, kind: u32, at: u64, body: Body) -> Result<(), Failure> {
+        let slot = self.free_slot(&body)?;
         let header = Header { kind, reserved: 0, sector: at / SECTOR };
-        self.control.copy_from(control, header.as_bytes());
-        self.control.write(control + STATUS, UNFINISHED);
-        let first = Link::Read(self.control.readable(control, size_of::<Header>()));
-        let last = Link::Write(self.control.writable(control + STATUS, 1));
-        let mut links = arrayvec::ArrayVec::<Link, { MAX_PIECES + 2 }>::new();
-        links.push(first);
-        links.extend(data.iter().copied());
-        links.push(last);
         let deadline = Deadline::after(self.clock, self.patience);
-        self.requests.offer(slot, links.into_iter(), deadline);
+        self.requests.offer(slot, header.as_bytes(), body, deadline);
         self.writes_at[usize::from(slot)] = match kind {
             kind::IN => u64::MAX,
             // After a flush that failed nobody knows what is there, and the next one may say that all is.
@@ -151,33 +156,25 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
         Ok(())
     }
 
-    fn free_slot(&mut self) -> Result<u16, Failure> {
+    fn free_slot(&mut self, body: &Body) -> Result<u16, Failure> {
         self.collect()?;
         loop {
-            if let Some(slot) = self.requests.free() {
+            if let Some(slot) = self.requests.free(body) {
                 return Ok(slot);
             }
-            self.wait_for_one()?;
-        }
-    }
-
-    /// Waits until at least one of the requests in flight is back.
-    fn wait_for_one(&mut self) -> Result<(), Failure> {
-        while !self.collect()? {
-            if self.requests.is_late(self.clock) {
-                return Err(Failure::Timeout("complete a request"));
+            if !self.wait_for_one()? {
+                return Err(Failure::Fragmented);
             }
-            core::hint::spin_loop();
         }
-        Ok(())
     }
 
     /// Takes back what the device has finished; whether there was anything.
     fn collect(&mut self) -> Result<bool, Failure> {
         let mut any = false;
-        while let Some(slot) = self.requests.take_back()? {
-            let writes_at = mem::replace(&mut self.writes_at[usize::from(slot)], u64::MAX);
-            match self.control.read::<u8>(usize::from(slot) * CONTROL + STATUS) {
+        while let Some(done) = self.requests.take_back()? {
+            self.inbox = self.inbox.take().or(done.buffer);
+            let writes_at = mem::replace(&mut self.writes_at[usize::from(done.slot)], u64::MAX);
+            match self.requests.reply(done.slot, 0) {
                 OK => any = true,
                 status => {
                     self.failed_at = self.failed_at.min(writes_at);
@@ -186,6 +183,16 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
             }
         }
         Ok(any)
+    }
+
+    /// Reads at most [`READ`] bytes, with nothing else in flight.
+    fn read_part(&mut self, at: u64, into: &mut [u8]) -> Result<(), Failure> {
+        self.drain()?;
+        let inbox = self.inbox.take().ok_or(UNFINISHED)?;
+        self.request(kind::IN, at, Body::In(inbox, into.len()))?;
+        self.drain()?;
+        self.inbox.as_ref().ok_or(UNFINISHED)?.copy_to(0, into);
+        Ok(())
     }
 }
 
@@ -198,30 +205,38 @@ impl<T: Transport> BlockDevice for VirtioBlk<'_, T> {
         self.features.contains(Features::READ_ONLY)
     }
 
-    fn most_pieces(&self) -> usize {
-        self.most_pieces
+    fn block_size(&self) -> u32 {
+        self.block_size
     }
 
-    fn largest_piece(&self) -> u64 {
-        self.largest_piece
+    fn limits(&self) -> Limits {
+        self.limits
     }
 
-    fn read(&mut self, at: u64, into: &mut DmaBuffer) -> Result<(), Failure> {
-        let all = into.length();
-        self.request(kind::IN, at, &[Link::Write(into.writable(0, all))])?;
-        self.drain()
+    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Failure> {
+        let mut parts = (at..).step_by(READ).zip(into.chunks_mut(READ));
+        parts.try_for_each(|(at, part)| self.read_part(at, part))
     }
 
-    fn write(&mut self, at: u64, pieces: &[Readable]) -> Result<(), Failure> {
-        let links: arrayvec::ArrayVec<Link, MAX_PIECES> =
-            pieces.iter().map(|piece| Link::Read(*piece)).collect();
-        self.request(kind::OUT, at, &links)
+    fn write(&mut self, at: u64, pieces: Pieces) -> Result<(), Failure> {
+        self.request(kind::OUT, at, Body::Out(pieces))
+    }
+
+    fn wait_for_one(&mut self) -> Result<bool, Failure> {
+        if self.requests.is_idle() {
+            return Ok(false);
+        }
+        while !self.collect()? {
+            if self.requests.is_late(self.clock) {
+                return Err(UNFINISHED);
+            }
+            core::hint::spin_loop();
+        }
+        Ok(true)
     }
 
     fn drain(&mut self) -> Result<(), Failure> {
-        while !self.requests.is_idle() {
-            self.wait_for_one()?;
-        }
+        while self.wait_for_one()? {}
         Ok(())
     }
 
@@ -242,7 +257,7 @@ impl<T: Transport> BlockDevice for VirtioBlk<'_, T> {
     fn flush(&mut self) -> Result<(), Failure> {
         self.drain()?;
         if self.features.contains(Features::FLUSH) {
-            self.request(kind::FLUSH, 0, &[])?;
+            self.request(kind::FLUSH, 0, Body::Out(Pieces::new()))?;
             self.drain()?;
         }
         Ok(())
@@ -251,21 +266,27 @@ impl<T: Transport> BlockDevice for VirtioBlk<'_, T> {
     fn stop(&mut self) -> Result<(), Failure> {
         if !self.requests.is_idle() {
             // QEMU holds the machine in a reset until the disk behind it has answered every request.
-            return Err(Failure::Timeout("complete a request"));
+            return Err(UNFINISHED);
         }
-        device::reset(&mut *self.transport, self.clock)
+        let stopped = device::reset(&mut *self.transport, self.clock)?;
+        self.requests.release(&stopped);
+        if let Some(inbox) = &mut self.inbox {
+            inbox.release(&stopped);
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::{Disk, FakeClock, FakeTransport, ORDINARY, physical, slot};
+    use crate::dma::{DmaPiece, Pool, ZEROS};
+    use crate::fake::{Disk, FakeClock, FakeTransport, ORDINARY, old, slot};
     use core::cell::RefCell;
+    use proptest::prelude::*;
     use std::rc::Rc;
     use std::vec;
     use std::vec::Vec;
-    use vmcore::PhysRange;
 
     const PATIENCE: u64 = 100;
 
@@ -276,8 +297,8 @@ mod tests {
         VirtioBlk::start(FakeTransport::new(disk), slot(), clock, PATIENCE)
     }
 
-    fn old(bytes: &[u8]) -> Readable {
-        Readable::old(PhysRange::new(physical(bytes), bytes.len() as u64).expect("no wrap"))
+    fn pieces<const N: usize>(pieces: [DmaPiece; N]) -> Pieces {
+        pieces.into_iter().collect()
     }
 
     #[test]
@@ -286,7 +307,7 @@ mod tests {
         let mut device = start(&disk, &clock).expect("starts");
         assert_eq!(device.capacity(), 16384);
         let (first, second) = ([1_u8; 1024], [2_u8; 3072]);
-        device.write(8192, &[old(&first), old(&second)]).expect("is taken");
+        device.write(8192, pieces([old(&first), old(&second)])).expect("is taken");
         device.flush().expect("arrives");
         let bytes = disk.borrow().bytes.clone();
         assert!(bytes[..8192].iter().all(|byte| *byte == 0));
@@ -301,7 +322,7 @@ mod tests {
         let mut device = start(&disk, &clock).expect("starts");
         let pages: Vec<[u8; 4096]> = (0..100).map(|page| [page as u8 + 1; 4096]).collect();
         for (at, page) in (0..).step_by(4096).zip(&pages) {
-            device.write(at, &[old(page)]).expect("is taken");
+            device.write(at, pieces([old(page)])).expect("is taken");
         }
         device.drain().expect("arrives");
         assert_eq!(disk.borrow().bytes, pages.concat());
@@ -311,8 +332,11 @@ mod tests {
     fn limits_of_the_device_are_kept() {
         let (disk, clock) = (Disk::new(vec![0; 4096]), FakeClock::default());
         disk.borrow_mut().seg_max = 3;
-        assert_eq!(start(&disk, &clock).expect("starts").most_pieces(), 3);
-        disk.borrow_mut().base.features |= 1 << 5;
+        disk.borrow_mut().block_size = 4096;
+        let device = start(&disk, &clock).expect("starts");
+        assert_eq!((device.limits().pieces, device.block_size()), (3, 512));
+        disk.borrow_mut().base.features |= 1 << 5 | 1 << 6;
+        assert_eq!(start(&disk, &clock).expect("starts").block_size(), 4096);
         assert!(start(&disk, &clock).expect("starts").is_read_only());
     }
 
@@ -321,8 +345,8 @@ mod tests {
         change(&mut disk.borrow_mut());
         let page = [7_u8; 4096];
         let tried = start(&disk, &clock).and_then(|mut device| {
-            device.write(0, &[old(&page)])?;
-            device.write(4096, &[old(&page)])?;
+            device.write(0, pieces([old(&page)]))?;
+            device.write(4096, pieces([old(&page)]))?;
             device.drain()
         });
         tried.expect_err("this disk does not work")
@@ -335,8 +359,10 @@ mod tests {
         assert_eq!(first_error(|disk| disk.fails = 1..2), Failure::Io(1));
         assert_eq!(first_error(|disk| disk.answers_with = Some(7)), Failure::BadAnswer(7));
         assert_eq!(first_error(|disk| disk.answers_with = Some(5000)), Failure::BadAnswer(5000));
-        // A slot that exists, but has no request in flight.
-        assert_eq!(first_error(|disk| disk.answers_with = Some(50)), Failure::BadAnswer(5));
+        // A descriptor that exists, but is in no chain.
+        assert_eq!(first_error(|disk| disk.answers_with = Some(50)), Failure::BadAnswer(50));
+        // A descriptor in the middle of a chain that is in flight.
+        assert_eq!(first_error(|disk| disk.answers_with = Some(1)), Failure::BadAnswer(1));
         assert_eq!(first_error(|disk| disk.base.never_resets = true), Failure::Timeout("reset"));
         assert_eq!(first_error(|disk| disk.base.features = 1 << 9), Failure::LegacyOnly);
         let behind = first_error(|disk| disk.base.features = ORDINARY | 1 << 33);
@@ -349,17 +375,168 @@ mod tests {
         disk.borrow_mut().stalls_after = Some(1);
         let page = [7_u8; 4096];
         let mut device = start(&disk, &clock).expect("starts");
-        device.write(0, &[old(&page)]).expect("is taken");
-        device.write(4096, &[old(&page)]).expect("is taken");
+        device.write(0, pieces([old(&page)])).expect("is taken");
+        device.write(4096, pieces([old(&page)])).expect("is taken");
         assert_eq!(device.drain(), Err(Failure::Timeout("complete a request")));
         assert_eq!(device.stop(), Err(Failure::Timeout("complete a request")));
         assert_ne!(disk.borrow().base.status, 0);
     }
 
     #[test]
+    fn contiguous_requests_fill_all_slots_and_scattered_ones_the_queue() {
+        let (disk, clock) = (Disk::new(vec![0; 4096 * 100]), FakeClock::default());
+        {
+            let mut disk = disk.borrow_mut();
+            (disk.lags, disk.base.queue_size) = (true, 256);
+        }
+        let page = [7_u8; 4096];
+        let mut device = start(&disk, &clock).expect("starts");
+        assert_eq!(device.limits().pieces, 32);
+        for number in 0..16 {
+            device.write(number * 4096, pieces([old(&page)])).expect("is taken");
+        }
+        assert_eq!(disk.borrow().waiting(), 16);
+        assert_eq!(device.write(0, pieces([old(&page)])), Err(UNFINISHED));
+        while disk.borrow_mut().answer_one() {}
+        device.drain().expect("all are back");
+        let scattered = || page.chunks(128).map(old).collect::<Pieces>();
+        for number in 0..7 {
+            device.write(number * 4096, scattered()).expect("is taken");
+        }
+        assert_eq!(device.write(0, scattered()), Err(UNFINISHED));
+        device.write(0, page.chunks(256).map(old).collect()).expect("18 of 256 are free");
+        assert_eq!(disk.borrow().waiting(), 8);
+        while disk.borrow_mut().answer_one() {}
+        device.drain().and_then(|()| device.stop()).expect("all are back");
+    }
+
+    #[test]
+    fn a_short_queue_takes_fewer_pieces() {
+        for (size, most) in [(34, 30), (32, 30), (8, 6), (4, 2)] {
+            let (disk, clock) = (Disk::new(vec![0; 4096 * 8]), FakeClock::default());
+            disk.borrow_mut().base.queue_size = size;
+            let mut device = start(&disk, &clock).expect("starts");
+            assert_eq!(device.limits().pieces, most);
+            let page = [7_u8; 512];
+            for number in 0..4 {
+                let scattered = (0..most).map(|_| old(&page)).collect();
+                device.write(number * 4096, scattered).expect("is taken");
+            }
+            device.drain().expect("arrives");
+            assert!(disk.borrow().bytes[3 * 4096..].starts_with(&page.repeat(most)));
+            let too_many = (0..=most).map(|_| old(&page)).collect();
+            assert_eq!(device.write(0, too_many), Err(Failure::Fragmented));
+        }
+    }
+
+    #[test]
+    fn more_zeros_and_longer_reads_than_one_buffer_holds() {
+        let (disk, clock) = (Disk::new(vec![9; 65_536]), FakeClock::default());
+        let mut device = start(&disk, &clock).expect("starts");
+        device.write(4096, (0..10).map(|_| DmaPiece::Zeros(ZEROS)).collect()).expect("is taken");
+        let mut all = [1; 65_536];
+        device.read(0, &mut all).expect("reads");
+        assert!(all[..4096].iter().chain(&all[11 * 4096..]).all(|byte| *byte == 9));
+        assert!(all[4096..11 * 4096].iter().all(|byte| *byte == 0));
+    }
+
+    /// A buffer of the pool with these bytes.
+    fn frozen(pool: &Pool, byte: u8) -> Option<DmaPiece> {
+        let mut lease = pool.lease()?;
+        lease.fill(byte);
+        Some(DmaPiece::Frozen(lease.freeze(512), 0..512))
+    }
+
+    /// Neither an error, nor a stop that fails, nor dropping the driver gives memory back.
+    #[test]
+    fn a_disk_that_does_not_answer_keeps_its_memory() {
+        let (disk, clock) = (Disk::new(vec![0; 8192]), FakeClock::default());
+        let pool = Pool::new(slot(), 4, 512).expect("memory");
+        let mut device = start(&disk, &clock).expect("starts");
+        disk.borrow_mut().lags = true;
+        for byte in 1..3 {
+            let piece = frozen(&pool, byte).expect("is free");
+            device.write(0, pieces([piece, DmaPiece::Zeros(512)])).expect("is taken");
+        }
+        assert_eq!(device.read(0, &mut [0; 512]), Err(UNFINISHED));
+        assert_eq!(device.stop(), Err(UNFINISHED));
+        drop(device);
+        let rest: Vec<_> = core::iter::from_fn(|| frozen(&pool, 9)).collect();
+        assert_eq!(rest.len(), 2);
+        drop((rest, pool));
+        let others: Vec<_> = (0..8).map(|_| vec![0x55_u8; 4096]).collect();
+        disk.borrow_mut().assert_memory_unchanged();
+        assert_eq!((disk.borrow().waiting(), others.len()), (2, 8));
+        while disk.borrow_mut().answer_one() {}
+    }
+
+    /// A buffer that is being filled is in nobody's hands, however the wait for it ends.
+    #[test]
+    fn a_late_read_does_no_harm() {
+        let (disk, clock) = (Disk::new(vec![3; 8192]), FakeClock::default());
+        let mut device = start(&disk, &clock).expect("starts");
+        disk.borrow_mut().lags = true;
+        assert_eq!(device.read(0, &mut [0; 4096]), Err(UNFINISHED));
+        assert_eq!(device.read(4096, &mut [0; 4096]), Err(UNFINISHED));
+        assert_eq!(disk.borrow().waiting(), 1);
+        disk.borrow_mut().answer_one();
+        disk.borrow_mut().lags = false;
+        let mut into = [0; 4096];
+        device.read(4096, &mut into).expect("the buffer is back");
+        assert_eq!(into, [3; 4096]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Writes of any shape, answered late and in any order, some of which fail: until its answer the
+        /// memory of each is as it was, and in the end all buffers are back.
+        #[test]
+        fn memory_of_requests_in_flight_never_changes(
+            steps in prop::collection::vec((0_u8..8, any::<u8>(), 1_usize..33), 1..150),
+            size in prop::sample::select(vec![8_u16, 64, 256]),
+            stops: bool,
+        ) {
+            let (disk, clock) = (Disk::new(vec![0; 1 << 20]), FakeClock::default());
+            disk.borrow_mut().base.queue_size = size;
+            let pool = Pool::new(slot(), 8, 512).expect("memory");
+            let memory = [6_u8; 512];
+            let mut device = start(&disk, &clock).expect("starts");
+            disk.borrow_mut().lags = true;
+            for (step, value, count) in steps {
+                let waiting = disk.borrow().waiting();
+                match step {
+                    0..4 => {
+                        let piece = |number: usize| match number % 3 {
+                            0 => frozen(&pool, value).unwrap_or(DmaPiece::Zeros(512)),
+                            1 => old(&memory),
+                            _ => DmaPiece::Zeros(512),
+                        };
+                        let count = count.min(device.limits().pieces);
+                        let _ = device.write(u64::from(value) * 512, (0..count).map(piece).collect());
+                    }
+                    4 | 5 if waiting > 0 => drop(disk.borrow_mut().answer(count % waiting)),
+                    6 => disk.borrow_mut().bad = count * 1024..count * 2048,
+                    _ => drop(device.wait_for_one()),
+                }
+                disk.borrow_mut().assert_memory_unchanged();
+            }
+            if stops {
+                while disk.borrow_mut().answer_one() {}
+                device.settle().and_then(|()| device.stop()).expect("all are back");
+                let all: Vec<_> = core::iter::from_fn(|| pool.lease()).collect();
+                prop_assert_eq!(all.len(), 8);
+            }
+            drop(device);
+            let _rest: Vec<_> = core::iter::from_fn(|| frozen(&pool, 9)).collect();
+            disk.borrow_mut().assert_memory_unchanged();
+        }
+    }
+
+    #[test]
     fn a_queue_without_room_for_a_request_is_refused() {
         let (disk, clock) = (Disk::new(vec![0; 4096]), FakeClock::default());
-        disk.borrow_mut().base.queue_size = 8;
-        assert_eq!(start(&disk, &clock).err(), Some(Failure::QueueTooShort(8)));
+        disk.borrow_mut().base.queue_size = 3;
+        assert_eq!(start(&disk, &clock).err(), Some(Failure::QueueTooShort(2)));
     }
 }

@@ -8,15 +8,12 @@ pub use names::{PortList, PortName};
 
 use super::device::{self, Features};
 use super::inbox::{Filled, Inbox};
-use super::queue::{self, Link, MAX_PIECES, VirtQueue};
-use super::requests::Requests;
-use crate::dma::{DmaBuffer, Readable, SlotMemory};
-use crate::pump::Limits;
+use super::requests::{Body, Requests, Shape};
+use crate::dma::{Limits, MAX_PIECES, Pieces, SlotMemory, Stopped};
 use crate::target::line::Line;
 use crate::{Clock, Deadline, Failure};
-use arrayvec::ArrayVec;
 use control::{Control, Message};
-use core::mem::{self, ManuallyDrop};
+use core::mem::ManuallyDrop;
 use virtio_drivers::transport::Transport;
 
 /// Chains in flight to the other end, of a mebibyte each at most.
@@ -46,9 +43,8 @@ impl<T: Transport> Device<'_, T> {
         has_names.then_some(()).ok_or(Failure::NoNamedPorts)
     }
 
-    /// Resets the device, and only then gives `memory` back that it may have been writing.
-    fn reset<M>(&mut self, memory: M) -> Result<(), Failure> {
-        device::reset(&mut *self.transport, self.clock).inspect_err(|_| mem::forget(memory))
+    fn reset(&mut self) -> Result<Stopped, Failure> {
+        device::reset(&mut *self.transport, self.clock)
     }
 
     fn deadline(&self) -> Deadline {
@@ -61,9 +57,8 @@ struct Port {
     incoming: Inbox,
     /// What of the incoming bytes is being read, from which byte on.
     reading: Option<(Filled, usize)>,
+    /// Each chain carries bytes that were copied, or pieces, or both.
     outgoing: Requests,
-    /// For each slot of the latter, bytes that were copied.
-    copies: DmaBuffer,
 }
 
 /// Queues of port `id`: to us, and from us.
@@ -81,10 +76,14 @@ impl Port {
         let [to_us, from_us] = queues(id).ok_or(Failure::BadAnswer(id))?;
         let (transport, slot) = (&mut *device.transport, device.slot);
         let incoming = Inbox::set_up(transport, to_us, slot, RECEIVE_BUFFERS, RECEIVE_LENGTH)?;
-        let queue = VirtQueue::set_up(transport, from_us, slot, queue::REQUEST)?;
-        let outgoing = Requests::new(queue, IN_FLIGHT);
-        let copies = DmaBuffer::new(slot, outgoing.slots() * COPIED)?;
-        Ok(Self { incoming, reading: None, outgoing, copies })
+        let shape = Shape { most: IN_FLIGHT, head: COPIED, pieces: MAX_PIECES, reply: 0 };
+        let outgoing = Requests::set_up(transport, from_us, slot, shape)?;
+        Ok(Self { incoming, reading: None, outgoing })
+    }
+
+    fn release(&mut self, stopped: &Stopped) {
+        self.incoming.release(stopped);
+        self.outgoing.release(stopped);
     }
 }
 
@@ -122,7 +121,7 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
         let mut control = Control::set_up(&mut device)?;
         device::go(&mut *device.transport);
         let found = control.find_port(&mut device, name);
-        device.reset(control)?;
+        control.release(&device.reset()?);
         let id = found?.id;
         let (control, port, is_open) = start(&mut device, name, id)?;
         Ok(Self { device, name, id, control, port, is_open })
@@ -130,7 +129,16 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
 
     /// Starts again, without anything in flight.
     fn restart(&mut self) -> Result<(), Failure> {
+        self.reset()?;
         (self.control, self.port, self.is_open) = start(&mut self.device, self.name, self.id)?;
+        Ok(())
+    }
+
+    /// Stops the device, and takes back what it had.
+    fn reset(&mut self) -> Result<(), Failure> {
+        let stopped = self.device.reset()?;
+        self.control.release(&stopped);
+        self.port.release(&stopped);
         Ok(())
     }
 
@@ -183,28 +191,22 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
         }
     }
 
-    /// A slot for the next chain, or [`None`] when nobody is there.
-    fn free_slot(&mut self) -> Result<Option<u16>, Failure> {
+    /// A slot for a chain with this body, or [`None`] when nobody is there.
+    fn free_slot(&mut self, body: &Body) -> Result<Option<u16>, Failure> {
         self.wait(|console| match console.is_open {
-            true => console.port.outgoing.free().map(Some),
+            true => console.port.outgoing.free(body).map(Some),
             false => Some(None),
         })
     }
 
-    /// Sends at most [`COPIED`] bytes, and behind them at most [`MAX_PIECES`] pieces, as one chain.
-    fn send_chain(&mut self, copied: &[u8], pieces: &[Readable]) -> Result<(), Failure> {
-        let Some(slot) = self.free_slot()? else { return Ok(()) };
-        let mut links = ArrayVec::<Link, { MAX_PIECES + 1 }>::new();
-        if !copied.is_empty() {
-            let at = usize::from(slot) * COPIED;
-            self.port.copies.copy_from(at, copied);
-            links.push(Link::Read(self.port.copies.readable(at, copied.len())));
-        }
-        links.extend(pieces.iter().map(|piece| Link::Read(*piece)));
-        if links.is_empty() {
+    /// Sends at most [`COPIED`] bytes, and behind them `pieces`, as one chain.
+    fn send_chain(&mut self, copied: &[u8], pieces: Pieces) -> Result<(), Failure> {
+        if copied.is_empty() && pieces.is_empty() {
             return Ok(());
         }
-        self.port.outgoing.offer(slot, links.into_iter(), self.device.deadline());
+        let body = Body::Out(pieces);
+        let Some(slot) = self.free_slot(&body)? else { return Ok(()) };
+        self.port.outgoing.offer(slot, copied, body, self.device.deadline());
         if let Some([_, from_us]) = queues(self.id) {
             self.device.transport.notify(from_us);
         }
@@ -221,7 +223,7 @@ fn start<T: Transport>(
 ) -> Result<(Control, Port, bool), Failure> {
     device.negotiate()?;
     let mut control = Control::set_up(device)?;
-    let port = Port::set_up(device, id)?;
+    let mut port = Port::set_up(device, id)?;
     device::go(&mut *device.transport);
     let opened = control.find_port(device, name).and_then(|found| {
         if found.id != id {
@@ -232,7 +234,12 @@ fn start<T: Transport>(
     });
     match opened {
         Ok(is_open) => Ok((control, port, is_open)),
-        Err(failure) => device.reset((control, port)).and(Err(failure)),
+        Err(failure) => {
+            let stopped = device.reset()?;
+            control.release(&stopped);
+            port.release(&stopped);
+            Err(failure)
+        }
     }
 }
 
@@ -261,19 +268,27 @@ impl<T: Transport> Line for VirtioConsole<'_, T> {
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        bytes.chunks(COPIED).try_for_each(|chunk| self.send_chain(chunk, &[]))
+        let mut chunks = bytes.chunks(COPIED);
+        chunks.try_for_each(|chunk| self.send_chain(chunk, Pieces::new()))
     }
 
     fn bulk(&self) -> Option<Limits> {
-        Some(Limits { bytes: BULK, pieces: MAX_PIECES, piece: BULK })
+        let pieces = self.port.outgoing.most_pieces();
+        Some(Limits { bytes: BULK, pieces, piece: BULK, align: 1, address_bits: 64 })
     }
 
-    fn send_bulk(&mut self, head: &[u8], pieces: &[Readable]) -> Result<(), Failure> {
+    fn send_bulk(&mut self, head: &[u8], pieces: Pieces) -> Result<(), Failure> {
         let (first, last) = head.split_at(head.len().saturating_sub(COPIED));
         self.send(first)?;
-        let (with_head, others) = pieces.split_at(pieces.len().min(MAX_PIECES));
-        self.send_chain(last, with_head)?;
-        others.chunks(MAX_PIECES).try_for_each(|pieces| self.send_chain(&[], pieces))
+        self.send_chain(last, pieces)
+    }
+
+    fn wait_for_one(&mut self) -> Result<bool, Failure> {
+        let before = self.port.outgoing.in_flight();
+        self.wait(|console| match console.port.outgoing.in_flight() {
+            0 if before == 0 => Some(false),
+            now => (now < before).then_some(true),
+        })
     }
 
     fn drain(&mut self) -> Result<(), Failure> {
@@ -283,7 +298,7 @@ impl<T: Transport> Line for VirtioConsole<'_, T> {
     /// Never waits for what is in flight: unlike a disk, QEMU's console forgets it in a reset, and has
     /// copied what it has sent.
     fn stop(&mut self) -> Result<(), Failure> {
-        device::reset(&mut *self.device.transport, self.device.clock)
+        self.reset()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What all virtio devices have in common: reset and negotiation (virtio 1.2, section 3.1).
 
+use crate::dma::Stopped;
 use crate::{Clock, Deadline, Failure};
 use bitflags::bitflags;
 use virtio_drivers::transport::{DeviceStatus, Transport};
@@ -21,6 +22,8 @@ bitflags! {
         const SEG_MAX = 1 << 2;
         /// `VIRTIO_BLK_F_RO`: the disk cannot be written.
         const READ_ONLY = 1 << 5;
+        /// `VIRTIO_BLK_F_BLK_SIZE`: the disk tells the size of its blocks.
+        const BLOCK_SIZE = 1 << 6;
         /// `VIRTIO_BLK_F_FLUSH`: there is a cache, and a request to flush it.
         const FLUSH = 1 << 9;
         /// `VIRTIO_CONSOLE_F_MULTIPORT`: there are ports with names, and control queues.
@@ -38,11 +41,12 @@ bitflags! {
 ///
 /// # Errors
 /// [`Failure::Timeout`].
-pub fn reset(transport: &mut impl Transport, clock: &dyn Clock) -> Result<(), Failure> {
+pub fn reset(transport: &mut impl Transport, clock: &dyn Clock) -> Result<Stopped, Failure> {
     transport.set_status(DeviceStatus::empty());
-    wait_for_reset(clock, || transport.get_status().is_empty())
-        .then_some(())
-        .ok_or(Failure::Timeout("reset"))
+    match wait_for_reset(clock, || transport.get_status().is_empty()) {
+        true => Ok(Stopped::confirmed()),
+        false => Err(Failure::Timeout("reset")),
+    }
 }
 
 /// Waits until a device is reset; whether it is in time.

@@ -1,28 +1,28 @@
 //! Buffers that the device fills whenever it likes.
 
-use super::queue::{self, Link, VirtQueue};
+use super::queue::{Link, VirtQueue};
 use crate::Failure;
-use crate::dma::{DmaBuffer, SlotMemory};
+use crate::dma::{DmaBuffer, SlotMemory, Stopped};
 use alloc::vec::Vec;
 use virtio_drivers::transport::Transport;
 
 /// A queue of buffers of the same length, all of them the device's but those that are being read.
-pub struct Inbox {
+pub(super) struct Inbox {
     index: u16,
     queue: VirtQueue,
     memory: DmaBuffer,
     /// Bytes of one buffer.
     length: usize,
-    /// Which buffers the device has.
-    offered: Vec<bool>,
+    /// For each buffer that the device has, its chain.
+    offered: Vec<Option<u16>>,
 }
 
 /// A buffer that the device has filled.
 #[derive(Clone, Copy, Debug)]
-pub struct Filled {
-    slot: u16,
+pub(super) struct Filled {
+    buffer: u16,
     /// Bytes in it.
-    pub length: usize,
+    pub(super) length: usize,
 }
 
 impl Inbox {
@@ -31,31 +31,33 @@ impl Inbox {
     ///
     /// # Errors
     /// As [`VirtQueue::set_up`].
-    pub fn set_up(
+    pub(super) fn set_up(
         transport: &mut impl Transport,
         index: u16,
         slot: SlotMemory,
         most: u16,
         length: usize,
     ) -> Result<Self, Failure> {
-        let queue = VirtQueue::set_up(transport, index, slot, queue::BUFFER)?;
-        let buffers = queue.slots().min(most);
-        let memory = DmaBuffer::new(slot, usize::from(buffers) * length)?;
-        let offered = alloc::vec![false; buffers.into()];
+        let queue = VirtQueue::set_up(transport, index, slot, 1)?;
+        let buffers = queue.size().min(most.into());
+        let memory = DmaBuffer::new(slot, buffers * length)?;
+        let mut offered = Vec::new();
+        offered.try_reserve_exact(buffers).or(Err(Failure::NoMemory))?;
+        offered.resize(buffers, None);
         let mut inbox = Self { index, queue, memory, length, offered };
-        for slot in 0..buffers {
-            inbox.give_back(slot);
+        for buffer in 0..buffers as u16 {
+            inbox.give_back(buffer);
         }
         Ok(inbox)
     }
 
     /// Tells the device that there are buffers.
-    pub fn notify(&self, transport: &mut impl Transport) {
+    pub(super) fn notify(&self, transport: &mut impl Transport) {
         transport.notify(self.index);
     }
 
     /// How many buffers there are: so many turns are enough to see all that has come by now.
-    pub fn buffers(&self) -> usize {
+    pub(super) fn buffers(&self) -> usize {
         self.offered.len()
     }
 
@@ -64,30 +66,35 @@ impl Inbox {
     ///
     /// # Errors
     /// [`Failure::BadAnswer`] when the device did not have that buffer.
-    pub fn take(&mut self) -> Result<Option<Filled>, Failure> {
+    pub(super) fn take(&mut self) -> Result<Option<Filled>, Failure> {
         let Some(used) = self.queue.take_used()? else { return Ok(None) };
-        let offered = self.offered.get_mut(usize::from(used.slot)).map(core::mem::take);
-        if offered != Some(true) {
-            return Err(Failure::BadAnswer(used.slot.into()));
-        }
+        let buffer = self.offered.iter().position(|chain| *chain == Some(used.chain));
+        let buffer = buffer.ok_or(Failure::BadAnswer(used.chain.into()))?;
+        self.offered[buffer] = None;
         let length = self.length.min(used.length as usize);
-        Ok(Some(Filled { slot: used.slot, length }))
+        Ok(Some(Filled { buffer: buffer as u16, length }))
     }
 
     /// Copies bytes of a buffer out, from `from` on.
-    pub fn copy_to(&self, filled: Filled, from: usize, into: &mut [u8]) {
-        self.memory.copy_to(usize::from(filled.slot) * self.length + from, into);
+    pub(super) fn copy_to(&self, filled: Filled, from: usize, into: &mut [u8]) {
+        self.memory.copy_to(usize::from(filled.buffer) * self.length + from, into);
     }
 
     /// Hands a buffer back to the device, which wants to hear of it.
-    pub fn done(&mut self, filled: Filled, transport: &mut impl Transport) {
-        self.give_back(filled.slot);
+    pub(super) fn done(&mut self, filled: Filled, transport: &mut impl Transport) {
+        self.give_back(filled.buffer);
         self.notify(transport);
     }
 
-    fn give_back(&mut self, slot: u16) {
-        let buffer = self.memory.writable(usize::from(slot) * self.length, self.length);
-        self.queue.offer(slot, core::iter::once(Link::Write(buffer)));
-        self.offered[usize::from(slot)] = true;
+    fn give_back(&mut self, buffer: u16) {
+        let start = usize::from(buffer) * self.length;
+        let link = Link::write(&mut self.memory, start..start + self.length);
+        self.offered[usize::from(buffer)] = Some(self.queue.offer(core::iter::once(link)));
+    }
+
+    /// The device is stopped: the memory returns to the heap with the inbox.
+    pub(super) fn release(&mut self, stopped: &Stopped) {
+        self.queue.release(stopped);
+        self.memory.release(stopped);
     }
 }

@@ -2,11 +2,10 @@
 //! nothing else. No reset of the device changes that; only a reset of the machine does.
 
 use super::device::{self, Features};
-use super::queue::{Link, VirtQueue};
-use super::requests::Requests;
-use crate::dma::{DmaBuffer, SlotMemory};
+use super::requests::{Body, Requests, Shape};
+use crate::dma::{Pieces, SlotMemory};
 use crate::{Clock, Deadline, Failure};
-use core::mem::{self, ManuallyDrop};
+use core::mem::ManuallyDrop;
 use handoff::layout::PAGE_SIZE;
 use virtio_drivers::transport::Transport;
 use vmcore::{Holes, PhysAddr, PhysRange};
@@ -19,8 +18,6 @@ pub const NOT_KNOWN: &str = "virtio-mem device not answering";
 
 /// The one queue.
 const GUEST_REQUESTS: u16 = 0;
-/// Descriptors of a request: the request and the answer.
-const DESCRIPTORS: u16 = 2;
 /// The most blocks that one request can name.
 const MOST_BLOCKS: u64 = u16::MAX as u64;
 /// Most reads of the configuration until it is stable.
@@ -39,9 +36,6 @@ mod config {
 const STATE: u16 = 3;
 /// `VIRTIO_MEM_RESP_ACK`.
 const ACK: u16 = 0;
-/// A type that no device answers with: the answer is not there.
-const UNANSWERED: u16 = 0xffff;
-
 /// `struct virtio_mem_req`.
 #[derive(Clone, Copy, IntoBytes, Immutable)]
 #[repr(C)]
@@ -53,10 +47,8 @@ struct Request {
     padding_of_blocks: [u16; 3],
 }
 
-/// Offset of the answer in the buffer, after the request. The type comes first; the state follows
-/// at the eighth byte. Linux and QEMU make it 10 bytes long.
-const ANSWER: usize = 64;
-/// Length of the answer in bytes.
+/// Length of the answer in bytes, as Linux and QEMU have it. The type comes first; the state follows at
+/// the eighth byte.
 const ANSWER_LENGTH: usize = 10;
 /// Offset of the state in the answer.
 const ANSWER_STATE: usize = 8;
@@ -141,7 +133,6 @@ struct VirtioMem<'c, T: Transport> {
     /// Milliseconds that one request may take, and all of them together.
     patience: u64,
     requests: Requests,
-    buffer: DmaBuffer,
 }
 
 impl<'c, T: Transport> VirtioMem<'c, T> {
@@ -154,10 +145,9 @@ impl<'c, T: Transport> VirtioMem<'c, T> {
         let mut transport = ManuallyDrop::new(transport);
         // A device whose unplugged memory is inaccessible refuses a driver that does not know that.
         device::negotiate(&mut *transport, clock, Features::UNPLUGGED_INACCESSIBLE)?;
-        let queue = VirtQueue::set_up(&mut *transport, GUEST_REQUESTS, slot, DESCRIPTORS)?;
-        let buffer = DmaBuffer::new(slot, ANSWER + ANSWER_LENGTH)?;
-        let requests = Requests::new(queue, 1);
-        let mut device = Self { transport, clock, patience, requests, buffer };
+        let shape = Shape { most: 1, head: size_of::<Request>(), pieces: 0, reply: ANSWER_LENGTH };
+        let requests = Requests::set_up(&mut *transport, GUEST_REQUESTS, slot, shape)?;
+        let mut device = Self { transport, clock, patience, requests };
         device::go(&mut *device.transport);
         Ok(device)
     }
@@ -171,14 +161,10 @@ impl<'c, T: Transport> VirtioMem<'c, T> {
             blocks: u16::try_from(count).or(Err(Failure::BadRegion))?,
             padding_of_blocks: [0; 3],
         };
-        self.buffer.copy_from(0, request.as_bytes());
-        self.buffer.write(ANSWER, UNANSWERED);
-        self.buffer.write(ANSWER + ANSWER_STATE, UNANSWERED);
-        let question = Link::Read(self.buffer.readable(0, size_of::<Request>()));
-        let answer = Link::Write(self.buffer.writable(ANSWER, ANSWER_LENGTH));
-        let slot = self.requests.free().ok_or(Failure::Timeout("answer"))?;
+        let body = Body::Out(Pieces::new());
+        let slot = self.requests.free(&body).ok_or(Failure::Timeout("answer"))?;
         let deadline = Deadline::after(self.clock, self.patience);
-        self.requests.offer(slot, [question, answer].into_iter(), deadline);
+        self.requests.offer(slot, request.as_bytes(), body, deadline);
         self.transport.notify(GUEST_REQUESTS);
         while self.requests.take_back()?.is_none() {
             if self.requests.is_late(self.clock) {
@@ -186,7 +172,7 @@ impl<'c, T: Transport> VirtioMem<'c, T> {
             }
             core::hint::spin_loop();
         }
-        match (self.buffer.read(ANSWER), self.buffer.read(ANSWER + ANSWER_STATE)) {
+        match (self.requests.reply(slot, 0), self.requests.reply(slot, ANSWER_STATE)) {
             (ACK, 0_u16) => Ok(State::Plugged),
             (ACK, 1) => Ok(State::Unplugged),
             (ACK, 2) if count > 1 => Ok(State::Mixed),
@@ -237,8 +223,11 @@ impl<'c, T: Transport> VirtioMem<'c, T> {
         Ok(())
     }
 
-    fn stop(&mut self) -> Result<(), Failure> {
-        device::reset(&mut *self.transport, self.clock)
+    /// Stops the device; where it does not stop, its memory is given up for good.
+    fn stop(mut self) {
+        if let Ok(stopped) = device::reset(&mut *self.transport, self.clock) {
+            self.requests.release(&stopped);
+        }
     }
 }
 
@@ -264,10 +253,7 @@ pub fn ask<T: Transport>(
     let mut at = region.range.start();
     let asked = VirtioMem::start(transport, slot, clock, patience).and_then(|mut device| {
         let found = device.find_unplugged(region, holes, most, &mut at);
-        if device.stop().is_err() {
-            // It may still write there.
-            mem::forget(device);
-        }
+        device.stop();
         found
     });
     if asked.is_err() {

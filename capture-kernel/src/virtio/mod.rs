@@ -4,7 +4,7 @@
 pub mod blk;
 pub mod console;
 pub mod device;
-pub mod inbox;
+mod inbox;
 pub mod mem;
-pub mod queue;
-pub mod requests;
+mod queue;
+mod requests;

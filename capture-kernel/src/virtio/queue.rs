@@ -1,21 +1,17 @@
 //! A split virtqueue (virtio 1.2, section 2.7) with descriptors typed by direction.
 //!
-//! The descriptor table is cut into as many fixed slots as fit; a request takes one slot, and the
-//! slot's number is all there is to remember. No interrupts, no event index: the used ring is polled.
+//! A chain takes as many descriptors as it has links. The list of free ones is memory of ours that the
+//! device does not see. No interrupts, no event index: the used ring is polled.
 
 use crate::Failure;
-use crate::dma::{DmaBuffer, Readable, SlotMemory, Writable};
+use crate::dma::{DmaBuffer, SlotMemory, Stopped};
+use alloc::vec::Vec;
+use core::ops::Range;
 use core::sync::atomic::{Ordering, fence};
 use virtio_drivers::transport::Transport;
 use vmcore::{PhysAddr, PhysRange};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// The most data descriptors that one request may have.
-pub const MAX_PIECES: usize = 8;
-/// Descriptors of a slot that carries pieces: header, data, status.
-pub const REQUEST: u16 = MAX_PIECES as u16 + 2;
-/// Descriptors of a slot that carries one buffer.
-pub const BUFFER: u16 = 1;
 /// The longest queue that we use, in entries.
 const MAX_SIZE: u16 = 256;
 
@@ -40,100 +36,122 @@ struct UsedElement {
     length: u32,
 }
 
-/// One link of a request's chain.
-#[derive(Clone, Copy, Debug)]
-pub enum Link {
-    /// The device reads it.
-    Read(Readable),
-    /// The device writes it.
-    Write(Writable),
+/// One link of a chain. Only a [`DmaBuffer`] makes one that the device writes.
+pub(super) struct Link {
+    range: PhysRange,
+    is_written: bool,
 }
 
 impl Link {
-    fn range(self) -> PhysRange {
-        match self {
-            Self::Read(readable) => readable.range(),
-            Self::Write(writable) => writable.range(),
-        }
+    /// Memory that the device reads. Whoever offers it holds its owner until the chain is back.
+    pub(super) const fn read(range: PhysRange) -> Self {
+        Self { range, is_written: false }
+    }
+
+    /// A part of a buffer that the device writes.
+    pub(super) fn write(buffer: &mut DmaBuffer, part: Range<usize>) -> Self {
+        Self { range: buffer.share(part), is_written: true }
     }
 }
 
-/// What the device has finished.
+/// A chain that the device has finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Used {
-    /// The slot, which exists.
-    pub slot: u16,
+pub(super) struct Used {
+    /// The first descriptor, as [`VirtQueue::offer`] has returned it.
+    pub(super) chain: u16,
     /// How many bytes the device says that it has written, which may be any number.
-    pub length: u32,
+    pub(super) length: u32,
 }
 
 /// A virtqueue.
-pub struct VirtQueue {
+pub(super) struct VirtQueue {
     memory: DmaBuffer,
     size: u16,
-    slot_length: u16,
     available: u16,
     used: u16,
+    /// The next descriptor of the same chain, or of the list of free ones.
+    next: Vec<u16>,
+    /// The first free descriptor, and the number of free ones.
+    free: (u16, u16),
+    /// The number of descriptors, for the first one of each chain that the device has; else zero.
+    lengths: Vec<u16>,
 }
 
 impl VirtQueue {
-    /// Queue `index` of a device that is not running yet, as long as the device allows, in slots of
-    /// `slot_length` descriptors.
+    /// Queue `index` of a device that is not running yet, as long as the device allows.
     ///
     /// # Errors
-    /// [`Failure::QueueTooShort`] where not one request fits, [`Failure::NoMemory`].
-    pub fn set_up(
+    /// [`Failure::QueueTooShort`] where not one chain of `least` descriptors fits, [`Failure::NoMemory`].
+    pub(super) fn set_up(
         transport: &mut impl Transport,
         index: u16,
         slot: SlotMemory,
-        slot_length: u16,
+        least: u16,
     ) -> Result<Self, Failure> {
         let most = transport.max_queue_size(index);
         let size = u16::try_from(most).unwrap_or(MAX_SIZE).min(MAX_SIZE);
         // A split queue's size is a power of two; rounding down keeps within what was offered.
         let size = size.checked_ilog2().map_or(0, |log| 1 << log);
-        if size < slot_length {
+        if size < least {
             return Err(Failure::QueueTooShort(size));
         }
         let length = used_offset(size) + 6 + 8 * usize::from(size);
+        let (mut next, mut lengths) = (Vec::new(), Vec::new());
+        for list in [&mut next, &mut lengths] {
+            list.try_reserve_exact(size.into()).or(Err(Failure::NoMemory))?;
+        }
+        next.extend(1..=size);
+        lengths.resize(size.into(), 0);
         let memory = DmaBuffer::new(slot, length)?;
-        let queue = Self { memory, size, slot_length, available: 0, used: 0 };
+        let queue = Self { memory, size, available: 0, used: 0, next, free: (0, size), lengths };
         let [descriptors, available, used] = queue.areas().map(PhysAddr::get);
         transport.queue_set(index, size.into(), descriptors, available, used);
         Ok(queue)
     }
 
-    /// How many requests fit in it at a time.
-    pub fn slots(&self) -> u16 {
-        self.size / self.slot_length
+    /// Number of descriptors, used or not.
+    pub(super) fn size(&self) -> usize {
+        self.size.into()
+    }
+
+    /// Number of free descriptors.
+    pub(super) fn room(&self) -> usize {
+        self.free.1.into()
     }
 
     /// Physical addresses of descriptor table, available ring and used ring.
     fn areas(&self) -> [PhysAddr; 3] {
         [0, available_offset(self.size), used_offset(self.size)]
-            .map(|offset| self.memory.physical(offset))
+            .map(|offset| self.memory.share(offset..offset).start())
     }
 
-    /// Offers a request to the device in `slot`, which must be free. The memory behind `links` must
-    /// stay until it comes back.
+    /// Offers a chain to the device; returns its first descriptor. The memory of `links` stays as it is
+    /// until the chain is back or the device is stopped.
     ///
     /// # Panics
-    /// When the slot does not exist or the chain is empty or longer than a slot.
-    pub fn offer(&mut self, slot: u16, links: impl ExactSizeIterator<Item = Link>) {
+    /// When there is no link, or no room for all of them.
+    pub(super) fn offer(&mut self, links: impl ExactSizeIterator<Item = Link>) -> u16 {
         let count = links.len();
-        assert!(slot < self.slots() && (1..=usize::from(self.slot_length)).contains(&count));
-        let head = slot * self.slot_length;
-        for (index, link) in (head..).zip(links) {
-            let last = usize::from(index - head) + 1 == count;
-            let write = if matches!(link, Link::Write(_)) { WRITE } else { 0 };
+        assert!((1..=self.room()).contains(&count), "there is room for the chain");
+        let (head, mut index) = (self.free.0, self.free.0);
+        for (number, Link { range, is_written }) in (1..).zip(links) {
+            let next = self.next[usize::from(index)];
             let descriptor = Descriptor {
-                address: link.range().start().get(),
-                length: u32::try_from(link.range().length()).expect("a piece is under 4 GiB"),
-                flags: write | if last { 0 } else { NEXT },
-                next: index + 1,
+                address: range.start().get(),
+                length: u32::try_from(range.length()).expect("a piece is under 4 GiB"),
+                flags: if is_written { WRITE } else { 0 } | if number < count { NEXT } else { 0 },
+                next: if number < count { next } else { 0 },
             };
             self.memory.copy_from(usize::from(index) * 16, descriptor.as_bytes());
+            index = next;
         }
+        self.lengths[usize::from(head)] = count as u16;
+        self.free = (index, self.free.1 - count as u16);
+        self.publish(head);
+        head
+    }
+
+    fn publish(&mut self, head: u16) {
         let ring = available_offset(self.size);
         let entry = usize::from(self.available % self.size);
         self.memory.write(ring + 4 + 2 * entry, head);
@@ -143,11 +161,11 @@ impl VirtQueue {
         fence(Ordering::SeqCst);
     }
 
-    /// A request that the device has finished, if there is one.
+    /// A chain that the device has finished, if there is one. Its descriptors are free again.
     ///
     /// # Errors
-    /// [`Failure::BadAnswer`] when what it returns is no slot's first descriptor.
-    pub fn take_used(&mut self) -> Result<Option<Used>, Failure> {
+    /// [`Failure::BadAnswer`] when what it returns is no chain that it has.
+    pub(super) fn take_used(&mut self) -> Result<Option<Used>, Failure> {
         let ring = used_offset(self.size);
         let index: u16 = self.memory.read(ring + 2);
         if index == self.used {
@@ -155,14 +173,28 @@ impl VirtQueue {
         }
         fence(Ordering::SeqCst);
         let entry = usize::from(self.used % self.size);
-        let element: UsedElement = self.memory.read(ring + 4 + 8 * entry);
+        let UsedElement { id, length } = self.memory.read(ring + 4 + 8 * entry);
         self.used = self.used.wrapping_add(1);
-        let slot_length = u32::from(self.slot_length);
-        let slot = element.id / slot_length;
-        if !element.id.is_multiple_of(slot_length) || slot >= self.slots().into() {
-            return Err(Failure::BadAnswer(element.id));
+        let known = self.lengths.get_mut(id as usize).map(core::mem::take);
+        let count = known.filter(|count| *count > 0).ok_or(Failure::BadAnswer(id))?;
+        let chain = id as u16;
+        self.put_back(chain, count);
+        Ok(Some(Used { chain, length }))
+    }
+
+    /// Adds the chain's descriptors to the front of the free ones.
+    fn put_back(&mut self, chain: u16, count: u16) {
+        let mut last = chain;
+        for _ in 1..count {
+            last = self.next[usize::from(last)];
         }
-        Ok(Some(Used { slot: slot as u16, length: element.length }))
+        self.next[usize::from(last)] = self.free.0;
+        self.free = (chain, self.free.1 + count);
+    }
+
+    /// The device is stopped: the queue's memory returns to the heap with it.
+    pub(super) fn release(&mut self, stopped: &Stopped) {
+        self.memory.release(stopped);
     }
 }
 

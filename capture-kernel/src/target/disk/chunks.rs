@@ -1,9 +1,9 @@
 //! The bulk of a dump, and the table that says which of its chunks are whole.
 
 use super::scratch::Scratch;
-use super::{BlockDevice, Manner, Place, limits};
-use crate::dma::{DmaBuffer, Readable};
-use crate::pump::{Limits, Sink};
+use super::{BlockDevice, Manner, Place, write_block};
+use crate::dma::{DmaPiece, Limits, Pieces, Pool};
+use crate::pump::Sink;
 use crate::{Clock, Deadline, Failure};
 use dumpfile::disk::{BLOCK, MARKS, Mark, TableBlock};
 use vmcore::{DumpOffset, View};
@@ -15,7 +15,7 @@ const MOST_CHECKSUMS: u64 = 64;
 /// order, so those before it are full, and those behind it blank.
 pub(super) struct Chunks<'d, 'c, D: BlockDevice> {
     device: &'d mut D,
-    block: &'d mut DmaBuffer,
+    pool: &'d Pool,
     scratch: &'d mut Scratch,
     place: &'d Place,
     view: &'d dyn View,
@@ -35,7 +35,7 @@ pub(super) struct Chunks<'d, 'c, D: BlockDevice> {
 impl<'d, 'c, D: BlockDevice> Chunks<'d, 'c, D> {
     pub(super) fn new(
         device: &'d mut D,
-        (block, scratch): (&'d mut DmaBuffer, &'d mut Scratch),
+        (pool, scratch): (&'d Pool, &'d mut Scratch),
         place: &'d Place,
         view: &'d dyn View,
         clock: &'c dyn Clock,
@@ -43,7 +43,7 @@ impl<'d, 'c, D: BlockDevice> Chunks<'d, 'c, D> {
     ) -> Self {
         let (table, next) = (TableBlock::new(0), Deadline::after(clock, manner.pace));
         let [copy, sent, marked] = [0; 3];
-        Self { device, block, scratch, place, view, clock, manner, table, copy, sent, marked, next }
+        Self { device, pool, scratch, place, view, clock, manner, table, copy, sent, marked, next }
     }
 
     /// Where the bulk begins, in bytes from the disk's start.
@@ -111,22 +111,27 @@ impl<'d, 'c, D: BlockDevice> Chunks<'d, 'c, D> {
     fn write_table(&mut self) -> Result<(), Failure> {
         let header = &self.place.header;
         let offset = header.table_block_offset(self.table.index) + self.copy * BLOCK as u64;
-        self.table.encode_to(header, self.scratch.block());
-        self.block.copy_from(0, self.scratch.block());
-        self.device.write(self.place.region + offset, &[self.block.readable(0, BLOCK)])?;
+        let at = self.place.region + offset;
+        let encode = |block: &mut _| self.table.encode_to(header, block);
+        write_block(self.device, self.pool, at, encode)?;
         self.device.drain()
     }
 }
 
 impl<D: BlockDevice> Sink for Chunks<'_, '_, D> {
     fn limits(&self) -> Limits {
-        limits(self.device)
+        self.device.limits()
     }
 
-    fn send(&mut self, at: DumpOffset, pieces: &[Readable]) -> Result<(), Failure> {
+    fn send(&mut self, at: DumpOffset, pieces: Pieces) -> Result<(), Failure> {
+        let length = pieces.iter().map(DmaPiece::length).sum::<u64>();
         self.device.write(self.start() + at.get(), pieces)?;
-        self.sent = at.get() + pieces.iter().map(|piece| piece.length()).sum::<u64>();
+        self.sent = at.get() + length;
         if self.is_due() { self.mark() } else { Ok(()) }
+    }
+
+    fn wait_for_one(&mut self) -> Result<bool, Failure> {
+        self.device.wait_for_one()
     }
 
     fn drain(&mut self) -> Result<(), Failure> {

@@ -13,15 +13,15 @@ mod scratch;
 #[cfg(test)]
 mod tests;
 
-use super::Target;
-use crate::dma::{DmaBuffer, Readable, SlotMemory};
+use super::{BUFFER, BUFFERS, Target};
+use crate::dma::{DmaPiece, Limits, Pieces, Pool, SlotMemory, ZEROS};
 use crate::dump::{Dump, NamedView};
-use crate::pump::{self, Limits, Sink};
+use crate::gather::Copies;
+use crate::pump::{self, Sink};
 use crate::{Clock, Failure};
 use arrayvec::ArrayVec;
 use chunks::Chunks;
 use core::fmt::Arguments;
-use core::mem;
 use dumpfile::disk::{
     BLOCK, DumpEntry, DumpHeader, FoundDisk, MAX_SMALL_VIEWS, NewDump, NoRoom, SmallView, ViewName,
 };
@@ -30,31 +30,37 @@ use handoff::Stage;
 use scratch::Scratch;
 use vmcore::{DumpOffset, Error, ReadPhys, View};
 
-/// Bytes of one request: large enough that its cost does not show.
-const REQUEST: u64 = 1 << 20;
 /// How often chunks are marked, in milliseconds.
 const PACE: u64 = 1000;
 
 /// A disk that takes several writes at a time. Offsets and lengths are bytes and multiples of 4096.
+///
+/// A driver owns all memory that its device may use, until the device has answered or is stopped. One
+/// that is dropped before leaks it.
 pub trait BlockDevice {
     /// Size of the disk in bytes.
     fn capacity(&self) -> u64;
+    /// Size of the disk's blocks in bytes.
+    fn block_size(&self) -> u32;
     /// Whether it cannot be written.
     fn is_read_only(&self) -> bool;
-    /// The most pieces of one write.
-    fn most_pieces(&self) -> usize;
-    /// The most bytes of one piece.
-    fn largest_piece(&self) -> u64;
-    /// Fills the buffer with the bytes at `at`, and waits for it.
+    /// What one write may carry.
+    fn limits(&self) -> Limits;
+    /// Reads the bytes at `at`, and waits for it.
     ///
     /// # Errors
     /// When the device says no or nothing.
-    fn read(&mut self, at: u64, into: &mut DmaBuffer) -> Result<(), Failure>;
+    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Failure>;
     /// Starts writing `pieces` at `at`.
     ///
     /// # Errors
     /// When this or an earlier write failed.
-    fn write(&mut self, at: u64, pieces: &[Readable]) -> Result<(), Failure>;
+    fn write(&mut self, at: u64, pieces: Pieces) -> Result<(), Failure>;
+    /// Waits for one write, whose pieces are then free; false when none is in flight.
+    ///
+    /// # Errors
+    /// When one failed.
+    fn wait_for_one(&mut self) -> Result<bool, Failure>;
     /// Waits for every write.
     ///
     /// # Errors
@@ -113,14 +119,11 @@ impl Default for Manner<'_> {
 /// The dump disk that was asked for.
 pub struct DumpDisk<'c, D: BlockDevice> {
     device: D,
-    slot: SlotMemory,
     clock: &'c dyn Clock,
     manner: Manner<'c>,
     found: FoundDisk,
-    /// Two blocks, for headers and tables.
-    block: DmaBuffer,
-    /// A block of zeros. Writes that are in flight when another one fails still use it.
-    zeros: DmaBuffer,
+    /// For headers, tables and small views.
+    pool: Pool,
     scratch: Scratch,
 }
 
@@ -135,22 +138,25 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         slot: SlotMemory,
         clock: &'c dyn Clock,
     ) -> Result<Self, Failure> {
-        let mut block = DmaBuffer::new(slot, 2 * BLOCK)?;
-        let zeros = DmaBuffer::new(slot, BLOCK)?;
-        let mut scratch = Scratch::new()?;
-        let failure = match matching_header(&mut device, id, &mut block, &mut scratch) {
-            Ok(found) => {
-                let manner = Manner::default();
-                return Ok(Self { device, slot, clock, manner, found, block, zeros, scratch });
+        match Self::try_open(&mut device, id, slot) {
+            Ok((found, pool, scratch)) => {
+                Ok(Self { device, clock, manner: Manner::default(), found, pool, scratch })
             }
-            Err(failure) => failure,
-        };
-        device.stop().inspect_err(|_| {
-            // A device that does not stop may still write there.
-            mem::forget(block);
-            mem::forget(device);
-        })?;
-        Err(failure)
+            Err(failure) => device.stop().and(Err(failure)),
+        }
+    }
+
+    fn try_open(
+        device: &mut D,
+        id: DiskId,
+        slot: SlotMemory,
+    ) -> Result<(FoundDisk, Pool, Scratch), Failure> {
+        let mut scratch = Scratch::new()?;
+        let found = matching_header(device, id, &mut scratch)?;
+        match device.block_size() {
+            size if size > BLOCK as u32 => Err(Failure::LargeBlocks(size)),
+            _ => Ok((found, Pool::new(slot, BUFFERS, BUFFER)?, scratch)),
+        }
     }
 
     /// The same disk, written in this manner.
@@ -161,9 +167,7 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
 
     /// Writes the block that `encode` makes to `at` and waits until it is there for good.
     fn write_block(&mut self, at: u64, encode: impl Fn(&mut [u8; BLOCK])) -> Result<(), Failure> {
-        encode(self.scratch.block());
-        self.block.copy_from(0, self.scratch.block());
-        self.device.write(at, &[self.block.readable(0, BLOCK)])?;
+        write_block(&mut self.device, &self.pool, at, encode)?;
         self.device.flush()
     }
 
@@ -206,12 +210,11 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
     }
 
     fn state_of(&mut self, id: DiskId, entry: &DumpEntry) -> Result<DiskState, Failure> {
-        match self.device.read(entry.offset, &mut self.block) {
+        match self.device.read(entry.offset, self.scratch.both()) {
             // A bad block in an old dump is no reason to lose the new one.
             Err(Failure::Io(_)) => return Ok(entry.state),
             read => read?,
         }
-        self.block.copy_to(0, self.scratch.both());
         let header = DumpHeader::decode_copies(self.scratch.both(), id, entry);
         Ok(header.map_or(entry.state, |header| header.state))
     }
@@ -293,7 +296,8 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
             let Some(named) = named else { continue };
             let at = place.region + small.offset;
             let mut to = At { device: &mut self.device, at };
-            pump::send(&*named.view, &self.zeros, self.slot, &mut to, || ())?;
+            let copies = Copies { pool: &self.pool, memory: self.manner.memory };
+            pump::send(&*named.view, copies, &mut to, || ())?;
         }
         self.device.flush()?;
         self.write_block(place.region, |block| place.header.encode_to(block))?;
@@ -314,12 +318,11 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
     /// What is left of an earlier dump in this place shall not be taken for a part of this one: no
     /// second header, and nothing is marked.
     fn clear(&mut self, place: &Place) -> Result<(), Failure> {
-        let zero = self.zeros.readable(0, BLOCK);
         let header = &place.header;
         let table = header.table_offset..header.table_block_offset(header.table_blocks());
         let blocks = core::iter::once(BLOCK as u64).chain(table.step_by(BLOCK));
         for at in blocks {
-            self.device.write(place.region + at, &[zero])?;
+            self.device.write(place.region + at, [DmaPiece::Zeros(ZEROS)].into_iter().collect())?;
         }
         self.device.flush()
     }
@@ -330,11 +333,11 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         view: &dyn View,
         first_arrived: impl FnOnce(),
     ) -> Result<(), Failure> {
-        let slot = self.slot;
-        let Self { device, block, zeros, scratch, clock, manner, .. } = self;
-        let mut chunks = Chunks::new(device, (block, scratch), place, view, *clock, *manner);
-        match pump::send(view, zeros, slot, &mut chunks, first_arrived).and_then(|()| chunks.mark())
-        {
+        let Self { device, pool, scratch, clock, manner, .. } = self;
+        let mut chunks = Chunks::new(device, (pool, scratch), place, view, *clock, *manner);
+        let copies = Copies { pool, memory: manner.memory };
+        let sent = pump::send(view, copies, &mut chunks, first_arrived);
+        match sent.and_then(|()| chunks.mark()) {
             Ok(()) => Ok(()),
             Err(failure) => {
                 // The disk may be what failed; then this does, too, and costs the marks only.
@@ -377,15 +380,26 @@ struct Place {
     region: u64,
 }
 
-/// The header on `device`, read by way of `block`, if it carries `id`.
+/// Starts writing the block that `encode` makes.
+fn write_block(
+    device: &mut impl BlockDevice,
+    pool: &Pool,
+    at: u64,
+    encode: impl FnOnce(&mut [u8; BLOCK]),
+) -> Result<(), Failure> {
+    let mut lease = pool.lease_or_wait(|| device.wait_for_one())?;
+    encode(lease.first_chunk_mut().expect("a buffer has room for a block"));
+    let block = DmaPiece::Frozen(lease.freeze(BLOCK), 0..BLOCK);
+    device.write(at, [block].into_iter().collect())
+}
+
+/// The header on `device`, if it carries `id`.
 fn matching_header(
     device: &mut impl BlockDevice,
     id: DiskId,
-    block: &mut DmaBuffer,
     scratch: &mut Scratch,
 ) -> Result<FoundDisk, Failure> {
-    device.read(0, block)?;
-    block.copy_to(0, scratch.both());
+    device.read(0, scratch.both())?;
     let found = FoundDisk::decode(scratch.both()).map_err(Failure::NotADumpDisk)?;
     match found.id() == id {
         true => Ok(found),
@@ -417,11 +431,6 @@ impl<D: BlockDevice> Target for DumpDisk<'_, D> {
     }
 }
 
-/// What a request to `device` may carry.
-fn limits(device: &impl BlockDevice) -> Limits {
-    Limits { bytes: REQUEST, pieces: device.most_pieces(), piece: device.largest_piece() }
-}
-
 /// A place on a disk for a view.
 struct At<'d, D: BlockDevice> {
     device: &'d mut D,
@@ -431,11 +440,15 @@ struct At<'d, D: BlockDevice> {
 
 impl<D: BlockDevice> Sink for At<'_, D> {
     fn limits(&self) -> Limits {
-        limits(self.device)
+        self.device.limits()
     }
 
-    fn send(&mut self, at: DumpOffset, pieces: &[Readable]) -> Result<(), Failure> {
+    fn send(&mut self, at: DumpOffset, pieces: Pieces) -> Result<(), Failure> {
         self.device.write(self.at + at.get(), pieces)
+    }
+
+    fn wait_for_one(&mut self) -> Result<bool, Failure> {
+        self.device.wait_for_one()
     }
 
     fn drain(&mut self) -> Result<(), Failure> {

@@ -225,11 +225,7 @@ fn a_stall_at_any_request() {
         let (memory, mut stages) = (memory(2), Vec::new());
         let delivered = open(&disk, &clock).and_then(|target| {
             let mut target = target.with(hurried(false, false));
-            let delivered =
-                target.deliver(&super::tests::dump(&memory), &mut |stage| stages.push(stage));
-            // The device may still write there.
-            core::mem::forget(target);
-            delivered
+            target.deliver(&super::tests::dump(&memory), &mut |stage| stages.push(stage))
         });
         assert!(matches!(delivered, Err(Failure::Timeout(_))), "{number}: {delivered:?}");
         assert_eq!(assert_right(&disk.borrow().bytes, 1), 4);

@@ -24,11 +24,6 @@ impl Scratch {
         &mut self.0
     }
 
-    /// The first one.
-    pub(super) fn block(&mut self) -> &mut [u8; BLOCK] {
-        self.0.first_chunk_mut().expect("there are two")
-    }
-
     /// CRC-32C of a part of a view, if all of it can be read.
     pub(super) fn checksum(
         &mut self,

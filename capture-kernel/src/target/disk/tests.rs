@@ -2,6 +2,7 @@
 //! `dumpfile`, whose encodings have tests of their own.
 
 use super::*;
+pub(super) use crate::fake::Pointers;
 use crate::fake::{Disk, FakeClock, FakeTransport, physical, slot};
 use crate::virtio::blk::VirtioBlk;
 use core::cell::RefCell;
@@ -43,19 +44,6 @@ pub(super) fn dump(memory: &[u8]) -> Dump {
         bulk: Some(view("oldmem", Extent::Phys(range))),
         contents: Contents::OldMem { start: 0x10_0000 },
         ..Dump::default()
-    }
-}
-
-/// Reads what pointers point to.
-pub(super) struct Pointers;
-
-impl ReadPhys for Pointers {
-    #[expect(unsafe_code, reason = "physical addresses of the test are pointers")]
-    fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Error> {
-        // SAFETY: the test reads its own vectors.
-        let bytes = unsafe { core::slice::from_raw_parts(at.get() as *const u8, into.len()) };
-        into.copy_from_slice(bytes);
-        Ok(())
     }
 }
 
@@ -445,4 +433,46 @@ fn zeros_in_flight_stay_zeros_when_a_neighbour_fails() {
             assert!(pages.into_iter().all(|page| page[BLOCK / 2..] == [0; BLOCK / 2]), "{at}");
         }
     }
+}
+
+/// A disk that answers so many requests, one after the other, and then no more: what it has is never
+/// changed, by no attempt to bring out what became of the dump, and also not by dropping the target.
+#[test]
+fn a_disk_that_falls_silent_keeps_what_it_has() {
+    let mut kinds = std::collections::BTreeSet::new();
+    for answers in 0..40 {
+        let disk = Disk::new(formatted(room_for(1)));
+        let left = core::cell::Cell::new(answers);
+        let tick = || {
+            let Ok(mut disk) = disk.try_borrow_mut() else { return };
+            if left.get() > 0 && disk.answer_one() {
+                left.set(left.get() - 1);
+            }
+        };
+        let clock = FakeClock::with(&tick);
+        let mut target = open(&disk, &clock).expect("is ours");
+        disk.borrow_mut().lags = true;
+        let (memory, manner) = (memory(1), Manner { pace: 1, ..Manner::default() });
+        target = target.with(manner);
+        if target.deliver(&dump(&memory), &mut |_| ()).is_ok() {
+            break;
+        }
+        assert!(target.stop().is_err());
+        drop(target);
+        let others: Vec<_> = (0..16).map(|_| vec![0x55_u8; 4096]).collect();
+        disk.borrow_mut().assert_memory_unchanged();
+        kinds.insert(disk.borrow().waiting());
+        while disk.borrow_mut().answer_one() {}
+        assert_eq!(others.len(), 16);
+    }
+    assert!(kinds.len() > 1, "with one request in flight and with several: {kinds:?}");
+}
+
+#[test]
+fn a_disk_with_large_blocks_is_refused() {
+    let (disk, clock) = (Disk::new(formatted(room_for(1))), FakeClock::default());
+    disk.borrow_mut().base.features |= 1 << 6;
+    disk.borrow_mut().block_size = 8192;
+    assert_eq!(open(&disk, &clock).err(), Some(Failure::LargeBlocks(8192)));
+    assert_eq!(disk.borrow().base.status, 0, "it is stopped");
 }

@@ -1,7 +1,6 @@
 //! The views of a dump as what a sender sends.
 
 use crate::Failure;
-use crate::dma::{Readable, SlotMemory};
 use crate::dump::{Dump, NamedView};
 use dumpfile::wire::{MAX_VIEWS, Run, Source, Unreadable, ViewInfo};
 use handoff::layout::PAGE_SIZE;
@@ -15,28 +14,22 @@ const MANY: u64 = 1024;
 /// The views of a dump.
 pub(super) struct Views<'d, M> {
     dump: &'d Dump,
-    memory: &'d M,
-    slot: SlotMemory,
+    pub(super) memory: &'d M,
     /// Whether contents of a view were looked at.
     pub(super) touched: bool,
 }
 
 impl<'d, M: ReadPhys> Views<'d, M> {
-    pub(super) fn new(dump: &'d Dump, memory: &'d M, slot: SlotMemory) -> Self {
-        Self { dump, memory, slot, touched: false }
+    pub(super) fn new(dump: &'d Dump, memory: &'d M) -> Self {
+        Self { dump, memory, touched: false }
     }
 
-    /// Where the bytes of `view` from `offset` on lie, one behind the other: at most `most`, at least one.
+    /// What the bytes of `view` from `offset` on are: at most `most`, at least one.
     ///
     /// # Errors
-    /// [`Failure::NothingToSend`] when they lie nowhere.
-    pub(super) fn lying(&self, view: u16, offset: u64, most: u64) -> Result<Readable, Failure> {
-        let place = self.piece(view, offset, most).and_then(|piece| match piece.what {
-            What::Phys(range) => Some(Readable::old(range)),
-            What::Bytes(bytes) => self.slot.readable(bytes),
-            What::Zero | What::Left(_) => None,
-        });
-        place.ok_or(Failure::NothingToSend)
+    /// [`Failure::NothingToSend`] when there are none.
+    pub(super) fn part(&self, view: u16, offset: u64, most: u64) -> Result<Piece<'d>, Failure> {
+        self.piece(view, offset, most).ok_or(Failure::NothingToSend)
     }
 
     fn named(&self, view: u16) -> Option<(&'d NamedView, bool)> {

@@ -2,9 +2,10 @@
 
 use super::Line;
 use super::source::Views;
-use crate::virtio::queue::MAX_PIECES;
+use crate::dma::Pool;
+use crate::gather::{Added, Copies, Gather};
 use crate::{Clock, Failure};
-use arrayvec::ArrayVec;
+use core::mem;
 use dumpfile::wire::{Event, FrameReader, Outcome, Range, SMALL_FRAME, Sender, SenderStep};
 use handoff::Stage;
 use vmcore::ReadPhys;
@@ -20,6 +21,8 @@ pub(super) struct Talk<'t, L, M> {
     sender: Sender<'t>,
     reader: FrameReader<[u8; SMALL_FRAME]>,
     views: Views<'t, M>,
+    /// For what is sent by DMA and has to be copied before.
+    pool: Option<Pool>,
     /// The last stage that was told of.
     told: Stage,
 }
@@ -30,9 +33,10 @@ impl<'t, L: Line, M: ReadPhys> Talk<'t, L, M> {
         clock: &'t dyn Clock,
         sender: Sender<'t>,
         views: Views<'t, M>,
+        pool: Option<Pool>,
     ) -> Self {
         let reader = FrameReader::new([0; SMALL_FRAME]);
-        Self { line, clock, sender, reader, views, told: Stage::Views }
+        Self { line, clock, sender, reader, views, pool, told: Stage::Views }
     }
 
     /// Talks until the end, with room for a frame in `out`.
@@ -102,19 +106,24 @@ impl<'t, L: Line, M: ReadPhys> Talk<'t, L, M> {
     /// Sends `head`, and the bytes of `range` from where they lie.
     fn send_bulk(&mut self, mut head: &[u8], range: Range) -> Result<(), Failure> {
         let limits = self.line.bulk().ok_or(Failure::NothingToSend)?;
+        let pool = self.pool.as_ref().ok_or(Failure::NothingToSend)?;
+        let mut gather = Gather::new(Copies { pool, memory: self.views.memory }, limits, 1);
         let mut at = range.offset();
         while at < range.end() {
-            let end = range.end().min(at.saturating_add(limits.bytes.max(1)));
-            let mut pieces = ArrayVec::<_, MAX_PIECES>::new();
-            while at < end && pieces.len() < limits.pieces.clamp(1, MAX_PIECES) {
-                let piece = self.views.lying(range.view(), at, limits.piece.clamp(1, end - at))?;
-                at += piece.length();
-                pieces.push(piece);
+            let part = self.views.part(range.view(), at, range.end() - at)?;
+            match gather.add(part)? {
+                Added::Taken(count) => at += count,
+                Added::NoBuffer if gather.bytes() == 0 => {
+                    if !self.line.wait_for_one()? {
+                        return Err(Failure::NoMemory);
+                    }
+                }
+                Added::Full | Added::NoBuffer => {
+                    self.line.send_bulk(mem::take(&mut head), gather.take()?.0)?;
+                }
             }
-            self.line.send_bulk(head, &pieces)?;
-            head = &[];
         }
-        Ok(())
+        self.line.send_bulk(head, gather.take()?.0)
     }
 
     /// Tells of the stages that were reached.

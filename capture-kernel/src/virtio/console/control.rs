@@ -3,10 +3,9 @@
 
 use super::Device;
 use super::names::{PortList, PortName};
-use crate::dma::DmaBuffer;
+use crate::dma::{Pieces, Stopped};
 use crate::virtio::inbox::Inbox;
-use crate::virtio::queue::{self, Link, VirtQueue};
-use crate::virtio::requests::Requests;
+use crate::virtio::requests::{Body, Requests, Shape};
 use crate::{Deadline, Failure};
 use arrayvec::ArrayVec;
 use virtio_drivers::transport::Transport;
@@ -38,6 +37,9 @@ mod event {
     pub(super) const PORT_OPEN: u16 = 6;
     pub(super) const PORT_NAME: u16 = 7;
 }
+
+/// A message to the device is late.
+const NOT_TAKEN: Failure = Failure::Timeout("take a control message");
 
 /// `struct virtio_console_control`.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
@@ -72,7 +74,6 @@ pub(super) struct Found {
 pub(super) struct Control {
     inbox: Inbox,
     outgoing: Requests,
-    message: DmaBuffer,
 }
 
 impl Control {
@@ -80,9 +81,9 @@ impl Control {
     pub(super) fn set_up<T: Transport>(device: &mut Device<'_, T>) -> Result<Self, Failure> {
         let slot = device.slot;
         let inbox = Inbox::set_up(&mut *device.transport, INCOMING, slot, BUFFERS, LENGTH)?;
-        let queue = VirtQueue::set_up(&mut *device.transport, OUTGOING, slot, queue::BUFFER)?;
-        let message = DmaBuffer::new(slot, HEADER)?;
-        Ok(Self { inbox, outgoing: Requests::new(queue, 1), message })
+        let shape = Shape { most: 1, head: HEADER, pieces: 0, reply: 0 };
+        let outgoing = Requests::set_up(&mut *device.transport, OUTGOING, slot, shape)?;
+        Ok(Self { inbox, outgoing })
     }
 
     /// Asks a device that has just been started for its ports, and these for their names, until one
@@ -138,18 +139,25 @@ impl Control {
         port: u32,
         event: u16,
     ) -> Result<(), Failure> {
-        self.message.copy_from(0, Header { port, event, value: 1 }.as_bytes());
-        let link = Link::Read(self.message.readable(0, HEADER));
+        let header = Header { port, event, value: 1 };
+        let body = Body::Out(Pieces::new());
+        let slot = self.outgoing.free(&body).ok_or(NOT_TAKEN)?;
         let deadline = Deadline::after(device.clock, device.patience);
-        self.outgoing.offer(0, core::iter::once(link), deadline);
+        self.outgoing.offer(slot, header.as_bytes(), body, deadline);
         device.transport.notify(OUTGOING);
         while self.outgoing.take_back()?.is_none() {
             if self.outgoing.is_late(device.clock) {
-                return Err(Failure::Timeout("take a control message"));
+                return Err(NOT_TAKEN);
             }
             core::hint::spin_loop();
         }
         Ok(())
+    }
+
+    /// The device is stopped: the memory returns to the heap with the queues.
+    pub(super) fn release(&mut self, stopped: &Stopped) {
+        self.inbox.release(stopped);
+        self.outgoing.release(stopped);
     }
 
     /// How many messages can have come by now.

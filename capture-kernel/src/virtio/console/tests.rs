@@ -1,12 +1,12 @@
 use super::*;
-use crate::fake::{Console, FakeClock, FakeTransport, physical, slot};
+use crate::dma::{DmaPiece, Pool};
+use crate::fake::{Console, FakeClock, FakeTransport, old, slot};
 use core::cell::{Cell, RefCell};
 use proptest::prelude::*;
 use std::rc::Rc;
 use std::string::ToString;
 use std::vec;
 use std::vec::Vec;
-use vmcore::PhysRange;
 
 const PATIENCE: u64 = 2000;
 type Opened<'c> = VirtioConsole<'c, FakeTransport<Console>>;
@@ -24,8 +24,8 @@ fn open<'c>(
     )
 }
 
-fn old(bytes: &[u8]) -> Readable {
-    Readable::old(PhysRange::new(physical(bytes), bytes.len() as u64).expect("no wrap"))
+fn pieces<const N: usize>(pieces: [DmaPiece; N]) -> Pieces {
+    pieces.into_iter().collect()
 }
 
 fn first_error(change: impl FnOnce(&mut Console)) -> Failure {
@@ -45,7 +45,7 @@ fn the_port_is_found_by_its_name_and_only_its_queues_are_set_up() {
     assert!(console.borrow().base.queues.keys().eq(&[2, 3, 6, 7]));
     assert!(console.borrow().opened.iter().eq(&[2]));
     line.send(b"hello").expect("is taken");
-    line.send_bulk(b", ", &[old(b"old "), old(b"world")]).expect("is taken");
+    line.send_bulk(b", ", pieces([old(b"old "), old(b"world")])).expect("is taken");
     line.drain().expect("arrives");
     assert_eq!(console.borrow().taken, b"hello, old world");
     line.stop().expect("stops");
@@ -71,6 +71,21 @@ fn as_many_ports_as_qemu_has() {
     let mut line = open(&console, &clock).expect("has the port");
     line.send(b"hello").and_then(|()| line.drain()).expect("arrives");
     assert_eq!(console.borrow().taken, b"hello");
+}
+
+/// Shorter than a chain with all its pieces.
+#[test]
+fn a_short_queue_takes_fewer_pieces() {
+    let (console, clock) = (Console::new(), FakeClock::default());
+    console.borrow_mut().base.queue_size = 8;
+    let mut line = open(&console, &clock).expect("has the port");
+    assert_eq!(line.bulk().map(|limits| limits.pieces), Some(7));
+    let page = [1; 16];
+    for _ in 0..3 {
+        line.send_bulk(b"head", (0..7).map(|_| old(&page)).collect()).expect("is taken");
+    }
+    line.drain().expect("arrives");
+    assert_eq!(console.borrow().taken, [&b"head"[..], &[1; 7 * 16]].concat().repeat(3));
 }
 
 #[test]
@@ -163,11 +178,62 @@ fn a_reader_that_is_stuck_is_an_end_and_does_not_keep_the_device_from_stopping()
     console.borrow_mut().appetite = 3;
     let stuck = Failure::Timeout("take what was sent");
     let page = [1; 4096];
-    let failed = (0..100).find_map(|_| line.send_bulk(b"head", &[old(&page)]).err());
+    let failed = (0..100).find_map(|_| line.send_bulk(b"head", pieces([old(&page)])).err());
     assert_eq!(failed, Some(stuck));
     assert_eq!(line.drain(), Err(stuck));
     line.stop().expect("stops");
     assert_eq!(console.borrow().base.status, 0);
+}
+
+/// A buffer of the pool with these bytes.
+fn frozen(pool: &Pool, byte: u8) -> Option<DmaPiece> {
+    let mut lease = pool.lease()?;
+    lease.fill(byte);
+    Some(DmaPiece::Frozen(lease.freeze(512), 0..512))
+}
+
+/// Neither an error nor dropping the line gives memory back; a reset does.
+#[test]
+fn a_reader_that_is_stuck_keeps_its_memory_until_the_device_is_stopped() {
+    for stops in [false, true] {
+        let (console, clock) = (Console::new(), FakeClock::default());
+        let pool = Pool::new(slot(), 4, 512).expect("memory");
+        let mut line = open(&console, &clock).expect("has the port");
+        console.borrow_mut().appetite = 3;
+        for byte in 1..4 {
+            let piece = frozen(&pool, byte).expect("is free");
+            line.send_bulk(b"head", pieces([piece, DmaPiece::Zeros(100)])).expect("is taken");
+        }
+        assert_eq!(line.wait_for_one(), Err(Failure::Timeout("take what was sent")));
+        line.send(b"something").and_then(|()| line.drain()).expect_err("it is stuck");
+        assert_eq!(console.borrow().waiting(), 4);
+        if stops {
+            line.stop().expect("stops");
+        }
+        drop(line);
+        let rest: Vec<_> = core::iter::from_fn(|| frozen(&pool, 9)).collect();
+        assert_eq!(rest.len(), if stops { 4 } else { 1 });
+        console.borrow_mut().assert_memory_unchanged();
+        assert_eq!(console.borrow().waiting(), if stops { 0 } else { 4 });
+    }
+}
+
+/// Also the one in the middle, which only a reset gives back.
+#[test]
+fn buffers_are_back_when_the_collector_goes_away() {
+    let (console, clock) = (Console::new(), FakeClock::default());
+    let pool = Pool::new(slot(), 4, 512).expect("memory");
+    let mut line = open(&console, &clock).expect("has the port");
+    console.borrow_mut().appetite = 100;
+    for byte in 0..4 {
+        let piece = frozen(&pool, byte).expect("is free");
+        line.send_bulk(&[], pieces([piece])).expect("is taken");
+    }
+    console.borrow_mut().disconnect();
+    assert_eq!(line.wait_for_one(), Ok(true));
+    assert_eq!(line.wait_for_one(), Ok(false));
+    let all: Vec<_> = core::iter::from_fn(|| pool.lease()).collect();
+    assert_eq!(all.len(), 4);
 }
 
 /// One chain takes a tenth of the patience, and all that is in flight more than the whole.
@@ -180,7 +246,7 @@ fn a_slow_reader_is_waited_for() {
     console.borrow_mut().appetite = 0;
     let page = [1; 4096];
     for _ in 0..30 {
-        line.send_bulk(&[], &[old(&page)]).expect("is taken");
+        line.send_bulk(&[], pieces([old(&page)])).expect("is taken");
     }
     line.drain().expect("arrives");
     assert_eq!(console.borrow().taken.len(), 30 * 4096);
@@ -191,7 +257,6 @@ fn a_device_that_misbehaves_is_an_error_and_not_a_hang() {
     assert_eq!(first_error(|console| console.base.features = 1 << 1), Failure::LegacyOnly);
     assert_eq!(first_error(|console| console.base.features = 1 << 32), Failure::NoNamedPorts);
     assert_eq!(first_error(|console| console.base.features |= 1 << 33), Failure::BehindIommu);
-    assert_eq!(first_error(|console| console.base.queue_size = 8), Failure::QueueTooShort(8));
     assert_eq!(first_error(|console| console.base.queue_size = 0), Failure::QueueTooShort(0));
     let deaf = Failure::Timeout("take a control message");
     assert_eq!(first_error(|console| console.is_deaf = true), deaf);
@@ -256,9 +321,9 @@ proptest! {
                 line.send(&head.clone()).expect("is taken");
                 continue;
             }
-            let readable: Vec<_> = pieces.iter().map(|piece| old(piece)).collect();
-            // The head is ours again as soon as the call returns; the pieces stay.
-            line.send_bulk(&head.clone(), &readable).expect("is taken");
+            // The head is ours again as soon as the call returns.
+            let bulk = pieces.iter().map(|piece| old(piece)).collect();
+            line.send_bulk(&head.clone(), bulk).expect("is taken");
             expected.extend(pieces.concat());
         }
         line.drain().expect("arrives");

@@ -18,8 +18,10 @@ mod checksum;
 pub mod chunk;
 pub mod disk;
 mod id;
+mod left_ranges;
 pub mod wire;
 
 pub use checksum::Crc32c;
 pub use disk::{Contents, DiskError, DiskHeader, DiskState};
 pub use id::{DiskId, DiskIdError};
+pub use left_ranges::{LeftRange, LeftRanges};

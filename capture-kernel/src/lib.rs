@@ -23,6 +23,7 @@ pub mod mmio;
 pub mod patience;
 pub mod pci;
 pub mod pump;
+pub mod rate;
 pub mod target;
 pub mod virtio;
 pub mod window;

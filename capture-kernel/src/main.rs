@@ -63,7 +63,7 @@ mod kernel {
         let slot = heap::start(&options, &boot, machine.slot_memory, header.as_ref());
         console::stage(Stage::Memory);
 
-        let clock = Tsc::calibrated();
+        let clock = Tsc::find(options.tsc_khz);
         watchdog::start(options.timeout, &clock);
         let ram = boot.ram(&options, header.as_ref());
         let mut buses = devices::Buses::quiet(&options, ram, &clock);

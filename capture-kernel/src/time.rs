@@ -4,6 +4,7 @@ use crate::watchdog;
 use boot_stub::console::println;
 use boot_stub::tsc;
 use capture_kernel::Clock;
+use capture_kernel::rate::{self, Found};
 
 /// The time stamp counter and its rate.
 pub(crate) struct Tsc {
@@ -11,13 +12,22 @@ pub(crate) struct Tsc {
 }
 
 impl Tsc {
-    /// Measures the rate.
-    pub(crate) fn calibrated() -> Self {
-        let per_millisecond = tsc::calibrate().unwrap_or_else(|| {
-            println!("kdump: the PIT does not answer: deadlines may come late");
-            tsc::FALLBACK
-        });
-        println!("kdump: tsc_per_ms={per_millisecond}");
+    /// Finds the rate, which may be `khz`.
+    pub(crate) fn find(khz: Option<u32>) -> Self {
+        let (rate, found) = rate::find(khz, tsc::measure_once, tsc::calibrate);
+        let per_millisecond = rate.unwrap_or(tsc::FALLBACK);
+        let how = match found {
+            Found::HandedOver => ", as kdump.tsc_khz= says",
+            Found::Measured | Found::Differs(_) => "",
+            Found::Unknown => {
+                println!("kdump: the PIT does not answer: deadlines may come late");
+                ""
+            }
+        };
+        if let Found::Differs(claimed) = found {
+            println!("kdump: kdump.tsc_khz={claimed} is wrong here, so the rate was measured");
+        }
+        println!("kdump: tsc_per_ms={per_millisecond}{how}");
         Self { per_millisecond }
     }
 

@@ -119,6 +119,9 @@ fn option_words(
     if let Some(PowerOff { pm1a_control, sleep_type }) = system.power_off {
         push(&mut text, &format!("kdump.pm1a={pm1a_control:#x},{sleep_type}"));
     }
+    if let Some(khz) = system.tsc_khz {
+        push(&mut text, &format!("kdump.tsc_khz={khz}"));
+    }
     push(&mut text, &virtio_mmio_words(&system.command_line));
     Ok(text)
 }

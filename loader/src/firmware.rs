@@ -49,6 +49,13 @@ pub(crate) fn encrypts_memory(sme_mask: Option<u64>, cpuinfo: &str, command_line
     }
 }
 
+/// True if the rate of the time stamp counter does not change: a CPU says so in `/proc/cpuinfo`, or
+/// the counter is one of the clocks that the kernel has not ruled out (`available_clocksource`).
+pub(crate) fn has_steady_tsc(cpuinfo: &str, clocks: &str) -> bool {
+    let is_clock = clocks.split_whitespace().any(|clock| clock == "tsc");
+    has_flag(cpuinfo, "tsc") && (has_flag(cpuinfo, "constant_tsc") || is_clock)
+}
+
 fn has_flag(cpuinfo: &str, flag: &str) -> bool {
     let flags = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")?.split_once(':'));
     flags.is_some_and(|(_, flags)| flags.split_whitespace().any(|one| one == flag))
@@ -57,6 +64,21 @@ fn has_flag(cpuinfo: &str, flag: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As Linux shows them: QEMU's own CPU, KVM with a clock of its own, counters that follow the
+    /// frequency or stand still.
+    #[test]
+    fn a_counter_is_steady_that_is_constant_or_a_clock() {
+        let is_steady = |flags: &str, clocks| {
+            has_steady_tsc(&format!("processor\t: 0\nflags\t\t: {flags}\n"), clocks)
+        };
+        assert!(is_steady("fpu de pse tsc msr pae", "tsc hpet acpi_pm \n"));
+        assert!(is_steady("fpu tsc constant_tsc nonstop_tsc", "kvm-clock acpi_pm"));
+        assert!(!is_steady("fpu tsc msr", "hpet acpi_pm"));
+        assert!(!is_steady("fpu tsc msr", "tsc-early jiffies"));
+        assert!(!is_steady("fpu tsc_adjust msr", "tsc"));
+        assert!(!has_steady_tsc("", ""));
+    }
 
     #[test]
     fn the_root_pointer_is_where_efi_or_the_first_loader_says() {

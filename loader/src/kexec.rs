@@ -1,4 +1,5 @@
-//! The one system call: `kexec_load` with KEXEC_ON_CRASH. This is the only file with `unsafe`.
+//! The one system call: `kexec_load` with KEXEC_ON_CRASH. Besides the instruction in `tsc.rs` it
+//! is the only `unsafe`.
 //!
 //! The kernel frees an image that was loaded before it takes the new one. So everything that can
 //! be checked is checked before the call.

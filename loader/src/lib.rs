@@ -51,6 +51,7 @@ mod state;
 mod status;
 pub mod system;
 mod target;
+mod tsc;
 mod zoneinfo;
 
 pub use dump_disks::{DumpDisks, FoundDumpDisk};
@@ -74,3 +75,4 @@ pub use room::DiskRoom;
 pub use state::{Recorded, State, StateError, at_work};
 pub use status::{Seen, Status, Verdict};
 pub use system::{System, SystemError};
+pub use tsc::tsc_khz;

@@ -17,6 +17,7 @@ use loader::kexec::Call;
 use loader::{
     Done, Images, Inspection, Plan, PlanOptions, Record, Recorded, Running, Seen, SlotSpec, State,
     StateError, Status, System, UserText, at_work, kexec, now, plan, plan_slot, reload, reusable,
+    tsc_khz,
 };
 use slot_image::SlotImage;
 
@@ -63,9 +64,10 @@ fn load_or_say(args: &LoadCommand, debug: bool) -> ExitCode {
 fn load(args: &LoadCommand, debug: bool) -> anyhow::Result<()> {
     // Of two loaders the one that reads the system last must load last; root's absence is named first.
     let state = open_state(&args.state);
-    let system = System::read(Path::new("/"))?;
+    let mut system = System::read(Path::new("/"))?;
     kexec::check(&system)?;
     let state = state?;
+    system.tsc_khz = tsc_khz(&system, Some(&state));
     let options =
         PlanOptions { any_disk: args.force, ..plan_options(&args.load, &system.command_line)? };
     let plan = make_plan(&args.load.images, &options, &system, debug)?;
@@ -164,7 +166,10 @@ fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn show_plan(args: &PlanArgs, debug: bool) -> anyhow::Result<()> {
-    let system = System::read(&args.root)?;
+    let mut system = System::read(&args.root)?;
+    if args.root == Path::new("/") {
+        system.tsc_khz = tsc_khz(&system, None);
+    }
     let options = plan_options(&args.load, &system.command_line)?;
     let plan = make_plan(&args.load.images, &options, &system, debug)?;
     if let Some(folder) = &args.segments {

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use vmcore::Options;
 
 use crate::facts::Facts;
 use crate::plan::Plan;
@@ -38,6 +39,11 @@ impl Record {
             command_line: plan.command_line.clone(),
             facts: Facts::of_plan(plan),
         }
+    }
+
+    /// The rate of the time stamp counter on the command line, in kHz.
+    pub(crate) fn tsc_khz(&self) -> Option<u32> {
+        Options::parse(self.command_line.as_bytes(), &mut |_| ()).tsc_khz
     }
 
     /// The command that would load the same again.

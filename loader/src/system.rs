@@ -15,6 +15,8 @@ use crate::{acpi, cpus, firmware, setup_header, zoneinfo};
 /// No file that is read is longer than this: the longest are `/proc/cpuinfo` and `/proc/zoneinfo`,
 /// some 2 KB for each of up to 8192 CPUs.
 const LONGEST_FILE: u64 = 64 << 20;
+/// The clocks that the kernel could count time by.
+const CLOCKS: &str = "sys/devices/system/clocksource/clocksource0/available_clocksource";
 /// CAP_SYS_BOOT in the capability masks of `/proc/self/status`.
 const CAP_SYS_BOOT: u64 = 1 << 22;
 
@@ -81,6 +83,10 @@ pub struct System {
     pub command_line: String,
     /// How the machine is switched off.
     pub power_off: Option<PowerOff>,
+    /// True if the rate of the time stamp counter does not change.
+    pub has_steady_tsc: bool,
+    /// That rate in kHz, where it was measured ([`crate::tsc_khz`]); [`System::read`] leaves it out.
+    pub tsc_khz: Option<u32>,
     /// Where the ACPI tables begin, on a machine with EFI firmware.
     pub acpi_rsdp: Option<PhysAddr>,
     /// What encrypts this guest's memory, if anything does.
@@ -130,6 +136,7 @@ impl System {
         let command_line = root.text("proc/cmdline")?.unwrap_or_default().trim().to_owned();
         let systab = root.text("sys/firmware/efi/systab")?;
         let cpuinfo = root.text("proc/cpuinfo")?.unwrap_or_default();
+        let clocks = root.text(CLOCKS)?.unwrap_or_default();
         let boot_params = root.head("sys/kernel/boot_params/data", setup_header::LENGTH)?;
         let kexec = root.kexec_state()?;
         let kcore = Kcore::parse(&root.kcore_head()?);
@@ -146,6 +153,8 @@ impl System {
             cpus: root.cpus()?,
             vmcoreinfo: root.parsed("sys/kernel/vmcoreinfo", cpus::vmcoreinfo_area)?,
             acpi_rsdp: firmware::acpi_rsdp(systab.as_deref(), &command_line),
+            has_steady_tsc: firmware::has_steady_tsc(&cpuinfo, &clocks),
+            tsc_khz: None,
             confidential: firmware::confidential(&cpuinfo),
             command_line,
             power_off: root.power_off()?,

@@ -50,13 +50,21 @@ pub fn wait(ticks: u64, mut is_done: impl FnMut() -> bool) -> bool {
 /// of several measurements. [`None`] when the PIT does not answer, or there is no port to see its output
 /// at (QEMU's microvm).
 pub fn calibrate() -> Option<u64> {
+    shortest_of(CALIBRATIONS)
+}
+
+/// The same by a single measurement (about 1 ms), which may be too large.
+pub fn measure_once() -> Option<u64> {
+    shortest_of(1)
+}
+
+fn shortest_of(count: u32) -> Option<u64> {
     // SAFETY: reading the port has no effect.
     let port_b = unsafe { io::inb(PORT_B) };
     if port_b == NOTHING_THERE {
         return None;
     }
-    let shortest =
-        (0..CALIBRATIONS).try_fold(u64::MAX, |ticks, _| Some(ticks.min(measure(port_b)?)));
+    let shortest = (0..count).try_fold(u64::MAX, |ticks, _| Some(ticks.min(measure(port_b)?)));
     shortest.map(|ticks| (ticks.saturating_mul(PIT_HZ) / u64::from(CALIBRATION) / 1000).max(1))
 }
 

@@ -55,6 +55,8 @@ pub struct Options<'a> {
     pub replace_oldest: bool,
     /// `kdump.timeout`: how long one stage may take, in seconds.
     pub timeout: u32,
+    /// `kdump.tsc_khz`: the rate of the time stamp counter in kHz, to be checked before it is used.
+    pub tsc_khz: Option<u32>,
     /// `kdump.pm1a`: how this machine is powered off.
     pub poweroff: Option<PowerOff>,
 }
@@ -148,6 +150,7 @@ const CHECKSUM: &str = "0 or 1";
 const COMPRESS: &str = "auto, none or lz4";
 const REPLACE: &str = "none or oldest";
 const TIMEOUT: &str = "a number of seconds above 0";
+const TSC_KHZ: &str = "a number of kHz above 0";
 const PM1A: &str = "PORT,TYPE with a port up to 0xffff and a type up to 7";
 /// Keys that later kernels know: they may be given, but only with their default.
 const LATER: [(&str, &str); 1] = [("kdump.level", "0")];
@@ -190,7 +193,9 @@ impl<'a> Options<'a> {
             } else if key_is("kdump.replace") {
                 set(parse_word(value, b"none", b"oldest"), &mut options.replace_oldest, REPLACE)
             } else if key_is("kdump.timeout") {
-                set(parse_timeout(value), &mut options.timeout, TIMEOUT)
+                set(parse_above_zero(value), &mut options.timeout, TIMEOUT)
+            } else if key_is("kdump.tsc_khz") {
+                set(parse_above_zero(value).map(Some), &mut options.tsc_khz, TSC_KHZ)
             } else if key_is("kdump.pm1a") {
                 set(parse_pm1a(value).map(Some), &mut options.poweroff, PM1A)
             } else {
@@ -219,6 +224,7 @@ impl<'a> Options<'a> {
             compress: Compress::default(),
             replace_oldest: false,
             timeout: DEFAULT_TIMEOUT,
+            tsc_khz: None,
             poweroff: None,
         }
     }
@@ -374,8 +380,8 @@ fn parse_word(value: &[u8], no: &[u8], yes: &[u8]) -> Option<bool> {
     (value == no || value == yes).then_some(value == yes)
 }
 
-fn parse_timeout(value: &[u8]) -> Option<u32> {
-    u32::try_from(whole_number(value)?).ok().filter(|seconds| *seconds > 0)
+fn parse_above_zero(value: &[u8]) -> Option<u32> {
+    u32::try_from(whole_number(value)?).ok().filter(|number| *number > 0)
 }
 
 fn parse_compress(value: &[u8]) -> Option<Compress> {
@@ -536,7 +542,8 @@ mod tests {
         let options = good(
             "elfcorehdr=0x1000@0x2000000 kdump.target=virtio-blk:id=00112233445566778899AABBccddeeff,none \
              kdump.final_action=poweroff kdump.failure-action=halt kdump.timeout=5 \
-             kdump.pm1a=0x604,0 kdump.view=vmcore kdump.level=0 kdump.checksum=1 kdump.replace=oldest kdump.compress=none",
+             kdump.pm1a=0x604,0 kdump.view=vmcore kdump.level=0 kdump.checksum=1 kdump.replace=oldest kdump.compress=none \
+             kdump.tsc_khz=2596366",
         );
         let elfcorehdr = ElfCoreHdr { addr: PhysAddr::new(32 << 20), size: Some(4096) };
         assert_eq!(options.elfcorehdr, Some(elfcorehdr));
@@ -652,6 +659,9 @@ mod tests {
             "kdump.timeout=0",
             "kdump.timeout=4294967296",
             "kdump.timeout=5s",
+            "kdump.tsc_khz=0",
+            "kdump.tsc_khz=4294967296",
+            "kdump.tsc_khz=2.5",
             "kdump.pm1a=0x10000,0",
             "kdump.pm1a=0x604,8",
             "kdump.pm1a=0x604",

@@ -2,6 +2,7 @@
 //! what the capture kernel saved. `cargo xtask test` builds what they need and says where it is.
 
 mod basics;
+mod clock;
 mod command_lines;
 mod common;
 mod core_headers;

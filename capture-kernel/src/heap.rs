@@ -35,7 +35,7 @@ pub(crate) fn start(
     // this is the only call.
     let memory = unsafe { mapping.take(range.start().get(), length) };
     let memory = memory.expect("whole pages, and no more than the area has");
-    let address = memory.as_mut_ptr();
+    let address = memory.as_mut_ptr().cast::<u8>();
     // SAFETY: the memory is ours for ever, and the heap is empty.
     unsafe { HEAP.init(address, length) };
     SlotMemory { address: address as usize, start: range.start(), length }

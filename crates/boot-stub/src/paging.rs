@@ -16,6 +16,7 @@
 
 use crate::machine_check;
 use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use handoff::layout::PAGE_SIZE;
 use x86::controlregs;
@@ -204,12 +205,17 @@ pub struct SlotMemory {
 
 impl SlotMemory {
     /// Maps `length` bytes (whole pages, at most [`AREA_SIZE`]) at the physical address `start` and
-    /// gives them out, zeroed. [`None`] when they do not fit.
+    /// gives them out as they are: to make 2 MiB zero would take longer than all else up to there.
+    /// [`None`] when they do not fit.
     ///
     /// # Safety
     /// The range must be memory that the kernel was granted and that nobody else uses, and this
     /// must be called once.
-    pub unsafe fn take(mut self, start: u64, length: usize) -> Option<&'static mut [u8]> {
+    pub unsafe fn take(
+        mut self,
+        start: u64,
+        length: usize,
+    ) -> Option<&'static mut [MaybeUninit<u8>]> {
         if !start.is_multiple_of(PAGE_SIZE) || !length.is_multiple_of(PAGE) || length > AREA_SIZE {
             return None;
         }
@@ -218,10 +224,7 @@ impl SlotMemory {
         }
         let address = self.area.address(0).as_ptr();
         // SAFETY: just mapped, writable, and by the caller's word nobody else's.
-        unsafe {
-            ptr::write_bytes(address, 0, length);
-            Some(core::slice::from_raw_parts_mut(address, length))
-        }
+        Some(unsafe { core::slice::from_raw_parts_mut(address.cast(), length) })
     }
 }
 

@@ -75,10 +75,15 @@ impl Area {
     /// Points page `index` at the physical page `entry` names, with the flags that it carries.
     fn set(&mut self, index: usize, entry: u64) {
         assert!(index < AREA_PAGES);
-        // SAFETY: the index is inside the table, which only this `Area` writes.
+        // SAFETY: the index is inside the table, which only this `Area` writes. The CPU remembers no
+        // entry that was absent (Intel manual, volume 3, 4.10.2.3).
         unsafe {
-            ptr::write_volatile(self.table.0.get().cast::<u64>().add(index), entry);
-            x86::tlb::flush(self.base as usize + index * PAGE);
+            let place = self.table.0.get().cast::<u64>().add(index);
+            let before = ptr::read_volatile(place);
+            ptr::write_volatile(place, entry);
+            if before & PRESENT != 0 {
+                x86::tlb::flush(self.base as usize + index * PAGE);
+            }
         }
     }
 

@@ -107,19 +107,31 @@ impl DmaBuffer {
         self.is_shared.set(false);
     }
 
-    /// Copies out what is there now.
+    /// Copies out what is there now: words where `offset` is the start of one.
     pub fn copy_to(&self, offset: usize, into: &mut [u8]) {
         self.part(offset, into.len());
-        for (index, byte) in into.iter_mut().enumerate() {
-            *byte = self.read(offset + index);
+        let words = if offset.is_multiple_of(4) { into.len() / 4 * 4 } else { 0 };
+        let (words, bytes) = into.split_at_mut(words);
+        let after = offset + words.len();
+        for (at, word) in (offset..).step_by(4).zip(words.as_chunks_mut::<4>().0) {
+            *word = self.read::<u32>(at).to_ne_bytes();
+        }
+        for (at, byte) in (after..).zip(bytes) {
+            *byte = self.read(at);
         }
     }
 
-    /// Copies `from` in.
+    /// Copies `from` in: words where `offset` is the start of one.
     pub fn copy_from(&mut self, offset: usize, from: &[u8]) {
         self.part(offset, from.len());
-        for (index, byte) in from.iter().enumerate() {
-            self.write(offset + index, *byte);
+        let words = if offset.is_multiple_of(4) { from.len() / 4 * 4 } else { 0 };
+        let (words, bytes) = from.split_at(words);
+        let after = offset + words.len();
+        for (at, word) in (offset..).step_by(4).zip(words.as_chunks::<4>().0) {
+            self.write(at, u32::from_ne_bytes(*word));
+        }
+        for (at, byte) in (after..).zip(bytes) {
+            self.write(at, *byte);
         }
     }
 

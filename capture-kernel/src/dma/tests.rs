@@ -119,3 +119,22 @@ fn limits_of_addresses() {
     assert!(limits(64).reaches(range(u64::MAX - 1, 1)));
     assert!(limits(32).reaches(range(1 << 33, 0)));
 }
+
+/// Words and bytes, from any offset on.
+#[test]
+fn what_is_copied_in_is_copied_out() {
+    let mut buffer = DmaBuffer::new(slot(), 64).expect("memory");
+    let bytes: Vec<u8> = (1..=64).collect();
+    for (offset, length) in (0..10).flat_map(|offset| (0..20).map(move |length| (offset, length))) {
+        buffer.copy_from(0, &[0; 64]);
+        buffer.copy_from(offset, &bytes[..length]);
+        let mut all = [0xff; 64];
+        buffer.copy_to(0, &mut all);
+        let mut expected = [0; 64];
+        expected[offset..offset + length].copy_from_slice(&bytes[..length]);
+        assert_eq!(all, expected);
+        let mut part = std::vec![0xff; length];
+        buffer.copy_to(offset, &mut part);
+        assert_eq!(part, bytes[..length]);
+    }
+}

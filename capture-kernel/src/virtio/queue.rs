@@ -205,3 +205,65 @@ const fn available_offset(size: u16) -> usize {
 const fn used_offset(size: u16) -> usize {
     (available_offset(size) + 6 + 2 * size as usize).next_multiple_of(4)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Disk, FakeDevice, FakeTransport, slot};
+    use std::collections::BTreeMap;
+    use std::vec::Vec;
+
+    fn link(number: u64) -> Link {
+        Link::read(PhysRange::new(PhysAddr::new(number << 12), 16).expect("no wrap"))
+    }
+
+    fn chain(number: u64, count: u64) -> Vec<Link> {
+        (0..count).map(|index| link(number << 8 | index)).collect()
+    }
+
+    /// Chains of many lengths, answered in another order than offered: each is seen as it was offered.
+    #[test]
+    fn chains_of_any_length_share_the_descriptors() {
+        let disk = Disk::new(Vec::new());
+        let queue = VirtQueue::set_up(&mut FakeTransport::new(&disk), 0, slot(), 1);
+        let mut queue = queue.expect("64 entries");
+        let mut seen = BTreeMap::new();
+        for number in 1..400_u64 {
+            let count = number * 7 % 20 + 1;
+            while queue.room() < count as usize {
+                let (_, head) = seen.pop_first().expect("one is in flight");
+                disk.borrow_mut().base().queues.get_mut(&0).expect("is set up").push(head, 7);
+                let used = queue.take_used().expect("an answer").expect("there");
+                assert_eq!((u32::from(used.chain), used.length), (head, 7));
+            }
+            let head = queue.offer(chain(number, count).into_iter());
+            let mut disk = disk.borrow_mut();
+            let offered = disk.base().queues.get_mut(&0).and_then(|queue| queue.pop());
+            let offered = offered.expect("the device sees it");
+            assert_eq!(offered.head, head);
+            let expected = (0..count).map(|index| ((number << 8 | index) << 12, 16, false));
+            assert!(offered.links.iter().copied().eq(expected), "chain {number}");
+            seen.insert(number.wrapping_mul(0x9e37_79b9) % 1000, u32::from(head));
+        }
+    }
+
+    /// Its descriptors are free once, and those of other chains stay theirs.
+    #[test]
+    fn a_chain_that_comes_back_twice_is_an_error_and_frees_nothing() {
+        let disk = Disk::new(Vec::new());
+        let queue = VirtQueue::set_up(&mut FakeTransport::new(&disk), 0, slot(), 1);
+        let mut queue = queue.expect("64 entries");
+        let [first, _] = [1, 2].map(|number| queue.offer(chain(number, 20).into_iter()));
+        for id in [first.into(), first.into(), u32::from(first) + 1, 64, u32::MAX] {
+            disk.borrow_mut().base().queues.get_mut(&0).expect("is set up").push(id, 0);
+        }
+        assert_eq!(queue.take_used().map(|used| used.is_some()), Ok(true));
+        for id in [first.into(), u32::from(first) + 1, 64, u32::MAX] {
+            assert_eq!(queue.take_used(), Err(Failure::BadAnswer(id)));
+        }
+        assert_eq!((queue.room(), queue.take_used()), (44, Ok(None)));
+        let mut indices: Vec<_> = (0..44).map(|_| queue.offer([link(9)].into_iter())).collect();
+        indices.sort_unstable();
+        assert!(indices.iter().eq((0..20).chain(40..64).collect::<Vec<_>>().iter()));
+    }
+}

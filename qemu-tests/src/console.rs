@@ -77,6 +77,12 @@ pub fn meaning(text: &str) -> Meaning<'_> {
     }
 }
 
+/// The time stamp counter in a stage line: `kdump: stage=NAME tsc=TICKS`.
+pub fn counter(text: &str) -> Option<u64> {
+    let (_, stage) = text.split_once(LINE_PREFIX)?;
+    stage.split_whitespace().find_map(|word| word.strip_prefix("tsc=")?.parse().ok())
+}
+
 /// The two lines of an oops that count: `Oops: 0002 [#1] SMP` and `RSP: 0018:ffffa51b40013e18
 /// EFLAGS: …`, or `ESI: … EDI: … EBP: … ESP: c1c8bf2c` on i386.
 fn of_oops(text: &str) -> Meaning<'_> {
@@ -145,6 +151,15 @@ fn text_of(line: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stage_line_has_the_counter() {
+        assert_eq!(counter("kdump: stage=first_byte tsc=7684029787"), Some(7_684_029_787));
+        assert_eq!(counter("[ 4.5] end kdump: stage=purgatory tsc=1"), Some(1));
+        for odd in ["kdump: stage=first_byte", "kdump: stage=first_byte tsc=x", "tsc=5", ""] {
+            assert_eq!(counter(odd), None, "{odd}");
+        }
+    }
 
     #[test]
     fn lines_have_their_meaning() {

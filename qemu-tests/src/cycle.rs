@@ -362,6 +362,7 @@ fn judge(
         guest_dump: ended.guest_dump,
         distinct_pages: truth.exit.distinct(),
         timeline_ms: ended.timeline.milestones(),
+        stage_counters: ended.timeline.counters(),
         stopped_ms: ended.timeline.stopped_ms(),
         truth: config.truth,
         bytes: findings.bytes,

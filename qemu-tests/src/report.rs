@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::collector_process::Received;
 use crate::dump_disk::DiskAfter;
 use crate::guest_dump::GuestDump;
-use crate::timeline::Milestones;
+use crate::timeline::{ByStage, Milestones};
 
 /// Version of the report's layout. Fields may be added to it, not renamed.
 pub const VERSION: u32 = 1;
@@ -118,6 +118,8 @@ pub struct Report {
     pub arrived_by: Option<String>,
     /// Milliseconds from the panic to each stage.
     pub timeline_ms: Milestones,
+    /// The time stamp counter of the guest's CPU at each stage of purgatory and capture kernel.
+    pub stage_counters: ByStage<u64>,
     /// Milliseconds in which the VM was stopped; not part of the timeline.
     pub stopped_ms: f64,
     /// Whether the VM was stopped for page digests (false: `--no-truth`).

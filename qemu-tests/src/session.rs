@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use handoff::Stage;
 
 use crate::collector_process::Received;
-use crate::console::{self, Line, Meaning, meaning};
+use crate::console::{self, Line, Meaning, counter, meaning};
 use crate::cycle::{Config, Crash, Event, Fault, NmiPlace};
 use crate::deadline::Deadline;
 use crate::dump_disk::DumpDisk;
@@ -460,7 +460,7 @@ impl<'a> Session<'a> {
                 if !self.ended.timeline.has_panicked() {
                     self.died_of_oops(line.at)?;
                 }
-                self.ended.timeline.reached(stage, line.at);
+                self.ended.timeline.reached(stage, line.at, counter(&line.text));
                 progress(stage.name());
                 if stage == Stage::CaptureEntry
                     && matches!(self.config.fault, Some(Fault::QemuDies))
@@ -509,7 +509,7 @@ impl<'a> Session<'a> {
             Meaning::Fact(fact) => self.ended.facts.take(fact),
             Meaning::Text => {
                 if self.is_first_line_of_stock(&line.text) {
-                    self.ended.timeline.reached(Stage::CaptureEntry, line.at);
+                    self.ended.timeline.reached(Stage::CaptureEntry, line.at, None);
                 }
                 Ok(())
             }

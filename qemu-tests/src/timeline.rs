@@ -5,11 +5,20 @@ use std::time::{Duration, Instant};
 use handoff::Stage;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+/// A stage that was reached.
+#[derive(Clone, Copy, Debug)]
+struct Reached {
+    stage: Stage,
+    at: Instant,
+    /// The time stamp counter of the guest's CPU, as its line has it.
+    counter: Option<u64>,
+}
+
 /// Collects the moments of one cycle.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
     panic: Option<Instant>,
-    stages: Vec<(Stage, Instant)>,
+    stages: Vec<Reached>,
     stops: Vec<(Instant, Instant)>,
 }
 
@@ -24,16 +33,16 @@ impl Timeline {
         self.panic.is_some()
     }
 
-    /// A stage line; the first of each stage counts.
-    pub fn reached(&mut self, stage: Stage, at: Instant) {
+    /// A stage line, with the guest's time stamp counter; the first of each stage counts.
+    pub fn reached(&mut self, stage: Stage, at: Instant, counter: Option<u64>) {
         if !self.has(stage) {
-            self.stages.push((stage, at));
+            self.stages.push(Reached { stage, at, counter });
         }
     }
 
     /// True once the stage's line came.
     pub fn has(&self, stage: Stage) -> bool {
-        self.stages.iter().any(|(reached, _)| *reached == stage)
+        self.stages.iter().any(|reached| reached.stage == stage)
     }
 
     /// The VM stood still from `start` to `end`.
@@ -43,9 +52,9 @@ impl Timeline {
 
     /// The name of the last stage, "panic" or "boot". That the capture failed is no stage to stop at.
     pub fn last(&self) -> &'static str {
-        let last = self.stages.iter().rfind(|(stage, _)| *stage != Stage::Failed);
+        let last = self.stages.iter().rfind(|reached| reached.stage != Stage::Failed);
         match (last, self.panic) {
-            (Some((stage, _)), _) => stage.name(),
+            (Some(reached), _) => reached.stage.name(),
             (None, Some(_)) => "panic",
             (None, None) => "boot",
         }
@@ -58,13 +67,25 @@ impl Timeline {
 
     /// Milliseconds from the panic to each stage.
     pub fn milestones(&self) -> Milestones {
-        let named = Stage::ALL.iter().filter(|stage| **stage != Stage::Failed);
-        let stages = named.map(|stage| {
-            let found = self.stages.iter().find(|(reached, _)| reached == stage);
-            (stage.name(), found.and_then(|(_, at)| self.since_panic(*at)))
-        });
         let panic = ("panic", self.panic.map(|_| 0.0));
-        Milestones(std::iter::once(panic).chain(stages).collect())
+        let stages = self.by_stage(|reached| self.since_panic(reached.at));
+        ByStage(std::iter::once(panic).chain(stages).collect())
+    }
+
+    /// The guest's time stamp counter at each stage, in ticks.
+    pub fn counters(&self) -> ByStage<u64> {
+        ByStage(self.by_stage(|reached| reached.counter).collect())
+    }
+
+    fn by_stage<T>(
+        &self,
+        value: impl Fn(&Reached) -> Option<T>,
+    ) -> impl Iterator<Item = (&'static str, Option<T>)> {
+        let named = Stage::ALL.iter().filter(|stage| **stage != Stage::Failed);
+        named.map(move |stage| {
+            let found = self.stages.iter().find(|reached| reached.stage == *stage);
+            (stage.name(), found.and_then(&value))
+        })
     }
 
     fn since_panic(&self, at: Instant) -> Option<f64> {
@@ -82,23 +103,26 @@ fn millis(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }
 
-/// Stage names with milliseconds since the panic, in the order of the stages; `None` when a stage
-/// was not reached. In JSON an object.
+/// Stage names with a number for each, in the order of the stages; `None` when a stage was not
+/// reached. In JSON an object.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Milestones(pub Vec<(&'static str, Option<f64>)>);
+pub struct ByStage<T>(pub Vec<(&'static str, Option<T>)>);
 
-impl Milestones {
-    /// Milliseconds from the panic to the stage of this name.
-    pub fn get(&self, name: &str) -> Option<f64> {
-        self.0.iter().find(|(stage, _)| *stage == name).and_then(|(_, ms)| *ms)
+/// Milliseconds since the panic; the first stage is the panic itself.
+pub type Milestones = ByStage<f64>;
+
+impl<T: Copy> ByStage<T> {
+    /// The number of the stage of this name.
+    pub fn get(&self, name: &str) -> Option<T> {
+        self.0.iter().find(|(stage, _)| *stage == name).and_then(|(_, number)| *number)
     }
 }
 
-impl Serialize for Milestones {
+impl<T: Serialize> Serialize for ByStage<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, ms) in &self.0 {
-            map.serialize_entry(name, ms)?;
+        for (name, number) in &self.0 {
+            map.serialize_entry(name, number)?;
         }
         map.end()
     }
@@ -119,18 +143,23 @@ mod tests {
         timeline.panicked(at(100));
         assert_eq!(timeline.last(), "panic");
         timeline.stopped(at(110), at(160));
-        timeline.reached(Stage::Purgatory, at(170));
+        timeline.reached(Stage::Purgatory, at(170), Some(5));
         timeline.stopped(at(180), at(200));
-        timeline.reached(Stage::Quiesced, at(210));
-        timeline.reached(Stage::Quiesced, at(900));
+        timeline.reached(Stage::Quiesced, at(210), Some(9));
+        timeline.reached(Stage::Quiesced, at(900), Some(11));
         let milestones = timeline.milestones();
         assert_eq!(milestones.get("panic"), Some(0.0));
         assert_eq!(milestones.get("purgatory"), Some(20.0));
         assert_eq!(milestones.get("quiesced"), Some(40.0));
         assert_eq!(milestones.get("done"), None);
+        let counters = timeline.counters();
+        assert_eq!(
+            ["purgatory", "quiesced", "done"].map(|stage| counters.get(stage)),
+            [Some(5), Some(9), None]
+        );
         assert_eq!(timeline.stopped_ms(), 150.0);
         assert_eq!(timeline.last(), "quiesced");
-        timeline.reached(Stage::Failed, at(950));
+        timeline.reached(Stage::Failed, at(950), None);
         assert_eq!(timeline.last(), "quiesced");
     }
 

@@ -4,6 +4,7 @@
 //! alike: absolute times are those of this machine at this hour, ratios say more.
 
 mod host;
+mod instructions;
 mod results;
 mod samples;
 mod slots;
@@ -18,6 +19,7 @@ use qemu_tests::slot::parse_size;
 use qemu_tests::{Config, FirstKernel, Interrupt, KexecTools, Report, StockCapture, scratch};
 
 use self::host::Host;
+use self::instructions::Count;
 use self::results::{Measured, Results};
 use self::slots::{Bounds, Probe, Search};
 use self::stacks::{Files, Stack, Target, Workload};
@@ -81,6 +83,8 @@ struct Plan {
     rounds: u32,
     /// Every dump is checked, and not that of the first round only.
     checks_all: bool,
+    /// Whose instructions are counted.
+    counted: Vec<Stack>,
     /// Whose smallest slots are sought, between which sizes, in guests of how much memory.
     slots: Vec<(Stack, Bounds, u64)>,
 }
@@ -104,7 +108,9 @@ impl Args {
         } else {
             5
         };
+        let counted = if self.quick { 1 } else { self.target.len() };
         Ok(Plan {
+            counted: ours.clone().take(counted).collect(),
             workloads: memory.iter().flat_map(of_memory).collect(),
             stacks: ours.chain([Stack::Stock]).collect(),
             rounds: self.rounds.unwrap_or(usual_rounds),
@@ -211,6 +217,12 @@ impl Equipment {
                 measured.push(self.workload(plan, *workload)?);
             }
         }
+        let mut counts = Vec::new();
+        for stack in &plan.counted {
+            if !self.interrupt.is_set() {
+                counts.extend(self.count(*stack)?);
+            }
+        }
         let mut slots = Vec::new();
         for (stack, bounds, memory) in &plan.slots {
             if !self.interrupt.is_set() {
@@ -224,6 +236,7 @@ impl Equipment {
             kernel: self.kernel.clone(),
             cpus: self.config(Stack::Stock, 0, SLOT).cpus,
             measured,
+            counts,
             slots,
             interrupted: self.interrupt.is_set(),
         })
@@ -273,6 +286,14 @@ impl Equipment {
         config.guest_dump = stack == Stack::Stock;
         config.examine = checked && workload.memory <= MOST_EXAMINED;
         self.cycle(config, name)
+    }
+
+    /// Instructions up to the first byte of a dump by `stack`; `None` when Ctrl-C came.
+    fn count(&self, stack: Stack) -> Result<Option<Count>> {
+        let mut config = self.config(stack, instructions::MEMORY, SLOT);
+        instructions::configure(&mut config);
+        let report = self.cycle(config, &format!("instructions, {}", stack.name()))?;
+        Ok(report.map(|report| Count::new(stack.name(), &report)))
     }
 
     fn smallest_slot(&self, stack: Stack, bounds: Bounds, memory: u64) -> Result<Search> {
@@ -346,8 +367,10 @@ mod tests {
         let ours = [Target::VirtioBlk, Target::VirtioConsole].map(Stack::Ours);
         assert_eq!(usual.stacks, [ours[0], ours[1], Stack::Stock]);
         assert_eq!(usual.slots.len(), 3);
+        assert_eq!(usual.counted, ours);
         let quick = plan("--quick");
         assert_eq!((quick.workloads.len(), quick.rounds, quick.slots.len()), (2, 2, 1));
+        assert_eq!(quick.counted, ours[..1]);
         assert_eq!(plan("--full").workloads.len(), 12);
         let own = plan("--memory 8G --fill 0 --rounds 1 --no-slots");
         assert_eq!(own.workloads, [Workload::new(8 << 30, 0)]);

@@ -584,6 +584,18 @@ fn the_command_line_in_order() {
     assert_eq!(line(&whole), Ok(format!("nr_cpus=1 irqpoll {ADDED}")));
 }
 
+/// So the user's own value counts, and a Linux as capture kernel gets none.
+#[test]
+fn a_rate_that_was_measured_stands_before_the_users_words() {
+    let system = System { tsc_khz: Some(2_596_366), ..fixture("i386-512m") };
+    let line = |options| plan_with(&system, &kernel(), &options).expect("a plan").command_line;
+    let expected = format!("kdump.pm1a=0x604,0 kdump.tsc_khz=2596366 kdump.timeout=5 {ADDED}");
+    assert_eq!(line(append("kdump.timeout=5")), expected);
+    let whole = PlanOptions { text: UserText::Whole("irqpoll".to_owned()), ..append("") };
+    assert_eq!(line(whole), format!("irqpoll {ADDED}"));
+    assert_eq!(fixture("i386-512m").tsc_khz, None, "a saved system is not measured");
+}
+
 fn append(text: &str) -> PlanOptions {
     PlanOptions { text: UserText::Append(text.to_owned()), ..PlanOptions::default() }
 }

@@ -6,7 +6,8 @@ use qemu_tests::{Report, Verdict};
 use serde_json::{Value, json};
 
 use super::host::Host;
-use super::samples::{MEASURES, Ratio, Row, Sample, Spread};
+use super::instructions::Count;
+use super::samples::{MEASURES, PARTS, Ratio, Row, Sample, Spread};
 use super::slots::Search;
 use super::stacks::{Stack, Target, Workload};
 
@@ -57,14 +58,18 @@ impl Measured {
         self.rows.iter().map(|(_, row)| row).chain([&self.guest_dump])
     }
 
+    fn ours(&self) -> impl Iterator<Item = (Target, &Row)> {
+        self.rows.iter().filter_map(|(stack, row)| match stack {
+            Stack::Ours(target) => Some((*target, row)),
+            Stack::Stock => None,
+        })
+    }
+
     /// How ours compare with the others.
     fn ratios(&self) -> Vec<Ratio> {
         let stock = self.rows.iter().find(|(stack, _)| *stack == Stack::Stock);
-        let ours = self.rows.iter().filter_map(|(stack, row)| match stack {
-            Stack::Ours(target) => Some((*target, row)),
-            Stack::Stock => None,
-        });
         let Some((_, stock)) = stock else { return Vec::new() };
+        let ours = self.ours();
         ours.flat_map(|(target, ours)| self.ratios_of(target, ours, stock)).flatten().collect()
     }
 
@@ -100,6 +105,8 @@ pub(super) struct Results {
     /// CPUs of the guest.
     pub cpus: u32,
     pub measured: Vec<Measured>,
+    /// Instructions up to our first byte.
+    pub counts: Vec<Count>,
     /// Ours first, and what the smallest slot may be.
     pub slots: Vec<(Search, bool)>,
     /// Ctrl-C ended it.
@@ -109,14 +116,19 @@ pub(super) struct Results {
 impl Results {
     /// What was wrong, of all cycles whose dumps were measured.
     pub(super) fn failures(&self) -> impl Iterator<Item = String> {
-        self.measured.iter().flat_map(|measured| {
+        let dumps = self.measured.iter().flat_map(|measured| {
             let named = move |row: &Row| {
                 let (workload, name) = (measured.workload.name(), row.name.clone());
                 let of = move |failure: &String| format!("{workload}, {name}: {failure}");
                 row.failures.iter().map(of).collect::<Vec<_>>()
             };
             measured.rows().flat_map(named)
-        })
+        });
+        let counts = self.counts.iter().filter_map(|count| {
+            let failure = count.found.as_ref().err()?;
+            Some(format!("instructions, {}: {failure}", count.name))
+        });
+        dumps.chain(counts)
     }
 
     /// For programs: one object.
@@ -130,6 +142,7 @@ impl Results {
             "guest_cpus": self.cpus,
             "interrupted": self.interrupted,
             "workloads": self.measured.iter().map(Measured::json).collect::<Vec<_>>(),
+            "instructions": self.counts.iter().map(Count::json).collect::<Vec<_>>(),
             "slots": self.slots.iter().map(slot).collect::<Vec<_>>(),
         })
     }
@@ -142,6 +155,12 @@ impl Results {
         let _ = writeln!(text, "median (least … most); times in ms from the panic line");
         for measured in &self.measured {
             text.push_str(&table(measured));
+        }
+        if !self.counts.is_empty() {
+            text.push('\n');
+        }
+        for count in &self.counts {
+            text.push_str(&count.text());
         }
         for (search, is_ours) in &self.slots {
             text.push_str(&slot_line(search, is_ours.then_some(SLOT_GOAL)));
@@ -188,6 +207,13 @@ fn table(measured: &Measured) -> String {
         }
         let reservation = if row.reservation.is_empty() { "-" } else { &row.reservation };
         let _ = writeln!(text, "   {reservation}");
+    }
+    for (target, row) in measured.ours() {
+        for (name, _, measure) in PARTS {
+            let Some(spread) = row.spread(measure) else { continue };
+            let name = format!("{}: {name}, ms", target.name());
+            let _ = writeln!(text, "  {name:RATIO$}{:>COLUMN$}", shown(&spread));
+        }
     }
     for ratio in measured.ratios() {
         let verdict = verdict(ratio.goal.map(|goal| goal.to_string()), ratio.is_met());
@@ -236,14 +262,18 @@ mod tests {
 
     fn sample(first: f64, done: f64) -> Option<Sample> {
         let (first_line, first_byte) = (Some(first / 2.0), Some(first));
-        Some(Sample { first_line, first_byte, done: Some(done), bytes: 1_000_000_000 })
+        let sample = Sample { first_line, first_byte, done: Some(done), ..Sample::default() };
+        Some(Sample { bytes: 1_000_000_000, ..sample })
     }
 
     /// Two rounds; the stock stack failed in the second.
     fn measured() -> Measured {
         let workload = Workload::new(1 << 30, 400 << 20);
         let mut measured = Measured::new(workload, &[OURS, Stack::Stock], "32M@16M");
-        measured.rows[0].1.samples = vec![sample(50.0, 1050.0), sample(100.0, 2100.0)];
+        let ours = [sample(50.0, 1050.0), sample(100.0, 2100.0)];
+        let with_purgatory =
+            ours.map(|ours| ours.map(|ours| Sample { purgatory: Some(10.0), ..ours }));
+        measured.rows[0].1.samples = with_purgatory.to_vec();
         measured.rows[1].1.samples = vec![sample(3000.0, 7000.0), None];
         measured.rows[1].1.failures = vec!["cycle: no end".into()];
         let dump = |ms| Some(Sample { done: Some(ms), bytes: 1_000_000_000, ..Sample::default() });
@@ -263,6 +293,10 @@ mod tests {
             kernel: "linux".into(),
             cpus: 2,
             measured: vec![measured()],
+            counts: vec![
+                Count { name: "ours, virtio-blk".into(), found: Ok(7_000_000) },
+                Count { name: "ours, virtio-console".into(), found: Err("hung".into()) },
+            ],
             slots: vec![
                 search("ours", vec![probe(4 << 20, None), probe(2 << 20, Some("no room"))]),
                 search("stock Linux", vec![probe(32 << 20, Some("no room"))]),
@@ -298,6 +332,16 @@ mod tests {
             line("virtio-blk: MB/s"),
             "virtio-blk: MB/s, ours / dump-guest-memory 0.50 (0.50 … 0.50) goal 0.8: MISSED"
         );
+        let parts =
+            ["panic to purgatory", "purgatory to first byte", "capture_entry to first byte"];
+        let numbers = ["10.00 (10.00 … 10.00)", "65.00 (40.00 … 90.00)", "37.50 (25.00 … 50.00)"];
+        for (part, number) in parts.into_iter().zip(numbers) {
+            let start = format!("virtio-blk: {part}");
+            assert_eq!(line(&start), format!("{start}, ms {number}"));
+        }
+        let count = "capture_entry to first byte, ours, virtio-blk: 7,000,000 instructions";
+        assert_eq!(line("capture_entry"), count);
+        assert_eq!(line("FAILED  instr"), "FAILED instructions, ours, virtio-console: hung");
         let slot = "smallest slot, ours 4 MiB, in steps of 1 MiB goal 4 MiB: met";
         assert_eq!(line("smallest slot, ours"), slot);
         let slot = "smallest slot, stock Linux none was found, in steps of 1 MiB";
@@ -333,5 +377,7 @@ mod tests {
             (&json!(true), &Value::Null)
         );
         assert_eq!(json["slots"][0]["smallest_bytes"], 4 << 20);
+        let counts = &json["instructions"];
+        assert_eq!(counts[0]["entry_to_first_byte_instructions"], 7_000_000);
     }
 }

@@ -1,13 +1,15 @@
 //! What was measured: samples, what they come to, and how they compare.
 
 use qemu_tests::{GuestDump, Report};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::distribution::Distribution;
 
 /// One dump. Times are in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Sample {
+    /// From the panic to purgatory's first line: the dead kernel's own way out.
+    pub purgatory: Option<f64>,
     /// From the panic to the first line of the capture kernel.
     pub first_line: Option<f64>,
     /// From the panic until the first bytes of the dump are on the disk.
@@ -22,8 +24,25 @@ impl Sample {
     /// What a crash cycle measured.
     pub(super) fn of_cycle(report: &Report) -> Self {
         let at = |stage| report.timeline_ms.get(stage);
-        let (first_line, first_byte) = (at("capture_entry"), at("first_byte"));
-        Self { first_line, first_byte, done: at("done"), bytes: report.bytes }
+        Self {
+            purgatory: at("purgatory"),
+            first_line: at("capture_entry"),
+            first_byte: at("first_byte"),
+            done: at("done"),
+            bytes: report.bytes,
+        }
+    }
+
+    /// From purgatory's first line to the first bytes of the dump.
+    fn purgatory_to_first_byte(&self) -> Option<f64> {
+        Some(self.first_byte? - self.purgatory?)
+    }
+
+    /// From the capture kernel's first line to the first bytes of the dump, where purgatory tells
+    /// that it is our capture kernel.
+    fn entry_to_first_byte(&self) -> Option<f64> {
+        self.purgatory?;
+        Some(self.first_byte? - self.first_line?)
     }
 
     /// What QEMU's own dump took.
@@ -38,13 +57,11 @@ impl Sample {
     }
 
     fn json(&self) -> Value {
-        json!({
-            "first_line_ms": self.first_line,
-            "first_byte_ms": self.first_byte,
-            "done_ms": self.done,
-            "bytes": self.bytes,
-            "mb_per_s": self.rate(),
-        })
+        let measures = MEASURES.iter().chain(&PARTS);
+        let mut all: Map<_, _> =
+            measures.map(|(_, name, measure)| (name.to_string(), json!(measure(self)))).collect();
+        all.insert("bytes".into(), self.bytes.into());
+        Value::Object(all)
     }
 }
 
@@ -57,6 +74,13 @@ pub(super) const MEASURES: [(&str, &str, Measure); 4] = [
     ("first byte", "first_byte_ms", |sample| sample.first_byte),
     ("done", "done_ms", |sample| sample.done),
     ("MB/s", "mb_per_s", Sample::rate),
+];
+
+/// What the time to our first byte is made of, likewise; each part on its own.
+pub(super) const PARTS: [(&str, &str, Measure); 3] = [
+    ("panic to purgatory", "purgatory_ms", |sample| sample.purgatory),
+    ("purgatory to first byte", "purgatory_to_first_byte_ms", Sample::purgatory_to_first_byte),
+    ("capture_entry to first byte", "entry_to_first_byte_ms", Sample::entry_to_first_byte),
 ];
 
 /// One stack's dumps under one workload.
@@ -86,7 +110,7 @@ impl Row {
         json!({
             "name": self.name,
             "reservation": self.reservation,
-            "summary": MEASURES.iter().map(spread).collect::<serde_json::Map<_, _>>(),
+            "summary": MEASURES.iter().chain(&PARTS).map(spread).collect::<Map<_, _>>(),
             "samples": self.samples.iter()
                 .map(|sample| sample.as_ref().map(Sample::json)).collect::<Vec<_>>(),
             "failures": self.failures,
@@ -161,7 +185,8 @@ mod tests {
     use super::*;
 
     fn sample(first_byte: f64, done: f64, bytes: u64) -> Sample {
-        Sample { first_line: None, first_byte: Some(first_byte), done: Some(done), bytes }
+        let (first_byte, done) = (Some(first_byte), Some(done));
+        Sample { first_byte, done, bytes, ..Sample::default() }
     }
 
     fn row(samples: Vec<Option<Sample>>) -> Row {
@@ -190,6 +215,24 @@ mod tests {
         assert_eq!(ratio(Some(35.1)).json()["met"], false);
         let nothing = row(vec![None, None, Some(sample(1.0, 1.0, 1))]);
         assert_eq!(Ratio::new("r".into(), (&slow, &nothing), first_byte, None), None);
+    }
+
+    #[test]
+    fn the_time_to_the_first_byte_has_its_parts() {
+        let ours = Sample {
+            purgatory: Some(12.5),
+            first_line: Some(20.0),
+            first_byte: Some(65.0),
+            ..Sample::default()
+        };
+        let parts = |sample: &Sample| PARTS.map(|(_, _, measure)| measure(sample));
+        assert_eq!(parts(&ours), [Some(12.5), Some(52.5), Some(45.0)]);
+        // A stock Linux does not say when it left purgatory.
+        assert_eq!(parts(&Sample { purgatory: None, ..ours }), [None; 3]);
+        assert_eq!(parts(&Sample { first_byte: None, ..ours }), [Some(12.5), None, None]);
+        let json = row(vec![Some(ours)]).json();
+        assert_eq!(json["samples"][0]["purgatory_to_first_byte_ms"], 52.5);
+        assert_eq!(json["summary"]["entry_to_first_byte_ms"]["median"], 45.0);
     }
 
     #[test]

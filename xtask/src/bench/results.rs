@@ -255,6 +255,7 @@ fn verdict(goal: Option<String>, met: Option<bool>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::instructions::Instructions;
     use super::super::slots::Probe;
     use super::*;
 
@@ -284,6 +285,7 @@ mod tests {
     fn results() -> Results {
         let probe =
             |size, failure: Option<&str>| Probe { size, failure: failure.map(String::from) };
+        let instructions = Instructions { views: 6_000_000, first_byte: 7_000_000 };
         let search = |name: &str, probes| {
             (Search { name: name.into(), step: 1 << 20, probes, is_whole: true }, name == "ours")
         };
@@ -294,7 +296,7 @@ mod tests {
             cpus: 2,
             measured: vec![measured()],
             counts: vec![
-                Count { name: "ours, virtio-blk".into(), found: Ok(7_000_000) },
+                Count { name: "ours, virtio-blk".into(), found: Ok(instructions) },
                 Count { name: "ours, virtio-console".into(), found: Err("hung".into()) },
             ],
             slots: vec![
@@ -339,7 +341,8 @@ mod tests {
             let start = format!("virtio-blk: {part}");
             assert_eq!(line(&start), format!("{start}, ms {number}"));
         }
-        let count = "capture_entry to first byte, ours, virtio-blk: 7,000,000 instructions";
+        let count = "capture_entry to first byte, ours, virtio-blk: 7,000,000 instructions, \
+                     6,000,000 until views";
         assert_eq!(line("capture_entry"), count);
         assert_eq!(line("FAILED  instr"), "FAILED instructions, ours, virtio-console: hung");
         let slot = "smallest slot, ours 4 MiB, in steps of 1 MiB goal 4 MiB: met";

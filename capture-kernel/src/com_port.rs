@@ -8,6 +8,8 @@ use capture_kernel::Failure;
 use capture_kernel::dma::SlotMemory;
 use capture_kernel::target::line::LineTarget;
 use capture_kernel::target::serial::{SerialLine, Uart, pace};
+use core::fmt::Arguments;
+use dumpfile::chunk::Codec;
 use dumpfile::wire::SenderConfig;
 use vmcore::SerialPort;
 
@@ -25,6 +27,8 @@ pub(crate) struct SerialPorts<'c> {
     pub(crate) patience: u64,
     /// Speed of the console's line in bits per second.
     pub(crate) console_baud: u32,
+    /// The encoding of memory.
+    pub(crate) codec: Codec,
 }
 
 impl<'c> SerialPorts<'c> {
@@ -66,7 +70,9 @@ impl<'c> SerialPorts<'c> {
     ) -> Result<SerialTarget<'c>, Failure> {
         let uart = ComPort(uart::Uart { port: serial.port });
         let line = SerialLine::open(uart, serial, self.clock, self.patience)?;
-        Ok(LineTarget::new(line, Window, self.slot, self.clock, config))
+        let config = SenderConfig { codec: self.codec, ..config };
+        let say = |line: Arguments<'_>| println!("kdump: {line}");
+        Ok(LineTarget::new(line, Window, self.slot, self.clock, config).saying(say))
     }
 }
 

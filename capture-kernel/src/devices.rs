@@ -18,9 +18,12 @@ use capture_kernel::target::{self, Target};
 use capture_kernel::virtio::console::PortName;
 use core::fmt::Arguments;
 use dumpfile::DiskId;
+use dumpfile::chunk::Codec;
 use dumpfile::wire::SenderConfig;
 use handoff::Stage;
-use vmcore::{Error, Holes, Options, PhysRange, RangeSet, SerialPort, TargetEntry, TargetSpec};
+use vmcore::{
+    Compress, Error, Holes, Options, PhysRange, RangeSet, SerialPort, TargetEntry, TargetSpec,
+};
 
 /// The buses of the machine, on which nothing does DMA.
 pub(crate) struct Buses {
@@ -77,6 +80,8 @@ pub(crate) struct Finder<'c> {
     patience: u64,
     /// How dumps are written to disks.
     manner: Manner<'c>,
+    /// `kdump.compress`.
+    compress: Compress,
 }
 
 /// How dumps are to be written to disks.
@@ -100,8 +105,11 @@ impl<'c> Finder<'c> {
     ) -> Self {
         let patience = u64::from(options.timeout) * 1000;
         let console_baud = SerialPort::FASTEST;
-        let ports = SerialPorts { slot, clock, patience, console_baud };
-        Self { buses, ports, slot, clock, patience, manner: manner(options) }
+        let (manner, compress) = (manner(options), options.compress);
+        // The bytes of a serial line are dear.
+        let codec = if compress == Compress::None { Codec::Raw } else { Codec::Lz4 };
+        let ports = SerialPorts { slot, clock, patience, console_baud, codec };
+        Self { buses, ports, slot, clock, patience, manner, compress }
     }
 
     /// Gives `dump` to the targets of a list; where it is empty, to whoever asks in time.
@@ -138,8 +146,10 @@ impl<'c> Finder<'c> {
         let Self { buses: Buses { pci, mmio }, slot, clock, patience, .. } = self;
         let line = find_console([pci, mmio], name, *slot, *clock, *patience, &mut say)?;
         let bulk = !self.manner.checksums;
-        let config = SenderConfig { patience: *patience, bulk, ..SenderConfig::console([0; 16]) };
-        Ok(Box::new(LineTarget::new(line, Window, *slot, *clock, config)))
+        let codec = if self.compress == Compress::Lz4 { Codec::Lz4 } else { Codec::Raw };
+        let config = SenderConfig::console([0; 16]);
+        let config = SenderConfig { patience: *patience, bulk, codec, ..config };
+        Ok(Box::new(LineTarget::new(line, Window, *slot, *clock, config).saying(say)))
     }
 
     /// The console's line for who asks, where no target is named or where that is what is named.

@@ -224,7 +224,8 @@ mod tests {
                 bytes: 3,
                 sha256: Some(sha256.into()),
                 missing: Vec::new(),
-                holes: Vec::new(),
+                left: Vec::new(),
+                pages: None,
                 differs: Vec::new(),
             }],
             ..Received::default()

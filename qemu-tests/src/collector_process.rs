@@ -1,6 +1,7 @@
 //! The collector as its users have it: a program in a process of its own, which can be killed,
 //! stopped and started again.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -56,8 +57,10 @@ pub struct ReceivedView {
     pub sha256: Option<String>,
     /// What has not come.
     pub missing: Vec<(u64, u64)>,
-    /// What could not be read by the guest.
-    pub holes: Vec<(u64, u64)>,
+    /// What was left out, each with its class.
+    pub left: Vec<(u64, u64, String)>,
+    /// Pages by class, as they were selected.
+    pub pages: Option<BTreeMap<String, u64>>,
     /// What is different there.
     pub differs: Vec<(u64, u64)>,
 }
@@ -320,7 +323,7 @@ mod tests {
     #[test]
     fn what_it_prints_is_understood() {
         let folder = tempfile::tempdir().expect("a folder");
-        let script = r#"echo '{"version":1,"verdict":"partial","id":null,"damaged_frames":3,"views":[{"view":"vmcore","bytes":9,"sha256":null,"missing":[[4,2]],"holes":[],"differs":[]}]}'
+        let script = r#"echo '{"version":2,"verdict":"partial","id":null,"damaged_frames":3,"views":[{"view":"vmcore","bytes":9,"sha256":null,"missing":[[4,2]],"left":[],"pages":null,"differs":[]}]}'
             echo "$@" >&2; exit 1"#;
         let mut collector = collector(folder.path(), script);
         collector.receive().expect("it starts");

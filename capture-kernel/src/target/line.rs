@@ -8,9 +8,11 @@ use crate::dma::{Limits, Pieces, Pool, SlotMemory};
 use crate::dump::Dump;
 use crate::{Clock, Failure};
 use alloc::vec::Vec;
+use core::fmt::Arguments;
+use dumpfile::chunk::Codec;
 use dumpfile::wire::{MAX_WINDOW, Outcome, Sender, SenderConfig, Slot};
 use handoff::Stage;
-use source::Views;
+use source::{Compressor, Views};
 use talk::Talk;
 use vmcore::ReadPhys;
 
@@ -72,6 +74,7 @@ pub struct LineTarget<'c, L: Line, M: ReadPhys> {
     slot: SlotMemory,
     clock: &'c dyn Clock,
     config: SenderConfig,
+    say: fn(Arguments<'_>),
 }
 
 /// The least room for a frame: what is hashed goes through it page by page.
@@ -86,7 +89,13 @@ impl<'c, L: Line, M: ReadPhys> LineTarget<'c, L, M> {
         clock: &'c dyn Clock,
         config: SenderConfig,
     ) -> Self {
-        Self { line, memory, slot, clock, config }
+        Self { line, memory, slot, clock, config, say: |_| () }
+    }
+
+    /// The same, with a console for what people may want to know.
+    #[must_use]
+    pub fn saying(self, say: fn(Arguments<'_>)) -> Self {
+        Self { say, ..self }
     }
 }
 
@@ -95,13 +104,21 @@ impl<L: Line, M: ReadPhys> Target for LineTarget<'_, L, M> {
         if dump.views().next().is_none() {
             return Err(Failure::NothingToSend);
         }
-        let Self { line, memory, slot, clock, config } = self;
+        let Self { line, memory, slot, clock, config, say } = self;
         let bulk = config.bulk && line.bulk().is_some();
         let config = SenderConfig { id: dump.id, bulk, ..*config };
         let mut slots = list(MAX_WINDOW, Slot::default())?;
         let mut room = list(config.max_frame.max(LEAST_ROOM), 0)?;
-        let views = Views::new(dump, memory);
         let pool = bulk.then(|| Pool::new(*slot, BUFFERS, BUFFER)).transpose()?;
+        let lz4 = match config.codec {
+            Codec::Raw => None,
+            // The small views come first, also in memory.
+            Codec::Lz4 => Compressor::new(dump.later.most()).ok(),
+        };
+        if config.codec == Codec::Lz4 && lz4.is_none() {
+            say(format_args!("no room for lz4 in this slot: memory is sent as it is"));
+        }
+        let views = Views::new(dump, memory, lz4);
         let sender = Sender::new(config, &mut slots, clock.milliseconds());
         match Talk::new(line, *clock, sender, views, pool).run(&mut room, reached)? {
             Outcome::Complete if dump.bulk.is_none() => Err(Failure::NothingToSend),

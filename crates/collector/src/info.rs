@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use vmcore::{Class, PhysAddr, Prstatus, SegmentKind, vmcoreinfo_get};
 
 use crate::dump_disk::{DumpDisk, StoredDump};
+use crate::left_out::LeftByClass;
 use crate::readers::Readers;
 use crate::{Error, VmcoreFile};
 
@@ -21,6 +22,8 @@ pub struct Info {
     pub disk: Option<DiskInfo>,
     /// The dump. A dump disk may have none.
     pub vmcore: Option<VmcoreInfo>,
+    /// What the sender has left out, when the dump has come over a line.
+    pub received: Option<LeftByClass>,
 }
 
 /// The headers of a dump disk. State, stage and length are those of the dump that is shown.
@@ -175,7 +178,8 @@ pub struct Hex(pub u64);
 pub fn info(path: &Path, number: Option<u64>) -> Result<Info, Error> {
     let Ok(disk) = DumpDisk::open_if_ours(path, false)? else {
         let vmcore = VmcoreInfo::of(&VmcoreFile::open_dump(path, number)?, path);
-        return Ok(Info { version: 1, disk: None, vmcore: Some(vmcore) });
+        let received = LeftByClass::of(path, vmcore.length);
+        return Ok(Info { version: 1, disk: None, vmcore: Some(vmcore), received });
     };
     let chosen = match disk.choose(number) {
         Err(Error::NoDump { .. }) => None,
@@ -185,7 +189,8 @@ pub fn info(path: &Path, number: Option<u64>) -> Result<Info, Error> {
         chosen.is_some_and(|dump| dump.is_complete() && dump.contents == Contents::Vmcore);
     let vmcore = has_vmcore.then(|| VmcoreFile::open_dump(path, number)).transpose()?;
     let vmcore = vmcore.as_ref().map(|vmcore| VmcoreInfo::of(vmcore, path));
-    Ok(Info { version: 1, disk: Some(DiskInfo::of(&disk, chosen)?), vmcore })
+    let disk = Some(DiskInfo::of(&disk, chosen)?);
+    Ok(Info { version: 1, disk, vmcore, received: None })
 }
 
 impl DiskInfo {
@@ -354,6 +359,7 @@ impl fmt::Display for Info {
         if let Some(disk) = &self.disk {
             write!(f, "{disk}")?;
         }
+        self.received.as_ref().map_or(Ok(()), |received| write!(f, "{received}"))?;
         self.vmcore.as_ref().map_or(Ok(()), |vmcore| write!(f, "{vmcore}"))
     }
 }

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dumpfile::wire::{Held, Plan, Receiver, Verdict, ViewState};
+use dumpfile::LeftRanges;
+use dumpfile::wire::{CLASSES, Held, Plan, Receiver, Verdict, ViewState};
 
 use crate::store::{Files, Store, main_view};
 use crate::talk::Talk;
@@ -37,8 +38,10 @@ pub struct ReceivedView {
     pub sha256: Option<[u8; 32]>,
     /// What is missing.
     pub missing: Vec<(u64, u64)>,
-    /// What could not be read on the other side, and is zero here.
-    pub holes: Vec<(u64, u64)>,
+    /// The parts that the other end has left out, and that are zero here.
+    pub left: LeftRanges,
+    /// Number of pages by class code, 0 for the kept ones, as the other end has selected them.
+    pub pages: Option<[u64; CLASSES]>,
     /// What is different on the other side.
     pub differs: Vec<(u64, u64)>,
 }
@@ -122,8 +125,9 @@ fn account(receiver: &Receiver, out: &Path) -> Received {
     for held in &held.views {
         if views.iter().all(|view| view.name != held.name) {
             let missing = held.have.gaps(0, held.length).collect();
-            let holes = held.holes.iter().collect();
-            views.push(ReceivedView { holes, ..of_name(&held.name, held.length, missing, out) });
+            let (left, pages) = (held.left.clone(), held.totals);
+            let view = of_name(&held.name, held.length, missing, out);
+            views.push(ReceivedView { left, pages, ..view });
         }
     }
     let id = receiver.greeting().map(|greeting| greeting.id);
@@ -134,7 +138,8 @@ fn account(receiver: &Receiver, out: &Path) -> Received {
 
 fn of_view(view: &ViewState, out: &Path) -> ReceivedView {
     ReceivedView {
-        holes: view.holes.iter().collect(),
+        left: view.left.clone(),
+        pages: view.totals,
         differs: view.differs.iter().collect(),
         ..of_name(&view.name, view.length, view.missing().collect(), out)
     }
@@ -147,7 +152,8 @@ fn of_name(name: &str, length: u64, missing: Vec<(u64, u64)>, out: &Path) -> Rec
         length,
         sha256: None,
         missing,
-        holes: Vec::new(),
+        left: LeftRanges::new(),
+        pages: None,
         differs: Vec::new(),
     }
 }

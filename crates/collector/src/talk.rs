@@ -252,6 +252,10 @@ impl<'a> Talk<'a> {
                 Event::Nonsense(error) => return Err(error.into()),
                 Event::Frame(packet) => receiver.receive(&packet, now)?,
                 Event::Piece(piece) => receiver.receive_piece(&piece)?,
+                Event::Stored(stored) => {
+                    receiver.receive_stored(&stored);
+                    None
+                }
             };
             store.prepare(receiver)?;
             if let Some(write) = write {

@@ -1,10 +1,12 @@
 //! Bulks step by step: how much is in flight, when something is sent again, and what the receiver says.
 
+use dumpfile::chunk::{ChunkEntry, Codec, Left, PAGES};
 use dumpfile::wire::{
-    BULK_IN_FLIGHT, Event, Frame, FrameReader, Greeting, Hello, MAX_BULK, Packet, Piece, Plan,
-    Range, Receiver, ReceiverError, ReceiverStep, ReceiverTimes, Run, SMALL_FRAME, Sender,
-    SenderConfig, SenderStep, Slot, Source, Unreadable, ViewInfo, Wants,
+    BULK_IN_FLIGHT, Chunk, Event, Frame, FrameReader, Greeting, Hello, MAX_BULK, Packet, Piece,
+    Plan, Range, Receiver, ReceiverError, ReceiverStep, ReceiverTimes, Run, SMALL_FRAME, Sender,
+    SenderConfig, SenderStep, Slot, Source, Stored, Unreadable, ViewInfo, Wants,
 };
+use vmcore::PageClass;
 
 const ID: [u8; 16] = *b"0123456789abcdef";
 const MIB: u64 = 1 << 20;
@@ -17,7 +19,13 @@ struct Plain {
 
 impl Source for Plain {
     fn view(&self, view: u16) -> Option<ViewInfo<'_>> {
-        let info = ViewInfo { name: "vmcore", length: self.length, start: 0, pushed: true };
+        let info = ViewInfo {
+            name: "vmcore",
+            length: self.length,
+            start: 0,
+            pushed: true,
+            ..ViewInfo::default()
+        };
         (view == 0).then_some(info)
     }
 
@@ -35,7 +43,7 @@ impl Source for Plain {
 /// A sender to whom a receiver that takes bulks has said hello.
 fn sender(slots: &mut [Slot]) -> Sender<'_> {
     let mut sender = Sender::new(SenderConfig::console(ID), slots, 0);
-    let hello = Hello { session: 7, max_frame: 65_536, push: true, bulk: true };
+    let hello = Hello { session: 7, max_frame: 65_536, push: true, bulk: true, lz4: true };
     sender.receive(&Packet { seq: 1, frame: Frame::Hello(hello) }, 0);
     sender
 }
@@ -56,7 +64,7 @@ fn bulks(sender: &mut Sender<'_>, source: &mut Plain, now: u64) -> (Vec<u64>, u6
             }
             SenderStep::Wait(until) => return (offsets, until),
             SenderStep::Send(_) | SenderStep::Busy => {}
-            SenderStep::Finished(outcome) => panic!("{outcome}"),
+            other => panic!("{other:?}"),
         }
     }
 }
@@ -122,7 +130,8 @@ fn receiver() -> Receiver {
     receiver.connect(7, 0);
     let greeting = Greeting { id: ID, length: 4 * MIB, max_frame: 65_536, views: 1, bulk: true };
     take(&mut receiver, 0, Frame::Welcome(greeting));
-    let info = ViewInfo { name: "vmcore", length: 4 * MIB, start: 0, pushed: true };
+    let info =
+        ViewInfo { name: "vmcore", length: 4 * MIB, start: 0, pushed: true, ..ViewInfo::default() };
     take(&mut receiver, 1, Frame::View(0, info));
     receiver
 }
@@ -172,6 +181,102 @@ fn a_bulk_is_acknowledged_when_it_is_whole_and_written() {
     assert_eq!(words(&mut receiver, 200), [""; 0]);
     let (_, view) = receiver.views().next().expect("a view");
     assert_eq!(view.missing().collect::<Vec<_>>(), [(MIB, 4 * MIB)]);
+}
+
+/// A page of sevens as an LZ4 block, written by hand from the block format: a token of one literal and a
+/// match of 19 bytes and more, the literal, a match one byte back, its length, and five literals at the end.
+fn page_of_sevens() -> Vec<u8> {
+    let length = 4096 - 1 - 5 - 4 - 15;
+    let mut block = vec![0x1f, 7, 1, 0];
+    block.extend([0xff].repeat(length / 255));
+    block.push((length % 255) as u8);
+    block.extend([0x50, 7, 7, 7, 7, 7]);
+    block
+}
+
+/// CRC-32C, bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1)))
+    })
+}
+
+/// Chunk 1, of whose pages only page 2 is kept; the others belong to users.
+fn chunk(stored: &[u8], follows: bool) -> Chunk {
+    let left = Left::from_bytes([0x44, 0x40, 0x44, 0x44, 0x44, 0x44, 0x44, 0x44], PAGES);
+    let (codec, crc) = (Codec::Lz4, Some(crc32c(stored)));
+    let left = left.expect("known classes");
+    let entry = ChunkEntry { chunk: 1, codec, stored: stored.len() as u32, crc, left };
+    Chunk { view: 0, entry, follows }
+}
+
+#[test]
+fn a_chunk_is_written_when_it_is_whole_and_right() {
+    let stored = page_of_sevens();
+    for follows in [true, false] {
+        let mut receiver = receiver();
+        let chunk = chunk(&stored, follows);
+        let (first, rest) = stored.split_at(9);
+        let end = if follows {
+            receiver.receive_stored(&Stored { chunk, offset: 0, bytes: first });
+            receiver.receive_stored(&Stored { chunk, offset: 9, bytes: rest });
+            Frame::Chunk(chunk)
+        } else {
+            take(&mut receiver, 2, Frame::Chunk(chunk));
+            take(&mut receiver, 3, Frame::Part { view: 0, chunk: 1, offset: 9, bytes: rest });
+            Frame::Part { view: 0, chunk: 1, offset: 0, bytes: first }
+        };
+        let write = receiver.receive(&Packet { seq: 4, frame: end }, 0).expect("in order");
+        let write = write.expect("it is new");
+        let mut expected = vec![0; 65_536];
+        expected[0x2000..0x3000].fill(7);
+        assert!((write.view, write.offset) == (0, 65_536) && *write.bytes == expected);
+        let (_, view) = receiver.views().next().expect("a view");
+        assert_eq!(view.have.iter().collect::<Vec<_>>(), [(0x10000, 0x20000)]);
+        let left: Vec<_> =
+            view.left.iter().map(|left| (left.start, left.end, left.class)).collect();
+        let user = PageClass::User;
+        assert_eq!(left, [(0x10000, 0x12000, user), (0x13000, 0x20000, user)]);
+        // What could not be written is missing, and not left out.
+        receiver.not_written(&write);
+        let (_, view) = receiver.views().next().expect("a view");
+        assert!(view.have.is_empty() && view.left.is_empty());
+    }
+}
+
+#[test]
+fn a_damaged_chunk_is_fetched_again_and_never_complete() {
+    let good = page_of_sevens();
+    let mut bad_sum = chunk(&good, true);
+    bad_sum.entry.crc = Some(0);
+    let mut short = good.clone();
+    short[0] = 0x2f;
+    for (chunk, stored) in [(bad_sum, &good), (chunk(&short, true), &short)] {
+        let mut receiver = receiver();
+        for attempt in 0..3 {
+            let (_, view) = receiver.views().next().expect("a view");
+            assert!(view.have.is_empty() && view.left.is_empty() && view.differs.is_empty());
+            receiver.receive_stored(&Stored { chunk, offset: 0, bytes: stored });
+            take(&mut receiver, 2 + attempt, Frame::Chunk(chunk));
+        }
+        let (_, view) = receiver.views().next().expect("a view");
+        assert_eq!(view.differs.iter().collect::<Vec<_>>(), [(0x10000, 0x20000)]);
+        assert_eq!(view.missing().collect::<Vec<_>>(), [(0, 0x10000), (0x20000, 4 * MIB)]);
+    }
+}
+
+#[test]
+fn a_chunk_that_the_view_does_not_have_is_nothing() {
+    let stored = page_of_sevens();
+    let mut receiver = receiver();
+    let mut outside = chunk(&stored, true);
+    for number in [64, 65_535, u32::MAX] {
+        outside.entry.chunk = number;
+        receiver.receive_stored(&Stored { chunk: outside, offset: 0, bytes: &stored });
+        take(&mut receiver, 2, Frame::Chunk(outside));
+    }
+    let (_, view) = receiver.views().next().expect("a view");
+    assert!(view.have.is_empty() && view.left.is_empty());
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! Frames byte by byte, and what a reader makes of a stream.
 
+use dumpfile::chunk::{ChunkEntry, Codec, Left};
 use dumpfile::wire::{
-    End, Event, Frame, FrameReader, Greeting, HEADER_SIZE, Hello, MARK, Packet, Piece, Range,
-    SMALL_FRAME, VERSION, ViewInfo, WireError, encode,
+    CLASSES, Chunk, End, Event, Frame, FrameReader, Greeting, HEADER_SIZE, Hello, MARK, Packet,
+    Piece, Range, SMALL_FRAME, Stored, VERSION, ViewInfo, WireError, encode,
 };
 use proptest::prelude::*;
+use vmcore::PageClass;
 
 const SESSION: u32 = 77;
 const GREETING: Greeting =
     Greeting { id: *b"0123456789abcdef", length: 0x1000, max_frame: 256, views: 3, bulk: true };
-const HELLO: Hello = Hello { session: 1, max_frame: 256, push: false, bulk: false };
+const HELLO: Hello = Hello { session: 1, max_frame: 256, push: false, bulk: false, lz4: false };
 const SHA256_OF_ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -45,53 +47,86 @@ fn found(mut input: &[u8]) -> Vec<String> {
 /// Worked out in Python, from the table in the module's documentation and a bitwise CRC-32C. Changing
 /// this needs a new [`VERSION`].
 #[test]
-fn encoding_of_version_1() {
-    assert_eq!(VERSION, 1);
+fn encoding_of_version_2() {
+    assert_eq!(VERSION, 2);
     let sha256 = bytes(SHA256_OF_ABC).try_into().expect("32 bytes");
-    let hello = Hello { session: 77, max_frame: 65_536, push: true, bulk: false };
-    let view = ViewInfo { name: "dmesg", length: 700, start: 0x10_0000, pushed: true };
+    let hello = Hello { session: 77, max_frame: 65_536, push: true, bulk: false, lz4: false };
+    let view = ViewInfo {
+        name: "dmesg",
+        length: 700,
+        start: 0x10_0000,
+        pushed: true,
+        level: 31,
+        codec: Codec::Lz4,
+    };
     let wants = [range(0, 1, 2), range(1, 3, 4)].into_iter().collect();
     let data = |bytes| Frame::Data { view: 1, offset: 0x1234, bytes };
+    let totals: [u64; CLASSES] = std::array::from_fn(|class| 100 + class as u64);
     let cases = [
-        (9, data(b"abc"), "f60001050d0008ed0900000001003412000000000000616263cf4b499a"),
+        (9, data(b"abc"), "f60002050d003164090000000100341200000000000061626385ca6c6d"),
         (
             9,
             data(&[0xf6, 0xf7, 0xf4]),
-            "f60302060e030bee0a03030302033711030303030303f5f4f7434c73c9",
+            "f60301060e0332670a03030302033711030303030303f5f4f709cd563e",
         ),
-        (1, Frame::Hello(hello), "f60001020a002440010000004d000000000001000100e9c509d5"),
+        (1, Frame::Hello(hello), "f60002020a001dc9010000004d0000000000010001008fa280b2"),
         (
             1,
             Frame::Hello(Hello { bulk: true, ..hello }),
-            "f60001020a002440010000004d00000000000100030007f54cf2",
+            "f60002020a001dc9010000004d0000000000010003006192c595",
+        ),
+        (
+            1,
+            Frame::Hello(Hello { bulk: true, lz4: true, ..hello }),
+            "f60002020a001dc9010000004d000000000001000700bdf34fdb",
         ),
         (
             0,
             Frame::Announce(GREETING),
-            "f600010120000390000000003031323334353637383961626364656600100000000000000001000003000100c7026a56",
+            "f600020120003a19000000003031323334353637383961626364656600100000000000000001000003000100b3382566",
         ),
         (
             1,
             Frame::View(2, view),
-            "f600010419002bef0100000002000100bc020000000000000000100000000000646d657367b2b32a5f",
+            "f60002041d00ce070100000002000100bc0200000000000000001000000000001f020000646d6573677c450ac0",
+        ),
+        (
+            2,
+            Frame::Left(range(1, 0x3000, 0x5000), PageClass::Offline),
+            "f60002071300375502000000010000300000000000000050000000000000066ba7e2c5",
+        ),
+        (
+            3,
+            Frame::Chunk(chunk_7()),
+            "f600020f1800d3000300000001000700000002012c010000443322111000000000000060ca0f25eb",
+        ),
+        (
+            4,
+            Frame::Part { view: 1, chunk: 7, offset: 230, bytes: b"abc" },
+            "f60002100d00df2f04000000010007000000e6000000616263cf006b1d",
+        ),
+        (
+            5,
+            Frame::Totals(1, totals),
+            "f60002128200d68d0500000001006400000000000000650000000000000066000000000000006700000000000000680000000000000069000000000000006a000000000000006b000000000000006c000000000000006d000000000000006e000000000000006f00000000000000700000000000000071000000000000007200000000000000730000000000000049c6fc27",
         ),
         (
             4,
             Frame::Ack { highest: 70, before: 3 },
-            "f60001080c00de7d04000000460000000300000000000000cfcb8768",
+            "f60002080c00e7f404000000460000000300000000000000fb2fd834",
         ),
         (
             5,
             Frame::Want(wants),
-            "f600010924001acf050000000000010000000000000002000000000000000100030000000000000004000000000000003c331b84",
+            "f6000209240023460500000000000100000000000000020000000000000001000300000000000000040000000000000080978ba4",
         ),
         (
             0,
             Frame::Checked(range(1, 0, 3), sha256),
-            "f600010b3200a43d00000000010000000000000000000300000000000000ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad57047405",
+            "f600020b32009db400000000010000000000000000000300000000000000ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad8a1f1921",
         ),
-        (6, Frame::Done(End::Complete), "f600010c0100d7e30600000000f59a5f31"),
-        (0, Frame::Bye, "f600010d0000dee9000000005035b6ac"),
+        (6, Frame::Done(End::Complete), "f600020c0100ee6a060000000017983199"),
+        (0, Frame::Bye, "f600020d0000e760000000009a2bbaad"),
     ];
     for (seq, frame, hex) in cases {
         assert_eq!(written(seq, frame), bytes(hex), "{frame:?}");
@@ -101,16 +136,63 @@ fn encoding_of_version_1() {
     }
 }
 
+/// The head of a chunk, whose page 1 is zero and whose page 15 is offline.
+fn chunk_7() -> Chunk {
+    let mut left = Left::default();
+    left.set(1, PageClass::Zero);
+    left.set(15, PageClass::Offline);
+    let (codec, crc) = (Codec::Lz4, Some(0x1122_3344));
+    let entry = ChunkEntry { chunk: 7, codec, stored: 300, crc, left };
+    Chunk { view: 1, entry, follows: false }
+}
+
 #[test]
 fn another_version_is_known_by_its_greeting() {
     let announce = bytes(
-        "f60002061e00339900000000303132333435363738396162636465660010000000000000000100000300ee94f742",
+        "f6000306200082b3000000003031323334353637383961626364656600100000000000000001000003000100ff29d808",
     );
     assert!(found(&announce).is_empty(), "its header is damaged");
-    let announce = bytes(
-        "f60002011e00339900000000303132333435363738396162636465660010000000000000000100000300ee94f742",
-    );
-    assert_eq!(found(&announce), ["OtherVersion(2)"]);
+    for (version, announce) in [
+        (
+            1,
+            "f600010120000390000000003031323334353637383961626364656600100000000000000001000003000100c7026a56",
+        ),
+        (
+            3,
+            "f6000301200082b3000000003031323334353637383961626364656600100000000000000001000003000100ff29d808",
+        ),
+    ] {
+        assert_eq!(found(&bytes(announce)), [format!("OtherVersion({version})")]);
+    }
+}
+
+/// The head is from the same Python as [`encoding_of_version_2`].
+#[test]
+fn stored_bytes_that_follow_a_chunk_are_handed_out_as_they_come() {
+    let head =
+        bytes("f600020f1800d3000300000001000700000002032c01000044332211100000000000006074b7ec54");
+    let chunk = Chunk { follows: true, ..chunk_7() };
+    assert_eq!(written(3, Frame::Chunk(chunk)), head);
+    let line = [&head[..], &[MARK; 300], &written(4, Frame::Bye)].concat();
+    let mut reader = FrameReader::new([0; SMALL_FRAME]);
+    let (mut place, mut seen) = (0, Vec::new());
+    for mut input in line.chunks(101) {
+        while let Some(event) = reader.next(&mut input, SESSION) {
+            match event {
+                Event::Stored(Stored { chunk: whose, offset, bytes }) => {
+                    assert_eq!((whose, offset), (chunk, place));
+                    assert!(bytes.iter().all(|byte| *byte == MARK));
+                    place += bytes.len() as u32;
+                }
+                Event::Frame(Packet { seq, frame }) => {
+                    assert!(seq != 3 || (frame, place) == (Frame::Chunk(chunk), 300));
+                    seen.push(seq);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!((seen, reader.damage().frames), (vec![3, 4], 0));
 }
 
 #[test]
@@ -164,10 +246,10 @@ fn large_frames_lie_as_they_are() {
     assert_eq!(small.damage().frames, 1, "it does not fit");
 }
 
-/// A bulk's head is from the same Python as [`encoding_of_version_1`]; all its bytes are marks.
+/// A bulk's head is from the same Python as [`encoding_of_version_2`]; all its bytes are marks.
 #[test]
 fn bytes_of_a_bulk_are_handed_out_as_they_come() {
-    let head = bytes("f600010e0e0027bb0a000000010034120000000000000000100082f22162");
+    let head = bytes("f600020e0e001e320a000000010034120000000000000000100087e24f48");
     assert_eq!(written(10, Frame::Bulk(range(1, 0x1234, 1 << 20))), head);
     let memory = vec![MARK; 1 << 20];
     let line = [b"text", &head[..], &memory, &written(11, Frame::Bye)].concat();
@@ -243,12 +325,24 @@ fn a_checksum_does_not_make_it_right() {
         bytes[body..].copy_from_slice(&trailer.to_le_bytes());
         found(&bytes).remove(0)
     };
+    let left = Frame::Left(range(1, 0, 4096), PageClass::User);
+    assert_eq!(spoilt(left, 30, 10), "Nonsense(Class(10))");
+    assert_eq!(spoilt(left, 30, 0), "Nonsense(Class(0))");
+    let chunk = Frame::Chunk(chunk_7());
+    assert_eq!(spoilt(chunk, 12, 16), "Nonsense(View(16))");
+    assert_eq!(spoilt(chunk, 18, 3), "Nonsense(Codec(3))");
+    assert_eq!(spoilt(chunk, 22, 1), "Nonsense(Stored { offset: 0, length: 65836 })");
+    assert_eq!(spoilt(chunk, 28, 0xa0), "Nonsense(Class(10))");
+    let part = Frame::Part { view: 1, chunk: 7, offset: 65_533, bytes: b"abc" };
+    assert_eq!(spoilt(part, 18, 0xfe), "Nonsense(Stored { offset: 65534, length: 3 })");
+    assert_eq!(spoilt(Frame::Totals(1, [0; CLASSES]), 12, 16), "Nonsense(View(16))");
     let zero = Frame::Zero(range(1, 0x10, 0x20));
     assert_eq!(spoilt(zero, 13, 1), "Nonsense(View(257))");
     assert_eq!(spoilt(zero, 22, 0), "Nonsense(Range { offset: 16, length: 0 })");
-    let name = ViewInfo { name: "dmesg", length: 1, start: 1, pushed: true };
-    assert_eq!(spoilt(Frame::View(0, name), 33, b'/'), "Nonsense(Name)");
-    assert_eq!(spoilt(Frame::View(0, name), 32, 0xff), "Nonsense(Name)");
+    let name = ViewInfo { name: "dmesg", length: 1, start: 1, pushed: true, ..ViewInfo::default() };
+    assert_eq!(spoilt(Frame::View(0, name), 33, 3), "Nonsense(Codec(3))");
+    assert_eq!(spoilt(Frame::View(0, name), 37, b'/'), "Nonsense(Name)");
+    assert_eq!(spoilt(Frame::View(0, name), 36, 0xff), "Nonsense(Name)");
     assert_eq!(spoilt(Frame::Welcome(GREETING), 37, 0), "Nonsense(FrameLimit(0))");
     assert_eq!(spoilt(Frame::Welcome(GREETING), 40, 17), "Nonsense(View(17))");
     // Anybody can write an announcement.
@@ -271,7 +365,7 @@ fn crc32c(session: u32, bytes: &[u8]) -> u32 {
 
 #[test]
 fn what_cannot_be_written_is_refused() {
-    let name = ViewInfo { name: "../x", length: 1, start: 1, pushed: true };
+    let name = ViewInfo { name: "../x", length: 1, start: 1, pushed: true, ..ViewInfo::default() };
     let refused = encode(&Packet { seq: 1, frame: Frame::View(0, name) }, 1, &mut [0; 256]);
     assert_eq!(refused, Err(WireError::Name));
     let bytes = [0; 65_536];

@@ -2,13 +2,16 @@
 
 use std::collections::VecDeque;
 
+use dumpfile::LeftRanges;
+use dumpfile::chunk::{CHUNK, ChunkEntry, Codec, Encoder, MOST_COMPRESSED};
 use dumpfile::wire::{
-    End, Event, Frame, FrameReader, Greeting, HEADER_SIZE, Held, HeldView, Outcome, Packet, Plan,
-    Range, Receiver, ReceiverStep, ReceiverTimes, SMALL_FRAME, Sender, SenderConfig, SenderStep,
-    Slot, Source, Unreadable, Verdict, ViewInfo, Write, encode,
+    CLASSES, End, Event, Frame, FrameReader, Greeting, HEADER_SIZE, Held, HeldView, Hello, Known,
+    Outcome, Packet, Plan, Range, Receiver, ReceiverStep, ReceiverTimes, SMALL_FRAME, Sender,
+    SenderConfig, SenderStep, Slot, Source, Unreadable, Verdict, ViewInfo, Write, encode,
 };
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
+use vmcore::{DumpOffset, Error, PageClass, PhysAddr, PhysRange, ReadPhys, View, What};
 
 /// A generator whose whole state is its seed (Marsaglia's xorshift64).
 #[derive(Clone)]
@@ -88,10 +91,55 @@ impl Pipe {
     }
 }
 
-/// Views in memory, some lines of which cannot be read.
+/// Views in memory. Of the vmcore, some lines cannot be read, and some pages are left out.
 struct Memory {
     views: Vec<(&'static str, Vec<u8>, bool)>,
     poisoned: Vec<u64>,
+    left: LeftRanges,
+    /// The encoding of the vmcore's chunks, and the one that was encoded last.
+    codec: Codec,
+    encoder: Encoder,
+    encoded: Option<(u32, ChunkEntry, Vec<u8>)>,
+}
+
+/// The vmcore as the encoder sees it: memory from address 0 on.
+#[derive(Debug)]
+struct Vmcore<'m>(&'m Vec<u8>, &'m [u64], &'m LeftRanges);
+
+impl View for Vmcore<'_> {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn piece(&self, at: DumpOffset, most: u64) -> Option<vmcore::Piece<'_>> {
+        let start = at.get();
+        let most = most.min(self.len().checked_sub(start)?);
+        let (what, len) = match known(self.2, start, most) {
+            Known::Left(class, len) => (What::Left(class), len),
+            Known::Kept(len) => (What::Phys(PhysRange::new(PhysAddr::new(start), len).ok()?), len),
+        };
+        (len > 0).then_some(vmcore::Piece { at, len, what })
+    }
+}
+
+impl ReadPhys for Vmcore<'_> {
+    fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Error> {
+        let (start, end) = (at.get(), at.get() + into.len() as u64);
+        if self.1.iter().any(|line| *line < end && start < line + 64) {
+            return Err(Error::MachineCheck { at });
+        }
+        into.copy_from_slice(&self.0[start as usize..end as usize]);
+        Ok(())
+    }
+}
+
+/// The front of `most` bytes from `at` on.
+fn known(left: &LeftRanges, at: u64, most: u64) -> Known {
+    match left.iter().find(|range| range.end > at) {
+        Some(range) if range.start <= at => Known::Left(range.class, most.min(range.end - at)),
+        Some(range) => Known::Kept(most.min(range.start - at)),
+        None => Known::Kept(most),
+    }
 }
 
 impl Memory {
@@ -105,7 +153,9 @@ impl Memory {
 impl Source for Memory {
     fn view(&self, view: u16) -> Option<ViewInfo<'_>> {
         let (name, bytes, pushed) = self.views.get(usize::from(view))?;
-        Some(ViewInfo { name, length: bytes.len() as u64, start: 0x1000, pushed: *pushed })
+        let codec = if view == 2 { self.codec } else { Codec::Raw };
+        let length = bytes.len() as u64;
+        Some(ViewInfo { name, length, start: 0x1000, pushed: *pushed, level: 0, codec })
     }
 
     fn read(&mut self, view: u16, offset: u64, bytes: &mut [u8]) -> Result<(), Unreadable> {
@@ -115,8 +165,60 @@ impl Source for Memory {
         }
         let from = &self.views[usize::from(view)].1[offset as usize..range.end() as usize];
         bytes.copy_from_slice(from);
+        if view == 2 {
+            self.left.iter().for_each(|left| clear(bytes, offset, left.start, left.end));
+        }
         Ok(())
     }
+
+    fn known(&self, view: u16, offset: u64, most: u64) -> Known {
+        if view == 2 { known(&self.left, offset, most) } else { Known::Kept(most) }
+    }
+
+    fn chunk(&mut self, view: u16, chunk: u32) -> Option<ChunkEntry> {
+        assert_eq!(view, 2, "a small view is never encoded");
+        let vmcore = Vmcore(&self.views[2].1, &self.poisoned, &self.left);
+        let mut out = vec![0; MOST_COMPRESSED];
+        let entry = self.encoder.encode(&vmcore, chunk, &vmcore, &mut out);
+        self.encoded = Some((chunk, entry, out));
+        Some(entry)
+    }
+
+    fn stored(
+        &mut self,
+        view: u16,
+        chunk: u32,
+        offset: u32,
+        bytes: &mut [u8],
+    ) -> Result<(), Unreadable> {
+        if self.encoded.as_ref().is_none_or(|encoded| encoded.0 != chunk) {
+            self.chunk(view, chunk);
+        }
+        let (_, entry, out) = self.encoded.as_ref().ok_or(Unreadable)?;
+        let stored = &out[..entry.stored as usize];
+        bytes.copy_from_slice(
+            stored
+                .get(offset as usize..)
+                .ok_or(Unreadable)?
+                .get(..bytes.len())
+                .ok_or(Unreadable)?,
+        );
+        Ok(())
+    }
+
+    fn totals(&mut self, view: u16) -> Option<[u64; CLASSES]> {
+        (view == 2).then_some(TOTALS)
+    }
+}
+
+/// Any numbers: the receiver passes them on.
+const TOTALS: [u64; CLASSES] = [9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0, 0, 0, 0, 1 << 40];
+
+/// Makes the part of `start..end` zero that is in `bytes`, which begin at `offset`.
+fn clear(bytes: &mut [u8], offset: u64, start: u64, end: u64) {
+    let inside = |at: u64| (at.saturating_sub(offset) as usize).min(bytes.len());
+    let (from, to) = (inside(start), inside(end));
+    bytes[from..to].fill(0);
 }
 
 /// What a page of memory may be: zeros, text, pointers, and bytes that look like our marks.
@@ -158,10 +260,10 @@ fn forged() -> Vec<u8> {
         encode(&Packet { seq: 1, frame: large }, session, &mut out).expect("a frame");
         bytes.extend_from_slice(&out[..HEADER_SIZE]);
     }
-    // Of version 2, worked out in Python from the table in the module's documentation.
-    bytes.extend(b"\xf6\x00\x02\x01\x20\x00\x3a\x19\x00\x00\x00\x000123456789abcdef");
+    // Of version 3, worked out in Python from the table in the module's documentation.
+    bytes.extend(b"\xf6\x00\x03\x01\x20\x00\x82\xb3\x00\x00\x00\x000123456789abcdef");
     bytes.extend(
-        b"\x00\x10\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x03\x00\x01\x00\xb3\x38\x25\x66",
+        b"\x00\x10\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x03\x00\x01\x00\xff\x29\xd8\x08",
     );
     bytes
 }
@@ -180,6 +282,8 @@ struct Bench {
     files: Vec<Vec<u8>>,
     /// Bytes that went as bulks.
     bulk_bytes: u64,
+    /// Chunks that went compressed.
+    chunks: u64,
     /// The line is cut when so many bytes have come.
     budget: usize,
     text: Vec<u8>,
@@ -205,7 +309,14 @@ impl Bench {
         ];
         Self {
             files: views.iter().map(|(_, bytes, _)| vec![0; bytes.len()]).collect(),
-            memory: Memory { views, poisoned: Vec::new() },
+            memory: Memory {
+                views,
+                poisoned: Vec::new(),
+                left: LeftRanges::new(),
+                codec: Codec::Raw,
+                encoder: Encoder::new().expect("room"),
+                encoded: None,
+            },
             down: Pipe::new(noise, dice.roll(), 11, 5),
             up: Pipe::new(noise, dice.roll(), 11, 5),
             now: 0,
@@ -213,6 +324,7 @@ impl Bench {
             chatter: 0,
             printed: 0,
             bulk_bytes: 0,
+            chunks: 0,
             budget: usize::MAX,
             text: Vec::new(),
             lost_frames: 0,
@@ -266,6 +378,15 @@ impl Bench {
                     self.down.send(&[&out[..head], raw].concat(), self.now);
                     self.sent_bytes += head as u64 + range.length();
                     self.bulk_bytes += range.length();
+                }
+                SenderStep::Chunk { head, view, chunk } => {
+                    assert_eq!(view, 2);
+                    let (number, entry, stored) = self.memory.encoded.as_ref().expect("a chunk");
+                    assert_eq!(*number, chunk, "it was encoded last");
+                    let stored = &stored[..entry.stored as usize];
+                    self.down.send(&[&out[..head], stored].concat(), self.now);
+                    self.sent_bytes += (head + stored.len()) as u64;
+                    self.chunks += 1;
                 }
                 SenderStep::Busy => {}
                 SenderStep::Wait(until) => {
@@ -329,9 +450,20 @@ impl Bench {
                     let write = receiver.receive_piece(&piece).expect("a sender in order");
                     store(&mut self.files, write);
                 }
+                Event::Stored(stored) => receiver.receive_stored(&stored),
                 Event::OtherVersion(version) => receiver.other_version(version, self.now),
                 Event::Nonsense(error) => panic!("{error}"),
             }
+        }
+    }
+
+    /// Leaves pages of the vmcore out. The last page may be cut.
+    fn leave_out(&mut self, left: &[LeftOut]) {
+        let length = self.memory.views[2].1.len() as u64;
+        for (page, pages, class) in left {
+            let (start, end) = (page * 4096, ((page + pages) * 4096).min(length));
+            let class = PageClass::from_code(*class).expect("a class");
+            assert!(self.memory.left.insert(start, end.max(start), class));
         }
     }
 
@@ -365,6 +497,10 @@ impl Bench {
             for (from, to) in view.have.iter() {
                 assert!(file[from as usize..to as usize] == truth[from as usize..to as usize]);
             }
+            let class_there = |left: &dumpfile::LeftRange| {
+                (left.start..left.end).all(|at| self.class(number, at) == Some(left.class))
+            };
+            assert!(view.left.iter().all(|left| class_there(&left)), "a wrong reason");
             if let Some((start, end)) = view.wanted {
                 let missing: u64 = view.missing().map(|(from, to)| to - from).sum();
                 assert_eq!(missing + view.have.total(), end - start);
@@ -384,8 +520,26 @@ impl Bench {
                 let end = bytes.len().min(*line as usize + 64);
                 bytes[*line as usize..end].fill(0);
             }
+            self.memory.left.iter().for_each(|left| clear(&mut bytes, 0, left.start, left.end));
         }
         bytes
+    }
+
+    /// The reason why a byte is not there.
+    fn class(&self, view: u16, at: u64) -> Option<PageClass> {
+        let unreadable =
+            || self.memory.poisoned.iter().any(|line| (*line..line + 64).contains(&at));
+        let class = self.memory.left.class_at(at);
+        class.or_else(|| unreadable().then_some(PageClass::Unreadable)).filter(|_| view == 2)
+    }
+
+    /// Every byte that is left out is named, with its reason, and nothing else.
+    fn assert_named(&self, receiver: &Receiver) {
+        let (_, view) = receiver.views().last().expect("the vmcore");
+        for at in (0..view.length).step_by(64) {
+            assert_eq!(view.left.class_at(at), self.class(2, at), "{at:#x}");
+        }
+        assert_eq!(view.totals, (view.length > 0).then_some(TOTALS));
     }
 
     fn assert_whole(&self) {
@@ -405,7 +559,7 @@ const WHOLE: Ending = Ending { verdict: Some(Verdict::Complete), outcome: Some(O
 
 fn store(files: &mut [Vec<u8>], write: Option<Write<'_>>) {
     if let Some(Write { view, offset, bytes }) = write {
-        files[usize::from(view)][offset as usize..][..bytes.len()].copy_from_slice(bytes);
+        files[usize::from(view)][offset as usize..][..bytes.len()].copy_from_slice(&bytes);
     }
 }
 
@@ -489,6 +643,105 @@ fn bulk_needs_both_ends() {
     }
 }
 
+/// A text of three chunks and a half, then two chunks that do not shrink.
+fn chunky(bench: &mut Bench) {
+    let mut dice = Dice(5);
+    let text = b"kernel panic - not syncing ".iter().copied().cycle();
+    let mut bytes: Vec<u8> = text.take(3 * CHUNK as usize + 32_768).collect();
+    bytes.extend((0..2 * CHUNK).map(|_| dice.roll() as u8));
+    bench.files[2] = vec![0; bytes.len()];
+    bench.memory.views[2].1 = bytes;
+    bench.memory.codec = Codec::Lz4;
+}
+
+#[test]
+fn chunks_need_both_ends_and_cost_less() {
+    let mut raw = 0;
+    for (sends, bulk) in [(false, false), (true, false), (true, true)] {
+        let mut bench = Bench::new(0, Noise::default(), 3);
+        chunky(&mut bench);
+        (bench.down.rate, bench.max_frame) = (2000, if bulk { 65_536 } else { SMALL_FRAME });
+        let mut slots = [Slot::default(); 64];
+        let codec = if sends { Codec::Lz4 } else { Codec::Raw };
+        let config = if bulk { SenderConfig::console(ID) } else { config() };
+        let mut sender = Sender::new(SenderConfig { codec, ..config }, &mut slots, 0);
+        let mut receiver = taker(None, 77, 0);
+        assert_eq!(bench.run(&mut sender, &mut receiver, LONGEST), WHOLE);
+        bench.assert_whole();
+        let (_, view) = receiver.views().last().expect("the vmcore");
+        assert_eq!(view.codec, codec);
+        // Of the fourth chunk, one half is text.
+        assert_eq!(bench.chunks, if bulk { 4 } else { 0 });
+        if !sends {
+            raw = bench.sent_bytes;
+        } else {
+            assert!(bench.sent_bytes < raw * 2 / 3, "{} of {raw} bytes", bench.sent_bytes);
+        }
+    }
+}
+
+#[test]
+fn a_hello_that_does_not_take_lz4_gets_none() {
+    let mut bench = Bench::new(0, Noise::default(), 3);
+    chunky(&mut bench);
+    let mut slots = [Slot::default(); 64];
+    let config = SenderConfig { codec: Codec::Lz4, ..config() };
+    let mut sender = Sender::new(config, &mut slots, 0);
+    let hello = Hello { session: 5, max_frame: 256, push: true, bulk: false, lz4: false };
+    sender.receive(&Packet { seq: 1, frame: Frame::Hello(hello) }, 0);
+    let mut reader = FrameReader::new([0; SMALL_FRAME]);
+    let mut kinds = Vec::new();
+    for _ in 0..60 {
+        let mut out = [0; SMALL_FRAME];
+        if let Ok(SenderStep::Send(length)) = sender.poll(&mut bench.memory, 0, &mut out) {
+            match reader.next(&mut &out[..length], 5) {
+                Some(Event::Frame(Packet { frame: Frame::View(_, info), .. })) => {
+                    assert_eq!(info.codec, Codec::Raw);
+                }
+                Some(Event::Frame(Packet { frame, .. })) => kinds.push(format!("{frame:?}")),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(kinds.iter().any(|kind| kind.starts_with("Data { view: 2")), "{kinds:?}");
+    assert!(!kinds.iter().any(|kind| kind.starts_with("Chunk") || kind.starts_with("Part")));
+}
+
+/// The collector is killed when it has a part of a chunk.
+#[test]
+fn a_restart_inside_a_chunk_costs_the_chunk() {
+    for bulk in [false, true] {
+        let mut bench = Bench::new(0, Noise::default(), 3);
+        chunky(&mut bench);
+        let text = &mut bench.memory.views[2].1;
+        // 20 KiB of noise in each chunk: parts enough for a restart among them.
+        let mut dice = Dice(9);
+        text.chunks_mut(CHUNK as usize).for_each(|chunk| {
+            chunk.iter_mut().take(20 << 10).for_each(|byte| *byte = dice.roll() as u8);
+        });
+        bench.max_frame = if bulk { 65_536 } else { SMALL_FRAME };
+        let mut slots = [Slot::default(); 64];
+        let config = if bulk { SenderConfig::console(ID) } else { config() };
+        let config = SenderConfig { codec: Codec::Lz4, ..config };
+        let mut sender = Sender::new(config, &mut slots, 0);
+        let mut receiver = taker(None, 77, 0);
+        // The lists, the log, the first chunk, and some of the second one.
+        bench.budget = 36_000;
+        bench.run(&mut sender, &mut receiver, LONGEST);
+        bench.assert_honest(&receiver);
+        let have: Vec<_> = receiver.views().map(|(_, view)| view.have.total()).collect();
+        assert_eq!(have, [700, 0, CHUNK], "bulk: {bulk}");
+        bench.budget = usize::MAX;
+        let held = receiver.held();
+        bench.up.bytes.clear();
+        bench.down.bytes.clear();
+        sender.disconnected(bench.now);
+        let mut next = taker(Some(held), 78, bench.now);
+        assert_eq!(bench.run(&mut sender, &mut next, LONGEST), WHOLE);
+        bench.assert_whole();
+    }
+}
+
 #[test]
 fn text_goes_through_unharmed() {
     let mut bench = Bench::new(20_000, Noise::default(), 4);
@@ -514,11 +767,16 @@ fn lines_that_cannot_be_read_are_named() {
     assert_eq!(bench.run(&mut sender, &mut receiver, LONGEST), WHOLE);
     bench.assert_whole();
     let (_, vmcore) = receiver.views().last().expect("the last view");
-    let holes: Vec<_> = vmcore.holes.iter().collect();
+    let holes: Vec<_> = vmcore.left.iter().map(|left| (left.start, left.end)).collect();
+    bench.assert_named(&receiver);
     assert_eq!(holes, [(0, 64), (640, 768), (30_016, 30_080), (59_968, 60_000)]);
     let held = receiver.held();
     let kept = held.views.iter().find(|held| held.name == "vmcore").expect("the view");
-    assert_eq!(kept.holes, vmcore.holes, "the next session knows them too");
+    assert_eq!(
+        (&kept.left, kept.totals),
+        (&vmcore.left, Some(TOTALS)),
+        "the next session knows them too"
+    );
 }
 
 #[test]
@@ -538,7 +796,13 @@ struct Restless(u8);
 
 impl Source for Restless {
     fn view(&self, view: u16) -> Option<ViewInfo<'_>> {
-        let info = ViewInfo { name: "vmcore", length: 1000, start: 0, pushed: true };
+        let info = ViewInfo {
+            name: "vmcore",
+            length: 1000,
+            start: 0,
+            pushed: true,
+            ..ViewInfo::default()
+        };
         (view == 0).then_some(info)
     }
 
@@ -722,18 +986,29 @@ prop_compose! {
     }
 }
 
+/// First page, number of pages and class code.
+type LeftOut = (u64, u64, u8);
+
+/// Runs of pages that are left out.
+fn left() -> impl Strategy<Value = Vec<LeftOut>> {
+    prop::collection::vec((0u64..50, 1u64..24, 2u8..9), 0..6)
+}
+
 /// A transfer of `length` bytes with `window` slots, whose collectors are killed after so many
 /// milliseconds each. One that has finished is not killed any more, nor is another one started.
 fn arrives(
     (noise, seed, length): (Noise, u64, usize),
+    (codec, left): (Codec, &[LeftOut]),
     window: usize,
     chatter: u64,
     kills: impl IntoIterator<Item = u64>,
 ) {
     let mut bench = Bench::new(length, noise, seed);
     bench.chatter = chatter.saturating_mul(3);
+    bench.leave_out(left);
+    bench.memory.codec = codec;
     let mut slots = vec![Slot::default(); window];
-    let mut sender = Sender::new(config(), &mut slots, 0);
+    let mut sender = Sender::new(SenderConfig { codec, ..config() }, &mut slots, 0);
     let (mut held, mut ending) = (None, Ending::default());
     for (session, life) in (100..).zip(kills.into_iter().chain([LONGEST])) {
         let mut receiver = receiver(Plan::Dump, held.take(), session, bench.now);
@@ -745,6 +1020,7 @@ fn arrives(
         bench.assert_honest(&receiver);
         held = Some(receiver.held());
         if ending.outcome.is_some() {
+            bench.assert_named(&receiver);
             break;
         }
     }
@@ -761,9 +1037,18 @@ proptest! {
     #[test]
     fn the_dump_arrives(
         noise in noise(), seed in 1u64.., length in 0usize..60_000, window in 1usize..=64,
-        chatter in 0u64..20, kills in prop::collection::vec(1u64..5000, 0..4),
+        chatter in 0u64..20, kills in prop::collection::vec(1u64..5000, 0..4), left in left(),
     ) {
-        arrives((noise, seed, length), window, chatter, kills);
+        arrives((noise, seed, length), (Codec::Raw, &left), window, chatter, kills);
+    }
+
+    /// The same with chunks, which come in parts.
+    #[test]
+    fn chunks_arrive(
+        noise in noise(), seed in 1u64.., length in 0usize..200_000, window in 1usize..=64,
+        chatter in 0u64..20, kills in prop::collection::vec(1u64..9000, 0..4), left in left(),
+    ) {
+        arrives((noise, seed, length), (Codec::Lz4, &left), window, chatter, kills);
     }
 
     /// A line that loses nothing is cut at any byte, now and then; what was left in it may come to the
@@ -772,7 +1057,7 @@ proptest! {
     #[test]
     fn bulks_arrive(
         seed in 1u64.., length in 0usize..200_000, window in 1usize..=64,
-        poisoned in prop::collection::vec(0u64..3000, 0..3), hostile: bool,
+        poisoned in prop::collection::vec(0u64..3000, 0..3), hostile: bool, lz4: bool, left in left(),
         cuts in prop::collection::vec((1usize..100_000, any::<[bool; 4]>()), 0..5),
     ) {
         let mut bench = Bench::new(length, Noise::default(), seed);
@@ -785,7 +1070,10 @@ proptest! {
                 .for_each(|part| part.copy_from_slice(&forged[..part.len()]));
         }
         let mut slots = vec![Slot::default(); window];
-        let mut sender = Sender::new(SenderConfig::console(ID), &mut slots, 0);
+        bench.leave_out(&left);
+        bench.memory.codec = if lz4 { Codec::Lz4 } else { Codec::Raw };
+        let config = SenderConfig { codec: bench.memory.codec, ..SenderConfig::console(ID) };
+        let mut sender = Sender::new(config, &mut slots, 0);
         let mut receiver = taker(None, 100, 0);
         for (session, (bytes, how)) in (101..).zip(cuts) {
             bench.budget = bytes;
@@ -800,6 +1088,7 @@ proptest! {
         bench.assert_honest(&receiver);
         prop_assert_eq!(ending.outcome, Some(Outcome::Complete));
         bench.assert_whole();
+        bench.assert_named(&receiver);
     }
 
     /// A line that is cut for good leaves an exact account.

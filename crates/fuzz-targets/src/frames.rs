@@ -29,6 +29,7 @@ fn events(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, Vec<u8>, Vec<u8>, u64) {
             match event {
                 Event::Text(part) => text.extend_from_slice(part),
                 Event::Piece(part) => raw.extend_from_slice(part.bytes),
+                Event::Stored(part) => raw.extend_from_slice(part.bytes),
                 Event::OtherVersion(version) => frames.push(vec![version]),
                 Event::Nonsense(error) => frames.push(error.to_string().into_bytes()),
                 Event::Frame(packet) => {
@@ -46,13 +47,18 @@ fn events(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, Vec<u8>, Vec<u8>, u64) {
 
 /// What a reader makes of a frame that was written again, with as many bytes behind it as it says.
 fn read_again(written: &[u8], frame: &Frame<'_>) -> Option<String> {
-    let raw = if let Frame::Bulk(range) = frame { range.length() } else { 0 };
+    let raw = match frame {
+        Frame::Bulk(range) => range.length(),
+        Frame::Chunk(chunk) if chunk.follows => chunk.entry.stored.into(),
+        _ => 0,
+    };
     let line = [written, &vec![1; raw as usize]].concat();
     let mut reader = FrameReader::new(vec![0; 1024]);
     let mut input = &line[..];
     loop {
         match reader.next(&mut input, SESSION)? {
             Event::Piece(piece) => assert_eq!(piece.bytes.len() as u64, raw),
+            Event::Stored(stored) => assert_eq!(stored.bytes.len() as u64, raw),
             event => return Some(format!("{event:?}")),
         }
     }
@@ -63,7 +69,13 @@ struct Tiny;
 
 impl Source for Tiny {
     fn view(&self, view: u16) -> Option<ViewInfo<'_>> {
-        let info = ViewInfo { name: "vmcore", length: 1000, start: 0, pushed: true };
+        let info = ViewInfo {
+            name: "vmcore",
+            length: 1000,
+            start: 0,
+            pushed: true,
+            ..ViewInfo::default()
+        };
         (view == 0).then_some(info)
     }
 
@@ -95,6 +107,10 @@ fn both_ends(bytes: &[u8]) {
                 receiver.receive(&packet, now)
             }
             Event::Piece(piece) => receiver.receive_piece(&piece),
+            Event::Stored(stored) => {
+                receiver.receive_stored(&stored);
+                Ok(None)
+            }
             _ => continue,
         };
         let step = sender.poll(&mut Tiny, now, &mut out).expect("room for a frame");

@@ -14,7 +14,8 @@ pub fn claims_equal_memory(
     memory: &GuestMemory,
     truth: &Truth,
 ) -> Result<String> {
-    let not_there = [&view.missing[..], &view.differs, &view.holes].concat();
+    let left = view.left.iter().map(|(start, length, _)| (*start, *length));
+    let not_there: Vec<_> = left.chain([&view.missing[..], &view.differs].concat()).collect();
     let not_there: Vec<_> =
         not_there.iter().map(|(start, length)| *start..start + length).collect();
     let whole = 0..view.bytes;

@@ -432,7 +432,8 @@ fn claims(world: &World, missing: &[(u64, u64)]) -> Result<String> {
         bytes: std::fs::metadata(&path).unwrap().len(),
         sha256: None,
         missing: missing.to_vec(),
-        holes: Vec::new(),
+        left: Vec::new(),
+        pages: None,
         differs: Vec::new(),
     };
     let exit = world.memory.digests().unwrap();

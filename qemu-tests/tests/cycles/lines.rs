@@ -8,8 +8,10 @@ use qemu_tests::collector_process::Received;
 use qemu_tests::line::Rates;
 use qemu_tests::{Config, Delivery, Fate, Noise, Report};
 
-/// About half of the bytes on a serial line; what goes wrong does so then.
+/// About half of the bytes on a serial line where they are not compressed; what goes wrong does so then.
 const HALF: u64 = 250_000;
+/// Memory as it is, also on a serial line.
+const RAW: &str = "kdump.compress=none";
 /// A moment in which nobody is there.
 const MOMENT: Duration = Duration::from_millis(700);
 
@@ -26,6 +28,7 @@ fn noisy(rates: Rates, seed: u64) -> Report {
     cycle(guest(), |config| {
         small(config);
         config.delivery = Delivery { noise: Some(Noise { rates, seed }), ..over("serial") };
+        config.append = RAW.into();
     })
 }
 
@@ -65,7 +68,7 @@ fn bursts_on_a_serial_line() {
 #[test]
 fn a_collector_killed_and_started_again_on_a_serial_line() {
     let fate = Fate::Killed { after: HALF, back: Some(MOMENT) };
-    let (report, _) = fated("serial", fate, |_| ());
+    let (report, _) = fated("serial", fate, |config| config.append = RAW.into());
     assert_passes(&report);
     assert_eq!(only(&report).collectors, 2);
     assert!(only(&report).said.contains("going on with"), "{report:#?}");
@@ -74,7 +77,7 @@ fn a_collector_killed_and_started_again_on_a_serial_line() {
 #[test]
 fn a_collector_that_stalls_on_a_serial_line() {
     let fate = Fate::Stalls { after: HALF, pause: 3 * MOMENT };
-    let (report, _) = fated("serial", fate, |_| ());
+    let (report, _) = fated("serial", fate, |config| config.append = RAW.into());
     assert_passes(&report);
     assert_eq!(only(&report).collectors, 1);
 }
@@ -83,7 +86,7 @@ fn a_collector_that_stalls_on_a_serial_line() {
 fn a_collector_that_is_gone_for_good_on_a_serial_line() {
     let fate = Fate::Killed { after: HALF, back: None };
     let (report, console) =
-        fated("serial", fate, |config| config.append = "kdump.timeout=10".into());
+        fated("serial", fate, |config| config.append = format!("{RAW} kdump.timeout=10"));
     assert_only_fails(&report, &["cycle"]);
     assert_says(&console, &["the collector has fallen silent", "kdump: stage=failed"]);
     assert_partial(&report, "serial");
@@ -92,8 +95,10 @@ fn a_collector_that_is_gone_for_good_on_a_serial_line() {
 
 #[test]
 fn a_machine_that_loses_its_power_on_a_serial_line() {
-    let (report, _) =
-        fated("serial", Fate::PowerCut { after: HALF }, |config| config.truth = false);
+    let (report, _) = fated("serial", Fate::PowerCut { after: HALF }, |config| {
+        config.truth = false;
+        config.append = RAW.into();
+    });
     assert_only_fails(&report, &["cycle"]);
     assert_partial(&report, "serial");
 }
@@ -114,8 +119,48 @@ fn a_collector_of_another_version_is_refused_in_words() {
     assert_only_fails(&report, &["cycle"]);
     assert_says(
         &console,
-        &["the collector speaks version 2 of the wire protocol, this kernel version 1"],
+        &["the collector speaks version 3 of the wire protocol, this kernel version 2"],
     );
+}
+
+/// Bytes on the line to a collector of the whole dump, which equals memory. Those of a console port are
+/// counted where its collector stalls for a moment.
+fn line_bytes(target: &str, compress: &str) -> u64 {
+    let fate = Fate::Stalls { after: 100_000, pause: MOMENT };
+    let (report, _) = fated(target, fate, |config| config.append = compress.into());
+    assert_passes(&report);
+    let bytes = only(&report).line_bytes;
+    assert!(bytes > 0);
+    bytes
+}
+
+#[test]
+fn lz4_on_a_serial_line_is_the_default_and_sends_less() {
+    let (raw, lz4) = (line_bytes("serial", RAW), line_bytes("serial", "kdump.compress=auto"));
+    assert!(lz4 < raw * 3 / 4, "{lz4} bytes of {raw}");
+}
+
+#[test]
+fn lz4_on_a_virtio_console_sends_less() {
+    let [raw, auto, lz4] = ["none", "auto", "lz4"]
+        .map(|compress| line_bytes("virtio-console", &format!("kdump.compress={compress}")));
+    assert!(lz4 < raw * 3 / 4, "{lz4} bytes of {raw}");
+    assert!(auto > raw * 3 / 4, "memory is sent as it is: {auto} bytes");
+}
+
+/// The line is bad and the collector is killed: chunks are sent again, and in part.
+#[test]
+fn lz4_on_a_bad_serial_line_whose_collector_is_killed() {
+    let rates = Rates { flips: 100, drops: 100, bursts: 0 };
+    let report = cycle(guest(), |config| {
+        small(config);
+        let fate = Fate::Killed { after: 40_000, back: Some(MOMENT) };
+        config.delivery =
+            Delivery { noise: Some(Noise { rates, seed: 3 }), fate, ..over("serial") };
+        config.append = "kdump.compress=lz4".into();
+    });
+    assert_passes(&report);
+    assert_eq!(only(&report).collectors, 2);
 }
 
 #[test]

@@ -2,14 +2,47 @@
 
 use crate::Failure;
 use crate::dump::{Dump, NamedView};
-use dumpfile::wire::{MAX_VIEWS, Run, Source, Unreadable, ViewInfo};
+use alloc::vec::Vec;
+use core::ptr;
+use dumpfile::chunk::{self, ChunkEntry, Codec, Encoder, MOST_COMPRESSED};
+use dumpfile::wire::{CLASSES, Known, MAX_BULK, MAX_VIEWS, Run, Source, Unreadable, ViewInfo};
 use handoff::layout::PAGE_SIZE;
-use vmcore::{DumpOffset, PhysAddr, Piece, ReadPhys, What};
+use vmcore::{DumpOffset, PageClass, PhysAddr, Piece, ReadPhys, What};
 
 /// A run of zeros of this many bytes ends a bulk: what comes with a frame of its own must be worth it.
 const ZERO_RUN: u64 = 16 << 10;
 /// Bytes that we made are sent by DMA only where there are as many as this.
 const MANY: u64 = 1024;
+
+/// Memory for the compression of chunks: some 150 KiB.
+pub(super) struct Compressor {
+    encoder: Encoder,
+    /// The chunk that was encoded last: the view's number, its entry, and its stored bytes in `out`.
+    last: Option<(u16, ChunkEntry)>,
+    out: Vec<u8>,
+}
+
+impl Compressor {
+    /// Memory for it, if `rest` bytes of heap are free besides.
+    ///
+    /// # Errors
+    /// [`Failure::NoMemory`].
+    pub(super) fn new(rest: u64) -> Result<Self, Failure> {
+        let mut kept = Vec::<u8>::new();
+        let rest = usize::try_from(rest).or(Err(Failure::NoMemory))?;
+        kept.try_reserve_exact(rest).or(Err(Failure::NoMemory))?;
+        let out = super::list(MOST_COMPRESSED, 0)?;
+        let encoder = Encoder::new().or(Err(Failure::NoMemory))?;
+        Ok(Self { encoder, last: None, out })
+    }
+
+    /// The stored bytes of the chunk that was encoded last; none if it is not compressed.
+    pub(super) fn stored(&self) -> &[u8] {
+        let last = self.last.filter(|(_, entry)| entry.codec == Codec::Lz4);
+        let length = last.map_or(0, |(_, entry)| entry.stored as usize);
+        self.out.get(..length).unwrap_or_default()
+    }
+}
 
 /// The views of a dump.
 pub(super) struct Views<'d, M> {
@@ -17,11 +50,15 @@ pub(super) struct Views<'d, M> {
     pub(super) memory: &'d M,
     /// Whether contents of a view were looked at.
     pub(super) touched: bool,
+    /// For the chunks of large views.
+    pub(super) lz4: Option<Compressor>,
+    /// Numbers of pages by class of the view that was counted last.
+    totals: Option<(u16, [u64; CLASSES])>,
 }
 
 impl<'d, M: ReadPhys> Views<'d, M> {
-    pub(super) fn new(dump: &'d Dump, memory: &'d M) -> Self {
-        Self { dump, memory, touched: false }
+    pub(super) fn new(dump: &'d Dump, memory: &'d M, lz4: Option<Compressor>) -> Self {
+        Self { dump, memory, touched: false, lz4, totals: None }
     }
 
     /// What the bytes of `view` from `offset` on are: at most `most`, at least one.
@@ -34,6 +71,13 @@ impl<'d, M: ReadPhys> Views<'d, M> {
 
     fn named(&self, view: u16) -> Option<(&'d NamedView, bool)> {
         self.dump.views().take(MAX_VIEWS.into()).nth(view.into())
+    }
+
+    /// A view that is as large as memory: it has pages and chunks.
+    fn large(&self, view: u16) -> Option<&'d NamedView> {
+        let (named, pushed) = self.named(view)?;
+        let is_bulk = self.dump.bulk.as_ref().is_some_and(|bulk| ptr::eq(bulk, named));
+        (is_bulk || !pushed).then_some(named)
     }
 
     fn piece(&self, view: u16, offset: u64, most: u64) -> Option<Piece<'d>> {
@@ -64,8 +108,10 @@ impl<'d, M: ReadPhys> Views<'d, M> {
 
 impl<M: ReadPhys> Source for Views<'_, M> {
     fn view(&self, view: u16) -> Option<ViewInfo<'_>> {
+        let is_compressed = self.lz4.is_some() && self.large(view).is_some();
+        let codec = if is_compressed { Codec::Lz4 } else { Codec::Raw };
         let (NamedView { name, view, start }, pushed) = self.named(view)?;
-        Some(ViewInfo { name, length: view.len(), start: *start, pushed })
+        Some(ViewInfo { name, length: view.len(), start: *start, pushed, level: 0, codec })
     }
 
     fn read(&mut self, view: u16, offset: u64, bytes: &mut [u8]) -> Result<(), Unreadable> {
@@ -75,11 +121,56 @@ impl<M: ReadPhys> Source for Views<'_, M> {
         if read == Ok(bytes.len()) { Ok(()) } else { Err(Unreadable) }
     }
 
-    fn zeros(&self, view: u16, offset: u64) -> u64 {
-        match self.piece(view, offset, u64::MAX) {
-            Some(Piece { what: What::Zero | What::Left(_), len, .. }) => len,
-            _ => 0,
+    fn known(&self, view: u16, offset: u64, most: u64) -> Known {
+        let mut kept = 0;
+        while let Some(piece) = self.piece(view, offset + kept, most - kept) {
+            match piece.what {
+                What::Left(class) if kept == 0 => return Known::Left(class, piece.len),
+                What::Zero if kept == 0 => return Known::Left(PageClass::Zero, piece.len),
+                What::Left(_) => break,
+                What::Bytes(_) | What::Phys(_) | What::Zero => kept += piece.len,
+            }
+            if kept >= most.min(MAX_BULK.into()) {
+                break;
+            }
         }
+        Known::Kept(kept)
+    }
+
+    fn chunk(&mut self, view: u16, chunk: u32) -> Option<ChunkEntry> {
+        let named = self.large(view)?;
+        let Compressor { encoder, last, out } = self.lz4.as_mut()?;
+        if let Some((of, entry)) = last
+            && (*of, entry.chunk) == (view, chunk)
+        {
+            return Some(*entry);
+        }
+        self.touched = true;
+        let entry = encoder.encode(&*named.view, chunk, self.memory, out);
+        *last = Some((view, entry));
+        Some(entry)
+    }
+
+    fn stored(
+        &mut self,
+        view: u16,
+        chunk: u32,
+        offset: u32,
+        bytes: &mut [u8],
+    ) -> Result<(), Unreadable> {
+        self.chunk(view, chunk).ok_or(Unreadable)?;
+        let stored = self.lz4.as_ref().map(Compressor::stored).unwrap_or_default();
+        let from = stored.get(offset as usize..).and_then(|from| from.get(..bytes.len()));
+        bytes.copy_from_slice(from.ok_or(Unreadable)?);
+        Ok(())
+    }
+
+    fn totals(&mut self, view: u16) -> Option<[u64; CLASSES]> {
+        let named = self.large(view)?;
+        let counted = self.totals.filter(|(of, _)| *of == view).map(|(_, totals)| totals);
+        let totals = counted.unwrap_or_else(|| chunk::totals(&*named.view));
+        self.totals = Some((view, totals));
+        Some(totals)
     }
 
     fn run(&mut self, view: u16, offset: u64, most: u64) -> Run {

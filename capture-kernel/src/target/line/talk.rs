@@ -1,8 +1,8 @@
 //! One talk with a collector: what the sender says goes over the line, and the other way round.
 
 use super::Line;
-use super::source::Views;
-use crate::dma::Pool;
+use super::source::{Compressor, Views};
+use crate::dma::{DmaPiece, Pieces, Pool};
 use crate::gather::{Added, Copies, Gather};
 use crate::{Clock, Failure};
 use core::mem;
@@ -71,6 +71,7 @@ impl<'t, L: Line, M: ReadPhys> Talk<'t, L, M> {
         match self.sender.poll(&mut self.views, now, out).map_err(Failure::Frame)? {
             SenderStep::Send(length) => self.line.send(&out[..length])?,
             SenderStep::Bulk { head, range } => self.send_bulk(&out[..head], range)?,
+            SenderStep::Chunk { head, .. } => self.send_chunk(&out[..head])?,
             SenderStep::Busy => return Ok(None),
             SenderStep::Wait(until) => return self.wait(until).map(|()| None),
             SenderStep::Finished(outcome) => return self.line.drain().map(|()| Some(outcome)),
@@ -88,7 +89,7 @@ impl<'t, L: Line, M: ReadPhys> Talk<'t, L, M> {
             match event {
                 Event::Frame(packet) => self.sender.receive(&packet, now),
                 Event::OtherVersion(version) => self.sender.other_version(version, now),
-                Event::Text(_) | Event::Piece(_) | Event::Nonsense(_) => {}
+                Event::Text(_) | Event::Piece(_) | Event::Stored(_) | Event::Nonsense(_) => {}
             }
         }
         Ok(count > 0)
@@ -124,6 +125,24 @@ impl<'t, L: Line, M: ReadPhys> Talk<'t, L, M> {
             }
         }
         self.line.send_bulk(head, gather.take()?.0)
+    }
+
+    /// Sends `head`, and the stored bytes of the chunk that was encoded last.
+    fn send_chunk(&mut self, head: &[u8]) -> Result<(), Failure> {
+        let Self { line, pool, views, .. } = self;
+        let limits = line.bulk().ok_or(Failure::NothingToSend)?;
+        let pool = pool.as_ref().ok_or(Failure::NothingToSend)?;
+        let stored = views.lz4.as_ref().map(Compressor::stored).unwrap_or_default();
+        let most = usize::try_from(limits.bytes.min(limits.piece)).unwrap_or(usize::MAX);
+        // A request for each buffer: the next one is filled while the device reads this one.
+        let parts = stored.chunks(pool.size().min(most).max(1));
+        parts.enumerate().try_for_each(|(index, part)| {
+            let mut lease = pool.lease_or_wait(|| line.wait_for_one())?;
+            lease[..part.len()].copy_from_slice(part);
+            let mut pieces = Pieces::new();
+            pieces.push(DmaPiece::Frozen(lease.freeze(part.len()), 0..part.len()));
+            line.send_bulk(if index == 0 { head } else { &[] }, pieces)
+        })
     }
 
     /// Tells of the stages that were reached.

@@ -5,6 +5,7 @@ use crate::dma::DmaPiece;
 use crate::dump::NamedView;
 use crate::fake::{FakeClock, bytes_of, physical, slot};
 use crate::target::stay::{Stay, Visit};
+use dumpfile::LeftRanges;
 use dumpfile::wire::{
     Event, Frame, FrameReader, Plan, Receiver, ReceiverStep, ReceiverTimes, Write,
 };
@@ -13,7 +14,7 @@ use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::{vec, vec::Vec};
-use vmcore::{DumpOffset, Error, Extent, Extents, PhysAddr, PhysRange, What};
+use vmcore::{DumpOffset, Error, Extent, Extents, PageClass, PhysAddr, PhysRange, What};
 
 const PAGE: usize = 4096;
 
@@ -119,6 +120,12 @@ struct FakeLine<'c> {
     zeros: Vec<(u64, u64)>,
     bulks: usize,
     holes: usize,
+    chunks: usize,
+    /// Bytes that frames have named as left out.
+    left: u64,
+    codec: Codec,
+    /// What is left out of the last view, when the collector is through.
+    lists: Option<LeftRanges>,
     /// Of bulks: how many of their bytes are still to come, and whether any were sent since `drain`.
     undrained: bool,
     stopped: bool,
@@ -142,6 +149,10 @@ impl<'c> FakeLine<'c> {
             zeros: Vec::new(),
             bulks: 0,
             holes: 0,
+            chunks: 0,
+            left: 0,
+            codec: Codec::Raw,
+            lists: None,
             undrained: false,
             stopped: false,
         };
@@ -209,18 +220,24 @@ impl<'c> FakeLine<'c> {
                         }
                         Frame::Zero(range) => self.zeros.push((range.offset(), range.length())),
                         Frame::Bulk(_) => self.bulks += 1,
-                        Frame::Hole(_) => self.holes += 1,
+                        Frame::Left(_, PageClass::Unreadable) => self.holes += 1,
+                        Frame::Left(range, PageClass::Offline) => self.left += range.length(),
+                        Frame::Chunk(_) => self.chunks += 1,
                         _ => {}
                     }
                     receiver.receive(&packet, now).expect("a sender in order")
                 }
                 Event::Piece(piece) => receiver.receive_piece(&piece).expect("a sender in order"),
+                Event::Stored(stored) => {
+                    receiver.receive_stored(&stored);
+                    None
+                }
                 Event::Text(_) => None,
                 other => panic!("{other:?}"),
             };
             if let Some(Write { view, offset, bytes }) = write {
                 self.files[usize::from(view)][offset as usize..][..bytes.len()]
-                    .copy_from_slice(bytes);
+                    .copy_from_slice(&bytes);
             }
         }
         Ok(())
@@ -245,7 +262,10 @@ impl<'c> FakeLine<'c> {
                     }
                 }
                 ReceiverStep::Wait(_) => break,
-                ReceiverStep::Finished(_) => return,
+                ReceiverStep::Finished(_) => {
+                    self.lists = receiver.held().views.pop().map(|view| view.left);
+                    return;
+                }
             }
         }
         self.receiver = Some(receiver);
@@ -307,7 +327,7 @@ fn pages(kinds: &[bool]) -> Vec<u8> {
 
 fn config(line: &FakeLine<'_>) -> SenderConfig {
     let config = SenderConfig::serial([0; 16]);
-    SenderConfig { bulk: line.limits.is_some(), patience: 5000, ..config }
+    SenderConfig { bulk: line.limits.is_some(), codec: line.codec, patience: 5000, ..config }
 }
 
 /// Delivers, and says what stages were reached.
@@ -379,6 +399,73 @@ fn bulks_go_out_from_where_they_lie() {
     assert!(line.bulks > 3 && line.holes == 2, "{} {}", line.bulks, line.holes);
     assert!(line.zeros.len() < 12, "{:?}", line.zeros);
     assert!(!line.undrained, "stopped before all was out");
+}
+
+/// Unplugged memory is named, whether its chunk is compressed or not.
+#[test]
+fn chunks_go_out_compressed_and_unplugged_memory_is_named() {
+    for (limits, codec) in
+        [(None, Codec::Raw), (Some(DMA), Codec::Raw), (None, Codec::Lz4), (Some(DMA), Codec::Lz4)]
+    {
+        let clock = FakeClock::default();
+        // A page of zeros in each chunk, and a chunk with a line that cannot be read.
+        let kinds: Vec<bool> = (0..160).map(|page| page % 16 != 5).collect();
+        let memory = Memory { bytes: pages(&kinds), bad: vec![35 * PAGE] };
+        let (mut line, mut dump) = (FakeLine::new(&clock, Other::Nobody), memory.dump());
+        let phys = |from: usize, to: usize| {
+            let length = (to - from) as u64;
+            Extent::Phys(PhysRange::new(physical(&memory.bytes[from..]), length).expect("fits"))
+        };
+        // Left out are some pages of a chunk, and more than another one.
+        let extents = vec![
+            phys(0, 70 * PAGE),
+            Extent::Left(PageClass::Offline, 4 * PAGE as u64),
+            phys(74 * PAGE, 90 * PAGE),
+            Extent::Left(PageClass::Offline, 40 * PAGE as u64),
+            phys(130 * PAGE, 160 * PAGE - 30),
+        ];
+        let view = Rc::new(Extents::new(extents).expect("small"));
+        dump.bulk = Some(NamedView { name: "vmcore", view, start: 0 });
+        (line.limits, line.codec, line.other) = (limits, codec, Other::Collector);
+        line.connect();
+        assert_eq!(deliver(&mut line, &memory, &dump), (Ok(()), ALL.to_vec()));
+        assert_whole(&line, &memory, &dump);
+        // Two of ten chunks are left out as a whole, and one is sent as it is for the bad line.
+        assert_eq!(line.chunks, if codec == Codec::Lz4 { 7 } else { 0 });
+        assert_eq!(line.holes, 1);
+        let lists = line.lists.as_ref().expect("a collector");
+        let left: Vec<_> = lists.iter().filter(|range| range.class == PageClass::Offline).collect();
+        let left: Vec<_> = left.iter().map(|range| (range.start, range.end)).collect();
+        assert_eq!(left, [(70, 74), (90, 130)].map(|(from, to)| (from * 4096, to * 4096)));
+        let whole = if codec == Codec::Lz4 { 2 * 16 } else { 44 };
+        assert_eq!(line.left, whole * 4096, "the others are told with their chunks");
+        let pages = 160 - 44;
+        let bytes = if codec == Codec::Lz4 { 20 * 4096 } else { pages * 4096 };
+        assert!(line.sent < bytes * 256 / 200, "{} bytes", line.sent);
+    }
+}
+
+/// In a slot that has no room for it, the dump must still get out.
+#[test]
+fn without_memory_for_lz4_memory_is_sent_as_it_is() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    static SAID: AtomicBool = AtomicBool::new(false);
+    let clock = FakeClock::default();
+    let memory = Memory { bytes: pages(&[true; 40]), bad: Vec::new() };
+    let (mut line, mut dump) = (FakeLine::new(&clock, Other::Collector), memory.dump());
+    line.codec = Codec::Lz4;
+    // More than there is.
+    dump.later = crate::dump::Later::new(1 << 60, Vec::new);
+    let config = config(&line);
+    let target = LineTarget::new(&mut line, &memory, slot(), &clock, config);
+    let mut target = target.saying(|line| {
+        let expected = "no room for lz4 in this slot: memory is sent as it is";
+        SAID.store(std::format!("{line}") == expected, Ordering::Relaxed);
+    });
+    assert_eq!(target.deliver(&dump, &mut |_| ()), Ok(()));
+    assert!(SAID.load(Ordering::Relaxed));
+    assert_eq!(line.chunks, 0);
+    assert_whole(&line, &memory, &dump);
 }
 
 #[test]
@@ -481,6 +568,7 @@ proptest! {
         mut restarts_at in prop::collection::vec(1usize..60_000, 0..4),
         dice in 1u64..,
         bulk in any::<bool>(),
+        lz4 in any::<bool>(),
     ) {
         let clock = FakeClock::default();
         let bytes = pages(&kinds);
@@ -492,6 +580,7 @@ proptest! {
         line.dice = dice;
         (line.noise, line.other) = (if bulk { 0 } else { noise }, Other::Collector);
         line.limits = bulk.then_some(DMA);
+        line.codec = if lz4 { Codec::Lz4 } else { Codec::Raw };
         line.connect();
         let (result, _) = deliver(&mut line, &memory, &dump);
         prop_assert_eq!(result, Ok(()));

@@ -74,11 +74,30 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
 
 /// A view that has come, for a person.
 fn in_words(view: &ReceivedView) -> String {
-    let ReceivedView { name, path, length, sha256, holes, .. } = view;
+    let ReceivedView { name, path, length, sha256, .. } = view;
     let sha256 = hex(&sha256.unwrap_or_default());
-    let mut text = format!("{}: {name}, {length} bytes, SHA-256 {sha256}", path.display());
-    for hole in holes {
-        text += &format!("\n  could not be read there, zero here: {}", range(*hole));
+    let text = format!("{}: {name}, {length} bytes, SHA-256 {sha256}", path.display());
+    text + &what_is_left_out(view)
+}
+
+/// What the other end has left out of a view, by class: ranges where there are few, the map has all.
+fn what_is_left_out(view: &ReceivedView) -> String {
+    let mut text = String::new();
+    for (class, bytes) in view.left.by_class() {
+        text += &format!("\n  left out there, zero here: {bytes} bytes, {class}");
+        let mut ranges = view.left.iter().filter(|range| range.class == class);
+        for part in ranges.by_ref().take(NAMED) {
+            text += &format!("\n    {}", range((part.start, part.end)));
+        }
+        let more = ranges.count();
+        if more > 0 {
+            text += &format!("\n    and {more} ranges more, see --json");
+        }
+    }
+    if let Some(pages) = view.pages.as_ref().filter(|_| !view.left.is_empty()) {
+        let pages =
+            collector::pages_by_class(pages).map(|(class, pages)| format!("{pages} {class}"));
+        text += &format!("\n  pages there: {}", pages.collect::<Vec<_>>().join(", "));
     }
     text
 }
@@ -107,6 +126,7 @@ fn what_is_missing(received: &Received) -> String {
         if more > 0 {
             text += &format!("\n    and {more} ranges more, see --json");
         }
+        text += &what_is_left_out(view);
     }
     text
 }
@@ -121,7 +141,7 @@ fn in_json(received: &Received) -> String {
     let id = received.id.map_or("null".to_owned(), |id| format!("\"{}\"", hex(&id)));
     let views: Vec<String> = received.views.iter().map(view_in_json).collect();
     format!(
-        r#"{{"version":1,"verdict":"{verdict}","id":{id},"damaged_frames":{},"compared":{},"views":[{}]}}"#,
+        r#"{{"version":2,"verdict":"{verdict}","id":{id},"damaged_frames":{},"compared":{},"views":[{}]}}"#,
         received.damaged_frames,
         received.compared,
         views.join(",")
@@ -130,12 +150,24 @@ fn in_json(received: &Received) -> String {
 
 fn view_in_json(view: &ReceivedView) -> String {
     let sha256 = view.sha256.map_or("null".to_owned(), |sha256| format!("\"{}\"", hex(&sha256)));
+    let left: Vec<String> = view
+        .left
+        .iter()
+        .map(|range| format!(r#"[{},{},"{}"]"#, range.start, range.len(), range.class))
+        .collect();
+    let pages = view.pages.as_ref().map_or("null".to_owned(), |pages| {
+        let pages = collector::pages_by_class(pages);
+        let pages: Vec<String> =
+            pages.map(|(class, pages)| format!(r#""{class}":{pages}"#)).collect();
+        format!("{{{}}}", pages.join(","))
+    });
     format!(
-        r#"{{"view":"{}","bytes":{},"sha256":{sha256},"missing":{},"holes":{},"differs":{}}}"#,
+        r#"{{"view":"{}","bytes":{},"sha256":{sha256},"missing":{},"left":[{}],"pages":{},"differs":{}}}"#,
         view.name,
         view.length,
         ranges_in_json(&view.missing),
-        ranges_in_json(&view.holes),
+        left.join(","),
+        pages,
         ranges_in_json(&view.differs)
     )
 }

@@ -80,9 +80,19 @@ impl Files {
             fs::rename(&partial, &path).map_err(Error::io("write", &path))?;
             stored.push(Stored { view: number, path, sha256 });
         }
-        // A map that stays is about files that are not there any more, and says so to nobody.
-        let _ = fs::remove_file(self.map());
+        self.keep_map(&receiver.held())?;
         Ok(stored)
+    }
+
+    /// Keeps the map where it names bytes that are left out, for `collector info`. The next dump does not
+    /// go on from it, as it has no partial files.
+    fn keep_map(&mut self, held: &Held) -> Result<(), Error> {
+        if held.views.iter().any(|view| !view.left.is_empty()) {
+            return self.save(held).map(drop);
+        }
+        // One that stays does no harm.
+        let _ = fs::remove_file(self.map());
+        Ok(())
     }
 
     fn file(&self, view: u16) -> Result<&(PathBuf, File), Error> {
@@ -120,7 +130,7 @@ impl Store for Files {
 
     fn write(&mut self, write: &Write<'_>) -> Result<(), Error> {
         let (path, file) = self.file(write.view)?;
-        sparse::write(file, write.bytes, write.offset).map_err(Error::io("write", path))
+        sparse::write(file, &write.bytes, write.offset).map_err(Error::io("write", path))
     }
 
     fn clear(&mut self, range: Range) -> Result<(), Error> {

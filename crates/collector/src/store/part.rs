@@ -45,9 +45,9 @@ impl Store for Part {
     }
 
     fn write(&mut self, write: &Write<'_>) -> Result<(), Error> {
-        let Write { view, offset, bytes } = *write;
-        if self.view == Some(view) {
-            let (place, skip) = self.place(offset, bytes.len() as u64);
+        let Write { view, offset, bytes } = write;
+        if self.view == Some(*view) {
+            let (place, skip) = self.place(*offset, bytes.len() as u64);
             let length = place.len();
             place.copy_from_slice(&bytes[skip..][..length]);
         }
@@ -72,6 +72,8 @@ impl Store for Part {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
 
     /// A sender may send more than it was asked for.
@@ -80,7 +82,7 @@ mod tests {
         let mut part = Part { view: Some(0), offset: 100, bytes: vec![0xff; 10] };
         let bytes: Vec<u8> = (0..20).collect();
         for (view, offset) in [(1, 100), (0, 50), (0, 110), (0, 95)] {
-            part.write(&Write { view, offset, bytes: &bytes }).expect("memory");
+            part.write(&Write { view, offset, bytes: Cow::Borrowed(&bytes) }).expect("memory");
         }
         assert_eq!(part.bytes, [5, 6, 7, 8, 9, 10, 11, 12, 13, 14]);
         let zeros = Range::new(0, 0, 103).expect("a range");

@@ -99,9 +99,9 @@ fn forged() -> Vec<u8> {
     bytes
 }
 
-/// An announcement of version 2, worked out in Python from the table in `dumpfile::wire`.
-const OTHER_VERSION: [u8; 48] = *b"\xf6\x00\x02\x01\x20\x00\x3a\x19\x00\x00\x00\x00\
-    0123456789abcdef\x00\x10\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x03\x00\x01\x00\xb3\x38\x25\x66";
+/// An announcement of version 3, worked out in Python from the table in `dumpfile::wire`.
+const OTHER_VERSION: [u8; 48] = *b"\xf6\x00\x03\x01\x20\x00\x82\xb3\x00\x00\x00\x00\
+    0123456789abcdef\x00\x10\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x03\x00\x01\x00\xff\x29\xd8\x08";
 
 #[test]
 fn memory_that_looks_like_frames_is_only_memory() {
@@ -144,7 +144,7 @@ fn another_version_is_refused_in_words() {
     machine.join().expect("the machine");
     assert_eq!(received.status.code(), Some(1));
     let words = text(&received.stderr);
-    assert!(words.contains("version 2 of the wire protocol, this program version 1"), "{words}");
+    assert!(words.contains("version 3 of the wire protocol, this program version 2"), "{words}");
     assert!(words.contains("use programs of the same release"), "{words}");
     assert_eq!(names(&folder), ["port"]);
 }
@@ -160,7 +160,7 @@ fn another_version_that_has_gone_is_named_too() {
     machine.join().expect("the machine");
     assert_eq!(received.status.code(), Some(1));
     let words = text(&received.stderr);
-    assert!(words.contains("version 2 of the wire protocol"), "{words}");
+    assert!(words.contains("version 3 of the wire protocol"), "{words}");
 }
 
 #[test]

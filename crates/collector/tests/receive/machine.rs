@@ -5,10 +5,13 @@ use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use dumpfile::LeftRanges;
+use dumpfile::chunk::{CHUNK, ChunkEntry, Codec, Encoder, MOST_COMPRESSED};
 use dumpfile::wire::{
-    Event, Frame, FrameReader, MAX_FRAME, Outcome, Piece, Range, Ranges, SMALL_FRAME, Sender,
-    SenderConfig, SenderStep, Slot, Source, Unreadable, ViewInfo,
+    CLASSES, Event, Frame, FrameReader, Known, MAX_FRAME, Outcome, Piece, Range, Ranges,
+    SMALL_FRAME, Sender, SenderConfig, SenderStep, Slot, Source, Stored, Unreadable, ViewInfo,
 };
+use vmcore::{DumpOffset, Error, PhysAddr, ReadPhys, View, What};
 
 pub(crate) const ID: [u8; 16] = *b"0123456789abcdef";
 pub(crate) const CONSOLE: &[u8] = b"kdump: a line of the console\x1b[2J\r\n";
@@ -26,7 +29,53 @@ impl Dice {
 }
 
 /// The dead machine's memory.
-pub(crate) struct Memory(pub(crate) Vec<(&'static str, u64, bool, Vec<u8>)>);
+pub(crate) struct Memory(pub(crate) Vec<(&'static str, u64, bool, Vec<u8>)>, pub(crate) Encoding);
+
+/// How the vmcore is sent.
+#[derive(Default)]
+pub(crate) struct Encoding {
+    pub(crate) codec: Codec,
+    /// What is left out of it. It is zero in [`Memory`].
+    pub(crate) left: LeftRanges,
+    encoded: Option<(u32, ChunkEntry, Vec<u8>)>,
+}
+
+/// The vmcore as the encoder sees it.
+#[derive(Debug)]
+struct Vmcore<'m>(&'m Vec<u8>, &'m LeftRanges);
+
+impl View for Vmcore<'_> {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn piece(&self, at: DumpOffset, most: u64) -> Option<vmcore::Piece<'_>> {
+        let most = most.min(self.len().checked_sub(at.get())?);
+        let (what, len) = match known(self.1, at.get(), most) {
+            Known::Left(class, len) => (What::Left(class), len),
+            Known::Kept(len) => (What::Bytes(&self.0[at.get() as usize..][..len as usize]), len),
+        };
+        (len > 0).then_some(vmcore::Piece { at, len, what })
+    }
+}
+
+/// The front of `most` bytes from `at` on.
+fn known(left: &LeftRanges, at: u64, most: u64) -> Known {
+    match left.iter().find(|range| range.end > at) {
+        Some(range) if range.start <= at => Known::Left(range.class, most.min(range.end - at)),
+        Some(range) => Known::Kept(most.min(range.start - at)),
+        None => Known::Kept(most),
+    }
+}
+
+/// All that is encoded are bytes.
+struct NoMemory;
+
+impl ReadPhys for NoMemory {
+    fn read_phys(&self, at: PhysAddr, _: &mut [u8]) -> Result<(), Error> {
+        Err(Error::MachineCheck { at })
+    }
+}
 
 impl Memory {
     pub(crate) fn new(length: usize) -> Self {
@@ -34,11 +83,14 @@ impl Memory {
         let mut vmcore: Vec<u8> = (0..length).map(|_| dice.roll() as u8).collect();
         vmcore[length / 4..length / 2].fill(0);
         let oldmem = (0..100_000).map(|_| dice.roll() as u8).collect();
-        Self(vec![
-            ("dmesg", 0, true, b"Kernel panic - not syncing\n".repeat(20)),
-            ("vmcore", 0, true, vmcore),
-            ("oldmem", 0x10_0000, false, oldmem),
-        ])
+        Self(
+            vec![
+                ("dmesg", 0, true, b"Kernel panic - not syncing\n".repeat(20)),
+                ("vmcore", 0, true, vmcore),
+                ("oldmem", 0x10_0000, false, oldmem),
+            ],
+            Encoding::default(),
+        )
     }
 
     pub(crate) fn range(&self, range: Range) -> &[u8] {
@@ -54,13 +106,52 @@ impl Memory {
 impl Source for Memory {
     fn view(&self, view: u16) -> Option<ViewInfo<'_>> {
         let (name, start, pushed, bytes) = self.0.get(usize::from(view))?;
-        Some(ViewInfo { name, length: bytes.len() as u64, start: *start, pushed: *pushed })
+        let (length, codec) =
+            (bytes.len() as u64, if view == 1 { self.1.codec } else { Codec::Raw });
+        Some(ViewInfo { name, length, start: *start, pushed: *pushed, level: 0, codec })
     }
 
     fn read(&mut self, view: u16, offset: u64, bytes: &mut [u8]) -> Result<(), Unreadable> {
         let from = &self.0[usize::from(view)].3[offset as usize..];
         bytes.copy_from_slice(&from[..bytes.len()]);
         Ok(())
+    }
+
+    fn known(&self, view: u16, offset: u64, most: u64) -> Known {
+        if view == 1 { known(&self.1.left, offset, most) } else { Known::Kept(most) }
+    }
+
+    fn chunk(&mut self, _: u16, chunk: u32) -> Option<ChunkEntry> {
+        let mut out = vec![0; MOST_COMPRESSED];
+        let view = Vmcore(&self.0[1].3, &self.1.left);
+        let entry = Encoder::new().ok()?.encode(&view, chunk, &NoMemory, &mut out);
+        out.truncate(entry.stored as usize);
+        self.1.encoded = Some((chunk, entry, out));
+        Some(entry)
+    }
+
+    fn stored(
+        &mut self,
+        view: u16,
+        chunk: u32,
+        offset: u32,
+        bytes: &mut [u8],
+    ) -> Result<(), Unreadable> {
+        if self.1.encoded.as_ref().is_none_or(|encoded| encoded.0 != chunk) {
+            self.chunk(view, chunk);
+        }
+        let (_, _, stored) = self.1.encoded.as_ref().ok_or(Unreadable)?;
+        bytes.copy_from_slice(&stored[offset as usize..][..bytes.len()]);
+        Ok(())
+    }
+
+    fn totals(&mut self, view: u16) -> Option<[u64; CLASSES]> {
+        let mut totals = [0; CLASSES];
+        totals[0] = (self.0[1].3.len() as u64 - self.1.left.total()).div_ceil(4096);
+        for (class, bytes) in self.1.left.by_class() {
+            totals[usize::from(class.code())] = bytes / 4096;
+        }
+        (view == 1).then_some(totals)
     }
 }
 
@@ -142,10 +233,19 @@ impl Record {
                     if packet.frame.is_counted() {
                         self.sent = self.sent.max(packet.seq);
                     }
-                    let Frame::Data { view, offset, bytes } = packet.frame else { continue };
-                    (view, offset, bytes)
+                    match packet.frame {
+                        Frame::Data { view, offset, bytes } => (view, offset, bytes),
+                        Frame::Part { view, chunk, offset, bytes } => {
+                            (view, u64::from(chunk) * CHUNK + u64::from(offset), bytes)
+                        }
+                        _ => continue,
+                    }
                 }
                 Event::Piece(Piece { view, offset, bytes }) => (view, offset, bytes),
+                // Its raw offset, and a byte for each stored one.
+                Event::Stored(Stored { chunk, offset, bytes }) => {
+                    (chunk.view, chunk.entry.start() + u64::from(offset), bytes)
+                }
                 _ => continue,
             };
             let (view, offset, bytes) = contents;
@@ -189,6 +289,7 @@ impl Machine {
         SenderConfig {
             max_frame: self.max_frame,
             bulk: self.bulk,
+            codec: self.memory.1.codec,
             patience,
             retransmit_after,
             linger,
@@ -219,6 +320,9 @@ impl Machine {
                     match sender.poll(&mut self.memory, now, &mut out).expect("a buffer") {
                         SenderStep::Send(length) => (length, &[][..]),
                         SenderStep::Bulk { head, range } => (head, self.memory.range(range)),
+                        SenderStep::Chunk { head, .. } => {
+                            (head, self.memory.1.encoded.as_ref().map_or(&[][..], |chunk| &chunk.2))
+                        }
                         SenderStep::Busy => continue,
                         SenderStep::Wait(_) => break,
                         SenderStep::Finished(outcome) => return Some(outcome),

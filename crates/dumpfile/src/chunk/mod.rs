@@ -12,7 +12,7 @@ use vmcore::PageClass;
 use crate::Crc32c;
 
 pub use encode::{Encoder, MOST_COMPRESSED};
-pub use select::{left_of, repeats};
+pub use select::{left_of, repeats, totals};
 
 /// Bytes of a page.
 pub const PAGE: u64 = 4096;

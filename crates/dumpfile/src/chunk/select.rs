@@ -1,6 +1,6 @@
 //! The pages of a chunk that are known without a look at memory.
 
-use vmcore::{DumpOffset, PageClass, View, What};
+use vmcore::{DumpOffset, PageClass, Piece, View, What};
 
 use super::{CHUNK, Left, PAGE, pages_of};
 
@@ -41,4 +41,28 @@ pub fn repeats(view: &dyn View, chunk: u32, most: u32) -> u32 {
     let Some(piece) = piece.filter(|piece| !matches!(piece.what, What::Bytes(_))) else { return 0 };
     // At most `most`, which fits.
     ((piece.len / CHUNK).saturating_sub(1)) as u32
+}
+
+/// Number of pages of `view` by the code of the class that they are left out for, as it was selected: index
+/// 0 counts the kept pages. Looks at pieces, not at memory.
+pub fn totals(view: &dyn View) -> [u64; 16] {
+    let (mut totals, mut at) = ([0; 16], 0);
+    while at < view.len() {
+        // From the start of a page on: many whole pages of one piece, or one page of several.
+        let piece = view.piece(DumpOffset::new(at), u64::MAX);
+        let Some(Piece { what, len, .. }) = piece else { break };
+        let left = match what {
+            What::Bytes(_) | What::Phys(_) => None,
+            What::Zero => Some(PageClass::Zero),
+            What::Left(class) => Some(class),
+        };
+        let is_last = at + len == view.len();
+        let (class, pages) = match if is_last { len.div_ceil(PAGE) } else { len / PAGE } {
+            0 => (class_of(view, at, PAGE.min(view.len() - at)), 1),
+            pages => (left, pages),
+        };
+        totals[class.map_or(0, |class| usize::from(class.code()))] += pages;
+        at += pages * PAGE;
+    }
+    totals
 }

@@ -102,6 +102,12 @@ fn a_page_is_left_out_when_no_byte_of_it_is_kept() {
     assert_eq!(pages_of(1, view.len()), 6);
     assert_eq!(left_of(&view, 1).to_bytes(), [0x55, 0x55, 0x55, 0, 0, 0, 0, 0]);
     assert_eq!(left_of(&view, 2), Left::default());
+    // Pages 0 and 5 are kept, 1 is zero, 2 is offline, 3 and 4 are parts of the user, 16 and a bit free.
+    let mut expected = [0; 16];
+    for (class, pages) in [(0, 2), (1, 1), (6, 1), (3 + 1, 2), (5, 16)] {
+        expected[class] = pages;
+    }
+    assert_eq!(totals(&view), expected);
 }
 
 #[test]
@@ -189,6 +195,7 @@ proptest! {
     fn what_is_decoded_is_the_view(parts in parts(), bad in 0_u64..1 << 20, reverse: bool) {
         let (mem, view) = (memory(range(bad, 1)), extents(parts));
         let mut encoder = Encoder::new().expect("room");
+        let mut counted = [0; 16];
         let mut chunks: Vec<u32> = (0..view.len().div_ceil(CHUNK) as u32).collect();
         if reverse {
             chunks.reverse();
@@ -197,6 +204,10 @@ proptest! {
             let mut out = vec![0; MOST_COMPRESSED];
             let entry = encoder.encode(&view, chunk, &mem, &mut out);
             prop_assert!(entry.stored as usize <= entry.left.kept(PAGES) * PAGE as usize);
+            for page in 0..pages_of(chunk, view.len()) {
+                let class = left_of(&view, chunk).get(page);
+                counted[class.map_or(0, |class| usize::from(class.code()))] += 1;
+            }
             let pages = decode(&entry, &stored(&entry, &view, &mem, &out), &view);
             let pages = pages.expect("it was just encoded");
             for (page, bytes) in pages.chunks(PAGE as usize).enumerate() {
@@ -208,6 +219,7 @@ proptest! {
                 }
             }
         }
+        prop_assert_eq!(totals(&view), counted);
     }
 
     /// Nothing that anybody writes does harm.

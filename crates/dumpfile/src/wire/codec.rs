@@ -1,13 +1,15 @@
 //! Frames to bytes and back.
 
+use vmcore::PageClass;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{
-    End, Frame, Greeting, HEADER_SIZE, Hello, MARK, MAX_BULK, MAX_FRAME, MAX_VIEWS, MAX_WANTS,
-    Packet, Range, SMALL_FRAME, TRAILER_SIZE, VERSION, ViewInfo, Wants, WireError,
+    CLASSES, Chunk, End, Frame, Greeting, HEADER_SIZE, Hello, MARK, MAX_BULK, MAX_FRAME, MAX_VIEWS,
+    MAX_WANTS, Packet, Range, SMALL_FRAME, TRAILER_SIZE, VERSION, ViewInfo, Wants, WireError,
 };
 use crate::checksum::CRC32C;
+use crate::chunk::{CHUNK, ChunkEntry, Codec, Left, PAGES};
 
 /// What every version has in front of a body.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -47,6 +49,43 @@ struct ViewBody {
     flags: U16,
     length: U64,
     start: U64,
+    level: u8,
+    codec: u8,
+    zero: [u8; 2],
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct LeftBody {
+    range: RangeBody,
+    class: u8,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct ChunkBody {
+    view: U16,
+    chunk: U32,
+    codec: u8,
+    flags: u8,
+    stored: U32,
+    crc: U32,
+    left: [u8; 8],
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct PartBody {
+    view: U16,
+    chunk: U32,
+    offset: U32,
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct TotalsBody {
+    view: U16,
+    pages: [U64; CLASSES],
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -90,12 +129,20 @@ struct AckBody {
 const PUSH: u16 = 1;
 /// Bit 1 of a hello's flags.
 const TAKES_BULK: u16 = 2;
+/// Bit 2 of a hello's flags.
+const TAKES_LZ4: u16 = 4;
+/// Bit 0 of a chunk's flags: it has a checksum.
+const HAS_CRC: u8 = 1;
+/// Bit 1 of a chunk's flags: the stored bytes follow the frame.
+const FOLLOWS: u8 = 2;
 /// Bit 0 of a greeting's flags.
 const BULK: u16 = 1;
 /// Bit 0 of a view's flags.
 const PUSHED: u16 = 1;
 /// Where the bytes of a data frame lie in it.
 const DATA_START: usize = HEADER_SIZE + size_of::<DataBody>();
+/// The same in a part frame.
+const PART_START: usize = HEADER_SIZE + size_of::<PartBody>();
 
 /// The kinds' numbers.
 mod kind {
@@ -105,7 +152,7 @@ mod kind {
     pub(super) const VIEW: u8 = 4;
     pub(super) const DATA: u8 = 5;
     pub(super) const ZERO: u8 = 6;
-    pub(super) const HOLE: u8 = 7;
+    pub(super) const LEFT: u8 = 7;
     pub(super) const ACK: u8 = 8;
     pub(super) const WANT: u8 = 9;
     pub(super) const CHECK: u8 = 10;
@@ -113,6 +160,9 @@ mod kind {
     pub(super) const DONE: u8 = 12;
     pub(super) const BYE: u8 = 13;
     pub(super) const BULK: u8 = 14;
+    pub(super) const CHUNK: u8 = 15;
+    pub(super) const PART: u8 = 16;
+    pub(super) const TOTALS: u8 = 18;
 }
 
 impl Header {
@@ -204,6 +254,31 @@ pub(super) fn seal_data(
     seal(out, session, seq, kind::DATA, DATA_START - HEADER_SIZE + length)
 }
 
+/// Most bytes in a part frame of at most `max_frame` bytes.
+pub(super) const fn part_capacity(max_frame: usize) -> usize {
+    max_frame.saturating_sub(PART_START + TRAILER_SIZE)
+}
+
+/// The part of the buffer `out` where the bytes of a part frame go.
+pub(super) fn part_bytes(out: &mut [u8], length: usize) -> Option<&mut [u8]> {
+    out.get_mut(PART_START..PART_START.checked_add(length)?)
+}
+
+/// Completes the part frame whose `length` bytes are in `out` already ([`part_bytes`]). Its length.
+pub(super) fn seal_part(
+    out: &mut [u8],
+    (session, seq): (u32, u32),
+    (view, chunk): (u16, u32),
+    (offset, length): (u32, usize),
+) -> Result<usize, WireError> {
+    let body = PartBody { view: view.into(), chunk: chunk.into(), offset: offset.into() };
+    let room = out.len();
+    let place = out.get_mut(HEADER_SIZE..PART_START);
+    let place = place.ok_or(WireError::Room { needed: PART_START + TRAILER_SIZE, room })?;
+    place.copy_from_slice(body.as_bytes());
+    seal(out, session, seq, kind::PART, PART_START - HEADER_SIZE + length)
+}
+
 /// Writes a frame to the front of `out` and says its length in bytes. `session` is the number that
 /// the hello chose; announce and hello ignore it.
 ///
@@ -221,7 +296,17 @@ pub fn encode(packet: &Packet<'_>, session: u32, out: &mut [u8]) -> Result<usize
             body.put(head.as_bytes())?.put(bytes)?.kind(kind::DATA)
         }
         Frame::Zero(range) => body.range(range)?.kind(kind::ZERO),
-        Frame::Hole(range) => body.range(range)?.kind(kind::HOLE),
+        Frame::Left(range, class) => body.range(range)?.put(&[class.code()])?.kind(kind::LEFT),
+        Frame::Chunk(chunk) => body.chunk(chunk)?,
+        Frame::Part { view, chunk, offset, bytes } => {
+            let (view, chunk, offset) = ((*view).into(), (*chunk).into(), (*offset).into());
+            let head = PartBody { view, chunk, offset };
+            body.put(head.as_bytes())?.put(bytes)?.kind(kind::PART)
+        }
+        Frame::Totals(view, pages) => {
+            let totals = TotalsBody { view: (*view).into(), pages: pages.map(U64::new) };
+            body.put(totals.as_bytes())?.kind(kind::TOTALS)
+        }
         Frame::Bulk(range) => body.bulk(range)?,
         Frame::Ack { highest, before } => {
             let ack = AckBody { highest: (*highest).into(), before: (*before).into() };
@@ -275,7 +360,10 @@ impl Body<'_> {
         let body = HelloBody {
             session: hello.session.into(),
             max_frame: hello.max_frame.into(),
-            flags: (flag(hello.push, PUSH) | flag(hello.bulk, TAKES_BULK)).into(),
+            flags: (flag(hello.push, PUSH)
+                | flag(hello.bulk, TAKES_BULK)
+                | flag(hello.lz4, TAKES_LZ4))
+            .into(),
         };
         self.put(body.as_bytes()).map(|_| kind::HELLO)
     }
@@ -289,6 +377,9 @@ impl Body<'_> {
             flags: flag(info.pushed, PUSHED).into(),
             length: info.length.into(),
             start: info.start.into(),
+            level: info.level,
+            codec: info.codec.code(),
+            zero: [0; 2],
         };
         self.put(body.as_bytes())?.put(info.name.as_bytes()).map(|_| kind::VIEW)
     }
@@ -297,6 +388,21 @@ impl Body<'_> {
         let length = bulk_length(range.offset(), range.length())?;
         let (view, offset) = (range.view().into(), range.offset().into());
         self.put(BulkBody { view, offset, length: length.into() }.as_bytes()).map(|_| kind::BULK)
+    }
+
+    fn chunk(&mut self, chunk: &Chunk) -> Result<u8, WireError> {
+        let Chunk { view, entry, follows } = chunk.checked()?;
+        let crc = if entry.crc.is_some() { HAS_CRC } else { 0 };
+        let body = ChunkBody {
+            view: view.into(),
+            chunk: entry.chunk.into(),
+            codec: entry.codec.code(),
+            flags: crc | if follows { FOLLOWS } else { 0 },
+            stored: entry.stored.into(),
+            crc: entry.crc.unwrap_or(0).into(),
+            left: entry.left.to_bytes(),
+        };
+        self.put(body.as_bytes()).map(|_| kind::CHUNK)
     }
 
     fn range(&mut self, range: &Range) -> Result<&mut Self, WireError> {
@@ -375,7 +481,10 @@ pub(super) fn decode<'a>(header: &Header, frame: &'a [u8]) -> Result<Packet<'a>,
         kind::VIEW => view(body).ok_or(wrong)??,
         kind::DATA => data(body).ok_or(wrong)??,
         kind::ZERO => Frame::Zero(range(body).ok_or(wrong)??),
-        kind::HOLE => Frame::Hole(range(body).ok_or(wrong)??),
+        kind::LEFT => left(body).ok_or(wrong)??,
+        kind::CHUNK => Frame::Chunk(chunk(body).ok_or(wrong)??),
+        kind::PART => part(body).ok_or(wrong)??,
+        kind::TOTALS => totals(body).ok_or(wrong)??,
         kind::BULK => Frame::Bulk(bulk(body).ok_or(wrong)??),
         kind::ACK => {
             let ack = AckBody::read_from_bytes(body).map_err(|_| wrong)?;
@@ -428,7 +537,8 @@ fn hello(body: &[u8]) -> Option<Result<Hello, WireError>> {
     let body = HelloBody::read_from_bytes(body).ok()?;
     let (session, flags) = (body.session.get(), body.flags.get());
     let (push, bulk) = (flags & PUSH != 0, flags & TAKES_BULK != 0);
-    let hello = |max_frame| Hello { session, max_frame, push, bulk };
+    let lz4 = flags & TAKES_LZ4 != 0;
+    let hello = |max_frame| Hello { session, max_frame, push, bulk, lz4 };
     Some(frame_limit(body.max_frame.get()).map(hello))
 }
 
@@ -443,8 +553,11 @@ fn view(body: &[u8]) -> Option<Result<Frame<'_>, WireError>> {
     if start.checked_add(length).is_none() {
         return Some(Err(WireError::Range { offset: start, length }));
     }
-    let pushed = body.flags.get() & PUSHED != 0;
-    let info = |name| Frame::View(view, ViewInfo { name, length, start, pushed });
+    let Some(codec) = Codec::from_code(body.codec) else {
+        return Some(Err(WireError::Codec(body.codec)));
+    };
+    let (pushed, level) = (body.flags.get() & PUSHED != 0, body.level);
+    let info = |name| Frame::View(view, ViewInfo { name, length, start, pushed, level, codec });
     Some(name.map(info).ok_or(WireError::Name))
 }
 
@@ -460,6 +573,48 @@ fn bulk(body: &[u8]) -> Option<Result<Range, WireError>> {
     let (offset, length) = (body.offset.get(), body.length.get().into());
     let length = bulk_length(offset, length);
     Some(length.and_then(|length| Range::new(body.view.get(), offset, length.into())))
+}
+
+fn left(body: &[u8]) -> Option<Result<Frame<'_>, WireError>> {
+    let body = LeftBody::read_from_bytes(body).ok()?;
+    let class = PageClass::from_code(body.class).ok_or(WireError::Class(body.class));
+    Some(class.and_then(|class| Ok(Frame::Left(to_range(&body.range)?, class))))
+}
+
+fn chunk(body: &[u8]) -> Option<Result<Chunk, WireError>> {
+    let body = ChunkBody::read_from_bytes(body).ok()?;
+    let Some(codec) = Codec::from_code(body.codec) else {
+        return Some(Err(WireError::Codec(body.codec)));
+    };
+    let Some(left) = Left::from_bytes(body.left, PAGES) else {
+        let unknown = |nibble: &u8| *nibble != 0 && PageClass::from_code(*nibble).is_none();
+        let nibbles = body.left.iter().flat_map(|byte| [byte & 15, byte >> 4]);
+        return Some(Err(WireError::Class(nibbles.into_iter().find(unknown).unwrap_or(0))));
+    };
+    let crc = (body.flags & HAS_CRC != 0).then_some(body.crc.get());
+    let (chunk, stored) = (body.chunk.get(), body.stored.get());
+    let entry = ChunkEntry { chunk, codec, stored, crc, left };
+    let follows = body.flags & FOLLOWS != 0;
+    Some(Chunk { view: body.view.get(), entry, follows }.checked())
+}
+
+fn part(body: &[u8]) -> Option<Result<Frame<'_>, WireError>> {
+    let (body, bytes) = PartBody::read_from_prefix(body).ok()?;
+    let (view, chunk, offset) = (body.view.get(), body.chunk.get(), body.offset.get());
+    if view >= MAX_VIEWS {
+        return Some(Err(WireError::View(view)));
+    }
+    let length = bytes.len() as u64;
+    if length == 0 || u64::from(offset) + length > CHUNK {
+        return Some(Err(WireError::Stored { offset, length }));
+    }
+    Some(Ok(Frame::Part { view, chunk, offset, bytes }))
+}
+
+fn totals(body: &[u8]) -> Option<Result<Frame<'_>, WireError>> {
+    let body = TotalsBody::read_from_bytes(body).ok()?;
+    let (view, pages) = (body.view.get(), body.pages.map(|pages| pages.get()));
+    Some(if view < MAX_VIEWS { Ok(Frame::Totals(view, pages)) } else { Err(WireError::View(view)) })
 }
 
 fn range(body: &[u8]) -> Option<Result<Range, WireError>> {

@@ -26,6 +26,22 @@ pub enum WireError {
     /// A view number from [`MAX_VIEWS`](super::MAX_VIEWS) on.
     #[error("a frame names view {0}, and there are 16 at most: the other end is at fault")]
     View(u16),
+    /// A class of left-out bytes that this version does not have.
+    #[error("a frame names the unknown class {0} of left-out bytes: the other end is at fault")]
+    Class(u8),
+    /// A codec that this version does not have.
+    #[error("a frame names the unknown codec {0}: the other end is at fault")]
+    Codec(u8),
+    /// A chunk of no stored bytes or of more than it has raw ones, or a part outside of these.
+    #[error(
+        "a frame names the stored bytes {offset}+{length} of a chunk: the other end is at fault"
+    )]
+    Stored {
+        /// Offset in the stored bytes.
+        offset: u32,
+        /// Number of bytes.
+        length: u64,
+    },
     /// A name that is not 1–32 letters, digits and dashes.
     #[error("a view has a name that is no name: the other end is at fault")]
     Name,

@@ -1,6 +1,9 @@
 //! What frames say.
 
+use vmcore::PageClass;
+
 use super::{MAX_NAME, MAX_VIEWS, MAX_WANTS, WireError};
+use crate::chunk::{CHUNK, ChunkEntry, Codec};
 
 /// A frame and its sequence number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +37,27 @@ pub enum Frame<'a> {
     },
     /// A range is zero.
     Zero(Range),
-    /// A range cannot be read; it counts as zero.
-    Hole(Range),
+    /// A range is left out for a reason; it counts as zero.
+    Left(Range, PageClass),
     /// The bytes of a range, at most [`MAX_BULK`](super::MAX_BULK), stand behind the frame as they
     /// are. A [`FrameReader`](super::FrameReader) hands out those first, and the frame when it had all.
     Bulk(Range),
+    /// A chunk. A [`FrameReader`](super::FrameReader) hands out the stored bytes that follow it first,
+    /// and the frame when it had all. Otherwise they come in parts.
+    Chunk(Chunk),
+    /// Some of the stored bytes of a chunk.
+    Part {
+        /// The view's number.
+        view: u16,
+        /// The chunk's number.
+        chunk: u32,
+        /// Offset in the stored bytes.
+        offset: u32,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// Number of pages by class code, as the view was selected; 0 counts the kept ones.
+    Totals(u16, [u64; CLASSES]),
     /// Which counted frames came.
     Ack {
         /// The highest sequence number seen.
@@ -63,10 +82,45 @@ impl Frame<'_> {
     pub const fn is_counted(&self) -> bool {
         matches!(
             self,
-            Self::View(..) | Self::Data { .. } | Self::Zero(_) | Self::Hole(_) | Self::Bulk(_)
+            Self::View(..)
+                | Self::Data { .. }
+                | Self::Zero(_)
+                | Self::Left(..)
+                | Self::Bulk(_)
+                | Self::Chunk(_)
+                | Self::Part { .. }
+                | Self::Totals(..)
         )
     }
 }
+
+/// A chunk of a view, without its stored bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// The view's number.
+    pub view: u16,
+    /// The rest.
+    pub entry: ChunkEntry,
+    /// The stored bytes follow the frame.
+    pub follows: bool,
+}
+
+impl Chunk {
+    /// The same, if it may be sent: the view's number and the stored length are possible.
+    pub(super) fn checked(self) -> Result<Self, WireError> {
+        let stored = u64::from(self.entry.stored);
+        if self.view >= MAX_VIEWS {
+            return Err(WireError::View(self.view));
+        }
+        if !(1..=CHUNK).contains(&stored) {
+            return Err(WireError::Stored { offset: 0, length: stored });
+        }
+        Ok(self)
+    }
+}
+
+/// Number of counters in [`Frame::Totals`]: one for each value of four bits.
+pub const CLASSES: usize = 16;
 
 /// Who sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,10 +148,12 @@ pub struct Hello {
     pub push: bool,
     /// Whether bulks may be sent: only over a line that loses nothing.
     pub bulk: bool,
+    /// Whether chunks may be compressed by LZ4.
+    pub lz4: bool,
 }
 
 /// A view as the list has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ViewInfo<'a> {
     /// 1–[`MAX_NAME`] characters of `a-z`, `0-9` and `-`: part of a file's name on the other side.
     pub name: &'a str,
@@ -107,6 +163,10 @@ pub struct ViewInfo<'a> {
     pub start: u64,
     /// Whether it is part of the dump, and not there for pulls only.
     pub pushed: bool,
+    /// The dump level: the classes of pages that were selected to be left out.
+    pub level: u8,
+    /// The encoding of its chunks, in this session.
+    pub codec: Codec,
 }
 
 impl ViewInfo<'_> {

@@ -6,7 +6,7 @@
 //! at a clock: both are given frames and a time in milliseconds from any start, and say what to do
 //! next. [`FrameReader`] turns the bytes of a stream into frames and text.
 //!
-//! # A frame, version 1
+//! # A frame, version 2
 //! All numbers are little-endian.
 //!
 //! | offset | size | what |
@@ -33,12 +33,12 @@
 //! | kind | name | from | body |
 //! |---|---|---|---|
 //! | 1 | announce | sender | id 16, length of all that is pushed 8, largest frame 4, number of views 2, flags 2 (bit 0: bulk) |
-//! | 2 | hello | receiver | session 4, largest frame 4, flags 2 (bit 0: push, bit 1: takes bulk) |
+//! | 2 | hello | receiver | session 4, largest frame 4, flags 2 (bit 0: push, bit 1: takes bulk, bit 2: takes lz4) |
 //! | 3 | welcome | sender | as announce |
-//! | 4 | view | sender | view 2, flags 2 (bit 0: pushed), length 8, start 8, name 1–[`MAX_NAME`] of `a-z0-9-` |
+//! | 4 | view | sender | view 2, flags 2 (bit 0: pushed), length 8, start 8, level 1, codec 1, zero 2, name 1–[`MAX_NAME`] of `a-z0-9-` |
 //! | 5 | data | sender | view 2, offset 8, bytes |
 //! | 6 | zero | sender | range: view 2, offset 8, length 8 |
-//! | 7 | hole | sender | range that cannot be read |
+//! | 7 | left | sender | range that is left out, its class 1 ([`PageClass`](vmcore::PageClass)) |
 //! | 8 | ack | receiver | highest sequence number seen 4, which of the 64 before it were seen 8 (bit 0: the last) |
 //! | 9 | want | receiver | 0–[`MAX_WANTS`] ranges |
 //! | 10 | check | receiver | range |
@@ -46,6 +46,9 @@
 //! | 12 | done | receiver | how it ended 1 ([`End`]) |
 //! | 13 | bye | sender | nothing |
 //! | 14 | bulk | sender | view 2, offset 8, length 4; behind the trailer as many bytes of the view (1–[`MAX_BULK`]), unmasked and not covered by any checksum |
+//! | 15 | chunk | sender | view 2, number 4, codec 1 ([`Codec`](crate::chunk::Codec)), flags 1 (bit 0: has a CRC, bit 1: the stored bytes stand behind the trailer, unmasked), stored 4 (1–65536), CRC-32C of the stored bytes 4, left 8 ([`Left`](crate::chunk::Left)) |
+//! | 16 | part | sender | view 2, number 4, offset in the stored bytes 4, bytes |
+//! | 18 | totals | sender | view 2, pages of it by class 16 × 8 (index 0: kept) |
 //!
 //! Announce and hello are checked with session number 0, everything else with the number that the
 //! hello chose: what is left in the pipe from an earlier receiver is not accepted.
@@ -57,7 +60,7 @@
 //! 2. The sender lists its views, each with name and length. With *push* it then sends those that
 //!    are flagged as pushed, in their order: small, precious views come first. Without, and once the
 //!    receiver asks for what is still missing, it sends what the last `want` names (*pull*).
-//! 3. View, data, zero, hole and bulk frames are counted: each time one is sent it gets the next sequence
+//! 3. View, data, zero, left, bulk, chunk, part and totals frames are counted: each time one is sent it gets the next sequence
 //!    number. A link does not reorder, so a frame below the highest number seen that was not seen
 //!    is lost and is sent again under a new number. The others have sequence numbers of their own
 //!    (receiver) or none (sender: zero) and are repeated by who misses the answer.
@@ -65,6 +68,23 @@
 //!    and compares that with what it has stored. What differs is fetched again. CRC-32C over the
 //!    whole would not do: it is blind to errors that the frames' own CRC-32C has missed.
 //! 5. `done` says how it ended, `bye` that this was heard.
+//!
+//! # Chunks
+//! A view whose codec is not raw goes in [`chunk`](crate::chunk)s where these become shorter: chunk frames
+//! with the stored bytes behind them where bulks were agreed, otherwise a chunk frame and then its parts.
+//! All other bytes go as data, bulk and zero frames, also in such a view: chunks that do not become
+//! shorter, those of which only a part is wanted, and those with memory that cannot be read, so that it is
+//! named line by line. Wants, checks and what a receiver holds are ranges of the raw view; hashes take
+//! what is left out as zero.
+//!
+//! Pages that are left out are named by the chunk they are in, or by left frames (zero frames for
+//! zeros); in a view of chunks left frames end at the end of a chunk where the run goes on. What the sender
+//! has selected as a whole stands in the totals, before the first contents of a view.
+//!
+//! The receiver keeps the stored bytes of a few chunks until each is whole, then checks their CRC-32C.
+//! What is damaged, whose head was lost or what was begun when the session ended stays missing and is asked for
+//! again; a chunk that is damaged three times counts as different. The sender encodes a chunk again when
+//! it is sent again: the same memory gives the same bytes.
 //!
 //! # Bulk
 //! A virtio-console port is a socket on the host: it loses and damages nothing, and a processor that
@@ -90,21 +110,21 @@ mod window;
 
 pub use codec::encode;
 pub use error::WireError;
-pub use frame::{End, Frame, Greeting, Hello, Packet, Range, ViewInfo, Wants};
+pub use frame::{CLASSES, Chunk, End, Frame, Greeting, Hello, Packet, Range, ViewInfo, Wants};
 pub use ranges::Ranges;
-pub use reader::{Damage, Event, FrameReader, Piece};
+pub use reader::{Damage, Event, FrameReader, Piece, Stored};
 pub use receiver::{
     Held, HeldView, Plan, Receiver, ReceiverError, ReceiverStep, ReceiverTimes, Verdict, ViewState,
     Write,
 };
 pub use sender::{Outcome, Sender, SenderConfig, SenderStep};
-pub use source::{Run, Source, Unreadable};
+pub use source::{Known, Run, Source, Unreadable};
 pub use window::Slot;
 
 /// First byte of every frame. UTF-8 has no such byte (RFC 3629, section 1), and telnet gives it no meaning.
 pub const MARK: u8 = 0xf6;
 /// Version of the protocol. An end of another version is refused.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 /// Length of what stands before the body, in bytes.
 pub const HEADER_SIZE: usize = 12;
 /// Length of the checksum behind the body, in bytes.

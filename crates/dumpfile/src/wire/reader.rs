@@ -1,7 +1,7 @@
 //! From the bytes of a stream to frames and text.
 
 use super::codec::{self, Header};
-use super::{Frame, HEADER_SIZE, MARK, Packet, Range, SMALL_FRAME, VERSION, WireError};
+use super::{Chunk, Frame, HEADER_SIZE, MARK, Packet, Range, SMALL_FRAME, VERSION, WireError};
 
 /// What a stream holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub enum Event<'a> {
     Frame(Packet<'a>),
     /// Some of the bytes of a bulk, in their order.
     Piece(Piece<'a>),
+    /// Some of the stored bytes of a chunk, in their order.
+    Stored(Stored<'a>),
     /// A whole greeting from an end that speaks another version.
     OtherVersion(u8),
     /// A whole frame that makes no sense.
@@ -25,6 +27,17 @@ pub struct Piece<'a> {
     pub view: u16,
     /// Where they belong in the view, in bytes.
     pub offset: u64,
+    /// The bytes.
+    pub bytes: &'a [u8],
+}
+
+/// Stored bytes that followed the frame of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored<'a> {
+    /// The chunk.
+    pub chunk: Chunk,
+    /// Offset of the bytes in the stored ones.
+    pub offset: u32,
     /// The bytes.
     pub bytes: &'a [u8],
 }
@@ -47,22 +60,55 @@ pub struct FrameReader<B> {
     filled: usize,
     /// How many bytes behind a broken header are taken for its body and not for text.
     skip: usize,
-    /// The bulk whose bytes come now.
+    /// The bulk or chunk whose bytes come now.
     bulk: Option<Bulk>,
     /// Larger frames are damage.
     limit: usize,
     damage: Damage,
 }
 
-/// A bulk whose head was whole.
+/// A bulk or chunk whose head was whole.
 #[derive(Clone, Copy, Debug)]
 struct Bulk {
     /// The session of its head.
     session: u32,
     seq: u32,
-    range: Range,
+    what: Raw,
     /// How many of its bytes have come.
     done: u64,
+}
+
+/// What the bytes after a head are.
+#[derive(Clone, Copy, Debug)]
+enum Raw {
+    Range(Range),
+    Chunk(Chunk),
+}
+
+impl Raw {
+    /// The bytes after this frame, if any follow.
+    const fn after(frame: &Frame<'_>) -> Option<Self> {
+        match frame {
+            Frame::Bulk(range) => Some(Self::Range(*range)),
+            Frame::Chunk(chunk) if chunk.follows => Some(Self::Chunk(*chunk)),
+            _ => None,
+        }
+    }
+
+    /// The frame that they follow.
+    const fn frame(&self) -> Frame<'static> {
+        match *self {
+            Self::Range(range) => Frame::Bulk(range),
+            Self::Chunk(chunk) => Frame::Chunk(chunk),
+        }
+    }
+
+    const fn length(&self) -> u64 {
+        match self {
+            Self::Range(range) => range.length(),
+            Self::Chunk(chunk) => chunk.entry.stored as u64,
+        }
+    }
 }
 
 /// What the next bytes are.
@@ -80,13 +126,19 @@ enum Judged {
 
 impl Bulk {
     /// What `input` has of the `left` bytes that are still to come.
-    fn piece<'i>(&mut self, input: &mut &'i [u8], left: u64) -> Option<Piece<'i>> {
+    fn piece<'i>(&mut self, input: &mut &'i [u8], left: u64) -> Option<Event<'i>> {
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
         let (bytes, rest) = input.split_at(count);
         *input = rest;
-        let offset = self.range.offset() + self.done;
+        let done = self.done;
         self.done += bytes.len() as u64;
-        let piece = Piece { view: self.range.view(), offset, bytes };
+        let piece = match self.what {
+            Raw::Range(range) => {
+                Event::Piece(Piece { view: range.view(), offset: range.offset() + done, bytes })
+            }
+            // Below the chunk's stored length, which has 32 bits.
+            Raw::Chunk(chunk) => Event::Stored(Stored { chunk, offset: done as u32, bytes }),
+        };
         (count > 0).then_some(piece)
     }
 }
@@ -153,10 +205,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> FrameReader<B> {
         if !header.is_whole(frame, if ours { session } else { 0 }) {
             return Judged::Damage;
         }
-        match codec::decode(header, frame) {
-            Ok(Packet { seq, frame: Frame::Bulk(range) }) if ours => {
-                Judged::Bulk(Bulk { session, seq, range, done: 0 })
-            }
+        let decoded = codec::decode(header, frame);
+        let raw = decoded.as_ref().ok().and_then(|packet| Raw::after(&packet.frame));
+        if let (true, Ok(packet), Some(what)) = (ours, &decoded, raw) {
+            return Judged::Bulk(Bulk { session, seq: packet.seq, what, done: 0 });
+        }
+        match decoded {
             // Anybody can write such a frame; only one that makes sense may be the other end's.
             Err(_) if ours && !header.has_session() => Judged::Damage,
             _ => Judged::Frame,
@@ -168,12 +222,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> FrameReader<B> {
     fn raw<'i>(&mut self, input: &mut &'i [u8], session: u32) -> Option<Option<Event<'i>>> {
         let bulk = self.bulk.as_mut()?;
         let ours = bulk.session == session;
-        let left = bulk.range.length() - bulk.done;
+        let left = bulk.what.length() - bulk.done;
         if left > 0 {
             let piece = bulk.piece(input, left)?;
-            return Some(ours.then_some(Event::Piece(piece)));
+            return Some(ours.then_some(piece));
         }
-        let packet = Packet { seq: bulk.seq, frame: Frame::Bulk(bulk.range) };
+        let packet = Packet { seq: bulk.seq, frame: bulk.what.frame() };
         self.bulk = None;
         self.damage.frames += u64::from(!ours);
         Some(ours.then_some(Event::Frame(packet)))

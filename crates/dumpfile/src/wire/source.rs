@@ -1,6 +1,9 @@
 //! Where a sender's bytes come from.
 
-use super::ViewInfo;
+use vmcore::PageClass;
+
+use super::{CLASSES, ViewInfo};
+use crate::chunk::ChunkEntry;
 
 /// Where the bytes come from.
 pub trait Source {
@@ -10,12 +13,40 @@ pub trait Source {
     /// Fills `bytes` from `offset` on, which lies within the view. The same bytes each time.
     ///
     /// # Errors
-    /// [`Unreadable`] when the memory cannot be read: the range becomes a hole.
+    /// [`Unreadable`] when the memory cannot be read: the range is left out as unreadable.
     fn read(&mut self, view: u16, offset: u64, bytes: &mut [u8]) -> Result<(), Unreadable>;
 
-    /// How many bytes from `offset` on are zero, as far as that is known without reading them.
-    fn zeros(&self, _view: u16, _offset: u64) -> u64 {
-        0
+    /// The bytes from `offset` on, at most `most` of them, as far as they are known without a look at
+    /// memory.
+    fn known(&self, _view: u16, _offset: u64, most: u64) -> Known {
+        Known::Kept(most)
+    }
+
+    /// Encodes a chunk of a view whose codec is not raw. The stored bytes of this chunk are there until
+    /// the next call. [`None`] where it cannot be done: then the chunk is sent as it is.
+    fn chunk(&mut self, _view: u16, _chunk: u32) -> Option<ChunkEntry> {
+        None
+    }
+
+    /// Copies stored bytes from `offset` on of a chunk that was encoded before, not always as the last
+    /// one.
+    ///
+    /// # Errors
+    /// [`Unreadable`] when there are not as many.
+    fn stored(
+        &mut self,
+        _view: u16,
+        _chunk: u32,
+        _offset: u32,
+        _bytes: &mut [u8],
+    ) -> Result<(), Unreadable> {
+        Err(Unreadable)
+    }
+
+    /// Number of pages of a view by class code, 0 for the kept ones, as they were selected. [`None`] for
+    /// a view without pages. The same each time.
+    fn totals(&mut self, _view: u16) -> Option<[u64; CLASSES]> {
+        None
     }
 
     /// What comes next from `offset` on, where bulks may be sent. It looks no further than `most` bytes
@@ -24,6 +55,16 @@ pub trait Source {
     fn run(&mut self, view: u16, offset: u64, most: u64) -> Run {
         run_by_reading(self, view, offset, most)
     }
+}
+
+/// Bytes of a view, as they were selected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// None of the next so many is left out. More of them may follow: nobody looks further than
+    /// [`MAX_BULK`](super::MAX_BULK) for that.
+    Kept(u64),
+    /// So many are left out, or are zeros. More of them may follow.
+    Left(PageClass, u64),
 }
 
 /// What the bytes from some offset on are.

@@ -1,5 +1,7 @@
 //! What was sent and not acknowledged.
 
+use vmcore::PageClass;
+
 use super::{BULK_IN_FLIGHT, MAX_BULK, MAX_WINDOW, Range};
 
 /// Room for one counted frame in flight. It holds no bytes: what is sent again is read again.
@@ -20,18 +22,42 @@ pub(super) enum Item {
     View(u16),
     Data(Range),
     Zero(Range),
-    Hole(Range),
+    Left(Range, PageClass),
     Bulk(Range),
+    /// A chunk of so many stored bytes: its head in parts mode, all of it with bulks.
+    Chunk(Range, u32),
+    Part(Part),
+    Totals(u16),
+}
+
+/// Some of the stored bytes of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) view: u16,
+    pub(super) chunk: u32,
+    pub(super) offset: u32,
+    pub(super) length: u32,
 }
 
 impl Item {
     /// Bytes of a view that it stands for.
     pub(super) const fn length(&self) -> u64 {
         match self {
-            Self::View(_) => 0,
-            Self::Data(range) | Self::Zero(range) | Self::Hole(range) | Self::Bulk(range) => {
-                range.length()
-            }
+            Self::View(_) | Self::Part(_) | Self::Totals(_) => 0,
+            Self::Data(range)
+            | Self::Zero(range)
+            | Self::Left(range, _)
+            | Self::Bulk(range)
+            | Self::Chunk(range, _) => range.length(),
+        }
+    }
+
+    /// Bytes that are fetched from where they lie.
+    const fn weight(&self) -> u64 {
+        match self {
+            Self::Bulk(range) => range.length(),
+            Self::Chunk(_, stored) => *stored as u64,
+            _ => 0,
         }
     }
 }
@@ -62,8 +88,7 @@ impl<'w> Window<'w> {
     /// Whether one more bulk would be too many bytes in flight.
     pub(super) fn is_heavy(&self) -> bool {
         let items = self.slots.iter().filter_map(|slot| slot.0).map(|sent| sent.item);
-        let bulks = items.filter(|item| matches!(item, Item::Bulk(_)));
-        bulks.map(|item| item.length()).sum::<u64>() + u64::from(MAX_BULK) > BULK_IN_FLIGHT
+        items.map(|item| item.weight()).sum::<u64>() + u64::from(MAX_BULK) > BULK_IN_FLIGHT
     }
 
     /// Notes what was sent for the first time. There must be room.

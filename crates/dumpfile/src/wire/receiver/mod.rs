@@ -1,15 +1,24 @@
 //! The end that wants the dump.
 
+mod chunks;
 mod plan;
 mod seen;
 mod speak;
 mod step;
 mod view;
 
+use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
+use vmcore::PageClass;
+
+use self::chunks::Chunks;
 use self::seen::Seen;
-use super::{Frame, Greeting, Packet, Piece, Range, Ranges, SMALL_FRAME, ViewInfo, Wants};
+use super::{
+    Chunk, Frame, Greeting, Packet, Piece, Range, Ranges, SMALL_FRAME, ViewInfo, Wants, reader,
+};
+use crate::chunk::{CHUNK, ChunkEntry, Left, PAGE, pages_of};
 
 pub use self::plan::{Plan, ReceiverError};
 pub use self::step::{ReceiverStep, ReceiverTimes, Verdict, Write};
@@ -41,6 +50,10 @@ pub struct Receiver {
     repeat_at: u64,
     phase: Phase,
     attempts: BTreeMap<(u16, u64), u8>,
+    /// Chunks whose stored bytes are still coming.
+    chunks: Chunks,
+    /// One whose stored bytes have come, before the end of its frame.
+    whole: Option<(u16, (ChunkEntry, Vec<u8>))>,
 }
 
 /// What is waited for.
@@ -94,6 +107,8 @@ impl Receiver {
             repeat_at: 0,
             phase: Phase::Greet,
             attempts: BTreeMap::new(),
+            chunks: Chunks::default(),
+            whole: None,
         }
     }
 
@@ -112,6 +127,8 @@ impl Receiver {
         self.session = session;
         self.greeting = None;
         self.views.clear();
+        self.chunks.clear();
+        self.whole = None;
         self.seen = Seen::default();
         self.seq = 0;
         self.news = false;
@@ -164,7 +181,8 @@ impl Receiver {
             name: view.name.clone(),
             length: view.length,
             have: view.have.clone(),
-            holes: view.holes.clone(),
+            left: view.left.clone(),
+            totals: view.totals,
         }));
         Held { id: greeting.id, views }
     }
@@ -225,6 +243,18 @@ impl Receiver {
         Ok(self.take_bytes(view, offset, bytes)?.1)
     }
 
+    /// Takes some of the stored bytes of a chunk. They are written down when its frame comes.
+    pub fn receive_stored(&mut self, stored: &reader::Stored<'_>) {
+        self.news = true;
+        let reader::Stored { chunk, offset, bytes } = *stored;
+        if offset == 0 {
+            self.expect(&chunk);
+        }
+        if let Some(whole) = self.chunks.add((chunk.view, chunk.entry.chunk), offset, bytes) {
+            self.whole = Some((chunk.view, whole));
+        }
+    }
+
     /// What a frame of this session does.
     fn take<'a>(
         &mut self,
@@ -236,9 +266,33 @@ impl Receiver {
             Frame::View(number, info) => self.view(number, &info)?,
             Frame::Data { view, offset, bytes } => return self.take_bytes(view, offset, bytes),
             Frame::Zero(range) => stored = self.store(range),
-            Frame::Hole(range) => {
+            Frame::Left(range, class) => {
+                self.leave_out(range, class);
                 stored = self.store(range);
-                self.hole(range, stored);
+            }
+            Frame::Chunk(chunk) if chunk.follows => {
+                let whole = self.whole.take();
+                let is_it = |(view, (entry, _)): &(u16, (ChunkEntry, Vec<u8>))| {
+                    (*view, entry) == (chunk.view, &chunk.entry)
+                };
+                if let Some((view, (entry, bytes))) = whole.filter(is_it) {
+                    return Ok(self.decode(view, &entry, &bytes));
+                }
+                if self.is_new(chunk.view, &chunk.entry) {
+                    stored = Stored::Refused;
+                }
+            }
+            Frame::Chunk(chunk) => self.expect(&chunk),
+            // Without its chunk it is of no use: what is missing in the end is asked for again.
+            Frame::Part { view, chunk, offset, bytes } => {
+                if let Some((entry, bytes)) = self.chunks.add((view, chunk), offset, bytes) {
+                    return Ok(self.decode(view, &entry, &bytes));
+                }
+            }
+            Frame::Totals(view, totals) => {
+                if let Some(view) = self.views.get_mut(&view) {
+                    view.totals = Some(totals);
+                }
             }
             // Its bytes have come before it.
             Frame::Bulk(range) if self.lacks(&range) => stored = Stored::Refused,
@@ -258,7 +312,7 @@ impl Receiver {
         bytes: &'a [u8],
     ) -> Result<(Stored, Option<Write<'a>>), ReceiverError> {
         let stored = self.store(Range::new(view, offset, bytes.len() as u64)?);
-        let write = Write { view, offset, bytes };
+        let write = Write { view, offset, bytes: Cow::Borrowed(bytes) };
         Ok((stored, (stored == Stored::New).then_some(write)))
     }
 
@@ -288,7 +342,10 @@ impl Receiver {
             pushed: info.pushed,
             wanted: self.plan.part(info)?,
             have: held.have,
-            holes: held.holes,
+            level: info.level,
+            codec: info.codec,
+            left: held.left,
+            totals: held.totals,
             differs: Ranges::new(),
             compared: Ranges::new(),
         };
@@ -308,12 +365,80 @@ impl Receiver {
         if view.have.insert(range.offset(), range.end()) { Stored::New } else { Stored::Refused }
     }
 
-    /// Notes a hole; one too many for the list is still told by its zeros.
-    fn hole(&mut self, range: Range, stored: Stored) {
+    /// Notes that a range is left out, as far as it is not stored yet.
+    fn leave_out(&mut self, range: Range, class: PageClass) {
         if let Some(view) = self.views.get_mut(&range.view())
-            && stored != Stored::Refused
+            && view.wanted.is_some()
         {
-            let _ = view.holes.insert(range.offset(), range.end().min(view.length));
+            view.leave_out(range.offset(), range.end(), class);
+        }
+    }
+
+    /// Whether a chunk is possible, wanted and not there yet.
+    fn is_new(&self, view: u16, entry: &ChunkEntry) -> bool {
+        let Some(view) = self.views.get(&view).filter(|view| view.wanted.is_some()) else {
+            return false;
+        };
+        let end = entry.start().saturating_add(CHUNK).min(view.length);
+        entry.start() < end && !view.have.contains(entry.start(), end)
+    }
+
+    /// Makes room for a chunk that begins, if it is of use.
+    fn expect(&mut self, chunk: &Chunk) {
+        if self.is_new(chunk.view, &chunk.entry) {
+            self.chunks.begin(chunk.view, chunk.entry);
+        }
+    }
+
+    /// Decodes a chunk that has come as a whole. One that is damaged is fetched again.
+    fn decode(
+        &mut self,
+        number: u16,
+        entry: &ChunkEntry,
+        stored: &[u8],
+    ) -> (Stored, Option<Write<'static>>) {
+        let Some(view) = self.views.get_mut(&number) else { return (Stored::Refused, None) };
+        let pages = pages_of(entry.chunk, view.length);
+        let (start, end) = (entry.start(), view.length.min(entry.start().saturating_add(CHUNK)));
+        if start >= end || view.wanted.is_none() || view.have.contains(start, end) {
+            return (Stored::Known, None);
+        }
+        let mut bytes = alloc::vec![0; pages * PAGE as usize];
+        let mut room = alloc::vec![0; CHUNK as usize];
+        let left = Left::from_bytes(entry.left.to_bytes(), pages);
+        if left.is_none() || entry.decode(stored, view.length, &mut room, &mut bytes).is_err() {
+            self.spoilt(number, start, end);
+            return (Stored::Known, None);
+        }
+        for page in 0..pages {
+            if let Some(class) = entry.left.get(page) {
+                let at = start + page as u64 * PAGE;
+                view.leave_out(at, at + PAGE, class);
+            }
+        }
+        if !view.have.insert(start, end) {
+            view.forget(start, end);
+            return (Stored::Refused, None);
+        }
+        bytes.truncate((end - start) as usize);
+        (Stored::New, Some(Write { view: number, offset: start, bytes: Cow::Owned(bytes) }))
+    }
+
+    /// Notes a chunk that is damaged. It stays missing and is fetched again, a few times at most.
+    fn spoilt(&mut self, number: u16, start: u64, end: u64) {
+        let Some(view) = self.views.get_mut(&number) else { return };
+        // A sender that damages as many has no end otherwise.
+        let is_full = self.attempts.len() >= Ranges::MOST;
+        let known = self.attempts.contains_key(&(number, start));
+        let attempts = if is_full && !known {
+            view::ATTEMPTS
+        } else {
+            let attempts = self.attempts.entry((number, start)).or_insert(0);
+            *attempts = attempts.saturating_add(1);
+            *attempts
+        };
+        if attempts >= view::ATTEMPTS {
+            view.give_up(start, end);
         }
     }
 
@@ -327,7 +452,7 @@ impl Receiver {
     /// Takes back what could not be written down.
     pub fn not_written(&mut self, write: &Write<'_>) {
         if let Some(view) = self.views.get_mut(&write.view) {
-            view.have.remove(write.offset, write.offset.saturating_add(write.bytes.len() as u64));
+            view.forget(write.offset, write.offset.saturating_add(write.bytes.len() as u64));
         }
     }
 

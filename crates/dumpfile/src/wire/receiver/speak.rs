@@ -117,7 +117,7 @@ impl Receiver {
         }
         self.repeat_at = now.saturating_add(self.times.retry);
         let (session, max_frame, bulk) = (self.session, self.max_frame, self.takes_bulk);
-        let hello = Hello { session, max_frame, push: self.pushes(), bulk };
+        let hello = Hello { session, max_frame, push: self.pushes(), bulk, lz4: true };
         self.say(Frame::Hello(hello), now, out)
     }
 

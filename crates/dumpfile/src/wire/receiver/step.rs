@@ -1,5 +1,7 @@
 //! How a receiver is told to behave, and what it tells its caller.
 
+use alloc::borrow::Cow;
+
 use crate::wire::Range;
 
 /// How long a receiver waits before it repeats itself, in milliseconds.
@@ -23,14 +25,14 @@ impl Default for ReceiverTimes {
 
 /// What the receiver's caller writes down: bytes that are not there yet. Everything else is zero there,
 /// so zeros need not be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write<'a> {
     /// The view's number.
     pub view: u16,
     /// Where, in bytes.
     pub offset: u64,
-    /// The bytes.
-    pub bytes: &'a [u8],
+    /// The bytes: those of the frame, or the pages of a chunk.
+    pub bytes: Cow<'a, [u8]>,
 }
 
 /// What the receiver's caller does next.

@@ -3,12 +3,16 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::wire::{Range, Ranges};
+use vmcore::PageClass;
+
+use crate::LeftRanges;
+use crate::chunk::Codec;
+use crate::wire::{CLASSES, Range, Ranges};
 
 /// What is hashed at once, in bytes.
 const BLOCK: u64 = 1 << 20;
 /// How often a block is fetched before it counts as different for good.
-const ATTEMPTS: u8 = 3;
+pub(super) const ATTEMPTS: u8 = 3;
 
 /// What is there already, from an earlier session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,8 +32,10 @@ pub struct HeldView {
     pub length: u64,
     /// What of it is stored.
     pub have: Ranges,
-    /// What of that the sender could not read.
-    pub holes: Ranges,
+    /// The parts of that which the sender has left out; zero here. Zeros are not in it.
+    pub left: LeftRanges,
+    /// Number of pages by class code, 0 for the kept ones, as the sender has selected them.
+    pub totals: Option<[u64; CLASSES]>,
 }
 
 /// What is known of a view.
@@ -47,8 +53,14 @@ pub struct ViewState {
     pub wanted: Option<(u64, u64)>,
     /// What of it is there.
     pub have: Ranges,
-    /// What the sender could not read; zero here.
-    pub holes: Ranges,
+    /// The dump level that the sender has selected by.
+    pub level: u8,
+    /// The encoding of its chunks in this session.
+    pub codec: Codec,
+    /// The parts that the sender has left out; zero here. Zeros are not in it.
+    pub left: LeftRanges,
+    /// Number of pages by class code, 0 for the kept ones, as the sender has selected them.
+    pub totals: Option<[u64; CLASSES]>,
     /// What stays different from what the sender has.
     pub differs: Ranges,
     /// What was compared.
@@ -76,11 +88,34 @@ impl ViewState {
         Some((from, to.min((from / BLOCK + 1).saturating_mul(BLOCK))))
     }
 
+    /// Notes that `start..end`, which is not stored yet, is left out. What was there before stays kept.
+    /// One too many for the list is still told by its zeros.
+    pub(super) fn leave_out(&mut self, start: u64, end: u64, class: PageClass) {
+        if class != PageClass::Zero {
+            for (from, to) in self.have.gaps(start, end.min(self.length)) {
+                let _ = self.left.insert(from, to, class);
+            }
+        }
+    }
+
+    /// Takes back a range that was stored.
+    pub(super) fn forget(&mut self, start: u64, end: u64) {
+        self.have.remove(start, end);
+        self.left.remove(start, end);
+    }
+
+    /// Notes that a range that does not come as it is on the other side is not fetched any more.
+    pub(super) fn give_up(&mut self, start: u64, end: u64) {
+        let _ = self.differs.insert(start, end);
+        let _ = self.compared.insert(start, end);
+        let _ = self.have.insert(start, end);
+    }
+
     /// Notes the outcome of a comparison, made so often; says whether the range is fetched again.
     pub(super) fn compared(&mut self, range: Range, same: bool, attempts: u8) -> bool {
         let (from, to) = (range.offset(), range.end());
         if !same && attempts < ATTEMPTS {
-            self.have.remove(from, to);
+            self.forget(from, to);
             return true;
         }
         // Blocks are compared in their order, so both lists stay short.

@@ -13,6 +13,7 @@ use super::{
     End, Frame, Greeting, Hello, MAX_FRAME, MAX_VIEWS, Packet, SMALL_FRAME, Source, Wants,
     WireError, codec,
 };
+use crate::chunk::Codec;
 
 /// Sends views to a receiver. Needs no memory but the slots it is given; the bytes in flight are
 /// `slots × max_frame`, or [`BULK_IN_FLIGHT`](super::BULK_IN_FLIGHT) as bulks, which should cover what the line carries until an answer comes: 64 slots of
@@ -130,7 +131,8 @@ impl<'w> Sender<'w> {
         let bulk = self.config.bulk && hello.bulk;
         let limit = usize::try_from(hello.max_frame).unwrap_or(MAX_FRAME);
         let limit = if bulk { SMALL_FRAME } else { limit };
-        Means { max_frame: limit.min(self.config.max_frame), bulk }
+        let lz4 = self.config.codec == Codec::Lz4 && hello.lz4;
+        Means { max_frame: limit.min(self.config.max_frame), bulk, lz4 }
     }
 
     fn done(&mut self, end: End, now: u64) {
@@ -270,7 +272,8 @@ impl<'w> Sender<'w> {
         out: &mut [u8],
     ) -> Result<SenderStep, WireError> {
         let seq = self.seq.wrapping_add(1);
-        let step = piece::encode(item, source, self.session(), seq, out)?;
+        let Some(session) = &self.session else { return Ok(SenderStep::Busy) };
+        let step = piece::encode(item, source, (session.number, session.means), seq, out)?;
         self.seq = seq;
         self.window.sent_again(item, seq, now);
         Ok(step)
@@ -292,7 +295,7 @@ impl<'w> Sender<'w> {
         let step = match item {
             // Its bytes are in the buffer already.
             Item::Data(range) => piece::seal(range, session.number, seq, out)?,
-            _ => piece::encode(item, source, session.number, seq, out)?,
+            _ => piece::encode(item, source, (session.number, session.means), seq, out)?,
         };
         self.seq = seq;
         self.window.sent(item, seq, now);

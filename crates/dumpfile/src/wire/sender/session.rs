@@ -2,8 +2,9 @@
 
 use super::check::Check;
 use super::piece::{self, Front, Means};
-use crate::wire::window::Item;
-use crate::wire::{Hello, MAX_VIEWS, Range, Source, Wants, WireError};
+use crate::chunk::CHUNK;
+use crate::wire::window::{Item, Part};
+use crate::wire::{Hello, MAX_VIEWS, Range, Source, Wants, WireError, codec};
 
 /// How long a run of zeros is followed before it is sent, in milliseconds: silence any longer would
 /// worry the receiver.
@@ -26,8 +27,12 @@ pub(super) struct Session {
     sent: (usize, u64),
     /// The zeros at the front of what is left, so far.
     zeros: Zeros,
-    /// The bulk behind these zeros.
+    /// The bulk or chunk behind these zeros.
     behind: Option<Item>,
+    /// The stored bytes of a chunk that are to be sent in parts.
+    parts: Option<Part>,
+    /// Views whose totals were sent, by bit.
+    counted: u16,
 }
 
 /// A run of zeros whose end is looked for.
@@ -61,6 +66,8 @@ impl Session {
             sent: (0, 0),
             zeros: Zeros::default(),
             behind: None,
+            parts: None,
+            counted: 0,
         }
     }
 
@@ -71,6 +78,7 @@ impl Session {
         self.sent = (0, 0);
         self.zeros = Zeros::default();
         self.behind = None;
+        self.parts = None;
     }
 
     /// Lists the views once more.
@@ -97,7 +105,18 @@ impl Session {
             self.next_view += 1;
             return Ok(Next::Item(Item::View(self.next_view - 1)));
         }
+        if let Some(part) = self.next_part() {
+            return Ok(Next::Item(Item::Part(part)));
+        }
         let Some(rest) = self.next_range(source) else { return Ok(Next::Nothing) };
+        // Before the contents of a view, so that they come even where the rest does not.
+        let bit = 1 << rest.view();
+        if self.counted & bit == 0 {
+            self.counted |= bit;
+            if source.totals(rest.view()).is_some() {
+                return Ok(Next::Item(Item::Totals(rest.view())));
+            }
+        }
         if self.zeros.length == 0
             && let Some(bulk) = self.behind.take()
         {
@@ -138,14 +157,30 @@ impl Session {
             Front::Item(item) if known == 0 => Ok(Some(self.send(item))),
             Front::Item(item) => {
                 // What was read for a data frame is overwritten by that of the zeros.
-                self.behind = matches!(item, Item::Bulk(_)).then_some(item);
+                self.behind = matches!(item, Item::Bulk(_) | Item::Chunk(..)).then_some(item);
                 Ok(None)
             }
         }
     }
 
+    /// The next part of the chunk that is being sent.
+    fn next_part(&mut self) -> Option<Part> {
+        let rest = self.parts.take()?;
+        let most = u32::try_from(codec::part_capacity(self.means.max_frame)).unwrap_or(u32::MAX);
+        let length = rest.length.min(most);
+        let (offset, left) = (rest.offset + length, rest.length - length);
+        self.parts = (left > 0).then_some(Part { offset, length: left, ..rest });
+        (length > 0).then_some(Part { length, ..rest })
+    }
+
     /// Goes on behind `item`.
     fn send(&mut self, item: Item) -> Next {
+        if let Item::Chunk(range, length) = item
+            && !self.means.bulk
+        {
+            let chunk = (range.offset() / CHUNK) as u32;
+            self.parts = Some(Part { view: range.view(), chunk, offset: 0, length });
+        }
         let length = item.length();
         match &mut self.push {
             Some((_, offset)) => *offset += length,

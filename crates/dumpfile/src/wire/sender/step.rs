@@ -1,5 +1,6 @@
 //! How a sender is told to behave, and what it tells its caller.
 
+use crate::chunk::Codec;
 use crate::wire::{MAX_FRAME, Range, SMALL_FRAME};
 
 /// How a sender behaves.
@@ -11,6 +12,8 @@ pub struct SenderConfig {
     pub max_frame: usize,
     /// Send bulks to a receiver that takes them: nothing is summed or hashed then.
     pub bulk: bool,
+    /// The encoding of chunks in views that have one, for a receiver that takes it.
+    pub codec: Codec,
     /// How long to wait for a receiver, or for a word from it, in milliseconds.
     pub patience: u64,
     /// How often to announce, in milliseconds.
@@ -29,6 +32,7 @@ impl SenderConfig {
             id,
             max_frame: SMALL_FRAME,
             bulk: false,
+            codec: Codec::Raw,
             patience: 30_000,
             announce_every: 1000,
             retransmit_after: 500,
@@ -57,6 +61,16 @@ pub enum SenderStep {
         head: usize,
         /// What of which view follows it, at most [`MAX_BULK`](crate::wire::MAX_BULK) bytes.
         range: Range,
+    },
+    /// Send the first `head` bytes of the buffer, right behind them the stored bytes of this chunk, which
+    /// the last call of [`Source::chunk`](crate::wire::Source::chunk) has made, then ask again.
+    Chunk {
+        /// Length of the chunk's frame in bytes.
+        head: usize,
+        /// The view's number.
+        view: u16,
+        /// The chunk's number.
+        chunk: u32,
     },
     /// Look for bytes from the receiver, then ask again: there is more to do.
     Busy,

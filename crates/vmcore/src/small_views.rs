@@ -13,6 +13,8 @@ use stack::Cpus;
 
 /// Length of `dmesg-tail` in bytes: less than a second at 115200 baud.
 const TAIL: usize = 8 << 10;
+/// Bytes that few records of the log are longer than.
+const LONG_RECORD: usize = 2 << 10;
 /// The most that is taken of the log, in bytes as it is shown.
 const MAX_LOG: usize = 512 << 10;
 /// Most bytes of all small views of a dump: the log and its end, and four stacks of 16 KiB. The
@@ -181,7 +183,7 @@ impl Log {
         vmcoreinfo: &[u8],
         bytes: usize,
     ) -> Result<Self, Error> {
-        let end = Self::read(memory, vmcoreinfo, 2 * bytes)?;
+        let end = Self::read(memory, vmcoreinfo, bytes + bytes.min(LONG_RECORD))?;
         if end.text.len() < bytes { Self::read(memory, vmcoreinfo, MAX_LOG) } else { Ok(end) }
     }
 }

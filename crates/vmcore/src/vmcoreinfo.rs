@@ -53,9 +53,31 @@ pub fn vmcoreinfo_get<'a>(text: &'a [u8], key: &str) -> Option<&'a str> {
     str::from_utf8(value(text, key.as_bytes())?).ok()
 }
 
-fn value<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
-    text.split(|byte| *byte == b'\n' || *byte == 0)
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(b"="))
+fn value<'a>(mut text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    while !text.is_empty() {
+        let (line, rest) = text.split_at(end_of_line(text));
+        if let Some(value) = line.strip_prefix(key).and_then(|rest| rest.strip_prefix(b"=")) {
+            return Some(value);
+        }
+        text = rest.get(1..).unwrap_or_default();
+    }
+    None
+}
+
+/// Length of the first line. It looks at four bytes at a time: the capture kernel searches some 3 KiB for
+/// each of some twenty keys before its first byte leaves.
+fn end_of_line(text: &[u8]) -> usize {
+    const LOW: u32 = 0x0101_0101;
+    let has_zero = |word: u32| word.wrapping_sub(LOW) & !word & (LOW << 7) != 0;
+    let is_end = |byte: &u8| *byte == b'\n' || *byte == 0;
+    let has_end = |word: &[u8; 4]| {
+        let word = u32::from_ne_bytes(*word);
+        has_zero(word) || has_zero(word ^ (LOW * b'\n' as u32))
+    };
+    let words = text.as_chunks::<4>().0;
+    let from = 4 * words.iter().position(has_end).unwrap_or(words.len());
+    let end = text[from..].iter().position(is_end);
+    end.map_or(text.len(), |end| from + end)
 }
 
 /// Adds those of `lines` to `text` whose key is not in it. Lines that are not printable ASCII of the
@@ -98,6 +120,22 @@ mod tests {
     use super::*;
     use alloc::vec;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_line_ends_at_its_first_end(
+            text in prop::collection::vec(prop::sample::select(&b"a=\n\0\x01\x0b\x80\x8a\xff"[..]), 0..20),
+            key in "[a]{0,3}",
+        ) {
+            let text = &text[..];
+            let lines = text.split(|byte| *byte == b'\n' || *byte == 0);
+            prop_assert_eq!(end_of_line(text), lines.clone().next().map_or(0, <[u8]>::len));
+            let with_value = [text, b"\na=1\naa=2\0aaa=3"].concat();
+            let mut lines = with_value.split(|byte| *byte == b'\n' || *byte == 0);
+            let found = lines.find_map(|line| line.strip_prefix(key.as_bytes())?.strip_prefix(b"="));
+            prop_assert_eq!(value(&with_value, key.as_bytes()), found);
+        }
+    }
 
     #[test]
     fn values_are_found_by_their_keys() {

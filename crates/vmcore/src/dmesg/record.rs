@@ -54,25 +54,37 @@ impl Caller {
 }
 
 impl Record<'_> {
-    /// How many bytes its `Display` and the end of its last line take.
+    /// Number of bytes that its `Display` and the end of its last line take.
     pub(super) fn length(&self) -> u64 {
-        let mut count = Count(1);
+        let mut prefix = Count(0);
         // A count takes all that it is given.
-        let _ = write!(count, "{self}");
-        count.0
+        let _ = write!(prefix, "{}", Prefix(self));
+        let (mut lines, mut bytes) = (1, 0);
+        for byte in self.text {
+            match byte {
+                b'\n' => lines += 1,
+                byte if is_printable(byte) => bytes += 1,
+                _ => bytes += ESCAPED,
+            }
+        }
+        lines * (prefix.0 + 1) + bytes
     }
+}
 
-    /// The kernel's prefix of each line (Linux, `info_print_prefix`).
-    fn write_prefix(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(ts_nsec) = self.ts_nsec {
+/// The kernel's prefix of each line of a record (Linux, `info_print_prefix`).
+struct Prefix<'r>(&'r Record<'r>);
+
+impl fmt::Display for Prefix<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(ts_nsec) = self.0.ts_nsec {
             let (seconds, rest) = (ts_nsec / 1_000_000_000, ts_nsec % 1_000_000_000);
             write!(f, "[{seconds:5}.{:06}]", rest / 1000)?;
         }
-        let caller = self.caller.filter(|_| self.shows_caller);
+        let caller = self.0.caller.filter(|_| self.0.shows_caller);
         if let Some(caller) = caller {
             write!(f, "[{caller:>6}]")?;
         }
-        if self.ts_nsec.is_some() || caller.is_some() { f.write_char(' ') } else { Ok(()) }
+        if self.0.ts_nsec.is_some() || caller.is_some() { f.write_char(' ') } else { Ok(()) }
     }
 }
 
@@ -86,22 +98,30 @@ impl fmt::Display for Record<'_> {
             if index > 0 {
                 f.write_char('\n')?;
             }
-            self.write_prefix(f)?;
+            Prefix(self).fmt(f)?;
             write_escaped(f, line)?;
         }
         Ok(())
     }
 }
 
-/// Writes what is printable in one piece: logs are long, and nearly all of it is.
-fn write_escaped(f: &mut fmt::Formatter<'_>, line: &[u8]) -> fmt::Result {
-    let is_printable = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t');
-    line.chunk_by(|left, right| is_printable(left) && is_printable(right)).try_for_each(|part| {
-        match str::from_utf8(part) {
-            Ok(text) if part.iter().all(is_printable) => f.write_str(text),
-            _ => part.iter().try_for_each(|byte| write!(f, "\\x{byte:02x}")),
-        }
-    })
+/// Bytes that a byte takes as `\x1b`.
+const ESCAPED: u64 = 4;
+
+const fn is_printable(byte: &u8) -> bool {
+    matches!(byte, b' '..=b'~' | b'\t')
+}
+
+/// Writes a line, nearly all of which is printable, in as few pieces as that takes.
+fn write_escaped(f: &mut fmt::Formatter<'_>, mut line: &[u8]) -> fmt::Result {
+    loop {
+        let end = line.iter().position(|byte| !is_printable(byte)).unwrap_or(line.len());
+        let (printable, rest) = line.split_at(end);
+        f.write_str(str::from_utf8(printable).unwrap_or_default())?;
+        let Some((byte, rest)) = rest.split_first() else { return Ok(()) };
+        write!(f, "\\x{byte:02x}")?;
+        line = rest;
+    }
 }
 
 /// Counts the bytes that are written to it.

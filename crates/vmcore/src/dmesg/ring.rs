@@ -15,7 +15,6 @@ use alloc::vec::Vec;
 
 use super::layout::Layout;
 use super::{Caller, MAX_SIZE_BITS, MAX_TEXT, Record, Skipped, add, number};
-use crate::elfcore::zeros;
 use crate::{Error, KernelMemory, ReadPhys};
 
 /// Most descriptors, one for each 32 bytes of text (`PRB_AVGBITS`), as a power of two.
@@ -79,7 +78,8 @@ impl<'a, M: ReadPhys> RingLog<'a, M> {
     /// As [`super::Dmesg::open`].
     pub(super) fn open(memory: KernelMemory<'a, M>, vmcoreinfo: &[u8]) -> Result<Self, Error> {
         let layout = Layout::parse(vmcoreinfo)?;
-        let text = zeros(MAX_TEXT)?;
+        let mut text = Vec::new();
+        text.try_reserve_exact(MAX_TEXT).map_err(|_| Error::NoMemory)?;
         let ring = Ring { descs: 0, infos: 0, count: 0, data: 0, size_bits: 0 };
         let skipped = Skipped::default();
         let mut log = Self { memory, layout, ring, next: 0, left: 0, room: 0, skipped, text };
@@ -216,6 +216,10 @@ impl<'a, M: ReadPhys> RingLog<'a, M> {
             return Err(Error::BadLog { field: "data block's id", value: found });
         }
         let at = add(add(self.ring.data, start)?, word)?;
+        if self.text.len() < length {
+            // Within the room that `open` has reserved: few records are long.
+            self.text.resize(length.min(MAX_TEXT), 0);
+        }
         let into = self.text.get_mut(..length).ok_or(Error::NoMemory)?;
         self.memory.read(at, into)
     }

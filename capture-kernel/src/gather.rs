@@ -55,13 +55,14 @@ impl<'c> Gather<'c> {
     /// Adds the beginning of a piece of the view. What is left out goes as zeros.
     ///
     /// # Errors
-    /// [`Failure::Unreadable`] for old memory that has to be copied.
+    /// [`Failure::Unreadable`] for old memory that has to be copied, [`Failure::NoMemory`].
     pub fn add(&mut self, piece: Piece<'_>) -> Result<Added, Failure> {
         let part = first(piece, self.limits.bytes - self.bytes);
         let is_done = self.room() == 0 && self.bytes.is_multiple_of(self.unit);
         if is_done || part.len == 0 {
             return Ok(Added::Full);
         }
+        self.pieces.try_reserve(1).or(Err(Failure::NoMemory))?;
         let length = self.uncopied(&part);
         let piece = match part.what {
             What::Phys(range) if length > 0 => DmaPiece::Old(range).split(length).0,
@@ -171,7 +172,7 @@ impl<'c> Gather<'c> {
     /// The pieces of all whole units, and their number of bytes; the rest stays for the next request.
     ///
     /// # Errors
-    /// [`Failure::Fragmented`] when the request is full, and has no whole unit.
+    /// [`Failure::Fragmented`] when the request is full, and has no whole unit; [`Failure::NoMemory`].
     pub fn take(&mut self) -> Result<(Pieces, u64), Failure> {
         let whole = self.bytes / self.unit * self.unit;
         if whole == self.bytes {
@@ -182,6 +183,7 @@ impl<'c> Gather<'c> {
             return Err(Failure::Fragmented);
         }
         let (mut send, mut left) = (Pieces::new(), whole);
+        send.try_reserve_exact(self.pieces.len()).or(Err(Failure::NoMemory))?;
         for piece in mem::take(&mut self.pieces) {
             let (now, later) = piece.split(left);
             left -= now.length();

@@ -1,7 +1,7 @@
 //! What a device reads in one request.
 
 use super::Frozen;
-use arrayvec::ArrayVec;
+use alloc::vec::Vec;
 use core::ops::Range;
 use vmcore::{PhysAddr, PhysRange};
 
@@ -22,8 +22,9 @@ pub enum DmaPiece {
     Zeros(u32),
 }
 
-/// The pieces of one request, one behind the other.
-pub type Pieces = ArrayVec<DmaPiece, MAX_PIECES>;
+/// The pieces of one request, one after the other, [`MAX_PIECES`] at most. Most requests have one: so the
+/// list is on the heap, and not 1 KiB that is moved from hand to hand.
+pub type Pieces = Vec<DmaPiece>;
 
 impl DmaPiece {
     /// Length in bytes.

@@ -51,7 +51,6 @@ impl Shape {
 }
 
 /// What a request moves. The request owns it until the device has answered.
-#[expect(clippy::large_enum_variant, reason = "there is one for each slot, and no box to allocate")]
 pub(super) enum Body {
     /// The device reads these.
     Out(Pieces),

@@ -722,6 +722,33 @@ mod tests {
         assert!(refusal(&[a, b]).to_string().contains("0x1000..0x3000"));
     }
 
+    /// The PT_LOAD that x86_64 kernels have for their image; where there is none, what follows `_stext`.
+    #[test]
+    fn the_kernel_image_is_found() {
+        let found = |segments: &[Segment], memory| {
+            let (result, ..) = capture(EM_X86_64, Class::Elf64, segments, memory);
+            let image = result.expect("a good machine").kernel_image()?;
+            Some((image.memory, image.file))
+        };
+        let whole = load(0x10_0000, 0xffff_8880_0010_0000, 0x10_0000, 0x800_0000);
+        let image = load(0x10_2000, 0xffff_ffff_8100_0000, 0x10_2000, 0x3000);
+        let expected = Some((range(0x10_2000, 0x10_5000), 0x3000..0x6000));
+        assert_eq!(found(&[whole, image], FakeMemory::default()), expected);
+        assert_eq!(found(&[image, whole], FakeMemory::default()), expected);
+        assert_eq!(found(&[whole], FakeMemory::default()), None);
+        // A module's memory, which no other PT_LOAD has, is no image.
+        let alone = load(0x4000_0000, 0xffff_ffff_a000_0000, 0x4000_0000, 0x3000);
+        assert_eq!(found(&[whole, alone], FakeMemory::default()), None);
+        let text = b"OSRELEASE=6.1.0\nSYMBOL(_stext)=ffff888000101000\n\0";
+        let info = note(b"VMCOREINFO\0", 0, text);
+        let area = note_area(0x9000_0000, info.len() as u64);
+        let memory = || FakeMemory::with(0x9000_0000, info.clone());
+        let most = 0x10_1000 + crate::MOST_IMAGE;
+        let expected = Some((range(0x10_1000, most), 0x2000..0x2000 + crate::MOST_IMAGE));
+        assert_eq!(found(&[area, whole], memory()), expected, "64 MiB at most");
+        assert_eq!(found(&[area, alone], memory()), None);
+    }
+
     /// kexec-tools lists the image of an x86_64 kernel first, at its own virtual addresses, and then
     /// the RAM around it.
     #[test]

@@ -22,6 +22,7 @@ mod dump;
 mod elfcore;
 mod error;
 mod holes;
+mod kernel_image;
 mod kernel_memory;
 mod nesting;
 mod notes;
@@ -48,6 +49,7 @@ pub use error::Error;
 /// `e_machine` of the machines whose dumps we make.
 pub use goblin::elf::header::{EM_386, EM_X86_64};
 pub use holes::Holes;
+pub use kernel_image::{KernelImage, MOST_IMAGE};
 pub use kernel_memory::{KernelMemory, SegmentMap};
 pub use notes::{
     NAME_ADDENDUM, NAME_CORE, NAME_VMCOREINFO, Note, Notes, Prstatus, note_of_text, notes,

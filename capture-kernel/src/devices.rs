@@ -87,6 +87,7 @@ pub(crate) struct Finder<'c> {
 /// How dumps are to be written to disks.
 fn manner(options: &Options<'_>) -> Manner<'static> {
     Manner {
+        codec: if options.compress == Compress::Lz4 { Codec::Lz4 } else { Codec::Raw },
         checksums: options.checksum,
         replace_complete: options.replace_oldest,
         memory: &Window,

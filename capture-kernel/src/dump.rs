@@ -5,6 +5,7 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::OnceCell;
 use core::fmt;
+use core::ops::Range;
 use dumpfile::Contents;
 use sha2::{Digest, Sha256};
 use vmcore::View;
@@ -34,6 +35,9 @@ pub struct Dump {
     pub bulk: Option<NamedView>,
     /// The content of the bulk.
     pub contents: Contents,
+    /// The parts of the bulk that leave the machine first where there is no room for all of it: headers
+    /// and the dead kernel's image, as offsets in bytes.
+    pub urgent: Vec<Range<u64>>,
     /// Views that leave the machine only on request.
     pub on_request: Vec<NamedView>,
 }

@@ -58,8 +58,13 @@ pub enum Failure {
         /// The largest place, in bytes.
         have: u64,
     },
-    /// The disk is of version 1, and there is a dump on it.
-    OldDump,
+    /// The disk had no room for all of the dump. What there was room for is on it.
+    NoRoom {
+        /// Bytes of the dump that are on the disk or left out.
+        there: u64,
+        /// Bytes of the dump.
+        length: u64,
+    },
     /// The disk cannot be written.
     ReadOnly,
     /// One block has more pieces than one request to the device can carry.
@@ -101,6 +106,7 @@ impl fmt::Display for Failure {
             Self::BadAnswer(id) => write!(f, "the device completed request {id}, never asked for"),
             Self::Io(status) => write!(f, "the device reported an I/O error (status {status})"),
             Self::NoMemory => f.write_str("no memory left in the slot: use a larger slot"),
+            Self::NotADumpDisk(why @ DiskError::Version(_)) => why.fmt(f),
             Self::NotADumpDisk(why) => write!(f, "not a dump disk: {why}"),
             Self::OtherDumpDisk(id) => write!(f, "a dump disk, but with id {id}"),
             Self::NoSuchDisk(id) => write!(
@@ -126,9 +132,10 @@ impl fmt::Display for Failure {
                 "no room on the dump disk beside its complete dumps: {need} bytes needed, {have} \
                  there: `collector extract` them and `collector format` it, or kdump.replace=oldest"
             ),
-            Self::OldDump => f.write_str(
-                "the dump disk has version 1 and holds a dump: `collector extract` it, then \
-                 `collector format` the disk again",
+            Self::NoRoom { there, length } => write!(
+                f,
+                "the dump disk had no room for all of the dump: {there} of {length} bytes are on it, and \
+                 the small views; take a larger disk"
             ),
             Self::ReadOnly => f.write_str("the disk is read-only"),
             Self::Fragmented => f.write_str(

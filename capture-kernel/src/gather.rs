@@ -69,7 +69,15 @@ impl<'c> Gather<'c> {
             What::Zero | What::Left(_) if length > 0 => DmaPiece::Zeros(length as u32),
             _ => return self.copy(part),
         };
-        self.pieces.push(piece);
+        match (self.pieces.last_mut(), &piece) {
+            // Neighbours in memory are one piece.
+            (Some(DmaPiece::Old(last)), DmaPiece::Old(next))
+                if last.end() == next.start() && last.length() + length <= self.limits.piece =>
+            {
+                *last = PhysRange::from_bounds(last.start(), next.end()).expect("they follow");
+            }
+            _ => self.pieces.push(piece),
+        }
         self.bytes += length;
         Ok(Added::Taken(length))
     }

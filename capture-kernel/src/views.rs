@@ -7,9 +7,11 @@ use boot_stub::console::println;
 use boot_stub::{paging, tsc};
 use capture_kernel::dump::{Dump, Later, NamedView, id};
 use core::fmt::Arguments;
+use core::ops::Range;
 use dumpfile::Contents;
 use vmcore::{
-    CoreHeader, Extents, Holes, LaterViews, Options, PhysRange, SmallView, View, ViewSpec, Vmcore,
+    CoreHeader, Extents, Holes, LaterViews, Options, PhysAddr, PhysRange, SmallView, View,
+    ViewSpec, Vmcore,
 };
 
 /// Most left-out ranges that the console names.
@@ -32,6 +34,7 @@ pub(crate) fn read(
     let start = range.map_or(0, |range| range.start().get());
     let oldmem = read_oldmem(options, boot, header, (range, holes));
     let oldmem = oldmem.map(|view| NamedView { name: "oldmem", view: Rc::new(view), start });
+    let urgent = vmcore.as_ref().map(|(_, vmcore)| urgent(vmcore, options)).unwrap_or_default();
     let vmcore = vmcore.map(|(_, vmcore)| Rc::new(vmcore.view));
     let vmcore = vmcore.map(|view| NamedView { name: "vmcore", view, start: 0 });
     let (contents, bulk, other) = match options.view {
@@ -39,7 +42,7 @@ pub(crate) fn read(
         ViewSpec::OldMem(_) => (Contents::OldMem { start }, oldmem, vmcore),
     };
     let on_request = other.into_iter().collect();
-    Dump { id, first, later, bulk, contents, on_request }
+    Dump { id, first, later, bulk, contents, urgent, on_request }
 }
 
 /// The vmcore, or [`None`] and the reason on the console: then its length is zero.
@@ -54,6 +57,24 @@ fn read_vmcore(header: &CoreHeader, holes: &Holes) -> Option<Vmcore> {
         Err(error) => {
             println!("kdump: elfcorehdr refused: {error}; vmcore has length zero");
             None
+        }
+    }
+}
+
+/// The parts of the bulk that go first where there is no room for all of it: what a reader needs to open
+/// the dump, and the dead kernel's image.
+fn urgent(vmcore: &Vmcore, options: &Options<'_>) -> Vec<Range<u64>> {
+    let image = vmcore.kernel_image();
+    match options.view {
+        ViewSpec::Vmcore => {
+            let file = image.map(|image| image.file);
+            core::iter::once(0..vmcore.head()).chain(file).collect()
+        }
+        ViewSpec::OldMem(range) => {
+            let base = range.map_or(0, |range| range.start().get());
+            let offset = |at: PhysAddr| at.get().saturating_sub(base);
+            let part = image.map(|image| offset(image.memory.start())..offset(image.memory.end()));
+            part.into_iter().collect()
         }
     }
 }

@@ -27,9 +27,8 @@ pub struct FoundDumpDisk {
     pub capacity: Option<u64>,
     /// True if the kernel reports it read-only.
     pub read_only: bool,
-    /// Which dumps are on it, as the capture kernel will see them. `None` where it will write
-    /// nothing: a disk of version 1 with a dump that may be whole.
-    pub directory: Option<DiskHeader>,
+    /// Which dumps are on it, as the capture kernel will see them.
+    pub directory: DiskHeader,
 }
 
 /// All of them.
@@ -95,14 +94,9 @@ fn dump_disk(root: &Path, name: &str) -> io::Result<Option<FoundDumpDisk>> {
     }))
 }
 
-/// The directory as the capture kernel reads it: a dump's own header knows more than the directory,
-/// and a disk of version 1 without a whole dump is an empty one.
-fn directory(found: &FoundDisk, file: &File) -> Option<DiskHeader> {
-    let mut header = match found {
-        FoundDisk::V1(old) if old.state.is_partial() => DiskHeader::new(old.id),
-        FoundDisk::V1(_) => return None,
-        FoundDisk::V2 { header, .. } => *header,
-    };
+/// The directory as the capture kernel reads it: a dump's own header knows more than the directory.
+fn directory(found: &FoundDisk, file: &File) -> DiskHeader {
+    let mut header = found.header;
     let dumps = header.dumps;
     for dump in dumps.as_slice().iter().filter(|dump| dump.state.is_partial()) {
         let front = read(file, dump.offset, 2 * BLOCK).unwrap_or_default();
@@ -110,7 +104,7 @@ fn directory(found: &FoundDisk, file: &File) -> Option<DiskHeader> {
             header.dumps.set_state(dump.sequence, own.state);
         }
     }
-    Some(header)
+    header
 }
 
 /// The bytes at an offset, fewer where the disk ends.
@@ -139,12 +133,13 @@ impl fmt::Display for FoundDumpDisk {
 pub(crate) mod tests {
     use super::*;
     use dumpfile::DiskState;
-    use dumpfile::disk::{Contents, DumpEntry, NewDump, v1};
+    use dumpfile::chunk::Codec;
+    use dumpfile::disk::{Contents, DumpEntry, NewDump};
 
     /// An empty dump disk of this many bytes, whose id is 16 times `id`.
     pub(crate) fn disk(device: &str, id: u8, capacity: u64) -> FoundDumpDisk {
         let id = DiskId([id; 16]);
-        let directory = Some(DiskHeader::new(id));
+        let directory = DiskHeader::new(id);
         FoundDumpDisk {
             device: device.into(),
             id,
@@ -158,7 +153,7 @@ pub(crate) mod tests {
     fn virtio_disks_with_our_header_are_found() {
         let root = tempfile::tempdir().expect("a folder");
         let ids = [DiskId([1; 16]), DiskId([2; 16])];
-        let old = v1::DiskHeader::new(ids[0]).encode().to_vec();
+        let old = DiskHeader::new(ids[0]).encode().to_vec();
         let new = [[0xee; 4096], DiskHeader::new(ids[1]).encode()];
         let mut torn = DiskHeader::new(ids[1]).encode();
         torn[100] = 1;
@@ -192,24 +187,31 @@ pub(crate) mod tests {
     fn what_is_on_a_disk_is_what_the_capture_kernel_will_find() {
         let root = tempfile::tempdir().expect("a folder");
         let id = DiskId([7; 16]);
-        let new =
-            NewDump { contents: Contents::Vmcore, views: &[], bulk_length: 4096, checksums: false };
-        let mut whole = DumpHeader::new(id, 1, &new).expect("a header");
+        let new = NewDump {
+            contents: Contents::Vmcore,
+            views: &[],
+            room: 0,
+            raw_length: 4096,
+            codec: Codec::Raw,
+            checksums: false,
+        };
+        let mut whole = DumpHeader::new(id, 1, 9, &new).expect("a header");
         let entry = DumpEntry {
             sequence: 1,
             offset: FIRST_OFFSET,
-            length: whole.region_length(),
+            length: whole.committed,
             state: DiskState::IN_PROGRESS,
+            key: 9,
         };
         whole.state = DiskState::COMPLETE;
         let mut header = DiskHeader { next: 2, ..DiskHeader::new(id) };
         header.dumps.push(entry).expect("it has a place");
         let bytes = [header.encode(), header.encode(), whole.encode(), [0; BLOCK]].concat();
-        let old = |state| v1::DiskHeader { state, ..v1::DiskHeader::new(id) }.encode().to_vec();
+        let empty = DiskHeader::new(id).encode().to_vec();
         let disks = [
             ("vda", bytes, "6291456", "0"),
-            ("vdb", old(DiskState::IN_PROGRESS), "8", "1"),
-            ("vdc", old(DiskState::COMPLETE), "what", "0"),
+            ("vdb", empty.clone(), "8", "1"),
+            ("vdc", empty, "what", "0"),
         ];
         fs::create_dir_all(root.path().join("dev")).expect("a folder");
         for (name, bytes, size, ro) in disks {
@@ -220,10 +222,9 @@ pub(crate) mod tests {
             fs::write(block.join("ro"), format!("{ro}\n")).expect("a file");
         }
         let found = DumpDisks::find(root.path()).found;
-        let states = found[0].directory.expect("version 2").dumps.as_slice()[0].state;
+        let states = found[0].directory.dumps.as_slice()[0].state;
         assert_eq!(states, DiskState::COMPLETE, "its own header knows more");
-        assert_eq!(found[1].directory, Some(DiskHeader::new(id)));
-        assert_eq!(found[2].directory, None, "nothing is written there");
+        assert_eq!(found[1].directory, DiskHeader::new(id));
         let facts: Vec<_> = found.iter().map(|disk| (disk.capacity, disk.read_only)).collect();
         assert_eq!(facts, [(Some(3 << 30), false), (Some(4096), true), (None, false)]);
     }

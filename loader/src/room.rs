@@ -1,18 +1,21 @@
-//! Checks that a dump disk has room for the next dump.
+//! What of the next dump a dump disk has room for.
 
 use std::fmt;
 use std::path::PathBuf;
 
-use dumpfile::disk::{Contents, DumpHeader, NewDump, SmallView, ViewName};
+use dumpfile::chunk::CHUNK;
+use dumpfile::disk::{BulkSize, FIRST_OFFSET, LEAST_SEGMENT, Placement};
 use dumpfile::{DiskHeader, DiskId};
 use serde::Serialize;
-use vmcore::{LONGEST_SMALL_VIEWS, MAX_ADDED, Options, TargetSpec, ViewSpec};
+use vmcore::{LaterViews, MAX_ADDED, Options, TargetSpec, ViewSpec};
 
 use crate::dump_disks::{DumpDisks, FoundDumpDisk};
 use crate::facts::Facts;
 use crate::json::RangeJson;
 
 const PAGE: u64 = 4096;
+/// The most bytes of the end of the log that leaves first.
+const LONGEST_DMESG_TAIL: u64 = 8 << 10;
 /// The most bytes of an entry in an ELF program header table, and of what stands before it.
 const ELF_ENTRY: u64 = 64;
 
@@ -33,60 +36,78 @@ pub struct DiskRoom {
     pub room: u64,
     /// The dumps that are overwritten for it.
     pub given_up: Vec<u64>,
-    /// The reason if it gets no place.
+    /// What will not fit, if not all of it will: `load` warns of it.
     pub problem: Option<String>,
+    /// True if nothing gets there at all.
+    pub nothing: bool,
+}
+
+/// Bytes that a dump takes at most on a disk.
+#[derive(Clone, Copy)]
+struct Need {
+    /// All of it.
+    whole: u64,
+    /// Its headers and first small views. What does not fit in these is refused.
+    least: u64,
 }
 
 impl DiskRoom {
-    fn new(disk: &FoundDumpDisk, need: u64, replace: bool) -> Option<Self> {
+    fn new(disk: &FoundDumpDisk, need: Need, replace: bool) -> Option<Self> {
         let size = disk.capacity?;
         let mut room = Self {
             device: disk.device.clone(),
             id: disk.id.to_string(),
             size,
-            dumps: disk.directory.map_or(1, |header| header.dumps.as_slice().len()),
-            need,
+            dumps: disk.directory.dumps.as_slice().len(),
+            need: need.whole,
             room: 0,
             given_up: Vec::new(),
             problem: None,
+            nothing: false,
         };
-        match disk.directory {
-            None => {
-                room.problem = Some(room.says(
-                    "has version 1 and holds a dump: extract that, then format the disk again",
-                ))
-            }
-            Some(header) => room.place(&header, replace),
-        }
+        room.place(&disk.directory, need, replace);
         if disk.read_only {
+            room.nothing = true;
             room.problem = Some(room.says("is read-only: attach it writable"));
         }
         Some(room)
     }
 
     /// Looks for a place as the capture kernel will.
-    fn place(&mut self, header: &DiskHeader, replace: bool) {
-        match header.place(self.size, self.need, replace) {
+    fn place(&mut self, header: &DiskHeader, need: Need, replace: bool) {
+        let no_room = match header.place(self.size, need.whole, 0, replace) {
             Ok(placed) => {
                 self.room = largest(header, self.size, replace);
-                self.given_up =
-                    placed.given_up.as_slice().iter().map(|dump| dump.sequence).collect();
+                self.given_up = numbers(&placed);
+                return;
             }
-            Err(no_room) => {
-                self.room = no_room.have;
-                let (have, need) = (no_room.have >> 20, self.need.div_ceil(1 << 20));
-                let next = match no_room.complete_dumps {
-                    true => {
-                        " beside its complete dumps: extract them and format it again, or append \
-                         kdump.replace=oldest"
-                    }
-                    false => ": take a larger disk",
-                };
-                let what =
-                    format!("has room for {have} MiB, and a dump takes up to {need} MiB{next}");
-                self.problem = Some(self.says(&what));
+            Err(no_room) => no_room,
+        };
+        self.room = no_room.have;
+        let (have, whole) = (self.room >> 20, self.need.div_ceil(1 << 20));
+        let next = match no_room.complete_dumps {
+            true => {
+                " beside its complete dumps: extract them and format it again, or append \
+                 kdump.replace=oldest"
             }
-        }
+            false => ": take a larger disk",
+        };
+        let part = match header.place_part(self.size, need.least, 0, replace) {
+            Ok(placed) => {
+                self.given_up = numbers(&placed);
+                // Without complete dumps that are given up, this is what there is.
+                self.room = placed.entry.length;
+                "the small views and as much of memory as fits, the kernel's own first, will get there"
+            }
+            Err(_) => {
+                self.nothing = true;
+                "nothing will get there"
+            }
+        };
+        let have = if self.nothing { have } else { self.room >> 20 };
+        let what =
+            format!("has room for {have} MiB, and a dump takes up to {whole} MiB{next}; {part}");
+        self.problem = Some(self.says(&what));
     }
 
     fn says(&self, what: &str) -> String {
@@ -96,7 +117,11 @@ impl DiskRoom {
 
 /// The largest place that there is, or that there could be.
 fn largest(header: &DiskHeader, size: u64, replace: bool) -> u64 {
-    header.place(size, u64::MAX, replace).map_or_else(|no_room| no_room.have, |_| u64::MAX)
+    header.place(size, u64::MAX, 0, replace).map_or_else(|no_room| no_room.have, |_| u64::MAX)
+}
+
+fn numbers(placed: &Placement) -> Vec<u64> {
+    placed.given_up.as_slice().iter().map(|dump| dump.sequence).collect()
 }
 
 /// The dump disks that the capture kernel's command line names, as far as they can be seen.
@@ -112,7 +137,7 @@ pub(crate) fn of_line(line: &str, facts: &Facts, disks: &DumpDisks) -> Vec<DiskR
 }
 
 /// What a dump takes on a disk at most, in bytes: a bound, because notes and log are not there yet.
-fn need(options: &Options<'_>, facts: &Facts) -> u64 {
+fn need(options: &Options<'_>, facts: &Facts) -> Need {
     let sum = |ranges: &mut dyn Iterator<Item = RangeJson>| {
         ranges.fold(0_u64, |sum, range| sum.saturating_add(range.length))
     };
@@ -120,7 +145,7 @@ fn need(options: &Options<'_>, facts: &Facts) -> u64 {
     let notes = cpus.saturating_add(facts.vmcoreinfo.map_or(0, |area| area.length));
     let notes = notes.saturating_add(MAX_ADDED as u64);
     let end = facts.ram.iter().map(|range| range.start.saturating_add(range.length)).max();
-    let bulk_length = match options.view {
+    let raw_length = match options.view {
         ViewSpec::OldMem(Some(range)) => range.length(),
         ViewSpec::OldMem(None) => end.unwrap_or(0),
         ViewSpec::Vmcore => {
@@ -131,21 +156,18 @@ fn need(options: &Options<'_>, facts: &Facts) -> u64 {
         }
     };
     // As many views as there can be, each in blocks of its own.
-    let view = |name, length| {
-        ViewName::new(name).map(|name| SmallView { name, length, ..SmallView::default() })
+    let pages = |length: u64| length.div_ceil(PAGE).saturating_mul(PAGE);
+    let first = [LONGEST_DMESG_TAIL, notes, notes].map(pages).into_iter().sum::<u64>();
+    let least = FIRST_OFFSET.saturating_add(first);
+    let pieces = facts.ram.len() as u64 + 8;
+    let bulk = BulkSize {
+        raw_length,
+        pages: raw_length.div_ceil(PAGE).saturating_add(pieces),
+        chunks: raw_length.div_ceil(CHUNK).saturating_add(pieces),
+        runs: pieces,
     };
-    let lengths = [LONGEST_SMALL_VIEWS, notes, notes, PAGE, PAGE, PAGE, PAGE, PAGE];
-    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
-    let views: Vec<_> =
-        names.into_iter().zip(lengths).filter_map(|(name, length)| view(name, length)).collect();
-    let new = NewDump {
-        contents: Contents::Vmcore,
-        views: &views,
-        bulk_length,
-        checksums: options.checksum,
-    };
-    let header = DumpHeader::new(DiskId([0; 16]), 1, &new);
-    header.map_or(u64::MAX, |header| header.region_length())
+    let rest = LaterViews::MOST.saturating_add(bulk.most(LEAST_SEGMENT));
+    Need { whole: least.saturating_add(rest), least }
 }
 
 impl fmt::Display for DiskRoom {
@@ -185,9 +207,9 @@ mod tests {
     }
 
     fn with_dump(disk: &mut FoundDumpDisk, length: u64, state: DiskState) {
-        let header = disk.directory.as_mut().expect("version 2");
+        let header = &mut disk.directory;
         header.next = 6;
-        let entry = DumpEntry { sequence: 5, offset: 8192, length: length * MIB, state };
+        let entry = DumpEntry { sequence: 5, offset: 8192, length: length * MIB, state, key: 0 };
         header.dumps.push(entry).expect("it has a place");
     }
 
@@ -208,7 +230,11 @@ mod tests {
         let small = room(400, "", |_| ());
         let problem = small.problem.clone().expect("too small");
         assert!(problem.contains("/dev/vdb has room for 399 MiB"), "{problem}");
-        assert!(problem.contains("takes up to 480 MiB: take a larger disk"), "{problem}");
+        assert!(problem.contains("takes up to 481 MiB: take a larger disk"), "{problem}");
+        assert!(problem.contains("the small views and as much of memory as fits"), "{problem}");
+        assert!(!small.nothing);
+        let none = room(0, "", |disk| disk.capacity = Some(16 << 10));
+        assert!(none.nothing && none.problem.is_some_and(|said| said.contains("nothing will get")));
         let tight = room(0, "", |disk| disk.capacity = Some(479 * MIB + (64 << 10)));
         assert!(tight.problem.is_some(), "RAM alone would have fitted");
     }
@@ -230,7 +256,7 @@ mod tests {
         assert_eq!((both.problem.clone(), both.dumps, both.given_up.len()), (None, 1, 0));
         assert_eq!(
             both.to_string(),
-            "/dev/vdb: 900 MiB with 1 dumps, room for 599 MiB, the next takes up to 480 MiB"
+            "/dev/vdb: 900 MiB with 1 dumps, room for 599 MiB, the next takes up to 481 MiB"
         );
     }
 
@@ -238,8 +264,6 @@ mod tests {
     fn a_disk_that_takes_no_writes_is_said() {
         let locked = room(1024, "", |disk| disk.read_only = true).problem.expect("read-only");
         assert!(locked.contains("read-only"), "{locked}");
-        let old = room(1024, "", |disk| disk.directory = None).problem.expect("version 1");
-        assert!(old.contains("version 1"), "{old}");
     }
 
     #[test]

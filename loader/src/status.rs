@@ -131,7 +131,10 @@ impl Status {
             Err(error) => self.misfits.push(error.to_string()),
         }
         self.disks = room::of_line(line, &record.facts, disks);
-        self.misfits.extend(self.disks.iter().filter_map(|disk| disk.problem.clone()));
+        for disk in &self.disks {
+            let into = if disk.nothing { &mut self.misfits } else { &mut self.warnings };
+            into.extend(disk.problem.clone());
+        }
         let again = match self.missing.first() {
             Some(missing) => missing.clone(),
             None => format!("`{}` again, or with another target", record.command()),
@@ -398,7 +401,11 @@ mod tests {
         assert_misfit(&other, &["carries the id 0101", "/dev/vdc (virtio-blk:id=0202"]);
         let small =
             loaded(|system, _| system.dump_disks.found = vec![disk("/dev/vdb", 1, 1 << 30)]);
-        assert_misfit(&small, &["/dev/vdb has room for 1023 MiB, and a dump takes up to 20"]);
+        let said = "/dev/vdb has room for 1023 MiB, and a dump takes up to 20";
+        assert!(small.warnings.iter().any(|warning| warning.contains(said)), "{small}");
+        assert_eq!(small.misfits, [""; 0], "something gets out");
+        let tiny = loaded(|system, _| system.dump_disks.found = vec![disk("/dev/vdb", 1, 16384)]);
+        assert_misfit(&tiny, &["/dev/vdb has room for 0 MiB", "nothing will get there"]);
         let locked = loaded(|system, _| system.dump_disks.found[0].read_only = true);
         assert_misfit(&locked, &["/dev/vdb is read-only"]);
         let hidden = loaded(|system, _| {

@@ -62,7 +62,7 @@ impl Attachment {
 /// Bytes in a second that a disk behind a process takes: the end of the dump is seconds off when
 /// its first byte is there.
 const SERVED_RATE: u64 = 16 << 20;
-/// The same of a disk whose machine is killed: many seconds, since the capture kernel marks chunks once in
+/// The same of a disk whose machine is killed: many seconds, since the capture kernel notes how far it is once in
 /// a second of its own clock.
 const SLOW_RATE: u64 = 8 << 20;
 

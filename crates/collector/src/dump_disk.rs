@@ -1,24 +1,20 @@
-//! What is on a dump disk, of either version.
+//! What is on a dump disk.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use dumpfile::disk::{
-    BLOCK, DumpEntry, DumpError, DumpHeader, FoundDisk, MARKS, Mark, Refused, SmallView,
-    TableBlock, v1,
+    BLOCK, DumpEntry, DumpError, DumpHeader, FoundDisk, PageCounts, Refused, SmallView,
 };
-use dumpfile::{Contents, Crc32c, DiskError, DiskId, DiskState};
+use dumpfile::{Contents, Crc32c, DiskError, DiskId, DiskState, LeftRanges};
 
 use crate::kind::FileKind;
+use crate::stored_bulk::StoredBulk;
 use crate::{Error, disk};
 
-/// How much is read at once, in bytes.
-const CHUNK: usize = 1 << 20;
 /// The longest small view that is read, in bytes: the capture kernel's are some hundred KiB.
 const LONGEST_VIEW: u64 = 16 << 20;
-/// The number of the one dump on a disk of version 1.
-const ONLY: u64 = 1;
 
 /// A range of a dump: start and end, end exclusive, in bytes.
 pub type Range = (u64, u64);
@@ -48,41 +44,27 @@ pub struct StoredDump {
     pub contents: Contents,
     /// Length in bytes.
     pub length: u64,
-    /// Where it begins, in bytes from the disk's start.
-    pub offset: u64,
-    /// Its own header (version 2).
-    pub header: Option<Result<DumpHeader, DumpError>>,
-    /// Where the region begins.
+    /// Its own header.
+    pub header: Result<DumpHeader, DumpError>,
+    /// Where its region begins, in bytes from the disk's start.
     region: u64,
 }
 
-/// What the chunk table says of a dump, and what comes of comparing.
+/// What there is of a dump.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// What may not be there.
+    /// What is not there.
     pub missing: Vec<Range>,
-    /// What differs from its checksum.
+    /// What is damaged: it differs from its checksum, or cannot be decompressed.
     pub damaged: Vec<Range>,
+    /// What the capture has left out, but for zeros. It is zero in the file.
+    pub left: LeftRanges,
+    /// The pages of the dump by class, as its header counts them.
+    pub pages: PageCounts,
     /// Bytes that agree with their checksum.
     pub checked: u64,
-    /// Chunks of a complete dump that the table does not mark.
-    pub unmarked: u64,
-    /// Blocks of the table of which no copy is whole.
-    pub lost_blocks: u64,
-}
-
-impl Survey {
-    /// Whether the byte at `at` is there, and up to where that does not change. `end` is the dump's end.
-    pub(crate) fn run(&self, at: u64, end: u64) -> (bool, u64) {
-        let holes = || self.missing.iter().chain(&self.damaged);
-        match holes().find(|(start, end)| (*start..*end).contains(&at)) {
-            Some((_, end)) => (false, *end),
-            None => {
-                let next = holes().map(|(start, _)| *start).filter(|start| *start > at).min();
-                (true, next.unwrap_or(end))
-            }
-        }
-    }
+    /// Segments that are damaged, or name what cannot be.
+    pub lost_segments: u64,
 }
 
 impl DumpDisk {
@@ -119,19 +101,14 @@ impl DumpDisk {
     pub(crate) fn new(mut file: File, path: &Path, found: FoundDisk) -> Result<Self, Error> {
         let size = disk::size(&mut file, path)?;
         let mut disk = Self { path: path.to_owned(), file, size, found, dumps: Vec::new() };
-        disk.dumps = match found {
-            FoundDisk::V1(header) => StoredDump::of_v1(&header).into_iter().collect(),
-            FoundDisk::V2 { header, .. } => {
-                let dumps = header.dumps.as_slice().iter();
-                dumps.map(|entry| disk.stored(entry)).collect::<Result<_, _>>()?
-            }
-        };
+        let dumps = found.header.dumps.as_slice().iter();
+        disk.dumps = dumps.map(|entry| disk.stored(entry)).collect::<Result<_, _>>()?;
         Ok(disk)
     }
 
     fn stored(&self, entry: &DumpEntry) -> Result<StoredDump, Error> {
         let front = self.read_up_to(entry.offset, 2 * BLOCK)?;
-        Ok(StoredDump::of_v2(entry, DumpHeader::decode_copies(&front, self.id(), entry)))
+        Ok(StoredDump::new(entry, DumpHeader::decode_copies(&front, self.id(), entry)))
     }
 
     /// Which disk this is.
@@ -141,26 +118,17 @@ impl DumpDisk {
 
     /// The version of its layout.
     pub const fn version(&self) -> u32 {
-        match self.found {
-            FoundDisk::V1(_) => v1::VERSION,
-            FoundDisk::V2 { .. } => dumpfile::disk::VERSION,
-        }
+        dumpfile::disk::VERSION
     }
 
     /// Captures since the last dump that found no room.
-    pub fn refused(&self) -> Refused {
-        match self.found {
-            FoundDisk::V1(_) => Refused::default(),
-            FoundDisk::V2 { header, .. } => header.refused,
-        }
+    pub const fn refused(&self) -> Refused {
+        self.found.header.refused
     }
 
     /// What is wrong with one of the two headers.
     pub const fn header_damage(&self) -> Option<DiskError> {
-        match self.found {
-            FoundDisk::V1(_) => None,
-            FoundDisk::V2 { other, .. } => other,
-        }
+        self.found.other
     }
 
     /// The dump with this number; without one the newest that is complete, else the newest.
@@ -198,7 +166,7 @@ impl DumpDisk {
     /// [`Ok`] when the dump has bytes, and the disk has a place for all of them.
     pub(crate) fn check_place(&self, dump: &StoredDump) -> Result<(), Error> {
         let path = self.path.clone();
-        let end = dump.offset.saturating_add(dump.length);
+        let end = dump.region.saturating_add(dump.used());
         match dump.length {
             0 if dump.is_complete() => Err(Error::EmptyDump(path)),
             _ if end > self.size => {
@@ -206,15 +174,6 @@ impl DumpDisk {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Fills `into` with the dump's bytes from `at` on.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn read_dump(&self, dump: &StoredDump, at: u64, into: &mut [u8]) -> Result<(), Error> {
-        let offset = dump.offset.saturating_add(at);
-        self.file.read_exact_at(into, offset).map_err(Error::io("read", &self.path))
     }
 
     /// The bytes of a small view; [`None`] when they are damaged.
@@ -231,12 +190,22 @@ impl DumpDisk {
         Ok(is_whole.then_some(bytes))
     }
 
-    /// What may not be there of a dump, as its chunk table says.
+    /// The bulk of a dump, for reading. One that the disk does not hold has nothing in it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn bulk(&self, dump: &StoredDump) -> Result<StoredBulk, Error> {
+        let file = self.file.try_clone().map_err(Error::io("read", &self.path))?;
+        let header = dump.header.ok().filter(|_| self.check_place(dump).is_ok());
+        StoredBulk::open(file, &self.path, dump.region, dump.length, header)
+    }
+
+    /// What is not there of a dump, as its log says.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn missing(&self, dump: &StoredDump) -> Result<Vec<Range>, Error> {
-        self.walk(dump, false).map(|survey| survey.missing)
+        self.bulk(dump)?.survey(false).map(|survey| survey.missing)
     }
 
     /// Finds out what of a dump is there. Bytes that have checksums are compared with them.
@@ -244,63 +213,7 @@ impl DumpDisk {
     /// # Errors
     /// [`Error::Io`].
     pub fn survey(&self, dump: &StoredDump) -> Result<Survey, Error> {
-        self.walk(dump, true)
-    }
-
-    fn walk(&self, dump: &StoredDump, compare: bool) -> Result<Survey, Error> {
-        let mut survey = Survey::default();
-        let header = match dump.header {
-            Some(Ok(header)) if self.check_place(dump).is_ok() => header,
-            _ => {
-                let missing = !dump.is_complete() && dump.length > 0;
-                survey.missing.extend(missing.then_some((0, dump.length)));
-                return Ok(survey);
-            }
-        };
-        for index in 0..header.table_blocks() {
-            let offset = dump.region + header.table_block_offset(index);
-            let copies = self.read_up_to(offset, 2 * BLOCK)?;
-            let (block, whole) = TableBlock::decode_copies(&copies, &header, index);
-            survey.lost_blocks += u64::from(whole == 0);
-            let first = index * MARKS as u64;
-            for (chunk, mark) in (first..header.chunks()).zip(&block.marks) {
-                let mark = if compare { *mark } else { mark.without_checksum() };
-                self.survey_chunk(dump, header.chunk_range(chunk), mark, &mut survey)?;
-            }
-        }
-        Ok(survey)
-    }
-
-    fn survey_chunk(
-        &self,
-        dump: &StoredDump,
-        range: Range,
-        mark: Mark,
-        survey: &mut Survey,
-    ) -> Result<(), Error> {
-        match mark {
-            Mark::Absent if dump.is_complete() => survey.unmarked += 1,
-            Mark::Absent => add(&mut survey.missing, range),
-            Mark::Whole => {}
-            Mark::Checked(crc) if self.checksum(dump, range)? == crc => {
-                survey.checked += range.1 - range.0;
-            }
-            Mark::Checked(_) => add(&mut survey.damaged, range),
-        }
-        Ok(())
-    }
-
-    fn checksum(&self, dump: &StoredDump, (start, end): Range) -> Result<u32, Error> {
-        let (mut crc, mut at) = (Crc32c::new(), start);
-        let mut bytes = vec![0; CHUNK.min(usize::try_from(end - start).unwrap_or(CHUNK))];
-        while at < end {
-            let count = (end - at).min(bytes.len() as u64);
-            let now = &mut bytes[..count as usize];
-            self.read_dump(dump, at, now)?;
-            crc.update(now);
-            at += count;
-        }
-        Ok(crc.finish())
+        self.bulk(dump)?.survey(true)
     }
 
     /// `length` bytes from `offset` on, or as many as there are.
@@ -309,19 +222,6 @@ impl DumpDisk {
         let mut bytes = vec![0; length.min(there)];
         self.file.read_exact_at(&mut bytes, offset).map_err(Error::io("read", &self.path))?;
         Ok(bytes)
-    }
-
-    /// The open file.
-    pub(crate) fn into_file(self) -> File {
-        self.file
-    }
-}
-
-/// Adds a range behind the others.
-fn add(ranges: &mut Vec<Range>, (start, end): Range) {
-    match ranges.last_mut() {
-        Some(last) if last.1 == start => last.1 = end,
-        _ => ranges.push((start, end)),
     }
 }
 
@@ -338,44 +238,34 @@ impl StoredDump {
 
     /// The small views that its header names.
     pub fn views(&self) -> &[SmallView] {
-        match &self.header {
-            Some(Ok(header)) => header.views(),
-            _ => &[],
-        }
+        self.header.as_ref().map_or(&[], DumpHeader::views)
     }
 
-    fn of_v1(header: &v1::DiskHeader) -> Option<Self> {
-        let v1::DiskHeader { state, stage, length, contents, .. } = *header;
-        let offset = v1::DATA_OFFSET;
-        let dump =
-            Self { number: ONLY, state, stage, contents, length, offset, header: None, region: 0 };
-        (state != DiskState::EMPTY).then_some(dump)
+    /// Bytes of the region that are in use.
+    fn used(&self) -> u64 {
+        self.header.map_or(0, |header| header.committed)
+    }
+
+    /// Whether it ended before all of it was on the disk, for want of room.
+    pub fn had_no_room(&self) -> bool {
+        self.header.is_ok_and(|header| header.no_room)
     }
 
     /// What the dump's own header says counts for more than the directory: it is written first. A
     /// complete dump without one is none.
-    fn of_v2(entry: &DumpEntry, header: Result<DumpHeader, DumpError>) -> Self {
+    fn new(entry: &DumpEntry, header: Result<DumpHeader, DumpError>) -> Self {
         let (number, region) = (entry.sequence, entry.offset);
         let is_lost = header.is_err() && entry.state == DiskState::COMPLETE;
         let state = if is_lost { DiskState::FAILED } else { entry.state };
-        let bare = Self {
-            number,
-            state,
-            stage: 0,
-            contents: Contents::Vmcore,
-            length: 0,
-            offset: region,
-            header: Some(header),
-            region,
-        };
+        let bare =
+            Self { number, state, stage: 0, contents: Contents::Vmcore, length: 0, header, region };
         match header {
             Err(_) => bare,
             Ok(header) => Self {
                 state: header.state,
                 stage: header.stage,
                 contents: header.contents,
-                length: header.bulk_length,
-                offset: region + header.bulk_offset,
+                length: header.raw_length,
                 ..bare
             },
         }

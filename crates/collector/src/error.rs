@@ -50,6 +50,14 @@ pub enum Error {
         /// Its apparent kind.
         kind: FileKind,
     },
+    /// The disk is a dump disk of another version, and may hold dumps.
+    #[error("{} is a dump disk of version {version}: if no dump on it is needed, say --force", .path.display())]
+    OtherVersion {
+        /// The disk.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
     /// The command does not take files of this kind.
     #[error("{} is {kind}{}: {}", .path.display(), wanted(*.disk, *.kind), .kind.next_step(.path, *.disk))]
     OtherKind {
@@ -292,6 +300,9 @@ pub(crate) fn no_dump(state: DiskState, stage: u32) -> String {
         DiskState::FAILED => {
             format!("the capture failed; {reached}: the machine's console names the reason")
         }
+        DiskState::PARTIAL => format!(
+            "the disk had no room for all of the dump; {reached}: for the next one use a larger disk"
+        ),
         DiskState(other) => {
             format!("unknown state {other}; {reached}: use a collector of the kernel's release")
         }

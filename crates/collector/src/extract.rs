@@ -5,14 +5,16 @@ use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use dumpfile::{Contents, DiskState};
+use dumpfile::disk::PageCounts;
+use dumpfile::{Contents, DiskState, LeftRanges};
 use sha2::{Digest, Sha256};
 
-use crate::dump_disk::{DumpDisk, Range, StoredDump, Survey};
+use crate::dump_disk::{DumpDisk, Range, StoredDump};
 use crate::error::no_dump;
+use crate::stored_bulk::{Part, StoredBulk};
 use crate::{Error, store};
 
-/// How much is read at once, in bytes.
+/// How many zeros are hashed at once, in bytes.
 const CHUNK: usize = 1 << 20;
 /// Blocks of this many zero bytes become holes in the file.
 const HOLE: usize = 4096;
@@ -38,6 +40,12 @@ pub struct Extracted {
     pub missing: Vec<Range>,
     /// What differs from its checksum: holes in the file.
     pub damaged: Vec<Range>,
+    /// What the capture has left out, but for zeros: holes in the file.
+    pub left: LeftRanges,
+    /// The pages of the dump by class.
+    pub pages: PageCounts,
+    /// Whether the capture ended because the disk had no more room.
+    pub no_room: bool,
     /// The small views.
     pub views: Vec<ExtractedView>,
 }
@@ -63,9 +71,11 @@ impl Extracted {
     /// Why the dump is not whole, if it is not.
     pub fn trouble(&self) -> Option<String> {
         let damaged = "parts of the dump differ from their checksums: the disk is failing";
+        let lost = "parts of the dump's log are damaged: the disk is failing";
         match self.state {
-            DiskState::COMPLETE if self.damaged.is_empty() => None,
-            DiskState::COMPLETE => Some(damaged.to_owned()),
+            DiskState::COMPLETE if !self.damaged.is_empty() => Some(damaged.to_owned()),
+            DiskState::COMPLETE if !self.missing.is_empty() => Some(lost.to_owned()),
+            DiskState::COMPLETE => None,
             state => Some(no_dump(state, self.stage)),
         }
     }
@@ -80,9 +90,7 @@ impl Extracted {
 ///
 /// # Errors
 /// [`Error::NoDump`], [`Error::NoSuchDump`], [`Error::EmptyDump`], [`Error::Truncated`],
-/// [`Error::OtherKind`], [`Error::Header`], [`Error::NotAFile`], an error of the system, and on a
-/// disk of version 1, which does
-/// not say what is there, [`Error::NotComplete`].
+/// [`Error::OtherKind`], [`Error::Header`], [`Error::NotAFile`], or an error of the system.
 pub fn extract(
     disk: &Path,
     number: Option<u64>,
@@ -94,11 +102,9 @@ pub fn extract(
     }
     let source = DumpDisk::open(disk)?;
     let dump = source.choose(number)?;
-    if dump.header.is_none() {
-        source.check_complete(dump)?;
-    }
     source.check_place(dump)?;
-    let survey = source.survey(dump)?;
+    let bulk = source.bulk(dump)?;
+    let survey = bulk.survey(true)?;
     let views = extract_views(&source, dump, out)?;
     let mut extracted = Extracted {
         number: dump.number,
@@ -108,14 +114,17 @@ pub fn extract(
         state: dump.state,
         stage: dump.stage,
         path: None,
-        missing: survey.missing.clone(),
-        damaged: survey.damaged.clone(),
+        missing: survey.missing,
+        damaged: survey.damaged,
+        left: survey.left,
+        pages: survey.pages,
+        no_room: dump.had_no_room(),
         views,
     };
     if extracted.there() > 0 {
         let suffix = if extracted.trouble().is_some() { ".partial" } else { "" };
         let path = store::with_suffix(out, suffix);
-        extracted.sha256 = write_dump(&source, dump, &survey, &path, progress)?;
+        extracted.sha256 = write_dump(&bulk, &path, progress)?;
         extracted.path = Some(path);
     }
     Ok(extracted)
@@ -141,14 +150,12 @@ fn extract_views(
 
 /// Writes the dump to a file beside `path` first, so that there is never half of one.
 fn write_dump(
-    disk: &DumpDisk,
-    dump: &StoredDump,
-    survey: &Survey,
+    bulk: &StoredBulk,
     path: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<[u8; 32], Error> {
     let part = part_name(path);
-    let copied = copy(disk, dump, survey, &part, progress).and_then(|sha256| {
+    let copied = copy(bulk, &part, progress).and_then(|sha256| {
         fs::rename(&part, path).map_err(Error::io("write", path))?;
         Ok(sha256)
     });
@@ -166,33 +173,64 @@ fn part_name(out: &Path) -> PathBuf {
 }
 
 fn copy(
-    disk: &DumpDisk,
-    dump: &StoredDump,
-    survey: &Survey,
+    bulk: &StoredBulk,
     out: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<[u8; 32], Error> {
     let create = |source| Error::Open { path: out.to_owned(), source };
-    let mut file = File::create(out).map_err(create)?;
-    let mut digest = Sha256::new();
-    let mut chunk = vec![0; CHUNK];
-    let mut done = 0;
-    while done < dump.length {
-        let (is_there, end) = survey.run(done, dump.length);
-        let count = usize::try_from(end - done).unwrap_or(CHUNK).min(CHUNK);
-        let bytes = &mut chunk[..count];
-        if is_there {
-            disk.read_dump(dump, done, bytes)?;
-        } else {
-            bytes.fill(0);
-        }
-        digest.update(&*bytes);
-        write_sparse(&mut file, bytes).map_err(Error::io("write", out))?;
-        done += count as u64;
-        progress(done, dump.length);
+    let mut out_file = Copy { file: File::create(out).map_err(create)?, digest: Sha256::new() };
+    for part in bulk.parts() {
+        let written = match part {
+            Part::Missing((start, end)) => out_file.skip(end - start),
+            Part::Chunks(chunks) if chunks.entry.stored == 0 => {
+                let (start, end) = bulk.range(&chunks);
+                out_file.skip(end - start)
+            }
+            Part::Chunks(chunks) => {
+                let mut written = Ok(());
+                for index in 0..chunks.count() {
+                    let chunk = chunks.nth(index);
+                    let (start, end) = bulk.range(&chunk);
+                    written = written.and(match bulk.read_chunk(&chunk)? {
+                        Some(bytes) => out_file.write(&bytes),
+                        None => out_file.skip(end - start),
+                    });
+                    progress(end, bulk.length);
+                }
+                written
+            }
+        };
+        written.map_err(Error::io("write", out))?;
     }
-    file.set_len(dump.length).and_then(|()| file.sync_all()).map_err(Error::io("write", out))?;
+    progress(bulk.length, bulk.length);
+    let Copy { file, digest } = out_file;
+    file.set_len(bulk.length).and_then(|()| file.sync_all()).map_err(Error::io("write", out))?;
     Ok(digest.finalize().into())
+}
+
+/// A file that is being written, and the digest of its bytes.
+struct Copy {
+    file: File,
+    digest: Sha256,
+}
+
+impl Copy {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.digest.update(bytes);
+        write_sparse(&mut self.file, bytes)
+    }
+
+    /// Leaves a hole.
+    fn skip(&mut self, length: u64) -> io::Result<()> {
+        let zeros = vec![0; CHUNK.min(usize::try_from(length).unwrap_or(CHUNK))];
+        let mut left = length;
+        while left > 0 {
+            let count = left.min(zeros.len() as u64);
+            self.digest.update(&zeros[..count as usize]);
+            left -= count;
+        }
+        self.file.seek_relative(i64::try_from(length).unwrap_or(i64::MAX))
+    }
 }
 
 /// Writes `bytes` at the file's position, and only moves on over blocks of zeros.

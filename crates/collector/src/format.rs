@@ -5,7 +5,7 @@ use std::io::{Seek, Write};
 use std::path::Path;
 
 use dumpfile::disk::{FIRST_OFFSET, FoundDisk};
-use dumpfile::{DiskHeader, DiskId};
+use dumpfile::{DiskError, DiskHeader, DiskId};
 
 use crate::kind::FileKind;
 use crate::{DumpDisk, Error, disk};
@@ -37,8 +37,12 @@ fn check_free(front: &[u8], path: &Path) -> Result<(), Error> {
     if front.iter().all(|byte| *byte == 0) {
         return Ok(());
     }
-    let foreign = |_| Error::Foreign { path: path.to_owned(), kind: FileKind::of(front) };
-    let found = FoundDisk::decode(front).map_err(foreign)?;
+    let refuse = |source| match source {
+        // It may hold dumps, which this program cannot read.
+        DiskError::Version(version) => Error::OtherVersion { path: path.to_owned(), version },
+        _ => Error::Foreign { path: path.to_owned(), kind: FileKind::of(front) },
+    };
+    let found = FoundDisk::decode(front).map_err(refuse)?;
     let disk = DumpDisk::new(disk::open(path, true)?, path, found)?;
     let complete = || disk.dumps.iter().filter(|dump| dump.is_complete());
     match complete().next_back() {
@@ -52,12 +56,11 @@ fn check_free(front: &[u8], path: &Path) -> Result<(), Error> {
     }
 }
 
-/// The header of the empty disk. A disk that keeps its id goes on counting, so that nothing that is
-/// left of its dumps is taken for a part of the next.
+/// The header of the empty disk. A disk that keeps its id goes on counting.
 fn header(id: DiskId, front: &[u8]) -> DiskHeader {
     let new = DiskHeader::new(id);
     match FoundDisk::decode(front) {
-        Ok(FoundDisk::V2 { header, .. }) if header.id == id => {
+        Ok(FoundDisk { header, .. }) if header.id == id => {
             DiskHeader { generation: header.generation.wrapping_add(1), next: header.next, ..new }
         }
         _ => new,

@@ -1,12 +1,14 @@
 //! What a vmcore or a dump disk is, in short.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+use dumpfile::disk::PageCounts;
 use dumpfile::{Contents, DiskState};
 use handoff::Stage;
 use serde::{Serialize, Serializer};
-use vmcore::{Class, PhysAddr, Prstatus, SegmentKind, vmcoreinfo_get};
+use vmcore::{Class, PageClass, PhysAddr, Prstatus, SegmentKind, vmcoreinfo_get};
 
 use crate::dump_disk::{DumpDisk, StoredDump};
 use crate::left_out::LeftByClass;
@@ -33,7 +35,7 @@ pub struct DiskInfo {
     pub id: String,
     /// Version of the disk's layout.
     pub layout: u32,
-    /// `empty`, `in progress`, `complete`, `failed`, or the number of an unknown state.
+    /// `empty`, `in progress`, `complete`, `partial`, `failed`, or the number of an unknown state.
     pub state: String,
     /// The last stage that the capture reached.
     pub stage: Option<String>,
@@ -68,6 +70,12 @@ pub struct DumpInfo {
     pub there: u64,
     /// Whether its chunks have checksums.
     pub checksums: bool,
+    /// The codec: `none` or `lz4`.
+    pub codec: Option<&'static str>,
+    /// Whether the capture ended because the disk had no more room.
+    pub no_room: bool,
+    /// Pages by class, the kept ones as `kept`; classes without pages are left out.
+    pub pages: BTreeMap<&'static str, u64>,
     /// The small views.
     pub views: Vec<ViewInfo>,
     /// Why nothing more is known.
@@ -220,7 +228,7 @@ impl DumpInfo {
         };
         let missing = disk.missing(dump)?.iter().map(|(start, end)| end - start).sum::<u64>();
         let views = dump.views().iter();
-        let header = dump.header.as_ref();
+        let header = dump.header;
         Ok(Self {
             number: dump.number,
             state: state_name(dump.state),
@@ -229,7 +237,10 @@ impl DumpInfo {
             start,
             length: dump.length,
             there: dump.length.saturating_sub(missing),
-            checksums: matches!(header, Some(Ok(header)) if header.checksums),
+            checksums: header.is_ok_and(|header| header.checksums),
+            codec: header.ok().map(|header| header.codec.name()),
+            no_room: dump.had_no_room(),
+            pages: header.map(|header| page_counts(&header.pages)).unwrap_or_default(),
             views: views
                 .map(|view| ViewInfo {
                     name: view.name.as_str().to_owned(),
@@ -237,7 +248,7 @@ impl DumpInfo {
                     start: (view.start > 0).then_some(Hex(view.start)),
                 })
                 .collect(),
-            problem: header.and_then(|header| header.err()).map(|error| error.to_string()),
+            problem: header.err().map(|error| error.to_string()),
         })
     }
 }
@@ -248,8 +259,17 @@ pub(crate) fn state_name(state: DiskState) -> String {
         DiskState::IN_PROGRESS => "in progress".to_owned(),
         DiskState::COMPLETE => "complete".to_owned(),
         DiskState::FAILED => "failed".to_owned(),
+        DiskState::PARTIAL => "partial".to_owned(),
         DiskState(other) => other.to_string(),
     }
+}
+
+/// Numbers of pages with the names of their classes, `kept` for those that are there. Classes without pages
+/// are left out.
+pub fn page_counts(pages: &PageCounts) -> BTreeMap<&'static str, u64> {
+    let left = PageClass::ALL.map(|class| (class.name(), pages.of(class)));
+    let all = left.into_iter().chain([("kept", pages.kept())]);
+    all.filter(|(_, count)| *count > 0).collect()
 }
 
 pub(crate) fn stage_name(code: u32) -> Option<String> {
@@ -389,11 +409,21 @@ impl fmt::Display for DumpInfo {
             true => format!("{length} bytes"),
             false => format!("{there} of {length} bytes are there"),
         };
+        let codec = self.codec.filter(|codec| *codec != "none");
+        let codec = codec.map_or(String::new(), |codec| format!(", {codec}"));
         let checksums = if self.checksums { ", with checksums" } else { "" };
         writeln!(
             f,
-            "dump {number:<8}{state}, last stage {stage}, {view}{from}, {whole}{checksums}"
+            "dump {number:<8}{state}, last stage {stage}, {view}{from}, {whole}{codec}{checksums}"
         )?;
+        if self.no_room {
+            writeln!(f, "             the disk had no room for more")?;
+        }
+        if self.pages.keys().any(|class| *class != "kept") {
+            let pages: Vec<_> =
+                self.pages.iter().map(|(class, count)| format!("{count} {class}")).collect();
+            writeln!(f, "             pages: {}", pages.join(", "))?;
+        }
         if let Some(problem) = &self.problem {
             writeln!(f, "             {problem}")?;
         }

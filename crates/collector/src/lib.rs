@@ -21,6 +21,7 @@ mod readers;
 mod receive;
 mod source;
 mod store;
+mod stored_bulk;
 mod talk;
 mod verify;
 mod vmcore_file;
@@ -30,7 +31,9 @@ pub use dump_disk::{DumpDisk, Range, StoredDump, Survey};
 pub use error::Error;
 pub use extract::{Extracted, ExtractedView, extract};
 pub use format::format;
-pub use info::{Cpu, Cut, DiskInfo, DumpInfo, Hex, Info, Load, ViewInfo, VmcoreInfo, info};
+pub use info::{
+    Cpu, Cut, DiskInfo, DumpInfo, Hex, Info, Load, ViewInfo, VmcoreInfo, info, page_counts,
+};
 pub use kind::FileKind;
 pub use left_out::{Left, LeftByClass};
 pub use link::LinkOptions;
@@ -39,6 +42,7 @@ pub use read::{read, read_disk};
 pub use readers::Readers;
 pub use receive::{Received, ReceivedView, forget, receive};
 pub use source::Source;
+pub use stored_bulk::{Part, StoredBulk};
 pub use talk::{Observer, Patience};
 pub use verify::{Verified, VerifiedDump, verify};
 pub use vmcore_file::{Missing, VmcoreFile};

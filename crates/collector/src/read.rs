@@ -59,6 +59,6 @@ pub fn read_disk(path: &Path, view: &str, start: u64, length: u64) -> Result<Vec
     let within = offset.filter(|from| from.checked_add(length).is_some_and(|end| end <= whole));
     let there = format!("the view {name}, {base:#x}+{whole:#x}");
     let offset = within.ok_or(Error::NotThere { path: path.to_owned(), there })?;
-    disk.read_dump(dump, offset, &mut bytes)?;
+    disk.bulk(dump)?.read(offset, &mut bytes)?;
     Ok(bytes)
 }

@@ -49,7 +49,7 @@ pub struct VerifiedDump {
     pub problems: Vec<String>,
 }
 
-/// Checks the headers, tables, small views and, where there are any, checksums of everything on a dump
+/// Checks the headers, logs, small views and, where there are any, checksums of everything on a dump
 /// disk.
 ///
 /// # Errors
@@ -76,9 +76,9 @@ fn verify_dump(disk: &DumpDisk, dump: &StoredDump) -> Result<VerifiedDump, Error
     problems.extend(place.as_ref().err().map(ToString::to_string));
     match dump.header {
         // It ended before it had said anything of itself, and the directory says so.
-        Some(Err(DumpError::NotOurs | DumpError::OtherDump(_))) if dump.is_unfinished() => {}
-        Some(Err(error)) => problems.push(error.to_string()),
-        _ => {}
+        Err(DumpError::NotOurs | DumpError::OtherDump(_)) if dump.is_unfinished() => {}
+        Err(error) => problems.push(error.to_string()),
+        Ok(_) => {}
     }
     for view in dump.views() {
         if disk.read_view(dump, view)?.is_none() {
@@ -87,7 +87,7 @@ fn verify_dump(disk: &DumpDisk, dump: &StoredDump) -> Result<VerifiedDump, Error
         }
     }
     let survey = if place.is_ok() { disk.survey(dump)? } else { Survey::default() };
-    problems.extend(troubles(&survey));
+    problems.extend(troubles(&survey, dump.is_complete()));
     Ok(VerifiedDump {
         number: dump.number,
         state: state_name(dump.state),
@@ -100,13 +100,14 @@ fn verify_dump(disk: &DumpDisk, dump: &StoredDump) -> Result<VerifiedDump, Error
     })
 }
 
-fn troubles(survey: &Survey) -> Vec<String> {
+fn troubles(survey: &Survey, is_complete: bool) -> Vec<String> {
     let mut problems = Vec::new();
-    if survey.lost_blocks > 0 {
-        problems.push(format!("{} blocks of the chunk table are damaged", survey.lost_blocks));
+    if survey.lost_segments > 0 {
+        problems.push(format!("{} segments of the dump's log are damaged", survey.lost_segments));
     }
-    if survey.unmarked > 0 {
-        problems.push(format!("{} chunks of a complete dump are not marked", survey.unmarked));
+    let bytes: u64 = survey.missing.iter().map(|(start, end)| end - start).sum();
+    if is_complete && bytes > 0 {
+        problems.push(format!("{bytes} bytes of a complete dump are missing"));
     }
     if !survey.damaged.is_empty() {
         let bytes: u64 = survey.damaged.iter().map(|(start, end)| end - start).sum();

@@ -12,6 +12,7 @@ use vmcore::{
 
 use crate::dump_disk::DumpDisk;
 use crate::kind::FileKind;
+use crate::stored_bulk::StoredBulk;
 use crate::{Error, disk};
 
 /// Name of the note that QEMU adds to its dumps, one for each CPU.
@@ -26,7 +27,7 @@ const LONGEST_HEADER: u64 = 64;
 #[derive(Debug)]
 pub struct VmcoreFile {
     path: PathBuf,
-    bytes: Window,
+    bytes: Bytes,
     /// The ELF header.
     pub header: CoreHeader,
     /// The PT_LOADs and PT_NOTEs. Their `source` is an offset in the vmcore, in bytes.
@@ -44,24 +45,33 @@ pub struct Missing {
     pub memory: Vec<PhysRange>,
 }
 
-/// The part of a file that is the vmcore. What the crate `vmcore` takes for a physical address
-/// (`p_offset` of an ELF core header) is an offset here.
+/// The bytes of the vmcore. What the crate `vmcore` takes for a physical address (`p_offset` of an ELF core
+/// header) is an offset here.
 #[derive(Debug)]
-struct Window {
-    file: File,
-    start: u64,
+struct Bytes {
+    source: Source,
     length: u64,
 }
 
-impl ReadPhys for Window {
+#[derive(Debug)]
+enum Source {
+    /// A file of its own.
+    File(File),
+    /// A dump on a disk.
+    Bulk(Box<StoredBulk>),
+}
+
+impl ReadPhys for Bytes {
     fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), vmcore::Error> {
         let unreadable = vmcore::Error::Unreadable { at };
         let end = at.checked_add(into.len() as u64).ok_or(unreadable)?;
-        let start = self.start.checked_add(at.get()).ok_or(unreadable)?;
         if end.get() > self.length {
             return Err(unreadable);
         }
-        self.file.read_exact_at(into, start).map_err(|_| unreadable)
+        match &self.source {
+            Source::File(file) => file.read_exact_at(into, at.get()).map_err(|_| unreadable),
+            Source::Bulk(bulk) => bulk.read(at.get(), into).map_err(|_| unreadable),
+        }
     }
 }
 
@@ -82,7 +92,7 @@ impl VmcoreFile {
     /// number without a disk, or an error of the system. For a dump disk also those of
     /// [`DumpDisk::choose`] and [`DumpDisk::check_complete`].
     pub fn open_dump(path: &Path, number: Option<u64>) -> Result<Self, Error> {
-        let bytes = window(path, number)?;
+        let bytes = bytes(path, number)?;
         let length = bytes.length;
         let error = |source| match source {
             vmcore::Error::Unreadable { at } if at.get() + LONGEST_HEADER > length => {
@@ -114,7 +124,7 @@ impl VmcoreFile {
 
     /// True if it is a dump on a dump disk, not a file of its own.
     pub(crate) const fn is_on_disk(&self) -> bool {
-        self.bytes.start > 0
+        matches!(self.bytes.source, Source::Bulk(_))
     }
 
     /// True if QEMU wrote it, not a capture kernel.
@@ -188,8 +198,8 @@ impl VmcoreFile {
     }
 }
 
-/// Finds out where in the file the vmcore is.
-fn window(path: &Path, number: Option<u64>) -> Result<Window, Error> {
+/// Finds out where the vmcore is.
+fn bytes(path: &Path, number: Option<u64>) -> Result<Bytes, Error> {
     match DumpDisk::open_if_ours(path, false)? {
         Ok(disk) => {
             let dump = disk.choose(number)?.clone();
@@ -197,7 +207,7 @@ fn window(path: &Path, number: Option<u64>) -> Result<Window, Error> {
             if dump.contents != Contents::Vmcore {
                 return Err(Error::OldMem(path.to_owned()));
             }
-            Ok(Window { file: disk.into_file(), start: dump.offset, length: dump.length })
+            Ok(Bytes { source: Source::Bulk(Box::new(disk.bulk(&dump)?)), length: dump.length })
         }
         Err(_) if number.is_some() => Err(Error::NotADisk(path.to_owned())),
         Err((_, kind)) if kind != FileKind::Core => {
@@ -205,14 +215,14 @@ fn window(path: &Path, number: Option<u64>) -> Result<Window, Error> {
         }
         Err((mut file, _)) => {
             let length = disk::size(&mut file, path)?;
-            Ok(Window { file, start: 0, length })
+            Ok(Bytes { source: Source::File(file), length })
         }
     }
 }
 
 /// The note areas, [`MAX_NOTES`] bytes of them at most. An area that is cut off is read up to the
 /// cut.
-fn read_notes(bytes: &Window, segments: &[Segment]) -> Result<Vec<Vec<u8>>, vmcore::Error> {
+fn read_notes(bytes: &Bytes, segments: &[Segment]) -> Result<Vec<Vec<u8>>, vmcore::Error> {
     let mut room = MAX_NOTES;
     let mut areas = Vec::new();
     for segment in segments.iter().filter(|segment| segment.kind == SegmentKind::Note) {

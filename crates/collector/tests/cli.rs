@@ -4,8 +4,11 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use dumpfile::disk::v1::DiskHeader;
-use dumpfile::{Contents, DiskId, DiskState};
+use dumpfile::{Contents, DiskId};
+
+#[path = "common/stored.rs"]
+mod stored;
+use stored::Dump;
 
 const ID: &str = "00112233445566778899aabbccddeeff";
 
@@ -37,21 +40,15 @@ fn from_an_empty_disk_to_a_vmcore() {
     assert!(text(&early.stderr).starts_with("collector: disk: the disk is formatted, and no"));
 
     let id: DiskId = ID.parse().expect("an id");
-    let header = DiskHeader {
-        id,
-        state: DiskState::COMPLETE,
-        stage: 0x60,
-        length: 3,
-        ..DiskHeader::new(id)
-    };
-    fs::write(&disk, [&header.encode()[..], b"abc"].concat()).expect("a dump");
+    fs::write(&disk, Dump::complete(b"abc").disk(id)).expect("a dump");
     let extracted = collector(folder.path(), &["extract", "disk", "-o", "vmcore", "--json"]);
     assert_eq!(extracted.status.code(), Some(0));
     // FIPS 180-2, appendix B.1.
     let json = "{\"version\":1,\"bytes\":3,\"vmcore_sha256\":\
                 \"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\",\
                 \"view\":\"vmcore\",\"dump\":1,\"verdict\":\"complete\",\"file\":\"vmcore\",\
-                \"missing\":[],\"damaged\":[],\"views\":[]}\n";
+                \"missing\":[],\"damaged\":[],\"left\":[],\"pages\":{\"kept\":1},\
+                \"no_room\":false,\"views\":[]}\n";
     assert_eq!(text(&extracted.stdout), json);
     assert_eq!(fs::read(folder.path().join("vmcore")).expect("the vmcore"), b"abc");
 
@@ -72,9 +69,7 @@ fn oldmem_is_called_so() {
     let disk = folder.path().join("disk");
     let id: DiskId = ID.parse().expect("an id");
     let contents = Contents::OldMem { start: 0x20000 };
-    let state = DiskState::COMPLETE;
-    let header = DiskHeader { state, length: 3, contents, ..DiskHeader::new(id) };
-    fs::write(&disk, [&header.encode()[..], b"abc"].concat()).expect("a dump");
+    fs::write(&disk, Dump { contents, ..Dump::complete(b"abc") }.disk(id)).expect("a dump");
     let words = collector(folder.path(), &["extract", "disk", "-o", "oldmem"]);
     assert!(text(&words.stdout).starts_with("oldmem: oldmem of physical 0x20000+0x3, 3 bytes"));
     let json = collector(folder.path(), &["extract", "disk", "-o", "oldmem", "--force", "--json"]);

@@ -5,10 +5,14 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use collector::{DumpDisk, Error, extract, format};
-use dumpfile::disk::v1::{DATA_OFFSET, DiskHeader};
-use dumpfile::{DiskId, DiskState};
+use dumpfile::disk::DumpHeader;
+use dumpfile::{DiskHeader, DiskId, DiskState};
 use handoff::Stage;
 use tempfile::TempDir;
+
+#[path = "common/stored.rs"]
+mod stored;
+use stored::Dump;
 
 const ID: DiskId = DiskId(*b"0123456789abcdef");
 
@@ -31,10 +35,10 @@ impl Bench {
     }
 
     /// A disk as the capture kernel leaves it.
-    fn captured(&self, state: DiskState, stage: u32, dump: &[u8]) -> PathBuf {
-        let length = dump.len() as u64;
-        let header = DiskHeader { state, stage, length, ..DiskHeader::new(ID) }.encode();
-        self.disk(64 << 20, &[&header, dump].concat())
+    fn captured(&self, state: DiskState, stage: u32, bulk: &[u8]) -> PathBuf {
+        let segments = if state == DiskState::COMPLETE { usize::MAX } else { 0 };
+        let dump = Dump { state, stage, segments, ..Dump::complete(bulk) };
+        self.disk(64 << 20, &dump.disk(ID))
     }
 
     fn out(&self) -> PathBuf {
@@ -79,7 +83,7 @@ fn a_formatted_disk_is_empty_and_has_the_id() {
     let disk = bench.disk(1 << 20, &[]);
     assert_eq!(format(&disk, Some(ID), false).expect("an empty disk"), ID);
     let formatted = DumpDisk::open(&disk).expect("a dump disk");
-    assert_eq!((formatted.id(), formatted.version(), formatted.dumps.len()), (ID, 2, 0));
+    assert_eq!((formatted.id(), formatted.version(), formatted.dumps.len()), (ID, 3, 0));
     assert_eq!(formatted.header_damage(), None);
     assert_eq!(disk.metadata().expect("a disk").len(), 1 << 20, "its size is as before");
     let another = format(&disk, None, false).expect("an empty dump disk");
@@ -112,7 +116,7 @@ fn disks_that_are_not_there_or_too_small() {
     let bench = Bench::new();
     let missing = format(&bench.out(), None, false).expect_err("there is no such file");
     assert!(missing.to_string().contains("truncate -s"), "{missing}");
-    let disk = bench.disk(2 * DATA_OFFSET, &[]);
+    let disk = bench.disk(8192, &[]);
     assert!(matches!(format(&disk, None, true), Err(Error::TooSmall { size: 8192, .. })));
 }
 
@@ -146,44 +150,79 @@ fn a_dump_of_zeros_has_its_length() {
 fn other_states_are_explained() {
     let bench = Bench::new();
     let cases = [
-        (DiskState::EMPTY, 0, "no capture has begun on it"),
         (DiskState::IN_PROGRESS, 0x50, "`first_byte`"),
         (DiskState::FAILED, 0x40, "the capture failed; the last stage it reached is `quiesced`"),
         (DiskState::FAILED, 0, "it reached no stage"),
         (DiskState::FAILED, 0x999, "unknown code 0x999"),
+        (DiskState::PARTIAL, 0x50, "the disk had no room for all of the dump"),
         (DiskState(9), 0x60, "unknown state 9"),
     ];
     for (state, stage, words) in cases {
         let disk = bench.captured(state, stage, b"a dump");
-        let error = quiet(&disk, &bench.out()).expect_err("there is no complete dump");
-        assert!(error.to_string().contains(words), "{error}");
+        let extracted =
+            quiet(&disk, &bench.out()).expect("there is a dump, of which nothing is there");
+        let trouble = extracted.trouble().expect("it is not complete");
+        assert!(trouble.contains(words), "{trouble}");
+        assert_eq!(extracted.path, None);
     }
     assert_eq!(bench.files(), ["disk"]);
+    let empty = bench.disk(1 << 20, &[DiskHeader::new(ID).encode(); 2].concat());
+    let error = quiet(&empty, &bench.out()).expect_err("no dump");
+    assert!(error.to_string().contains("no capture has begun on it"), "{error}");
 }
 
 #[test]
 fn disks_that_lie_are_refused() {
     let bench = Bench::new();
-    let header = |length| DiskHeader {
-        state: DiskState::COMPLETE,
-        stage: 0x60,
-        length,
-        ..DiskHeader::new(ID)
-    };
-    let disk = bench.disk(8192, &header(4097).encode());
+    let whole = Dump::complete(&[7; 5000]).disk(ID);
+    let disk = bench.disk(whole.len() as u64 - 4096, &whole[..whole.len() - 4096]);
     let error = quiet(&disk, &bench.out()).expect_err("the disk ends before the dump");
-    assert!(matches!(error, Error::Truncated { size: 8192, length: 4097, .. }));
-    let disk = bench.disk(8192, &header(u64::MAX - 4096).encode());
-    assert!(matches!(quiet(&disk, &bench.out()), Err(Error::Truncated { .. })));
-    let disk = bench.disk(8192, &header(0).encode());
+    assert!(matches!(error, Error::Truncated { length: 5000, .. }), "{error}");
+    let disk = bench.disk(1 << 20, &Dump::complete(&[]).disk(ID));
     assert!(matches!(quiet(&disk, &bench.out()), Err(Error::EmptyDump(_))));
-    let mut damaged = header(1).encode();
+    let mut damaged = whole.clone();
     damaged[20] ^= 1;
-    let disk = bench.disk(8192, &damaged);
+    damaged[4096 + 20] ^= 1;
+    let disk = bench.disk(1 << 20, &damaged);
     assert!(matches!(quiet(&disk, &bench.out()), Err(Error::Header { .. })));
     let disk = bench.disk(100, &[]);
     assert!(matches!(quiet(&disk, &bench.out()), Err(Error::OtherKind { disk: true, .. })));
     assert_eq!(bench.files(), ["disk"]);
+}
+
+/// The writer of a disk says that a dump of a few bytes has 256 TiB: it is a partial dump with a hole, and
+/// takes no more than that.
+#[test]
+fn a_dump_that_claims_to_be_huge_takes_no_memory() {
+    let bench = Bench::new();
+    let (header, _) = Dump::complete(&[7; 5000]).region(ID, 1);
+    let mut bytes = Dump::complete(&[7; 5000]).disk(ID);
+    let huge = DumpHeader { raw_length: 1 << 48, state: DiskState::FAILED, ..header };
+    bytes[8192..12288].copy_from_slice(&huge.encode());
+    let disk = DumpDisk::open(&bench.disk(1 << 20, &bytes)).expect("a dump disk");
+    let survey = disk.survey(&disk.dumps[0]).expect("it can be read");
+    // The second entry is that of a last chunk, which is not one any more.
+    assert_eq!(survey.lost_segments, 1);
+    assert_eq!(survey.missing, [(0, 1 << 48)]);
+}
+
+#[test]
+fn disks_of_older_versions_are_refused_in_words() {
+    let bench = Bench::new();
+    for version in [1, 2] {
+        let mut block = DiskHeader::new(ID).encode();
+        block[8] = version;
+        block[4092..].fill(0);
+        let crc = dumpfile::Crc32c::of(&block);
+        block[4092..].copy_from_slice(&crc.to_le_bytes());
+        let disk = bench.disk(1 << 20, &[block, block].concat());
+        let error = quiet(&disk, &bench.out()).expect_err("refused");
+        assert!(error.to_string().contains("collector format"), "{error}");
+        let refused = format(&disk, Some(ID), false).expect_err("there may be a dump on it");
+        assert!(refused.to_string().contains("--force"), "{refused}");
+        format(&disk, Some(ID), true).expect("--force");
+        assert_eq!(DumpDisk::open(&disk).expect("a dump disk").dumps.len(), 0);
+    }
 }
 
 #[test]
@@ -192,7 +231,7 @@ fn a_disk_that_fails_halfway_leaves_nothing_behind() {
     let disk = bench.captured(DiskState::COMPLETE, 0x60, &dump());
     let mut shorten = |_, _| {
         let file = File::options().write(true).open(&disk).expect("the disk");
-        file.set_len(2 << 20).expect("a shorter disk");
+        file.set_len(24 << 10).expect("a shorter disk");
     };
     let error = extract(&disk, None, &bench.out(), &mut shorten).expect_err("half a dump");
     assert!(matches!(error, Error::Io { what: "read", .. }), "{error}");

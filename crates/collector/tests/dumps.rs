@@ -1,20 +1,23 @@
-//! Dump disks of version 2: whole and partial dumps, damage, and what each command makes of them.
+//! Dump disks: whole and partial dumps, damage, and what each command makes of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use dumpfile::disk::{
-    BLOCK, CHUNK, DumpHeader, Mark, NewDump, Refused, SmallView, TableBlock, ViewName,
-};
-use dumpfile::{Contents, Crc32c, DiskHeader, DiskId, DiskState};
+use dumpfile::chunk::{ChunkEntry, Codec, Encoder, Left, MOST_COMPRESSED};
+use dumpfile::disk::{BLOCK, DumpHeader, Refused, StoredChunks, encode_segment};
+use dumpfile::{Contents, DiskHeader, DiskId, DiskState};
 use serde_json::Value;
 use tempfile::TempDir;
 
+#[path = "common/stored.rs"]
+mod stored;
+use stored::{Dump, KEY, SEGMENT};
+
 const ID: DiskId = DiskId(*b"0123456789abcdef");
 const LOG: &[u8] = b"[    1.0] first\n[    2.0] \x1bsecond\n[    3.0] third\n";
-/// Two chunks and a bit.
-const LENGTH: usize = 2 * CHUNK as usize + 5000;
+/// Two segments and a bit.
+const LENGTH: usize = 2 * SEGMENT + 5000;
 
 /// A disk as the capture kernel would leave it.
 struct Disk {
@@ -51,42 +54,23 @@ impl Disk {
         fs::write(self.path(), &self.bytes).expect("a disk");
     }
 
-    /// Adds a dump whose first `marked` chunks are there; the rest of its place keeps strange bytes.
-    fn add(&mut self, seed: u8, state: DiskState, marked: u64, checksums: bool) -> DumpHeader {
-        let view = |name, bytes: &[u8]| {
-            let name = ViewName::new(name).expect("a name");
-            let (length, crc) = (bytes.len() as u64, Crc32c::of(bytes));
-            SmallView { name, length, crc, ..SmallView::default() }
-        };
-        let views = [view("dmesg", LOG), view("notes", &[seed; 5000])];
+    /// Adds a dump whose first segments are there; the rest of its place keeps strange bytes.
+    fn add(&mut self, seed: u8, state: DiskState, segments: usize, checksums: bool) -> DumpHeader {
+        let views = [("dmesg", LOG.to_vec()), ("notes", vec![seed; 5000])];
         let bulk = dump(seed);
-        let new = NewDump {
-            contents: Contents::Vmcore,
-            views: &views,
-            bulk_length: LENGTH as u64,
-            checksums,
-        };
-        let dump = DumpHeader::new(ID, self.header.next, &new).expect("it has places");
-        let dump = DumpHeader { state, stage: 0x50, ..dump };
-        let placed = self.header.place(16 << 20, dump.region_length(), false).expect("room");
+        let whole = Dump::complete(&bulk);
+        let dump = Dump { state, stage: 0x50, views: &views, segments, checksums, ..whole };
+        let (header, region) = dump.region(ID, self.header.next);
+        self.place(&header, &region);
+        header
+    }
+
+    fn place(&mut self, header: &DumpHeader, region: &[u8]) {
+        let placed = self.header.place(16 << 20, region.len() as u64, KEY, false).expect("room");
         self.header = placed.header;
-        self.header.dumps.set_state(dump.sequence, state);
-        let region = placed.entry.offset;
-        self.put(region, &dump.encode());
-        for (view, bytes) in dump.views().iter().zip([LOG, &[seed; 5000]]) {
-            self.put(region + view.offset, bytes);
-        }
-        let mut table = TableBlock::new(0);
-        for chunk in 0..marked {
-            let (start, end) = dump.chunk_range(chunk);
-            let bytes = &bulk[start as usize..end as usize];
-            self.put(region + dump.bulk_offset + start, bytes);
-            let crc = Mark::Checked(Crc32c::of(bytes));
-            table.marks[chunk as usize] = if checksums { crc } else { Mark::Whole };
-        }
-        self.put(region + dump.table_block_offset(0), &table.encode(&dump));
+        self.header.dumps.set_state(header.sequence, header.state);
+        self.put(placed.entry.offset, region);
         self.store();
-        dump
     }
 
     /// Where the region of the dump with this number begins.
@@ -141,7 +125,7 @@ fn the_newest_complete_dump_is_the_one_or_the_one_that_is_named() {
 }
 
 #[test]
-fn a_partial_dump_yields_what_is_marked_and_says_so() {
+fn a_partial_dump_yields_what_is_committed_and_says_so() {
     let mut disk = Disk::new();
     disk.add(1, DiskState::IN_PROGRESS, 2, false);
     let output = disk.run(&["extract", "disk", "-o", "vmcore", "--json"]);
@@ -219,21 +203,22 @@ fn a_chunk_that_differs_from_its_checksum_is_named_and_left_out() {
     let intact = disk.run(&["verify", "disk", "--json"]);
     assert_eq!(intact.status.code(), Some(0));
     assert_eq!(json(&intact)["dumps"][0]["checked"], LENGTH);
-    disk.flip(disk.region(1) + header.bulk_offset + CHUNK + 77);
+    // In the second segment's first chunk.
+    disk.flip(disk.region(1) + header.bulk_start + (SEGMENT + 2 * BLOCK) as u64 + 77);
     let damaged = disk.run(&["verify", "disk", "--json"]);
     assert_eq!(damaged.status.code(), Some(1));
-    assert_eq!(json(&damaged)["dumps"][0]["damaged"].to_string(), "[[1048576,2097152]]");
+    assert_eq!(json(&damaged)["dumps"][0]["damaged"].to_string(), "[[1048576,1114112]]");
     assert_eq!(json(&damaged)["intact"], false);
     let output = disk.run(&["extract", "disk", "-o", "vmcore"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("damaged: 0x100000+0x100000"));
+    assert!(text(&output.stderr).contains("damaged: 0x100000+0x10000"));
     let mut expected = dump(1);
-    expected[1 << 20..2 << 20].fill(0);
+    expected[1 << 20..17 << 16].fill(0);
     assert!(disk.file("vmcore.partial") == Some(expected));
 }
 
 #[test]
-fn verify_looks_at_views_and_tables() {
+fn verify_looks_at_views_and_segments() {
     let mut disk = Disk::new();
     let header = disk.add(1, DiskState::COMPLETE, 3, false);
     let region = disk.region(1);
@@ -249,11 +234,113 @@ fn verify_looks_at_views_and_tables() {
     assert_eq!(output.status.code(), Some(0), "the dump itself is whole");
     assert_eq!(disk.file("vmcore.notes"), None);
     disk.flip(region + header.views()[1].offset);
-    disk.flip(region + header.table_offset + 60);
+    // The block of the second segment: its chunks are lost, and those after them are found again.
+    disk.flip(region + header.bulk_start + (SEGMENT + BLOCK) as u64 + 60);
     let (code, said) = problems(&disk);
-    assert!(code == Some(1) && said.contains("1 blocks of the chunk table are damaged"), "{said}");
+    assert!(code == Some(1) && said.contains("1 segments of the dump's log are damaged"), "{said}");
+    assert!(said.contains("1048576 bytes of a complete dump are missing"), "{said}");
     let output = disk.run(&["extract", "disk", "-o", "again"]);
-    assert_eq!(output.status.code(), Some(0), "its header says that all of it is there");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("parts of the dump's log are damaged"));
+    assert!(text(&output.stderr).contains("missing: 0x100000+0x100000"));
+    let mut expected = dump(1);
+    expected[1 << 20..2 << 20].fill(0);
+    assert!(disk.file("again.partial") == Some(expected));
+}
+
+/// Chunks of every kind in one segment, out of order: compressed, raw, left out for many reasons.
+#[test]
+fn compressed_chunks_and_what_is_left_out() {
+    use vmcore::{Extent, Extents, PageClass};
+    const K: usize = 64 << 10;
+    let mut disk = Disk::new();
+    let mut expected = dump(9)[..6 * K].to_vec();
+    expected[2 * K..5 * K].fill(0);
+    expected[5 * K + 8192..5 * K + 12288].fill(0);
+    let contents = Contents::OldMem { start: 0 };
+    let (first, _) = Dump { contents, ..Dump::complete(&expected) }.region(ID, 1);
+    let mut header = DumpHeader { codec: Codec::Lz4, checksums: true, stage: 0x60, ..first };
+    header.committed = header.bulk_start;
+    let (mut block, mut bytes, mut chunks) = ([0; BLOCK], Vec::new(), Vec::new());
+    let mut encoder = Encoder::new().expect("memory");
+    let view = Extents::new(vec![Extent::Bytes(expected.clone())]).expect("small");
+    for chunk in [1, 5, 0] {
+        let mut out = vec![0; MOST_COMPRESSED];
+        let mut entry = encoder.encode(&view, chunk, &Nothing, &mut out);
+        assert_eq!(entry.codec, Codec::Lz4);
+        if chunk == 5 {
+            // Its third page is zeros; say that it could not be read.
+            entry.left.set(2, PageClass::Unreadable);
+        }
+        let at = header.bulk_start + (BLOCK + bytes.len()) as u64;
+        chunks.push(StoredChunks { entry, repeat: 0, at });
+        bytes.extend(&out[..entry.stored as usize]);
+    }
+    let free = ChunkEntry { chunk: 2, left: Left::all(PageClass::Free), ..ChunkEntry::default() };
+    chunks.push(StoredChunks { entry: free, repeat: 2, at: 0 });
+    bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+    header.pages = {
+        let mut pages = dumpfile::disk::PageCounts::default();
+        chunks.iter().for_each(|chunks| pages.add(chunks, 6 << 16));
+        pages
+    };
+    encode_segment(&header, 0, bytes.len() as u64, &chunks, &mut block);
+    header.committed = header.bulk_start + (BLOCK + bytes.len()) as u64;
+    let region = [&header.encode()[..], &[0; BLOCK], &block, &bytes].concat();
+    disk.place(&header, &region);
+    let output = disk.run(&["extract", "disk", "-o", "vmcore", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(disk.file("vmcore") == Some(expected));
+    let json = json(&output);
+    let left = r#"[[131072,196608,"free"],[335872,4096,"unreadable"]]"#;
+    assert_eq!(json["left"].to_string(), left);
+    assert_eq!(json["pages"].to_string(), r#"{"free":48,"kept":47,"unreadable":1}"#);
+    let words = text(&disk.run(&["extract", "disk", "-o", "again"]).stdout);
+    assert!(words.contains("left out, zero here: 196608 bytes, free\n"), "{words}");
+    let info = text(&disk.run(&["info", "disk"]).stdout);
+    assert!(info.contains("393216 bytes, lz4, with checksums\n"), "{info}");
+    assert!(info.contains("pages: 48 free, 47 kept, 1 unreadable\n"), "{info}");
+    assert_eq!(disk.run(&["verify", "disk"]).status.code(), Some(0));
+    disk.flip(disk.region(1) + chunks[1].at + 5);
+    let output = disk.run(&["extract", "disk", "-o", "bad"]);
+    assert!(text(&output.stderr).contains("damaged: 0x50000+0x10000"));
+}
+
+/// Memory that is not there: the encoder reads bytes of ours only.
+struct Nothing;
+
+impl vmcore::ReadPhys for Nothing {
+    fn read_phys(&self, at: vmcore::PhysAddr, _: &mut [u8]) -> Result<(), vmcore::Error> {
+        Err(vmcore::Error::Unreadable { at })
+    }
+}
+
+#[test]
+fn a_dump_that_had_no_room_says_so() {
+    let mut disk = Disk::new();
+    let bulk = dump(4);
+    let views = [("dmesg", LOG.to_vec())];
+    let part = Dump {
+        state: DiskState::PARTIAL,
+        stage: 0x50,
+        views: &views,
+        segments: 1,
+        ..Dump::complete(&bulk)
+    };
+    let (mut header, mut region) = part.region(ID, 1);
+    header.no_room = true;
+    region[..BLOCK].copy_from_slice(&header.encode());
+    disk.place(&header, &region[..header.committed as usize]);
+    let output = disk.run(&["extract", "disk", "-o", "vmcore"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("the disk had no room for all of the dump"), "{said}");
+    assert!(said.contains("vmcore.partial: 1048576 of 2102152 bytes are there"), "{said}");
+    assert!(said.contains("missing: 0x100000+0x101388"), "{said}");
+    let info = text(&disk.run(&["info", "disk"]).stdout);
+    assert!(info.contains("dump 1       partial, last stage first_byte"), "{info}");
+    assert!(info.contains("the disk had no room for more"), "{info}");
+    assert_eq!(disk.run(&["verify", "disk"]).status.code(), Some(0), "it is no damage");
 }
 
 #[test]
@@ -275,7 +362,7 @@ fn info_lists_the_dumps() {
     disk.add(2, DiskState::FAILED, 0, true);
     let info = text(&disk.run(&["info", "disk"]).stdout);
     let expected = "\
-dump disk    id 30313233343536373839616263646566, version 2, 2 dumps
+dump disk    id 30313233343536373839616263646566, version 3, 2 dumps
 dump 1       in progress, last stage first_byte, vmcore, 2097152 of 2102152 bytes are there
              small view dmesg, 50 bytes
              small view notes, 5000 bytes
@@ -339,7 +426,7 @@ fn a_disk_that_was_shortened_or_lies_does_no_harm() {
     let mut disk = Disk::new();
     let header = disk.add(1, DiskState::COMPLETE, 3, true);
     let path: &Path = &disk.path();
-    let end = disk.region(1) + header.region_length();
+    let end = disk.region(1) + header.committed;
     for length in [0, 100, 4096, 8192, 8200, end / 2, end - 4096] {
         fs::write(path, &disk.bytes[..length as usize]).expect("a disk");
         for command in [&["extract", "disk", "-o", "vmcore"][..], &["verify", "disk"]] {

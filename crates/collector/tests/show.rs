@@ -4,8 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use dumpfile::disk::v1::DiskHeader;
-use dumpfile::{Contents, DiskId, DiskState};
+use dumpfile::{DiskId, DiskState};
+
+#[path = "common/stored.rs"]
+mod stored;
+use stored::Dump;
 
 const ID: DiskId = DiskId([0x5a; 16]);
 
@@ -105,14 +108,7 @@ fn refused(folder: &Path, arguments: &[&str]) -> String {
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("vmcore"), vmcore()).expect("a vmcore");
-    let header = DiskHeader {
-        id: ID,
-        state: DiskState::COMPLETE,
-        stage: 0x60,
-        length: 0x2000,
-        contents: Contents::Vmcore,
-    };
-    let disk = [&header.encode()[..], &vmcore(), &[0xff; 4096]].concat();
+    let disk = [&Dump::complete(&vmcore()).disk(ID)[..], &[0xff; 4096]].concat();
     fs::write(folder.path().join("disk"), disk).expect("a disk");
     folder
 }
@@ -211,18 +207,13 @@ fn info_says_what_a_received_dump_lacks() {
 #[test]
 fn a_disk_without_a_dump_still_has_a_header() {
     let folder = folder();
-    let header = DiskHeader {
-        id: ID,
-        state: DiskState::FAILED,
-        stage: 0x50,
-        length: 0x2000,
-        contents: Contents::Vmcore,
-    };
-    fs::write(folder.path().join("disk"), header.encode()).expect("a disk");
+    let failed =
+        Dump { state: DiskState::FAILED, stage: 0x50, segments: 0, ..Dump::complete(&[1; 0x2000]) };
+    fs::write(folder.path().join("disk"), failed.disk(ID)).expect("a disk");
     let info = shown(folder.path(), &["info", "disk"]);
     let id = "5a".repeat(16);
     let lines = format!(
-        "dump disk    id {id}, version 1, 1 dump\n\
+        "dump disk    id {id}, version 3, 1 dump\n\
          dump 1       failed, last stage first_byte, vmcore, 0 of 8192 bytes are there\n"
     );
     assert_eq!(info, lines);

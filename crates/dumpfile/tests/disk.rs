@@ -1,17 +1,21 @@
 //! The dump disk: its encodings byte by byte, and what damage does to them. Checksums were worked out by
 //! a bitwise CRC-32C in Python.
 
+use dumpfile::chunk::{CHUNK, ChunkEntry, Codec, Left, PAGE};
 use dumpfile::disk::{
-    BLOCK, Directory, DiskHeader, DumpEntry, DumpError, DumpHeader, FoundDisk, MARKS, MAX_DUMPS,
-    Mark, NewDump, Refused, SmallView, TableBlock, ViewName, v1,
+    BLOCK, BulkSize, Directory, DiskHeader, DumpEntry, DumpError, DumpHeader, FoundDisk,
+    LEAST_SEGMENT, MAX_DUMPS, NewDump, PageCounts, Refused, SEGMENT_ENTRIES, Segment, SegmentError,
+    SmallView, StoredChunks, ViewName, encode_segment,
 };
 use dumpfile::{Contents, Crc32c, DiskError, DiskId, DiskState};
 use proptest::prelude::*;
+use vmcore::{Extent, Extents, PageClass, PhysAddr, PhysRange};
 
 const ID: DiskId = DiskId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+const KEY: u32 = 0x1122_3344;
 
 fn entry(sequence: u64, offset: u64, length: u64, state: DiskState) -> DumpEntry {
-    DumpEntry { sequence, offset, length, state }
+    DumpEntry { sequence, offset, length, state, key: KEY }
 }
 
 fn directory(entries: &[DumpEntry]) -> Directory {
@@ -39,7 +43,7 @@ fn disk_header() -> DiskHeader {
         next: 7,
         refused: Refused { captures: 3, need: 0x1_2345_6000 },
         dumps: directory(&[
-            entry(4, 0x2000, 0x5000, DiskState::COMPLETE),
+            DumpEntry { key: 0xaabb_ccdd, ..entry(4, 0x2000, 0x5000, DiskState::COMPLETE) },
             entry(6, 0x1_0000_0000, 0x7000, DiskState::FAILED),
         ]),
     }
@@ -47,15 +51,15 @@ fn disk_header() -> DiskHeader {
 
 fn disk_block() -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
-    put(&mut block, 0, b"KDRSDISK\x02\0\0\0\x02\0\0\0");
+    put(&mut block, 0, b"KDRSDISK\x03\0\0\0\x02\0\0\0");
     put(&mut block, 16, &ID.0);
     put(&mut block, 32, &[0x22, 0x11, 0, 0, 0, 0, 0, 0, 7]);
     put(&mut block, 48, &[0x00, 0x60, 0x45, 0x23, 1, 0, 0, 0, 3]);
     put(&mut block, 64, &[4, 0, 0, 0, 0, 0, 0, 0, 0x00, 0x20]);
-    put(&mut block, 80, &[0x00, 0x50, 0, 0, 0, 0, 0, 0, 2]);
+    put(&mut block, 80, &[0x00, 0x50, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0xdd, 0xcc, 0xbb, 0xaa]);
     put(&mut block, 96, &[6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
-    put(&mut block, 112, &[0x00, 0x70, 0, 0, 0, 0, 0, 0, 3]);
-    put(&mut block, 4092, &[0x4d, 0x15, 0x6d, 0x85]);
+    put(&mut block, 112, &[0x00, 0x70, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0x44, 0x33, 0x22, 0x11]);
+    put(&mut block, 4092, &[0xd7, 0x3f, 0xd6, 0x4f]);
     block
 }
 
@@ -64,90 +68,142 @@ fn view(name: &str, length: u64, crc: u32) -> SmallView {
     SmallView { name, length, crc, ..SmallView::default() }
 }
 
-/// Chunks of 1 MiB, one more than a block of the table has.
-const BULK: u64 = 507 << 20;
+/// Length of the raw view: seven chunks and a page.
+const RAW: u64 = 0x7_1000;
+
+fn new_dump(views: &[SmallView], room: u64, raw_length: u64) -> NewDump<'_> {
+    let contents = Contents::OldMem { start: 0x10000 };
+    NewDump { contents, views, room, raw_length, codec: Codec::Lz4, checksums: true }
+}
 
 fn dump_header() -> DumpHeader {
     let dmesg = SmallView { start: 0xc012_3456, ..view("dmesg", 9, 0x0102_0304) };
     let views = [view("vmcoreinfo", 0x1001, 0xe306_9283), dmesg];
-    let contents = Contents::OldMem { start: 0x10000 };
-    let new = NewDump { contents, views: &views, bulk_length: BULK, checksums: true };
-    let header = DumpHeader::new(ID, 6, &new).expect("it has places");
-    DumpHeader { stage: 0x41, ..header }
+    let header =
+        DumpHeader::new(ID, 6, KEY, &new_dump(&views, 0x1fff, RAW)).expect("it has places");
+    let mut pages = PageCounts::default();
+    // 9 kept pages, 96 of zeros, 513 unreadable ones: 16 pages of each chunk, the last one has one.
+    let left = Left::all(PageClass::Zero);
+    pages.add(&chunks(0, left, 0, 5, 0), u64::MAX);
+    let mut left = Left::default();
+    (9..16).for_each(|page| left.set(page, PageClass::Unreadable));
+    pages.add(&chunks(0, left, 0, 0, 0), u64::MAX);
+    let left = Left::all(PageClass::Unreadable);
+    pages.add(&chunks(0, left, 0, 30, 0), u64::MAX);
+    let mut left = Left::default();
+    (0..10).for_each(|page| left.set(page, PageClass::Unreadable));
+    pages.add(&chunks(0, left, 0, 0, 0), 10 * PAGE);
+    DumpHeader {
+        generation: 0x405,
+        stage: 0x41,
+        no_room: true,
+        level: 31,
+        committed: 0xc000,
+        pages,
+        ..header
+    }
 }
 
 fn dump_block() -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
-    put(&mut block, 0, b"KDRSDUMP\x02\0\0\0\x01\0\0\0");
+    put(&mut block, 0, b"KDRSDUMP\x03\0\0\0\x01\0\0\0");
     put(&mut block, 16, &ID.0);
-    put(&mut block, 32, &[6, 0, 0, 0, 0, 0, 0, 0, 0x41, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
-    put(&mut block, 56, &[1, 0, 0, 0, 1]);
-    put(&mut block, 64, &[0, 0, 0x10]);
-    put(&mut block, 72, &[0x00, 0x50, 0, 0, 0, 0, 0, 0, 0x00, 0x90]);
-    put(&mut block, 88, &[0, 0, 0xb0, 0x1f, 0, 0, 0, 0, 2]);
-    put(&mut block, 104, b"vmcoreinfo");
-    put(&mut block, 136, &[0x00, 0x20, 0, 0, 0, 0, 0, 0, 0x01, 0x10]);
-    put(&mut block, 160, &[0x83, 0x92, 0x06, 0xe3]);
-    put(&mut block, 168, b"dmesg");
-    put(&mut block, 200, &[0x00, 0x40, 0, 0, 0, 0, 0, 0, 9]);
-    put(&mut block, 216, &[0x56, 0x34, 0x12, 0xc0, 0, 0, 0, 0, 4, 3, 2, 1]);
-    put(&mut block, 4092, &[0xd4, 0x5a, 0x85, 0x47]);
+    put(&mut block, 32, &[6, 0, 0, 0, 0, 0, 0, 0, 0x05, 0x04]);
+    put(&mut block, 48, &[0x41, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
+    put(&mut block, 64, &[5, 0, 0, 0, 31, 2, 16, 2, 0, 0x10, 0x07]);
+    put(&mut block, 80, &[0, 0x70, 0, 0, 0, 0, 0, 0, 0, 0xc0]);
+    put(&mut block, 96, &[9, 0, 0, 0, 0, 0, 0, 0, 0x60]);
+    put(&mut block, 168, &[1, 2]);
+    put(&mut block, 224, &[0x44, 0x33, 0x22, 0x11]);
+    put(&mut block, 256, b"vmcoreinfo");
+    put(&mut block, 288, &[0x00, 0x20, 0, 0, 0, 0, 0, 0, 0x01, 0x10]);
+    put(&mut block, 312, &[0x83, 0x92, 0x06, 0xe3]);
+    put(&mut block, 320, b"dmesg");
+    put(&mut block, 352, &[0x00, 0x40, 0, 0, 0, 0, 0, 0, 9]);
+    put(&mut block, 368, &[0x56, 0x34, 0x12, 0xc0, 0, 0, 0, 0, 4, 3, 2, 1]);
+    put(&mut block, 4092, &[0x72, 0xd6, 0xe7, 0xb3]);
     block
 }
 
 /// The directory's entry for [`dump_header`].
 fn dump_entry() -> DumpEntry {
-    entry(6, 0x2000, 0x9000 + BULK, DiskState::IN_PROGRESS)
+    entry(6, 0x2000, 0x1_0000, DiskState::IN_PROGRESS)
 }
 
-fn table() -> TableBlock {
-    let mut table = TableBlock::new(1);
-    table.marks[0] = Mark::Checked(0xe306_9283);
-    table.marks[1] = Mark::Whole;
-    table
+/// Raw chunks without checksums.
+fn chunks(chunk: u32, left: Left, stored: u32, repeat: u16, at: u64) -> StoredChunks {
+    StoredChunks { entry: ChunkEntry { chunk, left, stored, ..ChunkEntry::default() }, repeat, at }
 }
 
-fn table_block() -> [u8; BLOCK] {
+/// Where the segment begins, in bytes from the region's start.
+const AT: u64 = 0x7000;
+
+fn segment() -> Segment {
+    let mut left = Left::default();
+    left.set(1, PageClass::Zero);
+    left.set(15, PageClass::Unreadable);
+    let crc = Some(0xe306_9283);
+    let entry = ChunkEntry { chunk: 5, codec: Codec::Lz4, stored: 0x1234, crc, left };
+    let chunks = vec![
+        StoredChunks { entry, repeat: 0, at: 0x8000 },
+        chunks(1, Left::all(PageClass::User), 0, 3, 0),
+        chunks(7, Left::default(), 0x1000, 0, 0xa000),
+    ];
+    Segment { number: 2, length: 0x4000, chunks }
+}
+
+fn segment_block() -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
-    put(&mut block, 0, b"KDRSTABL");
+    put(&mut block, 0, b"KDRSSEGM");
     put(&mut block, 8, &ID.0);
-    put(&mut block, 24, &[6, 0, 0, 0, 0, 0, 0, 0, 1]);
-    put(&mut block, 44, &[2, 0, 0, 0, 0x83, 0x92, 0x06, 0xe3, 1]);
-    put(&mut block, 4092, &[0x2d, 0x43, 0xd2, 0xf6]);
+    put(&mut block, 24, &[6, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0x40]);
+    put(&mut block, 48, &[0x44, 0x33, 0x22, 0x11]);
+    put(&mut block, 60, &[5, 0, 0, 0, 2, 1, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0]);
+    put(&mut block, 76, &[0x34, 0x12, 0, 0, 0x83, 0x92, 0x06, 0xe3, 0x10, 0, 0, 0, 0, 0, 0, 0x90]);
+    put(&mut block, 92, &[1, 0, 0, 0, 1, 0, 3]);
+    put(&mut block, 116, &[0x44; 8]);
+    put(&mut block, 124, &[7, 0, 0, 0, 1, 0, 0, 0, 0, 0xa0, 0, 0, 0, 0, 0, 0, 0, 0x10]);
+    put(&mut block, 4092, &[0xec, 0x75, 0x24, 0x94]);
+    block
+}
+
+fn encoded(segment: &Segment) -> [u8; BLOCK] {
+    let mut block = [0xee; BLOCK];
+    encode_segment(&dump_header(), segment.number, segment.length, &segment.chunks, &mut block);
     block
 }
 
 /// Changing any of these needs a new version.
 #[test]
-fn encodings_of_version_2() {
+fn encodings_of_version_3() {
     assert!(disk_header().encode() == disk_block());
     assert_eq!(DiskHeader::decode(&disk_block()), Ok(disk_header()));
     assert!(dump_header().encode() == dump_block());
     assert_eq!(DumpHeader::decode(&dump_block(), ID, &dump_entry()), Ok(dump_header()));
-    assert!(table().encode(&dump_header()) == table_block());
-    assert_eq!(TableBlock::decode(&table_block(), &dump_header(), 1), Some(table()));
+    assert!(encoded(&segment()) == segment_block());
+    assert_eq!(Segment::decode(&segment_block(), &dump_header(), AT), Ok(segment()));
 }
 
 #[test]
 fn the_places_of_a_dump() {
-    let header = dump_header();
-    assert_eq!((header.chunks(), header.table_blocks()), (507, 2));
-    assert_eq!((header.table_block_offset(1), header.region_length()), (0x7000, 0x9000 + BULK));
-    assert_eq!(header.chunk_range(506), (506 << 20, 507 << 20));
-    assert_eq!(header.chunk_range(507), (BULK, BULK));
+    let mut header = dump_header();
     assert_eq!(header.views().iter().map(|view| view.offset).collect::<Vec<_>>(), [0x2000, 0x4000]);
-    let small =
-        NewDump { contents: Contents::Vmcore, views: &[], bulk_length: 1, checksums: false };
-    let small = DumpHeader::new(ID, 1, &small).expect("it has places");
-    assert_eq!((small.table_offset, small.bulk_offset), (0x2000, 0x4000));
-    assert_eq!((small.region_length(), small.chunk_range(0)), (0x5000, (0, 1)));
+    let (kept, zero) = (header.pages.kept(), header.pages.of(PageClass::Zero));
+    assert_eq!((kept, zero, header.pages.of(PageClass::Unreadable)), (9, 96, 513));
+    // Room for later views: two blocks.
+    assert_eq!(header.add_view(view("stack", 0x1000, 0)), Ok(0x5000));
+    assert_eq!(header.add_view(view("log", 0x1001, 0)), Err(DumpError::Layout));
+    assert_eq!(header.add_view(view("stack", 1, 0)), Err(DumpError::Views));
+    assert_eq!(header.add_view(view("log", 0x1000, 0)), Ok(0x6000));
+    assert_eq!(header.add_view(view("more", 1, 0)), Err(DumpError::Layout));
+    let small = DumpHeader::new(ID, 1, KEY, &new_dump(&[], 0, 1)).expect("it has places");
+    assert_eq!((small.bulk_start, small.committed), (0x2000, 0x2000));
 }
 
 #[test]
 fn what_no_dump_can_be_made_of() {
-    let new = |views: &[SmallView], bulk_length| {
-        let new = NewDump { contents: Contents::Vmcore, views, bulk_length, checksums: false };
-        DumpHeader::new(ID, 1, &new).map(|header| header.region_length())
+    let new = |views: &[SmallView], raw_length| {
+        DumpHeader::new(ID, 1, KEY, &new_dump(views, 0, raw_length)).map(|header| header.bulk_start)
     };
     let twice = [view("a", 1, 0), view("a", 2, 0)];
     let huge = [view("a", u64::MAX - 5, 0)];
@@ -155,7 +211,8 @@ fn what_no_dump_can_be_made_of() {
     let many: Vec<_> = (0..17).map(|n| view(&format!("v{n}"), 1, 0)).collect();
     assert_eq!(new(&many, 1), Err(DumpError::Views));
     assert!(new(&many[..16], 1).is_ok());
-    assert_eq!(new(&[], u64::MAX), Err(DumpError::Layout));
+    assert_eq!(new(&[], (1 << 48) + 1), Err(DumpError::Layout), "chunks have 32 bits");
+    assert!(new(&[], 1 << 48).is_ok());
     assert_eq!(new(&huge, 1), Err(DumpError::Layout));
     assert_eq!(ViewName::new("../x"), None);
     assert_eq!(ViewName::new(""), None);
@@ -169,31 +226,123 @@ fn each_check_of_a_dump_has_its_own_error() {
         DumpHeader::decode(&sealed(block), ID, &dump_entry())
     };
     assert_eq!(with(0, b"k"), Err(DumpError::NotOurs));
-    assert_eq!(with(8, &[3]), Err(DumpError::Version(3)));
+    assert_eq!(with(8, &[2]), Err(DumpError::Version(2)));
     assert_eq!(with(16, &[9]), Err(DumpError::OtherDump(6)), "of a disk with another id");
     assert_eq!(with(32, &[5]), Err(DumpError::OtherDump(5)));
-    assert_eq!(with(96, &[17]), Err(DumpError::Views));
-    assert_eq!(with(104, b"/"), Err(DumpError::Views));
-    assert_eq!(with(115, b"x"), Err(DumpError::Views), "behind the name's end");
-    let places: [(usize, &[u8]); 9] = [
-        (64, &[0, 0, 0x30]),
-        (64, &[0, 0x80, 0]),
-        (64, &[0, 0, 0]),
-        (72, &[0, 0x40]),
-        (72, &[1, 0x50]),
-        (80, &[0, 0x80]),
+    assert_eq!(with(224, &[9]), Err(DumpError::OtherDump(6)), "of an earlier capture");
+    assert_eq!(with(71, &[17]), Err(DumpError::Views));
+    assert_eq!(with(69, &[3]), Err(DumpError::Codec(3)));
+    assert_eq!(with(256, b"/"), Err(DumpError::Views));
+    assert_eq!(with(267, b"x"), Err(DumpError::Views), "after the name's end");
+    let places: [(usize, &[u8]); 10] = [
+        (70, &[17]),
+        (78, &[1, 0]),
+        (80, &[0, 0x40]),
+        (80, &[1]),
+        (88, &[0, 0x60]),
+        (88, &[1]),
+        (88, &[0, 0x10, 0x01]),
         (95, &[0xff]),
-        (136, &[0, 0x10]),
-        (151, &[0xff]),
+        (288, &[0, 0x10]),
+        (303, &[0xff]),
     ];
     for (at, bytes) in places {
-        assert_eq!(with(at, bytes), Err(DumpError::Layout), "{at} {bytes:x?}");
+        let error = with(at, bytes);
+        assert_eq!(error, Err(DumpError::Layout), "{at} {bytes:x?}");
     }
-    let short = DumpEntry { length: dump_entry().length - 4096, ..dump_entry() };
+    let short = DumpEntry { length: 0xb000, ..dump_entry() };
     assert_eq!(DumpHeader::decode(&dump_block(), ID, &short), Err(DumpError::Layout));
     let mut torn = dump_block();
     torn[3000] = 1;
     assert_eq!(DumpHeader::decode(&torn, ID, &dump_entry()), Err(DumpError::Checksum));
+}
+
+#[test]
+fn each_check_of_a_segment_has_its_own_error() {
+    let with = |at: usize, bytes: &[u8]| {
+        let mut block = segment_block();
+        put(&mut block, at, bytes);
+        Segment::decode(&sealed(block), &dump_header(), AT).map(drop)
+    };
+    assert_eq!(with(0, b"k"), Err(SegmentError::NotOurs));
+    assert_eq!(with(8, &[1]), Err(SegmentError::NotOurs));
+    assert_eq!(with(24, &[5]), Err(SegmentError::NotOurs));
+    assert_eq!(with(48, &[5]), Err(SegmentError::NotOurs));
+    let wrong: [(usize, &[u8], &str); 17] = [
+        (36, &[0], "no entry"),
+        (36, &[127], "too many"),
+        (41, &[0x50], "past what is committed"),
+        (41, &[0x3f], "stored bytes after its end"),
+        (40, &[1], "no whole block"),
+        (47, &[0xff], "past 64 bits"),
+        (60, &[8], "no such chunk"),
+        (64, &[3], "no such codec"),
+        (65, &[0], "compressed without a checksum"),
+        (66, &[1], "compressed and repeated"),
+        (69, &[0x7f], "in the block itself"),
+        (75, &[0xff], "past 64 bits"),
+        (77, &[0xe1], "longer than its pages"),
+        (98, &[8], "repeated past the end"),
+        (116, &[0xa4], "no such class"),
+        (132, &[1], "raw at no block"),
+        (141, &[0x20], "more pages than it has"),
+    ];
+    for (at, bytes, why) in wrong {
+        assert_eq!(with(at, bytes), Err(SegmentError::Layout), "{why}");
+    }
+    let mut torn = segment_block();
+    torn[3000] = 1;
+    assert_eq!(Segment::decode(&torn, &dump_header(), AT), Err(SegmentError::Checksum));
+    assert_eq!(Segment::decode(&torn[1..], &dump_header(), AT), Err(SegmentError::NotOurs));
+    let behind = DumpHeader { committed: 0xb000, ..dump_header() };
+    assert_eq!(Segment::decode(&segment_block(), &behind, AT), Err(SegmentError::Layout));
+}
+
+#[test]
+fn chunks_that_are_alike_become_one_entry() {
+    let user = Left::all(PageClass::User);
+    let joined = |mut a: StoredChunks, b| a.join(&b, 1 << 40).then_some(a.repeat);
+    assert_eq!(joined(chunks(4, user, 0, 0, 0), chunks(5, user, 0, 8, 0)), Some(9));
+    let kept = |chunk, repeat, at| chunks(chunk, Left::default(), CHUNK as u32, repeat, at);
+    assert_eq!(joined(kept(4, 1, 0x8000), kept(6, 0, 0x2_8000)), Some(2));
+    assert_eq!(joined(kept(4, 1, 0x8000), kept(6, 0, 0x2_9000)), None, "not one after the other");
+    assert_eq!(joined(kept(4, 1, 0x8000), kept(7, 0, 0x2_8000)), None, "not the next");
+    assert_eq!(joined(kept(4, 0, 0x8000), chunks(5, user, 0, 0, 0)), None);
+    let most = u16::MAX;
+    assert_eq!(joined(chunks(0, user, 0, most - 1, 0), chunks(65_535, user, 0, 0, 0)), Some(most));
+    assert_eq!(joined(chunks(0, user, 0, most, 0), chunks(65_536, user, 0, 0, 0)), None);
+    let mut some = Left::default();
+    some.set(3, PageClass::User);
+    let part = chunks(4, some, 15 * PAGE as u32, 0, 0x8000);
+    assert_eq!(joined(part, part.nth(1)), None, "some of its pages are kept");
+    let checked = |chunk, at| {
+        let chunks = kept(chunk, 0, at);
+        StoredChunks { entry: ChunkEntry { crc: Some(1), ..chunks.entry }, ..chunks }
+    };
+    assert_eq!(joined(checked(4, 0x8000), checked(5, 0x1_8000)), None, "each has its checksum");
+    let mut last = chunks(4, user, 0, 0, 0);
+    assert!(!last.join(&chunks(5, Left::all(PageClass::User), 0, 0, 0), 5 * CHUNK + 4096));
+}
+
+/// Worked out by hand: 3 pages, 2 chunks, a block for each of two segments.
+#[test]
+fn the_room_that_a_bulk_takes() {
+    let range = |start, length| PhysRange::new(PhysAddr::new(start), length).expect("no wrap");
+    let view = Extents::new(vec![
+        Extent::Bytes(vec![1; 100]),
+        Extent::Phys(range(100, 4096)),
+        Extent::Zero(3996),
+        Extent::Left(PageClass::Free, CHUNK),
+        Extent::Phys(range(0x2000, 1)),
+    ]);
+    let size = BulkSize::of(&view.expect("small"));
+    let expected = BulkSize { raw_length: 8192 + CHUNK + 1, pages: 3, chunks: 2, runs: 2 };
+    assert_eq!(size, expected);
+    assert_eq!(size.most(LEAST_SEGMENT), 5 * 4096);
+    let whole = BulkSize { raw_length: 1 << 30, pages: 1 << 18, chunks: 1 << 14, runs: 0 };
+    assert_eq!(whole.most(LEAST_SEGMENT), (1 << 30) + (130 + 256 + 2) * 4096);
+    let huge = BulkSize { raw_length: u64::MAX, pages: u64::MAX, chunks: u64::MAX, runs: 9 };
+    assert_eq!(huge.most(LEAST_SEGMENT), u64::MAX);
 }
 
 #[test]
@@ -227,58 +376,47 @@ fn the_newest_whole_header_counts() {
     let old = disk_header();
     let new = DiskHeader { generation: old.generation + 1, next: 9, ..old };
     let found = |first: [u8; BLOCK], second| FoundDisk::decode(&front(first, second));
-    let v2 = |header, copy, other| Ok(FoundDisk::V2 { header, copy, other });
-    assert_eq!(found(old.encode(), new.encode()), v2(new, 1, None));
-    assert_eq!(found(new.encode(), old.encode()), v2(new, 0, None));
+    let is = |header, copy, other| Ok(FoundDisk { header, copy, other });
+    assert_eq!(found(old.encode(), new.encode()), is(new, 1, None));
+    assert_eq!(found(new.encode(), old.encode()), is(new, 0, None));
     let mut torn = new.encode();
     torn[512..].copy_from_slice(&old.encode()[512..]);
     let Err(damage) = DiskHeader::decode(&torn) else { panic!("half of each") };
-    assert_eq!(found(old.encode(), torn), v2(old, 0, Some(damage)));
-    assert_eq!(found(torn, old.encode()), v2(old, 1, Some(damage)));
+    assert_eq!(found(old.encode(), torn), is(old, 0, Some(damage)));
+    assert_eq!(found(torn, old.encode()), is(old, 1, Some(damage)));
     assert_eq!(found(torn, [0; BLOCK]), Err(damage));
     let other = DiskHeader { id: DiskId([9; 16]), generation: u64::MAX, ..old };
-    assert_eq!(found(old.encode(), other.encode()), v2(old, 0, None), "of an earlier format");
+    assert_eq!(found(old.encode(), other.encode()), is(old, 0, None), "of an earlier format");
 }
 
 #[test]
 fn block_0_says_whether_the_disk_is_ours() {
     let ours = disk_block();
     assert_eq!(FoundDisk::decode(&front([0; BLOCK], ours)), Err(DiskError::NotOurs));
-    let mut later = ours;
-    later[8] = 3;
-    assert_eq!(FoundDisk::decode(&front(sealed(later), ours)), Err(DiskError::Version(3)));
-    let damaged = FoundDisk::decode(&front(later, ours));
-    assert!(matches!(damaged, Ok(FoundDisk::V2 { copy: 1, .. })), "one flipped bit is no version");
-    assert_eq!(FoundDisk::decode(&later), Err(DiskError::Version(3)));
+    for version in [1, 2, 4] {
+        let mut other = ours;
+        other[8] = version;
+        let refused = Err(DiskError::Version(version.into()));
+        assert_eq!(FoundDisk::decode(&front(sealed(other), ours)), refused);
+        let damaged = FoundDisk::decode(&front(other, ours));
+        assert!(matches!(damaged, Ok(FoundDisk { copy: 1, .. })), "one flipped bit is no version");
+        assert_eq!(FoundDisk::decode(&other), refused);
+    }
     assert_eq!(FoundDisk::decode(&ours[1..]), Err(DiskError::TooShort(4095)));
 }
 
 #[test]
-fn a_disk_of_version_1_is_one_whatever_follows() {
-    let old = v1::DiskHeader { state: DiskState::COMPLETE, length: 3, ..v1::DiskHeader::new(ID) };
-    assert_eq!(FoundDisk::decode(&old.encode()), Ok(FoundDisk::V1(old)));
-    assert_eq!(FoundDisk::decode(&front(old.encode(), disk_block())), Ok(FoundDisk::V1(old)));
-    let mut torn = old.encode();
-    torn[700] = 1;
-    assert!(matches!(FoundDisk::decode(&torn), Err(DiskError::Checksum { .. })));
-    let upgrading = FoundDisk::decode(&front(torn, disk_block()));
-    assert!(matches!(upgrading, Ok(FoundDisk::V2 { copy: 1, .. })));
-    let mut strange = old.encode();
-    strange[40..48].fill(0);
-    let refused = FoundDisk::decode(&front(sealed(strange), disk_block()));
-    assert_eq!(refused, Err(DiskError::DataOffset(0)));
-}
-
-/// What version 1's programs say of a disk of version 2.
-#[test]
-fn version_1_names_the_other_version() {
-    assert_eq!(v1::DiskHeader::decode(&disk_block()), Err(DiskError::Version(2)));
+fn disks_of_other_versions_are_refused_with_the_next_step() {
+    let older = DiskError::Version(2).to_string();
+    assert!(older.contains("version 2") && older.contains("`collector format`"), "{older}");
+    let later = DiskError::Version(4).to_string();
+    assert!(later.contains("programs of the same release") && !later.contains("format"), "{later}");
 }
 
 #[test]
 fn the_newer_copy_of_a_dumps_header_counts() {
     let begun = dump_header();
-    let done = DumpHeader { generation: 2, state: DiskState::COMPLETE, ..begun };
+    let done = DumpHeader { generation: 0x406, state: DiskState::COMPLETE, ..begun };
     let decode = |front: &[u8]| DumpHeader::decode_copies(front, ID, &dump_entry());
     assert_eq!(decode(&front(begun.encode(), done.encode())), Ok(done));
     assert_eq!(decode(&front(done.encode(), begun.encode())), Ok(done));
@@ -286,28 +424,6 @@ fn the_newer_copy_of_a_dumps_header_counts() {
     assert_eq!(decode(&front([0; BLOCK], done.encode())), Ok(done));
     assert_eq!(decode(&begun.encode()), Ok(begun), "cut off");
     assert_eq!(decode(&[0; 2 * BLOCK]), Err(DumpError::NotOurs));
-}
-
-#[test]
-fn either_copys_marks_are_right() {
-    let (dump, later) = (dump_header(), table());
-    let mut earlier = later.clone();
-    earlier.marks[1] = Mark::Absent;
-    earlier.marks[5] = Mark::Whole;
-    let both = front(earlier.encode(&dump), later.encode(&dump));
-    let (marks, whole) = TableBlock::decode_copies(&both, &dump, 1);
-    assert!(marks.marks[..2] == later.marks[..2] && marks.marks[5] == Mark::Whole);
-    assert_eq!(whole, 2);
-    let torn = front([1; BLOCK], later.encode(&dump));
-    assert_eq!(TableBlock::decode_copies(&torn, &dump, 1), (later.clone(), 1));
-    let other = DumpHeader { sequence: 5, ..dump };
-    let blank = (TableBlock::new(1), 0);
-    assert_eq!(TableBlock::decode_copies(&both, &other, 1), blank, "of an earlier dump");
-    assert_eq!(TableBlock::decode(&both, &dump, 0), None, "in the wrong place");
-    assert_eq!(TableBlock::decode_copies(&[], &dump, 1), blank);
-    let never_written = (TableBlock::new(1), 2);
-    assert_eq!(TableBlock::decode_copies(&[0; 2 * BLOCK], &dump, 1), never_written);
-    assert_eq!(MARKS, later.marks.len());
 }
 
 /// Any directory: dumps behind one another with gaps, in any order of age.
@@ -352,19 +468,18 @@ proptest! {
 
     #[test]
     fn a_dump_that_was_written_is_read(
-        lengths in prop::collection::vec(0u64..1 << 20, 0..16),
-        bulk_length in 1u64..1 << 40, checksums: bool, stage: u32, state: u32, start: u64,
+        start: u64, stage: u32, state: u32, lengths in prop::collection::vec(0u64..1 << 40, 0..=16),
+        raw_length in 0u64..=1 << 48, room in 0u64..1 << 40, flags: [bool; 3], level: u8, key: u32,
     ) {
-        let views: Vec<_> = (0u32..).zip(lengths)
-            .map(|(n, length)| view(&format!("view-{n}"), length, n)).collect();
+        let views: Vec<_> =
+            (0..).zip(lengths).map(|(n, length)| view(&format!("view-{n}"), length, n)).collect();
         let contents = Contents::OldMem { start };
-        let new = NewDump { contents, views: &views, bulk_length, checksums };
-        let header = DumpHeader::new(ID, 3, &new).expect("small");
-        let header = DumpHeader { stage, state: DiskState(state), ..header };
-        let entry = entry(3, 0x2000, header.region_length(), DiskState::IN_PROGRESS);
+        let new = NewDump { contents, ..new_dump(&views, room, raw_length) };
+        let [checksums, level_raised, no_room] = flags;
+        let header = DumpHeader::new(ID, 3, key, &NewDump { checksums, ..new }).expect("small");
+        let header = DumpHeader { stage, state: DiskState(state), level_raised, no_room, level, ..header };
+        let entry = DumpEntry { key, ..entry(3, 0x2000, header.committed, DiskState::IN_PROGRESS) };
         prop_assert_eq!(DumpHeader::decode(&header.encode(), ID, &entry), Ok(header));
-        let chunks = (0..header.chunks()).rev().take(3);
-        prop_assert!(chunks.map(|n| header.chunk_range(n)).all(|(start, end)| start < end));
     }
 
     #[test]
@@ -372,7 +487,7 @@ proptest! {
         let flipped = |mut block: [u8; BLOCK]| { block[offset] ^= flip; block };
         prop_assert!(DiskHeader::decode(&flipped(disk_block())).is_err());
         prop_assert!(DumpHeader::decode(&flipped(dump_block()), ID, &dump_entry()).is_err());
-        prop_assert!(TableBlock::decode(&flipped(table_block()), &dump_header(), 1).is_none());
+        prop_assert!(Segment::decode(&flipped(segment_block()), &dump_header(), AT).is_err());
     }
 
     /// Neither costs one wrong byte in one copy what the other says, unless it makes another disk of it.
@@ -381,7 +496,7 @@ proptest! {
         let mut bytes = front(disk_block(), disk_block());
         bytes[copy * BLOCK + offset] ^= flip;
         let found = FoundDisk::decode(&bytes);
-        let found = if let Ok(FoundDisk::V2 { header, .. }) = found { Some(header) } else { None };
+        let found = found.ok().map(|found| found.header);
         prop_assert_eq!(found, Some(disk_header()));
     }
 
@@ -389,9 +504,9 @@ proptest! {
     fn arbitrary_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..9000), kind in 0..4) {
         let mut bytes = bytes;
         let head: &[u8] = match kind {
-            0 => b"KDRSDISK\x02\0\0\0",
-            1 => b"KDRSDUMP\x02\0\0\0",
-            2 => b"KDRSTABL",
+            0 => b"KDRSDISK\x03\0\0\0",
+            1 => b"KDRSDUMP\x03\0\0\0",
+            2 => b"KDRSSEGM",
             _ => b"",
         };
         if bytes.len() >= BLOCK {
@@ -402,22 +517,43 @@ proptest! {
         let _ = FoundDisk::decode(&bytes);
         let entry = entry(6, 0x2000, u64::MAX - 0x2000, DiskState::IN_PROGRESS);
         let _ = DumpHeader::decode_copies(&bytes, ID, &entry);
-        let _ = TableBlock::decode_copies(&bytes, &dump_header(), 1);
+        let _ = Segment::decode(&bytes, &dump_header(), AT);
     }
 
     /// Numbers that a writer gone wrong has put into a whole block.
     #[test]
     fn a_checksum_does_not_make_it_right(
-        at in prop::sample::select(vec![64usize, 72, 80, 88, 136, 144, 200, 208]), value: u64,
+        at in prop::sample::select(vec![72usize, 80, 88, 288, 296, 352, 360]), value: u64,
     ) {
         let mut block = dump_block();
         put(&mut block, at, &value.to_le_bytes());
         let entry = dump_entry();
         if let Ok(header) = DumpHeader::decode(&sealed(block), ID, &entry) {
-            prop_assert!(header.region_length() <= entry.length);
-            let table_end = header.table_block_offset(header.table_blocks());
+            prop_assert!(header.bulk_start <= header.committed && header.committed <= entry.length);
             let views_end = header.views().iter().map(|view| view.offset + view.length).max();
-            prop_assert!(views_end <= Some(header.table_offset) && table_end <= header.bulk_offset);
+            prop_assert!(views_end <= Some(header.bulk_start));
+        }
+    }
+
+    /// The same in a segment: what it names lies in it, and in the raw view.
+    #[test]
+    fn a_segment_that_is_taken_is_right(
+        fields in prop::collection::vec((36usize..156, any::<u8>()), 1..4),
+    ) {
+        let mut block = segment_block();
+        for (at, value) in fields {
+            block[at] = value;
+        }
+        if let Ok(segment) = Segment::decode(&sealed(block), &dump_header(), AT) {
+            let end = segment.end(AT);
+            prop_assert!(end <= dump_header().committed);
+            prop_assert!(segment.chunks.len() <= SEGMENT_ENTRIES);
+            for chunks in segment.chunks {
+                let is_inside = AT + (BLOCK as u64) <= chunks.at && chunks.end() <= end;
+                prop_assert!(chunks.entry.stored == 0 || is_inside);
+                let last = chunks.nth(chunks.count() - 1).entry;
+                prop_assert!(last.start() < RAW && last.check(RAW).is_ok());
+            }
         }
     }
 
@@ -428,7 +564,7 @@ proptest! {
         let header = DiskHeader { next: 50, dumps, ..DiskHeader::new(ID) };
         let (capacity, need) = (blocks * 4096 + spare, need * 4096);
         let partial = |dump: &DumpEntry| dump.state.is_partial();
-        match header.place(capacity, need, replace) {
+        match header.place(capacity, need, KEY, replace) {
             Ok(placed) => {
                 let (entry, given_up) = (placed.entry, placed.given_up.as_slice());
                 prop_assert!(entry.length == need && entry.end() <= capacity);
@@ -455,10 +591,51 @@ proptest! {
                 let kept = dumps.retain(|dump| !partial(dump) && !replace);
                 prop_assert!(kept.is_full() || !fits(kept.as_slice(), capacity, need));
                 prop_assert!(kept.is_full() || no_room.have < need);
-                let complete = header.place(capacity, need, true).is_ok();
+                let complete = header.place(capacity, need, KEY, true).is_ok();
                 prop_assert_eq!(no_room.complete_dumps, complete);
             }
         }
+    }
+}
+
+proptest! {
+    /// Where not all has room: the largest place that there is, and no complete dump for more than the
+    /// least.
+    #[test]
+    fn a_part_gets_the_largest_place(
+        dumps in any_directory(), blocks in 0u64..400, spare in 0u64..4096, least in 1u64..40, replace: bool,
+    ) {
+        let header = DiskHeader { next: 50, dumps, ..DiskHeader::new(ID) };
+        let (capacity, least) = (blocks * 4096 + spare, least * 4096);
+        let complete = dumps.retain(|dump| !dump.state.is_partial());
+        let fits = |need| fits(complete.as_slice(), capacity, need) && !complete.is_full();
+        match header.place_part(capacity, least, KEY, replace) {
+            Ok(placed) => {
+                let (entry, given_up) = (placed.entry, placed.given_up.as_slice());
+                prop_assert!(entry.length >= least && entry.end() <= capacity && entry.key == KEY);
+                prop_assert_eq!(DiskHeader::decode(&placed.header.encode()), Ok(placed.header));
+                let costs_none = given_up.iter().all(|dump| dump.state.is_partial());
+                prop_assert!(costs_none || replace && !fits(least));
+                prop_assert!(!costs_none || !fits(entry.length + 4096), "there is a larger one");
+            }
+            Err(no_room) => {
+                prop_assert!(!fits(least) && no_room.need == least);
+                prop_assert_eq!(no_room.complete_dumps, header.place(capacity, least, KEY, true).is_ok());
+                prop_assert!(!replace || !no_room.complete_dumps);
+            }
+        }
+    }
+}
+
+/// A dump that ends gives back what it does not use; its region never grows.
+#[test]
+fn a_region_only_shrinks() {
+    let mut dumps = directory(&[entry(1, 0x2000, 0x5000, DiskState::IN_PROGRESS)]);
+    for (sequence, length, expected) in
+        [(1, 0x6000, 0x5000), (2, 0x1000, 0x5000), (1, 0x3000, 0x3000), (1, 0, 0x3000)]
+    {
+        dumps.shrink(sequence, length);
+        assert_eq!(dumps.as_slice()[0].length, expected);
     }
 }
 
@@ -470,15 +647,16 @@ fn one_at_a_time() {
     let dumps = directory(&[complete(1, 6), complete(2, 2), complete(3, 10)]);
     let header = DiskHeader { next: 4, dumps, ..DiskHeader::new(ID) };
     let capacity = 14 * 4096;
-    let refused = header.place(capacity, 4 * 4096, false).expect_err("the disk is full");
+    let refused = header.place(capacity, 4 * 4096, KEY, false).expect_err("the disk is full");
     assert_eq!((refused.have, refused.complete_dumps), (0, true));
     let given_up = |need: u64| {
-        let placed = header.place(capacity, need * 4096, true).expect("all may go");
+        let placed = header.place(capacity, need * 4096, KEY, true).expect("all may go");
         placed.given_up.as_slice().iter().map(|dump| dump.sequence).collect::<Vec<_>>()
     };
     assert_eq!(given_up(4), [1]);
     assert_eq!(given_up(8), [1, 2]);
     assert_eq!(given_up(12), [1, 2, 3]);
-    let refused = header.place(capacity, 13 * 4096, true).expect_err("nothing is large enough");
+    let refused =
+        header.place(capacity, 13 * 4096, KEY, true).expect_err("nothing is large enough");
     assert_eq!((refused.have, refused.complete_dumps), (12 * 4096, false));
 }

@@ -49,12 +49,58 @@ fn a_read_only_disk_is_named_and_left_alone() {
 }
 
 #[test]
-fn a_disk_that_is_too_small_says_so_itself() {
-    let fault = Fault::DiskSize(8 * MIB);
-    let said = ["the dump disk is too small", "8380416 there"];
+fn a_disk_that_is_too_small_for_anything_says_so_itself() {
+    let fault = Fault::DiskSize(16 << 10);
+    let said = ["the dump disk is too small", "8192 there"];
     let disk = assert_capture_fails(fault, Class::Elf32, "views", &said);
     assert_eq!(written(&disk), HEADER_ONLY);
     assert_refused(&disk, "for want of room (captures: 1, the last one needed");
+}
+
+/// As the console and the collector have it.
+const NO_ROOM_STORED: &str = "the disk had no room for all of the dump";
+const NO_ROOM: &str = "the dump disk had no room for all of the dump";
+
+#[test]
+fn a_small_disk_gets_as_much_as_fits() {
+    let fault = Fault::DiskSize(8 * MIB);
+    let disk = assert_capture_fails(fault, Class::Elf32, "first_byte", &[NO_ROOM]);
+    assert_eq!(written(&disk), (true, true));
+    assert_refused(&disk, NO_ROOM_STORED);
+    let partial = assert_partial_is_right(&disk);
+    assert!(partial.there > 7 * MIB && partial.there < 8 * MIB, "{partial:?}");
+}
+
+/// A 512 MiB guest and a disk of 300 MiB: the small views are right, what is there of the memory is right and
+/// fills the disk, and everything says that it is a part.
+#[test]
+fn a_disk_of_300_mib_gets_most_of_512() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = folder.path().join("disk");
+    File::create(&disk).and_then(|file| file.set_len(300 * MIB)).expect("a disk");
+    collector::format(&disk, None, false).expect("an empty disk");
+    let (report, console) = cycle_and_console(guest(), |config| {
+        config.dump_disk = Some(disk.clone());
+        config.memory = 512 * MIB;
+    });
+    assert_only_fails(&report, &["cycle"]);
+    assert_says(&console, &[NO_ROOM, "kdump: failed at stage=first_byte"]);
+    let after = report.disk_after.expect("there is no whole dump");
+    let partial = assert_partial_is_right(&after);
+    assert!(partial.there > 290 * MIB && partial.there < 300 * MIB, "{partial:?}");
+    let out = folder.path().join("vmcore");
+    let extracted = collector::extract(&disk, None, &out, &mut |_, _| {}).expect("a part");
+    assert!(extracted.no_room && extracted.trouble().is_some_and(|said| said.contains("no room")));
+    assert_eq!(extracted.path, Some(folder.path().join("vmcore.partial")));
+    let views: Vec<_> = extracted.views.iter().map(|view| (&view.name[..], &view.path)).collect();
+    assert!(views.iter().all(|(_, path)| path.is_some()), "{views:?}");
+    assert!(views.iter().any(|view| view.0 == "notes"), "{views:?}");
+    // The notes beside it are those in it.
+    let notes = std::fs::read(folder.path().join("vmcore.notes")).expect("the notes");
+    let core = std::fs::read(folder.path().join("vmcore.partial")).expect("the part");
+    assert!(core[..1 << 16].windows(notes.len()).any(|bytes| bytes == notes));
+    let verified = collector::verify(&disk).expect("a dump disk");
+    assert!(verified.intact, "{verified}");
 }
 
 /// The dump is about 90 MiB long: sector 65536 lies 32 MiB into it. What was written before is there.
@@ -77,9 +123,9 @@ fn assert_partial_is_right(disk: &DiskAfter) -> &Partial {
     partial
 }
 
-/// QEMU is killed while the dump is written: what was marked by then is there, and right.
+/// QEMU is killed while the dump is written: what the header named by then is there, and right.
 #[test]
-fn a_dump_that_is_cut_off_yields_what_was_marked() {
+fn a_dump_that_is_cut_off_yields_what_was_committed() {
     let report = cycle(guest(), |config| {
         config.fault = Some(Fault::Disk(Attachment::PowerLoss));
         config.truth = false;
@@ -132,7 +178,7 @@ fn an_io_error_in_one_header_costs_nothing() {
 fn an_io_error_in_the_header_leaves_the_disk_as_it_was() {
     let fault = Fault::Disk(Attachment::FailsAt { sector: 8 });
     let disk = assert_capture_fails(fault, Class::Elf32, "views", &["an I/O error"]);
-    assert_eq!(written(&disk), UNTOUCHED);
+    assert!(!disk.header_written, "what else was written is in no dump");
     assert_refused(&disk, "no capture has begun on it");
 }
 

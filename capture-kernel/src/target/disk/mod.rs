@@ -1,12 +1,14 @@
 //! A dump disk: any block device that carries our header with the id that was asked for
 //! (`dumpfile::disk`). Nothing is ever written to another.
 //!
-//! The order of writes is what makes a dump safe against a loss of power at any moment: first the
-//! directory, so that what is given up is given up before it is written over; then the small views and
-//! the dump's header; then the bulk, whose chunks are marked once they have been flushed. Each step is
-//! flushed before the next.
+//! The order of writes is what makes a dump safe against a loss of power at any moment. Where no dump is
+//! given up, the directory, the first small views and the dump's header go out together, in any order,
+//! and one flush follows: a header that the directory does not name is not looked for, a dump without
+//! a header has nothing in it, and small views have checksums. Where one is given up, the directory is
+//! flushed before anything of it is written over. Then come the other small views, and the bulk
+//! (`bulk.rs`), of which a header names what has been flushed.
 
-mod chunks;
+mod bulk;
 #[cfg(test)]
 mod power_loss;
 mod scratch;
@@ -14,24 +16,28 @@ mod scratch;
 mod tests;
 
 use super::{BUFFER, BUFFERS, Target};
-use crate::dma::{DmaPiece, Limits, Pieces, Pool, SlotMemory, ZEROS};
+use crate::dma::{DmaPiece, Limits, Pieces, Pool, SlotMemory};
 use crate::dump::{Dump, NamedView};
 use crate::gather::Copies;
 use crate::pump::{self, Sink};
 use crate::{Clock, Failure};
 use arrayvec::ArrayVec;
-use chunks::Chunks;
+use bulk::{Bulk, Ended};
 use core::fmt::Arguments;
+use dumpfile::chunk::Codec;
 use dumpfile::disk::{
-    BLOCK, DumpEntry, DumpHeader, FoundDisk, MAX_SMALL_VIEWS, NewDump, NoRoom, SmallView, ViewName,
+    BLOCK, BulkSize, DumpEntry, DumpHeader, FoundDisk, LEAST_SEGMENT, MAX_SMALL_VIEWS, NewDump,
+    NoRoom, Placement, SmallView, ViewName,
 };
 use dumpfile::{DiskHeader, DiskId, DiskState};
 use handoff::Stage;
 use scratch::Scratch;
-use vmcore::{DumpOffset, Error, ReadPhys, View};
+use vmcore::{DumpOffset, Error, ReadPhys};
 
-/// How often chunks are marked, in milliseconds.
+/// How often the header names what has come since, in milliseconds.
 const PACE: u64 = 1000;
+/// A dump that does not use this part of its region gives it back.
+const WORTH_GIVING_BACK: u64 = 16;
 
 /// A disk that takes several writes at a time. Offsets and lengths are bytes and multiples of 4096.
 ///
@@ -88,13 +94,17 @@ pub trait BlockDevice {
 /// How dumps are written, beside where to.
 #[derive(Clone, Copy)]
 pub struct Manner<'c> {
-    /// Whether chunks get checksums.
+    /// The codec of the bulk.
+    pub codec: Codec,
+    /// Whether raw chunks get checksums. Compressed ones always have them.
     pub checksums: bool,
     /// Whether complete dumps may be given up for a new one.
     pub replace_complete: bool,
-    /// How often chunks are marked, in milliseconds.
+    /// How often the header names what has come since, in milliseconds.
     pub pace: u64,
-    /// Old memory, for checksums.
+    /// Bytes that are kept in between at least.
+    pub least: u64,
+    /// Old memory, for checksums and compression.
     pub memory: &'c dyn ReadPhys,
     /// Is told what a person should know.
     pub say: fn(Arguments<'_>),
@@ -111,8 +121,15 @@ impl ReadPhys for Nothing {
 
 impl Default for Manner<'_> {
     fn default() -> Self {
-        let say = |_: Arguments<'_>| ();
-        Self { checksums: false, replace_complete: false, pace: PACE, memory: &Nothing, say }
+        Self {
+            codec: Codec::Raw,
+            checksums: false,
+            replace_complete: false,
+            pace: PACE,
+            least: LEAST_SEGMENT,
+            memory: &Nothing,
+            say: |_: Arguments<'_>| (),
+        }
     }
 }
 
@@ -122,7 +139,7 @@ pub struct DumpDisk<'c, D: BlockDevice> {
     clock: &'c dyn Clock,
     manner: Manner<'c>,
     found: FoundDisk,
-    /// For headers, tables and small views.
+    /// For headers, segments, small views and what is compressed.
     pool: Pool,
     scratch: Scratch,
 }
@@ -165,40 +182,34 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         Self { manner, ..self }
     }
 
-    /// Writes the block that `encode` makes to `at` and waits until it is there for good.
-    fn write_block(&mut self, at: u64, encode: impl Fn(&mut [u8; BLOCK])) -> Result<(), Failure> {
-        write_block(&mut self.device, &self.pool, at, encode)?;
-        self.device.flush()
+    /// The block that the next directory goes to: the older of the two copies.
+    const fn next_copy(&self) -> usize {
+        1 - self.found.copy
     }
 
-    /// Writes `header` over the older of the two copies; from then on it is the one that counts.
+    /// Starts writing `header` over the older of the two copies.
     fn write_directory(&mut self, header: &DiskHeader) -> Result<(), Failure> {
-        let copy = match self.found {
-            FoundDisk::V1(_) | FoundDisk::V2 { copy: 0, .. } => 1,
-            FoundDisk::V2 { .. } => 0,
-        };
-        self.write_block((copy * BLOCK) as u64, |block| header.encode_to(block))?;
-        self.found = FoundDisk::V2 { header: *header, copy, other: None };
+        let at = (self.next_copy() * BLOCK) as u64;
+        write_block(&mut self.device, &self.pool, at, |block| header.encode_to(block))
+    }
+
+    /// A flush has followed: from now on `header` is the one that counts.
+    fn has_directory(&mut self, header: &DiskHeader) {
+        self.found = FoundDisk { header: *header, copy: self.next_copy(), other: None };
+    }
+
+    /// Writes `header` over the older of the two copies, and waits until it is there for good.
+    fn replace_directory(&mut self, header: &DiskHeader) -> Result<(), Failure> {
+        self.write_directory(header)?;
+        self.device.flush()?;
+        self.has_directory(header);
         Ok(())
     }
 
-    /// The directory, in which nothing passes for partial that is not. A disk of version 1 gets one
-    /// first: the second copy, which says nothing as long as block 0 is as it was.
+    /// The directory, in which nothing passes for partial that is not. A dump's own header is written
+    /// before the directory: where power was lost in between, it knows more.
     fn directory(&mut self) -> Result<DiskHeader, Failure> {
-        match self.found {
-            FoundDisk::V2 { header, .. } => self.with_true_states(header),
-            FoundDisk::V1(old) if old.state.is_partial() => {
-                let header = DiskHeader::new(old.id);
-                self.write_directory(&header)?;
-                Ok(header)
-            }
-            FoundDisk::V1(_) => Err(Failure::OldDump),
-        }
-    }
-
-    /// A dump's own header is written before the directory: where power was lost in between, it knows
-    /// more.
-    fn with_true_states(&mut self, mut header: DiskHeader) -> Result<DiskHeader, Failure> {
+        let mut header = self.found.header;
         let dumps = header.dumps;
         for entry in dumps.as_slice().iter().filter(|entry| entry.state.is_partial()) {
             let inside = entry.end() <= self.device.capacity();
@@ -219,35 +230,47 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         Ok(header.map_or(entry.state, |header| header.state))
     }
 
-    /// Finds and takes a place for the dump.
-    fn reserve(&mut self, dump: &Dump) -> Result<Place, Failure> {
+    /// Finds a place for the dump: for all of it, or else for the first small views and as much more as
+    /// there is room for. Nothing is written yet.
+    fn find_place(&mut self, dump: &Dump) -> Result<(Place, Placement), Failure> {
         if self.device.is_read_only() {
             return Err(Failure::ReadOnly);
         }
         let directory = self.directory()?;
-        let views = self.small_views(dump);
-        let new = NewDump {
-            contents: dump.contents,
-            views: &views,
-            bulk_length: dump.length(),
-            checksums: self.manner.checksums,
+        let mut views = ArrayVec::new();
+        self.describe_all(&mut views, &dump.first);
+        let key = u32::from_le_bytes([dump.id[0], dump.id[1], dump.id[2], dump.id[3]]);
+        let (capacity, replace) = (self.device.capacity(), self.manner.replace_complete);
+        let header = |room| {
+            let new = NewDump {
+                contents: dump.contents,
+                views: &views,
+                room,
+                raw_length: dump.length(),
+                codec: self.manner.codec,
+                checksums: self.manner.checksums || self.manner.codec != Codec::Raw,
+            };
+            let too_long = Failure::TooSmall { need: u64::MAX, have: capacity };
+            let header = DumpHeader::new(directory.id, directory.next, key, &new);
+            let header = header.or(Err(too_long))?;
+            Ok(DumpHeader { stage: Stage::Views.code().into(), ..header })
         };
-        let too_long = Failure::TooSmall { need: u64::MAX, have: self.device.capacity() };
-        let header = DumpHeader::new(directory.id, directory.next, &new).or(Err(too_long))?;
-        let header = DumpHeader { stage: Stage::Views.code().into(), ..header };
-        let (capacity, need) = (self.device.capacity(), header.region_length());
-        match directory.place(capacity, need, self.manner.replace_complete) {
+        let bulk =
+            dump.bulk.as_ref().map_or(0, |bulk| BulkSize::of(&*bulk.view).most(self.manner.least));
+        let whole = header(dump.later.most())?;
+        let need = whole.bulk_start.saturating_add(bulk);
+        let no_room = match directory.place(capacity, need, key, replace) {
+            Ok(placed) => return Ok((Place::new(whole, &placed), placed)),
+            Err(no_room) => no_room,
+        };
+        let least = header(0)?.bulk_start;
+        match directory.place_part(capacity, least, key, replace) {
             Ok(placed) => {
-                for dump in placed.given_up.as_slice() {
-                    let number = dump.sequence;
-                    (self.manner.say)(format_args!(
-                        "dump {number} on the disk is given up for this"
-                    ));
-                }
-                self.write_directory(&placed.header)?;
-                Ok(Place { header, region: placed.entry.offset })
+                let room = (placed.entry.length - least).min(dump.later.most());
+                let header = DumpHeader { no_room: true, ..header(room)? };
+                Ok((Place::new(header, &placed), placed))
             }
-            Err(no_room) => Err(self.refuse(directory, no_room)),
+            Err(_) => Err(self.refuse(directory, no_room)),
         }
     }
 
@@ -257,24 +280,31 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         directory.generation = directory.generation.wrapping_add(1);
         directory.refused.captures = directory.refused.captures.saturating_add(1);
         directory.refused.need = need;
-        match self.write_directory(&directory) {
+        match self.replace_directory(&directory) {
             Err(failure) => failure,
             Ok(()) if complete_dumps => Failure::DiskFull { need, have },
             Ok(()) => Failure::TooSmall { need, have },
         }
     }
 
-    /// Names, lengths and checksums of the small views. What cannot be read or named is left out, and said.
-    fn small_views(&mut self, dump: &Dump) -> ArrayVec<SmallView, MAX_SMALL_VIEWS> {
-        let mut small = ArrayVec::<SmallView, MAX_SMALL_VIEWS>::new();
-        for view in dump.small() {
+    /// Adds names, lengths and checksums of `views` to `small`. What cannot be read or named is left out,
+    /// and reported.
+    fn describe_all(
+        &mut self,
+        small: &mut ArrayVec<SmallView, MAX_SMALL_VIEWS>,
+        views: &[NamedView],
+    ) {
+        for view in views {
             let described = self.describe(view);
             let described = described.filter(|new| small.iter().all(|old| old.name != new.name));
             if described.is_none_or(|described| small.try_push(described).is_err()) {
-                (self.manner.say)(format_args!("the disk takes no view {}", view.name));
+                self.leave_out(view);
             }
         }
-        small
+    }
+
+    fn leave_out(&self, view: &NamedView) {
+        (self.manner.say)(format_args!("the disk takes no view {}", view.name));
     }
 
     fn describe(&mut self, named: &NamedView) -> Option<SmallView> {
@@ -283,71 +313,131 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         Some(SmallView { name, start: named.start, offset: 0, length, crc })
     }
 
-    /// Writes everything of a dump that has a place, up to the word that it is complete.
-    fn write(
+    /// Writes the directory, the first small views and the dump's header. All are there for good when this
+    /// returns.
+    fn begin(&mut self, place: &Place, placed: &Placement, dump: &Dump) -> Result<(), Failure> {
+        for given_up in placed.given_up.as_slice() {
+            let number = given_up.sequence;
+            (self.manner.say)(format_args!("dump {number} on the disk is given up for this"));
+        }
+        let is_free = placed.given_up.as_slice().is_empty();
+        match is_free {
+            true => self.write_directory(&placed.header)?,
+            false => self.replace_directory(&placed.header)?,
+        }
+        self.write_views(place, &dump.first, 0)?;
+        self.write_header(place)?;
+        self.device.flush()?;
+        if is_free {
+            self.has_directory(&placed.header);
+        }
+        Ok(())
+    }
+
+    /// After [`Self::begin`] has failed: whether the directory is there for good all the same.
+    fn has_begun(&mut self, placed: &Placement) -> bool {
+        if self.found.header == placed.header {
+            return true;
+        }
+        let end = ((self.next_copy() + 1) * BLOCK) as u64;
+        let flushed = self.device.settle().and_then(|()| self.device.flush());
+        let is_there = flushed.is_ok() && self.device.written_below() >= end;
+        if is_there {
+            self.has_directory(&placed.header);
+        }
+        is_there
+    }
+
+    /// Starts writing those of `views` that the header names, from its view number `from` on.
+    fn write_views(
         &mut self,
-        place: &mut Place,
-        dump: &Dump,
-        reached: &mut dyn FnMut(Stage),
+        place: &Place,
+        views: &[NamedView],
+        from: usize,
     ) -> Result<(), Failure> {
-        self.clear(place)?;
-        for small in place.header.views() {
-            let named = dump.small().find(|view| view.name == small.name.as_str());
+        for small in place.header.views().iter().skip(from) {
+            let named = views.iter().find(|view| view.name == small.name.as_str());
             let Some(named) = named else { continue };
             let at = place.region + small.offset;
             let mut to = At { device: &mut self.device, at };
             let copies = Copies { pool: &self.pool, memory: self.manner.memory };
             pump::send(&*named.view, copies, &mut to, || ())?;
         }
-        self.device.flush()?;
-        self.write_block(place.region, |block| place.header.encode_to(block))?;
-        if !place.header.views().is_empty() {
-            reached(Stage::FirstByte);
-        }
-        let bulk = dump.bulk.as_ref().ok_or(Failure::NothingToSend)?;
-        self.write_bulk(place, &*bulk.view, || {
-            if place.header.views().is_empty() {
-                reached(Stage::FirstByte);
-            }
-        })?;
-        reached(Stage::LastByte);
-        self.device.flush()?;
-        self.write_state(place, DiskState::COMPLETE, Stage::Done)
+        Ok(())
     }
 
-    /// What is left of an earlier dump in this place shall not be taken for a part of this one: no
-    /// second header, and nothing is marked.
-    fn clear(&mut self, place: &Place) -> Result<(), Failure> {
-        let header = &place.header;
-        let table = header.table_offset..header.table_block_offset(header.table_blocks());
-        let blocks = core::iter::once(BLOCK as u64).chain(table.step_by(BLOCK));
-        for at in blocks {
-            self.device.write(place.region + at, [DmaPiece::Zeros(ZEROS)].into_iter().collect())?;
+    /// Starts writing the header over the older one of its two copies. A flush comes before the next one.
+    fn write_header(&mut self, place: &Place) -> Result<(), Failure> {
+        let at = place.header_at();
+        write_block(&mut self.device, &self.pool, at, |block| place.header.encode_to(block))
+    }
+
+    /// Reads the small views that come later and writes those that have room, and a header that names them.
+    fn write_later(&mut self, place: &mut Place, dump: &Dump) -> Result<(), Failure> {
+        let known = place.header.views().len();
+        for named in dump.later.views() {
+            let described = self.describe(named);
+            if described.is_none_or(|view| place.header.add_view(view).is_err()) {
+                self.leave_out(named);
+            }
         }
+        if place.header.views().len() == known {
+            return Ok(());
+        }
+        self.write_views(place, dump.later.views(), known)?;
+        place.header.generation += 1;
+        self.write_header(place)?;
         self.device.flush()
+    }
+
+    /// Writes everything that comes after the first small views, up to the word that the dump is complete.
+    fn write(
+        &mut self,
+        place: &mut Place,
+        dump: &Dump,
+        reached: &mut dyn FnMut(Stage),
+    ) -> Result<(), Failure> {
+        let mut is_first = true;
+        let mut reach_first = |is_there: bool| {
+            if is_there && core::mem::take(&mut is_first) {
+                reached(Stage::FirstByte);
+            }
+        };
+        reach_first(!place.header.views().is_empty());
+        self.write_later(place, dump)?;
+        reach_first(!place.header.views().is_empty());
+        let bulk = dump.bulk.as_ref().ok_or(Failure::NothingToSend)?;
+        let urgent = if place.header.no_room { &dump.urgent[..] } else { &[] };
+        let ended = self.write_bulk(place, bulk, urgent, &mut || reach_first(true))?;
+        if ended == Ended::Whole {
+            reached(Stage::LastByte);
+            return self.write_state(place, DiskState::COMPLETE, Stage::Done);
+        }
+        place.header.no_room = true;
+        self.write_state(place, DiskState::PARTIAL, Stage::FirstByte)?;
+        let pages = place.header.pages.all();
+        let length = place.header.raw_length;
+        Err(Failure::NoRoom { there: length.min(pages * BLOCK as u64), length })
     }
 
     fn write_bulk(
         &mut self,
-        place: &Place,
-        view: &dyn View,
-        first_arrived: impl FnOnce(),
-    ) -> Result<(), Failure> {
+        place: &mut Place,
+        bulk: &NamedView,
+        urgent: &[core::ops::Range<u64>],
+        first_arrived: &mut dyn FnMut(),
+    ) -> Result<Ended, Failure> {
         let Self { device, pool, scratch, clock, manner, .. } = self;
-        let mut chunks = Chunks::new(device, (pool, scratch), place, view, *clock, *manner);
-        let copies = Copies { pool, memory: manner.memory };
-        let sent = pump::send(view, copies, &mut chunks, first_arrived);
-        match sent.and_then(|()| chunks.mark()) {
-            Ok(()) => Ok(()),
-            Err(failure) => {
-                // The disk may be what failed; then this does, too, and costs the marks only.
-                let _ = chunks.rescue();
-                Err(failure)
-            }
+        let mut writer = Bulk::new(device, (pool, scratch), place, *clock, *manner)?;
+        let written = writer.write(&*bulk.view, urgent, first_arrived);
+        if written.is_err() {
+            // The disk may be what failed; then this does, too, and costs what was not committed only.
+            let _ = writer.rescue();
         }
+        written
     }
 
-    /// Has the dump say what has become of it: in its second header.
+    /// Has the dump's header say what has become of it.
     fn write_state(
         &mut self,
         place: &mut Place,
@@ -355,19 +445,25 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         stage: Stage,
     ) -> Result<(), Failure> {
         let header = &mut place.header;
-        header.generation = 2;
+        header.generation += 1;
         header.state = state;
         header.stage = stage.code().into();
-        let header = &place.header;
-        self.write_block(place.region + BLOCK as u64, |block| header.encode_to(block))
+        self.write_header(place)?;
+        self.device.flush()
     }
 
-    /// Has the directory say it as well. Its word counts for less, so that a failure costs nothing.
+    /// Has the directory say it as well, and gives up the end of the region where much of it is not used.
+    /// Its word counts for less, so that a failure costs nothing.
     fn note_state(&mut self, place: &Place) {
-        let FoundDisk::V2 { mut header, .. } = self.found else { return };
+        let mut header = self.found.header;
         header.generation = header.generation.wrapping_add(1);
         header.dumps.set_state(place.header.sequence, place.header.state);
-        if let Err(failure) = self.write_directory(&header) {
+        // A few blocks are of use to nobody, and the next dump of this machine fits in their place as it is.
+        let used = place.header.committed;
+        if place.length - used >= place.length / WORTH_GIVING_BACK {
+            header.dumps.shrink(place.header.sequence, used);
+        }
+        if let Err(failure) = self.replace_directory(&header) {
             (self.manner.say)(format_args!("the disk's directory could not be written: {failure}"));
         }
     }
@@ -378,6 +474,19 @@ struct Place {
     header: DumpHeader,
     /// Where its region begins, in bytes from the disk's start.
     region: u64,
+    /// Length of its region in bytes.
+    length: u64,
+}
+
+impl Place {
+    const fn new(header: DumpHeader, placed: &Placement) -> Self {
+        Self { header, region: placed.entry.offset, length: placed.entry.length }
+    }
+
+    /// Where the header goes: to the first block, and from then on to either block in turn.
+    const fn header_at(&self) -> u64 {
+        self.region + (self.header.generation + 1) % 2 * BLOCK as u64
+    }
 }
 
 /// Starts writing the block that `encode` makes.
@@ -409,18 +518,23 @@ fn matching_header(
 
 impl<D: BlockDevice> Target for DumpDisk<'_, D> {
     fn deliver(&mut self, dump: &Dump, reached: &mut dyn FnMut(Stage)) -> Result<(), Failure> {
-        let mut place = self.reserve(dump)?;
+        let (mut place, placed) = self.find_place(dump)?;
         let mut last = Stage::Views;
         let mut reach = |stage| {
             last = stage;
             reached(stage);
         };
-        let written = self.write(&mut place, dump, &mut reach);
-        if written.is_err() {
+        let begun = self.begin(&place, &placed, dump);
+        let written = match begun {
+            Ok(()) => self.write(&mut place, dump, &mut reach),
+            Err(failure) if self.has_begun(&placed) => Err(failure),
+            Err(failure) => return Err(failure),
+        };
+        if !matches!(written, Ok(()) | Err(Failure::NoRoom { .. })) {
             // The disk may be what failed: then there is nobody left to tell. But where one write
-            // fails another may not.
-            let settled = self.device.settle();
-            settled.and_then(|()| self.write_state(&mut place, DiskState::FAILED, last)).ok();
+            // fails another may not. The flush is for the other copy of the header.
+            let settled = self.device.settle().map(|()| self.device.flush().ok());
+            settled.and_then(|_| self.write_state(&mut place, DiskState::FAILED, last)).ok();
         }
         self.note_state(&place);
         written

@@ -24,6 +24,11 @@ impl Scratch {
         &mut self.0
     }
 
+    /// The first one.
+    pub(super) fn one(&mut self) -> &mut [u8] {
+        &mut self.0[..BLOCK]
+    }
+
     /// CRC-32C of a part of a view, if all of it can be read.
     pub(super) fn checksum(
         &mut self,
@@ -32,13 +37,27 @@ impl Scratch {
         end: u64,
         memory: &dyn ReadPhys,
     ) -> Option<u32> {
-        let (mut crc, mut at, bytes) = (Crc32c::new(), start, self.both());
+        self.add_to(Crc32c::new(), view, start, end, memory).map(Crc32c::finish)
+    }
+
+    /// Adds a part of a view to a checksum, if all of it can be read. After the view's end are zeros.
+    pub(super) fn add_to(
+        &mut self,
+        mut crc: Crc32c,
+        view: &dyn View,
+        start: u64,
+        end: u64,
+        memory: &dyn ReadPhys,
+    ) -> Option<Crc32c> {
+        let (mut at, bytes) = (start, self.both());
         while at < end {
             let room = (end - at).min(bytes.len() as u64) as usize;
-            let read = view.read_at(DumpOffset::new(at), &mut bytes[..room], memory).ok()?;
-            crc.update(bytes.get(..read).filter(|bytes| !bytes.is_empty())?);
-            at += read as u64;
+            let part = &mut bytes[..room];
+            let read = view.read_at(DumpOffset::new(at), part, memory).ok()?;
+            part[read..].fill(0);
+            crc.update(part);
+            at += room as u64;
         }
-        Some(crc.finish())
+        Some(crc)
     }
 }

@@ -1,9 +1,10 @@
 //! `collector extract`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use collector::{Extracted, ExtractedView, Range};
+use collector::{Extracted, ExtractedView, Range, page_counts};
 use dumpfile::Contents;
 use serde::Serialize;
 
@@ -82,6 +83,7 @@ fn in_words(extracted: &Extracted) -> String {
     };
     let path = path.as_deref().map_or(String::new(), |path| path.display().to_string());
     let line = format!("{path}: {what}, {length} bytes, SHA-256 {}\n", hex(sha256));
+    let line = line + &left_out(extracted);
     extracted.views.iter().fold(line, |lines, view| lines + &in_words_view(view) + "\n")
 }
 
@@ -115,7 +117,15 @@ fn what_is_there(disk: &Path, extracted: &Extracted, trouble: &str) -> String {
     if all.len() > NAMED {
         text += &format!("\n    and {} ranges more, see --json", all.len() - NAMED);
     }
+    let left = left_out(extracted);
+    text += left.lines().fold(String::new(), |text, line| text + "\n  " + line).as_str();
     views.iter().fold(text, |text, view| text + "\n  " + &in_words_view(view))
+}
+
+/// What the capture has left out, by class, but for zeros: a line for each.
+fn left_out(extracted: &Extracted) -> String {
+    let left = extracted.left.by_class();
+    left.map(|(class, bytes)| format!("left out, zero here: {bytes} bytes, {class}\n")).collect()
 }
 
 /// The result as JSON. Fields may be added, none is renamed.
@@ -132,6 +142,10 @@ struct Json<'a> {
     file: Option<String>,
     missing: Vec<Range>,
     damaged: Vec<Range>,
+    /// Start, length and class of what is left out, but for zeros.
+    left: Vec<(u64, u64, &'static str)>,
+    pages: BTreeMap<&'static str, u64>,
+    no_room: bool,
     views: Vec<JsonView<'a>>,
 }
 
@@ -169,6 +183,13 @@ fn in_json(extracted: &Extracted) -> Result<String, String> {
         file: extracted.path.as_ref().map(name),
         missing: pairs(&extracted.missing),
         damaged: pairs(&extracted.damaged),
+        left: extracted
+            .left
+            .iter()
+            .map(|range| (range.start, range.len(), range.class.name()))
+            .collect(),
+        pages: page_counts(&extracted.pages),
+        no_room: extracted.no_room,
         views: views.collect(),
     };
     serde_json::to_string(&json).map_err(|error| error.to_string())

@@ -4,6 +4,8 @@
 mod bulk;
 mod kills;
 mod machine;
+#[path = "../common/stored.rs"]
+mod stored;
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -14,9 +16,8 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::Duration;
 
-use dumpfile::disk::v1::DiskHeader;
+use dumpfile::DiskId;
 use dumpfile::wire::{Outcome, Sender, Slot};
-use dumpfile::{DiskId, DiskState};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -268,10 +269,8 @@ fn a_terminal_carries_every_byte() {
 #[test]
 fn a_dump_disk_is_a_source_too() {
     let folder = folder();
-    let state = DiskState::COMPLETE;
-    let header = DiskHeader { state, length: 6, ..DiskHeader::new(DiskId(ID)) };
-    fs::write(folder.path().join("disk"), [&header.encode()[..], b"a dump"].concat())
-        .expect("a disk");
+    let disk = stored::Dump::complete(b"a dump").disk(DiskId(ID));
+    fs::write(folder.path().join("disk"), disk).expect("a disk");
     let received = collector(&folder, &["receive", "disk", "-o", "vmcore"]);
     assert_eq!(received.status.code(), Some(0), "{}", text(&received.stderr));
     assert_eq!(read(&folder, "vmcore"), b"a dump");

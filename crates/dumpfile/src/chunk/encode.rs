@@ -63,6 +63,11 @@ impl Encoder {
         entry
     }
 
+    /// The kept pages of the chunk that was encoded last.
+    pub fn pages(&self) -> &[u8] {
+        &self.pages
+    }
+
     /// Adds the page at `at` of the view; its class if it is left out instead.
     fn add(&mut self, view: &dyn View, at: u64, mem: &dyn ReadPhys) -> Option<PageClass> {
         let start = self.pages.len();

@@ -18,6 +18,8 @@ pub struct DumpEntry {
     pub length: u64,
     /// How far it has come. Its own header may know more.
     pub state: DiskState,
+    /// Differs from capture to capture. The dump's header has the same.
+    pub key: u32,
 }
 
 impl DumpEntry {
@@ -91,12 +93,22 @@ impl Directory {
         kept
     }
 
-    /// Notes what has become of a dump, if it is there.
+    /// Notes the state of a dump, if it is there.
     pub fn set_state(&mut self, sequence: u64, state: DiskState) {
-        for entry in &mut self.entries[..self.count] {
-            if entry.sequence == sequence {
-                entry.state = state;
-            }
+        if let Some(entry) = self.find(sequence) {
+            entry.state = state;
         }
+    }
+
+    /// Gives up the end of a dump's region: from now on it has `length` bytes, if it had more.
+    pub fn shrink(&mut self, sequence: u64, length: u64) {
+        if let Some(entry) = self.find(sequence).filter(|entry| length > 0 && length < entry.length)
+        {
+            entry.length = length;
+        }
+    }
+
+    fn find(&mut self, sequence: u64) -> Option<&mut DumpEntry> {
+        self.entries[..self.count].iter_mut().find(|entry| entry.sequence == sequence)
     }
 }

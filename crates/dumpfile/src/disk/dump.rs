@@ -5,20 +5,26 @@ use core::fmt;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{BLOCK, Contents, DiskState, DumpEntry, MARKS, damage, end, first_block, seal};
+use vmcore::PageClass;
+
+use super::{
+    BLOCK, Contents, DiskState, DumpEntry, StoredChunks, blocks, damage, end, first_block,
+    is_whole, seal,
+};
 use crate::DiskId;
+use crate::chunk::{CHUNK, Codec};
 use crate::wire::{MAX_NAME, ViewInfo};
 
 /// Most small views of a dump.
 pub const MAX_SMALL_VIEWS: usize = 16;
-/// Bytes of a chunk, as this program writes it.
-pub const CHUNK: u64 = 1 << 20;
 
 const MAGIC: [u8; 8] = *b"KDRSDUMP";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const HAS_CHECKSUMS: u32 = 1;
-/// The smallest chunk that is taken from another program: no table is longer than its bulk.
-const SMALLEST_CHUNK: u64 = 1 << 16;
+const LEVEL_RAISED: u32 = 2;
+const NO_ROOM: u32 = 4;
+/// Length of the longest raw view in bytes: chunks have numbers of 32 bits.
+const LONGEST: u64 = CHUNK << 32;
 
 /// The name of a small view.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -72,26 +78,65 @@ pub struct DumpHeader {
     pub id: DiskId,
     /// Its number, as in the directory.
     pub sequence: u64,
+    /// Its key, as in the directory.
+    pub key: u32,
     /// Larger in each header that is written: of two, the larger one counts.
-    pub generation: u32,
+    pub generation: u64,
     /// How far it has come.
     pub state: DiskState,
     /// Code of the last stage that the capture reached (`handoff::Stage`).
     pub stage: u32,
     /// What the bulk is made of.
     pub contents: Contents,
-    /// Whether chunks have checksums.
+    /// True if all stored chunks have checksums.
     pub checksums: bool,
-    /// Bytes of a chunk.
-    pub chunk: u64,
-    /// Where the chunk table begins, in bytes from the region's start.
-    pub table_offset: u64,
+    /// True if the dump level is higher than what was asked for, for want of room.
+    pub level_raised: bool,
+    /// True if the region is too small for all of the dump.
+    pub no_room: bool,
+    /// The dump level, 0–31.
+    pub level: u8,
+    /// The codec that was asked for. Chunks that it does not make smaller are raw.
+    pub codec: Codec,
+    /// Length of the raw view in bytes.
+    pub raw_length: u64,
     /// Where the bulk begins, in bytes from the region's start.
-    pub bulk_offset: u64,
-    /// Length of the bulk in bytes.
-    pub bulk_length: u64,
+    pub bulk_start: u64,
+    /// Where the last segment that counts ends, in bytes from the region's start.
+    pub committed: u64,
+    /// The pages in all segments that count.
+    pub pages: PageCounts,
     /// The small views.
     pub small: SmallViews,
+}
+
+/// Numbers of pages: kept, and left out by class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PageCounts([u64; 16]);
+
+impl PageCounts {
+    /// Number of kept pages.
+    pub const fn kept(&self) -> u64 {
+        self.0[0]
+    }
+
+    /// Number of all pages.
+    pub fn all(&self) -> u64 {
+        self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// Number of pages of this class.
+    pub fn of(&self, class: PageClass) -> u64 {
+        self.0[usize::from(class.code())]
+    }
+
+    /// Adds the pages of these chunks.
+    pub fn add(&mut self, chunks: &StoredChunks, raw_length: u64) {
+        for page in 0..crate::chunk::pages_of(chunks.entry.chunk, raw_length) {
+            let code = chunks.entry.left.get(page).map_or(0, |class| usize::from(class.code()));
+            self.0[code] = self.0[code].saturating_add(chunks.count().into());
+        }
+    }
 }
 
 /// The small views of a dump, no two of which have the same name.
@@ -123,9 +168,13 @@ pub struct NewDump<'a> {
     pub contents: Contents,
     /// The small views; their offsets do not count.
     pub views: &'a [SmallView],
-    /// Length of the bulk in bytes.
-    pub bulk_length: u64,
-    /// Whether chunks get checksums.
+    /// Room for small views that are added later, in bytes.
+    pub room: u64,
+    /// Length of the raw view in bytes.
+    pub raw_length: u64,
+    /// The codec.
+    pub codec: Codec,
+    /// Whether all stored chunks get checksums.
     pub checksums: bool,
 }
 
@@ -154,6 +203,11 @@ pub enum DumpError {
     /// There are more small views than there is room for, or their names cannot be used.
     #[error("the small views of the dump are too many or have wrong names: the writer is at fault")]
     Views,
+    /// It is stored with a codec that is not known.
+    #[error(
+        "the dump is stored with codec {0}, which this program does not know: use a collector of the kernel's release"
+    )]
+    Codec(u8),
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -175,19 +229,23 @@ struct Block {
     state: U32,
     id: [u8; 16],
     sequence: U64,
+    generation: U64,
     stage: U32,
     contents: U32,
     start: U64,
-    generation: U32,
     flags: U32,
-    chunk: U64,
-    table_offset: U64,
-    bulk_offset: U64,
-    bulk_length: U64,
-    count: U32,
-    zero: U32,
+    level: u8,
+    codec: u8,
+    log2_chunk: u8,
+    count: u8,
+    raw_length: U64,
+    bulk_start: U64,
+    committed: U64,
+    pages: [U64; 16],
+    key: U32,
+    zero: [u8; 28],
     views: [View; MAX_SMALL_VIEWS],
-    more_zero: [u8; BLOCK - 104 - 64 * MAX_SMALL_VIEWS - 4],
+    more_zero: [u8; BLOCK - 256 - 64 * MAX_SMALL_VIEWS - 4],
     crc: U32,
 }
 
@@ -195,68 +253,61 @@ impl DumpHeader {
     /// The header of a dump that is about to begin, with a place for everything.
     ///
     /// # Errors
-    /// [`DumpError::Views`], or [`DumpError::Layout`] when 64 bits cannot say the places.
-    pub fn new(id: DiskId, sequence: u64, new: &NewDump<'_>) -> Result<Self, DumpError> {
+    /// [`DumpError::Views`], or [`DumpError::Layout`] when the places or the raw view are too large for
+    /// their numbers.
+    pub fn new(id: DiskId, sequence: u64, key: u32, new: &NewDump<'_>) -> Result<Self, DumpError> {
         let mut header = Self {
             id,
             sequence,
+            key,
             generation: 1,
             state: DiskState::IN_PROGRESS,
             stage: 0,
             contents: new.contents,
             checksums: new.checksums,
-            chunk: CHUNK,
-            table_offset: 0,
-            bulk_offset: 0,
-            bulk_length: new.bulk_length,
+            level_raised: false,
+            no_room: false,
+            level: 0,
+            codec: new.codec,
+            raw_length: new.raw_length,
+            bulk_start: u64::MAX,
+            committed: u64::MAX,
+            pages: PageCounts::default(),
             small: SmallViews::default(),
         };
-        let mut offset = 2 * BLOCK as u64;
         for view in new.views {
-            header.small.push(SmallView { offset, ..*view })?;
-            offset = end(offset, view.length).and_then(blocks).ok_or(DumpError::Layout)?;
+            header.add_view(*view)?;
         }
-        header.table_offset = offset;
-        let table = header.table_length().ok_or(DumpError::Layout)?;
-        header.bulk_offset = end(offset, table).ok_or(DumpError::Layout)?;
-        end(header.bulk_offset, header.bulk_length).and_then(blocks).ok_or(DumpError::Layout)?;
+        let start = end(header.views_end(), new.room).and_then(blocks).ok_or(DumpError::Layout)?;
+        (header.bulk_start, header.committed) = (start, start);
+        if new.raw_length > LONGEST {
+            return Err(DumpError::Layout);
+        }
         Ok(header)
+    }
+
+    /// Adds a small view after the others; its offset does not count. Returns its place, in bytes from
+    /// the region's start.
+    ///
+    /// # Errors
+    /// [`DumpError::Views`], or [`DumpError::Layout`] when there is no room for it before the bulk.
+    pub fn add_view(&mut self, view: SmallView) -> Result<u64, DumpError> {
+        let offset = self.views_end();
+        let after = end(offset, view.length).and_then(blocks);
+        after.filter(|after| *after <= self.bulk_start).ok_or(DumpError::Layout)?;
+        self.small.push(SmallView { offset, ..view })?;
+        Ok(offset)
+    }
+
+    /// Where the next small view begins, in bytes from the region's start.
+    fn views_end(&self) -> u64 {
+        let last = self.views().last().and_then(|last| end(last.offset, last.length));
+        last.and_then(blocks).unwrap_or(2 * BLOCK as u64)
     }
 
     /// The small views.
     pub fn views(&self) -> &[SmallView] {
         self.small.as_slice()
-    }
-
-    /// Length of the whole region in bytes.
-    pub const fn region_length(&self) -> u64 {
-        (self.bulk_offset + self.bulk_length).next_multiple_of(BLOCK as u64)
-    }
-
-    /// How many chunks the bulk has.
-    pub const fn chunks(&self) -> u64 {
-        self.bulk_length.div_ceil(self.chunk)
-    }
-
-    /// Start and end of a chunk in the bulk, in bytes. Empty behind the last one.
-    pub fn chunk_range(&self, chunk: u64) -> (u64, u64) {
-        let start = chunk.saturating_mul(self.chunk).min(self.bulk_length);
-        (start, start.saturating_add(self.chunk).min(self.bulk_length))
-    }
-
-    /// How many blocks the chunk table has, each of them in two copies.
-    pub const fn table_blocks(&self) -> u64 {
-        self.chunks().div_ceil(MARKS as u64)
-    }
-
-    /// Where the first copy of a block of the table is, in bytes from the region's start; the second
-    /// one is behind it.
-    pub const fn table_block_offset(&self, index: u64) -> u64 {
-        self.table_offset + index * 2 * BLOCK as u64
-    }
-
-    const fn table_length(&self) -> Option<u64> {
-        self.table_blocks().checked_mul(2 * BLOCK as u64)
     }
 
     /// The block that goes to the front of the dump's region.
@@ -273,17 +324,23 @@ impl DumpHeader {
         block.state = self.state.0.into();
         block.id = self.id.0;
         block.sequence = self.sequence.into();
+        block.generation = self.generation.into();
         block.stage = self.stage.into();
         let (contents, start) = self.contents.fields();
         block.contents = contents.into();
         block.start = start.into();
-        block.generation = self.generation.into();
-        block.flags = (u32::from(self.checksums) * HAS_CHECKSUMS).into();
-        block.chunk = self.chunk.into();
-        block.table_offset = self.table_offset.into();
-        block.bulk_offset = self.bulk_offset.into();
-        block.bulk_length = self.bulk_length.into();
-        block.count = (self.views().len() as u32).into();
+        block.flags = self.flags().into();
+        block.level = self.level;
+        block.codec = self.codec.code();
+        block.log2_chunk = CHUNK.trailing_zeros() as u8;
+        block.count = self.views().len() as u8;
+        block.raw_length = self.raw_length.into();
+        block.bulk_start = self.bulk_start.into();
+        block.committed = self.committed.into();
+        for (field, count) in block.pages.iter_mut().zip(self.pages.0) {
+            *field = count.into();
+        }
+        block.key = self.key.into();
         for (field, view) in block.views.iter_mut().zip(self.views()) {
             field.name = view.name.0;
             field.offset = view.offset.into();
@@ -292,6 +349,13 @@ impl DumpHeader {
             field.crc = view.crc.into();
         }
         seal(bytes);
+    }
+
+    const fn flags(&self) -> u32 {
+        let Self { checksums, level_raised, no_room, .. } = *self;
+        (checksums as u32 * HAS_CHECKSUMS)
+            | (level_raised as u32 * LEVEL_RAISED)
+            | (no_room as u32 * NO_ROOM)
     }
 
     /// Reads one copy of the header of the dump that `entry` names on the disk with `id`. Everything
@@ -311,11 +375,12 @@ impl DumpHeader {
         if damage(bytes).is_some() {
             return Err(DumpError::Checksum);
         }
-        if block.id != id.0 || block.sequence != entry.sequence {
+        let is_of = block.sequence == entry.sequence && block.key == entry.key;
+        if block.id != id.0 || !is_of {
             return Err(DumpError::OtherDump(block.sequence.get()));
         }
         let header = block.header(id)?;
-        let fits = header.is_laid_out() && header.region_length() <= entry.length;
+        let fits = header.is_laid_out(block.log2_chunk) && header.committed <= entry.length;
         fits.then_some(header).ok_or(DumpError::Layout)
     }
 
@@ -328,46 +393,54 @@ impl DumpHeader {
         match [front, second].map(|copy| Self::decode(copy, id, entry)) {
             [Ok(first), Ok(second)] if second.generation > first.generation => Ok(second),
             [Err(_), Ok(second)] => Ok(second),
+            // Where there is none yet, the second copy tells more than the first.
+            [Err(DumpError::NotOurs), second @ Err(_)] => second,
             [first, _] => first,
         }
     }
 
     /// Whether everything has a place of its own, in the order in which it is written, and no number
     /// wraps.
-    fn is_laid_out(&self) -> bool {
-        let is_chunk = self.chunk.is_power_of_two() && self.chunk >= SMALLEST_CHUNK;
+    fn is_laid_out(&self, log2_chunk: u8) -> bool {
         let mut free = Some(2 * BLOCK as u64);
-        let mut take = |offset: u64, length: Option<u64>| {
+        let mut take = |offset: u64, length: u64| {
             let is_free = free.is_some_and(|free| free <= offset) && is_whole(offset);
-            free = length.and_then(|length| end(offset, length)).and_then(blocks);
+            free = end(offset, length).and_then(blocks);
             is_free && free.is_some()
         };
-        is_chunk
-            && self.views().iter().all(|view| take(view.offset, Some(view.length)))
-            && take(self.table_offset, self.table_length())
-            && take(self.bulk_offset, Some(self.bulk_length))
+        u32::from(log2_chunk) == CHUNK.trailing_zeros()
+            && self.raw_length <= LONGEST
+            && self.views().iter().all(|view| take(view.offset, view.length))
+            && take(self.bulk_start, 0)
+            && self.committed >= self.bulk_start
+            && is_whole(self.committed)
     }
 }
 
 impl Block {
     fn header(&self, id: DiskId) -> Result<DumpHeader, DumpError> {
+        let flags = self.flags.get();
         let mut header = DumpHeader {
             id,
             sequence: self.sequence.get(),
+            key: self.key.get(),
             generation: self.generation.get(),
             state: DiskState(self.state.get()),
             stage: self.stage.get(),
             contents: Contents::from_fields(self.contents.get(), self.start.get()),
-            checksums: self.flags.get() & HAS_CHECKSUMS != 0,
-            chunk: self.chunk.get(),
-            table_offset: self.table_offset.get(),
-            bulk_offset: self.bulk_offset.get(),
-            bulk_length: self.bulk_length.get(),
+            checksums: flags & HAS_CHECKSUMS != 0,
+            level_raised: flags & LEVEL_RAISED != 0,
+            no_room: flags & NO_ROOM != 0,
+            level: self.level,
+            codec: Codec::from_code(self.codec).ok_or(DumpError::Codec(self.codec))?,
+            raw_length: self.raw_length.get(),
+            bulk_start: self.bulk_start.get(),
+            committed: self.committed.get(),
+            pages: PageCounts(self.pages.map(U64::get)),
             small: SmallViews::default(),
         };
-        let listed =
-            usize::try_from(self.count.get()).ok().and_then(|count| self.views.get(..count));
-        for view in listed.ok_or(DumpError::Views)? {
+        let listed = self.views.get(..usize::from(self.count)).ok_or(DumpError::Views)?;
+        for view in listed {
             let name = ViewName::from_bytes(view.name).ok_or(DumpError::Views)?;
             let (offset, length) = (view.offset.get(), view.length.get());
             let (start, crc) = (view.start.get(), view.crc.get());
@@ -375,13 +448,4 @@ impl Block {
         }
         Ok(header)
     }
-}
-
-fn is_whole(offset: u64) -> bool {
-    offset.is_multiple_of(BLOCK as u64)
-}
-
-/// Rounded up to whole blocks.
-fn blocks(bytes: u64) -> Option<u64> {
-    bytes.checked_next_multiple_of(BLOCK as u64)
 }

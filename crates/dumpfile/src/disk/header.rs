@@ -5,11 +5,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{
     BLOCK, Directory, DiskError, DiskState, DumpEntry, MAGIC, MAX_DUMPS, VERSION, damage,
-    first_block, seal, v1,
+    first_block, seal,
 };
 use crate::DiskId;
 
-/// The header of a dump disk of version 2.
+/// The header of a dump disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskHeader {
     /// Which disk this is.
@@ -33,21 +33,15 @@ pub struct Refused {
     pub need: u64,
 }
 
-/// What is at the front of a dump disk.
+/// The headers at the front of a dump disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "1 KiB, and version 1 is the rare one")]
-pub enum FoundDisk {
-    /// A disk of version 1.
-    V1(v1::DiskHeader),
-    /// A disk of version 2.
-    V2 {
-        /// The header that counts.
-        header: DiskHeader,
-        /// The block that it is in, 0 or 1.
-        copy: usize,
-        /// What is wrong with the other copy.
-        other: Option<DiskError>,
-    },
+pub struct FoundDisk {
+    /// The header that counts.
+    pub header: DiskHeader,
+    /// The block that it is in, 0 or 1.
+    pub copy: usize,
+    /// What is wrong with the other copy.
+    pub other: Option<DiskError>,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -57,7 +51,7 @@ struct Entry {
     offset: U64,
     length: U64,
     state: U32,
-    zero: U32,
+    key: U32,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -106,6 +100,7 @@ impl DiskHeader {
             entry.offset = dump.offset.into();
             entry.length = dump.length.into();
             entry.state = dump.state.0.into();
+            entry.key = dump.key.into();
         }
         seal(bytes);
     }
@@ -147,8 +142,8 @@ impl Block {
                 return Err(DiskError::Directory(sequence));
             }
             let (offset, length) = (entry.offset.get(), entry.length.get());
-            let state = DiskState(entry.state.get());
-            dumps.push(DumpEntry { sequence, offset, length, state })?;
+            let (state, key) = (DiskState(entry.state.get()), entry.key.get());
+            dumps.push(DumpEntry { sequence, offset, length, state, key })?;
         }
         Ok(dumps)
     }
@@ -166,12 +161,8 @@ impl FoundDisk {
             return Err(DiskError::NotOurs);
         }
         let header = match DiskHeader::decode(first) {
-            Err(DiskError::Version(_)) => match v1::DiskHeader::decode(first) {
-                Ok(header) => return Ok(Self::V1(header)),
-                // A whole block of yet another version has the last word.
-                Err(error) if damage(first).is_none() => return Err(error),
-                Err(error) => Err(error),
-            },
+            // A whole block of another version has the last word.
+            Err(error @ DiskError::Version(_)) if damage(first).is_none() => return Err(error),
             header => header,
         };
         let second = DiskHeader::decode(&front[BLOCK..]);
@@ -179,19 +170,16 @@ impl FoundDisk {
             (Ok(first), Ok(second))
                 if second.id == first.id && second.generation > first.generation =>
             {
-                Ok(Self::V2 { header: second, copy: 1, other: None })
+                Ok(Self { header: second, copy: 1, other: None })
             }
-            (Ok(header), second) => Ok(Self::V2 { header, copy: 0, other: second.err() }),
-            (Err(error), Ok(header)) => Ok(Self::V2 { header, copy: 1, other: Some(error) }),
+            (Ok(header), second) => Ok(Self { header, copy: 0, other: second.err() }),
+            (Err(error), Ok(header)) => Ok(Self { header, copy: 1, other: Some(error) }),
             (Err(error), Err(_)) => Err(error),
         }
     }
 
     /// Which disk this is.
     pub const fn id(&self) -> DiskId {
-        match self {
-            Self::V1(header) => header.id,
-            Self::V2 { header, .. } => header.id,
-        }
+        self.header.id
     }
 }

@@ -1,23 +1,30 @@
 //! The dump disk.
 //!
-//! Version 2, all numbers little-endian, all places multiples of [`BLOCK`]:
+//! Version 3, all numbers little-endian, all places multiples of [`BLOCK`]:
 //!
 //! | where | what |
 //! |---|---|
 //! | blocks 0 and 1 of the disk | two copies of the [`DiskHeader`]: id, directory of the dumps |
-//! | anywhere behind them | the regions of the dumps, as the directory says |
+//! | anywhere after them | the regions of the dumps, as the directory says |
 //!
 //! | in a dump's region | what |
 //! |---|---|
 //! | blocks 0 and 1 | two copies of the [`DumpHeader`]: state, stage, where the rest is |
-//! | behind them | the small views: why the machine died, in short |
-//! | then | the chunk table: two copies of each [`TableBlock`], side by side |
-//! | then | the bulk: vmcore or oldmem |
+//! | after them | the small views: why the machine died, in short; and room for those that are read later |
+//! | from `bulk_start` on | the bulk, vmcore or oldmem: a log of [`Segment`]s |
+//!
+//! A segment is a block that names up to [`SEGMENT_ENTRIES`] runs of chunks, and then the stored bytes of
+//! these chunks. Chunks that are left out have no stored bytes. Raw chunks start at multiples of
+//! [`BLOCK`]. The chunks of a dump may stand in any order; each stands in one segment only.
 //!
 //! Of two copies the older one is written over, and the newer one that is whole counts: a write that
-//! is torn by a power loss costs what it would have said, and nothing else. A chunk is marked in the
-//! table after its write has completed and a flush has followed. So what is marked is there, whatever
-//! happens later.
+//! is torn by a power loss costs what it would have said, and nothing else. Only segments that end at or
+//! before `committed` of the header count, and that is written when a flush has followed all of them. So
+//! what is committed is there, whatever happens later. Small views have checksums instead.
+//!
+//! The entry of the directory and the dump's header (and each segment) have a key, which differs from
+//! capture to capture: a header that an earlier capture left in the same place, with the same number on
+//! a disk that was formatted again with its old id, is never taken for the header of this dump.
 //!
 //! Magic, version and checksum of block 0 are where they are in every version.
 
@@ -25,23 +32,24 @@ mod directory;
 mod dump;
 mod header;
 mod place;
-mod table;
-pub mod v1;
+mod segment;
+mod size;
 
 pub use directory::{Directory, DumpEntry, MAX_DUMPS};
 pub use dump::{
-    CHUNK, DumpError, DumpHeader, MAX_SMALL_VIEWS, NewDump, SmallView, SmallViews, ViewName,
+    DumpError, DumpHeader, MAX_SMALL_VIEWS, NewDump, PageCounts, SmallView, SmallViews, ViewName,
 };
 pub use header::{DiskHeader, FoundDisk, Refused};
 pub use place::{NoRoom, Placement};
-pub use table::{MARKS, Mark, TableBlock};
+pub use segment::{SEGMENT_ENTRIES, Segment, SegmentError, StoredChunks, encode_segment};
+pub use size::{BulkSize, LEAST_SEGMENT};
 
 use crate::checksum::Crc32c;
 
 /// First bytes of a disk's header.
 pub const MAGIC: [u8; 8] = *b"KDRSDISK";
 /// Version of the layout that is written.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// The unit of everything on the disk, in bytes.
 pub const BLOCK: usize = 4096;
 /// Where on the disk the first dump can begin, in bytes.
@@ -52,7 +60,7 @@ pub const FIRST_OFFSET: u64 = 2 * BLOCK as u64;
 pub struct DiskState(pub u32);
 
 impl DiskState {
-    /// Nothing yet (version 1 only).
+    /// No dump.
     pub const EMPTY: Self = Self(0);
     /// A capture has begun and has not said how it ended.
     pub const IN_PROGRESS: Self = Self(1);
@@ -60,10 +68,12 @@ impl DiskState {
     pub const COMPLETE: Self = Self(2);
     /// A capture has failed at the stage that the header names.
     pub const FAILED: Self = Self(3);
+    /// A capture has ended as it should, but the disk had no room for all of the dump.
+    pub const PARTIAL: Self = Self(4);
 
     /// Whether this is known not to be a whole dump.
     pub const fn is_partial(self) -> bool {
-        matches!(self, Self::EMPTY | Self::IN_PROGRESS | Self::FAILED)
+        matches!(self, Self::EMPTY | Self::IN_PROGRESS | Self::FAILED | Self::PARTIAL)
     }
 }
 
@@ -114,9 +124,7 @@ pub enum DiskError {
     #[error("this is no dump disk: `collector format` makes one")]
     NotOurs,
     /// It has a version that is not known.
-    #[error(
-        "the dump disk has version {0}, this program knows version 1 and {VERSION}: use programs of the same release on both sides"
-    )]
+    #[error("the dump disk has version {0}, this program knows version {VERSION}: {next}", next = other_version(*.0))]
     Version(u32),
     /// Its CRC-32C is wrong.
     #[error(
@@ -128,12 +136,6 @@ pub enum DiskError {
         /// The checksum that the block names.
         found: u32,
     },
-    /// The dump does not begin where version 1 has it.
-    #[error("the dump would begin at {0:#x}, not at {offset:#x}: the writer is at fault", offset = v1::DATA_OFFSET)]
-    DataOffset(u64),
-    /// The dump would end past 64 bits.
-    #[error("the dump would be {0:#x} bytes long: the writer is at fault")]
-    Length(u64),
     /// There are more dumps than a directory has room for.
     #[error("the directory names {0} dumps, {MAX_DUMPS} are the most: the writer is at fault")]
     TooManyDumps(u32),
@@ -142,6 +144,16 @@ pub enum DiskError {
         "the directory's dump {0} has no place of its own or stands in the wrong order: the writer is at fault"
     )]
     Directory(u64),
+}
+
+/// The next step for a disk of another version.
+const fn other_version(version: u32) -> &'static str {
+    if version < VERSION {
+        "if a dump on it is needed, extract it with the collector of the release that wrote it; then \
+         format the disk again (`collector format`)"
+    } else {
+        "use programs of the same release on both sides"
+    }
 }
 
 /// The checksum that a block of ours should have: over all of it, with its own field, the last four
@@ -169,6 +181,15 @@ fn filled(fill: impl FnOnce(&mut [u8; BLOCK])) -> [u8; BLOCK] {
 /// The first block of `bytes`.
 fn first_block(bytes: &[u8]) -> Option<&[u8; BLOCK]> {
     bytes.first_chunk()
+}
+
+fn is_whole(offset: u64) -> bool {
+    offset.is_multiple_of(BLOCK as u64)
+}
+
+/// Rounded up to whole blocks.
+fn blocks(bytes: u64) -> Option<u64> {
+    bytes.checked_next_multiple_of(BLOCK as u64)
 }
 
 /// Expected and found checksum, where these differ.

@@ -1,6 +1,6 @@
 //! Where the next dump goes.
 
-use super::{Directory, DiskHeader, DiskState, DumpEntry, FIRST_OFFSET, Refused};
+use super::{BLOCK, Directory, DiskHeader, DiskState, DumpEntry, FIRST_OFFSET, Refused};
 
 /// A place for a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl DiskHeader {
     /// Finds a place of `need` bytes for another dump on a disk of `capacity` bytes: the first gap that is
     /// large enough. Where there is none, partial dumps are given up, and then, with
     /// `replace_complete`, complete ones: the oldest first, one at a time, and only those that are in
-    /// the way.
+    /// the way. `key` is the new dump's.
     ///
     /// # Errors
     /// [`NoRoom`]; nothing is given up then.
@@ -36,15 +36,59 @@ impl DiskHeader {
         &self,
         capacity: u64,
         need: u64,
+        key: u32,
         replace_complete: bool,
     ) -> Result<Placement, NoRoom> {
         let search = Search { dumps: self.dumps, capacity, need };
         let Some((offset, given_up)) = search.run(replace_complete) else {
-            let complete_dumps = !replace_complete && search.run(true).is_some();
-            return Err(NoRoom { need, have: search.most(replace_complete), complete_dumps });
+            return Err(search.no_room(replace_complete));
         };
-        let entry =
-            DumpEntry { sequence: self.next, offset, length: need, state: DiskState::IN_PROGRESS };
+        self.with(offset, need, key, given_up)
+    }
+
+    /// Finds a place for a part of a dump, where [`Self::place`] finds none for all of it: the largest gap
+    /// that there is without the partial dumps. Complete dumps are given up only with
+    /// `replace_complete`, and only where no gap has `least` bytes.
+    ///
+    /// # Errors
+    /// [`NoRoom`] when no gap has `least` bytes; nothing is given up then.
+    pub fn place_part(
+        &self,
+        capacity: u64,
+        least: u64,
+        key: u32,
+        replace_complete: bool,
+    ) -> Result<Placement, NoRoom> {
+        let search = Search { dumps: self.dumps, capacity, need: least };
+        let mut kept = self.dumps.retain(|dump| !dump.state.is_partial());
+        loop {
+            let length = |(_, length): (u64, u64)| length / BLOCK as u64 * BLOCK as u64;
+            let largest = gaps(&kept, capacity).max_by_key(|gap| (length(*gap), !gap.0));
+            let largest = largest.map(|gap| (gap.0, length(gap)));
+            match largest.filter(|(_, length)| *length >= least && !kept.is_full()) {
+                Some((offset, length)) => {
+                    let given_up = search.in_the_way(offset, length, &kept);
+                    return self.with(offset, length, key, given_up);
+                }
+                None => {
+                    let victim = victim(&kept, replace_complete);
+                    let victim = victim.ok_or_else(|| search.no_room(replace_complete))?;
+                    kept = kept.retain(|dump| dump.sequence != victim);
+                }
+            }
+        }
+    }
+
+    /// The header with a new dump, and without those that are given up.
+    fn with(
+        &self,
+        offset: u64,
+        length: u64,
+        key: u32,
+        given_up: Directory,
+    ) -> Result<Placement, NoRoom> {
+        let state = DiskState::IN_PROGRESS;
+        let entry = DumpEntry { sequence: self.next, offset, length, state, key };
         let is_kept = |dump: &DumpEntry| !given_up.as_slice().contains(dump);
         let mut header = Self {
             generation: self.generation.wrapping_add(1),
@@ -54,7 +98,7 @@ impl DiskHeader {
             ..*self
         };
         // A disk whose numbers are used up takes no more dumps.
-        let no_room = NoRoom { need, have: 0, complete_dumps: false };
+        let no_room = NoRoom { need: length, have: 0, complete_dumps: false };
         let is_last = header.next == self.next;
         header.dumps.push(entry).ok().filter(|()| !is_last).ok_or(no_room)?;
         Ok(Placement { header, entry, given_up })
@@ -74,7 +118,7 @@ impl Search {
         let mut kept = self.dumps;
         loop {
             if let Some(offset) = self.gap(&kept).filter(|_| !kept.is_full()) {
-                return Some((offset, self.in_the_way(offset, &kept)));
+                return Some((offset, self.in_the_way(offset, self.need, &kept)));
             }
             let victim = victim(&kept, replace_complete)?;
             kept = kept.retain(|dump| dump.sequence != victim);
@@ -83,15 +127,20 @@ impl Search {
 
     /// Of those that are not in `kept`, what overlaps the place; something in any case when there is no
     /// room for another entry.
-    fn in_the_way(&self, offset: u64, kept: &Directory) -> Directory {
+    fn in_the_way(&self, offset: u64, length: u64, kept: &Directory) -> Directory {
         let lost = self.dumps.retain(|dump| !kept.as_slice().contains(dump));
-        let overlapping = lost.retain(|dump| dump.overlaps(offset, self.need));
+        let overlapping = lost.retain(|dump| dump.overlaps(offset, length));
         if self.dumps.is_full() && overlapping.as_slice().is_empty() { lost } else { overlapping }
     }
 
     /// The first gap that is large enough.
     fn gap(&self, kept: &Directory) -> Option<u64> {
         gaps(kept, self.capacity).find(|(_, length)| *length >= self.need).map(|(offset, _)| offset)
+    }
+
+    fn no_room(&self, replace_complete: bool) -> NoRoom {
+        let complete_dumps = !replace_complete && self.run(true).is_some();
+        NoRoom { need: self.need, have: self.most(replace_complete), complete_dumps }
     }
 
     /// The largest place that can be had.

@@ -63,7 +63,7 @@ pub use options::{
 pub use page_class::PageClass;
 pub use ranges::{MemoryRanges, RangeSet, Ranges, Storage};
 pub use read::ReadPhys;
-pub use small_views::{LONGEST_SMALL_VIEWS, LaterViews, SmallView, first_views, small_views};
+pub use small_views::{LaterViews, SmallView, first_views, small_views};
 pub use utc::utc_date;
 pub use view::{Extent, Extents, Piece, View, What};
 pub use vmcoreinfo::{LeftOut, MAX_ADDED, left_out, vmcoreinfo_get};

@@ -17,9 +17,6 @@ const TAIL: usize = 8 << 10;
 const LONG_RECORD: usize = 2 << 10;
 /// The most that is taken of the log, in bytes as it is shown.
 const MAX_LOG: usize = 512 << 10;
-/// Most bytes of all small views of a dump: the log and its end, and four stacks of 16 KiB. The
-/// notes and VMCOREINFO have no fixed length and are not counted.
-pub const LONGEST_SMALL_VIEWS: u64 = (TAIL + MAX_LOG + 4 * (16 << 10)) as u64;
 /// The most records that are looked at. A line takes 16 bytes at least, so that twice as many as
 /// there is room for may be unfinished or damaged.
 const MAX_RECORDS: u64 = 3 * MAX_LOG as u64 / 16;

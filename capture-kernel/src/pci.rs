@@ -29,6 +29,17 @@ const EXPRESS_DEVICE: u8 = 8;
 /// Device Status, in the high half: transactions pending.
 const TRANSACTIONS_PENDING: u32 = 1 << (16 + 5);
 
+/// Offset of the command register, and above it the status register.
+const COMMAND: u8 = 4;
+/// Offset of the first BAR, and their number.
+const BAR_0: u8 = 0x10;
+const BARS: usize = 6;
+/// Bits of a memory BAR that are not the address.
+const BAR_FLAGS: u32 = 15;
+/// Kind of a BAR: I/O (bit 0), or memory with an address of 32 or 64 bits.
+const BAR_TYPE: u32 = 0b111;
+const BAR_64: u32 = 0b100;
+
 /// Every function of every bus that the dead kernel left reachable, in the order of the walk.
 pub fn functions<C: ConfigurationAccess>(
     root: &PciRoot<C>,
@@ -78,9 +89,102 @@ pub fn virtio_configuration<C: ConfigurationAccess>(
     let common = root.capabilities(at).take(MOST_CAPABILITIES).find(is_common)?;
     let bar = access.read_word(at, common.offset.checked_add(4)?) as u8;
     let offset = access.read_word(at, common.offset.checked_add(8)?);
-    let bar = (bar < 6).then(|| root.bar_info(at, bar).ok()).flatten()??;
-    let (address, _) = bar.memory_address_size()?;
-    address.checked_add(offset.into())
+    memory_bar(access, at, bar)?.checked_add(offset.into())
+}
+
+/// The physical address in a memory BAR, as it is: to find its size would take the device off the bus.
+fn memory_bar(access: &impl ConfigurationAccess, at: DeviceFunction, bar: u8) -> Option<u64> {
+    let word = |bar: u8| (bar < BARS as u8).then(|| access.read_word(at, BAR_0 + 4 * bar));
+    let low = word(bar)?;
+    let high = match low & BAR_TYPE {
+        0 => 0,
+        BAR_64 => word(bar + 1)?,
+        _ => return None,
+    };
+    let address = u64::from(high) << 32 | u64::from(low & !BAR_FLAGS);
+    (address != 0).then_some(address)
+}
+
+/// Configuration space of one function, in which the command register and the BARs are copies.
+///
+/// virtio-drivers finds the size of a BAR anew for each structure in it, and each time takes the device
+/// off the bus. Under a hypervisor each of these writes has all guest memory mapped again. Here the size
+/// of each BAR that a virtio structure is in is found once.
+#[derive(Clone)]
+pub struct CopiedBars<C> {
+    access: C,
+    at: DeviceFunction,
+    command: u32,
+    bars: [u32; BARS],
+    /// What each BAR reads as after all ones were written to it; zero for one that nothing is in.
+    masks: [u32; BARS],
+}
+
+impl<C: ConfigurationAccess> CopiedBars<C> {
+    /// A copy of what function `at` has now.
+    pub fn new(root: &mut PciRoot<C>, access: C, at: DeviceFunction) -> Self {
+        let bars = core::array::from_fn(|bar| access.read_word(at, BAR_0 + 4 * bar as u8));
+        let mut copy =
+            Self { command: access.read_word(at, COMMAND), access, at, bars, masks: [0; BARS] };
+        let mut named = [false; BARS];
+        for capability in root.capabilities(at).take(MOST_CAPABILITIES) {
+            let bar =
+                capability.offset.checked_add(4).map(|offset| copy.access.read_word(at, offset));
+            let is_virtio = capability.id == PCI_CAP_ID_VNDR;
+            if let Some(bar) = bar.filter(|_| is_virtio)
+                && let Some(named) = named.get_mut(usize::from(bar as u8))
+            {
+                *named = true;
+            }
+        }
+        for bar in (0..BARS).filter(|bar| named[*bar]) {
+            copy.size(root, bar);
+        }
+        copy
+    }
+
+    fn size(&mut self, root: &mut PciRoot<C>, bar: usize) {
+        let Ok(Some(info)) = root.bar_info(self.at, bar as u8) else { return };
+        let Some((_, size)) = info.memory_address_size() else { return };
+        let mask = !size.wrapping_sub(1);
+        self.masks[bar] = mask as u32 | self.bars[bar] & BAR_FLAGS;
+        if info.takes_two_entries()
+            && let Some(high) = self.masks.get_mut(bar + 1)
+        {
+            *high = (mask >> 32) as u32;
+        }
+    }
+
+    /// The BAR that a word of configuration space is.
+    fn bar(&self, at: DeviceFunction, offset: u8) -> Option<usize> {
+        let bar = usize::from(offset.checked_sub(BAR_0)? / 4);
+        (at == self.at && bar < BARS).then_some(bar)
+    }
+}
+
+impl<C: ConfigurationAccess + Clone> ConfigurationAccess for CopiedBars<C> {
+    fn read_word(&self, at: DeviceFunction, offset: u8) -> u32 {
+        match self.bar(at, offset) {
+            Some(bar) => self.bars[bar],
+            None if at == self.at && offset == COMMAND => self.command,
+            None => self.access.read_word(at, offset),
+        }
+    }
+
+    /// Changes the copies, and nothing else.
+    fn write_word(&mut self, at: DeviceFunction, offset: u8, data: u32) {
+        if let Some(bar) = self.bar(at, offset) {
+            self.bars[bar] = if data == u32::MAX { self.masks[bar] } else { data };
+        } else if at == self.at && offset == COMMAND {
+            // The upper half is the status register.
+            self.command = self.command & 0xffff_0000 | data & 0xffff;
+        }
+    }
+
+    #[expect(unsafe_code, reason = "the trait's method is unsafe; this one is a plain clone")]
+    unsafe fn unsafe_clone(&self) -> Self {
+        self.clone()
+    }
 }
 
 /// Takes the bus away from every endpoint and waits for what is still under way; returns those that
@@ -172,12 +276,12 @@ mod tests {
     }
 
     /// Bus master, memory and I/O decoding on.
-    const COMMAND: u32 = 0b111;
+    const ALL_ON: u32 = 0b111;
 
     fn add(space: &Space, bus: u8, device: u8, id: u32, class: u32, header: u32) {
         let mut words = space.0.borrow_mut();
         words.insert((bus, device, 0x00), id);
-        words.insert((bus, device, 0x04), COMMAND);
+        words.insert((bus, device, 0x04), ALL_ON);
         words.insert((bus, device, 0x08), class << 24);
         words.insert((bus, device, 0x0c), header << 16);
     }
@@ -223,10 +327,10 @@ mod tests {
         assert_eq!(command(&space, 0, 1) & 0b100, 0);
         assert_eq!(command(&space, 1, 0) & 0b100, 0);
         for (bus, device) in [(0, 0), (0, 2), (1, 1)] {
-            assert_eq!(command(&space, bus, device), COMMAND, "bridge {bus}:{device}");
+            assert_eq!(command(&space, bus, device), ALL_ON, "bridge {bus}:{device}");
         }
         set_bus_master(&mut root, found[1].0, true);
-        assert_eq!(command(&space, 0, 1), COMMAND);
+        assert_eq!(command(&space, 0, 1), ALL_ON);
         root.set_command(found[1].0, Command::empty());
         decode_memory(&mut root, found[1].0);
         assert_eq!(command(&space, 0, 1), 0b010);
@@ -239,7 +343,7 @@ mod tests {
         let space = machine();
         {
             let mut words = space.0.borrow_mut();
-            words.insert((1, 0, 0x04), COMMAND | 1 << 20);
+            words.insert((1, 0, 0x04), ALL_ON | 1 << 20);
             words.insert((1, 0, 0x34), 0x98);
             words.insert((1, 0, 0x98), 0x0004_8411);
             words.insert((1, 0, 0x84), 0x0110_0009);
@@ -253,6 +357,72 @@ mod tests {
         assert_eq!(virtio, [false, true, false, true, false]);
         assert_eq!(virtio_configuration(&mut root, &space, found[3].0), Some(0xfebf_6000));
         assert_eq!(virtio_configuration(&mut root, &space, found[1].0), None);
+        let set = |offset, word| space.0.borrow_mut().insert((1, 0, offset), word);
+        set(0x20, 0xfebf_4004);
+        set(0x24, 0x12);
+        let high = virtio_configuration(&mut root, &space, found[3].0);
+        assert_eq!(high, Some(0x12_febf_6000), "64 bits");
+        set(0x20, 0xc001);
+        assert_eq!(virtio_configuration(&mut root, &space, found[3].0), None, "I/O");
+        set(0x88, 6);
+        assert_eq!(virtio_configuration(&mut root, &space, found[3].0), None, "no such BAR");
+    }
+
+    /// A BAR of 16 KiB with an address of 64 bits, which four structures are in, and one that nothing is
+    /// in. Counts the writes that reach the function.
+    #[derive(Clone, Default)]
+    struct Sizing(Space, Rc<core::cell::Cell<u32>>);
+
+    impl ConfigurationAccess for Sizing {
+        fn read_word(&self, at: DeviceFunction, offset: u8) -> u32 {
+            self.0.read_word(at, offset)
+        }
+
+        fn write_word(&mut self, at: DeviceFunction, offset: u8, data: u32) {
+            self.1.set(self.1.get() + 1);
+            let data = match offset {
+                0x20 => data & 0xffff_c000 | 0b1100,
+                _ => data,
+            };
+            self.0.write_word(at, offset, data);
+        }
+
+        #[expect(unsafe_code, reason = "the trait's method is unsafe; this one is a plain clone")]
+        unsafe fn unsafe_clone(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    #[test]
+    fn a_bar_is_sized_once() {
+        let space = machine();
+        {
+            let mut words = space.0.borrow_mut();
+            words.insert((1, 0, 0x04), ALL_ON | 1 << 20);
+            words.insert((1, 0, 0x34), 0x40);
+            for (at, next) in [(0x40, 0x50), (0x50, 0x60), (0x60, 0x70), (0x70, 0)] {
+                words.insert((1, 0, at), 0x0110_0009 | next << 8);
+                words.insert((1, 0, at + 4), 4);
+            }
+            words.insert((1, 0, 0x10), 0xfebf_0000);
+            words.insert((1, 0, 0x20), 0xfebf_400c);
+            words.insert((1, 0, 0x24), 0x12);
+        }
+        let before = space.0.borrow().clone();
+        let access = Sizing(space.clone(), Rc::default());
+        let at = DeviceFunction { bus: 1, device: 0, function: 0 };
+        let mut root = PciRoot::new(access.clone());
+        let truth = root.bar_info(at, 4).expect("a BAR");
+        let writes = access.1.replace(0);
+        let mut copy = PciRoot::new(CopiedBars::new(&mut root, access.clone(), at));
+        for _ in 0..4 {
+            assert_eq!(copy.bar_info(at, 4).expect("a BAR"), truth);
+            assert_eq!(copy.bar_info(at, 0).expect("a BAR"), None, "nothing is in it");
+        }
+        let size = truth.and_then(|bar| bar.memory_address_size());
+        assert_eq!(size, Some((0x12_febf_4000, 0x4000)));
+        assert_eq!(access.1.get(), writes, "each write takes the device off the bus");
+        assert_eq!(*space.0.borrow(), before, "all is as it was");
     }
 
     /// As on a microVM, where nothing answers at the ports.
@@ -268,7 +438,7 @@ mod tests {
         {
             let mut words = space.0.borrow_mut();
             // Capabilities: a list at 0x40 with PCI Express, transactions pending.
-            words.insert((1, 0, 0x04), COMMAND | 1 << 20);
+            words.insert((1, 0, 0x04), ALL_ON | 1 << 20);
             words.insert((1, 0, 0x34), 0x40);
             words.insert((1, 0, 0x40), 0x10);
             words.insert((1, 0, 0x48), TRANSACTIONS_PENDING);

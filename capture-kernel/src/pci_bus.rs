@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use boot_stub::console::println;
 use boot_stub::pci_config;
 use capture_kernel::bus::{Bus, Place};
+use capture_kernel::pci::CopiedBars;
 use capture_kernel::virtio::device;
 use capture_kernel::{Clock, Failure, pci};
 use core::mem::ManuallyDrop;
@@ -18,6 +19,7 @@ use virtio_drivers::transport::pci::{PciTransport, VirtioPciError};
 use virtio_drivers::transport::{DeviceType, SomeTransport};
 
 /// Configuration space by I/O ports.
+#[derive(Clone)]
 struct Ports;
 
 fn function(at: DeviceFunction) -> pci_config::Function {
@@ -91,7 +93,8 @@ impl Bus for PciBus {
     fn start(&mut self, place: Place, clock: &dyn Clock) -> Result<Self::Transport, Failure> {
         let Place::Pci(at) = place else { return Err(Failure::NoConfiguration) };
         pci::decode_memory(&mut self.root, at);
-        let transport = PciTransport::new::<Registers, _>(&mut self.root, at).map_err(|error| {
+        let mut copy = PciRoot::new(CopiedBars::new(&mut self.root, Ports, at));
+        let transport = PciTransport::new::<Registers, _>(&mut copy, at).map_err(|error| {
             println!("kdump: PCI {at}: {error}");
             match error {
                 VirtioPciError::MissingCommonConfig => Failure::LegacyOnly,

@@ -115,6 +115,7 @@ pub(crate) const LINUX_CHECKS: &[&str] = &[
     "memory_kept_t0_t1",
     "memory_kept_t1_t2",
     "truth",
+    "mappings",
 ];
 
 /// The report passes, and these are the checks that were made.

@@ -116,7 +116,7 @@ pub struct CopiedBars<C> {
     at: DeviceFunction,
     command: u32,
     bars: [u32; BARS],
-    /// What each BAR reads as after all ones were written to it; zero for one that nothing is in.
+    /// The value of each BAR after all ones were written to it; zero for one that nothing is in.
     masks: [u32; BARS],
 }
 

@@ -15,7 +15,7 @@ use vmcore::{Error, PhysRange};
 
 /// Bytes of a block, which a large page of PAE maps.
 pub const BLOCK: u64 = 2 << 20;
-/// How many blocks the window can show.
+/// Number of blocks that the window can show.
 pub const SLOTS: usize = 32;
 /// Stands in a slot without a block: no number of one.
 const NOTHING: u64 = u64::MAX;
@@ -35,7 +35,7 @@ pub struct Shown {
     /// Bytes from the start of the window, which begins with a block's worth of pages; slot after
     /// slot follows.
     pub offset: usize,
-    /// How many bytes there are from there on.
+    /// Number of bytes from there on.
     pub length: usize,
 }
 
@@ -44,7 +44,7 @@ pub struct Shown {
 struct Piece {
     /// Its first byte (physical).
     start: u64,
-    /// Where it lies in the window.
+    /// Its place in the window.
     shown: Shown,
 }
 
@@ -70,7 +70,7 @@ impl Contents {
     }
 
     /// Takes `ram`, ranges that neither overlap nor touch, lowest first, and nothing else for RAM.
-    /// What was shown is gone.
+    /// Earlier contents are gone.
     ///
     /// # Errors
     /// [`Error::NoMemory`]: then nothing is known to be RAM.
@@ -152,7 +152,7 @@ impl Contents {
 }
 
 impl Piece {
-    /// Where `length` bytes from `at` on (physical) lie, if all of them are in it.
+    /// Place of `length` bytes from `at` on (physical), if all of them are in it.
     fn part(&self, at: u64, length: usize) -> Option<Shown> {
         let skip = usize::try_from(at.wrapping_sub(self.start)).ok()?;
         let rest = self.shown.length.checked_sub(skip)?;
@@ -225,7 +225,7 @@ mod tests {
         }
     }
 
-    /// Whether all of `wanted` is in `ranges`, which may overlap and come in any order.
+    /// True if all of `wanted` is in `ranges`, which may overlap and come in any order.
     fn covers(ranges: &[Range<u64>], wanted: Range<u64>) -> bool {
         let mut at = wanted.start;
         while at < wanted.end {

@@ -57,7 +57,7 @@ unsafe impl GlobalAlloc for Counter {
 #[global_allocator]
 static ALLOCATOR: Counter = Counter;
 
-/// What `act` does is not the capture kernel's.
+/// Memory that `act` allocates is not the capture kernel's.
 fn uncounted<T>(act: impl FnOnce() -> T) -> T {
     let counts = COUNTS.swap(false, Ordering::Relaxed);
     let result = act();
@@ -90,11 +90,11 @@ impl View for Scattered {
     }
 }
 
-/// What a disk has: the blocks that the capture kernel made, and where memory went.
+/// Contents of a disk: the blocks that the capture kernel made, and the places of memory.
 #[derive(Default)]
 struct Written {
     blocks: BTreeMap<u64, Vec<u8>>,
-    /// Where on the disk each page of memory is.
+    /// Place of each page of memory on the disk.
     pages: BTreeMap<u64, u64>,
     requests: usize,
     pieces: usize,

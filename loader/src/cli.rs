@@ -342,7 +342,7 @@ enum ActionName {
 /// An encoding, as an option has it.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum CompressName {
-    /// What suits the target.
+    /// The encoding that suits the target.
     Auto,
     /// Memory as it is: by DMA, uncopied.
     None,

@@ -1,4 +1,4 @@
-//! What of the next dump a dump disk has room for.
+//! The part of the next dump that a dump disk has room for.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ pub struct DiskRoom {
     pub room: u64,
     /// The dumps that are overwritten for it.
     pub given_up: Vec<u64>,
-    /// What will not fit, if not all of it will: `load` warns of it.
+    /// The parts that will not fit, if not all of it will: `load` warns of them.
     pub problem: Option<String>,
     /// True if nothing gets there at all.
     pub nothing: bool,

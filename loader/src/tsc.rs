@@ -13,9 +13,9 @@ use crate::system::System;
 
 /// Time that is measured.
 const SPAN: Duration = Duration::from_millis(50);
-/// How often either end is looked at: the look that took least time counts.
+/// Number of looks at either end: the look that took least time counts.
 const LOOKS: usize = 16;
-/// What was loaded keeps its rate where a measurement differs by no more than this part of it.
+/// A loaded rate is kept if a measurement differs by no more than this part of it.
 const SAME: u32 = 128;
 
 /// The rate in kHz; `None` where the counter is none to rely on. Takes 50 ms.
@@ -43,7 +43,7 @@ fn measure(system: &System) -> Option<u32> {
     rate(start, Moment::now())
 }
 
-/// What clock and counter show at one moment.
+/// Clock and counter at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
     /// CLOCK_MONOTONIC_RAW, which nobody adjusts, in nanoseconds.

@@ -57,7 +57,7 @@ pub struct ReceivedView {
     pub sha256: Option<String>,
     /// What has not come.
     pub missing: Vec<(u64, u64)>,
-    /// What was left out, each with its class.
+    /// Parts that were left out, each with its class.
     pub left: Vec<(u64, u64, String)>,
     /// Pages by class, as they were selected.
     pub pages: Option<BTreeMap<String, u64>>,

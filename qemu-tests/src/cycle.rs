@@ -96,7 +96,7 @@ pub enum Fault {
     /// A machine check comes while the capture kernel looks for zeros in old memory: what a second look,
     /// for which there is none, finds is right.
     MachineCheckInLook {
-        /// Whether that memory is seen through a large page.
+        /// True if that memory is seen through a large page.
         large: bool,
     },
     /// A machine check comes at T1; needs the truth's gdb.
@@ -417,7 +417,7 @@ fn find_out(
     findings
 }
 
-/// Whether the capture kernel had mapped old memory as it may. There is no such check without T2.
+/// Checks that the capture kernel mapped old memory as it may. There is no such check without T2.
 fn mappings(prepared: &Prepared, memory: &GuestMemory, ended: &Ended) -> Option<Check> {
     let dead = prepared.dead_kernel(&ended.facts, memory).ok()?;
     let found = match ended.mappings.as_ref()? {

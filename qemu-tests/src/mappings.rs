@@ -21,7 +21,7 @@ const BLOCK: u64 = 2 << 20;
 const EFER_NXE: u64 = 1 << 11;
 /// The window on old memory (virtual), by ARCHITECTURE.md.
 const WINDOW: Range<u64> = 0xd000_0000..0xe000_0000;
-/// Where its large pages begin (virtual).
+/// Start of its large pages (virtual).
 pub(crate) const LARGE_PAGES: u64 = WINDOW.start + BLOCK;
 
 /// One page.

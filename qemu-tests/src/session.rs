@@ -77,7 +77,7 @@ struct Look {
     entry: u64,
     /// The one that looks.
     first: u64,
-    /// Whether what it looks at lies in a large page.
+    /// True if its memory lies in a large page.
     large: bool,
 }
 
@@ -98,7 +98,7 @@ pub struct Ended {
     pub facts: Facts,
     /// Page digests at T0, T1 and T2.
     pub digests: [Option<Digests>; 3],
-    /// What the capture kernel had mapped at T2.
+    /// The capture kernel's mappings at T2.
     pub mappings: Option<Result<Mappings>>,
     /// What QEMU's own dump took, when it was asked for.
     pub guest_dump: Option<GuestDump>,
@@ -154,7 +154,7 @@ pub struct Session<'a> {
     moments: VecDeque<u64>,
     /// Where a machine check is to come.
     copy: Option<Copy>,
-    /// Where the capture kernel looks for zeros, and is to meet a machine check.
+    /// The place at which the capture kernel looks for zeros, and is to meet a machine check.
     look: Option<Look>,
     /// How many of these lie behind us.
     passed: usize,

@@ -83,7 +83,7 @@ struct Plan {
     rounds: u32,
     /// Every dump is checked, and not that of the first round only.
     checks_all: bool,
-    /// Whose instructions are counted.
+    /// The target whose instructions are counted.
     counted: Vec<Stack>,
     /// Whose smallest slots are sought, between which sizes, in guests of how much memory.
     slots: Vec<(Stack, Bounds, u64)>,

@@ -1,4 +1,4 @@
-//! What a device reads in one request.
+//! The memory that a device reads in one request.
 
 use super::Frozen;
 use alloc::vec::Vec;
@@ -57,7 +57,7 @@ impl DmaPiece {
     }
 }
 
-/// What one request may carry. Each piece is one part of memory for the device.
+/// Limits of one request. Each piece is one part of memory for the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The most bytes, a multiple of 4096.

@@ -44,7 +44,7 @@ pub(crate) struct Console {
     pub(crate) resets: usize,
     /// Chains that it has not sent, each with what was in their memory. A reset forgets them.
     waiting: VecDeque<(Chain, Vec<u8>)>,
-    /// How many bytes of the first one have gone.
+    /// Number of bytes of the first one that have gone.
     gone: usize,
 }
 

@@ -51,7 +51,7 @@ fn deliver<'t>(
     reached: &mut dyn FnMut(Stage),
 ) -> Result<(), Failure> {
     let delivered = target.deliver(dump, reached);
-    // What becomes of the dump does not depend on it.
+    // The result of the delivery does not depend on it.
     let _ = target.stop();
     delivered
 }

@@ -67,7 +67,7 @@ pub struct VirtioBlk<'c, T: Transport> {
     block_size: u32,
     limits: Limits,
     requests: Requests,
-    /// What the device fills when it is read; not here while it does.
+    /// The buffer that the device fills when it is read; not here while it does.
     inbox: Option<DmaBuffer>,
     /// For each slot, from where on the disk what its request writes is lost when that fails.
     writes_at: Vec<u64>,

@@ -12,12 +12,12 @@ use virtio_drivers::transport::Transport;
 use vmcore::PhysRange;
 use zerocopy::FromBytes;
 
-/// What each byte of a reply is until the device has written it.
+/// Value of each byte of a reply until the device has written it.
 const UNANSWERED: u8 = 0xff;
 /// Head and reply of a request begin at multiples of this many bytes.
 const ALIGN: usize = 8;
 
-/// What requests on a queue look like: a head, which is copied, then a body, then a reply.
+/// Shape of requests on a queue: a head, which is copied, then a body, then a reply.
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
     /// The most requests at a time.
@@ -50,7 +50,7 @@ impl Shape {
     }
 }
 
-/// What a request moves. The request owns it until the device has answered.
+/// The data that a request moves. The request owns it until the device has answered.
 pub(super) enum Body {
     /// The device reads these.
     Out(Pieces),
@@ -204,7 +204,7 @@ impl Requests {
         }
     }
 
-    /// How many requests the device has.
+    /// Number of requests that the device has.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.iter().flatten().count()
     }

@@ -8,7 +8,7 @@
 //! | devices | [`DEVICE_BASE`] | uncached, writable, registers only |
 //!
 //! So the hardware itself holds the rule that the capture kernel writes nowhere but in its slot.
-//! Where the CPU has NX, nothing but the image's text and rodata can be executed. Known on entry:
+//! On a CPU with NX, nothing but the image's text and rodata can be executed. Known on entry:
 //! `linux.S` has paging on, with the image mapped by large pages at its physical and at its virtual
 //! address. Physical addresses are `u64`, in bytes. (Intel manual, volume 3, 4.4)
 
@@ -31,7 +31,7 @@ pub const OLD_MEMORY_BASE: u32 = 0xd000_0000;
 /// Virtual address of device registers.
 pub const DEVICE_BASE: u32 = 0xe000_0000;
 
-/// How many large pages the window on old memory has, behind its pages of 4 KiB.
+/// Number of large pages of the window on old memory, after its pages of 4 KiB.
 pub const OLD_BLOCKS: usize = 32;
 
 /// Each area is mapped by one page table: 512 pages, 2 MiB. As much does a large page map.
@@ -150,7 +150,7 @@ impl AddressSpace {
         (physical(&raw const __image_start), physical(&raw const __image_end))
     }
 
-    /// Whether the window is really read-only: a store through it to a page of our own must fault,
+    /// True if the window is really read-only: a store through it to a page of our own must fault,
     /// through a page of 4 KiB and through a large one. Both are taken back.
     pub fn window_refuses_writes(&mut self) -> bool {
         let (_, end) = self.image();
@@ -280,7 +280,7 @@ impl OldMemory {
     /// Copies what the window shows at `offset`.
     ///
     /// # Errors
-    /// How many bytes were copied before a machine check stopped it.
+    /// Number of bytes copied before a machine check stopped it.
     pub fn copy(&self, offset: usize, into: &mut [u8]) -> Result<(), usize> {
         let from = self.address(offset, into.len());
         // SAFETY: nothing but read-only mappings of old memory is ever in the window, and what is
@@ -293,7 +293,7 @@ impl OldMemory {
     /// bytes, at least one. Each of them is looked at.
     ///
     /// # Errors
-    /// How many bytes were looked at before a machine check stopped it.
+    /// Number of bytes looked at before a machine check stopped it.
     pub fn is_zero(&self, offset: usize, length: usize) -> Result<bool, usize> {
         assert!(length > 0 && (offset | length).is_multiple_of(LINE));
         let from = self.address(offset, length);

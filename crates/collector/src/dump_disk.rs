@@ -1,4 +1,4 @@
-//! What is on a dump disk.
+//! Contents of a dump disk.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -46,18 +46,18 @@ pub struct StoredDump {
     pub length: u64,
     /// Its own header.
     pub header: Result<DumpHeader, DumpError>,
-    /// Where its region begins, in bytes from the disk's start.
+    /// Start of its region, in bytes from the disk's start.
     region: u64,
 }
 
-/// What there is of a dump.
+/// The parts of a dump that are there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// What is not there.
+    /// Parts that are not there.
     pub missing: Vec<Range>,
-    /// What is damaged: it differs from its checksum, or cannot be decompressed.
+    /// Damaged parts: they differ from their checksum, or cannot be decompressed.
     pub damaged: Vec<Range>,
-    /// What the capture has left out, but for zeros. It is zero in the file.
+    /// Parts that the capture has left out, but for zeros. They are zero in the file.
     pub left: LeftRanges,
     /// The pages of the dump by class, as its header counts them.
     pub pages: PageCounts,
@@ -200,7 +200,7 @@ impl DumpDisk {
         StoredBulk::open(file, &self.path, dump.region, dump.length, header)
     }
 
-    /// What is not there of a dump, as its log says.
+    /// Parts of a dump that are not there, as its log says.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -246,7 +246,7 @@ impl StoredDump {
         self.header.map_or(0, |header| header.committed)
     }
 
-    /// Whether it ended before all of it was on the disk, for want of room.
+    /// True if it ended before all of it was on the disk, for want of room.
     pub fn had_no_room(&self) -> bool {
         self.header.is_ok_and(|header| header.no_room)
     }

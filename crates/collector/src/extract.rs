@@ -14,7 +14,7 @@ use crate::error::no_dump;
 use crate::stored_bulk::{Part, StoredBulk};
 use crate::{Error, store};
 
-/// How many zeros are hashed at once, in bytes.
+/// Number of zeros that are hashed at once, in bytes.
 const CHUNK: usize = 1 << 20;
 /// Blocks of this many zero bytes become holes in the file.
 const HOLE: usize = 4096;
@@ -40,11 +40,11 @@ pub struct Extracted {
     pub missing: Vec<Range>,
     /// What differs from its checksum: holes in the file.
     pub damaged: Vec<Range>,
-    /// What the capture has left out, but for zeros: holes in the file.
+    /// Parts that the capture has left out, but for zeros: holes in the file.
     pub left: LeftRanges,
     /// The pages of the dump by class.
     pub pages: PageCounts,
-    /// Whether the capture ended because the disk had no more room.
+    /// True if the capture ended because the disk had no more room.
     pub no_room: bool,
     /// The small views.
     pub views: Vec<ExtractedView>,

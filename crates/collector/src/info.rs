@@ -24,7 +24,7 @@ pub struct Info {
     pub disk: Option<DiskInfo>,
     /// The dump. A dump disk may have none.
     pub vmcore: Option<VmcoreInfo>,
-    /// What the sender has left out, when the dump has come over a line.
+    /// Parts that the sender has left out, when the dump has come over a line.
     pub received: Option<LeftByClass>,
 }
 
@@ -72,7 +72,7 @@ pub struct DumpInfo {
     pub checksums: bool,
     /// The codec: `none` or `lz4`.
     pub codec: Option<&'static str>,
-    /// Whether the capture ended because the disk had no more room.
+    /// True if the capture ended because the disk had no more room.
     pub no_room: bool,
     /// Pages by class, the kept ones as `kept`; classes without pages are left out.
     pub pages: BTreeMap<&'static str, u64>,

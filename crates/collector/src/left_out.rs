@@ -1,4 +1,4 @@
-//! What the other end of a line has left out of a dump, from the map beside the file.
+//! Parts of a dump that the other end of a line has left out, from the map beside the file.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::range_map;
 
-/// What is left out of a received dump, and why.
+/// The parts that are left out of a received dump, and the reasons.
 #[derive(Debug, Serialize)]
 pub struct LeftByClass {
     /// Bytes and ranges by the name of their class. They are zero in the file.
@@ -17,7 +17,7 @@ pub struct LeftByClass {
     pub pages: Option<BTreeMap<&'static str, u64>>,
 }
 
-/// What is left out for one reason.
+/// The parts that are left out for one reason.
 #[derive(Debug, Default, Serialize)]
 pub struct Left {
     /// Number of bytes.

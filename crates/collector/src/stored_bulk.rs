@@ -19,7 +19,7 @@ use crate::dump_disk::{Range, Survey};
 pub struct StoredBulk {
     path: PathBuf,
     file: File,
-    /// Where the region begins, in bytes from the disk's start.
+    /// Start of the region, in bytes from the disk's start.
     region: u64,
     /// Length of the dump in bytes.
     pub length: u64,
@@ -173,7 +173,7 @@ impl StoredBulk {
         (index < chunks.count()).then(|| chunks.nth(index))
     }
 
-    /// What there is. With `compare` all bytes that have checksums are read and compared with them.
+    /// The parts that are there. With `compare` all bytes that have checksums are read and compared with them.
     pub(crate) fn survey(&self, compare: bool) -> Result<Survey, Error> {
         let mut survey = Survey { lost_segments: self.lost_segments, ..Survey::default() };
         survey.pages = self.header.map(|header| header.pages).unwrap_or_default();

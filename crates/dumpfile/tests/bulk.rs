@@ -237,7 +237,7 @@ fn a_chunk_is_written_when_it_is_whole_and_right() {
             view.left.iter().map(|left| (left.start, left.end, left.class)).collect();
         let user = PageClass::User;
         assert_eq!(left, [(0x10000, 0x12000, user), (0x13000, 0x20000, user)]);
-        // What could not be written is missing, and not left out.
+        // Bytes that could not be written are missing, and not left out.
         receiver.not_written(&write);
         let (_, view) = receiver.views().next().expect("a view");
         assert!(view.have.is_empty() && view.left.is_empty());

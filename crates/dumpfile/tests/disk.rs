@@ -135,7 +135,7 @@ fn chunks(chunk: u32, left: Left, stored: u32, repeat: u16, at: u64) -> StoredCh
     StoredChunks { entry: ChunkEntry { chunk, left, stored, ..ChunkEntry::default() }, repeat, at }
 }
 
-/// Where the segment begins, in bytes from the region's start.
+/// Start of the segment, in bytes from the region's start.
 const AT: u64 = 0x7000;
 
 fn segment() -> Segment {
@@ -599,7 +599,7 @@ proptest! {
 }
 
 proptest! {
-    /// Where not all has room: the largest place that there is, and no complete dump for more than the
+    /// If not all has room: the largest place that there is, and no complete dump for more than the
     /// least.
     #[test]
     fn a_part_gets_the_largest_place(

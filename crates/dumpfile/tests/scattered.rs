@@ -62,7 +62,7 @@ const LENGTH: u64 = 8 << 30;
 /// In chunks whose number is a multiple of this, nothing is kept; in the others, all pages but some.
 const GONE: u64 = 4;
 
-/// Whether a page is kept: by a pure function of its number, in runs of 1 to 3 pages. The address of a
+/// True if a page is kept: by a pure function of its number, in runs of 1 to 3 pages. The address of a
 /// page is another than its offset.
 fn is_kept(page: u64) -> bool {
     !(page / 16).is_multiple_of(GONE) && page.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62 != 0
@@ -72,7 +72,7 @@ fn class(page: u64) -> PageClass {
     if page & 64 == 0 { PageClass::Free } else { PageClass::User }
 }
 
-/// Where the page lies: the order of pages is turned around within each MiB.
+/// Place of the page: the order of pages is turned around within each MiB.
 fn address(page: u64) -> PhysAddr {
     PhysAddr::new((page ^ 0xff) * PAGE)
 }

@@ -10,7 +10,7 @@ use crate::{
 /// The most bytes of an image that are looked for.
 pub const MOST_IMAGE: u64 = 64 << 20;
 
-/// Where the dead kernel's image is.
+/// Place of the dead kernel's image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelImage {
     /// Its physical addresses.
@@ -57,7 +57,7 @@ impl Vmcore {
     }
 }
 
-/// Where the image of an x86_64 kernel is linked at the lowest (`__START_KERNEL_map` of Linux).
+/// Lowest address that an x86_64 kernel is linked at (`__START_KERNEL_map` of Linux).
 const LINKED_AT: u64 = 0xffff_ffff_8000_0000;
 /// Number of PT_LOADs above that which are looked at.
 const FEW: usize = 4;

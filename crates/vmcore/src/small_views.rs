@@ -78,7 +78,7 @@ pub fn first_views(
         (views.complain)(format_args!("stack: {error}"));
         Cpus::default()
     });
-    // Where there is no copy the views themselves have said so.
+    // If there is no copy, the views themselves have reported it.
     let vmcoreinfo = copy(vmcoreinfo).unwrap_or_default();
     (views.list, LaterViews { header: *header, cpus, vmcoreinfo, has_log })
 }
@@ -89,7 +89,7 @@ pub struct LaterViews {
     header: CoreHeader,
     cpus: Cpus,
     vmcoreinfo: Vec<u8>,
-    /// Whether the log could be opened; where it could not, that was said.
+    /// True if the log could be opened; otherwise that was reported.
     has_log: bool,
 }
 

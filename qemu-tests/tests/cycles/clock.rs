@@ -5,7 +5,7 @@ use crate::common::*;
 /// Time is counted in instructions of 4 ns: the counter, in ns, has a rate of 1 GHz.
 const TIME: [&str; 2] = ["-icount", "shift=2"];
 
-/// What the console says of a capture by a counter of 1 GHz with these words on its command line.
+/// The console of a capture by a counter of 1 GHz with these words on its command line.
 fn console_of(append: &str) -> String {
     let (report, console) = cycle_and_console(guest(), |config| {
         config.memory = 64 * MIB;

@@ -24,10 +24,10 @@ pub(super) struct Instructions {
     pub first_byte: u64,
 }
 
-/// What one target took.
+/// Instructions of one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Count {
-    /// Whose capture.
+    /// The target.
     pub name: String,
     /// The numbers, or what was wrong.
     pub found: Result<Instructions, String>,
@@ -41,7 +41,7 @@ pub(super) fn configure(config: &mut Config) {
 }
 
 impl Count {
-    /// What such a cycle counted.
+    /// Counts of such a cycle.
     pub(super) fn new(name: String, report: &Report) -> Self {
         let ticks = |stage| report.stage_counters.get(stage);
         let until = |stage| Some(ticks(stage)?.checked_sub(ticks("capture_entry")?)? >> SHIFT);

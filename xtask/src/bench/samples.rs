@@ -76,7 +76,7 @@ pub(super) const MEASURES: [(&str, &str, Measure); 4] = [
     ("MB/s", "mb_per_s", Sample::rate),
 ];
 
-/// What the time to our first byte is made of, likewise; each part on its own.
+/// Parts of the time to our first byte, likewise; each part on its own.
 pub(super) const PARTS: [(&str, &str, Measure); 3] = [
     ("panic to purgatory", "purgatory_ms", |sample| sample.purgatory),
     ("purgatory to first byte", "purgatory_to_first_byte_ms", Sample::purgatory_to_first_byte),

@@ -225,7 +225,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
         view: &dyn View,
         chunks: StoredChunks,
     ) -> Result<Option<u32>, Failure> {
-        // Where this has room the pad at the end of the segment has room as well.
+        // If this has room, the pad at the end of the segment has room as well.
         if self.room() < chunks.entry.stored.into() {
             return Ok(None);
         }
@@ -334,7 +334,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
         let chunks = core::mem::take(&mut self.chunks);
         let written = self.write_segment(self.start, self.at, self.number, &chunks);
         self.chunks = chunks;
-        // Where it could not be written it stays open, for `rescue`.
+        // If it could not be written, it stays open, for `rescue`.
         written?;
         for chunks in self.chunks.drain(..) {
             self.pages.add(&chunks, self.place.header.raw_length);
@@ -482,7 +482,7 @@ fn kept_runs(entry: &ChunkEntry, raw_length: u64) -> ArrayVec<Range<u64>, PAGES>
     runs
 }
 
-/// What is after the first `count` bytes of a piece.
+/// The rest of a piece after its first `count` bytes.
 fn after(piece: Piece<'_>, count: u64) -> Piece<'_> {
     let what = match piece.what {
         What::Bytes(bytes) => What::Bytes(bytes.get(count as usize..).unwrap_or_default()),

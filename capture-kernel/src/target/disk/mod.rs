@@ -34,7 +34,7 @@ use handoff::Stage;
 use scratch::Scratch;
 use vmcore::{DumpOffset, Error, ReadPhys};
 
-/// How often the header names what has come since, in milliseconds.
+/// Time between headers that name newly written segments, in milliseconds.
 const PACE: u64 = 1000;
 /// A dump that does not use this part of its region gives it back.
 const WORTH_GIVING_BACK: u64 = 16;
@@ -50,7 +50,7 @@ pub trait BlockDevice {
     fn block_size(&self) -> u32;
     /// Whether it cannot be written.
     fn is_read_only(&self) -> bool;
-    /// What one write may carry.
+    /// Limits of one write.
     fn limits(&self) -> Limits;
     /// Reads the bytes at `at`, and waits for it.
     ///
@@ -96,11 +96,11 @@ pub trait BlockDevice {
 pub struct Manner<'c> {
     /// The codec of the bulk.
     pub codec: Codec,
-    /// Whether raw chunks get checksums. Compressed ones always have them.
+    /// True if raw chunks get checksums. Compressed ones always have them.
     pub checksums: bool,
     /// Whether complete dumps may be given up for a new one.
     pub replace_complete: bool,
-    /// How often the header names what has come since, in milliseconds.
+    /// Time between headers that name newly written segments, in milliseconds.
     pub pace: u64,
     /// Bytes that are kept in between at least.
     pub least: u64,
@@ -483,7 +483,7 @@ impl Place {
         Self { header, region: placed.entry.offset, length: placed.entry.length }
     }
 
-    /// Where the header goes: to the first block, and from then on to either block in turn.
+    /// Place of the next header: the first block, and from then on either block in turn.
     const fn header_at(&self) -> u64 {
         self.region + (self.header.generation + 1) % 2 * BLOCK as u64
     }

@@ -190,7 +190,7 @@ fn first_bytes_first() {
     }
 }
 
-/// Where no dump is given up one flush is enough for the directory, the first small views and the header:
+/// If no dump is given up, one flush is enough for the directory, the first small views and the header:
 /// whichever of these writes are lost, and whichever are torn.
 #[test]
 fn before_the_first_flush_the_order_does_not_matter() {

@@ -142,7 +142,7 @@ impl Stored {
         (Crc32c::of(bytes) == small.crc).then_some(bytes)
     }
 
-    /// Whether all that it claims to have is equal to `memory`, and a complete one has everything.
+    /// True if all that it claims to have is equal to `memory`, and a complete one has everything.
     /// Returns the number of bytes that are there.
     #[track_caller]
     pub(super) fn assert_right(&self, bytes: &[u8], memory: &[u8]) -> u64 {
@@ -380,7 +380,7 @@ fn compressed_chunks_and_raw_ones_lie_side_by_side() {
     assert_eq!(dumps[0].entry.length, dumps[0].header.committed, "the rest is free again");
 }
 
-/// What is left out takes no room: neither holes, nor the zeros between PT_LOADs, nor whole chunks of them.
+/// Left-out pages take no room: neither holes, nor the zeros between PT_LOADs, nor whole chunks of them.
 #[test]
 fn what_is_left_out_is_named_and_takes_no_room() {
     let disk = Disk::new(formatted(2 << 20));

@@ -61,7 +61,7 @@ impl<'d, M: ReadPhys> Views<'d, M> {
         Self { dump, memory, touched: false, lz4, totals: None }
     }
 
-    /// What the bytes of `view` from `offset` on are: at most `most`, at least one.
+    /// The source of the bytes of `view` from `offset` on: at most `most`, at least one.
     ///
     /// # Errors
     /// [`Failure::NothingToSend`] when there are none.

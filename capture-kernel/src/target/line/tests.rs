@@ -124,7 +124,7 @@ struct FakeLine<'c> {
     /// Bytes that frames have named as left out.
     left: u64,
     codec: Codec,
-    /// What is left out of the last view, when the collector is through.
+    /// The parts left out of the last view, when the collector is through.
     lists: Option<LeftRanges>,
     /// Of bulks: how many of their bytes are still to come, and whether any were sent since `drain`.
     undrained: bool,

@@ -122,7 +122,7 @@ fn what_is_there(disk: &Path, extracted: &Extracted, trouble: &str) -> String {
     views.iter().fold(text, |text, view| text + "\n  " + &in_words_view(view))
 }
 
-/// What the capture has left out, by class, but for zeros: a line for each.
+/// Pages that the capture has left out, by class, but for zeros: a line for each.
 fn left_out(extracted: &Extracted) -> String {
     let left = extracted.left.by_class();
     left.map(|(class, bytes)| format!("left out, zero here: {bytes} bytes, {class}\n")).collect()

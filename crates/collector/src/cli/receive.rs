@@ -80,7 +80,7 @@ fn in_words(view: &ReceivedView) -> String {
     text + &what_is_left_out(view)
 }
 
-/// What the other end has left out of a view, by class: ranges where there are few, the map has all.
+/// Parts of a view that the other end left out, by class: ranges if there are few; the map has all.
 fn what_is_left_out(view: &ReceivedView) -> String {
     let mut text = String::new();
     for (class, bytes) in view.left.by_class() {

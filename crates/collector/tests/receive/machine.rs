@@ -31,11 +31,11 @@ impl Dice {
 /// The dead machine's memory.
 pub(crate) struct Memory(pub(crate) Vec<(&'static str, u64, bool, Vec<u8>)>, pub(crate) Encoding);
 
-/// How the vmcore is sent.
+/// The encoding of the vmcore.
 #[derive(Default)]
 pub(crate) struct Encoding {
     pub(crate) codec: Codec,
-    /// What is left out of it. It is zero in [`Memory`].
+    /// The parts that are left out of it. They are zero in [`Memory`].
     pub(crate) left: LeftRanges,
     encoded: Option<(u32, ChunkEntry, Vec<u8>)>,
 }

@@ -102,7 +102,7 @@ pub struct DumpHeader {
     pub raw_length: u64,
     /// Where the bulk begins, in bytes from the region's start.
     pub bulk_start: u64,
-    /// Where the last segment that counts ends, in bytes from the region's start.
+    /// End of the last segment that counts, in bytes from the region's start.
     pub committed: u64,
     /// The pages in all segments that count.
     pub pages: PageCounts,
@@ -174,7 +174,7 @@ pub struct NewDump<'a> {
     pub raw_length: u64,
     /// The codec.
     pub codec: Codec,
-    /// Whether all stored chunks get checksums.
+    /// True if all stored chunks get checksums.
     pub checksums: bool,
 }
 
@@ -299,7 +299,7 @@ impl DumpHeader {
         Ok(offset)
     }
 
-    /// Where the next small view begins, in bytes from the region's start.
+    /// Start of the next small view, in bytes from the region's start.
     fn views_end(&self) -> u64 {
         let last = self.views().last().and_then(|last| end(last.offset, last.length));
         last.and_then(blocks).unwrap_or(2 * BLOCK as u64)
@@ -393,7 +393,7 @@ impl DumpHeader {
         match [front, second].map(|copy| Self::decode(copy, id, entry)) {
             [Ok(first), Ok(second)] if second.generation > first.generation => Ok(second),
             [Err(_), Ok(second)] => Ok(second),
-            // Where there is none yet, the second copy tells more than the first.
+            // If there is none yet, the second copy tells more than the first.
             [Err(DumpError::NotOurs), second @ Err(_)] => second,
             [first, _] => first,
         }

@@ -40,7 +40,7 @@ pub struct FoundDisk {
     pub header: DiskHeader,
     /// The block that it is in, 0 or 1.
     pub copy: usize,
-    /// What is wrong with the other copy.
+    /// The fault of the other copy.
     pub other: Option<DiskError>,
 }
 

@@ -22,7 +22,7 @@ pub struct StoredChunks {
     pub entry: ChunkEntry,
     /// Number of chunks after the first.
     pub repeat: u16,
-    /// Where its stored bytes are, in bytes from the region's start; zero where nothing is stored.
+    /// Start of its stored bytes, in bytes from the region's start; zero if nothing is stored.
     pub at: u64,
 }
 
@@ -37,7 +37,7 @@ impl StoredChunks {
         u64::from(self.entry.stored) * u64::from(self.count())
     }
 
-    /// Where their stored bytes end, in bytes from the region's start.
+    /// End of their stored bytes, in bytes from the region's start.
     pub fn end(&self) -> u64 {
         self.at.saturating_add(self.stored())
     }
@@ -87,7 +87,7 @@ impl StoredChunks {
         last.is_some_and(|last| pages_of(last, raw_length) == PAGES)
     }
 
-    /// Whether it says what can be, for stored bytes between `start` and `end` of the region.
+    /// True if it says what can be, for stored bytes between `start` and `end` of the region.
     fn is_right(&self, raw_length: u64, start: u64, end: u64) -> bool {
         let is_repeated = self.repeat == 0 || self.is_alike() && self.is_full(raw_length);
         let is_raw = self.entry.codec == Codec::Raw;
@@ -222,7 +222,7 @@ impl Segment {
         block.segment(dump.raw_length, at, limit)
     }
 
-    /// Where it ends if it begins at `at`.
+    /// Its end if it begins at `at`.
     pub const fn end(&self, at: u64) -> u64 {
         at.saturating_add(BLOCK as u64).saturating_add(self.length)
     }

@@ -9,7 +9,7 @@ use crate::chunk::{CHUNK, PAGE};
 /// last one.
 pub const LEAST_SEGMENT: u64 = 4 << 20;
 
-/// What the room for a bulk depends on.
+/// The numbers that the room for a bulk depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BulkSize {
     /// Length of the raw view in bytes.

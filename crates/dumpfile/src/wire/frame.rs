@@ -148,7 +148,7 @@ pub struct Hello {
     pub push: bool,
     /// Whether bulks may be sent: only over a line that loses nothing.
     pub bulk: bool,
-    /// Whether chunks may be compressed by LZ4.
+    /// True if chunks may be compressed by LZ4.
     pub lz4: bool,
 }
 

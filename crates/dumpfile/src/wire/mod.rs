@@ -82,7 +82,7 @@
 //! has selected as a whole stands in the totals, before the first contents of a view.
 //!
 //! The receiver keeps the stored bytes of a few chunks until each is whole, then checks their CRC-32C.
-//! What is damaged, whose head was lost or what was begun when the session ended stays missing and is asked for
+//! A chunk that is damaged, whose head was lost or that was begun when the session ended stays missing and is asked for
 //! again; a chunk that is damaged three times counts as different. The sender encodes a chunk again when
 //! it is sent again: the same memory gives the same bytes.
 //!

@@ -78,7 +78,7 @@ struct Bulk {
     done: u64,
 }
 
-/// What the bytes after a head are.
+/// The kind of the bytes after a head.
 #[derive(Clone, Copy, Debug)]
 enum Raw {
     Range(Range),

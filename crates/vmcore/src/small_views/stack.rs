@@ -22,12 +22,12 @@ const LARGEST: usize = 16 << 10;
 /// The most bytes of all stacks.
 pub(super) const MOST: usize = UNKNOWN.len() * LARGEST;
 
-/// Where the CPUs were that saved their registers.
+/// Stacks and tasks of the CPUs that saved their registers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cpus {
     machine: u16,
     list: Vec<Cpu>,
-    /// How many CPUs, from number 0 on, have their place in the list: each of them saved its registers.
+    /// Number of CPUs, from number 0 on, with their place in the list: each of them saved its registers.
     known: usize,
 }
 

@@ -374,7 +374,7 @@ impl Receiver {
         }
     }
 
-    /// Whether a chunk is possible, wanted and not there yet.
+    /// True if a chunk is possible, wanted and not there yet.
     fn is_new(&self, view: u16, entry: &ChunkEntry) -> bool {
         let Some(view) = self.views.get(&view).filter(|view| view.wanted.is_some()) else {
             return false;

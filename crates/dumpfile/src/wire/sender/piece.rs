@@ -31,7 +31,7 @@ pub(super) struct Means {
     pub(super) max_frame: usize,
     /// Whether bulks were agreed.
     pub(super) bulk: bool,
-    /// Whether chunks are compressed.
+    /// True if chunks are compressed.
     pub(super) lz4: bool,
 }
 
@@ -129,7 +129,7 @@ fn chunk<S: Source>(rest: Range, whole: u64, source: &mut S) -> Result<Option<Fr
 
 const ZERO: Option<PageClass> = Some(PageClass::Zero);
 
-/// Whether a chunk was compressed, and all of it could be read.
+/// True if a chunk was compressed, and all of it could be read.
 fn is_whole(entry: &ChunkEntry) -> bool {
     let unreadable = |page| entry.left.get(page) == Some(PageClass::Unreadable);
     entry.codec == Codec::Lz4 && !(0..PAGES).any(unreadable)

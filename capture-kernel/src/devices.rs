@@ -32,8 +32,8 @@ pub(crate) struct Buses {
 }
 
 impl Buses {
-    /// Takes the bus away from every PCI function, and resets every virtio device. What is in `ram` is
-    /// no device, whatever the command line says; where that is not known, neither is a device.
+    /// Takes the bus away from every PCI function, and resets every virtio device. What is in `ram`
+    /// is no device, whatever the command line says; where that is not known, neither is a device.
     pub(crate) fn quiet(options: &Options<'_>, ram: Result<RangeSet, Error>, clock: &Tsc) -> Self {
         let pci = PciBus::quiet(clock);
         let mmio = match ram {

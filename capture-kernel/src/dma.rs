@@ -45,8 +45,9 @@ impl SlotMemory {
     }
 }
 
-/// Proof that a device does no DMA any more, until its driver starts it again. A driver makes one when
-/// its device has confirmed that it is reset or disabled, and for the memory of that device only.
+/// Proof that a device does no DMA any more, until its driver starts it again. A driver makes one
+/// when its device has confirmed that it is reset or disabled, and for the memory of that device
+/// only.
 #[derive(Debug)]
 pub struct Stopped(());
 
@@ -57,11 +58,11 @@ impl Stopped {
     }
 }
 
-/// Memory of the slot that a driver shares with its device: zeroed, page-aligned, contiguous. All access
-/// is volatile, because the device may change it at any time.
+/// Memory of the slot that a driver shares with its device: zeroed, page-aligned, contiguous. All
+/// access is volatile, because the device may change it at any time.
 ///
-/// Once a device has seen its address, it never returns to the heap, unless [`Self::release`] says that
-/// the device is stopped.
+/// Once a device has seen its address, it never returns to the heap, unless [`Self::release`] says
+/// that the device is stopped.
 #[derive(Debug)]
 pub struct DmaBuffer {
     pointer: NonNull<u8>,
@@ -102,7 +103,8 @@ impl DmaBuffer {
         self.part(part.start, part.len())
     }
 
-    /// From now on the buffer returns to the heap when it is dropped, because its device is stopped.
+    /// From now on the buffer returns to the heap when it is dropped, because its device is
+    /// stopped.
     pub fn release(&mut self, _: &Stopped) {
         self.is_shared.set(false);
     }

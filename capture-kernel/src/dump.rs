@@ -17,8 +17,8 @@ pub struct NamedView {
     pub name: &'static str,
     /// The bytes.
     pub view: Rc<dyn View>,
-    /// The address of its first byte: a physical one for oldmem, a virtual one for a stack, zero where
-    /// there is none.
+    /// The address of its first byte: a physical one for oldmem, a virtual one for a stack, zero
+    /// where there is none.
     pub start: u64,
 }
 
@@ -31,12 +31,13 @@ pub struct Dump {
     pub first: Vec<NamedView>,
     /// The small views that take longer to read. They leave the machine after [`Self::first`].
     pub later: Later,
-    /// The view that the command line asks for; [`None`] where it cannot be made, which was reported.
+    /// The view that the command line asks for; [`None`] where it cannot be made, which was
+    /// reported.
     pub bulk: Option<NamedView>,
     /// The content of the bulk.
     pub contents: Contents,
-    /// The parts of the bulk that leave the machine first where there is no room for all of it: headers
-    /// and the dead kernel's image, as offsets in bytes.
+    /// The parts of the bulk that leave the machine first where there is no room for all of it:
+    /// headers and the dead kernel's image, as offsets in bytes.
     pub urgent: Vec<Range<u64>>,
     /// Views that leave the machine only on request.
     pub on_request: Vec<NamedView>,
@@ -73,8 +74,8 @@ impl fmt::Debug for Later {
     }
 }
 
-/// An id for a dump, made of `seed` (the time, say) and of `notes`, which are short and differ from crash
-/// to crash: they have the registers and, in VMCOREINFO, the time of the crash.
+/// An id for a dump, made of `seed` (the time, say) and of `notes`, which are short and differ from
+/// crash to crash: they have the registers and, in VMCOREINFO, the time of the crash.
 pub fn id(seed: u64, notes: &[u8]) -> [u8; 16] {
     let hash = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(notes).finalize();
     let mut id = [0; 16];

@@ -1,7 +1,7 @@
 //! The gather: parts of a view as the pieces of one request, within what the device can take.
 //!
-//! Old memory goes as it is where the device can reach it. Our own bytes, and what of old memory a device
-//! cannot take as it lies, are copied to a buffer of the pool.
+//! Old memory goes as it is where the device can reach it. Our own bytes, and what of old memory a
+//! device cannot take as it lies, are copied to a buffer of the pool.
 
 use crate::Failure;
 use crate::dma::{DmaPiece, Lease, Limits, MAX_PIECES, Pieces, Pool, ZEROS};
@@ -113,8 +113,8 @@ impl<'c> Gather<'c> {
         }
     }
 
-    /// Copies the beginning of `part`: all of it, or to the next place from which the rest can go as it
-    /// lies.
+    /// Copies the beginning of `part`: all of it, or to the next place from which the rest can go
+    /// as it lies.
     fn copy(&mut self, part: Piece<'_>) -> Result<Added, Failure> {
         let to_end_of = |step: u64| step - self.bytes % step;
         let most = match self.is_reached(&part) {
@@ -154,8 +154,9 @@ impl<'c> Gather<'c> {
         Ok(Added::Taken(length as u64))
     }
 
-    /// Has a buffer ready; true when what is copied there joins the last piece. [`None`] when there is no
-    /// room for a piece, or no buffer. The last piece must have room up to the end of the unit: `left` bytes.
+    /// Has a buffer ready; true when what is copied there joins the last piece. [`None`] when there
+    /// is no room for a piece, or no buffer. The last piece must have room up to the end of the
+    /// unit: `left` bytes.
     fn prepare(&mut self, left: u64) -> Option<bool> {
         if let Some(lease) = self.lease.as_ref().filter(|lease| !lease.is_empty()) {
             let is_open = |frozen, part: &core::ops::Range<usize>| {
@@ -177,7 +178,8 @@ impl<'c> Gather<'c> {
         (self.room() > 0 && self.lease.is_some()).then_some(false)
     }
 
-    /// The pieces of all whole units, and their number of bytes; the rest stays for the next request.
+    /// The pieces of all whole units, and their number of bytes; the rest stays for the next
+    /// request.
     ///
     /// # Errors
     /// [`Failure::Fragmented`] when the request is full, and has no whole unit; [`Failure::NoMemory`].

@@ -1,9 +1,10 @@
 //! The parts of the capture kernel that do not touch the machine by themselves: which memory it may
-//! use, PCI, virtio-mmio, virtio, the local APIC, targets, and the pump that moves a view to a target.
+//! use, PCI, virtio-mmio, virtio, the local APIC, targets, and the pump that moves a view to a
+//! target.
 //!
-//! The machine comes in through traits: [`Clock`] for time, `ConfigurationAccess` and `Transport` of
-//! virtio-drivers for devices, [`vmcore::ReadPhys`] for old memory. So all of it is tested on the
-//! host over fakes; the binary beside it is the little that is left.
+//! The machine comes in through traits: [`Clock`] for time, `ConfigurationAccess` and `Transport`
+//! of virtio-drivers for devices, [`vmcore::ReadPhys`] for old memory. So all of it is tested on
+//! the host over fakes; the binary beside it is the little that is left.
 
 #![no_std]
 

@@ -20,8 +20,8 @@ pub enum Source {
     E820,
 }
 
-/// The memory that the loader grants: `memmap=` where there is an exact map, else the RAM around the
-/// running `image` that the e820 table lists. Never below 1 MiB.
+/// The memory that the loader grants: `memmap=` where there is an exact map, else the RAM around
+/// the running `image` that the e820 table lists. Never below 1 MiB.
 ///
 /// # Errors
 /// When there are more ranges than [`MAX_RANGES`].
@@ -50,8 +50,8 @@ pub fn granted(
     Ok((ranges, source))
 }
 
-/// What `granted` lists and the e820 table does not call RAM. A table without the RAM that we run in
-/// says nothing of memory.
+/// What `granted` lists and the e820 table does not call RAM. A table without the RAM that we run
+/// in says nothing of memory.
 ///
 /// # Errors
 /// When there are more ranges than [`MAX_RANGES`].
@@ -66,8 +66,8 @@ pub fn not_ram(granted: &Ranges, e820: &[E820Entry], image: PhysRange) -> Result
     Ok(rest)
 }
 
-/// What of `free`, RAM that no `memmap=` grants and less all old memory that is known, is in the slot:
-/// the part that holds `image`.
+/// What of `free`, RAM that no `memmap=` grants and less all old memory that is known, is in the
+/// slot: the part that holds `image`.
 ///
 /// Where no old memory is known, nothing says how far the slot reaches: a table may list the slot
 /// alone (kexec-tools') or all memory (our loader's). What lies between `image` and the other
@@ -119,8 +119,8 @@ fn e820_ram(entry: &E820Entry) -> Option<PhysRange> {
     (entry.kind.get() == E820_RAM).then_some(range)
 }
 
-/// Everything that is known to be RAM below `phys_limit`: what the PT_LOADs stand for (`loads`), what
-/// is granted, and what e820 lists. There may be thousands of ranges: the heap is used.
+/// Everything that is known to be RAM below `phys_limit`: what the PT_LOADs stand for (`loads`),
+/// what is granted, and what e820 lists. There may be thousands of ranges: the heap is used.
 ///
 /// # Errors
 /// [`Error::NoMemory`].
@@ -137,8 +137,8 @@ pub fn ram(
     Ok(ram)
 }
 
-/// The part of `ram` that the e820 table calls nothing else, such as reserved, less `holes`: there may
-/// be registers of devices, or nothing, where others see RAM.
+/// The part of `ram` that the e820 table calls nothing else, such as reserved, less `holes`: there
+/// may be registers of devices, or nothing, where others see RAM.
 ///
 /// # Errors
 /// [`Error::NoMemory`].

@@ -92,7 +92,8 @@ pub fn virtio_configuration<C: ConfigurationAccess>(
     memory_bar(access, at, bar)?.checked_add(offset.into())
 }
 
-/// The physical address in a memory BAR, as it is: to find its size would take the device off the bus.
+/// The physical address in a memory BAR, as it is: to find its size would take the device off the
+/// bus.
 fn memory_bar(access: &impl ConfigurationAccess, at: DeviceFunction, bar: u8) -> Option<u64> {
     let word = |bar: u8| (bar < BARS as u8).then(|| access.read_word(at, BAR_0 + 4 * bar));
     let low = word(bar)?;
@@ -107,9 +108,9 @@ fn memory_bar(access: &impl ConfigurationAccess, at: DeviceFunction, bar: u8) ->
 
 /// Configuration space of one function, in which the command register and the BARs are copies.
 ///
-/// virtio-drivers finds the size of a BAR anew for each structure in it, and each time takes the device
-/// off the bus. Under a hypervisor each of these writes has all guest memory mapped again. Here the size
-/// of each BAR that a virtio structure is in is found once.
+/// virtio-drivers finds the size of a BAR anew for each structure in it, and each time takes the
+/// device off the bus. Under a hypervisor each of these writes has all guest memory mapped again.
+/// Here the size of each BAR that a virtio structure is in is found once.
 #[derive(Clone)]
 pub struct CopiedBars<C> {
     access: C,
@@ -336,8 +337,8 @@ mod tests {
         assert_eq!(command(&space, 0, 1), 0b010);
     }
 
-    /// Capabilities as QEMU's virtio-blk-pci has them: MSI-X, then the common configuration, at offset
-    /// 0x2000 of BAR 4.
+    /// Capabilities as QEMU's virtio-blk-pci has them: MSI-X, then the common configuration, at
+    /// offset 0x2000 of BAR 4.
     #[test]
     fn the_common_configuration_is_found() {
         let space = machine();
@@ -368,8 +369,8 @@ mod tests {
         assert_eq!(virtio_configuration(&mut root, &space, found[3].0), None, "no such BAR");
     }
 
-    /// A BAR of 16 KiB with an address of 64 bits, which four structures are in, and one that nothing is
-    /// in. Counts the writes that reach the function.
+    /// A BAR of 16 KiB with an address of 64 bits, which four structures are in, and one that
+    /// nothing is in. Counts the writes that reach the function.
     #[derive(Clone, Default)]
     struct Sizing(Space, Rc<core::cell::Cell<u32>>);
 

@@ -89,7 +89,8 @@ impl Bus for PciBus {
         found.map(|(at, _)| Place::Pci(*at)).collect()
     }
 
-    /// It gets the bus only when it is reset: until then it may still have the dead kernel's requests.
+    /// It gets the bus only when it is reset: until then it may still have the dead kernel's
+    /// requests.
     fn start(&mut self, place: Place, clock: &dyn Clock) -> Result<Self::Transport, Failure> {
         let Place::Pci(at) = place else { return Err(Failure::NoConfiguration) };
         pci::decode_memory(&mut self.root, at);

@@ -21,8 +21,8 @@ pub trait Sink {
     /// When this or an earlier piece could not be sent.
     fn send(&mut self, at: DumpOffset, pieces: Pieces) -> Result<(), Failure>;
 
-    /// Waits until one of the requests on their way has arrived, so that its pieces are free; false when
-    /// none is on its way.
+    /// Waits until one of the requests on their way has arrived, so that its pieces are free; false
+    /// when none is on its way.
     ///
     /// # Errors
     /// When one has not arrived.
@@ -43,8 +43,8 @@ struct Pump<'s, S: Sink, F: FnOnce()> {
     first_arrived: Option<F>,
 }
 
-/// Sends all of `view` to `sink`, and zeros behind it up to a whole block. What stands before the first
-/// memory, the headers and notes, goes alone; the first thing sent is waited for, and then
+/// Sends all of `view` to `sink`, and zeros behind it up to a whole block. What stands before the
+/// first memory, the headers and notes, goes alone; the first thing sent is waited for, and then
 /// `first_arrived` is called.
 ///
 /// # Errors
@@ -77,8 +77,8 @@ pub fn send(
 }
 
 impl<S: Sink, F: FnOnce()> Pump<'_, S, F> {
-    /// Adds the beginning of `piece`, sending what there is before if that is enough. Returns the offset
-    /// after it.
+    /// Adds the beginning of `piece`, sending what there is before if that is enough. Returns the
+    /// offset after it.
     fn add(&mut self, piece: Piece<'_>) -> Result<DumpOffset, Failure> {
         loop {
             match self.gather.add(piece)? {

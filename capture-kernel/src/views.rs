@@ -17,9 +17,9 @@ use vmcore::{
 /// Most left-out ranges that the console names.
 const NAMED: usize = 8;
 
-/// Everything that can leave the machine: the view that was asked for, the small views before it, and
-/// the other one of vmcore and oldmem on request. Missing parts are reported. Of the dead kernel's log
-/// only the end is read here.
+/// Everything that can leave the machine: the view that was asked for, the small views before it,
+/// and the other one of vmcore and oldmem on request. Missing parts are reported. Of the dead
+/// kernel's log only the end is read here.
 pub(crate) fn read(
     options: &Options<'_>,
     boot: &boot::Parameters,
@@ -61,8 +61,8 @@ fn read_vmcore(header: &CoreHeader, holes: &Holes) -> Option<Vmcore> {
     }
 }
 
-/// The parts of the bulk that go first where there is no room for all of it: what a reader needs to open
-/// the dump, and the dead kernel's image.
+/// The parts of the bulk that go first where there is no room for all of it: what a reader needs to
+/// open the dump, and the dead kernel's image.
 fn urgent(vmcore: &Vmcore, options: &Options<'_>) -> Vec<Range<u64>> {
     let image = vmcore.kernel_image();
     match options.view {

@@ -243,7 +243,8 @@ fn stored(written: &Written) -> (DumpHeader, u64, Vec<StoredChunks>) {
     (header, entry.offset, chunks)
 }
 
-/// All kept pages of `chunks` are where these say, and no other page is on the disk. Returns their number.
+/// All kept pages of `chunks` are where these say, and no other page is on the disk. Returns their
+/// number.
 fn assert_right(written: &Written, region: u64, chunks: &[StoredChunks]) -> u64 {
     let mut count = 0;
     let all = chunks.iter().flat_map(|chunks| (0..chunks.count()).map(|index| chunks.nth(index)));

@@ -80,8 +80,8 @@ pub struct LoadCommand {
     #[command(flatten)]
     pub load: LoadArgs,
 
-    /// Load even what this program has loaded last: for when another one has loaded since. Take also the
-    /// id of a disk that is not there (yet).
+    /// Load even what this program has loaded last: for when another one has loaded since. Take
+    /// also the id of a disk that is not there (yet).
     #[arg(long)]
     pub force: bool,
 
@@ -146,9 +146,9 @@ pub struct LoadArgs {
     pub reuse_cmdline: bool,
 
     /// Where the dump goes: virtio-blk:id=HEX32 (see `collector format`), virtio-console:name=PORT,
-    /// serial:port=N,baud=N (0 is COM1; 115200) or none (stay until somebody asks: `collector read`).
-    /// Of several with commas between them the first that works; one behind a + as well [default: the
-    /// dump disk of this machine, if there is exactly one].
+    /// serial:port=N,baud=N (0 is COM1; 115200) or none (stay until somebody asks: `collector
+    /// read`). Of several with commas between them the first that works; one behind a + as well
+    /// [default: the dump disk of this machine, if there is exactly one].
     #[arg(long, value_name = "SPEC")]
     target: Option<String>,
 

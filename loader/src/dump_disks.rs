@@ -43,8 +43,8 @@ pub struct DumpDisks {
 }
 
 impl DumpDisks {
-    /// Looks at the first blocks of every virtio disk under `root`, a folder that looks like `/`. Disks
-    /// are opened for reading only.
+    /// Looks at the first blocks of every virtio disk under `root`, a folder that looks like `/`.
+    /// Disks are opened for reading only.
     pub fn find(root: &Path) -> Self {
         let Ok(entries) = fs::read_dir(root.join("sys/block")) else { return Self::default() };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());

@@ -25,8 +25,9 @@ pub(crate) fn rsdp_word(rsdp: PhysAddr) -> String {
     format!("{RSDP_WORD}{rsdp}")
 }
 
-/// Which technique keeps the hypervisor, and with it every second kernel and every device, from this
-/// guest's memory; from the flags in `/proc/cpuinfo` (Linux, `arch/x86/include/asm/cpufeatures.h`).
+/// Which technique keeps the hypervisor, and with it every second kernel and every device, from
+/// this guest's memory; from the flags in `/proc/cpuinfo` (Linux,
+/// `arch/x86/include/asm/cpufeatures.h`).
 pub(crate) fn confidential(cpuinfo: &str) -> Option<&'static str> {
     let has = |flag| has_flag(cpuinfo, flag);
     if has("tdx_guest") {

@@ -62,7 +62,8 @@ fn load_or_say(args: &LoadCommand, debug: bool) -> ExitCode {
 
 /// Reads the running system, plans, and loads what is not loaded already.
 fn load(args: &LoadCommand, debug: bool) -> anyhow::Result<()> {
-    // Of two loaders the one that reads the system last must load last; root's absence is named first.
+    // Of two loaders the one that reads the system last must load last; root's absence is named
+    // first.
     let state = open_state(&args.state);
     let mut system = System::read(Path::new("/"))?;
     kexec::check(&system)?;

@@ -85,7 +85,8 @@ pub struct System {
     pub power_off: Option<PowerOff>,
     /// True if the rate of the time stamp counter does not change.
     pub has_steady_tsc: bool,
-    /// That rate in kHz, where it was measured ([`crate::tsc_khz`]); [`System::read`] leaves it out.
+    /// That rate in kHz, where it was measured ([`crate::tsc_khz`]); [`System::read`] leaves it
+    /// out.
     pub tsc_khz: Option<u32>,
     /// Where the ACPI tables begin, on a machine with EFI firmware.
     pub acpi_rsdp: Option<PhysAddr>,

@@ -1,8 +1,9 @@
 //! The rate of the time stamp counter, which the capture kernel would have to measure itself
-//! (`kdump.tsc_khz=`). It checks the rate before it counts with it: so a rate that is wrong by then,
-//! as in a machine that has moved, costs time and no more.
+//! (`kdump.tsc_khz=`). It checks the rate before it counts with it: so a rate that is wrong by
+//! then, as in a machine that has moved, costs time and no more.
 //!
-//! Linux measures the rate but does not show it: `cpu MHz` in `/proc/cpuinfo` is that of the moment.
+//! Linux measures the rate but does not show it: `cpu MHz` in `/proc/cpuinfo` is that of the
+//! moment.
 
 use std::time::Duration;
 

@@ -30,8 +30,9 @@ pub struct Arrival {
     pub sha256: [u8; 32],
 }
 
-/// Gets the dump from every target that was to have it, or from the first that has it, to the cycle's
-/// own folder. All of them are the same where there are several; that is the check beside it.
+/// Gets the dump from every target that was to have it, or from the first that has it, to the
+/// cycle's own folder. All of them are the same where there are several; that is the check beside
+/// it.
 ///
 /// # Errors
 /// When a target that was to have it does not.
@@ -59,7 +60,8 @@ pub fn collect(
     Ok((first, several))
 }
 
-/// Length of the dump in bytes as the first target says that was to have it, without a look at its bytes.
+/// Length of the dump in bytes as the first target says that was to have it, without a look at its
+/// bytes.
 ///
 /// # Errors
 /// When that target has no whole dump.

@@ -24,7 +24,8 @@ const WAITS: &str = "nobody is there; waiting";
 const CONSOLE: &str = "console";
 /// The longest end of what it said that is kept, in bytes.
 const MOST_SAID: usize = 4 << 10;
-/// How long it waits for the guest, in seconds: as long as a cycle may take. The harness ends it sooner.
+/// How long it waits for the guest, in seconds: as long as a cycle may take. The harness ends it
+/// sooner.
 const WAIT: u32 = 3600;
 
 /// What came of a dump over one line.
@@ -36,7 +37,8 @@ pub struct Received {
     pub complete: bool,
     /// How often a collector was started.
     pub collectors: u32,
-    /// Bytes that came from the guest while one was there; of a virtio console only where they are counted.
+    /// Bytes that came from the guest while one was there; of a virtio console only where they are
+    /// counted.
     pub line_bytes: u64,
     /// Frames that were damaged on the way to the last of them.
     pub damaged_frames: u64,
@@ -203,8 +205,8 @@ impl Collector {
         Ok(())
     }
 
-    /// What came of it, once it has ended or is not needed any more: it is killed if it runs. One that
-    /// could not say what is there is followed by one that only looks.
+    /// What came of it, once it has ended or is not needed any more: it is killed if it runs. One
+    /// that could not say what is there is followed by one that only looks.
     ///
     /// # Errors
     /// When the program does not start, or prints no JSON.
@@ -303,8 +305,8 @@ impl Drop for Collector {
 mod tests {
     use super::*;
 
-    /// A shell script in the collector's place. Another process writes it: a file that one of ours has
-    /// open for writing, be it a child of another test for a moment, cannot be run.
+    /// A shell script in the collector's place. Another process writes it: a file that one of ours
+    /// has open for writing, be it a child of another test for a moment, cannot be run.
     fn collector(folder: &Path, script: &str) -> Collector {
         let (text, program) = (folder.join("text"), folder.join("program"));
         fs::write(&text, format!("#!/bin/sh\n{script}\n")).expect("written");

@@ -32,14 +32,15 @@ use crate::truth::Truth;
 
 /// Room on the dump disk besides the guest's memory, in bytes.
 const DISK_SPARE: u64 = 16 << 20;
-/// The same when a stock Linux writes the dump, with the dead kernel's text and data twice, in bytes.
+/// The same when a stock Linux writes the dump, with the dead kernel's text and data twice, in
+/// bytes.
 const DISK_SPARE_STOCK: u64 = 80 << 20;
 /// How many of the console's last lines a failed report carries.
 const LAST_LINES: usize = 15;
 
-/// How often a first kernel may be booted until it is ready to crash. Linux on several emulated CPUs
-/// was seen standing still in its own boot, one time; that says nothing about a
-/// capture, so it is booted once more, and the report says so.
+/// How often a first kernel may be booted until it is ready to crash. Linux on several emulated
+/// CPUs was seen standing still in its own boot, one time; that says nothing about a capture, so it
+/// is booted once more, and the report says so.
 const MOST_BOOTS: u32 = 2;
 
 /// A fault that the harness puts in, so that a check can be seen failing.
@@ -88,13 +89,14 @@ pub enum Fault {
     QemuDies,
     /// An NMI arrives at T1, in the middle of the capture; needs the truth's gdb.
     Nmi,
-    /// Linux reads from a second, slow disk when it dies: there are requests in flight whose buffers
-    /// are old memory.
+    /// Linux reads from a second, slow disk when it dies: there are requests in flight whose
+    /// buffers are old memory.
     BusyDisk,
-    /// A machine check comes while the capture kernel reads the note of the test guest's second CPU.
+    /// A machine check comes while the capture kernel reads the note of the test guest's second
+    /// CPU.
     MachineCheckInNote,
-    /// A machine check comes while the capture kernel looks for zeros in old memory: what a second look,
-    /// for which there is none, finds is right.
+    /// A machine check comes while the capture kernel looks for zeros in old memory: what a second
+    /// look, for which there is none, finds is right.
     MachineCheckInLook {
         /// True if that memory is seen through a large page.
         large: bool,
@@ -106,8 +108,8 @@ pub enum Fault {
     },
     /// The capture kernel hangs at T1; needs the truth's gdb.
     Hang,
-    /// An NMI arrives at an instruction of the test guest, or of what runs after it; needs the truth's
-    /// gdb.
+    /// An NMI arrives at an instruction of the test guest, or of what runs after it; needs the
+    /// truth's gdb.
     NmiAt(NmiPlace),
 }
 
@@ -199,13 +201,13 @@ pub struct Config {
     pub before_crash: String,
     /// Whether to stop the VM for page digests at T0, T1 and T2.
     pub truth: bool,
-    /// Whether QEMU dumps the guest's memory as well, right before the crash (with a stock Linux as capture
-    /// kernel only).
+    /// Whether QEMU dumps the guest's memory as well, right before the crash (with a stock Linux as
+    /// capture kernel only).
     pub guest_dump: bool,
     /// Memory that is added while a Linux first kernel runs (Debian's x86_64 only).
     pub hotplug: Option<Hotplug>,
-    /// Whether the dump is extracted and checked. Without, a cycle passes when the capture says that its
-    /// dump is complete.
+    /// Whether the dump is extracted and checked. Without, a cycle passes when the capture says
+    /// that its dump is complete.
     pub examine: bool,
     /// The class of the ELF core header, when the loader is told.
     pub core_headers: Option<Class>,
@@ -570,8 +572,8 @@ fn has_class(core: &CoreFile, asked: Class) -> Result<String> {
     Ok(format!("{name}, as asked for"))
 }
 
-/// Purgatory has counted as many NMIs as were sent to it. Its memory is in the slot, where nobody has
-/// written since.
+/// Purgatory has counted as many NMIs as were sent to it. Its memory is in the slot, where nobody
+/// has written since.
 fn nmis_are(memory: &GuestMemory, address: u64, expected: u32) -> Result<String> {
     let mut count = [0; 4];
     memory.read(address, &mut count)?;

@@ -38,8 +38,8 @@ pub enum Attachment {
         /// The sector's number.
         sector: u64,
     },
-    /// The file behind it has no room for a write that touches this sector of 512 bytes, and QEMU tells
-    /// the guest: by itself it stops the machine until there is room.
+    /// The file behind it has no room for a write that touches this sector of 512 bytes, and QEMU
+    /// tells the guest: by itself it stops the machine until there is room.
     Full {
         /// The sector's number.
         sector: u64,
@@ -62,8 +62,8 @@ impl Attachment {
 /// Bytes in a second that a disk behind a process takes: the end of the dump is seconds off when
 /// its first byte is there.
 const SERVED_RATE: u64 = 16 << 20;
-/// The same of a disk whose machine is killed: many seconds, since the capture kernel notes how far it is once in
-/// a second of its own clock.
+/// The same of a disk whose machine is killed: many seconds, since the capture kernel notes how far
+/// it is once in a second of its own clock.
 const SLOW_RATE: u64 = 8 << 20;
 
 /// A formatted dump disk.
@@ -110,10 +110,10 @@ pub struct Partial {
 }
 
 impl DumpDisk {
-    /// Makes and formats a disk of `size` bytes in `folder`. With `has_room` the file has all its room at
-    /// once: where files live in memory, to find it while a dump is written takes longer than the dump
-    /// itself, and how long depends on the host. Zeros are written, because a host may also give the
-    /// memory that a page of the file needs only when it is touched.
+    /// Makes and formats a disk of `size` bytes in `folder`. With `has_room` the file has all its
+    /// room at once: where files live in memory, to find it while a dump is written takes longer
+    /// than the dump itself, and how long depends on the host. Zeros are written, because a host
+    /// may also give the memory that a page of the file needs only when it is touched.
     ///
     /// # Errors
     /// When the file cannot be written or served.
@@ -158,8 +158,8 @@ impl DumpDisk {
         &self.path
     }
 
-    /// Adds another disk behind the dump disk, slow to read, with other bytes in every place, so that
-    /// what comes late from it can be told from what came before.
+    /// Adds another disk behind the dump disk, slow to read, with other bytes in every place, so
+    /// that what comes late from it can be told from what came before.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -180,10 +180,11 @@ impl DumpDisk {
         words.map(str::to_string).to_vec()
     }
 
-    /// QEMU's words for it on a machine of this kind; `properties` are more properties of its device.
+    /// QEMU's words for it on a machine of this kind; `properties` are more properties of its
+    /// device.
     ///
-    /// On PCI a transitional virtio-blk device. Its host cache is `unsafe`: what is lost when the host dies
-    /// does not matter here, and a flush costs nothing.
+    /// On PCI a transitional virtio-blk device. Its host cache is `unsafe`: what is lost when the
+    /// host dies does not matter here, and a flush costs nothing.
     pub fn arguments(&self, machine: MachineType, properties: &str) -> Vec<String> {
         // A comma in an option's value is doubled.
         let shown = |path: &Path| path.display().to_string().replace(',', ",,");
@@ -218,8 +219,8 @@ impl DumpDisk {
         words.into_iter().map(str::to_string).chain(self.busy_arguments()).collect()
     }
 
-    /// Has the process behind the disk do what it is there for, when the capture has got that far. It is
-    /// gone before the machine is reset: QEMU waits for one that is stopped.
+    /// Has the process behind the disk do what it is there for, when the capture has got that far.
+    /// It is gone before the machine is reset: QEMU waits for one that is stopped.
     ///
     /// # Errors
     /// When the process cannot be stopped.
@@ -246,8 +247,8 @@ impl DumpDisk {
         Ok(missing < dump.length)
     }
 
-    /// Looks at the disk when there is no whole dump on it. What is extracted all the same goes to `out`,
-    /// and is compared with `memory`.
+    /// Looks at the disk when there is no whole dump on it. What is extracted all the same goes to
+    /// `out`, and is compared with `memory`.
     ///
     /// # Errors
     /// When the file cannot be read.

@@ -86,8 +86,8 @@ impl Gdb {
         Ok(gdb)
     }
 
-    /// A hardware breakpoint that is gone once it was hit. The address is linear: also physical while
-    /// paging is off, or maps memory where it is.
+    /// A hardware breakpoint that is gone once it was hit. The address is linear: also physical
+    /// while paging is off, or maps memory where it is.
     ///
     /// # Errors
     /// When gdb refuses.
@@ -111,8 +111,8 @@ impl Gdb {
         self.ask(&format!("-break-insert -h -t -i 1 -c \"{condition}\" *{address:#x}")).map(drop)
     }
 
-    /// Stops at the next read of the byte at an address that is physical as long as paging is off; gone
-    /// with [`Gdb::forget_reads`].
+    /// Stops at the next read of the byte at an address that is physical as long as paging is off;
+    /// gone with [`Gdb::forget_reads`].
     ///
     /// # Errors
     /// When gdb refuses.

@@ -126,8 +126,8 @@ impl Qemu {
         self.sockets.path().join("gdb")
     }
 
-    /// The signal or the exit code, if QEMU has died by itself within a short time: neither the guest nor
-    /// the harness has ended it.
+    /// The signal or the exit code, if QEMU has died by itself within a short time: neither the
+    /// guest nor the harness has ended it.
     pub fn died(&mut self) -> Option<ExitStatus> {
         let deadline = Instant::now() + DYING;
         loop {

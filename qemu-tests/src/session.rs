@@ -621,8 +621,8 @@ impl<'a> Session<'a> {
         Ok(true)
     }
 
-    /// Finds out that the capture kernel is about to copy the note that cannot be read, waits for the
-    /// copy itself, and raises the machine check there. Whether `stop` was one of these two.
+    /// Finds out that the capture kernel is about to copy the note that cannot be read, waits for
+    /// the copy itself, and raises the machine check there. Whether `stop` was one of these two.
     fn fail_copy(&mut self, stop: &Stop) -> Result<bool> {
         let (Some(gdb), Some(copy)) = (&mut self.gdb, &self.copy) else { return Ok(false) };
         if stop.address() == Some(copy.entry) {

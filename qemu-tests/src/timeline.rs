@@ -50,7 +50,8 @@ impl Timeline {
         self.stops.push((start, end));
     }
 
-    /// The name of the last stage, "panic" or "boot". That the capture failed is no stage to stop at.
+    /// The name of the last stage, "panic" or "boot". That the capture failed is no stage to stop
+    /// at.
     pub fn last(&self) -> &'static str {
         let last = self.stages.iter().rfind(|reached| reached.stage != Stage::Failed);
         match (last, self.panic) {

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: how fast dumps are, beside those of others, and how small the slot may be.
 //!
-//! In each round every stack dumps the same guest once, so that what the host does besides hits all of them
-//! alike: absolute times are those of this machine at this hour, ratios say more.
+//! In each round every stack dumps the same guest once, so that what the host does besides hits all
+//! of them alike: absolute times are those of this machine at this hour, ratios say more.
 
 mod host;
 mod instructions;
@@ -34,7 +34,8 @@ use crate::vmlinux;
 const SLOT: &str = "32M@16M";
 /// Where slots begin.
 const BASE: &str = "16M";
-/// Dumps of larger guests are not extracted and checked: three times their memory is more than a host has.
+/// Dumps of larger guests are not extracted and checked: three times their memory is more than a
+/// host has.
 const MOST_EXAMINED: u64 = 4 << 30;
 const MIB: u64 = 1 << 20;
 
@@ -309,7 +310,8 @@ impl Equipment {
         })
     }
 
-    /// A cycle whose times count: the VM is never stopped, and all memory is there before it starts.
+    /// A cycle whose times count: the VM is never stopped, and all memory is there before it
+    /// starts.
     fn config(&self, stack: Stack, memory: u64, slot: &str) -> Config {
         let (first_kernel, interrupt) = (self.first_kernel.clone(), self.interrupt.clone());
         let mut config = ordinary(&self.images, first_kernel, PathBuf::new(), interrupt);
@@ -317,8 +319,8 @@ impl Equipment {
         Config { memory, slot: slot.into(), truth: false, ..config }
     }
 
-    /// Runs a cycle whose files nobody wants, but for the console of one that failed. `None` when Ctrl-C
-    /// came.
+    /// Runs a cycle whose files nobody wants, but for the console of one that failed. `None` when
+    /// Ctrl-C came.
     fn cycle(&self, mut config: Config, name: &str) -> Result<Option<Report>> {
         eprintln!("bench: {name}");
         let extracted = if config.examine { config.memory } else { 0 };

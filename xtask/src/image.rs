@@ -29,8 +29,8 @@ pub struct Images {
 }
 
 impl Images {
-    /// What the QEMU tests are told: where the images and the collector are, and Debian's first kernels
-    /// and tools, i386 and amd64.
+    /// What the QEMU tests are told: where the images and the collector are, and Debian's first
+    /// kernels and tools, i386 and amd64.
     pub(crate) fn test_environment(
         &self,
         collector: PathBuf,
@@ -97,8 +97,8 @@ pub fn cargo_for_images(subcommand: &str, toolchain: &Toolchain) -> Result<Comma
     Ok(cargo)
 }
 
-/// Builds purgatory, the capture kernel and the test guest, checks their sizes, and builds the loader
-/// with the first two in it.
+/// Builds purgatory, the capture kernel and the test guest, checks their sizes, and builds the
+/// loader with the first two in it.
 pub fn build() -> Result<Images> {
     let toolchain = Toolchain::chosen()?;
     let status = cargo_for_images("build", &toolchain)?.status().context("cargo does not start")?;

@@ -58,8 +58,8 @@ pub(crate) struct Args {
     /// The machine that QEMU plays
     #[arg(long, value_name = "MACHINE", default_value = "pc")]
     machine: MachineName,
-    /// Where the dump goes: virtio-blk, virtio-console, serial (COM1) or serial2 (COM2). `A+B`: to every
-    /// one, in turn, and all are the same; `A,B`: to the first that works
+    /// Where the dump goes: virtio-blk, virtio-console, serial (COM1) or serial2 (COM2). `A+B`: to
+    /// every one, in turn, and all are the same; `A,B`: to the first that works
     #[arg(long, value_name = "TARGETS", default_value = "virtio-blk")]
     target: Targets,
     /// Memory of the guest, such as 512M or 2G [default: 512M; of the test guest 128M]
@@ -74,7 +74,8 @@ pub(crate) struct Args {
     /// Where vmcore, console.log and report.json go [default: out/qemu-crash]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// The encoding of the dump: auto, none or lz4 [default: auto, which is lz4 on a serial line only]
+    /// The encoding of the dump: auto, none or lz4 [default: auto, which is lz4 on a serial line
+    /// only]
     #[arg(long, value_name = "CODEC", value_parser = ["auto", "none", "lz4"])]
     compress: Option<String>,
     /// More words for the capture kernel's command line
@@ -83,8 +84,8 @@ pub(crate) struct Args {
     /// More words for the first kernel's command line
     #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
     first_append: String,
-    /// One's own userland: an initramfs (cpio, compressed or not). The capture kernel is loaded first, then
-    /// its /init runs, or what rdinit= or init= in --first-append name
+    /// One's own userland: an initramfs (cpio, compressed or not). The capture kernel is loaded
+    /// first, then its /init runs, or what rdinit= or init= in --first-append name
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
     /// The kernel panics by itself, or dies of an oops (panic_on_oops): no sysrq
@@ -247,7 +248,8 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
     })
 }
 
-/// The cycle that changes nothing: 256 MiB, two CPUs, the paper's slot, our loader and capture kernel.
+/// The cycle that changes nothing: 256 MiB, two CPUs, the paper's slot, our loader and capture
+/// kernel.
 pub(crate) fn ordinary(
     images: &Images,
     first_kernel: FirstKernel,

@@ -22,8 +22,8 @@ pub enum DmaPiece {
     Zeros(u32),
 }
 
-/// The pieces of one request, one after the other, [`MAX_PIECES`] at most. Most requests have one: so the
-/// list is on the heap, and not 1 KiB that is moved from hand to hand.
+/// The pieces of one request, one after the other, [`MAX_PIECES`] at most. Most requests have one:
+/// so the list is on the heap, and not 1 KiB that is moved from hand to hand.
 pub type Pieces = Vec<DmaPiece>;
 
 impl DmaPiece {

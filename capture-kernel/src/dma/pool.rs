@@ -1,4 +1,5 @@
-//! Buffers of the slot for bytes that we copy: written by us alone, then frozen and read by devices.
+//! Buffers of the slot for bytes that we copy: written by us alone, then frozen and read by
+//! devices.
 
 use super::{DmaBuffer, SlotMemory};
 use crate::Failure;
@@ -9,8 +10,8 @@ use core::fmt;
 use core::ops::{Deref, DerefMut, Range};
 use vmcore::PhysRange;
 
-/// A fixed number of buffers of the same size. The memory returns to the heap with the last of the pool's
-/// handles, leases and frozen buffers; what a driver has leaked keeps it for good.
+/// A fixed number of buffers of the same size. The memory returns to the heap with the last of the
+/// pool's handles, leases and frozen buffers; what a driver has leaked keeps it for good.
 #[derive(Clone)]
 pub struct Pool(Rc<Inner>);
 
@@ -47,8 +48,8 @@ impl Pool {
         Some(Lease { part: Part { pool: self.0.clone(), index: index as u32 }, start: 0 })
     }
 
-    /// A buffer that nobody uses. While there is none it calls `wait`, which waits until a device has
-    /// answered a request and returns false when no request is in flight.
+    /// A buffer that nobody uses. While there is none it calls `wait`, which waits until a device
+    /// has answered a request and returns false when no request is in flight.
     ///
     /// # Errors
     /// Those of `wait`; [`Failure::NoMemory`] when all buffers are in use and nothing is in flight.
@@ -149,8 +150,8 @@ impl Deref for Lease {
 
     fn deref(&self) -> &[u8] {
         let range = self.start..self.part.pool.size;
-        // SAFETY: inside the pool's memory, which `part` keeps. No other lease has the buffer, and no
-        // frozen part of it reaches beyond `start`.
+        // SAFETY: inside the pool's memory, which `part` keeps. No other lease has the buffer, and
+        // no frozen part of it reaches beyond `start`.
         unsafe { core::slice::from_raw_parts(self.part.pointer(range.clone()), range.len()) }
     }
 }
@@ -163,8 +164,8 @@ impl DerefMut for Lease {
     }
 }
 
-/// Bytes of a buffer that nobody writes to any more. Its clones are the same bytes; the buffer is free
-/// again when the last one is dropped.
+/// Bytes of a buffer that nobody writes to any more. Its clones are the same bytes; the buffer is
+/// free again when the last one is dropped.
 #[derive(Clone)]
 pub struct Frozen {
     part: Part,

@@ -1,5 +1,6 @@
-//! A fake virtio console with the habits of QEMU's: messages without a buffer are lost, what is sent
-//! while nobody is there is thrown away, and a chain that is cut in the middle never comes back.
+//! A fake virtio console with the habits of QEMU's: messages without a buffer are lost, what is
+//! sent while nobody is there is thrown away, and a chain that is cut in the middle never comes
+//! back.
 
 use super::device::Queue;
 use super::{Base, Chain, FakeDevice};

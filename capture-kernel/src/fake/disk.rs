@@ -26,7 +26,8 @@ pub(crate) struct Disk {
     pub(crate) bad_flush: Option<usize>,
     /// Requests wait for the first notification after this is over.
     pub(crate) keeps_back: bool,
-    /// Requests that do not fail at [`Self::bad`] wait until [`Self::answer_one`]; a reset forgets them.
+    /// Requests that do not fail at [`Self::bad`] wait until [`Self::answer_one`]; a reset forgets
+    /// them.
     pub(crate) lags: bool,
     /// Those, each with what was in the memory that the device reads.
     waiting: VecDeque<(Chain, Vec<u8>)>,

@@ -18,8 +18,8 @@ use vmcore::ReadPhys;
 
 /// A line of bytes, both ways.
 pub trait Line {
-    /// Takes what has come, up to `into.len()` bytes, and says how many that were; zero when there is
-    /// nothing. Never waits.
+    /// Takes what has come, up to `into.len()` bytes, and says how many that were; zero when there
+    /// is nothing. Never waits.
     ///
     /// # Errors
     /// When the device is at fault, not when the other end is away.
@@ -33,18 +33,19 @@ pub trait Line {
     /// `bytes` may have gone out, or go out later.
     fn send(&mut self, bytes: &[u8]) -> Result<(), Failure>;
 
-    /// What one call of [`Self::send_bulk`] takes, without its head; [`None`] where there is no DMA.
+    /// What one call of [`Self::send_bulk`] takes, without its head; [`None`] where there is no
+    /// DMA.
     fn bulk(&self) -> Option<Limits>;
 
-    /// Sends `head` (perhaps empty), as [`Self::send`] does, and right behind it the bytes of `pieces` by
-    /// DMA from where they lie. Those may still be on their way when this returns.
+    /// Sends `head` (perhaps empty), as [`Self::send`] does, and right behind it the bytes of
+    /// `pieces` by DMA from where they lie. Those may still be on their way when this returns.
     ///
     /// # Errors
     /// As [`Self::send`]. What has not gone out may do so until [`Self::stop`].
     fn send_bulk(&mut self, head: &[u8], pieces: Pieces) -> Result<(), Failure>;
 
-    /// Waits until one of the things sent has left the machine, and its pieces are free; false when none
-    /// is on its way.
+    /// Waits until one of the things sent has left the machine, and its pieces are free; false when
+    /// none is on its way.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -56,15 +57,16 @@ pub trait Line {
     /// As [`Self::send`].
     fn drain(&mut self) -> Result<(), Failure>;
 
-    /// From now on the device does no DMA. What has not left the machine does not leave it any more.
+    /// From now on the device does no DMA. What has not left the machine does not leave it any
+    /// more.
     ///
     /// # Errors
     /// When the device does not stop: then the line leaks the memory that it may use.
     fn stop(&mut self) -> Result<(), Failure>;
 }
 
-/// A collector at the other end of a line. It gets what is small and precious first, then the bulk, and
-/// the other views where it asks for them.
+/// A collector at the other end of a line. It gets what is small and precious first, then the bulk,
+/// and the other views where it asks for them.
 ///
 /// [`Stage::FirstByte`] is reached when the first frame with contents has left the machine,
 /// [`Stage::LastByte`] when the collector says that it has everything.
@@ -81,7 +83,8 @@ pub struct LineTarget<'c, L: Line, M: ReadPhys> {
 const LEAST_ROOM: usize = 4096 + 256;
 
 impl<'c, L: Line, M: ReadPhys> LineTarget<'c, L, M> {
-    /// `line` as a target for what lies in `memory`. The id in `config` does not count: the dump has one.
+    /// `line` as a target for what lies in `memory`. The id in `config` does not count: the dump
+    /// has one.
     pub fn new(
         line: L,
         memory: M,

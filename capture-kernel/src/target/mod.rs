@@ -27,8 +27,8 @@ pub trait Target {
     /// Why not everything is out and marked.
     fn deliver(&mut self, dump: &Dump, reached: &mut dyn FnMut(Stage)) -> Result<(), Failure>;
 
-    /// From now on its device does no DMA. A target whose device does not stop leaks the memory that
-    /// the device may use.
+    /// From now on its device does no DMA. A target whose device does not stop leaks the memory
+    /// that the device may use.
     ///
     /// # Errors
     /// When the device does not stop.

@@ -7,15 +7,15 @@ use alloc::collections::VecDeque;
 use dumpfile::wire::{SMALL_FRAME, SenderConfig};
 use vmcore::SerialPort;
 
-/// What has come while something was sent, in bytes: two frames and more. What does not fit is lost, and
-/// said again.
+/// What has come while something was sent, in bytes: two frames and more. What does not fit is
+/// lost, and said again.
 const BACKLOG: usize = 1024;
-/// Below this speed (bits per second) bytes are sent one by one, so that the console behind them on the
-/// same line has its turn before it is taken for dead.
+/// Below this speed (bits per second) bytes are sent one by one, so that the console behind them on
+/// the same line has its turn before it is taken for dead.
 const SLOW: u32 = 1200;
 
-/// How a sender behaves on a line of `baud` bits per second, whose collector may be silent for `patience`
-/// milliseconds: where a frame takes long, so do answers.
+/// How a sender behaves on a line of `baud` bits per second, whose collector may be silent for
+/// `patience` milliseconds: where a frame takes long, so do answers.
 pub fn pace(baud: u32, patience: u64) -> SenderConfig {
     const BITS: u64 = 10; // with start and stop
     let frame = SMALL_FRAME as u64 * BITS * 1000 / u64::from(baud.max(1));
@@ -59,8 +59,8 @@ pub struct SerialLine<'c, U: Uart> {
 }
 
 impl<'c, U: Uart> SerialLine<'c, U> {
-    /// Sets up the 16550 at `serial`, once it has sent what it has. It may take `patience` milliseconds
-    /// for whatever it takes next.
+    /// Sets up the 16550 at `serial`, once it has sent what it has. It may take `patience`
+    /// milliseconds for whatever it takes next.
     ///
     /// # Errors
     /// [`Failure::NoUart`], [`Failure::NoMemory`], [`Failure::Timeout`].
@@ -84,8 +84,8 @@ impl<'c, U: Uart> SerialLine<'c, U> {
         Ok(line)
     }
 
-    /// Waits until the 16550 is ready, and looks after what comes meanwhile: its FIFO has room for a
-    /// fraction of a frame only.
+    /// Waits until the 16550 is ready, and looks after what comes meanwhile: its FIFO has room for
+    /// a fraction of a frame only.
     fn wait(&mut self, mut ready: impl FnMut(&mut U) -> bool) -> Result<(), Failure> {
         let Self { uart, backlog, .. } = self;
         let in_time = Deadline::after(self.clock, self.patience).wait(self.clock, || {
@@ -147,7 +147,8 @@ mod tests {
     use crate::fake::FakeClock;
     use std::vec::Vec;
 
-    /// A 16550 that loses what does not fit into its FIFOs. Time passes as it is asked for its state.
+    /// A 16550 that loses what does not fit into its FIFOs. Time passes as it is asked for its
+    /// state.
     #[derive(Default)]
     struct FakeUart {
         absent: bool,

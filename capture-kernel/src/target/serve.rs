@@ -8,8 +8,8 @@ use core::fmt::Arguments;
 use handoff::Stage;
 use vmcore::{TargetEntry, TargetSpec};
 
-/// Gives `dump` to the first of the targets on `list` that takes it, and to those that are to have it
-/// as well; says what becomes of each. `open` finds the device behind a target.
+/// Gives `dump` to the first of the targets on `list` that takes it, and to those that are to have
+/// it as well; says what becomes of each. `open` finds the device behind a target.
 ///
 /// # Errors
 /// When none has taken it: what the last one failed of, or [`Failure::NoTarget`].

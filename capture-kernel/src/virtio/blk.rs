@@ -148,7 +148,8 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
         self.requests.offer(slot, header.as_bytes(), body, deadline);
         self.writes_at[usize::from(slot)] = match kind {
             kind::IN => u64::MAX,
-            // After a flush that failed nobody knows what is there, and the next one may say that all is.
+            // After a flush that failed nobody knows what is there, and the next one may say that
+            // all is.
             kind::FLUSH => 0,
             _ => at,
         };
@@ -265,7 +266,8 @@ impl<T: Transport> BlockDevice for VirtioBlk<'_, T> {
 
     fn stop(&mut self) -> Result<(), Failure> {
         if !self.requests.is_idle() {
-            // QEMU holds the machine in a reset until the disk behind it has answered every request.
+            // QEMU holds the machine in a reset until the disk behind it has answered every
+            // request.
             return Err(UNFINISHED);
         }
         let stopped = device::reset(&mut *self.transport, self.clock)?;
@@ -489,8 +491,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Writes of any shape, answered late and in any order, some of which fail: until its answer the
-        /// memory of each is as it was, and in the end all buffers are back.
+        /// Writes of any shape, answered late and in any order, some of which fail: until its
+        /// answer the memory of each is as it was, and in the end all buffers are back.
         #[test]
         fn memory_of_requests_in_flight_never_changes(
             steps in prop::collection::vec((0_u8..8, any::<u8>(), 1_usize..33), 1..150),

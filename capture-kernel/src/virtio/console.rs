@@ -1,5 +1,6 @@
-//! The virtio console (virtio 1.2, section 5.3): a named port of it as a line to a collector. Polled,
-//! several buffers in flight, old memory by DMA from where it lies, every wait with a deadline.
+//! The virtio console (virtio 1.2, section 5.3): a named port of it as a line to a collector.
+//! Polled, several buffers in flight, old memory by DMA from where it lies, every wait with a
+//! deadline.
 
 mod control;
 mod names;
@@ -100,8 +101,8 @@ pub struct VirtioConsole<'c, T: Transport> {
 }
 
 impl<'c, T: Transport> VirtioConsole<'c, T> {
-    /// Resets and starts the device behind `transport` if it has a port called `name`; else stops it.
-    /// Any one request may then take `patience` milliseconds.
+    /// Resets and starts the device behind `transport` if it has a port called `name`; else stops
+    /// it. Any one request may then take `patience` milliseconds.
     ///
     /// All queues that are used have to be set up before a device is started, and which they are is
     /// known only afterwards: so it is started twice.
@@ -214,8 +215,8 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
     }
 }
 
-/// Starts the device with the queues of port `id`, which must still have this name, and opens it. Says
-/// also whether somebody is at its other end.
+/// Starts the device with the queues of port `id`, which must still have this name, and opens it.
+/// Says also whether somebody is at its other end.
 fn start<T: Transport>(
     device: &mut Device<'_, T>,
     name: PortName,
@@ -295,8 +296,8 @@ impl<T: Transport> Line for VirtioConsole<'_, T> {
         self.wait(|console| console.port.outgoing.is_idle().then_some(()))
     }
 
-    /// Never waits for what is in flight: unlike a disk, QEMU's console forgets it in a reset, and has
-    /// copied what it has sent.
+    /// Never waits for what is in flight: unlike a disk, QEMU's console forgets it in a reset, and
+    /// has copied what it has sent.
     fn stop(&mut self) -> Result<(), Failure> {
         self.reset()
     }

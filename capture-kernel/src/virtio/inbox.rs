@@ -26,8 +26,8 @@ pub(super) struct Filled {
 }
 
 impl Inbox {
-    /// Queue `index` of a device that is not running yet, with at most `most` buffers of `length` bytes.
-    /// When it runs it wants to hear of them: [`Self::notify`].
+    /// Queue `index` of a device that is not running yet, with at most `most` buffers of `length`
+    /// bytes. When it runs it wants to hear of them: [`Self::notify`].
     ///
     /// # Errors
     /// As [`VirtQueue::set_up`].
@@ -61,8 +61,8 @@ impl Inbox {
         self.offered.len()
     }
 
-    /// The next buffer that the device has filled, to be handed back with [`Self::done`]. A device may
-    /// say that it has written more than there is room for: then the buffer is full.
+    /// The next buffer that the device has filled, to be handed back with [`Self::done`]. A device
+    /// may say that it has written more than there is room for: then the buffer is full.
     ///
     /// # Errors
     /// [`Failure::BadAnswer`] when the device did not have that buffer.

@@ -47,8 +47,8 @@ struct Request {
     padding_of_blocks: [u16; 3],
 }
 
-/// Length of the answer in bytes, as Linux and QEMU have it. The type comes first; the state follows at
-/// the eighth byte.
+/// Length of the answer in bytes, as Linux and QEMU have it. The type comes first; the state
+/// follows at the eighth byte.
 const ANSWER_LENGTH: usize = 10;
 /// Offset of the state in the answer.
 const ANSWER_STATE: usize = 8;

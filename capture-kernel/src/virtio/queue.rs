@@ -1,7 +1,7 @@
 //! A split virtqueue (virtio 1.2, section 2.7) with descriptors typed by direction.
 //!
-//! A chain takes as many descriptors as it has links. The list of free ones is memory of ours that the
-//! device does not see. No interrupts, no event index: the used ring is polled.
+//! A chain takes as many descriptors as it has links. The list of free ones is memory of ours that
+//! the device does not see. No interrupts, no event index: the used ring is polled.
 
 use crate::Failure;
 use crate::dma::{DmaBuffer, SlotMemory, Stopped};
@@ -125,8 +125,8 @@ impl VirtQueue {
             .map(|offset| self.memory.share(offset..offset).start())
     }
 
-    /// Offers a chain to the device; returns its first descriptor. The memory of `links` stays as it is
-    /// until the chain is back or the device is stopped.
+    /// Offers a chain to the device; returns its first descriptor. The memory of `links` stays as
+    /// it is until the chain is back or the device is stopped.
     ///
     /// # Panics
     /// When there is no link, or no room for all of them.
@@ -221,7 +221,8 @@ mod tests {
         (0..count).map(|index| link(number << 8 | index)).collect()
     }
 
-    /// Chains of many lengths, answered in another order than offered: each is seen as it was offered.
+    /// Chains of many lengths, answered in another order than offered: each is seen as it was
+    /// offered.
     #[test]
     fn chains_of_any_length_share_the_descriptors() {
         let disk = Disk::new(Vec::new());

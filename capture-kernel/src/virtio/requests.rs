@@ -1,5 +1,5 @@
-//! Requests in flight on a queue, each with the time by which it must be back, and with all memory that
-//! the device may use for it.
+//! Requests in flight on a queue, each with the time by which it must be back, and with all memory
+//! that the device may use for it.
 
 use super::queue::{Link, VirtQueue};
 use crate::dma::{DmaBuffer, DmaPiece, MAX_PIECES, Pieces, SlotMemory, Stopped, ZEROS};
@@ -96,8 +96,8 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// Queue `index` of a device that is not running yet, for requests of this shape: fewer at a time, and
-    /// with fewer pieces, where it is short.
+    /// Queue `index` of a device that is not running yet, for requests of this shape: fewer at a
+    /// time, and with fewer pieces, where it is short.
     ///
     /// # Errors
     /// [`Failure::QueueTooShort`] where not one request fits, [`Failure::NoMemory`].
@@ -175,7 +175,8 @@ impl Requests {
         }
     }
 
-    /// A request that is back, if there is one. There is an end to asking: no chain comes back twice.
+    /// A request that is back, if there is one. There is an end to asking: no chain comes back
+    /// twice.
     ///
     /// # Errors
     /// [`Failure::BadAnswer`] when the device did not have that chain.

@@ -1,7 +1,7 @@
 //! An identity map for an image that boots with paging off: every 32-bit address is the physical
 //! address, but for pages that are taken out, so that who touches them faults, and for one window
-//! through which memory above 4 GiB is reached. PAE, pages of 2 MiB; the first 4 MiB, where the image
-//! and its stacks are, in pages of 4 KiB. (Intel manual, volume 3, 4.4)
+//! through which memory above 4 GiB is reached. PAE, pages of 2 MiB; the first 4 MiB, where the
+//! image and its stacks are, in pages of 4 KiB. (Intel manual, volume 3, 4.4)
 
 #![expect(unsafe_code, reason = "page tables and control registers")]
 
@@ -12,7 +12,8 @@ use x86::controlregs::{self, Cr0, Cr4};
 
 /// Bytes that the window shows.
 pub const WINDOW_SIZE: u64 = AREA_SIZE as u64;
-/// Virtual address of the window: between the devices of a PC's chipset and its ROM, where nothing is.
+/// Virtual address of the window: between the devices of a PC's chipset and its ROM, where nothing
+/// is.
 const WINDOW: usize = 0xff80_0000;
 /// From here on there are devices and no RAM (physical).
 const DEVICES: u64 = 0xe000_0000;
@@ -45,8 +46,8 @@ impl IdentityMap {
         }
     }
 
-    /// Maps everything but the pages at the addresses `absent`, which must lie in the first 4 MiB; the
-    /// others are ignored. The window shows nothing yet.
+    /// Maps everything but the pages at the addresses `absent`, which must lie in the first 4 MiB;
+    /// the others are ignored. The window shows nothing yet.
     ///
     /// # Safety
     /// To be called once, with paging off, before any CPU loads the tables.
@@ -110,7 +111,8 @@ fn set(table: &Table, index: usize, entry: u64) {
 
 impl Window {
     /// Shows [`WINDOW_SIZE`] bytes of memory from the physical address `start`, which is cut to a
-    /// multiple of that, in place of what was shown before; returns where `start` is then (virtual).
+    /// multiple of that, in place of what was shown before; returns where `start` is then
+    /// (virtual).
     pub fn show(&mut self, start: u64) -> NonNull<u8> {
         let first = start & !(WINDOW_SIZE - 1);
         self.0.set_area(WINDOW / AREA_SIZE, first | PRESENT | WRITABLE | LARGE);

@@ -75,8 +75,8 @@ impl Area {
     /// Points page `index` at the physical page `entry` names, with the flags that it carries.
     fn set(&mut self, index: usize, entry: u64) {
         assert!(index < AREA_PAGES);
-        // SAFETY: the index is inside the table, which only this `Area` writes. The CPU remembers no
-        // entry that was absent (Intel manual, volume 3, 4.10.2.3).
+        // SAFETY: the index is inside the table, which only this `Area` writes. The CPU remembers
+        // no entry that was absent (Intel manual, volume 3, 4.10.2.3).
         unsafe {
             let place = self.table.0.get().cast::<u64>().add(index);
             let before = ptr::read_volatile(place);

@@ -13,8 +13,8 @@ const CALIBRATIONS: u32 = 5;
 /// How often the PIT's output is asked for before calibration is given up: at about 1 µs a read,
 /// a hundred times what it should take.
 const PATIENCE: u32 = 100_000;
-/// Ticks per millisecond to count with where the PIT does not answer: the fastest CPU we expect, so that a wait is
-/// rather too long than too short.
+/// Ticks per millisecond to count with where the PIT does not answer: the fastest CPU we expect, so
+/// that a wait is rather too long than too short.
 pub const FALLBACK: u64 = 5_000_000;
 
 const CHANNEL_2: u16 = 0x42;
@@ -46,9 +46,9 @@ pub fn wait(ticks: u64, mut is_done: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// Ticks of the time stamp counter in a millisecond, measured against the PIT (about 5 ms): the shortest
-/// of several measurements. [`None`] when the PIT does not answer, or there is no port to see its output
-/// at (QEMU's microvm).
+/// Ticks of the time stamp counter in a millisecond, measured against the PIT (about 5 ms): the
+/// shortest of several measurements. [`None`] when the PIT does not answer, or there is no port to
+/// see its output at (QEMU's microvm).
 pub fn calibrate() -> Option<u64> {
     shortest_of(CALIBRATIONS)
 }

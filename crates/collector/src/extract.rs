@@ -81,9 +81,10 @@ impl Extracted {
     }
 }
 
-/// Writes a dump on `disk` into the file `out`, which is replaced: the one with this number, or else
-/// the newest complete one, or else the newest. Pages of zeros become holes. The small views beside
-/// it go to `out` with `.NAME` behind it. `progress` is called with the bytes done and the bytes in all.
+/// Writes a dump on `disk` into the file `out`, which is replaced: the one with this number, or
+/// else the newest complete one, or else the newest. Pages of zeros become holes. The small views
+/// beside it go to `out` with `.NAME` behind it. `progress` is called with the bytes done and the
+/// bytes in all.
 ///
 /// A file called `out` is always whole: what there is of a dump that is not goes to `out` with
 /// `.partial` at the end of its name, with holes for the rest.

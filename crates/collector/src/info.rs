@@ -264,8 +264,8 @@ pub(crate) fn state_name(state: DiskState) -> String {
     }
 }
 
-/// Numbers of pages with the names of their classes, `kept` for those that are there. Classes without pages
-/// are left out.
+/// Numbers of pages with the names of their classes, `kept` for those that are there. Classes
+/// without pages are left out.
 pub fn page_counts(pages: &PageCounts) -> BTreeMap<&'static str, u64> {
     let left = PageClass::ALL.map(|class| (class.name(), pages.of(class)));
     let all = left.into_iter().chain([("kept", pages.kept())]);

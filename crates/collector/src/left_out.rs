@@ -13,7 +13,8 @@ use crate::range_map;
 pub struct LeftByClass {
     /// Bytes and ranges by the name of their class. They are zero in the file.
     pub left: BTreeMap<&'static str, Left>,
-    /// Pages by the name of their class, `kept` for those in the dump, as the sender has selected them.
+    /// Pages by the name of their class, `kept` for those in the dump, as the sender has selected
+    /// them.
     pub pages: Option<BTreeMap<&'static str, u64>>,
 }
 

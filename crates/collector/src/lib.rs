@@ -1,5 +1,5 @@
-//! The host side of a dump: format a dump disk, extract the vmcore from it or receive it over a line, and
-//! say what is in it.
+//! The host side of a dump: format a dump disk, extract the vmcore from it or receive it over a
+//! line, and say what is in it.
 //!
 //! A dump disk is a file (the disk of a virtual machine) or a block device. What lies on it was
 //! written by the capture kernel of a machine that has just crashed; its header is checked before a

@@ -1,4 +1,5 @@
-//! The map beside a partial file: what of a dump is there already. A text that can be read by people:
+//! The map beside a partial file: what of a dump is there already. A text that can be read by
+//! people:
 //!
 //! ```text
 //! kdump-rs ranges 2
@@ -10,9 +11,9 @@
 //! pages free 56
 //! ```
 //!
-//! The numbers of `view`, `have` and `left` are bytes: the length of a view; start and length of a range.
-//! `left` ranges are zero in the file; `pages` counts the pages of the view by class, as the other end has
-//! selected them. Beside a complete dump the map stays if something is left out.
+//! The numbers of `view`, `have` and `left` are bytes: the length of a view; start and length of a
+//! range. `left` ranges are zero in the file; `pages` counts the pages of the view by class, as the
+//! other end has selected them. Beside a complete dump the map stays if something is left out.
 
 use std::fmt::Write as _;
 
@@ -48,7 +49,8 @@ pub(crate) fn to_text(held: &Held) -> String {
     text
 }
 
-/// Numbers of pages with the names of their classes: the kept ones first, classes without pages left out.
+/// Numbers of pages with the names of their classes: the kept ones first, classes without pages
+/// left out.
 pub fn by_class(totals: &[u64; CLASSES]) -> impl Iterator<Item = (&'static str, u64)> {
     let name = |code| match code {
         0 => KEPT,

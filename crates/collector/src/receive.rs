@@ -19,7 +19,8 @@ pub struct Received {
     pub views: Vec<ReceivedView>,
     /// Frames that were damaged on the way; each was sent again.
     pub damaged_frames: u64,
-    /// Whether both ends compare what has come. A virtio-console port loses nothing: there they need not.
+    /// Whether both ends compare what has come. A virtio-console port loses nothing: there they
+    /// need not.
     pub compared: bool,
     /// Why it is not whole, if it is not.
     pub stopped: Option<Error>,
@@ -46,9 +47,9 @@ pub struct ReceivedView {
     pub differs: Vec<(u64, u64)>,
 }
 
-/// Receives a dump into `out`, which is replaced when everything is there. The views beside the main one
-/// go into files whose names have the view's behind them. What an earlier call has left is not fetched
-/// again. `view` is for one view instead of the dump.
+/// Receives a dump into `out`, which is replaced when everything is there. The views beside the
+/// main one go into files whose names have the view's behind them. What an earlier call has left is
+/// not fetched again. `view` is for one view instead of the dump.
 ///
 /// # Errors
 /// [`Error::Link`] when there was never a line, [`Error::NotAFile`]. What happens later is in
@@ -117,7 +118,8 @@ fn stopped(
     Ok(Received { stopped: Some(error), ..received })
 }
 
-/// What is there. Where the other end has not come back with its list, the ranges are the last known.
+/// What is there. Where the other end has not come back with its list, the ranges are the last
+/// known.
 fn account(receiver: &Receiver, out: &Path) -> Received {
     let wanted = receiver.views().filter(|(_, view)| view.wanted.is_some());
     let mut views: Vec<_> = wanted.map(|(_, view)| of_view(view, out)).collect();

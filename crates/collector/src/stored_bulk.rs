@@ -59,8 +59,8 @@ impl StoredBulk {
         Ok(bulk)
     }
 
-    /// Reads all segments. After one that is damaged, the next block that is a segment of this dump with a
-    /// later number goes on.
+    /// Reads all segments. After one that is damaged, the next block that is a segment of this dump
+    /// with a later number goes on.
     fn read_log(&mut self, header: &DumpHeader) -> Result<(), Error> {
         let (mut at, mut number, mut is_lost) = (header.bulk_start, 0, false);
         let mut block = vec![0; BLOCK];
@@ -173,7 +173,8 @@ impl StoredBulk {
         (index < chunks.count()).then(|| chunks.nth(index))
     }
 
-    /// The parts that are there. With `compare` all bytes that have checksums are read and compared with them.
+    /// The parts that are there. With `compare` all bytes that have checksums are read and compared
+    /// with them.
     pub(crate) fn survey(&self, compare: bool) -> Result<Survey, Error> {
         let mut survey = Survey { lost_segments: self.lost_segments, ..Survey::default() };
         survey.pages = self.header.map(|header| header.pages).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! A receiver and its line: the loop that moves bytes between them, and what happens when the line is
-//! cut or silent.
+//! A receiver and its line: the loop that moves bytes between them, and what happens when the line
+//! is cut or silent.
 
 use std::time::{Duration, Instant};
 

@@ -19,8 +19,8 @@ pub struct Verified {
     pub id: String,
     /// Version of the disk's layout.
     pub layout: u32,
-    /// Whether nothing is damaged that a dump or the disk depends on. A dump that is not whole and says
-    /// so is not damaged.
+    /// Whether nothing is damaged that a dump or the disk depends on. A dump that is not whole and
+    /// says so is not damaged.
     pub intact: bool,
     /// What is damaged and costs nothing.
     pub notes: Vec<String>,
@@ -49,8 +49,8 @@ pub struct VerifiedDump {
     pub problems: Vec<String>,
 }
 
-/// Checks the headers, logs, small views and, where there are any, checksums of everything on a dump
-/// disk.
+/// Checks the headers, logs, small views and, where there are any, checksums of everything on a
+/// dump disk.
 ///
 /// # Errors
 /// [`Error::OtherKind`] for another kind of file, [`Error::Header`], [`Error::Open`],

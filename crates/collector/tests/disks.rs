@@ -190,8 +190,8 @@ fn disks_that_lie_are_refused() {
     assert_eq!(bench.files(), ["disk"]);
 }
 
-/// The writer of a disk says that a dump of a few bytes has 256 TiB: it is a partial dump with a hole, and
-/// takes no more than that.
+/// The writer of a disk says that a dump of a few bytes has 256 TiB: it is a partial dump with a
+/// hole, and takes no more than that.
 #[test]
 fn a_dump_that_claims_to_be_huge_takes_no_memory() {
     let bench = Bench::new();

@@ -241,8 +241,8 @@ fn what_is_no_vmcore_is_refused_in_words() {
     assert!(shown(folder.path(), &["info", "other"]).contains("kernel       not known\n"));
 }
 
-/// Cut off anywhere, or with any byte of its headers and notes changed: an end in words or a log, no
-/// panic.
+/// Cut off anywhere, or with any byte of its headers and notes changed: an end in words or a log,
+/// no panic.
 #[test]
 fn damage_is_survived() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -67,8 +67,8 @@ impl LeftRanges {
         (range.start <= offset).then_some(range.class)
     }
 
-    /// Puts `start..end` into the list, in place of the parts of other ranges there. Returns false, and
-    /// adds nothing, if the list would become longer than [`Self::MOST`] or memory has no room.
+    /// Puts `start..end` into the list, in place of the parts of other ranges there. Returns false,
+    /// and adds nothing, if the list would become longer than [`Self::MOST`] or memory has no room.
     #[must_use]
     pub fn insert(&mut self, start: u64, end: u64, class: PageClass) -> bool {
         if start >= end {
@@ -99,8 +99,8 @@ impl LeftRanges {
         true
     }
 
-    /// Takes `start..end` out of the list, which becomes longer by one range at most. Without memory for
-    /// that one the part after `end` is lost.
+    /// Takes `start..end` out of the list, which becomes longer by one range at most. Without
+    /// memory for that one the part after `end` is lost.
     pub fn remove(&mut self, start: u64, end: u64) {
         if start >= end {
             return;

@@ -2,9 +2,9 @@
 //!
 //! The bulk of a dump consists of [`chunk`]s, wherever it goes.
 //!
-//! A [dump disk](disk) is a whole disk (not a partition) that is ours alone: a header, then dumps. The
-//! capture kernel writes to no disk that does not carry a header with the id it was told to look for;
-//! `collector` puts that header there.
+//! A [dump disk](disk) is a whole disk (not a partition) that is ours alone: a header, then dumps.
+//! The capture kernel writes to no disk that does not carry a header with the id it was told to
+//! look for; `collector` puts that header there.
 //!
 //! The layout is a contract between programs of different age: it has a version, it is pinned byte
 //! by byte in the tests, and what is read back is checked before it is believed.

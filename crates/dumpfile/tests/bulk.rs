@@ -1,4 +1,5 @@
-//! Bulks step by step: how much is in flight, when something is sent again, and what the receiver says.
+//! Bulks step by step: how much is in flight, when something is sent again, and what the receiver
+//! says.
 
 use dumpfile::chunk::{ChunkEntry, Codec, Left, PAGES};
 use dumpfile::wire::{
@@ -183,8 +184,9 @@ fn a_bulk_is_acknowledged_when_it_is_whole_and_written() {
     assert_eq!(view.missing().collect::<Vec<_>>(), [(MIB, 4 * MIB)]);
 }
 
-/// A page of sevens as an LZ4 block, written by hand from the block format: a token of one literal and a
-/// match of 19 bytes and more, the literal, a match one byte back, its length, and five literals at the end.
+/// A page of sevens as an LZ4 block, written by hand from the block format: a token of one literal
+/// and a match of 19 bytes and more, the literal, a match one byte back, its length, and five
+/// literals at the end.
 fn page_of_sevens() -> Vec<u8> {
     let length = 4096 - 1 - 5 - 4 - 15;
     let mut block = vec![0x1f, 7, 1, 0];

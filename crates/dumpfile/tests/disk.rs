@@ -1,5 +1,5 @@
-//! The dump disk: its encodings byte by byte, and what damage does to them. Checksums were worked out by
-//! a bitwise CRC-32C in Python.
+//! The dump disk: its encodings byte by byte, and what damage does to them. Checksums were worked
+//! out by a bitwise CRC-32C in Python.
 
 use dumpfile::chunk::{CHUNK, ChunkEntry, Codec, Left, PAGE};
 use dumpfile::disk::{
@@ -490,7 +490,8 @@ proptest! {
         prop_assert!(Segment::decode(&flipped(segment_block()), &dump_header(), AT).is_err());
     }
 
-    /// Neither costs one wrong byte in one copy what the other says, unless it makes another disk of it.
+    /// Neither costs one wrong byte in one copy what the other says, unless it makes another disk
+    /// of it.
     #[test]
     fn one_wrong_byte_never_loses_the_disk(copy in 0..2usize, offset in 8..BLOCK, flip in 1u8..) {
         let mut bytes = front(disk_block(), disk_block());

@@ -44,8 +44,8 @@ fn found(mut input: &[u8]) -> Vec<String> {
     found
 }
 
-/// Worked out in Python, from the table in the module's documentation and a bitwise CRC-32C. Changing
-/// this needs a new [`VERSION`].
+/// Worked out in Python, from the table in the module's documentation and a bitwise CRC-32C.
+/// Changing this needs a new [`VERSION`].
 #[test]
 fn encoding_of_version_2() {
     assert_eq!(VERSION, 2);

@@ -238,8 +238,9 @@ fn content(dice: &mut Dice, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// What a hostile program has put into its memory to be taken for frames, before it could know the number
-/// of a session: words of a sender and a receiver, greetings of another version, headers of large frames.
+/// What a hostile program has put into its memory to be taken for frames, before it could know the
+/// number of a session: words of a sender and a receiver, greetings of another version, headers of
+/// large frames.
 fn forged() -> Vec<u8> {
     let id = *b"a forged dump id";
     let greeting = Greeting { id, length: 1, max_frame: 256, views: 1, bulk: true };
@@ -1032,8 +1033,8 @@ fn arrives(
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever the line does, and however often the collector is killed: the dump is whole in the end,
-    /// and at no time is a byte wrong or an account false.
+    /// Whatever the line does, and however often the collector is killed: the dump is whole in the
+    /// end, and at no time is a byte wrong or an account false.
     #[test]
     fn the_dump_arrives(
         noise in noise(), seed in 1u64.., length in 0usize..60_000, window in 1usize..=64,
@@ -1051,9 +1052,9 @@ proptest! {
         arrives((noise, seed, length), (Codec::Lz4, &left), window, chatter, kills);
     }
 
-    /// A line that loses nothing is cut at any byte, now and then; what was left in it may come to the
-    /// next session first; collectors are replaced by others, which take bulks or do not. The memory
-    /// is hostile, and parts of it cannot be read.
+    /// A line that loses nothing is cut at any byte, now and then; what was left in it may come to
+    /// the next session first; collectors are replaced by others, which take bulks or do not. The
+    /// memory is hostile, and parts of it cannot be read.
     #[test]
     fn bulks_arrive(
         seed in 1u64.., length in 0usize..200_000, window in 1usize..=64,

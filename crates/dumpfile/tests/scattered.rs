@@ -1,5 +1,5 @@
-//! A view of a million scattered pages in 8 GiB over a fake line, within 256 KiB of memory on the sender's
-//! side. The heap is counted, so this test has a program of its own, and one test in it.
+//! A view of a million scattered pages in 8 GiB over a fake line, within 256 KiB of memory on the
+//! sender's side. The heap is counted, so this test has a program of its own, and one test in it.
 
 #![expect(unsafe_code, reason = "an allocator that counts")]
 
@@ -15,7 +15,8 @@ use dumpfile::wire::{
 };
 use vmcore::{DumpOffset, Error, PageClass, PhysAddr, PhysRange, Piece, ReadPhys, View, What};
 
-/// Bytes in use and their peak, while the sender has its turn. One thread, so cells of a thread will do.
+/// Bytes in use and their peak, while the sender has its turn. One thread, so cells of a thread
+/// will do.
 struct Counting;
 
 thread_local! {
@@ -59,11 +60,12 @@ fn counted<T>(work: impl FnOnce() -> T) -> T {
 
 /// Length of the view: 8 GiB, of whose 2,097,152 pages one half is kept.
 const LENGTH: u64 = 8 << 30;
-/// In chunks whose number is a multiple of this, nothing is kept; in the others, all pages but some.
+/// In chunks whose number is a multiple of this, nothing is kept; in the others, all pages but
+/// some.
 const GONE: u64 = 4;
 
-/// True if a page is kept: by a pure function of its number, in runs of 1 to 3 pages. The address of a
-/// page is another than its offset.
+/// True if a page is kept: by a pure function of its number, in runs of 1 to 3 pages. The address
+/// of a page is another than its offset.
 fn is_kept(page: u64) -> bool {
     !(page / 16).is_multiple_of(GONE) && page.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62 != 0
 }
@@ -77,7 +79,8 @@ fn address(page: u64) -> PhysAddr {
     PhysAddr::new((page ^ 0xff) * PAGE)
 }
 
-/// Compression of so much takes minutes without optimization: of the others, only the selection is real.
+/// Compression of so much takes minutes without optimization: of the others, only the selection is
+/// real.
 fn is_encoded(chunk: u32) -> bool {
     chunk.is_multiple_of(64) || chunk.is_multiple_of(63)
 }
@@ -234,8 +237,8 @@ impl Marks {
     }
 }
 
-/// One session with the sender: what comes of `wants` (of all, if there are none), until nothing is left or
-/// until `stop` chunks and bulks have come.
+/// One session with the sender: what comes of `wants` (of all, if there are none), until nothing is
+/// left or until `stop` chunks and bulks have come.
 fn session(
     sender: &mut Sender<'_>,
     machine: &mut Machine,

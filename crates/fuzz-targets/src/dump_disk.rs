@@ -5,8 +5,9 @@ use dumpfile::disk::{
 };
 use dumpfile::{Crc32c, DiskHeader, DiskId, DiskState};
 
-/// Decodes the bytes as each kind of block that there is on a disk, also with zeros behind them and with
-/// the checksum that they should have. What is accepted says the same when it is written again.
+/// Decodes the bytes as each kind of block that there is on a disk, also with zeros behind them and
+/// with the checksum that they should have. What is accepted says the same when it is written
+/// again.
 ///
 /// # Panics
 /// When it does not.

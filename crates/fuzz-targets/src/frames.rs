@@ -8,8 +8,8 @@ use dumpfile::wire::{
 /// The session of the seeds.
 const SESSION: u32 = 0x4d;
 
-/// Reads the bytes as a stream, in one piece and byte by byte: both find the same. What is a frame says
-/// the same when it is written again. A receiver and a sender take the frames.
+/// Reads the bytes as a stream, in one piece and byte by byte: both find the same. What is a frame
+/// says the same when it is written again. A receiver and a sender take the frames.
 ///
 /// # Panics
 /// When one of this is not so.
@@ -19,8 +19,8 @@ pub fn frames(bytes: &[u8]) {
     both_ends(bytes);
 }
 
-/// What a reader finds: frames as bytes, text and the bytes of bulks as they are, and how many frames are
-/// damaged.
+/// What a reader finds: frames as bytes, text and the bytes of bulks as they are, and how many
+/// frames are damaged.
 fn events(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, Vec<u8>, Vec<u8>, u64) {
     let mut reader = FrameReader::new(vec![0; 1024]);
     let (mut frames, mut text, mut raw) = (Vec::new(), Vec::new(), Vec::new());

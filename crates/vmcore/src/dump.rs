@@ -10,8 +10,8 @@
 //! chunks are not filled: a gap is less than a page and only there so that an offset in the file
 //! and the `p_paddr` of the byte there are the same modulo 4096.
 //!
-//! A PT_LOAD that is a part of another one, such as the image of an x86_64 kernel at virtual addresses
-//! of its own, is no chunk: its offset leads into the other's bytes, which go out once.
+//! A PT_LOAD that is a part of another one, such as the image of an x86_64 kernel at virtual
+//! addresses of its own, is no chunk: its offset leads into the other's bytes, which go out once.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -240,8 +240,8 @@ impl MergedNotes {
         self.bytes.len() + self.vmcoreinfo.as_ref().map_or(0, Vec::len) + self.added.len()
     }
 
-    /// Takes one note, whose bytes are `raw`. A second VMCOREINFO can only add to the first: readers
-    /// look at one of them.
+    /// Takes one note, whose bytes are `raw`. A second VMCOREINFO can only add to the first:
+    /// readers look at one of them.
     fn take(&mut self, note: &Note<'_>, raw: &[u8]) -> Result<(), Error> {
         match &mut self.vmcoreinfo {
             unknown @ None if note.is_vmcoreinfo() => append(unknown.insert(Vec::new()), note.desc),
@@ -722,7 +722,8 @@ mod tests {
         assert!(refusal(&[a, b]).to_string().contains("0x1000..0x3000"));
     }
 
-    /// The PT_LOAD that x86_64 kernels have for their image; where there is none, what follows `_stext`.
+    /// The PT_LOAD that x86_64 kernels have for their image; where there is none, what follows
+    /// `_stext`.
     #[test]
     fn the_kernel_image_is_found() {
         let found = |segments: &[Segment], memory| {
@@ -749,8 +750,8 @@ mod tests {
         assert_eq!(found(&[area, alone], memory()), None);
     }
 
-    /// kexec-tools lists the image of an x86_64 kernel first, at its own virtual addresses, and then
-    /// the RAM around it.
+    /// kexec-tools lists the image of an x86_64 kernel first, at its own virtual addresses, and
+    /// then the RAM around it.
     #[test]
     fn a_part_of_another_load_shares_its_bytes() {
         let image = load(0x10_2000, 0xffff_ffff_8100_0000, 0x10_2000, 0x1000);
@@ -774,7 +775,8 @@ mod tests {
         assert_eq!(bytes.len(), 0x7000, "each byte goes out once");
     }
 
-    /// A part must lie wholly in the other, in the file and in memory, and come from the same place.
+    /// A part must lie wholly in the other, in the file and in memory, and come from the same
+    /// place.
     #[test]
     fn what_is_half_a_part_is_an_overlap() {
         let ram = load(0x10_0000, 0, 0x10_0000, 0x4000);

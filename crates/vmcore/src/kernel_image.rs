@@ -1,4 +1,5 @@
-//! The dead kernel's own image in a vmcore: what leaves the machine first where there is no room for all.
+//! The dead kernel's own image in a vmcore: what leaves the machine first where there is no room
+//! for all.
 
 use core::ops::Range;
 

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! Everything here is pure: it runs in the capture kernel, in the loader and in host tests alike.
-//! Memory comes in through [`ReadPhys`]; nothing else is touched. The bytes behind it were left by a
-//! kernel that has just died, so every number in them is checked before it is used, every loop over
-//! them is bounded, and nothing is allocated by their word alone.
+//! Memory comes in through [`ReadPhys`]; nothing else is touched. The bytes behind it were left by
+//! a kernel that has just died, so every number in them is checked before it is used, every loop
+//! over them is bounded, and nothing is allocated by their word alone.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -35,11 +35,11 @@ pub struct Options<'a> {
     pub memmap: MemoryRanges<MAX_MEMMAP>,
     /// `elfcorehdr=`: where the ELF core header lies.
     pub elfcorehdr: Option<ElfCoreHdr>,
-    /// `virtio_mmio.device=SIZE@BASE:IRQ[:ID]`: where virtio devices have their registers (physical), in
-    /// the order given, each once.
+    /// `virtio_mmio.device=SIZE@BASE:IRQ[:ID]`: where virtio devices have their registers
+    /// (physical), in the order given, each once.
     pub virtio_mmio: ArrayVec<PhysRange, MAX_VIRTIO_MMIO>,
-    /// `kdump.target`: where the dump goes, to be tried in this order. Empty without the key, and where
-    /// no target of the list is usable.
+    /// `kdump.target`: where the dump goes, to be tried in this order. Empty without the key, and
+    /// where no target of the list is usable.
     pub targets: ArrayVec<TargetEntry<'a>, MAX_TARGETS>,
     /// `kdump.view`: what is dumped.
     pub view: ViewSpec,

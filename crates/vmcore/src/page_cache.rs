@@ -12,8 +12,8 @@ use crate::{Error, PhysAddr, ReadPhys};
 const PAGES: usize = 4;
 const SIZE: usize = PAGE_SIZE as usize;
 
-/// A reader that keeps the pages that were read last: a read of the capture kernel's window may cost
-/// a mapping.
+/// A reader that keeps the pages that were read last: a read of the capture kernel's window may
+/// cost a mapping.
 pub(crate) struct PageCache<'a, M> {
     mem: &'a M,
     pages: RefCell<Pages>,

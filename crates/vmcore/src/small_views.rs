@@ -55,7 +55,8 @@ pub fn small_views(
     views
 }
 
-/// Of [`small_views`] the first three, for which little is read, and what it takes to read the others.
+/// Of [`small_views`] the first three, for which little is read, and what it takes to read the
+/// others.
 pub fn first_views(
     header: &CoreHeader,
     vmcore: &Vmcore,
@@ -173,8 +174,8 @@ impl Log {
         Ok(log)
     }
 
-    /// Reads as many of the newest records as have `bytes` bytes in all, and few more: all where there are not
-    /// so many. Where one record is long, all that [`Self::read`] takes.
+    /// Reads as many of the newest records as have `bytes` bytes in all, and few more: all where
+    /// there are not so many. Where one record is long, all that [`Self::read`] takes.
     fn read_end<M: ReadPhys>(
         memory: KernelMemory<'_, M>,
         vmcoreinfo: &[u8],
@@ -185,7 +186,8 @@ impl Log {
     }
 }
 
-/// The last whole lines of `text` that have at most [`TAIL`] bytes; of a line that is longer, its end.
+/// The last whole lines of `text` that have at most [`TAIL`] bytes; of a line that is longer, its
+/// end.
 fn tail(text: &[u8]) -> &[u8] {
     let Some(cut) = text.len().checked_sub(TAIL).filter(|cut| *cut > 0) else { return text };
     // A line that begins at the cut is whole.

@@ -40,13 +40,13 @@ pub trait View: fmt::Debug {
         self.len() == 0
     }
 
-    /// The bytes from `at` on that have one source, at most `most` of them. [`None`] at the end of the
-    /// view and where `most` is zero. Each call with the same arguments returns the same piece, in any
-    /// order of calls, without an allocation.
+    /// The bytes from `at` on that have one source, at most `most` of them. [`None`] at the end of
+    /// the view and where `most` is zero. Each call with the same arguments returns the same piece,
+    /// in any order of calls, without an allocation.
     fn piece(&self, at: DumpOffset, most: u64) -> Option<Piece<'_>>;
 
-    /// Reads from `at` on, across pieces. Returns the number of bytes: fewer than `into` has room for
-    /// only at the end of the view.
+    /// Reads from `at` on, across pieces. Returns the number of bytes: fewer than `into` has room
+    /// for only at the end of the view.
     ///
     /// # Errors
     /// [`Error::Unreadable`] or [`Error::MachineCheck`] from `mem`; the contents of `into` are then
@@ -180,8 +180,8 @@ impl Extents {
         &self.extents
     }
 
-    /// The present physical address of the byte at `offset`, if it comes from memory. (For the backup
-    /// region this is not its address in the first kernel.)
+    /// The present physical address of the byte at `offset`, if it comes from memory. (For the
+    /// backup region this is not its address in the first kernel.)
     pub fn map_offset_to_paddr(&self, offset: DumpOffset) -> Option<PhysAddr> {
         match self.piece(offset, 1)?.what {
             What::Phys(range) => Some(range.start()),

@@ -1,8 +1,8 @@
 //! VMCOREINFO, the kernel's description of itself: lines `KEY=VALUE` (Linux,
 //! `Documentation/admin-guide/kdump/vmcoreinfo.rst`).
 //!
-//! Readers of dumps take one such note and do not look for a second. So what a loader has to add, in a
-//! note of its own name ([`crate::NAME_ADDENDUM`]), goes into the dead kernel's text.
+//! Readers of dumps take one such note and do not look for a second. So what a loader has to add,
+//! in a note of its own name ([`crate::NAME_ADDENDUM`]), goes into the dead kernel's text.
 
 use alloc::vec::Vec;
 use core::{fmt, str};
@@ -64,8 +64,8 @@ fn value<'a>(mut text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     None
 }
 
-/// Length of the first line. It looks at four bytes at a time: the capture kernel searches some 3 KiB for
-/// each of some twenty keys before its first byte leaves.
+/// Length of the first line. It looks at four bytes at a time: the capture kernel searches some 3
+/// KiB for each of some twenty keys before its first byte leaves.
 fn end_of_line(text: &[u8]) -> usize {
     const LOW: u32 = 0x0101_0101;
     let has_zero = |word: u32| word.wrapping_sub(LOW) & !word & (LOW << 7) != 0;
@@ -80,8 +80,8 @@ fn end_of_line(text: &[u8]) -> usize {
     end.map_or(text.len(), |end| from + end)
 }
 
-/// Adds those of `lines` to `text` whose key is not in it. Lines that are not printable ASCII of the
-/// form `KEY=VALUE` are passed over. A text that nothing is added to stays as it is.
+/// Adds those of `lines` to `text` whose key is not in it. Lines that are not printable ASCII of
+/// the form `KEY=VALUE` are passed over. A text that nothing is added to stays as it is.
 ///
 /// # Errors
 /// [`Error::NoMemory`] when the heap has no room.

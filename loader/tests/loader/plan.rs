@@ -30,8 +30,9 @@ fn bounds(plan: &Plan, name: &str) -> (u64, u64) {
     (segment.range.start().get(), segment.range.end().get())
 }
 
-/// 32M@16M, from the top down: 640 KiB backup, 1 page elfcorehdr (52 + 7 × 32 bytes and a note), 2 pages
-/// purgatory (0x1800), 1 page each for boot_params and command line; the kernel stays at 16 MiB.
+/// 32M@16M, from the top down: 640 KiB backup, 1 page elfcorehdr (52 + 7 × 32 bytes and a note), 2
+/// pages purgatory (0x1800), 1 page each for boot_params and command line; the kernel stays at 16
+/// MiB.
 #[test]
 fn the_slot_of_the_paper() {
     let system = fixture("i386-512m");
@@ -297,7 +298,8 @@ fn with_class(system: &System, class: Class) -> Result<Plan, PlanError> {
     plan_with(system, &kernel(), &options)
 }
 
-/// The same segments in fields of either width: 52 + 7 × 32 bytes, or 64 + 7 × 56; our note comes behind.
+/// The same segments in fields of either width: 52 + 7 × 32 bytes, or 64 + 7 × 56; our note comes
+/// behind.
 #[test]
 fn the_width_of_the_core_header_can_be_chosen() {
     let system = fixture("i386-512m");
@@ -659,7 +661,8 @@ fn the_acpi_root_pointer_of_efi_firmware_is_passed_on() {
     assert_eq!(line.matches("acpi_rsdp=0x7f77e014 memmap=exactmap").count(), 1, "{line}");
 }
 
-/// On a microVM nothing else says where its disks are. With `--command-line` it is the user's to say.
+/// On a microVM nothing else says where its disks are. With `--command-line` it is the user's to
+/// say.
 #[test]
 fn the_places_of_virtio_devices_are_passed_on() {
     let mut system = fixture("i386-512m");

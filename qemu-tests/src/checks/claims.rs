@@ -3,8 +3,8 @@
 use super::*;
 use crate::collector_process::ReceivedView;
 
-/// Every byte of the partial vmcore at `path` that `view` does not name as missing or different is what
-/// memory held. What could not be read is zero, and named as well.
+/// Every byte of the partial vmcore at `path` that `view` does not name as missing or different is
+/// what memory held. What could not be read is zero, and named as well.
 ///
 /// # Errors
 /// When one is not, or what is there has no headers to say what it is.

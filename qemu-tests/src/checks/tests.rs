@@ -423,8 +423,8 @@ fn a_vmcore_cut_short_does_not_open() {
     assert!(CoreFile::open(&path).is_err());
 }
 
-/// What a collector claims of the world's vmcore when `missing` (start and length in the file) has not
-/// come.
+/// What a collector claims of the world's vmcore when `missing` (start and length in the file) has
+/// not come.
 fn claims(world: &World, missing: &[(u64, u64)]) -> Result<String> {
     let path = world.write_core();
     let view = crate::collector_process::ReceivedView {

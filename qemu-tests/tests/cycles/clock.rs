@@ -1,4 +1,5 @@
-//! The rate of the time stamp counter: handed over by the loader, and checked by the capture kernel.
+//! The rate of the time stamp counter: handed over by the loader, and checked by the capture
+//! kernel.
 
 use crate::common::*;
 

@@ -71,8 +71,8 @@ fn a_small_disk_gets_as_much_as_fits() {
     assert!(partial.there > 7 * MIB && partial.there < 8 * MIB, "{partial:?}");
 }
 
-/// A 512 MiB guest and a disk of 300 MiB: the small views are right, what is there of the memory is right and
-/// fills the disk, and everything says that it is a part.
+/// A 512 MiB guest and a disk of 300 MiB: the small views are right, what is there of the memory is
+/// right and fills the disk, and everything says that it is a part.
 #[test]
 fn a_disk_of_300_mib_gets_most_of_512() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -103,7 +103,8 @@ fn a_disk_of_300_mib_gets_most_of_512() {
     assert!(verified.intact, "{verified}");
 }
 
-/// The dump is about 90 MiB long: sector 65536 lies 32 MiB into it. What was written before is there.
+/// The dump is about 90 MiB long: sector 65536 lies 32 MiB into it. What was written before is
+/// there.
 #[test]
 fn an_io_error_half_way_is_named() {
     let fault = Fault::Disk(Attachment::FailsAt { sector: 65536 });
@@ -182,8 +183,8 @@ fn an_io_error_in_the_header_leaves_the_disk_as_it_was() {
     assert_refused(&disk, "no capture has begun on it");
 }
 
-/// The guest with a disk behind a process that stops or ends in the middle of the dump. The VM is not
-/// stopped for digests: that would wait for the disk.
+/// The guest with a disk behind a process that stops or ends in the middle of the dump. The VM is
+/// not stopped for digests: that would wait for the disk.
 #[track_caller]
 fn assert_disk_process_is_missed(attachment: Attachment, said: &str) {
     let (report, console) = cycle_and_console(guest(), |config| {

@@ -1,5 +1,5 @@
-//! Bad lines and collectors that go away: the dump is whole, or what is missing is named. Every byte
-//! that a collector claims is compared with memory (`claims_of_…`).
+//! Bad lines and collectors that go away: the dump is whole, or what is missing is named. Every
+//! byte that a collector claims is compared with memory (`claims_of_…`).
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use qemu_tests::collector_process::Received;
 use qemu_tests::line::Rates;
 use qemu_tests::{Config, Delivery, Fate, Noise, Report};
 
-/// About half of the bytes on a serial line where they are not compressed; what goes wrong does so then.
+/// About half of the bytes on a serial line where they are not compressed; what goes wrong does so
+/// then.
 const HALF: u64 = 250_000;
 /// Memory as it is, also on a serial line.
 const RAW: &str = "kdump.compress=none";
@@ -38,7 +39,8 @@ fn only(report: &Report) -> &Received {
     received
 }
 
-/// A dump with no collector to finish it. The claims of the one that there was are true, and not all.
+/// A dump with no collector to finish it. The claims of the one that there was are true, and not
+/// all.
 #[track_caller]
 fn assert_partial(report: &Report, line: &str) {
     let claims = format!("claims_of_{line}");
@@ -123,8 +125,8 @@ fn a_collector_of_another_version_is_refused_in_words() {
     );
 }
 
-/// Bytes on the line to a collector of the whole dump, which equals memory. Those of a console port are
-/// counted where its collector stalls for a moment.
+/// Bytes on the line to a collector of the whole dump, which equals memory. Those of a console port
+/// are counted where its collector stalls for a moment.
 fn line_bytes(target: &str, compress: &str) -> u64 {
     let fate = Fate::Stalls { after: 100_000, pause: MOMENT };
     let (report, _) = fated(target, fate, |config| config.append = compress.into());

@@ -1,16 +1,17 @@
 //! Instructions from the capture kernel's first line to the first bytes of the dump: a count that
 //! depends on the host only where the capture kernel waits for it.
 //!
-//! QEMU's `-icount shift=N` lets 2^N ns pass with each instruction, and shows them as the ticks of a
-//! time stamp counter of 1 GHz. The capture kernel never sleeps; so ticks are instructions. A wait
-//! for a device counts as long as it took.
+//! QEMU's `-icount shift=N` lets 2^N ns pass with each instruction, and shows them as the ticks of
+//! a time stamp counter of 1 GHz. The capture kernel never sleeps; so ticks are instructions. A
+//! wait for a device counts as long as it took.
 
 use qemu_tests::{Config, Report};
 use serde_json::{Value, json};
 
 use super::results;
 
-/// N of `-icount shift=N`. With 1 ns, the loop that waits for the PIT would end before the PIT does.
+/// N of `-icount shift=N`. With 1 ns, the loop that waits for the PIT would end before the PIT
+/// does.
 const SHIFT: u32 = 2;
 /// Memory of the guest in bytes.
 pub(super) const MEMORY: u64 = 256 << 20;

@@ -140,8 +140,8 @@ impl Spread {
     }
 }
 
-/// How one stack compares with another. Each round gives a quotient of its own, because what the host does
-/// besides hits the dumps of one round alike.
+/// How one stack compares with another. Each round gives a quotient of its own, because what the
+/// host does besides hits the dumps of one round alike.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Ratio {
     /// What is compared.

@@ -1,7 +1,8 @@
 //! The bulk of a dump on its way to the disk: a log of segments.
 //!
-//! The chunks of the open segment are in memory, whatever the length of the dump; its block is written when it
-//! is closed. Stored bytes go out as they come, in requests as large as the disk takes.
+//! The chunks of the open segment are in memory, whatever the length of the dump; its block is
+//! written when it is closed. Stored bytes go out as they come, in requests as large as the disk
+//! takes.
 
 use super::scratch::Scratch;
 use super::{BlockDevice, Manner, Place, write_block};
@@ -107,8 +108,9 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
         })
     }
 
-    /// Writes all of `view`, the `urgent` parts of it first, or as much as the region has room for. What the
-    /// header then names as committed is there for good. `first_arrived` is called when something is.
+    /// Writes all of `view`, the `urgent` parts of it first, or as much as the region has room for.
+    /// What the header then names as committed is there for good. `first_arrived` is called when
+    /// something is.
     ///
     /// # Errors
     /// The first write that failed; [`Self::rescue`] then commits what it can.
@@ -138,8 +140,8 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
         Ok(ended)
     }
 
-    /// Adds `chunk` and at most `most` - 1 chunks after it. Returns their number, or [`None`] where the
-    /// region has no room for them.
+    /// Adds `chunk` and at most `most` - 1 chunks after it. Returns their number, or [`None`] where
+    /// the region has no room for them.
     fn add(&mut self, view: &dyn View, chunk: u32, most: u32) -> Result<Option<u32>, Failure> {
         if !self.open()? {
             return Ok(None);
@@ -181,8 +183,8 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
         StoredChunks { entry, repeat: 0, at: 0 }
     }
 
-    /// The same chunk with its checksum, unless some of it cannot be read: that is no reason for it to be
-    /// missing.
+    /// The same chunk with its checksum, unless some of it cannot be read: that is no reason for it
+    /// to be missing.
     fn checked(&mut self, view: &dyn View, raw: ChunkEntry) -> ChunkEntry {
         let mut crc = Some(Crc32c::new());
         for page in kept_runs(&raw, view.len()) {
@@ -357,8 +359,8 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
         write_block(self.device, self.pool, self.place.region + start, encode)
     }
 
-    /// Closes the segment, and waits until all that there is is there for good. The header names it from
-    /// now on, but is not written.
+    /// Closes the segment, and waits until all that there is is there for good. The header names it
+    /// from now on, but is not written.
     fn commit(&mut self) -> Result<(), Failure> {
         self.close()?;
         self.device.flush()?;
@@ -442,8 +444,8 @@ fn encoder(manner: Manner<'_>) -> Result<Option<(Encoder, Vec<u8>)>, Failure> {
     }
 }
 
-/// Takes away the chunks of the segment at `start` whose stored bytes end after `there`, and all after the
-/// first of these. Returns the end of the segment.
+/// Takes away the chunks of the segment at `start` whose stored bytes end after `there`, and all
+/// after the first of these. Returns the end of the segment.
 fn cut(chunks: &mut Vec<StoredChunks>, there: u64, start: u64) -> u64 {
     let mut end = start + BLOCK as u64;
     let mut kept = 0;

@@ -1,12 +1,12 @@
 //! A dump disk: any block device that carries our header with the id that was asked for
 //! (`dumpfile::disk`). Nothing is ever written to another.
 //!
-//! The order of writes is what makes a dump safe against a loss of power at any moment. Where no dump is
-//! given up, the directory, the first small views and the dump's header go out together, in any order,
-//! and one flush follows: a header that the directory does not name is not looked for, a dump without
-//! a header has nothing in it, and small views have checksums. Where one is given up, the directory is
-//! flushed before anything of it is written over. Then come the other small views, and the bulk
-//! (`bulk.rs`), of which a header names what has been flushed.
+//! The order of writes is what makes a dump safe against a loss of power at any moment. Where no
+//! dump is given up, the directory, the first small views and the dump's header go out together, in
+//! any order, and one flush follows: a header that the directory does not name is not looked for, a
+//! dump without a header has nothing in it, and small views have checksums. Where one is given up,
+//! the directory is flushed before anything of it is written over. Then come the other small views,
+//! and the bulk (`bulk.rs`), of which a header names what has been flushed.
 
 mod bulk;
 #[cfg(test)]
@@ -41,8 +41,8 @@ const WORTH_GIVING_BACK: u64 = 16;
 
 /// A disk that takes several writes at a time. Offsets and lengths are bytes and multiples of 4096.
 ///
-/// A driver owns all memory that its device may use, until the device has answered or is stopped. One
-/// that is dropped before leaks it.
+/// A driver owns all memory that its device may use, until the device has answered or is stopped.
+/// One that is dropped before leaks it.
 pub trait BlockDevice {
     /// Size of the disk in bytes.
     fn capacity(&self) -> u64;
@@ -206,8 +206,8 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         Ok(())
     }
 
-    /// The directory, in which nothing passes for partial that is not. A dump's own header is written
-    /// before the directory: where power was lost in between, it knows more.
+    /// The directory, in which nothing passes for partial that is not. A dump's own header is
+    /// written before the directory: where power was lost in between, it knows more.
     fn directory(&mut self) -> Result<DiskHeader, Failure> {
         let mut header = self.found.header;
         let dumps = header.dumps;
@@ -230,8 +230,8 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         Ok(header.map_or(entry.state, |header| header.state))
     }
 
-    /// Finds a place for the dump: for all of it, or else for the first small views and as much more as
-    /// there is room for. Nothing is written yet.
+    /// Finds a place for the dump: for all of it, or else for the first small views and as much
+    /// more as there is room for. Nothing is written yet.
     fn find_place(&mut self, dump: &Dump) -> Result<(Place, Placement), Failure> {
         if self.device.is_read_only() {
             return Err(Failure::ReadOnly);
@@ -287,8 +287,8 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         }
     }
 
-    /// Adds names, lengths and checksums of `views` to `small`. What cannot be read or named is left out,
-    /// and reported.
+    /// Adds names, lengths and checksums of `views` to `small`. What cannot be read or named is
+    /// left out, and reported.
     fn describe_all(
         &mut self,
         small: &mut ArrayVec<SmallView, MAX_SMALL_VIEWS>,
@@ -313,8 +313,8 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         Some(SmallView { name, start: named.start, offset: 0, length, crc })
     }
 
-    /// Writes the directory, the first small views and the dump's header. All are there for good when this
-    /// returns.
+    /// Writes the directory, the first small views and the dump's header. All are there for good
+    /// when this returns.
     fn begin(&mut self, place: &Place, placed: &Placement, dump: &Dump) -> Result<(), Failure> {
         for given_up in placed.given_up.as_slice() {
             let number = given_up.sequence;
@@ -366,13 +366,15 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         Ok(())
     }
 
-    /// Starts writing the header over the older one of its two copies. A flush comes before the next one.
+    /// Starts writing the header over the older one of its two copies. A flush comes before the
+    /// next one.
     fn write_header(&mut self, place: &Place) -> Result<(), Failure> {
         let at = place.header_at();
         write_block(&mut self.device, &self.pool, at, |block| place.header.encode_to(block))
     }
 
-    /// Reads the small views that come later and writes those that have room, and a header that names them.
+    /// Reads the small views that come later and writes those that have room, and a header that
+    /// names them.
     fn write_later(&mut self, place: &mut Place, dump: &Dump) -> Result<(), Failure> {
         let known = place.header.views().len();
         for named in dump.later.views() {
@@ -390,7 +392,8 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         self.device.flush()
     }
 
-    /// Writes everything that comes after the first small views, up to the word that the dump is complete.
+    /// Writes everything that comes after the first small views, up to the word that the dump is
+    /// complete.
     fn write(
         &mut self,
         place: &mut Place,
@@ -431,7 +434,8 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         let mut writer = Bulk::new(device, (pool, scratch), place, *clock, *manner)?;
         let written = writer.write(&*bulk.view, urgent, first_arrived);
         if written.is_err() {
-            // The disk may be what failed; then this does, too, and costs what was not committed only.
+            // The disk may be what failed; then this does, too, and costs what was not committed
+            // only.
             let _ = writer.rescue();
         }
         written
@@ -452,13 +456,14 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         self.device.flush()
     }
 
-    /// Has the directory say it as well, and gives up the end of the region where much of it is not used.
-    /// Its word counts for less, so that a failure costs nothing.
+    /// Has the directory say it as well, and gives up the end of the region where much of it is not
+    /// used. Its word counts for less, so that a failure costs nothing.
     fn note_state(&mut self, place: &Place) {
         let mut header = self.found.header;
         header.generation = header.generation.wrapping_add(1);
         header.dumps.set_state(place.header.sequence, place.header.state);
-        // A few blocks are of use to nobody, and the next dump of this machine fits in their place as it is.
+        // A few blocks are of use to nobody, and the next dump of this machine fits in their place
+        // as it is.
         let used = place.header.committed;
         if place.length - used >= place.length / WORTH_GIVING_BACK {
             header.dumps.shrink(place.header.sequence, used);

@@ -41,8 +41,8 @@ fn after_power_loss(mut bytes: Vec<u8>, done: &[Done], until: usize, luck: &[u8]
     bytes
 }
 
-/// Every dump that the disk names has only right bytes where it says that they are there. Returns how
-/// many bytes of the one with this number are.
+/// Every dump that the disk names has only right bytes where it says that they are there. Returns
+/// how many bytes of the one with this number are.
 #[track_caller]
 fn assert_right(bytes: &[u8], number: u64) -> u64 {
     assert_right_of(bytes, number, &memory(2))
@@ -64,8 +64,8 @@ fn assert_right_of(bytes: &[u8], number: u64, second: &[u8]) -> u64 {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// The first dump stays, and the second is right as far as it says so. What it has said before a flush it
-    /// still says, whatever becomes of the writes after that.
+    /// The first dump stays, and the second is right as far as it says so. What it has said before
+    /// a flush it still says, whatever becomes of the writes after that.
     #[test]
     fn what_is_committed_is_right(
         cut in 0.0..1.0, luck in prop::collection::vec(any::<u8>(), 1..9), checksums: bool, lz4: bool,
@@ -158,8 +158,8 @@ fn the_header_names_more_as_the_dump_goes_on() {
     assert_eq!(counts, [0, 1 << 20, 2 << 20, 3 << 20, ALL]);
 }
 
-/// The first small views are there for good when the stage says so, and the others before the first byte of
-/// the bulk is written: from then on whatever becomes of later writes.
+/// The first small views are there for good when the stage says so, and the others before the first
+/// byte of the bulk is written: from then on whatever becomes of later writes.
 #[test]
 fn first_bytes_first() {
     let disk = disk_with_one(2);
@@ -190,8 +190,8 @@ fn first_bytes_first() {
     }
 }
 
-/// If no dump is given up, one flush is enough for the directory, the first small views and the header:
-/// whichever of these writes are lost, and whichever are torn.
+/// If no dump is given up, one flush is enough for the directory, the first small views and the
+/// header: whichever of these writes are lost, and whichever are torn.
 #[test]
 fn before_the_first_flush_the_order_does_not_matter() {
     let disk = disk_with_one(2);
@@ -213,8 +213,8 @@ fn before_the_first_flush_the_order_does_not_matter() {
     assert_eq!(kinds, [(1, 1), (2, 1), (2, 2)], "not named, without a header, and with one");
 }
 
-/// As long as the directory names a dump that is given up, nothing of it is written over: here the new one's
-/// small views lie where the old one has its bulk.
+/// As long as the directory names a dump that is given up, nothing of it is written over: here the
+/// new one's small views lie where the old one has its bulk.
 #[test]
 fn what_is_given_up_is_written_over_after_that() {
     let (old, new) = (memory(1), memory(2));
@@ -238,9 +238,9 @@ fn what_is_given_up_is_written_over_after_that() {
     }
 }
 
-/// A disk was formatted anew with its old id and begins to count anew: what is left of the dump that had
-/// the same number and place is never mixed with the new one, nor shown for it, whatever order writes
-/// arrive in.
+/// A disk was formatted anew with its old id and begins to count anew: what is left of the dump
+/// that had the same number and place is never mixed with the new one, nor shown for it, whatever
+/// order writes arrive in.
 #[test]
 fn nothing_is_taken_for_a_part_of_another_dump() {
     for (old_log, new_log) in [(1, 1), (1, 9), (9, 1)] {

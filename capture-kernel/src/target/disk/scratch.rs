@@ -40,7 +40,8 @@ impl Scratch {
         self.add_to(Crc32c::new(), view, start, end, memory).map(Crc32c::finish)
     }
 
-    /// Adds a part of a view to a checksum, if all of it can be read. After the view's end are zeros.
+    /// Adds a part of a view to a checksum, if all of it can be read. After the view's end are
+    /// zeros.
     pub(super) fn add_to(
         &mut self,
         mut crc: Crc32c,

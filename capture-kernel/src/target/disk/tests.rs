@@ -380,7 +380,8 @@ fn compressed_chunks_and_raw_ones_lie_side_by_side() {
     assert_eq!(dumps[0].entry.length, dumps[0].header.committed, "the rest is free again");
 }
 
-/// Left-out pages take no room: neither holes, nor the zeros between PT_LOADs, nor whole chunks of them.
+/// Left-out pages take no room: neither holes, nor the zeros between PT_LOADs, nor whole chunks of
+/// them.
 #[test]
 fn what_is_left_out_is_named_and_takes_no_room() {
     let disk = Disk::new(formatted(2 << 20));
@@ -474,8 +475,8 @@ fn too_small_for_anything_and_read_only() {
     assert_eq!(disk.borrow().writes, before);
 }
 
-/// A disk of each size that is too small, raw and compressed: the small views that have room, and as much of
-/// the dump as fits, the urgent part first, exact.
+/// A disk of each size that is too small, raw and compressed: the small views that have room, and
+/// as much of the dump as fits, the urgent part first, exact.
 #[test]
 fn something_always_gets_out() {
     let memory = mixed(1);
@@ -506,7 +507,8 @@ fn something_always_gets_out() {
     }
 }
 
-/// The bound that a place is found for is never too small, and not much too large: any pages, any codec.
+/// The bound that a place is found for is never too small, and not much too large: any pages, any
+/// codec.
 #[test]
 fn the_bound_has_room_for_everything() {
     let memory = mixed(3);
@@ -551,8 +553,8 @@ fn disks_of_older_versions_are_refused_in_words() {
     }
 }
 
-/// A disk that merges requests fails several at once. What was sent before them is there, also where the
-/// segment was closed already.
+/// A disk that merges requests fails several at once. What was sent before them is there, also
+/// where the segment was closed already.
 #[test]
 fn after_several_failed_writes_what_came_before_them_is_there() {
     let memory = memory(1);
@@ -577,8 +579,8 @@ fn after_several_failed_writes_what_came_before_them_is_there() {
     }
 }
 
-/// Many small segments are closed before the header names them. One byte of the bulk cannot be written:
-/// everything before it is there.
+/// Many small segments are closed before the header names them. One byte of the bulk cannot be
+/// written: everything before it is there.
 #[test]
 fn segments_that_were_closed_before_a_failure_are_cut() {
     let memory = memory(1);
@@ -691,8 +693,9 @@ fn zeros_in_flight_stay_zeros_when_a_neighbour_fails() {
     }
 }
 
-/// A disk that answers so many requests, one after the other, and then no more: what it has is never
-/// changed, by no attempt to bring out what became of the dump, and also not by dropping the target.
+/// A disk that answers so many requests, one after the other, and then no more: what it has is
+/// never changed, by no attempt to bring out what became of the dump, and also not by dropping the
+/// target.
 #[test]
 fn a_disk_that_falls_silent_keeps_what_it_has() {
     let mut kinds = std::collections::BTreeSet::new();

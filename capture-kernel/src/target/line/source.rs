@@ -9,7 +9,8 @@ use dumpfile::wire::{CLASSES, Known, MAX_BULK, MAX_VIEWS, Run, Source, Unreadabl
 use handoff::layout::PAGE_SIZE;
 use vmcore::{DumpOffset, PageClass, PhysAddr, Piece, ReadPhys, What};
 
-/// A run of zeros of this many bytes ends a bulk: what comes with a frame of its own must be worth it.
+/// A run of zeros of this many bytes ends a bulk: what comes with a frame of its own must be worth
+/// it.
 const ZERO_RUN: u64 = 16 << 10;
 /// Bytes that we made are sent by DMA only where there are as many as this.
 const MANY: u64 = 1024;
@@ -17,7 +18,8 @@ const MANY: u64 = 1024;
 /// Memory for the compression of chunks: some 150 KiB.
 pub(super) struct Compressor {
     encoder: Encoder,
-    /// The chunk that was encoded last: the view's number, its entry, and its stored bytes in `out`.
+    /// The chunk that was encoded last: the view's number, its entry, and its stored bytes in
+    /// `out`.
     last: Option<(u16, ChunkEntry)>,
     out: Vec<u8>,
 }

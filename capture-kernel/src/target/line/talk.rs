@@ -10,8 +10,8 @@ use dumpfile::wire::{Event, FrameReader, Outcome, Range, SMALL_FRAME, Sender, Se
 use handoff::Stage;
 use vmcore::ReadPhys;
 
-/// How long to wait before the sender is asked again, in milliseconds, whatever it has said: shorter than
-/// any watchdog's patience.
+/// How long to wait before the sender is asked again, in milliseconds, whatever it has said:
+/// shorter than any watchdog's patience.
 const NAP: u64 = 1000;
 
 /// A talk.
@@ -49,7 +49,8 @@ impl<'t, L: Line, M: ReadPhys> Talk<'t, L, M> {
         reached: &mut dyn FnMut(Stage),
     ) -> Result<Outcome, Failure> {
         loop {
-            // It ends: the sender waits for the collector, and the line for its device, for so long only.
+            // It ends: the sender waits for the collector, and the line for its device, for so long
+            // only.
             self.clock.progress();
             match (self.turn(out, reached), self.sender.outcome()) {
                 (Ok(None), _) => {}

@@ -37,8 +37,8 @@ impl ReadPhys for &Memory {
 }
 
 impl Memory {
-    /// As `vmcore()` lays it out: a head, then two loads with a gap behind each. A line of memory is a
-    /// line of the view.
+    /// As `vmcore()` lays it out: a head, then two loads with a gap behind each. A line of memory
+    /// is a line of the view.
     fn dump(&self) -> Dump {
         let range = |from: usize, to: usize| {
             Extent::Phys(
@@ -126,7 +126,8 @@ struct FakeLine<'c> {
     codec: Codec,
     /// The parts left out of the last view, when the collector is through.
     lists: Option<LeftRanges>,
-    /// Of bulks: how many of their bytes are still to come, and whether any were sent since `drain`.
+    /// Of bulks: how many of their bytes are still to come, and whether any were sent since
+    /// `drain`.
     undrained: bool,
     stopped: bool,
 }
@@ -378,7 +379,8 @@ fn a_run_of_zeros_is_one_frame() {
         line.connect();
         assert_eq!(deliver(&mut line, &memory, &dump).0, Ok(()));
         assert_whole(&line, &memory, &dump);
-        // All pages but two and the rest of a frame, and the gap between the loads; the one at the end is less than a line.
+        // All pages but two and the rest of a frame, and the gap between the loads; the one at the
+        // end is less than a line.
         let run = line.zeros.iter().find(|run| run.1 >= 997 * PAGE as u64);
         assert!(run.is_some() && line.zeros.len() <= 2, "{:?}", line.zeros);
     }
@@ -558,8 +560,8 @@ fn a_visit_awhile_ends_with_the_first_dump_or_in_silence() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
-    /// Whatever is lost, and however often the collector is killed: what it holds in the end is what
-    /// the views are.
+    /// Whatever is lost, and however often the collector is killed: what it holds in the end is
+    /// what the views are.
     #[test]
     fn the_collector_holds_what_the_views_are(
         kinds in prop::collection::vec(any::<bool>(), 3..20),

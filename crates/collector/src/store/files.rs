@@ -53,8 +53,8 @@ impl Files {
         (!held.views.is_empty()).then_some(held)
     }
 
-    /// Gives the files their names, once all are whole. Says which view went where, with its SHA-256.
-    /// `progress` is called with the bytes that are hashed, and with all that will be.
+    /// Gives the files their names, once all are whole. Says which view went where, with its
+    /// SHA-256. `progress` is called with the bytes that are hashed, and with all that will be.
     pub(crate) fn finish(
         &mut self,
         receiver: &Receiver,
@@ -84,8 +84,8 @@ impl Files {
         Ok(stored)
     }
 
-    /// Keeps the map where it names bytes that are left out, for `collector info`. The next dump does not
-    /// go on from it, as it has no partial files.
+    /// Keeps the map where it names bytes that are left out, for `collector info`. The next dump
+    /// does not go on from it, as it has no partial files.
     fn keep_map(&mut self, held: &Held) -> Result<(), Error> {
         if held.views.iter().any(|view| !view.left.is_empty()) {
             return self.save(held).map(drop);
@@ -155,8 +155,8 @@ impl Store for Files {
     }
 }
 
-/// Makes the file as long as its view, and zero where nothing is known to be there: what was written
-/// after the last map may be there in part.
+/// Makes the file as long as its view, and zero where nothing is known to be there: what was
+/// written after the last map may be there in part.
 fn blank(file: &File, length: u64, have: &Ranges) -> std::io::Result<()> {
     file.set_len(length)?;
     have.gaps(0, length).try_for_each(|(start, end)| sparse::punch(file, start, end))

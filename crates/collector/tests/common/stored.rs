@@ -87,8 +87,8 @@ fn small(name: &str, bytes: &[u8]) -> SmallView {
     SmallView { name, length, crc, ..SmallView::default() }
 }
 
-/// A segment with `part` of the dump, which begins with chunk `first`. Pages of zeros are left out where a
-/// chunk has no others.
+/// A segment with `part` of the dump, which begins with chunk `first`. Pages of zeros are left out
+/// where a chunk has no others.
 fn segment(
     header: &mut DumpHeader,
     number: u32,

@@ -141,8 +141,8 @@ fn a_kill_costs_64_bulks_at_most() {
     assert_eq!(killed.after.contents[0].total(), 0, "the log is not sent again");
 }
 
-/// A machine whose memory is compressed: half of each page is a text, half of it is noise. Two runs of
-/// pages are left out, and one of these is a part of a chunk.
+/// A machine whose memory is compressed: half of each page is a text, half of it is noise. Two runs
+/// of pages are left out, and one of these is a part of a chunk.
 fn compressing(length: usize) -> Machine {
     let mut machine = Machine::new(Memory::new(length), 0);
     let Memory(views, encoding) = &mut machine.memory;

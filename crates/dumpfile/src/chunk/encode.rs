@@ -11,7 +11,8 @@ use crate::Crc32c;
 /// Room that a compressed chunk takes while it is made, in bytes. It is smaller in the end.
 pub const MOST_COMPRESSED: usize = get_maximum_output_size(CHUNK as usize);
 
-/// Memory for the compression of one chunk at a time: 64 KiB for its pages, 16 KiB for the table of LZ4.
+/// Memory for the compression of one chunk at a time: 64 KiB for its pages, 16 KiB for the table of
+/// LZ4.
 pub struct Encoder {
     pages: Vec<u8>,
     table: CompressTable,
@@ -30,10 +31,10 @@ impl Encoder {
         Ok(Self { pages, table: CompressTable::large() })
     }
 
-    /// Compresses chunk `chunk` of `view` to the front of `out`, which has [`MOST_COMPRESSED`] bytes. Pages
-    /// of zeros are left out as such, pages that `mem` cannot read as unreadable. A chunk that does not
-    /// become shorter by a page is [`Codec::Raw`]: its stored bytes are the kept pages, and `out` is
-    /// undefined. The same memory gives the same bytes each time.
+    /// Compresses chunk `chunk` of `view` to the front of `out`, which has [`MOST_COMPRESSED`]
+    /// bytes. Pages of zeros are left out as such, pages that `mem` cannot read as unreadable. A
+    /// chunk that does not become shorter by a page is [`Codec::Raw`]: its stored bytes are the
+    /// kept pages, and `out` is undefined. The same memory gives the same bytes each time.
     pub fn encode(
         &mut self,
         view: &dyn View,

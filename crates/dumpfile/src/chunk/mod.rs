@@ -1,8 +1,8 @@
 //! Chunks: the unit in which the bulk of a dump is encoded, stored and sent.
 //!
-//! Chunk N is the 64 KiB of the raw view from N × 64 KiB on: 16 pages. Each page is kept, or left out for
-//! a reason. Stored are the kept pages, ascending, concatenated; compressed as the codec says. The last
-//! chunk of a view may have fewer pages. A view's last page counts as a whole one.
+//! Chunk N is the 64 KiB of the raw view from N × 64 KiB on: 16 pages. Each page is kept, or left
+//! out for a reason. Stored are the kept pages, ascending, concatenated; compressed as the codec
+//! says. The last chunk of a view may have fewer pages. A view's last page counts as a whole one.
 
 mod encode;
 mod select;
@@ -56,8 +56,8 @@ impl Codec {
     }
 }
 
-/// The pages of a chunk that are left out: 4 bits a page, the low half of a byte first, 0 for a kept
-/// page, else the code of a [`PageClass`].
+/// The pages of a chunk that are left out: 4 bits a page, the low half of a byte first, 0 for a
+/// kept page, else the code of a [`PageClass`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Left([u8; 8]);
 
@@ -91,8 +91,8 @@ impl Left {
         self.0
     }
 
-    /// The same, read back. [`None`] if one of the first `pages` has a class that this program does not
-    /// know, or a page after these is left out.
+    /// The same, read back. [`None`] if one of the first `pages` has a class that this program does
+    /// not know, or a page after these is left out.
     pub fn from_bytes(bytes: [u8; 8], pages: usize) -> Option<Self> {
         let nibble = |page: usize| bytes[page / 2] >> (4 * (page % 2)) & 15;
         let is_known = |page| match nibble(page) {
@@ -174,9 +174,9 @@ impl ChunkEntry {
         fits.then_some(()).ok_or(ChunkError::Length { chunk: self.chunk, stored, pages: kept })
     }
 
-    /// Decodes `stored` to the chunk's pages: pages that are left out become zeros. `into` has room for
-    /// the chunk's pages in a view of `raw_length` bytes, [`CHUNK`] bytes at most. `room` is memory for
-    /// decompression, [`CHUNK`] bytes.
+    /// Decodes `stored` to the chunk's pages: pages that are left out become zeros. `into` has room
+    /// for the chunk's pages in a view of `raw_length` bytes, [`CHUNK`] bytes at most. `room` is
+    /// memory for decompression, [`CHUNK`] bytes.
     ///
     /// # Errors
     /// As [`Self::check`], [`ChunkError::Checksum`], [`ChunkError::Damaged`]; `into` is then undefined.

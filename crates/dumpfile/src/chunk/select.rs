@@ -4,8 +4,8 @@ use vmcore::{DumpOffset, PageClass, Piece, View, What};
 
 use super::{CHUNK, Left, PAGE, pages_of};
 
-/// The pages of chunk `chunk` that `view` leaves out, or that are zeros: pages without a byte that is
-/// kept. A page with parts of several classes has the first one that is not [`PageClass::Zero`].
+/// The pages of chunk `chunk` that `view` leaves out, or that are zeros: pages without a byte that
+/// is kept. A page with parts of several classes has the first one that is not [`PageClass::Zero`].
 pub fn left_of(view: &dyn View, chunk: u32) -> Left {
     let mut left = Left::default();
     for page in 0..pages_of(chunk, view.len()) {
@@ -33,8 +33,9 @@ fn class_of(view: &dyn View, mut at: u64, length: u64) -> Option<PageClass> {
     first
 }
 
-/// Number of whole chunks after chunk `chunk`, at most `most`, that are like it: all of it and of these
-/// is memory at consecutive addresses, or zeros, or left out for one reason. Zero if nothing is known.
+/// Number of whole chunks after chunk `chunk`, at most `most`, that are like it: all of it and of
+/// these is memory at consecutive addresses, or zeros, or left out for one reason. Zero if nothing
+/// is known.
 pub fn repeats(view: &dyn View, chunk: u32, most: u32) -> u32 {
     let bytes = (u64::from(most) + 1) * CHUNK;
     let piece = view.piece(DumpOffset::new(u64::from(chunk) * CHUNK), bytes);
@@ -43,8 +44,8 @@ pub fn repeats(view: &dyn View, chunk: u32, most: u32) -> u32 {
     ((piece.len / CHUNK).saturating_sub(1)) as u32
 }
 
-/// Number of pages of `view` by the code of the class that they are left out for, as it was selected: index
-/// 0 counts the kept pages. Looks at pieces, not at memory.
+/// Number of pages of `view` by the code of the class that they are left out for, as it was
+/// selected: index 0 counts the kept pages. Looks at pieces, not at memory.
 pub fn totals(view: &dyn View) -> [u64; 16] {
     let (mut totals, mut at) = ([0; 16], 0);
     while at < view.len() {

@@ -86,7 +86,8 @@ fn a_page_is_left_out_when_no_byte_of_it_is_kept() {
         Extent::Bytes(vec![1; 4096]),
         Extent::Zero(4096),
         Extent::Left(PageClass::Offline, 4096),
-        // Page 3: zeros, then memory that is missing. Page 4: the other way round. Page 5: some is kept.
+        // Page 3: zeros, then memory that is missing. Page 4: the other way round. Page 5: some is
+        // kept.
         Extent::Zero(100),
         Extent::Left(PageClass::User, 3996 + 96),
         Extent::Zero(4000),
@@ -102,7 +103,8 @@ fn a_page_is_left_out_when_no_byte_of_it_is_kept() {
     assert_eq!(pages_of(1, view.len()), 6);
     assert_eq!(left_of(&view, 1).to_bytes(), [0x55, 0x55, 0x55, 0, 0, 0, 0, 0]);
     assert_eq!(left_of(&view, 2), Left::default());
-    // Pages 0 and 5 are kept, 1 is zero, 2 is offline, 3 and 4 are parts of the user, 16 and a bit free.
+    // Pages 0 and 5 are kept, 1 is zero, 2 is offline, 3 and 4 are parts of the user, 16 and a bit
+    // free.
     let mut expected = [0; 16];
     for (class, pages) in [(0, 2), (1, 1), (6, 1), (3 + 1, 2), (5, 16)] {
         expected[class] = pages;

@@ -286,8 +286,8 @@ impl DumpHeader {
         Ok(header)
     }
 
-    /// Adds a small view after the others; its offset does not count. Returns its place, in bytes from
-    /// the region's start.
+    /// Adds a small view after the others; its offset does not count. Returns its place, in bytes
+    /// from the region's start.
     ///
     /// # Errors
     /// [`DumpError::Views`], or [`DumpError::Layout`] when there is no room for it before the bulk.
@@ -358,8 +358,8 @@ impl DumpHeader {
             | (no_room as u32 * NO_ROOM)
     }
 
-    /// Reads one copy of the header of the dump that `entry` names on the disk with `id`. Everything
-    /// that it names lies in the dump's region.
+    /// Reads one copy of the header of the dump that `entry` names on the disk with `id`.
+    /// Everything that it names lies in the dump's region.
     ///
     /// # Errors
     /// The first check that failed.
@@ -399,8 +399,8 @@ impl DumpHeader {
         }
     }
 
-    /// Whether everything has a place of its own, in the order in which it is written, and no number
-    /// wraps.
+    /// Whether everything has a place of its own, in the order in which it is written, and no
+    /// number wraps.
     fn is_laid_out(&self, log2_chunk: u8) -> bool {
         let mut free = Some(2 * BLOCK as u64);
         let mut take = |offset: u64, length: u64| {

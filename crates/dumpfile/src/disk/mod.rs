@@ -17,14 +17,16 @@
 //! these chunks. Chunks that are left out have no stored bytes. Raw chunks start at multiples of
 //! [`BLOCK`]. The chunks of a dump may stand in any order; each stands in one segment only.
 //!
-//! Of two copies the older one is written over, and the newer one that is whole counts: a write that
-//! is torn by a power loss costs what it would have said, and nothing else. Only segments that end at or
-//! before `committed` of the header count, and that is written when a flush has followed all of them. So
-//! what is committed is there, whatever happens later. Small views have checksums instead.
+//! Of two copies the older one is written over, and the newer one that is whole counts: a write
+//! that is torn by a power loss costs what it would have said, and nothing else. Only segments that
+//! end at or before `committed` of the header count, and that is written when a flush has followed
+//! all of them. So what is committed is there, whatever happens later. Small views have checksums
+//! instead.
 //!
-//! The entry of the directory and the dump's header (and each segment) have a key, which differs from
-//! capture to capture: a header that an earlier capture left in the same place, with the same number on
-//! a disk that was formatted again with its old id, is never taken for the header of this dump.
+//! The entry of the directory and the dump's header (and each segment) have a key, which differs
+//! from capture to capture: a header that an earlier capture left in the same place, with the same
+//! number on a disk that was formatted again with its old id, is never taken for the header of this
+//! dump.
 //!
 //! Magic, version and checksum of block 0 are where they are in every version.
 

@@ -25,10 +25,10 @@ pub struct NoRoom {
 }
 
 impl DiskHeader {
-    /// Finds a place of `need` bytes for another dump on a disk of `capacity` bytes: the first gap that is
-    /// large enough. Where there is none, partial dumps are given up, and then, with
-    /// `replace_complete`, complete ones: the oldest first, one at a time, and only those that are in
-    /// the way. `key` is the new dump's.
+    /// Finds a place of `need` bytes for another dump on a disk of `capacity` bytes: the first gap
+    /// that is large enough. Where there is none, partial dumps are given up, and then, with
+    /// `replace_complete`, complete ones: the oldest first, one at a time, and only those that are
+    /// in the way. `key` is the new dump's.
     ///
     /// # Errors
     /// [`NoRoom`]; nothing is given up then.
@@ -46,8 +46,8 @@ impl DiskHeader {
         self.with(offset, need, key, given_up)
     }
 
-    /// Finds a place for a part of a dump, where [`Self::place`] finds none for all of it: the largest gap
-    /// that there is without the partial dumps. Complete dumps are given up only with
+    /// Finds a place for a part of a dump, where [`Self::place`] finds none for all of it: the
+    /// largest gap that there is without the partial dumps. Complete dumps are given up only with
     /// `replace_complete`, and only where no gap has `least` bytes.
     ///
     /// # Errors
@@ -125,8 +125,8 @@ impl Search {
         }
     }
 
-    /// Of those that are not in `kept`, what overlaps the place; something in any case when there is no
-    /// room for another entry.
+    /// Of those that are not in `kept`, what overlaps the place; something in any case when there
+    /// is no room for another entry.
     fn in_the_way(&self, offset: u64, length: u64, kept: &Directory) -> Directory {
         let lost = self.dumps.retain(|dump| !kept.as_slice().contains(dump));
         let overlapping = lost.retain(|dump| dump.overlaps(offset, length));

@@ -58,7 +58,8 @@ impl StoredChunks {
         }
     }
 
-    /// Adds `next` to them, if it follows and is alike. `raw_length` is that of the raw view, in bytes.
+    /// Adds `next` to them, if it follows and is alike. `raw_length` is that of the raw view, in
+    /// bytes.
     pub fn join(&mut self, next: &Self, raw_length: u64) -> bool {
         let (count, both) = (self.count(), self.count() + next.count());
         let is_next = self.entry.chunk.checked_add(count) == Some(next.entry.chunk);
@@ -155,8 +156,8 @@ struct Block {
     crc: U32,
 }
 
-/// Makes the block of a segment of `dump`: the first [`SEGMENT_ENTRIES`] of `chunks`, and `length` bytes
-/// after it.
+/// Makes the block of a segment of `dump`: the first [`SEGMENT_ENTRIES`] of `chunks`, and `length`
+/// bytes after it.
 pub fn encode_segment(
     dump: &DumpHeader,
     number: u32,
@@ -188,8 +189,8 @@ pub fn encode_segment(
 }
 
 impl Segment {
-    /// Reads the block of a segment of `dump`, which is at `at` bytes from the region's start. All that it
-    /// names lies in the segment, and the segment ends at or before what is committed.
+    /// Reads the block of a segment of `dump`, which is at `at` bytes from the region's start. All
+    /// that it names lies in the segment, and the segment ends at or before what is committed.
     ///
     /// # Errors
     /// The first check that failed.

@@ -5,8 +5,8 @@ use vmcore::{DumpOffset, View, What};
 use super::{BLOCK, SEGMENT_ENTRIES};
 use crate::chunk::{CHUNK, PAGE};
 
-/// A capture kernel closes a segment that is not full only after so many bytes of kept pages, but for the
-/// last one.
+/// A capture kernel closes a segment that is not full only after so many bytes of kept pages, but
+/// for the last one.
 pub const LEAST_SEGMENT: u64 = 4 << 20;
 
 /// The numbers that the room for a bulk depends on.
@@ -42,13 +42,14 @@ impl BulkSize {
         size
     }
 
-    /// The most bytes that the bulk takes in a dump's region, whichever codec: kept pages, and a block for
-    /// each segment, which has at least `least` bytes of kept pages where it is not full. A chunk is
-    /// compressed only where that saves a page, which is more than what is lost by padding.
+    /// The most bytes that the bulk takes in a dump's region, whichever codec: kept pages, and a
+    /// block for each segment, which has at least `least` bytes of kept pages where it is not full.
+    /// A chunk is compressed only where that saves a page, which is more than what is lost by
+    /// padding.
     pub const fn most(&self, least: u64) -> u64 {
         let Self { raw_length, pages, chunks, runs } = *self;
-        // A piece that is left out is one entry, and one for each 65536 chunks, and shares at most two
-        // chunks with its neighbours.
+        // A piece that is left out is one entry, and one for each 65536 chunks, and shares at most
+        // two chunks with its neighbours.
         let entries =
             chunks.saturating_add(runs.saturating_mul(3)).saturating_add(raw_length >> 32);
         let bytes = pages.saturating_mul(PAGE);

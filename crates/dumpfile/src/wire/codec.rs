@@ -226,7 +226,8 @@ fn checksum(session: u32, bytes: &[u8]) -> u32 {
     digest.finalize()
 }
 
-/// Most bytes in a data frame of at most `max_frame` bytes. Whole pages, where there is room for one.
+/// Most bytes in a data frame of at most `max_frame` bytes. Whole pages, where there is room for
+/// one.
 pub(super) const fn data_capacity(max_frame: usize) -> usize {
     let room = max_frame.saturating_sub(DATA_START + TRAILER_SIZE);
     if room > 4096 { room & !4095 } else { room }

@@ -40,10 +40,11 @@ pub enum Frame<'a> {
     /// A range is left out for a reason; it counts as zero.
     Left(Range, PageClass),
     /// The bytes of a range, at most [`MAX_BULK`](super::MAX_BULK), stand behind the frame as they
-    /// are. A [`FrameReader`](super::FrameReader) hands out those first, and the frame when it had all.
+    /// are. A [`FrameReader`](super::FrameReader) hands out those first, and the frame when it had
+    /// all.
     Bulk(Range),
-    /// A chunk. A [`FrameReader`](super::FrameReader) hands out the stored bytes that follow it first,
-    /// and the frame when it had all. Otherwise they come in parts.
+    /// A chunk. A [`FrameReader`](super::FrameReader) hands out the stored bytes that follow it
+    /// first, and the frame when it had all. Otherwise they come in parts.
     Chunk(Chunk),
     /// Some of the stored bytes of a chunk.
     Part {

@@ -1,5 +1,5 @@
-//! The wire protocol: how a dump goes over a byte stream that may lose, damage and repeat bytes, and
-//! that also carries console text. One protocol for serial lines and virtio-console ports.
+//! The wire protocol: how a dump goes over a byte stream that may lose, damage and repeat bytes,
+//! and that also carries console text. One protocol for serial lines and virtio-console ports.
 //!
 //! # Roles
 //! The [`Sender`] is the capture kernel, the [`Receiver`] the collector. Neither does I/O nor looks
@@ -78,13 +78,13 @@
 //! what is left out as zero.
 //!
 //! Pages that are left out are named by the chunk they are in, or by left frames (zero frames for
-//! zeros); in a view of chunks left frames end at the end of a chunk where the run goes on. What the sender
-//! has selected as a whole stands in the totals, before the first contents of a view.
+//! zeros); in a view of chunks left frames end at the end of a chunk where the run goes on. What
+//! the sender has selected as a whole stands in the totals, before the first contents of a view.
 //!
-//! The receiver keeps the stored bytes of a few chunks until each is whole, then checks their CRC-32C.
-//! A chunk that is damaged, whose head was lost or that was begun when the session ended stays missing and is asked for
-//! again; a chunk that is damaged three times counts as different. The sender encodes a chunk again when
-//! it is sent again: the same memory gives the same bytes.
+//! The receiver keeps the stored bytes of a few chunks until each is whole, then checks their
+//! CRC-32C. A chunk that is damaged, whose head was lost or that was begun when the session ended
+//! stays missing and is asked for again; a chunk that is damaged three times counts as different.
+//! The sender encodes a chunk again when it is sent again: the same memory gives the same bytes.
 //!
 //! # Bulk
 //! A virtio-console port is a socket on the host: it loses and damages nothing, and a processor that
@@ -93,10 +93,11 @@
 //! lie, and are neither summed nor hashed: there is no step 4. All frames are small ones then, and at
 //! most [`BULK_IN_FLIGHT`] bytes are not acknowledged.
 //!
-//! A bulk can be torn only together with the line. What came of it is kept. The rest of it may be the
-//! first that the next session sees, and a hostile memory has whole frames in it. They lack the session
-//! number. Announcements need none, and one of another version is believed only when no welcome comes.
-//! A large frame that is none could hide a real one: none is accepted before the welcome, nor with bulk.
+//! A bulk can be torn only together with the line. What came of it is kept. The rest of it may be
+//! the first that the next session sees, and a hostile memory has whole frames in it. They lack the
+//! session number. Announcements need none, and one of another version is believed only when no
+//! welcome comes. A large frame that is none could hide a real one: none is accepted before the
+//! welcome, nor with bulk.
 
 mod codec;
 mod error;
@@ -121,7 +122,8 @@ pub use sender::{Outcome, Sender, SenderConfig, SenderStep};
 pub use source::{Known, Run, Source, Unreadable};
 pub use window::Slot;
 
-/// First byte of every frame. UTF-8 has no such byte (RFC 3629, section 1), and telnet gives it no meaning.
+/// First byte of every frame. UTF-8 has no such byte (RFC 3629, section 1), and telnet gives it no
+/// meaning.
 pub const MARK: u8 = 0xf6;
 /// Version of the protocol. An end of another version is refused.
 pub const VERSION: u8 = 2;

@@ -169,8 +169,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> FrameReader<B> {
         self.skip = 0;
     }
 
-    /// The next thing in `input`, which is shortened by what was looked at; `None` when all of it was.
-    /// `session` is the number that the hello chose, or anything before.
+    /// The next thing in `input`, which is shortened by what was looked at; `None` when all of it
+    /// was. `session` is the number that the hello chose, or anything before.
     pub fn next<'e, 'i: 'e>(&'e mut self, input: &mut &'i [u8], session: u32) -> Option<Event<'e>> {
         let header = loop {
             if self.bulk.is_some() {
@@ -217,8 +217,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> FrameReader<B> {
         }
     }
 
-    /// The next of a bulk: some bytes, or its frame behind the last. Outside, nothing when `input` is
-    /// empty; inside, nothing when it is not for this session.
+    /// The next of a bulk: some bytes, or its frame behind the last. Outside, nothing when `input`
+    /// is empty; inside, nothing when it is not for this session.
     fn raw<'i>(&mut self, input: &mut &'i [u8], session: u32) -> Option<Option<Event<'i>>> {
         let bulk = self.bulk.as_mut()?;
         let ours = bulk.session == session;

@@ -16,20 +16,20 @@ pub trait Source {
     /// [`Unreadable`] when the memory cannot be read: the range is left out as unreadable.
     fn read(&mut self, view: u16, offset: u64, bytes: &mut [u8]) -> Result<(), Unreadable>;
 
-    /// The bytes from `offset` on, at most `most` of them, as far as they are known without a look at
-    /// memory.
+    /// The bytes from `offset` on, at most `most` of them, as far as they are known without a look
+    /// at memory.
     fn known(&self, _view: u16, _offset: u64, most: u64) -> Known {
         Known::Kept(most)
     }
 
-    /// Encodes a chunk of a view whose codec is not raw. The stored bytes of this chunk are there until
-    /// the next call. [`None`] where it cannot be done: then the chunk is sent as it is.
+    /// Encodes a chunk of a view whose codec is not raw. The stored bytes of this chunk are there
+    /// until the next call. [`None`] where it cannot be done: then the chunk is sent as it is.
     fn chunk(&mut self, _view: u16, _chunk: u32) -> Option<ChunkEntry> {
         None
     }
 
-    /// Copies stored bytes from `offset` on of a chunk that was encoded before, not always as the last
-    /// one.
+    /// Copies stored bytes from `offset` on of a chunk that was encoded before, not always as the
+    /// last one.
     ///
     /// # Errors
     /// [`Unreadable`] when there are not as many.
@@ -43,15 +43,16 @@ pub trait Source {
         Err(Unreadable)
     }
 
-    /// Number of pages of a view by class code, 0 for the kept ones, as they were selected. [`None`] for
-    /// a view without pages. The same each time.
+    /// Number of pages of a view by class code, 0 for the kept ones, as they were selected.
+    /// [`None`] for a view without pages. The same each time.
     fn totals(&mut self, _view: u16) -> Option<[u64; CLASSES]> {
         None
     }
 
-    /// What comes next from `offset` on, where bulks may be sent. It looks no further than `most` bytes
-    /// ahead (not zero, at most [`MAX_BULK`](super::MAX_BULK), all within the view), so that no call
-    /// takes long. A bulk may have short runs of zeros in it, and no byte that cannot be read.
+    /// What comes next from `offset` on, where bulks may be sent. It looks no further than `most`
+    /// bytes ahead (not zero, at most [`MAX_BULK`](super::MAX_BULK), all within the view), so that
+    /// no call takes long. A bulk may have short runs of zeros in it, and no byte that cannot be
+    /// read.
     fn run(&mut self, view: u16, offset: u64, most: u64) -> Run {
         run_by_reading(self, view, offset, most)
     }

@@ -12,7 +12,8 @@ pub struct Slot(Option<Sent>);
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     item: Item,
-    /// Its sequence number and when it was sent, in milliseconds; `None` when it is to be sent again.
+    /// Its sequence number and when it was sent, in milliseconds; `None` when it is to be sent
+    /// again.
     flight: Option<(u32, u64)>,
 }
 
@@ -112,8 +113,8 @@ impl<'w> Window<'w> {
         sent.into_iter().find(|sent| sent.flight.is_none()).map(|sent| sent.item)
     }
 
-    /// Takes an acknowledgement: nothing at or below `highest` is in flight any more, as links do not
-    /// reorder. Says whether anything was acknowledged.
+    /// Takes an acknowledgement: nothing at or below `highest` is in flight any more, as links do
+    /// not reorder. Says whether anything was acknowledged.
     pub(super) fn acknowledge(&mut self, highest: u32, before: u64) -> bool {
         let mut any = false;
         for slot in self.slots.iter_mut() {

@@ -27,7 +27,8 @@ pub(super) const MOST: usize = UNKNOWN.len() * LARGEST;
 pub(super) struct Cpus {
     machine: u16,
     list: Vec<Cpu>,
-    /// Number of CPUs, from number 0 on, with their place in the list: each of them saved its registers.
+    /// Number of CPUs, from number 0 on, with their place in the list: each of them saved its
+    /// registers.
     known: usize,
 }
 
@@ -54,8 +55,8 @@ impl Cpus {
         Ok(Self { machine: vmcore.machine, list, known })
     }
 
-    /// The CPU that crashed: the only one, or the one that wrote the newest line of the log, which is that
-    /// of the panic.
+    /// The CPU that crashed: the only one, or the one that wrote the newest line of the log, which
+    /// is that of the panic.
     fn crashed(&self, newest: Option<Caller>) -> Option<Cpu> {
         only(self.iter()).or_else(|| {
             let newest = newest?;
@@ -64,8 +65,8 @@ impl Cpus {
         })
     }
 
-    /// A CPU by its number. There is a note area for each CPU, in their order; a CPU that saved nothing
-    /// would shift those behind it.
+    /// A CPU by its number. There is a note area for each CPU, in their order; a CPU that saved
+    /// nothing would shift those behind it.
     fn of_number(&self, number: u32) -> Option<Cpu> {
         let number = usize::try_from(number).ok()?;
         self.list.get(number).copied().filter(|_| number < self.known)
@@ -100,7 +101,8 @@ pub(super) fn add<M: ReadPhys>(
     }
 }
 
-/// Length and alignment of a task's stack in bytes (`THREAD_SIZE`); stacks for interrupts have no more.
+/// Length and alignment of a task's stack in bytes (`THREAD_SIZE`); stacks for interrupts have no
+/// more.
 const fn stack_size(machine: u16) -> u64 {
     if machine == EM_386 { 8 << 10 } else { LARGEST as u64 }
 }
@@ -110,8 +112,8 @@ fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
     items.next().is_none().then_some(first)
 }
 
-/// The bytes from `start` up to the end of the stack, or up to the first page that is not there. What
-/// `read_page` is asked for lies within one.
+/// The bytes from `start` up to the end of the stack, or up to the first page that is not there.
+/// What `read_page` is asked for lies within one.
 ///
 /// # Errors
 /// That of the first page.

@@ -43,8 +43,8 @@ pub struct Receiver {
     /// Whether anything has come since it was last asked what to do, and since when nothing has.
     news: bool,
     quiet_since: u64,
-    /// When something was last sent, when contents were last asked for, and when to repeat what waits for
-    /// an answer.
+    /// When something was last sent, when contents were last asked for, and when to repeat what
+    /// waits for an answer.
     spoke: u64,
     asked: u64,
     repeat_at: u64,
@@ -187,8 +187,8 @@ impl Receiver {
         Held { id: greeting.id, views }
     }
 
-    /// Takes note of a greeting of another version. It counts when no welcome comes: what is left in
-    /// the line of the dead kernel's memory may look like one.
+    /// Takes note of a greeting of another version. It counts when no welcome comes: what is left
+    /// in the line of the dead kernel's memory may look like one.
     pub fn other_version(&mut self, version: u8, now: u64) {
         if self.greeting.is_none() {
             self.other_version.get_or_insert((version, now));

@@ -121,8 +121,8 @@ impl Receiver {
         self.say(Frame::Hello(hello), now, out)
     }
 
-    /// Waits for what is missing, and asks for it when nothing comes, or when all that was asked for
-    /// is there.
+    /// Waits for what is missing, and asks for it when nothing comes, or when all that was asked
+    /// for is there.
     fn fill(&mut self, now: u64, out: &mut [u8]) -> Result<ReceiverStep, ReceiverError> {
         let patience = self.times.retry * if self.has_bulk() { LOSSLESS } else { 1 };
         let quiet_until = self.quiet_since.max(self.asked).saturating_add(patience);

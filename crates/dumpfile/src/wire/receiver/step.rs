@@ -23,8 +23,8 @@ impl Default for ReceiverTimes {
     }
 }
 
-/// What the receiver's caller writes down: bytes that are not there yet. Everything else is zero there,
-/// so zeros need not be written.
+/// What the receiver's caller writes down: bytes that are not there yet. Everything else is zero
+/// there, so zeros need not be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write<'a> {
     /// The view's number.
@@ -40,8 +40,8 @@ pub struct Write<'a> {
 pub enum ReceiverStep {
     /// Send the first so many bytes of the buffer, then ask again.
     Send(usize),
-    /// Hash what was written of this range, say whether it is the same ([`Receiver::compared`]), then
-    /// ask again.
+    /// Hash what was written of this range, say whether it is the same ([`Receiver::compared`]),
+    /// then ask again.
     Compare(Range, [u8; 32]),
     /// Ask again when bytes have come, or at this time in milliseconds.
     Wait(u64),
@@ -52,7 +52,8 @@ pub enum ReceiverStep {
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Everything that was wanted is there, and the same as on the other side where that was compared.
+    /// Everything that was wanted is there, and the same as on the other side where that was
+    /// compared.
     Complete,
     /// Ranges stay different, however often they are sent: [`ViewState::differs`] has them.
     Differs,

@@ -88,8 +88,8 @@ impl ViewState {
         Some((from, to.min((from / BLOCK + 1).saturating_mul(BLOCK))))
     }
 
-    /// Notes that `start..end`, which is not stored yet, is left out. What was there before stays kept.
-    /// One too many for the list is still told by its zeros.
+    /// Notes that `start..end`, which is not stored yet, is left out. What was there before stays
+    /// kept. One too many for the list is still told by its zeros.
     pub(super) fn leave_out(&mut self, start: u64, end: u64, class: PageClass) {
         if class != PageClass::Zero {
             for (from, to) in self.have.gaps(start, end.min(self.length)) {

@@ -16,8 +16,9 @@ use super::{
 use crate::chunk::Codec;
 
 /// Sends views to a receiver. Needs no memory but the slots it is given; the bytes in flight are
-/// `slots × max_frame`, or [`BULK_IN_FLIGHT`](super::BULK_IN_FLIGHT) as bulks, which should cover what the line carries until an answer comes: 64 slots of
-/// 256 bytes are 1.4 seconds at 115200 baud.
+/// `slots × max_frame`, or [`BULK_IN_FLIGHT`](super::BULK_IN_FLIGHT) as bulks, which should cover
+/// what the line carries until an answer comes: 64 slots of 256 bytes are 1.4 seconds at 115200
+/// baud.
 #[derive(Debug)]
 pub struct Sender<'w> {
     config: SenderConfig,
@@ -38,7 +39,8 @@ pub struct Sender<'w> {
 }
 
 impl<'w> Sender<'w> {
-    /// A sender whose time begins at `now`. More than [`MAX_WINDOW`](super::MAX_WINDOW) slots are of no use.
+    /// A sender whose time begins at `now`. More than [`MAX_WINDOW`](super::MAX_WINDOW) slots are
+    /// of no use.
     pub fn new(config: SenderConfig, slots: &'w mut [Slot], now: u64) -> Self {
         Self {
             config,
@@ -59,14 +61,14 @@ impl<'w> Sender<'w> {
         self.session.as_ref().map_or(0, |session| session.number)
     }
 
-    /// How it ended, once the receiver has said so: also before the sender has lingered, in case the
-    /// line is cut then.
+    /// How it ended, once the receiver has said so: also before the sender has lingered, in case
+    /// the line is cut then.
     pub fn outcome(&self) -> Option<Outcome> {
         self.end.map(|(outcome, _)| outcome)
     }
 
-    /// Takes note of a line that was cut, where the caller knows that: nothing but announcements is sent
-    /// until a receiver says hello. Where it does not know, the next hello does the same.
+    /// Takes note of a line that was cut, where the caller knows that: nothing but announcements is
+    /// sent until a receiver says hello. Where it does not know, the next hello does the same.
     pub fn disconnected(&mut self, now: u64) {
         if self.end.is_none() {
             self.session = None;
@@ -257,8 +259,8 @@ impl<'w> Sender<'w> {
         Ok(SenderStep::Wait(self.expiry().map_or(deadline, |expiry| expiry.min(deadline))))
     }
 
-    /// When the frame that is longest in flight is given up. As long as others are acknowledged, it is
-    /// only waiting for its turn.
+    /// When the frame that is longest in flight is given up. As long as others are acknowledged, it
+    /// is only waiting for its turn.
     fn expiry(&self) -> Option<u64> {
         let patience = self.config.retransmit_after << self.fruitless.min(3);
         self.window.oldest().map(|at| at.max(self.acknowledged).saturating_add(patience))

@@ -70,8 +70,9 @@ pub(super) fn front<S: Source>(
     uncompressed(rest, source, means, out)
 }
 
-/// The front of `rest` that `length` bytes of one class are, if they are to be sent by themselves. In a
-/// view of chunks these go on to the end of a chunk: the rest of the run is told with its chunk.
+/// The front of `rest` that `length` bytes of one class are, if they are to be sent by themselves.
+/// In a view of chunks these go on to the end of a chunk: the rest of the run is told with its
+/// chunk.
 fn left_out(
     rest: Range,
     class: PageClass,
@@ -105,8 +106,8 @@ fn part(rest: Range, length: u64) -> Result<Range, WireError> {
     Range::new(rest.view(), rest.offset(), rest.length().min(length))
 }
 
-/// The chunk at the front of `rest` in a view of `whole` bytes, if it has shrunk. One with memory that
-/// cannot be read is sent uncompressed: this names the lines, not the pages.
+/// The chunk at the front of `rest` in a view of `whole` bytes, if it has shrunk. One with memory
+/// that cannot be read is sent uncompressed: this names the lines, not the pages.
 fn chunk<S: Source>(rest: Range, whole: u64, source: &mut S) -> Result<Option<Front>, WireError> {
     let length = CHUNK.min(whole.saturating_sub(rest.offset()));
     let number = u32::try_from(rest.offset() / CHUNK);
@@ -224,7 +225,8 @@ pub(super) fn seal(
     sealed.map(SenderStep::Send)
 }
 
-/// A counted frame. The bytes of a data or part frame are read from the source, those of a bulk are not.
+/// A counted frame. The bytes of a data or part frame are read from the source, those of a bulk are
+/// not.
 pub(super) fn encode<S: Source>(
     item: Item,
     source: &mut S,

@@ -132,8 +132,8 @@ impl Session {
         }
     }
 
-    /// Looks at what is behind the zeros that are known: a piece if there are none, nothing when the
-    /// run of zeros has ended.
+    /// Looks at what is behind the zeros that are known: a piece if there are none, nothing when
+    /// the run of zeros has ended.
     fn look<S: Source>(
         &mut self,
         rest: Range,

@@ -21,7 +21,8 @@ pub struct SenderConfig {
     /// When a frame is sent again, in milliseconds without any acknowledgement. Doubled up to
     /// eightfold while there is none.
     pub retransmit_after: u64,
-    /// How long to stay after the end, in case the receiver has not heard the `bye`, in milliseconds.
+    /// How long to stay after the end, in case the receiver has not heard the `bye`, in
+    /// milliseconds.
     pub linger: u64,
 }
 
@@ -41,8 +42,8 @@ impl SenderConfig {
     }
 
     /// For a virtio-console port, which loses nothing: what is not acknowledged waits for the
-    /// collector's disk, and a `bye` that was sent is heard. With `bulk: false` contents are summed and
-    /// hashed, in large frames.
+    /// collector's disk, and a `bye` that was sent is heard. With `bulk: false` contents are summed
+    /// and hashed, in large frames.
     pub const fn console(id: [u8; 16]) -> Self {
         let (max_frame, retransmit_after) = (MAX_FRAME, 10_000);
         Self { max_frame, bulk: true, retransmit_after, linger: 0, ..Self::serial(id) }
@@ -54,16 +55,17 @@ impl SenderConfig {
 pub enum SenderStep {
     /// Send the first so many bytes of the buffer, then ask again.
     Send(usize),
-    /// Send the first `head` bytes of the buffer, right behind them the bytes of `range` from where they
-    /// lie, then ask again. The buffer may be used again once these have left.
+    /// Send the first `head` bytes of the buffer, right behind them the bytes of `range` from where
+    /// they lie, then ask again. The buffer may be used again once these have left.
     Bulk {
         /// Length of the bulk's frame in bytes.
         head: usize,
         /// What of which view follows it, at most [`MAX_BULK`](crate::wire::MAX_BULK) bytes.
         range: Range,
     },
-    /// Send the first `head` bytes of the buffer, right behind them the stored bytes of this chunk, which
-    /// the last call of [`Source::chunk`](crate::wire::Source::chunk) has made, then ask again.
+    /// Send the first `head` bytes of the buffer, right behind them the stored bytes of this chunk,
+    /// which the last call of [`Source::chunk`](crate::wire::Source::chunk) has made, then ask
+    /// again.
     Chunk {
         /// Length of the chunk's frame in bytes.
         head: usize,

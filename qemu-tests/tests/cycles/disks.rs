@@ -4,6 +4,7 @@ use crate::common::*;
 use qemu_tests::Fault;
 use qemu_tests::dump_disk::{Attachment, DiskAfter, Partial};
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use vmcore::Class;
 
 #[test]
@@ -214,4 +215,20 @@ fn a_disk_that_dies_half_way_is_named() {
         Attachment::Dies,
         "kdump: no dump: the device reported an I/O error",
     );
+}
+
+/// The dump is equal to memory, and less than 3/4 of it was written.
+#[test]
+fn an_lz4_dump_takes_less_of_a_disk() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = folder.path().join("disk");
+    File::create(&disk).and_then(|file| file.set_len(256 * MIB)).expect("a disk");
+    collector::format(&disk, None, false).expect("an empty disk");
+    let report = cycle(guest(), |config| {
+        config.dump_disk = Some(disk.clone());
+        config.append = "kdump.compress=lz4".into();
+    });
+    assert_passes(&report);
+    let written = disk.metadata().expect("a file").blocks() * 512;
+    assert!(written < report.bytes * 3 / 4, "{written} bytes of {}", report.bytes);
 }

@@ -50,7 +50,7 @@ pub fn granted(
     Ok((ranges, source))
 }
 
-/// What `granted` lists and the e820 table does not call RAM. A table without the RAM that we run
+/// Memory that `granted` lists and the e820 table does not call RAM. A table without the RAM that we run
 /// in says nothing of memory.
 ///
 /// # Errors
@@ -66,8 +66,8 @@ pub fn not_ram(granted: &Ranges, e820: &[E820Entry], image: PhysRange) -> Result
     Ok(rest)
 }
 
-/// What of `free`, RAM that no `memmap=` grants and less all old memory that is known, is in the
-/// slot: the part that holds `image`.
+/// The part of `free` (RAM that no `memmap=` grants, less all old memory that is known) that is in
+/// the slot: the part that holds `image`.
 ///
 /// Where no old memory is known, nothing says how far the slot reaches: a table may list the slot
 /// alone (kexec-tools') or all memory (our loader's). What lies between `image` and the other

@@ -134,8 +134,8 @@ fn merged(ranges: impl Iterator<Item = PhysRange>) -> Vec<RangeJson> {
     merged
 }
 
-/// What of the first ranges is in none of the others; both are sorted, and none overlaps another of
-/// its own.
+/// The parts of the first ranges that are in none of the others; both are sorted, and none overlaps
+/// another of its own.
 fn subtract(from: &[RangeJson], others: &[RangeJson]) -> Vec<RangeJson> {
     let end = |range: &RangeJson| range.start.saturating_add(range.length);
     let mut left = Vec::new();

@@ -119,7 +119,7 @@ fn without(range: PhysRange, hole: PhysRange) -> impl Iterator<Item = PhysRange>
     parts.filter(|part| !part.is_empty())
 }
 
-/// Whether `name` is that of RAM which the kernel uses. A driver that adds memory while the kernel
+/// True if `name` is that of RAM which the kernel uses. A driver that adds memory while the kernel
 /// runs gives its name in brackets (Linux, `add_memory_driver_managed`).
 fn is_ram(name: &str) -> bool {
     name.strip_prefix("System RAM").is_some_and(|rest| rest.is_empty() || rest.starts_with(" ("))
@@ -129,7 +129,7 @@ fn is_ram(name: &str) -> bool {
 /// it away as RAM (`E820_TYPE_SOFT_RESERVED`).
 const SET_ASIDE: &str = "Soft Reserved";
 
-/// Whether `name`, nested in RAM, is that of addresses which must not be read: what firmware keeps
+/// True if `name`, nested in RAM, is that of addresses which must not be read: what firmware keeps
 /// for itself, and the aperture of AMD's GART, behind which there is no memory of its own (Linux,
 /// `arch/x86/kernel/aperture_64.c`; kexec-tools leave it out, too).
 fn is_no_ram(name: &str) -> bool {

@@ -25,7 +25,7 @@ pub(crate) const CMA_RANGES: Names =
 /// A file that every kernel has beside them, with kexec and without.
 pub(crate) const ALWAYS_THERE: &str = "sys/kernel/fscaps";
 
-/// How often a file is read that the kernel has locked, and how long we wait in between. A load
+/// Number of reads of a file that the kernel has locked, and the pause in between. A load
 /// takes milliseconds.
 const PATIENCE: (u32, Duration) = (50, Duration::from_millis(20));
 

@@ -363,7 +363,7 @@ fn registers(evidence: &Evidence<'_>) -> Result<String> {
     Ok(format!("instruction pointers {}", places.join(", ")))
 }
 
-/// Whether something of the kernel is mapped there, as far as can be told: on i386 modules lie
+/// True if something of the kernel is mapped there, as far as can be told: on i386 modules lie
 /// above all memory that is mapped directly.
 fn is_mapped(evidence: &Evidence<'_>, address: u64) -> bool {
     match evidence.dead.page_tables {

@@ -145,7 +145,7 @@ impl Collector {
         process.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
     }
 
-    /// Whether it has no link, by the last that it said, and so gets nothing any more from a guest
+    /// True if it has no link, by the last that it said, and so gets nothing any more from a guest
     /// that is gone.
     pub fn waits(&self) -> bool {
         let said = fs::read(self.folder.join(SAID)).unwrap_or_default();

@@ -201,12 +201,12 @@ pub struct Config {
     pub before_crash: String,
     /// Whether to stop the VM for page digests at T0, T1 and T2.
     pub truth: bool,
-    /// Whether QEMU dumps the guest's memory as well, right before the crash (with a stock Linux as
+    /// True if QEMU dumps the guest's memory as well, right before the crash (with a stock Linux as
     /// capture kernel only).
     pub guest_dump: bool,
     /// Memory that is added while a Linux first kernel runs (Debian's x86_64 only).
     pub hotplug: Option<Hotplug>,
-    /// Whether the dump is extracted and checked. Without, a cycle passes when the capture says
+    /// True if the dump is extracted and checked. Without, a cycle passes when the capture says
     /// that its dump is complete.
     pub examine: bool,
     /// The class of the ELF core header, when the loader is told.

@@ -43,7 +43,7 @@ pub enum FirstKernel {
         is_64_bit: bool,
         /// Its bzImage.
         kernel: PathBuf,
-        /// Whether it is known to say of itself all that the checks need. Of another one, checks
+        /// True if it is known to say of itself all that the checks need. Of another one, checks
         /// that lack something are skipped.
         is_known: bool,
         /// A static busybox that runs under it.

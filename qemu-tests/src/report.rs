@@ -21,7 +21,7 @@ pub struct Check {
     pub name: String,
     /// Whether it held.
     pub pass: bool,
-    /// Whether it could not be made, for want of something that the kernel does not say of itself:
+    /// True if it could not be made, for want of something that the kernel does not say of itself:
     /// then it passes.
     pub skipped: bool,
     /// What was compared, what was wrong, or why it could not be made.

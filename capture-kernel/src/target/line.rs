@@ -33,7 +33,7 @@ pub trait Line {
     /// `bytes` may have gone out, or go out later.
     fn send(&mut self, bytes: &[u8]) -> Result<(), Failure>;
 
-    /// What one call of [`Self::send_bulk`] takes, without its head; [`None`] where there is no
+    /// Limits of one call of [`Self::send_bulk`], without its head; [`None`] where there is no
     /// DMA.
     fn bulk(&self) -> Option<Limits>;
 

@@ -7,14 +7,14 @@ use alloc::collections::VecDeque;
 use dumpfile::wire::{SMALL_FRAME, SenderConfig};
 use vmcore::SerialPort;
 
-/// What has come while something was sent, in bytes: two frames and more. What does not fit is
-/// lost, and said again.
+/// Room for bytes that come while something is sent: two frames and more. Bytes that do not fit
+/// are lost, and sent again.
 const BACKLOG: usize = 1024;
 /// Below this speed (bits per second) bytes are sent one by one, so that the console behind them on
 /// the same line has its turn before it is taken for dead.
 const SLOW: u32 = 1200;
 
-/// How a sender behaves on a line of `baud` bits per second, whose collector may be silent for
+/// Behaviour of a sender on a line of `baud` bits per second, whose collector may be silent for
 /// `patience` milliseconds: where a frame takes long, so do answers.
 pub fn pace(baud: u32, patience: u64) -> SenderConfig {
     const BITS: u64 = 10; // with start and stop

@@ -19,7 +19,7 @@ pub struct Received {
     pub views: Vec<ReceivedView>,
     /// Frames that were damaged on the way; each was sent again.
     pub damaged_frames: u64,
-    /// Whether both ends compare what has come. A virtio-console port loses nothing: there they
+    /// True if both ends compare what has come. A virtio-console port loses nothing: there they
     /// need not.
     pub compared: bool,
     /// Why it is not whole, if it is not.

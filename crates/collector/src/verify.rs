@@ -19,7 +19,7 @@ pub struct Verified {
     pub id: String,
     /// Version of the disk's layout.
     pub layout: u32,
-    /// Whether nothing is damaged that a dump or the disk depends on. A dump that is not whole and
+    /// True if nothing is damaged that a dump or the disk depends on. A dump that is not whole and
     /// says so is not damaged.
     pub intact: bool,
     /// What is damaged and costs nothing.

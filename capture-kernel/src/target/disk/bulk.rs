@@ -109,8 +109,8 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
     }
 
     /// Writes all of `view`, the `urgent` parts of it first, or as much as the region has room for.
-    /// What the header then names as committed is there for good. `first_arrived` is called when
-    /// something is.
+    /// All that the header then names as committed is there for good. `first_arrived` is called
+    /// when something is.
     ///
     /// # Errors
     /// The first write that failed; [`Self::rescue`] then commits what it can.

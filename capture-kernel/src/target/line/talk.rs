@@ -10,7 +10,7 @@ use dumpfile::wire::{Event, FrameReader, Outcome, Range, SMALL_FRAME, Sender, Se
 use handoff::Stage;
 use vmcore::ReadPhys;
 
-/// How long to wait before the sender is asked again, in milliseconds, whatever it has said:
+/// Longest wait until the sender is asked again, in milliseconds, whatever it has said:
 /// shorter than any watchdog's patience.
 const NAP: u64 = 1000;
 

@@ -399,7 +399,7 @@ impl DumpHeader {
         }
     }
 
-    /// Whether everything has a place of its own, in the order in which it is written, and no
+    /// True if everything has a place of its own, in the order in which it is written, and no
     /// number wraps.
     fn is_laid_out(&self, log2_chunk: u8) -> bool {
         let mut free = Some(2 * BLOCK as u64);

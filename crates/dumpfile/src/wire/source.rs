@@ -49,7 +49,7 @@ pub trait Source {
         None
     }
 
-    /// What comes next from `offset` on, where bulks may be sent. It looks no further than `most`
+    /// The kind of the bytes from `offset` on, where bulks may be sent. It looks no further than `most`
     /// bytes ahead (not zero, at most [`MAX_BULK`](super::MAX_BULK), all within the view), so that
     /// no call takes long. A bulk may have short runs of zeros in it, and no byte that cannot be
     /// read.

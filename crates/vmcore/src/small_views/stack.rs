@@ -113,7 +113,7 @@ fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
 }
 
 /// The bytes from `start` up to the end of the stack, or up to the first page that is not there.
-/// What `read_page` is asked for lies within one.
+/// Each read that `read_page` is asked for lies within one page.
 ///
 /// # Errors
 /// That of the first page.

@@ -1,20 +1,20 @@
-//! Where Debian's packages come from: the mirrors that this host's own apt sources name.
+//! Mirrors that Debian's packages come from: those that this host's own apt sources name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::apt::entries;
+use crate::workspace::entries;
 
 /// The release whose packages we use: the last one with an i386 kernel (6.1).
 pub(crate) const RELEASE: &str = "bookworm";
 /// Its security updates, which have an archive of their own.
 pub(crate) const SECURITY: &str = "bookworm-security";
-/// Where the Debian archive's keys are on a Debian host.
+/// The keys of the Debian archive on a Debian host.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// One place that has the main section of one suite.
+/// The main section of one suite at one mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
     /// The archive's address.
@@ -41,24 +41,15 @@ impl Source {
 ///
 /// # Errors
 /// When no source is found, or the host's apt sources cannot be read.
-pub(crate) fn sources(mirror: Option<&str>, suites: &[&str]) -> Result<Vec<Source>> {
-    let keyring = || Path::new(KEYRING).is_file().then(|| KEYRING.to_string());
-    if let Some(uri) = mirror {
-        let (uri, suite) = (uri.to_string(), RELEASE.to_string());
-        return Ok(vec![Source { uri, suite, signed_by: keyring() }]);
-    }
-    let mut found: Vec<Source> = Vec::new();
-    for file in source_files()? {
-        let text = fs::read_to_string(&file)
-            .with_context(|| format!("reading the apt source {}", file.display()))?;
-        let is_deb822 = file.extension().is_some_and(|kind| kind == "sources");
-        let entries = if is_deb822 { parse_deb822(&text) } else { parse_one_line(&text) };
-        found.extend(entries.iter().flat_map(|entry| entry.sources(suites)));
-    }
+pub(crate) fn named_by_host(mirror: Option<&str>, suites: &[&str]) -> Result<Vec<Source>> {
+    let mut found = match mirror {
+        Some(uri) => vec![Source { uri: uri.into(), suite: RELEASE.into(), signed_by: None }],
+        None => sources_of_host(suites)?,
+    };
+    let keyring = Path::new(KEYRING).is_file().then(|| KEYRING.to_string());
     for source in &mut found {
-        source.signed_by = source.signed_by.take().or_else(keyring);
+        source.signed_by = source.signed_by.take().or_else(|| keyring.clone());
     }
-    found.dedup();
     if found.is_empty() {
         bail!(
             "this host's apt sources name no mirror with Debian {RELEASE} main. Next step: \
@@ -72,9 +63,9 @@ pub(crate) fn sources(mirror: Option<&str>, suites: &[&str]) -> Result<Vec<Sourc
 /// and its mirror has the others, too.
 ///
 /// # Errors
-/// As [`sources`].
-pub(crate) fn sources_of(mirror: Option<&str>, suites: &[&str]) -> Result<Vec<Source>> {
-    let own = sources(mirror, &[RELEASE])?;
+/// As [`named_by_host`].
+pub(crate) fn of_release(mirror: Option<&str>, suites: &[&str]) -> Result<Vec<Source>> {
+    let own = named_by_host(mirror, &[RELEASE])?;
     let of_suite = |suite: &&str| {
         let suite = suite.to_string();
         own.iter().map(move |source| Source { suite: suite.clone(), ..source.clone() })
@@ -82,120 +73,60 @@ pub(crate) fn sources_of(mirror: Option<&str>, suites: &[&str]) -> Result<Vec<So
     Ok(suites.iter().flat_map(of_suite).collect())
 }
 
-fn source_files() -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let single = PathBuf::from("/etc/apt/sources.list");
-    if single.is_file() {
-        files.push(single);
+fn sources_of_host(suites: &[&str]) -> Result<Vec<Source>> {
+    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    files.extend(entries(Path::new("/etc/apt/sources.list.d"), "", ".sources")?);
+    files.extend(entries(Path::new("/etc/apt/sources.list.d"), "", ".list")?);
+    let mut found = Vec::new();
+    for file in files.iter().filter(|file| file.is_file()) {
+        let text = fs::read_to_string(file)
+            .with_context(|| format!("reading the apt source {}", file.display()))?;
+        let is_deb822 = file.extension().is_some_and(|kind| kind == "sources");
+        found.extend(parse(&text, is_deb822, suites));
     }
-    let parts = Path::new("/etc/apt/sources.list.d");
-    if parts.is_dir() {
-        files.extend(entries(parts, "", ".sources")?);
-        files.extend(entries(parts, "", ".list")?);
+    found.dedup();
+    Ok(found)
+}
+
+/// The main sections of `suites` in a file of either format of sources.list(5).
+fn parse(text: &str, is_deb822: bool, suites: &[&str]) -> Vec<Source> {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    if !is_deb822 {
+        return lines.iter().flat_map(|line| parse_entry(line, suites)).collect();
     }
-    Ok(files)
+    let stanzas = lines.split(|line| line.trim().is_empty());
+    stanzas.flat_map(|stanza| parse_entry(&stanza.join("\n"), suites)).collect()
 }
 
-/// One stanza or line of an apt source file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Entry {
-    types: Vec<String>,
-    uris: Vec<String>,
-    suites: Vec<String>,
-    components: Vec<String>,
-    signed_by: Option<String>,
-    disabled: bool,
-}
-
-impl Entry {
-    /// The main sections of `suites` that this entry names.
-    fn sources(&self, suites: &[&str]) -> Vec<Source> {
-        let has = |words: &[String], word: &str| words.iter().any(|each| each == word);
-        if self.disabled || !has(&self.types, "deb") || !has(&self.components, "main") {
-            return Vec::new();
-        }
-        let mut found = Vec::new();
-        for uri in &self.uris {
-            for suite in suites.iter().filter(|suite| has(&self.suites, suite)) {
-                let (uri, suite) = (uri.clone(), suite.to_string());
-                found.push(Source { uri, suite, signed_by: self.signed_by.clone() });
-            }
-        }
-        found
-    }
-}
-
-/// The stanzas of a `.sources` file (sources.list(5), "DEB822-STYLE FORMAT").
-fn parse_deb822(text: &str) -> Vec<Entry> {
-    let mut entries = vec![Entry::default()];
-    let mut field = String::new();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        if line.trim().is_empty() {
-            entries.push(Entry::default());
-            continue;
-        }
-        let value = match line.split_once(':') {
-            Some((name, value)) if !line.starts_with([' ', '\t']) => {
-                field = name.trim().to_ascii_lowercase();
-                value
-            }
-            _ => line,
-        };
-        let entry = entries.last_mut().expect("there is always a stanza");
-        entry.add(&field, value);
-    }
-    entries
-}
-
-impl Entry {
-    fn add(&mut self, field: &str, value: &str) {
-        let words = value.split_whitespace().map(str::to_string);
-        match field {
-            "types" => self.types.extend(words),
-            "uris" => self.uris.extend(words),
-            "suites" => self.suites.extend(words),
-            "components" => self.components.extend(words),
-            "enabled" => self.disabled = matches!(value.trim(), "no" | "false" | "0"),
-            // A key block may stand here instead of a file's name; then Debian's keyring serves.
-            "signed-by" if value.trim().starts_with('/') => {
-                self.signed_by = Some(value.trim().to_string());
-            }
-            _ => {}
-        }
-    }
-}
-
-/// The lines of a `.list` file (sources.list(5), "ONE-LINE-STYLE FORMAT").
-fn parse_one_line(text: &str) -> Vec<Entry> {
-    text.lines().filter_map(parse_line).collect()
-}
-
-fn parse_line(line: &str) -> Option<Entry> {
-    let line = line.split('#').next().unwrap_or_default();
-    let (kind, rest) = line.trim().split_once([' ', '\t'])?;
-    let (options, rest) = match rest.trim().strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?,
-        None => ("", rest),
+/// The main sections of `suites` in one line or one stanza. Both are words: `deb`, an address, a
+/// suite and `main` in this order or after the names of their fields.
+fn parse_entry(entry: &str, suites: &[&str]) -> Vec<Source> {
+    let lines = entry.lines().map(|line| line.split('#').next().unwrap_or_default());
+    let words: Vec<&str> = lines.flat_map(|line| line.split([' ', '\t', '[', ']'])).collect();
+    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    let field = |name: &str| {
+        let at = words.iter().position(|word| word.eq_ignore_ascii_case(name))?;
+        words.get(at + 1).copied()
     };
-    let mut words = rest.split_whitespace().map(str::to_string);
-    let signed_by = options.split_whitespace().find_map(|each| each.strip_prefix("signed-by="));
-    Some(Entry {
-        types: vec![kind.to_string()],
-        uris: vec![words.next()?],
-        suites: vec![words.next()?],
-        components: words.collect(),
-        signed_by: signed_by.map(str::to_string),
-        disabled: false,
-    })
+    let is_off = matches!(field("Enabled:"), Some("no" | "false" | "0"));
+    if is_off || !words.contains(&"deb") || !words.contains(&"main") {
+        return Vec::new();
+    }
+    let option = words.iter().find_map(|word| word.strip_prefix("signed-by="));
+    // A key block may stand here instead of a file's name; then Debian's keyring serves.
+    let signed_by = option.or(field("Signed-By:")).filter(|key| key.starts_with('/'));
+    let uris = words.iter().filter(|word| word.contains(":/"));
+    let found = uris.flat_map(|uri| {
+        let named = suites.iter().filter(|suite| words.contains(suite));
+        named.map(move |suite| (uri.to_string(), suite.to_string()))
+    });
+    let signed_by = signed_by.map(str::to_string);
+    found.map(|(uri, suite)| Source { uri, suite, signed_by: signed_by.clone() }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn found(entries: &[Entry], suites: &[&str]) -> Vec<Source> {
-        entries.iter().flat_map(|entry| entry.sources(suites)).collect()
-    }
 
     #[test]
     fn deb822_sources_are_found_suite_by_suite() {
@@ -214,16 +145,15 @@ mod tests {
             suite: "bookworm-security".into(),
             signed_by: None,
         };
-        let entries = parse_deb822(text);
-        assert_eq!(found(&entries, &[RELEASE]), std::slice::from_ref(&main));
-        assert_eq!(found(&entries, &[RELEASE, SECURITY]), [main, security]);
+        assert_eq!(parse(text, true, &[RELEASE]), std::slice::from_ref(&main));
+        assert_eq!(parse(text, true, &[RELEASE, SECURITY]), [main, security]);
     }
 
     #[test]
     fn an_embedded_key_is_not_taken_for_a_file() {
         let text = "Types: deb\nURIs: http://mirror.example\nSuites: bookworm\nComponents:\n main\n\
                     Signed-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n abc\n";
-        let sources = found(&parse_deb822(text), &[RELEASE]);
+        let sources = parse(text, true, &[RELEASE]);
         assert_eq!(sources.len(), 1);
         assert_eq!(sources[0].line(), "deb http://mirror.example bookworm main\n");
     }
@@ -234,7 +164,7 @@ mod tests {
                     deb [arch=amd64 signed-by=/keys/a.gpg] http://a.example bookworm main contrib\n\
                     deb-src http://b.example bookworm main\n\
                     deb http://c.example bookworm non-free\ndeb\thttp://d.example bookworm main # x\n";
-        let sources = found(&parse_one_line(text), &[RELEASE]);
+        let sources = parse(text, false, &[RELEASE]);
         assert_eq!(sources.len(), 2);
         assert_eq!(
             sources[0].line(),

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use log::info;
 use qemu_tests::slot::parse_size;
 use qemu_tests::{Config, FirstKernel, Interrupt, KexecTools, Report, StockCapture, scratch};
 
@@ -23,12 +24,12 @@ use self::instructions::Count;
 use self::results::{Measured, Results};
 use self::slots::{Bounds, Probe, Search};
 use self::stacks::{Files, Stack, Target, Workload};
-use crate::debian::Architecture;
-use crate::debian_kernels;
-use crate::image::{self, Images, target_dir};
-use crate::qemu_crash::{linux, ordinary};
-use crate::setup::{self, Needs};
+use crate::cycle::{failure, linux, ordinary};
+use crate::debian::{self, Architecture, DebianFiles};
+use crate::image::{self, Images};
+use crate::setup;
 use crate::vmlinux;
+use crate::workspace::{root, target_dir};
 
 /// The slot of all dumps that are timed: the paper's example.
 const SLOT: &str = "32M@16M";
@@ -155,13 +156,13 @@ fn sizes(asked: &[String], usual: &[&str]) -> Result<Vec<u64>> {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let interrupt = Interrupt::default();
     let flag = interrupt.clone();
-    ctrlc::set_handler(move || flag.set()).context("catching Ctrl-C")?;
     let plan = args.plan()?;
     let out = match &args.out {
         Some(out) => std::path::absolute(out)?,
-        None => image::root().join("out/bench.json"),
+        None => root().join("out/bench.json"),
     };
     let equipment = Equipment::new(interrupt)?;
+    ctrlc::set_handler(move || flag.set()).context("catching Ctrl-C")?;
     let results = equipment.measure(&plan)?;
     let json = serde_json::to_string_pretty(&results.json())?;
     fs::create_dir_all(out.parent().unwrap_or(Path::new(".")))?;
@@ -192,11 +193,10 @@ struct Equipment {
 
 impl Equipment {
     fn new(interrupt: Interrupt) -> Result<Self> {
-        let needs = Needs { toolchain: true, machine: true, ..Needs::default() };
-        setup::ensure(needs, &setup::Args::default())?;
-        let debian = setup::ensure_debian(Architecture::I386)?;
+        setup::machine(&setup::Args::default())?;
+        let debian = DebianFiles::ensure(Architecture::I386, None)?;
         let images = image::build()?;
-        let first_kernel = linux(debian_kernels::I386, images.loader.clone())?;
+        let first_kernel = linux(debian::I386, images.loader.clone())?;
         fs::create_dir_all(results_folder())?;
         let files = debian.first_kernel;
         let vmlinux = Some(vmlinux::unpack(&files.kernel, &results_folder())?);
@@ -306,7 +306,7 @@ impl Equipment {
             if report.as_ref().is_some_and(|report| report.stage == "boot") {
                 report = self.cycle(self.config(stack, memory, &slot), &name)?;
             }
-            Ok(report.map(|report| Probe { size, failure: results::failure(&report) }))
+            Ok(report.map(|report| Probe { size, failure: failure(&report) }))
         })
     }
 
@@ -322,7 +322,7 @@ impl Equipment {
     /// Runs a cycle whose files nobody wants, but for the console of one that failed. `None` when
     /// Ctrl-C came.
     fn cycle(&self, mut config: Config, name: &str) -> Result<Option<Report>> {
-        eprintln!("bench: {name}");
+        info!("{name}");
         let extracted = if config.examine { config.memory } else { 0 };
         let out = scratch::folder(extracted, false, &results_folder())?;
         config.out = out.path().to_path_buf();
@@ -333,10 +333,10 @@ impl Equipment {
         }
         let report = report?;
         let took = start.elapsed().as_secs_f32();
-        match results::failure(&report) {
-            None => eprintln!("bench:   {} ({took:.0} s in all)", results::in_short(&report)),
+        match failure(&report) {
+            None => info!("  {} ({took:.0} s in all)", results::in_short(&report)),
             Some(failure) => {
-                eprintln!("bench:   {failure}");
+                info!("  {failure}");
                 let console = results_folder().join("failed-console.log");
                 fs::copy(out.path().join("console.log"), console).context("the failed console")?;
             }

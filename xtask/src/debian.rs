@@ -1,50 +1,20 @@
-//! Debian's packages, i386 and amd64: found in the archive's index, fetched and unpacked under
-//! `target/debian`, by apt with a state of its own. The mirror is the one that the host's own apt
-//! sources name; `--mirror` names another. Here: busybox and stock tools; kernels are in
-//! [`crate::debian_kernels`].
+//! What is taken from Debian's archive: first kernels, busybox and stock tools, i386 and amd64.
+//! The mirror is the one that the host's own apt sources name; `--mirror` names another.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::apt::{self, Apt};
-use crate::apt_sources::{RELEASE, Source, sources_of};
-use crate::image::target_dir;
-use crate::setup::say;
+use crate::apt::{self, Packages, Suites};
+use crate::apt_sources::RELEASE;
+use crate::workspace::entries;
 
-/// The package with the static busybox.
-const BUSYBOX: &str = "busybox-static";
+/// Stock tools that our images and dumps must get along with.
+const TOOLS: [&str; 2] = ["kexec-tools", "makedumpfile"];
+/// Dependencies of the tools' scripts, which nobody runs here.
+const NOT_FOR_TOOLS: [&str; 2] = ["perl", "debconf"];
 
-/// Stock tools that our images and dumps must get along with, and what they are linked with.
-const TOOLS: &[&str] = &[
-    "kexec-tools",
-    "makedumpfile",
-    "libc6",
-    "libdw1",
-    "libelf1",
-    "liblzo2-2",
-    "libsnappy1v5",
-    "libstdc++6",
-    "libgcc-s1",
-    "libbz2-1.0",
-    "liblzma5",
-    "libzstd1",
-    "zlib1g",
-];
-/// The amd64 kexec-tools are also linked with what talks to Xen.
-const TOOLS_AMD64: &[&str] = &[
-    "libxenmisc4.17",
-    "libxencall1",
-    "libxendevicemodel1",
-    "libxenevtchn1",
-    "libxenforeignmemory1",
-    "libxengnttab1",
-    "libxentoolcore1",
-    "libxentoollog1",
-];
-
-/// Which of Debian's architectures.
+/// One of Debian's architectures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Architecture {
     /// 32 bits, with PAE.
@@ -55,100 +25,219 @@ pub(crate) enum Architecture {
 
 impl Architecture {
     /// Debian's word for it.
-    pub(crate) const fn name(self) -> &'static str {
+    const fn name(self) -> &'static str {
         match self {
             Self::I386 => "i386",
             Self::Amd64 => "amd64",
         }
     }
 
-    /// The packages of its stock tools.
-    fn tools(self) -> impl Iterator<Item = &'static str> {
-        let more: &[&str] = if self == Self::Amd64 { TOOLS_AMD64 } else { &[] };
-        TOOLS.iter().chain(more).copied()
-    }
-
     /// Where its packages are unpacked. (`amd64` is taken by Debian's Rust.)
-    fn folder(self) -> PathBuf {
-        let name = match self {
+    const fn folder(self) -> &'static str {
+        match self {
             Self::I386 => "i386",
             Self::Amd64 => "linux-amd64",
-        };
-        folder(name)
-    }
-}
-
-/// A folder under `target/debian`.
-pub(crate) fn folder(name: &str) -> PathBuf {
-    target_dir().join("debian").join(name)
-}
-
-/// What the first source of `suites` has that does not fail.
-///
-/// # Errors
-/// When no mirror is known, and those of the last source.
-pub(crate) fn from_any_source<T>(
-    mirror: Option<&str>,
-    suites: &[&str],
-    fetch: impl Fn(&Source) -> Result<T>,
-) -> Result<T> {
-    let sources = sources_of(mirror, suites)?;
-    let (last, others) = sources.split_last().expect("sources_of() never returns an empty list");
-    for source in others {
-        match fetch(source) {
-            Ok(fetched) => return Ok(fetched),
-            Err(error) => {
-                say(&format!("{} {}: {error:#}; trying the next source", source.uri, source.suite))
-            }
         }
     }
-    fetch(last)
-}
 
-/// Makes sure of Debian's kexec-tools and makedumpfile of this architecture, with the libraries that
-/// they use; returns the folder that they are unpacked into.
-///
-/// # Errors
-/// As [`busybox`].
-pub(crate) fn tools(architecture: Architecture, mirror: Option<&str>) -> Result<PathBuf> {
-    let root = architecture.folder().join("tools");
-    // An older folder may lack packages.
-    let packages = fs::read_to_string(root.join("package")).unwrap_or_default();
-    let is_there = |name: &str| packages.split(' ').any(|one| one.starts_with(&format!("{name}=")));
-    if !architecture.tools().all(is_there) {
-        from_any_source(mirror, &[RELEASE], |source| fetch_tools(architecture, source, &root))?;
+    /// Nothing yet of the release, for a folder of this architecture.
+    fn packages(self, part: &str) -> Packages {
+        Packages {
+            root: apt::folder(self.folder()).join(part),
+            architecture: self.name(),
+            suites: Suites::FirstOf(&[RELEASE]),
+            alone: Vec::new(),
+            complete: Vec::new(),
+            installed: String::new(),
+        }
     }
-    Ok(root)
 }
 
-fn fetch_tools(architecture: Architecture, source: &Source, root: &Path) -> Result<()> {
-    let folder = architecture.folder().join("apt");
-    let apt = Apt::new(&folder, architecture.name(), std::slice::from_ref(source))?;
-    let newest = |name: &str| Ok(format!("{name}={}", apt.newest_version(name)?));
-    let packages = architecture.tools().map(newest).collect::<Result<Vec<_>>>()?;
-    say(&format!("fetching {} and {} ({})", packages[0], packages[1], architecture.name()));
-    let fresh = apt.unpack(&packages, root)?;
-    apt::settle(&fresh, root, &packages.join(" "))
+/// A kernel of Debian's archive, unpacked when it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DebianKernel {
+    /// Its name for `--first-kernel`.
+    pub name: &'static str,
+    /// Its CPU architecture.
+    pub architecture: Architecture,
+    /// The suites that have it, the cheapest to look into first.
+    suites: &'static [&'static str],
+    /// Its package, with `*` for the number that changes with each update.
+    package: &'static str,
 }
 
-/// Makes sure of a static busybox of this architecture, and says where it is.
+const fn i386(name: &'static str, package: &'static str) -> DebianKernel {
+    DebianKernel { name, architecture: Architecture::I386, suites: &[RELEASE], package }
+}
+
+const fn amd64(
+    name: &'static str,
+    suites: &'static [&'static str],
+    package: &'static str,
+) -> DebianKernel {
+    DebianKernel { name, architecture: Architecture::Amd64, suites, package }
+}
+
+/// The newest release that has an i386 kernel, for CPUs with PAE.
+pub(crate) const I386: DebianKernel = i386("debian-i386", "linux-image-6.1.0-*-686-pae");
+/// Two-level page tables, and no memory above 4 GiB.
+pub(crate) const I386_NONPAE: DebianKernel = i386("debian-i386-nonpae", "linux-image-6.1.0-*-686");
+/// The x86_64 kernel of the same release.
+pub(crate) const AMD64: DebianKernel =
+    amd64("debian-amd64", &[RELEASE], "linux-image-6.1.0-*-amd64");
+/// The first with the log as a ring of records; VMCOREINFO names no symbol tables.
+pub(crate) const AMD64_5_10: DebianKernel =
+    amd64("debian-amd64-5.10", &["bullseye"], "linux-image-5.10.0-*-amd64");
+/// The kernel of Debian 13; the backports' index is a thirtieth of its own.
+pub(crate) const AMD64_6_12: DebianKernel =
+    amd64("debian-amd64-6.12", &["bookworm-backports", "trixie"], "linux-image-6.12.*-amd64");
+/// The first in which `panic` calls `vpanic`. The packages have other names, and the modules lie in
+/// one of their own.
+pub(crate) const AMD64_7_2: DebianKernel =
+    amd64("debian-amd64-7.2", &["sid", "forky"], "linux-binary-7.2.*-amd64");
+
+/// All of them.
+pub(crate) const KERNELS: [DebianKernel; 6] =
+    [I386, AMD64, I386_NONPAE, AMD64_5_10, AMD64_6_12, AMD64_7_2];
+
+/// Two files for a Linux first kernel's boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FirstKernelFiles {
+    /// The bzImage.
+    pub kernel: PathBuf,
+    /// The static busybox.
+    pub busybox: PathBuf,
+    /// Name and version of the kernel's package.
+    pub package: String,
+}
+
+/// Everything of one of Debian's architectures that tests use.
+pub(crate) struct DebianFiles {
+    pub first_kernel: FirstKernelFiles,
+    /// The folder with kexec-tools and makedumpfile.
+    pub tools: PathBuf,
+}
+
+impl DebianFiles {
+    /// Makes sure of the ordinary kernel, busybox and the tools of this architecture.
+    ///
+    /// # Errors
+    /// Those of [`Packages::ensure`].
+    pub(crate) fn ensure(architecture: Architecture, mirror: Option<&str>) -> Result<DebianFiles> {
+        let first_kernel = DebianKernel::of(architecture).ensure(mirror)?;
+        Ok(DebianFiles { first_kernel, tools: tools(architecture, mirror)? })
+    }
+}
+
+impl DebianKernel {
+    /// The one that `--first-kernel` calls `name`.
+    pub(crate) fn named(name: &str) -> Option<DebianKernel> {
+        KERNELS.into_iter().find(|kernel| kernel.name == name)
+    }
+
+    /// The ordinary one of this architecture.
+    pub(crate) fn of(architecture: Architecture) -> DebianKernel {
+        match architecture {
+            Architecture::I386 => I386,
+            Architecture::Amd64 => AMD64,
+        }
+    }
+
+    /// Makes sure of the kernel and of busybox.
+    ///
+    /// # Errors
+    /// Those of [`Packages::ensure`].
+    pub(crate) fn ensure(&self, mirror: Option<&str>) -> Result<FirstKernelFiles> {
+        let kernel = self.packages().ensure(mirror, kernel_in)?;
+        let package = apt::package_in(&self.packages().root)?;
+        Ok(FirstKernelFiles { kernel, busybox: busybox(self.architecture, mirror)?, package })
+    }
+
+    /// The bzImage that an earlier run has unpacked, and its package's name and version.
+    ///
+    /// # Errors
+    /// When the folder is there and cannot be read.
+    pub(crate) fn unpacked(&self) -> Result<Option<(PathBuf, String)>> {
+        let root = self.packages().root;
+        let Some(kernel) = kernel_in(&root)? else { return Ok(None) };
+        Ok(Some((kernel, apt::package_in(&root)?)))
+    }
+
+    fn packages(&self) -> Packages {
+        let ordinary = DebianKernel::of(self.architecture).name;
+        let variant = self.name.strip_prefix(ordinary).unwrap_or(self.name);
+        let folder = format!("{}{variant}", self.architecture.folder());
+        Packages {
+            root: apt::folder(&folder).join("root"),
+            suites: Suites::FirstOf(self.suites),
+            alone: vec![self.package],
+            ..self.architecture.packages("root")
+        }
+    }
+}
+
+/// The bzImage among a package's files: `boot/vmlinuz-VERSION`, or, from 7.x on,
+/// `usr/lib/modules/VERSION/vmlinuz`.
+fn kernel_in(root: &Path) -> Result<Option<PathBuf>> {
+    let mut kernels = entries(&root.join("boot"), "vmlinuz-", "")?;
+    let versions = entries(&root.join("usr/lib/modules"), "", "")?;
+    kernels.extend(versions.into_iter().map(|version| version.join("vmlinuz")));
+    Ok(kernels.into_iter().find(|kernel| kernel.is_file()))
+}
+
+/// Makes sure of Debian's kexec-tools and makedumpfile with the libraries that they use; returns
+/// the folder that they are unpacked into.
+fn tools(architecture: Architecture, mirror: Option<&str>) -> Result<PathBuf> {
+    let stanza = |name| {
+        format!(
+            "Package: {name}\nStatus: install ok installed\nVersion: 99\nArchitecture: {}\n\
+             Multi-Arch: allowed\n\n",
+            architecture.name()
+        )
+    };
+    let packages = Packages {
+        complete: TOOLS.to_vec(),
+        installed: NOT_FOR_TOOLS.map(stanza).concat(),
+        ..architecture.packages("tools")
+    };
+    packages.ensure(mirror, |root| Ok(root.is_dir().then(|| root.to_path_buf())))
+}
+
+/// Makes sure of a static busybox of this architecture.
 ///
 /// # Errors
-/// When no mirror is known, or apt or dpkg-deb fail; the text carries what they said.
+/// Those of [`Packages::ensure`].
 pub(crate) fn busybox(architecture: Architecture, mirror: Option<&str>) -> Result<PathBuf> {
-    let root = architecture.folder().join("busybox");
-    let busybox = root.join("bin/busybox");
-    if !busybox.is_file() {
-        from_any_source(mirror, &[RELEASE], |source| fetch_busybox(architecture, source, &root))?;
-    }
-    Ok(busybox)
+    let packages = Packages { alone: vec!["busybox-static"], ..architecture.packages("busybox") };
+    let file = |root: &Path| root.join("bin/busybox");
+    packages.ensure(mirror, |root| Ok(file(root).is_file().then(|| file(root))))
 }
 
-fn fetch_busybox(architecture: Architecture, source: &Source, root: &Path) -> Result<()> {
-    let folder = architecture.folder().join("apt");
-    let apt = Apt::new(&folder, architecture.name(), std::slice::from_ref(source))?;
-    let package = format!("{BUSYBOX}={}", apt.newest_version(BUSYBOX)?);
-    say(&format!("fetching {package} ({})", architecture.name()));
-    let fresh = apt.unpack(std::slice::from_ref(&package), root)?;
-    apt::settle(&fresh, root, &package)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn each_kernel_has_a_name_and_a_folder_of_its_own() {
+        for (at, kernel) in KERNELS.iter().enumerate() {
+            assert_eq!(DebianKernel::named(kernel.name), Some(*kernel));
+            for other in &KERNELS[at + 1..] {
+                assert_ne!(kernel.packages().root, other.packages().root);
+            }
+        }
+        assert_eq!(DebianKernel::named("debian"), None);
+    }
+
+    #[test]
+    fn the_bzimage_is_found_in_old_and_new_packages() {
+        for place in ["boot/vmlinuz-6.1.0-50-amd64", "usr/lib/modules/7.2.13+deb14-amd64/vmlinuz"] {
+            let root = tempfile::tempdir().unwrap();
+            assert_eq!(kernel_in(root.path()).unwrap(), None);
+            let kernel = root.path().join(place);
+            fs::create_dir_all(kernel.parent().unwrap()).unwrap();
+            fs::write(&kernel, "").unwrap();
+            assert_eq!(kernel_in(root.path()).unwrap(), Some(kernel));
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask dist`: manual pages and completions of the loader, made from its own command line,
 //! and the files that start it, all into `target/dist`.
 
-use crate::image::target_dir;
+use crate::workspace::target_dir;
 use anyhow::{Context, Result};
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;

@@ -8,9 +8,11 @@ use anyhow::{Context, Result, ensure};
 use qemu_tests::Banner;
 use serde_json::Value;
 
-use crate::image::target_dir;
 use crate::programs;
-use crate::setup::{output_of, say};
+use crate::workspace::target_dir;
+use log::info;
+
+use crate::programs::output_of;
 
 /// The version that is asked for.
 const VERSION: &str = "0.3.0";
@@ -104,7 +106,7 @@ fn is_installed(python: &Path) -> bool {
 }
 
 fn install(folder: &Path, python: &Path) -> Result<()> {
-    say(&format!("fetching drgn {VERSION} from PyPI"));
+    info!("fetching drgn {VERSION} from PyPI");
     output_of(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
     let drgn = format!("drgn=={VERSION}");
     let mut pip = Command::new(python);

@@ -7,9 +7,9 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::image;
 use crate::programs;
-use crate::setup::say;
+use crate::workspace::{cargo, root, target_dir};
+use log::info;
 
 /// The driver of libFuzzer, and its version that is known to work with the pinned toolchain.
 const DRIVER: (&str, &str) = ("cargo-fuzz", "0.13.2");
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// The targets, by the names of their corpora.
 fn targets() -> Result<Vec<String>> {
-    let corpora = image::root().join("fuzz/corpus");
+    let corpora = root().join("fuzz/corpus");
     let mut names = Vec::new();
     for folder in fs::read_dir(&corpora).context("reading fuzz/corpus")? {
         names.push(folder?.file_name().to_string_lossy().into_owned());
@@ -60,11 +60,11 @@ fn targets() -> Result<Vec<String>> {
 /// cargo-fuzz, built into the target folder when it is not there.
 fn driver() -> Result<PathBuf> {
     let (name, version) = DRIVER;
-    let folder = image::target_dir().join("fuzz-driver");
+    let folder = target_dir().join("fuzz-driver");
     let driver = folder.join("bin").join(name);
     if !driver.is_file() {
-        say(&format!("missing here: {name} {version}: cargo install, about a minute"));
-        let mut install = image::cargo();
+        info!("missing here: {name} {version}: cargo install, about a minute");
+        let mut install = cargo();
         install.args(["install", "--quiet", "--locked", "--root"]).arg(&folder);
         let status = install.args(["--version", version, name]).status()?;
         ensure!(status.success(), "{name} does not install: see cargo's messages above");
@@ -74,9 +74,9 @@ fn driver() -> Result<PathBuf> {
 
 /// New inputs go to the target folder; the project's corpus is only read.
 fn fuzz(driver: &Path, target: &str, args: &Args) -> Result<()> {
-    let found = image::target_dir().join("fuzz-corpus").join(target);
+    let found = target_dir().join("fuzz-corpus").join(target);
     fs::create_dir_all(&found)?;
-    let corpus = image::root().join("fuzz/corpus").join(target);
+    let corpus = root().join("fuzz/corpus").join(target);
     let mut run = cargo_fuzz(driver);
     run.args(["run", target]).args([&found, &corpus]).arg("--");
     run.arg(format!("-max_total_time={}", args.seconds)).arg(format!("-max_len={MAX_LENGTH}"));
@@ -94,8 +94,8 @@ fn fuzz(driver: &Path, target: &str, args: &Args) -> Result<()> {
 /// the images are built with such options as well.
 fn cargo_fuzz(driver: &Path) -> Command {
     let mut command = Command::new(driver);
-    command.current_dir(image::root().join("fuzz")).env("RUSTC_BOOTSTRAP", "1");
-    command.env("CARGO_TARGET_DIR", image::target_dir().join("fuzz"));
+    command.current_dir(root().join("fuzz")).env("RUSTC_BOOTSTRAP", "1");
+    command.env("CARGO_TARGET_DIR", target_dir().join("fuzz"));
     if let Some(cargo) = env::var_os("CARGO") {
         command.env("CARGO", cargo);
     }

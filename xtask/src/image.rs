@@ -2,8 +2,8 @@
 //! and the profile that they are built with.
 
 use crate::rustup;
-use crate::setup::DebianFiles;
 use crate::toolchain::Toolchain;
+use crate::workspace::{cargo, target_dir};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,42 +28,6 @@ pub struct Images {
     pub loader: PathBuf,
 }
 
-impl Images {
-    /// What the QEMU tests are told: where the images and the collector are, and Debian's first
-    /// kernels and tools, i386 and amd64.
-    pub(crate) fn test_environment(
-        &self,
-        collector: PathBuf,
-        [i386, amd64]: &[DebianFiles; 2],
-    ) -> [(&'static str, PathBuf); 12] {
-        [
-            ("KDUMP_TEST_COLLECTOR", collector),
-            ("KDUMP_TEST_CAPTURE_KERNEL", self.capture_kernel.clone()),
-            ("KDUMP_TEST_CAPTURE_KERNEL_SYMBOLS", self.capture_kernel_symbols.clone()),
-            ("KDUMP_TEST_PURGATORY", self.purgatory.clone()),
-            ("KDUMP_TEST_GUEST", self.guest.clone()),
-            ("KDUMP_TEST_LOADER", self.loader.clone()),
-            ("KDUMP_TEST_LINUX_I386", i386.first_kernel.kernel.clone()),
-            ("KDUMP_TEST_BUSYBOX", i386.first_kernel.busybox.clone()),
-            ("KDUMP_TEST_TOOLS_I386", i386.tools.clone()),
-            ("KDUMP_TEST_LINUX_AMD64", amd64.first_kernel.kernel.clone()),
-            ("KDUMP_TEST_BUSYBOX_AMD64", amd64.first_kernel.busybox.clone()),
-            ("KDUMP_TEST_TOOLS_AMD64", amd64.tools.clone()),
-        ]
-    }
-}
-
-/// The workspace's root folder.
-pub fn root() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().expect("xtask lies in the workspace").to_path_buf()
-}
-
-/// The folder that cargo builds in.
-pub fn target_dir() -> PathBuf {
-    root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
-}
-
 /// The description of the i386 target, which lies with boot-stub.
 fn target_json() -> Result<PathBuf> {
     // bootloader-locator asks cargo about the package in the current folder.
@@ -73,13 +37,6 @@ fn target_json() -> Result<PathBuf> {
     })?;
     let folder = manifest.parent().context("boot-stub's manifest has no folder")?;
     Ok(folder.join("i686-kdump.json"))
-}
-
-/// The cargo that runs us, in the workspace's root.
-pub fn cargo() -> Command {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root());
-    cargo
 }
 
 /// A cargo call for the bare-metal packages: `build` or `clippy`.

@@ -5,18 +5,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use qemu_tests::{
-    Config, FirstKernel, Interrupt, KexecTools, Loading, Report, StockCapture, Verdict,
-};
+use log::info;
+use qemu_tests::{Config, FirstKernel, Interrupt, KexecTools, Loading, Report, StockCapture};
 use serde_json::json;
 
-use crate::debian::Architecture;
-use crate::debian_kernels::DebianKernel;
-use crate::image::{self, Images, target_dir};
+use crate::cycle::{failure, linux, ordinary};
+use crate::debian::{Architecture, DebianFiles, DebianKernel};
+use crate::image::{self, Images};
 use crate::matrix::{self, Cell, Row};
-use crate::qemu_crash::{linux, ordinary};
 use crate::readers::{self, Dump, Readers};
-use crate::setup::{self, DebianFiles, Needs};
+use crate::setup;
+use crate::workspace::target_dir;
 
 /// What `cargo xtask interop` takes on its command line.
 #[derive(clap::Args, Debug)]
@@ -102,11 +101,11 @@ const NO_OFFSET: &str = "opens; but i386 Linux does not say how far it has moved
 pub(crate) fn run(args: &Args) -> Result<()> {
     let interrupt = Interrupt::default();
     let flag = interrupt.clone();
-    ctrlc::set_handler(move || flag.set()).context("catching Ctrl-C")?;
     let wanted = |names: &[&str; 3]| {
         args.only.as_deref().is_none_or(|only| names.join(" × ").contains(only))
     };
     let equipment = Equipment::new(interrupt)?;
+    ctrlc::set_handler(move || flag.set()).context("catching Ctrl-C")?;
     let mut rows = Vec::new();
     for cycle in CYCLES {
         let names = names(cycle);
@@ -185,9 +184,8 @@ struct Equipment {
 
 impl Equipment {
     fn new(interrupt: Interrupt) -> Result<Self> {
-        let needs = Needs { toolchain: true, machine: true, ..Needs::default() };
-        setup::ensure(needs, &setup::Args::default())?;
-        let (i386, amd64) = (setup::ensure_debian(I386)?, setup::ensure_debian(AMD64)?);
+        setup::machine(&setup::Args::default())?;
+        let (i386, amd64) = (DebianFiles::ensure(I386, None)?, DebianFiles::ensure(AMD64, None)?);
         let readers = Readers::new([&i386.tools, &amd64.tools])?;
         let images = image::build()?;
         let loader_x86_64 = image::build_loader_x86_64(&images)?;
@@ -210,7 +208,7 @@ impl Equipment {
                 .with_context(|| format!("emptying {}", folder.display()))?;
         }
         let config = self.config(cycle, folder.clone())?;
-        let mut progress = |step: &str| eprintln!("interop: {name}: {step}");
+        let mut progress = |step: &str| info!("{name}: {step}");
         let report = qemu_tests::run(&config, &mut progress)?;
         let mut cells = vec![of_cycle(&report)];
         cells.extend(self.read(cycle, &report, &folder, &mut progress));
@@ -274,11 +272,8 @@ impl Equipment {
 
 /// The cell of the cycle itself.
 fn of_cycle(report: &Report) -> Cell {
-    if report.verdict == Verdict::Pass {
-        return Cell::Passed(format!("{} checks", report.checks.len()), None);
-    }
-    let failures = report.failures().map(|check| format!("{}: {}", check.name, check.detail));
-    Cell::Failed(failures.collect::<Vec<_>>().join("; "))
+    let checks = || Cell::Passed(format!("{} checks", report.checks.len()), None);
+    failure(report).map_or_else(checks, Cell::Failed)
 }
 
 /// Dumps are as large as memory; reports and consoles stay.

@@ -3,8 +3,9 @@
 mod apt;
 mod apt_sources;
 mod bench;
+mod console;
+mod cycle;
 mod debian;
-mod debian_kernels;
 mod debian_rust;
 mod dist;
 mod distribution;
@@ -13,7 +14,6 @@ mod fuzz;
 mod image;
 mod interop;
 mod matrix;
-mod package_index;
 mod programs;
 mod qemu_crash;
 mod readers;
@@ -22,8 +22,8 @@ mod setup;
 mod test;
 mod toolchain;
 mod vmlinux;
+mod workspace;
 
-use crate::setup::Needs;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -56,6 +56,7 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    console::start();
     match run(Cli::parse().task) {
         Ok(code) => code,
         Err(error) => {
@@ -68,7 +69,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> anyhow::Result<ExitCode> {
     let done = match task {
         Task::Build => {
-            setup::ensure(Needs { toolchain: true, ..Needs::default() }, &setup::Args::default())?;
+            setup::builds(&setup::Args::default())?;
             let images = image::build()?;
             match image::build_loader_x86_64(&images) {
                 Ok(loader) => println!("{}", loader.display()),

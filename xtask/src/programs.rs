@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::setup::{is_installed, output_of, say};
+use log::info;
 
 /// A program and the Debian packages that it needs.
 pub(crate) type Program = (&'static str, &'static [&'static str]);
@@ -47,9 +47,9 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     if !is_root()? {
         bail!("missing here: {names}\n  type: sudo apt-get install {names}\n  and then again");
     }
-    say(&format!("missing here: {names}: apt-get install {names}"));
+    info!("missing here: {names}: apt-get install {names}");
     if packages.iter().any(|package| !apt_knows(package)) {
-        say("apt has no lists of packages yet: apt-get update");
+        info!("apt has no lists of packages yet: apt-get update");
         output_of(Command::new("apt-get").args(["-q", "update"]))?;
     }
     let mut install = Command::new("apt-get");
@@ -79,6 +79,27 @@ fn apt_knows(package: &str) -> bool {
 
 fn is_root() -> Result<bool> {
     Ok(output_of(Command::new("id").arg("-u"))?.trim() == "0")
+}
+
+/// True when a program of that name is in one of `PATH`'s folders.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// Runs `command` to its end, its output captured, and returns what it printed.
+///
+/// # Errors
+/// When it cannot be started or fails; the error carries the command and what it said.
+pub(crate) fn output_of(command: &mut Command) -> Result<String> {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let shown = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let output = command.output().with_context(|| format!("cannot start: {shown}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{shown}\n  ended with {}\n{}", output.status, said.trim_end());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[cfg(test)]

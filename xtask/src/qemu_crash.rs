@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
+use log::info;
 use qemu_tests::bzimage::BzImage;
 use qemu_tests::initramfs::Userland;
 use qemu_tests::slot::parse_size;
@@ -16,11 +17,12 @@ use qemu_tests::{
     Targets, Verdict,
 };
 
-use crate::debian::{self, Architecture};
-use crate::debian_kernels::{self, DebianKernel};
+use crate::cycle::{linux, ordinary};
+use crate::debian::{self, Architecture, DebianKernel, KERNELS};
 use crate::distribution::Distribution;
 use crate::image::{self, Images};
-use crate::setup::{self, Needs};
+use crate::setup;
+use crate::workspace::root;
 
 /// Stages whose times the table shows.
 const SHOWN: [&str; 7] =
@@ -151,14 +153,14 @@ fn exit_code(outcome: Outcome) -> u8 {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let interrupt = Interrupt::default();
     let flag = interrupt.clone();
-    // Every wait of the cycle looks at the flag, ends, and takes QEMU and gdb with it.
-    ctrlc::set_handler(move || flag.set()).context("catching Ctrl-C")?;
     // Before anything changes the current folder.
     let out = match &args.out {
         Some(out) => std::path::absolute(out)?,
-        None => image::root().join("out/qemu-crash"),
+        None => root().join("out/qemu-crash"),
     };
     let config = config(args, out, interrupt)?;
+    // Every wait of the cycle looks at the flag, ends, and takes QEMU and gdb with it.
+    ctrlc::set_handler(move || flag.set()).context("catching Ctrl-C")?;
     let mut reports = Vec::new();
     for number in 1..=args.repeat {
         let report = one_cycle(&config)?;
@@ -214,8 +216,7 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
     }
     // Before anything changes the current folder.
     let initrd = args.initrd.as_ref().map(std::path::absolute).transpose()?;
-    let needs = Needs { toolchain: true, machine: true, ..Needs::default() };
-    setup::ensure(needs, &setup::Args::default())?;
+    setup::machine(&setup::Args::default())?;
     let images = image::build()?;
     // A disk needs none.
     let is_collected = args.target.ways().iter().any(|way| way.is_line());
@@ -248,46 +249,6 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
     })
 }
 
-/// The cycle that changes nothing: 256 MiB, two CPUs, the paper's slot, our loader and capture
-/// kernel.
-pub(crate) fn ordinary(
-    images: &Images,
-    first_kernel: FirstKernel,
-    out: PathBuf,
-    interrupt: Interrupt,
-) -> Config {
-    Config {
-        first_kernel,
-        capture_kernel: images.capture_kernel.clone(),
-        capture_kernel_symbols: images.capture_kernel_symbols.clone(),
-        purgatory: images.purgatory.clone(),
-        machine: MachineType::Pc,
-        memory: 256 << 20,
-        cpus: 2,
-        slot: "32M@16M".into(),
-        out,
-        append: String::new(),
-        first_append: String::new(),
-        truth: true,
-        oldmem: None,
-        delivery: Delivery::default(),
-        fault: None,
-        crash: Crash::Asked,
-        initrd: None,
-        before_crash: String::new(),
-        guest_dump: false,
-        hotplug: None,
-        examine: true,
-        core_headers: None,
-        kexec_tools: None,
-        stock_capture: None,
-        dump_disk: None,
-        disk_properties: String::new(),
-        devices: Vec::new(),
-        interrupt,
-    }
-}
-
 /// What `--first-kernel` names.
 enum Chosen {
     /// The test guest.
@@ -308,7 +269,7 @@ impl Chosen {
         }
         let path = std::path::absolute(name)?;
         if !path.is_file() {
-            let known: Vec<_> = debian_kernels::ALL.iter().map(|kernel| kernel.name).collect();
+            let known: Vec<_> = KERNELS.iter().map(|kernel| kernel.name).collect();
             bail!(
                 "--first-kernel {name}: no such file; the names known here are guest, {}",
                 known.join(", ")
@@ -345,15 +306,6 @@ fn own_linux(kernel: PathBuf, image: BzImage, images: &Images) -> Result<FirstKe
     })
 }
 
-/// One of Debian's kernels as the first kernel.
-pub(crate) fn linux(kernel: DebianKernel, loader: PathBuf) -> Result<FirstKernel> {
-    let files = kernel.ensure(None)?;
-    let name = format!("{} ({})", kernel.name, files.package);
-    let is_64_bit = kernel.architecture == Architecture::Amd64;
-    let (kernel, busybox) = (files.kernel, files.busybox);
-    Ok(FirstKernel::Linux { name, is_64_bit, kernel, is_known: true, busybox, loader })
-}
-
 /// One cycle with a line of progress on stderr, or a line for each step where that is no terminal.
 fn one_cycle(config: &Config) -> Result<Report> {
     let bar = ProgressBar::new_spinner();
@@ -362,7 +314,7 @@ fn one_cycle(config: &Config) -> Result<Report> {
     bar.enable_steady_tick(Duration::from_millis(100));
     let report = qemu_tests::run(config, &mut |step| {
         if bar.is_hidden() {
-            eprintln!("qemu-crash: {step}");
+            info!("{step}");
         } else {
             bar.set_message(step.to_string());
         }

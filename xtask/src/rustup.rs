@@ -6,8 +6,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::image;
-use crate::setup::{output_of, say};
+use crate::workspace::root;
+use log::info;
+
+use crate::programs::output_of;
 
 /// The loader's target.
 pub(crate) const LOADER_TARGET: &str = "i686-unknown-linux-musl";
@@ -58,7 +60,7 @@ pub(crate) fn version() -> Result<String> {
 
 fn rustc() -> Command {
     let mut command = Command::new("rustc");
-    command.current_dir(image::root());
+    command.current_dir(root());
     command
 }
 
@@ -66,9 +68,9 @@ fn add(what: &str, name: &str, there: bool) -> Result<()> {
     if there {
         return Ok(());
     }
-    say(&format!("the toolchain has no {name}: rustup {what} add {name}"));
+    info!("the toolchain has no {name}: rustup {what} add {name}");
     let mut command = Command::new("rustup");
-    output_of(command.args([what, "add", name]).current_dir(image::root())).with_context(|| {
+    output_of(command.args([what, "add", name]).current_dir(root())).with_context(|| {
         format!(
             "{name} is missing and rustup cannot add it. Likely cause: no way to rustup's \
              server, or a toolchain that rustup does not manage. Next step: run \

@@ -1,10 +1,10 @@
 //! `cargo xtask test`: everything that CI runs, suite by suite, with the time that each took.
 
-use crate::debian::Architecture;
-use crate::debian_kernels::{self, DebianKernel};
+use crate::debian::{self, Architecture, DebianFiles, DebianKernel};
 use crate::image::{self, Images};
-use crate::setup::{self, DebianFiles, Needs};
+use crate::setup;
 use crate::toolchain::Toolchain;
+use crate::workspace;
 use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,13 +16,13 @@ const ALSO_ON_I686: [&str; 6] =
 
 /// Further first kernels, and what the QEMU tests call them.
 const KERNELS: [(&str, DebianKernel); 2] = [
-    ("KDUMP_TEST_LINUX_I386_NONPAE", debian_kernels::I386_NONPAE),
-    ("KDUMP_TEST_LINUX_AMD64_6_12", debian_kernels::AMD64_6_12),
+    ("KDUMP_TEST_LINUX_I386_NONPAE", debian::I386_NONPAE),
+    ("KDUMP_TEST_LINUX_AMD64_6_12", debian::AMD64_6_12),
 ];
 /// Those of `--full` alone: what can leave the mirror, with an old release or by an update.
 const KERNELS_OF_FULL: [(&str, DebianKernel); 2] = [
-    ("KDUMP_TEST_LINUX_AMD64_5_10", debian_kernels::AMD64_5_10),
-    ("KDUMP_TEST_LINUX_AMD64_7_2", debian_kernels::AMD64_7_2),
+    ("KDUMP_TEST_LINUX_AMD64_5_10", debian::AMD64_5_10),
+    ("KDUMP_TEST_LINUX_AMD64_7_2", debian::AMD64_7_2),
 ];
 
 /// What `cargo xtask test` takes.
@@ -47,10 +47,11 @@ struct Suite {
 /// # Errors
 /// When a suite failed, after all of them have run.
 pub fn run(args: &Args) -> Result<()> {
-    // Only `interop` reads dumps with drgn.
-    setup::ensure(Needs { drgn: false, ..Needs::ALL }, &setup::Args::default())?;
-    let debian =
-        [setup::ensure_debian(Architecture::I386)?, setup::ensure_debian(Architecture::Amd64)?];
+    setup::machine(&setup::Args::default())?;
+    let debian = [
+        DebianFiles::ensure(Architecture::I386, None)?,
+        DebianFiles::ensure(Architecture::Amd64, None)?,
+    ];
     let kernels = further_kernels(args.full)?;
     let start = Instant::now();
     let images = image::build()?;
@@ -106,7 +107,7 @@ fn suites(
     kernels: Vec<(&'static str, PathBuf)>,
 ) -> Result<Vec<Suite>> {
     let toolchain = Toolchain::chosen()?;
-    let mut environment = images.test_environment(collector, debian).to_vec();
+    let mut environment = test_environment(images, collector, debian).to_vec();
     environment.extend(kernels);
     match image::build_loader_x86_64(images) {
         Ok(loader) => environment.push(("KDUMP_TEST_LOADER_X86_64", loader)),
@@ -142,6 +143,29 @@ fn suites(
     Ok(suites)
 }
 
+/// What the QEMU tests are told: where the images and the collector are, and Debian's first kernels
+/// and tools, i386 and amd64.
+fn test_environment(
+    images: &Images,
+    collector: PathBuf,
+    [i386, amd64]: &[DebianFiles; 2],
+) -> [(&'static str, PathBuf); 12] {
+    [
+        ("KDUMP_TEST_COLLECTOR", collector),
+        ("KDUMP_TEST_CAPTURE_KERNEL", images.capture_kernel.clone()),
+        ("KDUMP_TEST_CAPTURE_KERNEL_SYMBOLS", images.capture_kernel_symbols.clone()),
+        ("KDUMP_TEST_PURGATORY", images.purgatory.clone()),
+        ("KDUMP_TEST_GUEST", images.guest.clone()),
+        ("KDUMP_TEST_LOADER", images.loader.clone()),
+        ("KDUMP_TEST_LINUX_I386", i386.first_kernel.kernel.clone()),
+        ("KDUMP_TEST_BUSYBOX", i386.first_kernel.busybox.clone()),
+        ("KDUMP_TEST_TOOLS_I386", i386.tools.clone()),
+        ("KDUMP_TEST_LINUX_AMD64", amd64.first_kernel.kernel.clone()),
+        ("KDUMP_TEST_BUSYBOX_AMD64", amd64.first_kernel.busybox.clone()),
+        ("KDUMP_TEST_TOOLS_AMD64", amd64.tools.clone()),
+    ]
+}
+
 /// Cycles of the test guest, one after the other.
 fn guest_cycles(count: &str) -> Result<Vec<Command>> {
     let mut xtask = Command::new(std::env::current_exe().context("where this program lies")?);
@@ -170,7 +194,7 @@ fn unit_tests_i686(toolchain: &Toolchain) -> Result<Command> {
 }
 
 fn cargo(arguments: &[&str]) -> Command {
-    let mut cargo = image::cargo();
+    let mut cargo = workspace::cargo();
     cargo.args(arguments);
     cargo
 }

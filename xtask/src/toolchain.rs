@@ -2,18 +2,16 @@
 //! of reach. Everything that runs on the host itself is built by the Rust that runs xtask.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use log::{info, warn};
 
 use crate::debian_rust::{self, DebianRust};
-use crate::image::target_dir;
 use crate::rustup;
-use crate::setup::say;
-
-/// What stands in the file that remembers Debian's Rust; rustup's needs no file.
-const DEBIAN: &str = "debian\n";
+use crate::workspace::target_dir;
 
 /// `--rust-from`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -43,22 +41,19 @@ impl Toolchain {
     /// # Errors
     /// When it cannot be had; the text says what to type.
     pub(crate) fn ensure(from: RustFrom, mirror: Option<&str>) -> Result<()> {
-        let from = match from {
-            RustFrom::Auto if is_remembered(&memory())? => RustFrom::Debian,
-            from => from,
-        };
         let toolchain = match from {
             RustFrom::Rustup => rustup_builds()?,
-            RustFrom::Debian => debian(mirror)?,
-            RustFrom::Auto => rustup_builds().or_else(|error| {
-                say(&format!("{error:#}\nsetup: so Debian's Rust it is"));
+            RustFrom::Auto if !memory().exists() => rustup_builds().or_else(|error| {
+                warn!("{error:#}");
+                info!("so Debian's Rust it is");
                 debian(mirror)
             })?,
+            RustFrom::Auto | RustFrom::Debian => debian(mirror)?,
         };
         if toolchain == Toolchain::Rustup {
             rustup::ensure_checks()?;
         }
-        say(&format!("Rust: {}", toolchain.describe()?));
+        info!("Rust: {}", toolchain.describe()?);
         remember(&memory(), toolchain != Toolchain::Rustup)
     }
 
@@ -67,7 +62,7 @@ impl Toolchain {
     /// # Errors
     /// When Debian's was chosen and is not there any more.
     pub(crate) fn chosen() -> Result<Toolchain> {
-        if !is_remembered(&memory())? {
+        if !memory().exists() {
             return Ok(Toolchain::Rustup);
         }
         let rust = debian_rust::unpacked()?.context(
@@ -122,24 +117,10 @@ fn memory() -> PathBuf {
     target_dir().join("rust-from")
 }
 
-/// True when `memory` says Debian.
-fn is_remembered(memory: &Path) -> Result<bool> {
-    match fs::read_to_string(memory) {
-        Ok(word) if word == DEBIAN => Ok(true),
-        Ok(_) => bail!(
-            "{} does not hold the word that setup writes. Next step: \
-             cargo xtask setup --rust-from rustup, or --rust-from debian",
-            memory.display()
-        ),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("reading {}", memory.display())),
-    }
-}
-
 fn remember(memory: &Path, debian: bool) -> Result<()> {
-    let done = if debian { fs::write(memory, DEBIAN) } else { fs::remove_file(memory) };
+    let done = if debian { fs::write(memory, "debian\n") } else { fs::remove_file(memory) };
     match done {
-        Err(error) if debian || error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if debian || error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("writing {}", memory.display()))
         }
         _ => Ok(()),
@@ -154,14 +135,12 @@ mod tests {
     fn the_choice_is_remembered_and_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let memory = folder.path().join("rust-from");
-        assert!(!is_remembered(&memory).unwrap());
         remember(&memory, false).unwrap();
+        assert!(!memory.exists());
         remember(&memory, true).unwrap();
-        assert!(is_remembered(&memory).unwrap());
+        assert!(memory.exists());
         remember(&memory, false).unwrap();
-        assert!(!is_remembered(&memory).unwrap());
-        fs::write(&memory, "debia").unwrap();
-        assert!(is_remembered(&memory).unwrap_err().to_string().contains("--rust-from"));
+        assert!(!memory.exists());
         assert!(remember(&folder.path().join("no/where"), true).is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::setup::output_of;
+use crate::programs::output_of;
 
 /// How busy the machine is: `/proc/loadavg`'s averages over 1, 5 and 15 minutes; zeros where it cannot
 /// be read.

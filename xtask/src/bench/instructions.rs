@@ -8,7 +8,7 @@
 use qemu_tests::{Config, Report};
 use serde_json::{Value, json};
 
-use super::results;
+use crate::cycle::failure;
 
 /// N of `-icount shift=N`. With 1 ns, the loop that waits for the PIT would end before the PIT
 /// does.
@@ -48,7 +48,7 @@ impl Count {
         let until = |stage| Some(ticks(stage)?.checked_sub(ticks("capture_entry")?)? >> SHIFT);
         let counted =
             || Some(Instructions { views: until("views")?, first_byte: until("first_byte")? });
-        let found = match results::failure(report) {
+        let found = match failure(report) {
             Some(failure) => Err(failure),
             None => counted().ok_or("a stage has no counter in its line".into()),
         };

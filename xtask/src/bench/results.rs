@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use qemu_tests::{Report, Verdict};
+use qemu_tests::Report;
 use serde_json::{Value, json};
 
 use super::host::Host;
@@ -10,6 +10,7 @@ use super::instructions::Count;
 use super::samples::{MEASURES, PARTS, Ratio, Row, Sample, Spread};
 use super::slots::Search;
 use super::stacks::{Stack, Target, Workload};
+use crate::cycle::failure;
 
 /// Version of the JSON's layout. Fields may be added to it, not renamed.
 const VERSION: u32 = 1;
@@ -170,15 +171,6 @@ impl Results {
         }
         text
     }
-}
-
-/// What was wrong with a cycle, or `None`.
-pub(super) fn failure(report: &Report) -> Option<String> {
-    if report.verdict == Verdict::Pass {
-        return None;
-    }
-    let failures = report.failures().map(|check| format!("{}: {}", check.name, check.detail));
-    Some(failures.collect::<Vec<_>>().join("; "))
 }
 
 /// A cycle in one line.

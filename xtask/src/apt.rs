@@ -6,39 +6,55 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use log::{info, warn};
 
-use crate::apt_sources::{Source, named_by_host, of_release};
+use crate::apt_sources::{Source, sources};
 use crate::programs::{is_installed, output_of};
 use crate::workspace::{entries, remove_folder, target_dir};
 
+/// The release whose packages we use: the last one with an i386 kernel (6.1).
+pub(crate) const RELEASE: &str = "bookworm";
+/// Its security updates, which have an archive of their own.
+pub(crate) const SECURITY: &str = "bookworm-security";
 /// The file in a folder that names its packages: a line with name and version for each.
 const LABEL: &str = "package";
-
-/// Suites that packages are taken from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Suites {
-    /// The first that has them.
-    FirstOf(&'static [&'static str]),
-    /// All at once, as far as the host's sources name them.
-    AllOf(&'static [&'static str]),
-}
+/// Read by apt after the host's own configuration, so that a proxy set there stays in force, while
+/// the host's hooks, pins and its wish for further indices do not reach the private state. `@` is
+/// the state's folder, `%` the architecture.
+const CONFIG: &str = r#"
+Dir::State "@"; Dir::State::Lists "@/lists"; Dir::State::status "@/status"; Dir::Cache "@";
+Dir::Etc::SourceList "@/sources.list"; Dir::Etc::SourceParts "/dev/null";
+Dir::Etc::Preferences "/dev/null"; Dir::Etc::PreferencesParts "/dev/null";
+#clear APT::Architectures;
+APT::Architecture "%"; APT::Architectures { "%"; };
+APT::Get::List-Cleanup "false"; APT::Install-Recommends "false"; Acquire::Languages "none";
+APT::Sandbox::User "root"; APT::Update::Error-Mode "any";
+#clear Acquire::IndexTargets::deb::DEP-11;
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+"#;
 
 /// Packages that are unpacked into one folder.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Packages {
     /// The folder.
     pub root: PathBuf,
     /// Debian's word for their CPU architecture.
     pub architecture: &'static str,
-    pub suites: Suites,
-    /// Packages that come alone. `*` in a name is a number, and the highest one counts.
-    pub alone: Vec<&'static str>,
+    /// Suites of the release's mirror; the first that has the packages serves.
+    pub suites: &'static [&'static str],
+    /// Whether the release's security updates serve as well, where the host's sources name them.
+    pub security: bool,
+    /// Packages that come alone. `*` in a name is a version, and the newest one counts.
+    pub alone: &'static [&'static str],
     /// Packages that come with all that they depend on.
-    pub complete: Vec<&'static str>,
+    pub complete: &'static [&'static str],
     /// Packages that need not come along, in the format of dpkg's status file.
     pub installed: String,
+    /// The oldest version of the first package that will do.
+    pub oldest: &'static str,
 }
 
 /// A package as apt would fetch it.
@@ -51,7 +67,8 @@ pub(crate) struct Deb {
 }
 
 impl Packages {
-    /// Returns what `find` sees in the folder. Where that is nothing, the packages are fetched.
+    /// Returns what `find` sees in the folder. Where that is nothing, the packages are fetched from
+    /// the mirror asked for, or from those of the host's own apt sources.
     ///
     /// # Errors
     /// When no mirror is known, none has the packages, or apt or dpkg-deb fail; the text carries
@@ -61,76 +78,67 @@ impl Packages {
         mirror: Option<&str>,
         find: impl Fn(&Path) -> Result<Option<T>>,
     ) -> Result<T> {
-        self.ensure_if(|_| Ok(()), mirror, find)
-    }
-
-    /// As [`Packages::ensure`], but `accept` may refuse the packages before they are fetched.
-    ///
-    /// # Errors
-    /// As [`Packages::ensure`], and those of `accept`.
-    pub(crate) fn ensure_if<T>(
-        &self,
-        accept: impl Fn(&[Deb]) -> Result<()>,
-        mirror: Option<&str>,
-        find: impl Fn(&Path) -> Result<Option<T>>,
-    ) -> Result<T> {
         if let Some(found) = find(&self.root)? {
             return Ok(found);
         }
-        let _lock = lock(&folder(""))?;
+        let _lock = lock()?;
         // Another process may have fetched them meanwhile.
         if let Some(found) = find(&self.root)? {
             return Ok(found);
         }
-        let alternatives = match self.suites {
-            Suites::FirstOf(suites) => {
-                of_release(mirror, suites)?.into_iter().map(|one| vec![one]).collect()
-            }
-            Suites::AllOf(suites) => vec![named_by_host(mirror, suites)?],
+        let security = match mirror {
+            None if self.security => sources(None, SECURITY).unwrap_or_default(),
+            _ => Vec::new(),
         };
+        let mirrors = sources(mirror, RELEASE)?;
         let mut failed = None;
-        for sources in &alternatives {
-            if let Some(error) = failed.take() {
-                warn!("{error:#}; trying {} of {}", sources[0].suite, sources[0].uri);
-            }
-            match self.fetch(sources, &accept, &find) {
-                Ok(()) => break,
-                Err(error) => failed = Some(error),
+        for suite in self.suites {
+            for mirror in &mirrors {
+                if let Some(error) = failed.take() {
+                    warn!("{error:#}; trying {suite} at {}", mirror.uri);
+                }
+                let source = Source { suite: suite.to_string(), ..mirror.clone() };
+                match self.fetch(&[&[source], &*security].concat(), &find) {
+                    Ok(found) => return Ok(found),
+                    Err(error) => failed = Some(error),
+                }
             }
         }
-        failed.map_or(Ok(()), Err)?;
-        find(&self.root)?.with_context(|| format!("{} is not whole", self.root.display()))
+        Err(failed.expect("there is a suite and a mirror"))
     }
 
     /// Fetches and unpacks the packages. The folder gets its name when it is whole.
-    fn fetch<T>(
-        &self,
-        sources: &[Source],
-        accept: impl Fn(&[Deb]) -> Result<()>,
-        find: impl Fn(&Path) -> Result<Option<T>>,
-    ) -> Result<()> {
+    fn fetch<T>(&self, sources: &[Source], find: impl Fn(&Path) -> Result<Option<T>>) -> Result<T> {
         let apt = Apt::new(&folder("apt"), self.architecture, sources, &self.installed)?;
-        let alone = self.alone.iter().map(|name| apt.newest(name)).collect::<Result<Vec<_>>>()?;
-        let complete = self.complete.iter().map(|name| name.to_string()).collect::<Vec<_>>();
-        let mut debs = [apt.debs("download", &alone)?, apt.debs("install", &complete)?].concat();
-        let names = [&*alone, &complete].concat();
-        debs.sort_by_key(|deb| {
-            names.iter().position(|name| *name == deb.name).unwrap_or(names.len())
-        });
-        accept(&debs)?;
-        let megabytes = debs.iter().map(|deb| deb.size).sum::<u64>() as f64 / 1e6;
-        let packages: Vec<_> =
-            debs.iter().map(|deb| format!("{} {}", deb.name, deb.version)).collect();
-        info!("fetching {} ({}, {megabytes:.1} MB)", packages.join(", "), self.architecture);
-        apt.fetch("download", &alone)?;
-        apt.fetch("install", &complete)?;
+        let mut debs =
+            self.alone.iter().map(|name| apt.newest(name)).collect::<Result<Vec<_>>>()?;
+        if !self.complete.is_empty() {
+            let mut complete = apt.debs("install", self.complete)?;
+            complete.sort_by_key(|deb| !self.complete.contains(&&*deb.name));
+            debs.extend(complete);
+        }
+        let main = debs.first().context("apt offers no package")?;
+        ensure!(
+            numbers(&main.version) >= numbers(self.oldest),
+            "the newest {} in the index is {}, and {} is needed. It is in {SECURITY}, which has a \
+             server of its own: with --mirror only {RELEASE} itself is read. Next step: name \
+             {SECURITY} in this host's apt sources, and do without --mirror",
+            main.name,
+            main.version,
+            self.oldest
+        );
+        let label = |deb: &Deb| format!("{} {}", deb.name, deb.version);
+        let labels: Vec<_> = debs.iter().map(label).collect();
+        let (all, size) = (labels.join(", "), debs.iter().map(|deb| deb.size).sum::<u64>());
+        let (architecture, size) = (self.architecture, size as f64 / 1e6);
+        info!("fetching and unpacking {all} ({architecture}, {size:.1} MB)");
         let fresh = self.root.with_extension("new");
-        apt.unpack(&fresh)?;
-        fs::write(fresh.join(LABEL), packages.join("\n"))?;
-        find(&fresh)?
-            .with_context(|| format!("there is not what was sought in {}", packages[0]))?;
+        apt.unpack(&debs, &fresh)?;
+        fs::write(fresh.join(LABEL), labels.join("\n"))?;
+        find(&fresh)?.with_context(|| format!("a file is missing in {}", labels[0]))?;
         remove_folder(&self.root)?;
-        fs::rename(&fresh, &self.root).with_context(|| format!("renaming {}", fresh.display()))
+        fs::rename(&fresh, &self.root).with_context(|| format!("renaming {}", fresh.display()))?;
+        find(&self.root)?.with_context(|| format!("{} is gone", self.root.display()))
     }
 }
 
@@ -150,10 +158,10 @@ pub(crate) fn package_in(root: &Path) -> Result<String> {
     Ok(text.lines().next().unwrap_or_default().to_string())
 }
 
-/// Holds other processes back from fetching until the file is dropped.
-fn lock(folder: &Path) -> Result<File> {
-    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    let path = folder.join("lock");
+/// Keeps other processes from fetching until the file is dropped.
+fn lock() -> Result<File> {
+    let path = folder("lock");
+    fs::create_dir_all(folder("")).with_context(|| format!("creating {}", path.display()))?;
     let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
         info!("waiting for another cargo xtask that fetches packages ({})", path.display());
@@ -162,112 +170,72 @@ fn lock(folder: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// apt with its configuration, state, lists and archives in one folder.
-struct Apt {
-    folder: PathBuf,
-    config: PathBuf,
-}
+/// apt with its configuration, state and lists in one folder. Lists stay when another suite or
+/// architecture is read.
+struct Apt(PathBuf);
 
 impl Apt {
     /// Lays the state out and reads the indexes that `sources` have of `architecture`.
     fn new(folder: &Path, architecture: &str, sources: &[Source], installed: &str) -> Result<Apt> {
-        for program in ["apt-get", "apt-cache", "dpkg-deb"] {
-            if !is_installed(program) {
-                bail!(
-                    "{program} is missing: Debian's packages are fetched with Debian's own tools"
-                );
-            }
+        for program in ["apt-get", "dpkg-deb"] {
+            let hint = "Debian's packages are fetched with Debian's own tools";
+            ensure!(is_installed(program), "{program} is missing: {hint}");
         }
-        let apt = Apt { folder: folder.to_path_buf(), config: folder.join("apt.conf") };
-        remove_folder(&apt.archives())?;
-        let partial = apt.archives().join("partial");
-        fs::create_dir_all(&partial).with_context(|| format!("creating {}", partial.display()))?;
+        remove_folder(&folder.join("archives"))?;
+        fs::create_dir_all(folder.join("archives/partial"))
+            .with_context(|| format!("creating {}", folder.display()))?;
+        let config = CONFIG.replace('%', architecture).replace('@', &folder.to_string_lossy());
+        fs::write(folder.join("apt.conf"), config)?;
         let lines: String = sources.iter().map(Source::line).collect();
         fs::write(folder.join("sources.list"), lines)?;
         fs::write(folder.join("status"), installed)?;
-        fs::write(&apt.config, config_text(folder, architecture))?;
+        let apt = Apt(folder.to_path_buf());
         for Source { uri, suite, .. } in sources {
             info!("reading the {architecture} package index of {suite} from {uri}");
         }
-        apt.run("apt-get", &["update"]).with_context(|| {
-            let suites: Vec<_> =
-                sources.iter().map(|one| format!("{} at {}", one.suite, one.uri)).collect();
-            format!(
-                "cannot read the package index of {}. Next step: cargo xtask setup --mirror URL, \
-                 with the address of a Debian mirror that can be reached",
-                suites.join(", ")
-            )
-        })?;
+        apt.run(&["apt-get", "update"]).context(
+            "a package index cannot be read. Next step: cargo xtask setup --mirror URL, with the \
+             address of a Debian mirror that can be reached and has the suite",
+        )?;
         Ok(apt)
     }
 
-    fn archives(&self) -> PathBuf {
-        self.folder.join("archives")
+    fn run(&self, words: &[&str]) -> Result<String> {
+        let mut command = Command::new(words[0]);
+        command.arg("-c").arg(self.0.join("apt.conf")).arg("-q").args(&words[1..]);
+        output_of(command.current_dir(self.0.join("archives")))
     }
 
-    fn run(&self, program: &str, words: &[&str]) -> Result<String> {
-        let mut command = Command::new(program);
-        command.arg("-c").arg(&self.config).arg("-q").args(words).current_dir(self.archives());
-        output_of(&mut command)
-    }
-
-    /// The package of this name, or with the highest number for `*`.
-    fn newest(&self, name: &str) -> Result<String> {
-        let Some((prefix, suffix)) = name.split_once('*') else { return Ok(name.to_string()) };
-        let names = self.run("apt-cache", &["pkgnames", prefix])?;
-        let sources = fs::read_to_string(self.folder.join("sources.list"))?;
-        newest(&names, prefix, suffix)
-            .with_context(|| format!("there is no {name} (any more) in\n{}", sources.trim_end()))
-    }
-
-    /// What apt would fetch.
-    fn debs(&self, command: &str, packages: &[String]) -> Result<Vec<Deb>> {
-        let printed = self.fetch(&format!("{command} --print-uris"), packages)?;
+    /// What apt would fetch with `command` (`download` or `install`).
+    fn debs(&self, command: &str, names: &[&str]) -> Result<Vec<Deb>> {
+        let printed = self.run(&[&["apt-get", command, "--print-uris"], names].concat())?;
         Ok(printed.lines().filter_map(parse_uri).collect())
     }
 
-    /// Fetches `packages`: `command` is `download`, or `install` for what they depend on, too. (The
-    /// configuration ends an installation after the download.)
-    fn fetch(&self, command: &str, packages: &[String]) -> Result<String> {
-        if packages.is_empty() {
-            return Ok(String::new());
-        }
-        let words: Vec<_> = command.split(' ').chain(packages.iter().map(String::as_str)).collect();
-        self.run("apt-get", &words)
+    /// The package of this name; the newest one where `*` stands for a version. (Kernels for
+    /// debugging, unsigned, cloud and real-time ones have further words in their names.)
+    fn newest(&self, name: &str) -> Result<Deb> {
+        let pattern = format!("^{}$", name.replace('.', r"\.").replace('*', "[0-9][^-]*"));
+        let found = self.debs("download", &[&pattern]);
+        let found = found.with_context(|| format!("there is no {name} (any more)"))?;
+        let newest = found.into_iter().max_by_key(|deb| numbers(&deb.version));
+        newest.with_context(|| format!("apt does not offer {name}"))
     }
 
-    /// Unpacks everything that was fetched into a new folder.
-    fn unpack(&self, root: &Path) -> Result<()> {
+    /// Fetches `debs` and unpacks them into a new folder.
+    fn unpack(&self, debs: &[Deb], root: &Path) -> Result<()> {
+        let words: Vec<_> =
+            debs.iter().map(|deb| format!("{}={}", deb.name, deb.version)).collect();
+        let command = ["apt-get", "download"].into_iter();
+        self.run(&command.chain(words.iter().map(String::as_str)).collect::<Vec<_>>())?;
         remove_folder(root)?;
         fs::create_dir_all(root).with_context(|| format!("creating {}", root.display()))?;
-        for package in entries(&self.archives(), "", ".deb")? {
+        for package in entries(&self.0.join("archives"), "", ".deb")? {
             output_of(Command::new("dpkg-deb").arg("-x").arg(&package).arg(root))?;
             fs::remove_file(&package).with_context(|| format!("removing {}", package.display()))?;
         }
         Ok(())
     }
-}
-
-/// Read by apt after the host's own configuration, so that a proxy set there stays in force, while
-/// the host's hooks, pins and its wish for further indices do not reach the private state. Lists
-/// stay when another suite or architecture is read.
-fn config_text(folder: &Path, architecture: &str) -> String {
-    let folder = folder.display();
-    format!(
-        "Dir::State \"{folder}\";\nDir::State::Lists \"{folder}/lists\";\n\
-         Dir::State::status \"{folder}/status\";\nDir::Cache \"{folder}\";\n\
-         Dir::Cache::Archives \"{folder}/archives\";\n\
-         Dir::Etc::SourceList \"{folder}/sources.list\";\nDir::Etc::SourceParts \"/dev/null\";\n\
-         Dir::Etc::Preferences \"/dev/null\";\nDir::Etc::PreferencesParts \"/dev/null\";\n\
-         #clear APT::Architectures;\nAPT::Architecture \"{architecture}\";\n\
-         APT::Architectures {{ \"{architecture}\"; }};\n\
-         APT::Get::Download-Only \"true\";\nAPT::Get::Assume-Yes \"true\";\n\
-         APT::Get::List-Cleanup \"false\";\nAPT::Install-Recommends \"false\";\n\
-         APT::Sandbox::User \"root\";\nAPT::Update::Error-Mode \"any\";\nAcquire::Languages \"none\";\n\
-         #clear Acquire::IndexTargets::deb::DEP-11;\n\
-         #clear APT::Update::Pre-Invoke;\n#clear APT::Update::Post-Invoke;\n\
-         #clear APT::Update::Post-Invoke-Success;\n",
-    )
 }
 
 /// One line of `--print-uris`: address, file name, size, checksum.
@@ -278,48 +246,22 @@ fn parse_uri(line: &str) -> Option<Deb> {
     Some(Deb { name, version, size: words.next()?.parse().ok()? })
 }
 
-/// The highest number between `prefix` and `suffix` among `names` (one a line). Kernels for
-/// debugging, unsigned, cloud and real-time ones have further words in their names, and do not count.
-fn newest(names: &str, prefix: &str, suffix: &str) -> Option<String> {
-    let numbers = |name: &str| -> Option<Vec<u32>> {
-        let middle = name.strip_prefix(prefix)?.strip_suffix(suffix)?;
-        let is_number =
-            !middle.contains('-') && middle.starts_with(|one: char| one.is_ascii_digit());
-        let numbers = middle.split(|one: char| !one.is_ascii_digit());
-        is_number.then(|| numbers.filter_map(|number| number.parse().ok()).collect())
-    };
-    let newest = names.lines().filter_map(|name| Some((numbers(name)?, name))).max();
-    newest.map(|(_, name)| name.into())
+/// The numbers of a version, which versions of one kind are compared by.
+fn numbers(version: &str) -> Vec<u64> {
+    version.split(|one: char| !one.is_ascii_digit()).flat_map(str::parse).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn newest_of(names: &str, pattern: &str) -> Option<String> {
-        let (prefix, suffix) = pattern.split_once('*').unwrap();
-        newest(names, prefix, suffix)
-    }
-
     #[test]
-    fn the_newest_signed_kernel_wins() {
-        let names = "linux-image-6.1.0-9-686-pae\nlinux-image-6.1.0-50-686-pae-dbg\n\
-                     linux-image-6.1.0-47-686-pae\nlinux-image-6.1.0-51-rt-686-pae\n\
-                     linux-image-6.1.0-52-686-pae-unsigned\nlinux-image-6.1.0-46-686\n";
-        let found = |pattern| newest_of(names, pattern);
-        assert_eq!(found("linux-image-6.1.0-*-686-pae").unwrap(), "linux-image-6.1.0-47-686-pae");
-        assert_eq!(found("linux-image-6.1.0-*-686").unwrap(), "linux-image-6.1.0-46-686");
-        assert_eq!(newest_of("linux-image-686-pae\n", "linux-image-6.1.0-*-686-pae"), None);
-    }
-
-    #[test]
-    fn a_release_between_two_numbers_counts() {
-        let names = "linux-image-6.12.90+deb12-amd64\nlinux-image-6.12.90+deb12.1-amd64\n\
-                     linux-image-6.12.95+deb12-cloud-amd64\nlinux-image-6.12.9+deb12-amd64\n\
-                     linux-image-6.12.95+deb12-rt-amd64\nlinux-image-6.12.95+deb12-amd64-dbg\n\
-                     linux-image-6.12.95+deb12-amd64-unsigned\n";
-        let found = newest_of(names, "linux-image-6.12.*-amd64");
-        assert_eq!(found.as_deref(), Some("linux-image-6.12.90+deb12.1-amd64"));
+    fn versions_are_compared_as_numbers() {
+        let is_newer = |one: &str, other: &str| numbers(one) > numbers(other);
+        assert!(is_newer("6.1.176-1", "6.1.99-1") && is_newer("6.1.176-2", "6.1.176-1"));
+        assert!(is_newer("6.12.90-1~bpo12+1", "6.12.9-2~bpo12+1"));
+        assert!(is_newer("1.100.0+dfsg1", "1.95") && is_newer("1.95.0+dfsg1", "1.95"));
+        assert!(is_newer("1.95", "1.94.9") && is_newer("1.95", "1.9") && is_newer("1.95", ""));
     }
 
     #[test]

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::apt::{self, Packages, Suites};
-use crate::apt_sources::RELEASE;
+use crate::apt::{self, Packages, RELEASE};
 use crate::workspace::entries;
 
 /// Stock tools that our images and dumps must get along with.
-const TOOLS: [&str; 2] = ["kexec-tools", "makedumpfile"];
+const TOOLS: &[&str] = &["kexec-tools", "makedumpfile"];
 /// Dependencies of the tools' scripts, which nobody runs here.
 const NOT_FOR_TOOLS: [&str; 2] = ["perl", "debconf"];
 
@@ -40,15 +39,13 @@ impl Architecture {
         }
     }
 
-    /// Nothing yet of the release, for a folder of this architecture.
+    /// A part of its folder, for packages of the release.
     fn packages(self, part: &str) -> Packages {
         Packages {
             root: apt::folder(self.folder()).join(part),
             architecture: self.name(),
-            suites: Suites::FirstOf(&[RELEASE]),
-            alone: Vec::new(),
-            complete: Vec::new(),
-            installed: String::new(),
+            suites: &[RELEASE],
+            ..Packages::default()
         }
     }
 }
@@ -63,38 +60,48 @@ pub(crate) struct DebianKernel {
     /// The suites that have it, the cheapest to look into first.
     suites: &'static [&'static str],
     /// Its package, with `*` for the number that changes with each update.
-    package: &'static str,
-}
-
-const fn i386(name: &'static str, package: &'static str) -> DebianKernel {
-    DebianKernel { name, architecture: Architecture::I386, suites: &[RELEASE], package }
-}
-
-const fn amd64(
-    name: &'static str,
-    suites: &'static [&'static str],
-    package: &'static str,
-) -> DebianKernel {
-    DebianKernel { name, architecture: Architecture::Amd64, suites, package }
+    package: &'static [&'static str; 1],
 }
 
 /// The newest release that has an i386 kernel, for CPUs with PAE.
-pub(crate) const I386: DebianKernel = i386("debian-i386", "linux-image-6.1.0-*-686-pae");
+pub(crate) const I386: DebianKernel = DebianKernel {
+    name: "debian-i386",
+    architecture: Architecture::I386,
+    suites: &[RELEASE],
+    package: &["linux-image-6.1.0-*-686-pae"],
+};
 /// Two-level page tables, and no memory above 4 GiB.
-pub(crate) const I386_NONPAE: DebianKernel = i386("debian-i386-nonpae", "linux-image-6.1.0-*-686");
+pub(crate) const I386_NONPAE: DebianKernel =
+    DebianKernel { name: "debian-i386-nonpae", package: &["linux-image-6.1.0-*-686"], ..I386 };
 /// The x86_64 kernel of the same release.
-pub(crate) const AMD64: DebianKernel =
-    amd64("debian-amd64", &[RELEASE], "linux-image-6.1.0-*-amd64");
+pub(crate) const AMD64: DebianKernel = DebianKernel {
+    name: "debian-amd64",
+    architecture: Architecture::Amd64,
+    package: &["linux-image-6.1.0-*-amd64"],
+    ..I386
+};
 /// The first with the log as a ring of records; VMCOREINFO names no symbol tables.
-pub(crate) const AMD64_5_10: DebianKernel =
-    amd64("debian-amd64-5.10", &["bullseye"], "linux-image-5.10.0-*-amd64");
+pub(crate) const AMD64_5_10: DebianKernel = DebianKernel {
+    name: "debian-amd64-5.10",
+    suites: &["bullseye"],
+    package: &["linux-image-5.10.0-*-amd64"],
+    ..AMD64
+};
 /// The kernel of Debian 13; the backports' index is a thirtieth of its own.
-pub(crate) const AMD64_6_12: DebianKernel =
-    amd64("debian-amd64-6.12", &["bookworm-backports", "trixie"], "linux-image-6.12.*-amd64");
-/// The first in which `panic` calls `vpanic`. The packages have other names, and the modules lie in
+pub(crate) const AMD64_6_12: DebianKernel = DebianKernel {
+    name: "debian-amd64-6.12",
+    suites: &["bookworm-backports", "trixie"],
+    package: &["linux-image-6.12.*-amd64"],
+    ..AMD64
+};
+/// The first in which `panic` calls `vpanic`. The packages have other names, and the modules are in
 /// one of their own.
-pub(crate) const AMD64_7_2: DebianKernel =
-    amd64("debian-amd64-7.2", &["sid", "forky"], "linux-binary-7.2.*-amd64");
+pub(crate) const AMD64_7_2: DebianKernel = DebianKernel {
+    name: "debian-amd64-7.2",
+    suites: &["sid", "forky"],
+    package: &["linux-binary-7.2.*-amd64"],
+    ..AMD64
+};
 
 /// All of them.
 pub(crate) const KERNELS: [DebianKernel; 6] =
@@ -169,9 +176,10 @@ impl DebianKernel {
         let folder = format!("{}{variant}", self.architecture.folder());
         Packages {
             root: apt::folder(&folder).join("root"),
-            suites: Suites::FirstOf(self.suites),
-            alone: vec![self.package],
-            ..self.architecture.packages("root")
+            architecture: self.architecture.name(),
+            suites: self.suites,
+            alone: self.package,
+            ..Packages::default()
         }
     }
 }
@@ -196,7 +204,7 @@ fn tools(architecture: Architecture, mirror: Option<&str>) -> Result<PathBuf> {
         )
     };
     let packages = Packages {
-        complete: TOOLS.to_vec(),
+        complete: TOOLS,
         installed: NOT_FOR_TOOLS.map(stanza).concat(),
         ..architecture.packages("tools")
     };
@@ -208,7 +216,7 @@ fn tools(architecture: Architecture, mirror: Option<&str>) -> Result<PathBuf> {
 /// # Errors
 /// Those of [`Packages::ensure`].
 pub(crate) fn busybox(architecture: Architecture, mirror: Option<&str>) -> Result<PathBuf> {
-    let packages = Packages { alone: vec!["busybox-static"], ..architecture.packages("busybox") };
+    let packages = Packages { alone: &["busybox-static"], ..architecture.packages("busybox") };
     let file = |root: &Path| root.join("bin/busybox");
     packages.ensure(mirror, |root| Ok(file(root).is_file().then(|| file(root))))
 }

@@ -2,8 +2,7 @@
 //! of reach. Everything that runs on the host itself is built by the Rust that runs xtask.
 
 use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -50,11 +49,20 @@ impl Toolchain {
             })?,
             RustFrom::Auto | RustFrom::Debian => debian(mirror)?,
         };
-        if toolchain == Toolchain::Rustup {
-            rustup::ensure_checks()?;
+        let (memory, exists) = (memory(), memory().exists());
+        match &toolchain {
+            Toolchain::Rustup => {
+                rustup::ensure_checks()?;
+                info!("Rust: {}", rustup::version()?);
+                if exists { fs::remove_file(&memory) } else { Ok(()) }
+            }
+            Toolchain::Debian(rust) => {
+                let package = rust.package()?;
+                info!("Rust: Debian's {package} (back: cargo xtask setup --rust-from rustup)");
+                fs::write(&memory, "debian\n")
+            }
         }
-        info!("Rust: {}", toolchain.describe()?);
-        remember(&memory(), toolchain != Toolchain::Rustup)
+        .with_context(|| format!("remembering the choice in {}", memory.display()))
     }
 
     /// The Rust that was chosen last; rustup's where nothing was chosen.
@@ -65,21 +73,11 @@ impl Toolchain {
         if !memory().exists() {
             return Ok(Toolchain::Rustup);
         }
-        let rust = debian_rust::unpacked()?.context(
+        let rust = DebianRust::unpacked().context(
             "Debian's Rust was chosen and is not unpacked. Next step: \
              cargo xtask setup --rust-from debian, or --rust-from rustup",
         )?;
         Ok(Toolchain::Debian(rust))
-    }
-
-    fn describe(&self) -> Result<String> {
-        match self {
-            Toolchain::Rustup => rustup::version(),
-            Toolchain::Debian(rust) => Ok(format!(
-                "Debian's {} (back: cargo xtask setup --rust-from rustup)",
-                rust.package
-            )),
-        }
     }
 
     /// Makes `cargo` build with this Rust, for any target.
@@ -108,39 +106,10 @@ fn rustup_builds() -> Result<Toolchain> {
 }
 
 fn debian(mirror: Option<&str>) -> Result<Toolchain> {
-    let unpacked = debian_rust::unpacked()?;
-    Ok(Toolchain::Debian(unpacked.map_or_else(|| debian_rust::fetch(mirror), Ok)?))
+    Ok(Toolchain::Debian(DebianRust::ensure(mirror)?))
 }
 
-/// The file that is there while Debian's Rust is the chosen one.
+/// The file that exists while Debian's Rust is the chosen one.
 fn memory() -> PathBuf {
     target_dir().join("rust-from")
-}
-
-fn remember(memory: &Path, debian: bool) -> Result<()> {
-    let done = if debian { fs::write(memory, "debian\n") } else { fs::remove_file(memory) };
-    match done {
-        Err(error) if debian || error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("writing {}", memory.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_choice_is_remembered_and_forgotten() {
-        let folder = tempfile::tempdir().unwrap();
-        let memory = folder.path().join("rust-from");
-        remember(&memory, false).unwrap();
-        assert!(!memory.exists());
-        remember(&memory, true).unwrap();
-        assert!(memory.exists());
-        remember(&memory, false).unwrap();
-        assert!(!memory.exists());
-        assert!(remember(&folder.path().join("no/where"), true).is_err());
-    }
 }

@@ -4,10 +4,10 @@ use crate::{truth, watchdog};
 use boot_stub::console::{self, println};
 use boot_stub::{exceptions, machine_check, power};
 use capture_kernel::Failure;
+use cmdline::{Action, Options, PowerOff};
 use core::sync::atomic::{AtomicBool, Ordering};
 use handoff::Stage;
 use spin::Once;
-use vmcore::{Action, Options, PowerOff};
 
 struct Actions {
     last: Action,

@@ -8,10 +8,9 @@ use boot_stub::paging::{AddressSpace, SlotMemory, physical_limit};
 use boot_stub::{double_fault, machine_check};
 use capture_kernel::dma::SlotMemory as Heap;
 use capture_kernel::memory;
+use cmdline::Options;
 use handoff::boot_params::{BootParams, COMMAND_LINE_SIZE, E820Entry};
-use vmcore::{
-    CoreHeader, Error, Holes, Options, PhysAddr, PhysRange, RangeSet, ReadPhys, SegmentKind,
-};
+use vmcore::{CoreHeader, Error, Holes, PhysAddr, PhysRange, RangeSet, ReadPhys, SegmentKind};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// What is left of the address space once the window on old memory is in use.

@@ -8,10 +8,10 @@ use capture_kernel::Failure;
 use capture_kernel::dma::SlotMemory;
 use capture_kernel::target::line::LineTarget;
 use capture_kernel::target::serial::{SerialLine, Uart, pace};
+use cmdline::SerialPort;
 use core::fmt::Arguments;
 use dumpfile::chunk::Codec;
 use dumpfile::wire::SenderConfig;
-use vmcore::SerialPort;
 
 /// How often somebody is told that he may ask, in milliseconds: the console stays readable.
 const REMIND: u64 = 5000;

@@ -16,14 +16,13 @@ use capture_kernel::target::line::LineTarget;
 use capture_kernel::target::stay::{Stay, Visit};
 use capture_kernel::target::{self, Target};
 use capture_kernel::virtio::console::PortName;
+use cmdline::{Compress, Options, SerialPort, TargetEntry, TargetSpec};
 use core::fmt::Arguments;
 use dumpfile::DiskId;
 use dumpfile::chunk::Codec;
 use dumpfile::wire::SenderConfig;
 use handoff::Stage;
-use vmcore::{
-    Compress, Error, Holes, Options, PhysRange, RangeSet, SerialPort, TargetEntry, TargetSpec,
-};
+use vmcore::{Error, Holes, PhysRange, RangeSet};
 
 /// The buses of the machine, on which nothing does DMA.
 pub(crate) struct Buses {

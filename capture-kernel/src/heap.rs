@@ -9,7 +9,8 @@ use boot_stub::heap::LockedHeap;
 use boot_stub::paging::{self, AREA_SIZE};
 use capture_kernel::dma::SlotMemory;
 use capture_kernel::memory::{self, Ranges, Source};
-use vmcore::{CoreHeader, Error, Options, PhysRange, SegmentKind};
+use cmdline::Options;
+use vmcore::{CoreHeader, Error, PhysRange, SegmentKind};
 
 #[global_allocator]
 static HEAP: LockedHeap = LockedHeap::empty();

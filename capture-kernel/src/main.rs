@@ -43,8 +43,8 @@ mod kernel {
     use crate::{action, boot, devices, heap, oldmem, truth, views, watchdog};
     use boot_stub::console::{self, println};
     use boot_stub::exceptions;
+    use cmdline::Options;
     use handoff::Stage;
-    use vmcore::Options;
 
     boot_stub::entry!(main, on_failure);
 

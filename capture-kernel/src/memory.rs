@@ -1,8 +1,9 @@
 //! Memory that the capture kernel may write, and memory that is RAM.
 
+use cmdline::Options;
 use handoff::boot_params::{E820_RAM, E820Entry};
 use handoff::layout::LOW_MEMORY_END;
-use vmcore::{Error, MemoryRanges, Options, PhysAddr, PhysRange, RangeSet};
+use vmcore::{Error, MemoryRanges, PhysAddr, PhysRange, RangeSet};
 
 /// Most separate ranges of the slot that are recorded before there is a heap; each list takes 16
 /// bytes a range of a small stack. The ranges that `memmap=` grants fit twice.

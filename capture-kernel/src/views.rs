@@ -6,13 +6,12 @@ use alloc::vec::Vec;
 use boot_stub::console::println;
 use boot_stub::{paging, tsc};
 use capture_kernel::dump::{Dump, Later, NamedView, id};
+use cmdline::{Options, ViewSpec};
 use core::fmt::Arguments;
 use core::ops::Range;
 use dumpfile::Contents;
-use vmcore::{
-    CoreHeader, Extents, Holes, LaterViews, Options, PhysAddr, PhysRange, SmallView, View,
-    ViewSpec, Vmcore,
-};
+use linux::{LaterViews, SmallView};
+use vmcore::{CoreHeader, Extents, Holes, PhysAddr, PhysRange, View, Vmcore};
 
 /// Most left-out ranges that the console names.
 const NAMED: usize = 8;
@@ -92,7 +91,7 @@ fn say_left_out(left_out: &Holes) {
 
 /// The small views: those that are read at once, and those that are read later.
 fn small(header: &CoreHeader, vmcore: &Vmcore) -> (Vec<NamedView>, Later) {
-    let (first, later) = vmcore::first_views(header, vmcore, &oldmem::Window, &mut complain);
+    let (first, later) = linux::first_views(header, vmcore, &oldmem::Window, &mut complain);
     let read = move || named(later.read(&oldmem::Window, &mut complain));
     (named(first), Later::new(LaterViews::MOST, read))
 }

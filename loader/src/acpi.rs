@@ -2,7 +2,7 @@
 //!
 //! Source: ACPI specification 6.4, 5.2.9 (FADT), 7.4.2 (`\_Sx`), 20.2 (AML encoding).
 
-use vmcore::PowerOff;
+use cmdline::PowerOff;
 
 /// Offset of `PM1a_CNT_BLK` (an I/O port, 32 bits) in the FADT.
 const PM1A_CNT_BLK: usize = 64;

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use vmcore::{Action, Class, Compress, PhysAddr, PhysRange, memparse, size_at};
+use cmdline::{Action, Compress, memparse, size_at};
+use vmcore::{Class, PhysAddr, PhysRange};
 
 use crate::plan::{COM1, PlanOptions, UserText};
 

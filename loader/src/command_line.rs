@@ -2,8 +2,9 @@
 //!
 //! Source: paper, section 4.4 (`memmap=`, `elfcorehdr=`).
 
+use cmdline::{Action, Compress, Options, PowerOff, Problem};
 use handoff::boot_params::COMMAND_LINE_SIZE;
-use vmcore::{Action, Compress, ElfCoreHdr, Options, PhysRange, PowerOff, Problem};
+use vmcore::{ElfCoreHdr, PhysRange};
 
 use crate::dump_disks::DumpDisks;
 use crate::error::PlanError;

@@ -1,5 +1,6 @@
 //! The bytes of every segment, and the digests that purgatory checks before it lets them run.
 
+use cmdline::Action;
 use handoff::boot_params::{COMMAND_LINE_SIZE, LOADED_HIGH};
 use handoff::layout::{BACKUP_LENGTH, BACKUP_SOURCE, PAGE_SIZE};
 use handoff::purgatory::{
@@ -9,7 +10,7 @@ use handoff::purgatory::{
 };
 use handoff::{BootParams, PurgatoryParams};
 use sha2::{Digest, Sha256};
-use vmcore::{Action, PhysAddr, PhysRange};
+use vmcore::{PhysAddr, PhysRange};
 use zerocopy::IntoBytes;
 
 use crate::command_line::CommandLine;

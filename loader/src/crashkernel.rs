@@ -4,7 +4,7 @@
 //! `SIZE[@OFFSET]`, `RANGE:SIZE[,RANGE:SIZE…][@OFFSET]` with `START-[END]` as range, `SIZE,high`,
 //! `SIZE,low`, `SIZE,cma`.
 
-use vmcore::memparse;
+use cmdline::memparse;
 
 /// Newer kernels round the size of memory up to a multiple of this before they look for a range.
 const ROUNDING: u64 = 128 << 20;

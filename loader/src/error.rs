@@ -210,7 +210,7 @@ pub enum PlanError {
     Elf32Of64Bit,
     /// Ranges that cannot be noted, or an ELF core header that cannot be built.
     #[error("the first kernel's memory cannot be described: {0}")]
-    Vmcore(vmcore::Error),
+    Vmcore(#[from] vmcore::Error),
 }
 
 /// An error with its causes, the nearest first; those that the text before them names already are
@@ -229,9 +229,9 @@ pub fn in_words(error: &dyn std::error::Error) -> String {
     text
 }
 
-impl From<vmcore::Error> for PlanError {
-    fn from(error: vmcore::Error) -> Self {
-        Self::Vmcore(error)
+impl From<vmcore::RangeError> for PlanError {
+    fn from(error: vmcore::RangeError) -> Self {
+        Self::Vmcore(error.into())
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::cmp::Reverse;
 
+use cmdline::{Action, Compress};
 use handoff::layout::{BACKUP_LENGTH, BACKUP_SOURCE, PAGE_SIZE};
-use vmcore::{Action, Class, Compress, PhysAddr, PhysRange, Segment};
+use vmcore::{Class, PhysAddr, PhysRange, Segment};
 
 use crate::command_line::CommandLine;
 use crate::contents::Contents;
@@ -305,8 +306,8 @@ fn usable_memory(ram: &Ram, layout: &Layout, options: &PlanOptions) -> (Vec<Phys
         memory.extend(ram.iter().filter_map(saved_pages));
     }
     memory.sort_by_key(|range| (Reverse(range.length()), range.start()));
-    let unused = memory.len().saturating_sub(vmcore::MAX_MEMMAP - 1);
-    memory.truncate(vmcore::MAX_MEMMAP - 1);
+    let unused = memory.len().saturating_sub(cmdline::MAX_MEMMAP - 1);
+    memory.truncate(cmdline::MAX_MEMMAP - 1);
     memory.sort_by_key(|range| range.start());
     memory.push(layout.memory);
     (memory, unused)

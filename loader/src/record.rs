@@ -2,8 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use cmdline::Options;
 use serde::{Deserialize, Serialize};
-use vmcore::Options;
 
 use crate::facts::Facts;
 use crate::plan::Plan;

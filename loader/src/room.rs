@@ -3,11 +3,13 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use cmdline::{Options, TargetSpec, ViewSpec};
 use dumpfile::chunk::CHUNK;
 use dumpfile::disk::{BulkSize, FIRST_OFFSET, LEAST_SEGMENT, Placement};
 use dumpfile::{DiskHeader, DiskId};
+use linux::LaterViews;
 use serde::Serialize;
-use vmcore::{LaterViews, MAX_ADDED, Options, TargetSpec, ViewSpec};
+use vmcore::MAX_ADDED;
 
 use crate::dump_disks::{DumpDisks, FoundDumpDisk};
 use crate::facts::Facts;

@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use vmcore::{PhysAddr, PhysRange, PowerOff};
+use cmdline::PowerOff;
+use vmcore::{PhysAddr, PhysRange};
 
 use crate::dump_disks::DumpDisks;
 use crate::iomem::MemoryMap;

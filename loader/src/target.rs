@@ -1,7 +1,7 @@
 //! Where the dump goes: as the user says, or to the one dump disk of this machine.
 
+use cmdline::{Options, TargetSpec};
 use dumpfile::DiskId;
-use vmcore::{Options, TargetSpec};
 
 use crate::dump_disks::{DumpDisks, FoundDumpDisk};
 use crate::error::PlanError;

@@ -4,8 +4,8 @@ use super::line::Line;
 use crate::dma::{Limits, Pieces};
 use crate::{Clock, Deadline, Failure};
 use alloc::collections::VecDeque;
+use cmdline::SerialPort;
 use dumpfile::wire::{SMALL_FRAME, SenderConfig};
-use vmcore::SerialPort;
 
 /// Room for bytes that come while something is sent: two frames and more. Bytes that do not fit
 /// are lost, and sent again.

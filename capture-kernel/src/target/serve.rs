@@ -4,9 +4,9 @@ use super::Target;
 use crate::Failure;
 use crate::dump::Dump;
 use alloc::boxed::Box;
+use cmdline::{TargetEntry, TargetSpec};
 use core::fmt::Arguments;
 use handoff::Stage;
-use vmcore::{TargetEntry, TargetSpec};
 
 /// Gives `dump` to the first of the targets on `list` that takes it, and to those that are to have
 /// it as well; says what becomes of each. `open` finds the device behind a target.

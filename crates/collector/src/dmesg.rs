@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use linux::{Dmesg, Record, Skipped};
 use serde::Serialize;
-use vmcore::{Dmesg, Record, Skipped};
 
 use crate::dump_disk::DumpDisk;
 use crate::{Error, VmcoreFile};
@@ -23,7 +23,7 @@ pub enum LogPart {
 /// How the log is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// As `dmesg` does; see [`vmcore::Record`].
+    /// As `dmesg` does; see [`linux::Record`].
     Text(Callers),
     /// An object of JSON for each record, on a line of its own.
     Json,

@@ -189,7 +189,7 @@ pub enum Error {
         /// The vmcore.
         path: PathBuf,
         /// What is wrong with it.
-        source: vmcore::Error,
+        source: linux::Error,
     },
     /// The dump on the disk is not a vmcore.
     #[error("{} holds oldmem, physical memory without headers: collector extract copies it into a file", .0.display())]

@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use collector::{Callers, Error, LogFormat, LogPart, LogSource};
 use dumpfile::DiskId;
+use linux::Skipped;
 use serde::Serialize;
-use vmcore::Skipped;
 
 use cli::{extract, read, receive};
 

@@ -5,9 +5,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use dumpfile::Contents;
+use linux::{KernelMemory, SegmentMap};
 use vmcore::{
-    CoreHeader, ElfCoreHdr, KernelMemory, MAX_NOTES, NAME_CORE, Note, PhysAddr, PhysRange,
-    ReadPhys, Segment, SegmentKind, SegmentMap, notes,
+    CoreHeader, ElfCoreHdr, MAX_NOTES, NAME_CORE, Note, PhysAddr, PhysRange, ReadPhys, Segment,
+    SegmentKind, notes,
 };
 
 use crate::dump_disk::DumpDisk;
@@ -98,14 +99,15 @@ impl VmcoreFile {
             vmcore::Error::Unreadable { at } if at.get() + LONGEST_HEADER > length => {
                 Error::Cut { path: path.to_owned(), what: "its headers are", length }
             }
-            source => Error::Vmcore { path: path.to_owned(), source },
+            source => Error::Vmcore { path: path.to_owned(), source: source.into() },
         };
         let front = ElfCoreHdr { addr: PhysAddr::new(0), size: None };
         let header = CoreHeader::read(&bytes, front).map_err(error)?;
         let segments: Result<Vec<_>, _> = header.segments(&bytes).collect();
         let segments = segments.map_err(error)?;
         let notes = read_notes(&bytes, &segments).map_err(error)?;
-        let map = SegmentMap::new(segments.iter().copied().map(Ok)).map_err(error)?;
+        let map = SegmentMap::new(segments.iter().copied().map(Ok));
+        let map = map.map_err(|source| Error::Vmcore { path: path.to_owned(), source })?;
         let vmcore = Self { path: path.to_owned(), bytes, header, segments, map, notes };
         match vmcore.is_of_program() {
             false => Ok(vmcore),
@@ -186,10 +188,10 @@ impl VmcoreFile {
     }
 
     /// For `map_err`: the error for an unreadable log.
-    pub(crate) fn log_error(&self, source: vmcore::Error) -> Error {
+    pub(crate) fn log_error(&self, source: linux::Error) -> Error {
         let path = self.path.clone();
         match source {
-            vmcore::Error::Unreadable { .. } if self.missing().is_some() => {
+            linux::Error::Dump(vmcore::Error::Unreadable { .. }) if self.missing().is_some() => {
                 let (what, length) = ("the log is", self.length());
                 Error::Cut { path, what, length }
             }

@@ -1,6 +1,6 @@
 //! The capture kernel's command line.
 
-use vmcore::Options;
+use cmdline::Options;
 
 /// Parses the bytes as a command line; whatever is complained about can be printed.
 ///

@@ -1,6 +1,7 @@
 //! The dead kernel's log.
 
-use vmcore::{Dmesg, KernelMemory, PhysAddr, Segment, SegmentKind, SegmentMap};
+use linux::{Dmesg, KernelMemory, SegmentMap};
+use vmcore::{PhysAddr, Segment, SegmentKind};
 
 use crate::memory::{AT, Memory};
 

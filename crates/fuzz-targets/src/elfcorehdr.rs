@@ -30,7 +30,7 @@ pub fn elfcorehdr(bytes: &[u8]) {
 }
 
 fn check_small_views(header: &CoreHeader, vmcore: &Vmcore, memory: &Memory<'_>) {
-    let views = vmcore::small_views(header, vmcore, memory, &mut |text| {
+    let views = linux::small_views(header, vmcore, memory, &mut |text| {
         assert!(!text.to_string().is_empty());
     });
     for view in views {

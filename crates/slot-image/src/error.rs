@@ -113,5 +113,5 @@ pub enum Error {
     },
     /// An address range that wraps.
     #[error("the slot image names an impossible range: {0}")]
-    Range(#[from] vmcore::Error),
+    Range(#[from] vmcore::RangeError),
 }

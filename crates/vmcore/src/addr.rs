@@ -2,8 +2,6 @@
 
 use core::fmt;
 
-use crate::Error;
-
 /// A physical address, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PhysAddr(u64);
@@ -17,6 +15,27 @@ pub struct DumpOffset(u64);
 pub struct PhysRange {
     start: PhysAddr,
     end: PhysAddr,
+}
+
+/// The reason why two numbers are no range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RangeError {
+    /// A range does not end within 64 bits.
+    #[error("{length:#x} bytes at {start} run past 64 bits: the header is damaged")]
+    Wraps {
+        /// Physical address of the first byte.
+        start: PhysAddr,
+        /// Length in bytes.
+        length: u64,
+    },
+    /// A range ends before it starts.
+    #[error("the range {start}..{end} runs backwards")]
+    Backwards {
+        /// Where it is to start.
+        start: PhysAddr,
+        /// Where it is to end.
+        end: PhysAddr,
+    },
 }
 
 impl PhysAddr {
@@ -96,19 +115,19 @@ impl PhysRange {
     /// `length` bytes from `start` on.
     ///
     /// # Errors
-    /// [`Error::Wraps`] when the range does not end within 64 bits.
-    pub fn new(start: PhysAddr, length: u64) -> Result<Self, Error> {
-        let end = start.checked_add(length).ok_or(Error::Wraps { start, length })?;
+    /// [`RangeError::Wraps`] when the range does not end within 64 bits.
+    pub fn new(start: PhysAddr, length: u64) -> Result<Self, RangeError> {
+        let end = start.checked_add(length).ok_or(RangeError::Wraps { start, length })?;
         Ok(Self { start, end })
     }
 
     /// The bytes from `start` up to, not including, `end`.
     ///
     /// # Errors
-    /// [`Error::Backwards`] when `end` is below `start`.
-    pub const fn from_bounds(start: PhysAddr, end: PhysAddr) -> Result<Self, Error> {
+    /// [`RangeError::Backwards`] when `end` is below `start`.
+    pub const fn from_bounds(start: PhysAddr, end: PhysAddr) -> Result<Self, RangeError> {
         if end.0 < start.0 {
-            return Err(Error::Backwards { start, end });
+            return Err(RangeError::Backwards { start, end });
         }
         Ok(Self { start, end })
     }
@@ -181,7 +200,7 @@ mod tests {
     #[test]
     fn ranges_neither_wrap_nor_run_backwards() {
         let top = PhysAddr::new(u64::MAX);
-        assert_eq!(PhysRange::new(top, 1), Err(Error::Wraps { start: top, length: 1 }));
+        assert_eq!(PhysRange::new(top, 1), Err(RangeError::Wraps { start: top, length: 1 }));
         assert!(PhysRange::new(top, 0).is_ok());
         assert!(PhysRange::from_bounds(top, PhysAddr::new(0)).is_err());
     }

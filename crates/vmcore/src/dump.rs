@@ -20,9 +20,10 @@ use core::{fmt, iter};
 use goblin::elf::program_header::ProgramHeader;
 use handoff::layout::PAGE_SIZE;
 
-use crate::elfcore::{encode, zeros};
+use crate::elfcore::encode;
 use crate::nesting::wholes;
 use crate::notes::note_of_text;
+use crate::text::zeros;
 use crate::view::{Extent, Extents, push};
 use crate::vmcoreinfo::add_lines;
 use crate::{
@@ -61,6 +62,14 @@ pub struct Vmcore {
 }
 
 impl Vmcore {
+    /// The length of headers and notes, which are the beginning of the file, in bytes.
+    pub fn head(&self) -> u64 {
+        match self.view.extents().first() {
+            Some(Extent::Bytes(head)) => head.len() as u64,
+            _ => 0,
+        }
+    }
+
     /// The merged notes, as the file has them.
     pub fn notes(&self) -> &[u8] {
         match self.view.extents().first() {
@@ -377,7 +386,7 @@ impl fmt::Display for NoteArea {
 mod tests {
     use super::*;
     use crate::fake::{FakeMemory, note, range};
-    use crate::{DumpOffset, ElfCoreHdr, View, build};
+    use crate::{DumpOffset, ElfCoreHdr, RangeError, View, build};
     use alloc::string::{String, ToString};
     use alloc::{format, vec};
     use goblin::elf::Elf;
@@ -636,7 +645,7 @@ mod tests {
         let at = PhysAddr::new(0x9_0000);
         assert_eq!(outcomes[1], NoteOutcome::Unreadable(Error::Unreadable { at }));
         assert!(matches!(outcomes[2], NoteOutcome::Unreadable(Error::BeyondLimit { .. })));
-        assert!(matches!(outcomes[3], NoteOutcome::Unreadable(Error::Wraps { .. })));
+        assert!(matches!(outcomes[3], NoteOutcome::Unreadable(Error::Range(_))));
         assert!(matches!(outcomes[4], NoteOutcome::Unreadable(Error::BeyondLimit { .. })));
         assert_eq!(outcomes[5], broken(0, 0));
         assert_eq!(outcomes[6], NoteOutcome::Kept { notes: 1 });
@@ -714,40 +723,18 @@ mod tests {
         assert_eq!(refusal(&[load(LIMIT - 1, 0, 0, 2)]), beyond(LIMIT - 1, LIMIT + 1));
         assert_eq!(refusal(&[load(0, 0, LIMIT, 1)]), beyond(LIMIT, LIMIT + 1));
         let start = PhysAddr::new(u64::MAX);
-        assert_eq!(refusal(&[load(u64::MAX, 0, 0, 2)]), Error::Wraps { start, length: 2 });
-        assert_eq!(refusal(&[load(0, 0, u64::MAX, 2)]), Error::Wraps { start, length: 2 });
+        assert_eq!(
+            refusal(&[load(u64::MAX, 0, 0, 2)]),
+            RangeError::Wraps { start, length: 2 }.into()
+        );
+        assert_eq!(
+            refusal(&[load(0, 0, u64::MAX, 2)]),
+            RangeError::Wraps { start, length: 2 }.into()
+        );
         let larger = Segment { filesz: 0x2001, ..a };
         let error = Error::FileLarger { at: PhysAddr::new(0x1000), filesz: 0x2001, memsz: 0x2000 };
         assert_eq!(refusal(&[larger]), error);
         assert!(refusal(&[a, b]).to_string().contains("0x1000..0x3000"));
-    }
-
-    /// The PT_LOAD that x86_64 kernels have for their image; where there is none, what follows
-    /// `_stext`.
-    #[test]
-    fn the_kernel_image_is_found() {
-        let found = |segments: &[Segment], memory| {
-            let (result, ..) = capture(EM_X86_64, Class::Elf64, segments, memory);
-            let image = result.expect("a good machine").kernel_image()?;
-            Some((image.memory, image.file))
-        };
-        let whole = load(0x10_0000, 0xffff_8880_0010_0000, 0x10_0000, 0x800_0000);
-        let image = load(0x10_2000, 0xffff_ffff_8100_0000, 0x10_2000, 0x3000);
-        let expected = Some((range(0x10_2000, 0x10_5000), 0x3000..0x6000));
-        assert_eq!(found(&[whole, image], FakeMemory::default()), expected);
-        assert_eq!(found(&[image, whole], FakeMemory::default()), expected);
-        assert_eq!(found(&[whole], FakeMemory::default()), None);
-        // A module's memory, which no other PT_LOAD has, is no image.
-        let alone = load(0x4000_0000, 0xffff_ffff_a000_0000, 0x4000_0000, 0x3000);
-        assert_eq!(found(&[whole, alone], FakeMemory::default()), None);
-        let text = b"OSRELEASE=6.1.0\nSYMBOL(_stext)=ffff888000101000\n\0";
-        let info = note(b"VMCOREINFO\0", 0, text);
-        let area = note_area(0x9000_0000, info.len() as u64);
-        let memory = || FakeMemory::with(0x9000_0000, info.clone());
-        let most = 0x10_1000 + crate::MOST_IMAGE;
-        let expected = Some((range(0x10_1000, most), 0x2000..0x2000 + crate::MOST_IMAGE));
-        assert_eq!(found(&[area, whole], memory()), expected, "64 MiB at most");
-        assert_eq!(found(&[area, alone], memory()), None);
     }
 
     /// kexec-tools lists the image of an x86_64 kernel first, at its own virtual addresses, and

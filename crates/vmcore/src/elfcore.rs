@@ -16,14 +16,22 @@ use goblin::elf::program_header::{PT_LOAD, PT_NOTE, ProgramHeader};
 use goblin::{elf32, elf64};
 use scroll::{Pread, Pwrite};
 
-use crate::{ElfCoreHdr, Error, PhysAddr, PhysRange, ReadPhys};
+use crate::error::MAX_SEGMENTS;
+use crate::text::zeros;
+use crate::{Error, PhysAddr, PhysRange, RangeError, ReadPhys};
 
-/// Most program headers of a core header. `e_phnum` has 16 bits. Its highest value (`PN_XNUM`)
-/// means that the number is stored elsewhere; no kernel and no kdump tool uses it.
-pub const MAX_SEGMENTS: u16 = 0xfffe;
 /// Number of program headers that are read at once. Each read through the capture kernel's window
 /// costs a mapping. This many fit on a small stack.
 const AT_ONCE: u16 = 16;
+
+/// `elfcorehdr=[SIZE@]ADDRESS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ElfCoreHdr {
+    /// Physical address of the ELF header.
+    pub addr: PhysAddr,
+    /// Length of the block that holds ELF header and program headers, in bytes.
+    pub size: Option<u64>,
+}
 
 /// The width of the headers' fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,17 +131,17 @@ impl Segment {
     /// The memory where the bytes lie now.
     ///
     /// # Errors
-    /// [`Error::Wraps`] when that does not end within 64 bits.
+    /// [`RangeError::Wraps`] when that does not end within 64 bits.
     pub fn source_range(&self) -> Result<PhysRange, Error> {
-        PhysRange::new(self.source, self.filesz)
+        Ok(PhysRange::new(self.source, self.filesz)?)
     }
 
     /// The memory that the segment stands for.
     ///
     /// # Errors
-    /// [`Error::Wraps`] when that does not end within 64 bits.
+    /// [`RangeError::Wraps`] when that does not end within 64 bits.
     pub fn memory_range(&self) -> Result<PhysRange, Error> {
-        PhysRange::new(self.paddr, self.memsz)
+        Ok(PhysRange::new(self.paddr, self.memsz)?)
     }
 
     fn from_program_header(header: &ProgramHeader) -> Option<Self> {
@@ -215,7 +223,7 @@ impl CoreHeader {
     /// may lie anywhere: `vmcore()` leaves out what cannot be read, and says so.
     ///
     /// # Errors
-    /// [`Error::Wraps`], or what kept a program header from being read.
+    /// [`RangeError::Wraps`], or what kept a program header from being read.
     pub fn check_ranges(&self, mem: &impl ReadPhys) -> Result<(), Error> {
         self.segments(mem).try_for_each(|segment| match segment? {
             load if load.kind == SegmentKind::Load => {
@@ -259,7 +267,7 @@ impl Table {
     fn read(&mut self, mem: &impl ReadPhys, which: Range<u16>) -> Result<(), Error> {
         let size = self.header.class.entry_size();
         let offset = u64::from(which.start) * size as u64;
-        let wraps = Error::Wraps { start: self.header.table, length: offset };
+        let wraps = RangeError::Wraps { start: self.header.table, length: offset };
         let at = self.header.table.checked_add(offset).ok_or(wraps)?;
         self.held = 0..0;
         mem.read_phys(at, &mut self.bytes[..which.len() * size])?;
@@ -349,14 +357,6 @@ pub(crate) fn encode(
         check_width(&entry, class)?;
         into.pwrite_with(entry, 0, class.context()).map_err(|_| Error::NoMemory)?;
     }
-    Ok(bytes)
-}
-
-/// `length` zero bytes, or an error where the heap has no room.
-pub(crate) fn zeros(length: usize) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(length).map_err(|_| Error::NoMemory)?;
-    bytes.resize(length, 0);
     Ok(bytes)
 }
 
@@ -486,7 +486,7 @@ mod tests {
             let block = ElfCoreHdr { addr: PhysAddr::new(AT), size: None };
             CoreHeader::read(&memory, block).and_then(|header| header.check_ranges(&memory))
         };
-        let wraps = Err(Error::Wraps { start: top, length: 0x1001 });
+        let wraps = Err(RangeError::Wraps { start: top, length: 0x1001 }.into());
         assert_eq!(check(backup(0)), Ok(()));
         assert_eq!(check(Segment { source: top, filesz: 0x1001, ..backup(0) }), wraps);
         assert_eq!(check(Segment { paddr: top, memsz: 0x1001, ..backup(0) }), wraps);

@@ -1,27 +1,17 @@
 //! What can be wrong with what a dead kernel left, or with what a loader wants to leave.
 
-use crate::elfcore::MAX_SEGMENTS;
-use crate::{PhysAddr, PhysRange};
+use crate::{PhysAddr, PhysRange, RangeError};
+
+/// Most program headers of a core header. `e_phnum` has 16 bits. Its highest value (`PN_XNUM`)
+/// means that the number is stored elsewhere; no kernel and no kdump tool uses it.
+pub const MAX_SEGMENTS: u16 = 0xfffe;
 
 /// Why a range, a header or a dump was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A range does not end within 64 bits.
-    #[error("{length:#x} bytes at {start} run past 64 bits: the header is damaged")]
-    Wraps {
-        /// Physical address of the first byte.
-        start: PhysAddr,
-        /// Length in bytes.
-        length: u64,
-    },
-    /// A range ends before it starts.
-    #[error("the range {start}..{end} runs backwards")]
-    Backwards {
-        /// Where it is to start.
-        start: PhysAddr,
-        /// Where it is to end.
-        end: PhysAddr,
-    },
+    /// A range that cannot be.
+    #[error(transparent)]
+    Range(#[from] RangeError),
     /// A list of ranges has no room for one more.
     #[error("more than {capacity} separate memory ranges: join some or leave small ones out")]
     Full {
@@ -125,35 +115,5 @@ pub enum Error {
         machine: u16,
         /// Length of the note's descriptor in bytes.
         length: usize,
-    },
-    /// A virtual address that no PT_LOAD has.
-    #[error(
-        "no PT_LOAD has the virtual address {at:#x}: the headers have no virtual addresses, or the kernel's pointer is damaged"
-    )]
-    Unmapped {
-        /// The first such address.
-        at: u64,
-    },
-    /// VMCOREINFO does not say what is needed to find the kernel's log.
-    #[error(
-        "VMCOREINFO has no {key}: the dead kernel has no log, or one of a kind that is not known"
-    )]
-    NoKey {
-        /// The key that is missing.
-        key: &'static str,
-    },
-    /// VMCOREINFO says what cannot be.
-    #[error("the value of {key} in VMCOREINFO cannot be: the note is damaged")]
-    BadKey {
-        /// The key whose value is wrong.
-        key: &'static str,
-    },
-    /// A field of the kernel's log has a value that it cannot have.
-    #[error("{field} of the kernel's log is {value:#x}: the dead kernel's memory is damaged there")]
-    BadLog {
-        /// The field's name in Linux.
-        field: &'static str,
-        /// What it holds.
-        value: u64,
     },
 }

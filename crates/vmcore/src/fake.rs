@@ -6,18 +6,19 @@ use crate::{Error, PhysAddr, PhysRange, ReadPhys};
 
 /// A few pieces of memory with nothing between them.
 #[derive(Default)]
-pub(crate) struct FakeMemory {
-    pub(crate) pieces: Vec<(u64, Vec<u8>)>,
+pub struct FakeMemory {
+    /// Address and bytes of each piece.
+    pub pieces: Vec<(u64, Vec<u8>)>,
 }
 
 impl FakeMemory {
     /// Memory that has `bytes` at `at` and nothing else.
-    pub(crate) fn with(at: u64, bytes: impl Into<Vec<u8>>) -> Self {
+    pub fn with(at: u64, bytes: impl Into<Vec<u8>>) -> Self {
         Self::default().and(at, bytes)
     }
 
     /// The same with `bytes` at `at` as well. Later pieces hide earlier ones.
-    pub(crate) fn and(mut self, at: u64, bytes: impl Into<Vec<u8>>) -> Self {
+    pub fn and(mut self, at: u64, bytes: impl Into<Vec<u8>>) -> Self {
         self.pieces.insert(0, (at, bytes.into()));
         self
     }
@@ -41,12 +42,12 @@ impl ReadPhys for FakeMemory {
 }
 
 /// The bytes from `start` up to `end`.
-pub(crate) fn range(start: u64, end: u64) -> PhysRange {
+pub fn range(start: u64, end: u64) -> PhysRange {
     PhysRange::from_bounds(PhysAddr::new(start), PhysAddr::new(end)).expect("a range of a test")
 }
 
 /// A note with its padding, as the ELF specification 1.2 lays it out. `name` comes with its NUL.
-pub(crate) fn note(name: &[u8], kind: u32, desc: &[u8]) -> Vec<u8> {
+pub fn note(name: &[u8], kind: u32, desc: &[u8]) -> Vec<u8> {
     let words = [name.len() as u32, desc.len() as u32, kind];
     let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     for part in [name, desc] {

@@ -26,7 +26,7 @@ impl Holes {
     /// with the same reason is merged with it.
     ///
     /// # Errors
-    /// [`Error::NoMemory`]. [`Error::Backwards`] cannot occur.
+    /// [`Error::NoMemory`]. [`RangeError::Backwards`] cannot occur.
     pub fn add(&mut self, range: PhysRange, reason: &'static str) -> Result<(), Error> {
         let mut at = range.start();
         while at < range.end() {

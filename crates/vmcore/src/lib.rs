@@ -1,8 +1,7 @@
-//! What a dump is: memory ranges, command line, ELF core headers, notes, views.
+//! What a dump is: memory ranges, ELF core headers, notes, views.
 //!
 //! ```text
-//! command line ──Options──▶ elfcorehdr= ──CoreHeader──▶ segments ──vmcore()──▶ View
-//!                                                          └─────KernelMemory──▶ Dmesg ──▶ small_views()
+//! elfcorehdr= ──CoreHeader──▶ segments ──vmcore()──▶ View
 //! ```
 //!
 //! Everything here is pure: it runs in the capture kernel, in the loader and in host tests alike.
@@ -17,56 +16,40 @@ extern crate alloc;
 
 mod addr;
 mod crash_memory;
-mod dmesg;
 mod dump;
 mod elfcore;
 mod error;
 mod holes;
-mod kernel_image;
-mod kernel_memory;
 mod nesting;
 mod notes;
-mod number;
 mod oldmem;
-mod options;
-mod page_cache;
 mod page_class;
-mod page_tables;
 mod ranges;
 mod read;
-mod small_views;
 mod text;
 mod utc;
 mod view;
 mod vmcoreinfo;
 
-pub use addr::{DumpOffset, PhysAddr, PhysRange};
+pub use addr::{DumpOffset, PhysAddr, PhysRange, RangeError};
 pub use crash_memory::{LinearMap, RWX, core_header, crash_memory_ranges, loads};
-pub use dmesg::{Caller, Dmesg, Record, Skipped};
 pub use dump::{HEAP_PER_LOAD, MAX_NOTE_AREA, MAX_NOTES, NoteArea, NoteOutcome, Vmcore, vmcore};
-pub use elfcore::{Class, CoreHeader, MAX_SEGMENTS, Segment, SegmentKind, build};
-pub use error::Error;
+pub use elfcore::{Class, CoreHeader, ElfCoreHdr, Segment, SegmentKind, build};
+pub use error::{Error, MAX_SEGMENTS};
 /// `e_machine` of the machines whose dumps we make.
 pub use goblin::elf::header::{EM_386, EM_X86_64};
 pub use holes::Holes;
-pub use kernel_image::{KernelImage, MOST_IMAGE};
-pub use kernel_memory::{KernelMemory, SegmentMap};
 pub use notes::{
     NAME_ADDENDUM, NAME_CORE, NAME_VMCOREINFO, Note, Notes, Prstatus, note_of_text, notes,
 };
-pub use number::{memparse, size_at};
 pub use oldmem::oldmem;
-pub use options::{
-    Action, Compress, DEFAULT_TIMEOUT, ElfCoreHdr, MAX_MEMMAP, MAX_TARGETS, MAX_VIRTIO_MMIO,
-    Options, PowerOff, Problem, SerialPort, TargetEntry, TargetSpec, Trouble, ViewSpec,
-};
 pub use page_class::PageClass;
 pub use ranges::{MemoryRanges, RangeSet, Ranges, Storage};
 pub use read::ReadPhys;
-pub use small_views::{LaterViews, SmallView, first_views, small_views};
+pub use text::{Text, zeros};
 pub use utc::utc_date;
 pub use view::{Extent, Extents, Piece, View, What};
 pub use vmcoreinfo::{LeftOut, MAX_ADDED, left_out, vmcoreinfo_get};
 
-#[cfg(test)]
-mod fake;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;

@@ -10,7 +10,7 @@ use goblin::elf::header::{EM_386, EM_X86_64};
 use goblin::elf::note::NT_PRSTATUS;
 
 use crate::Error;
-use crate::elfcore::zeros;
+use crate::text::zeros;
 
 /// Name of the notes that Linux and its tools share with ordinary core files.
 pub const NAME_CORE: &[u8] = b"CORE";

@@ -1,6 +1,6 @@
 //! The one way to physical memory.
 
-use crate::{Error, PhysAddr};
+use crate::{Error, PhysAddr, RangeError};
 
 /// Somebody who can read physical memory: the capture kernel's window on old memory, a file with
 /// the memory of a guest, a fake.
@@ -21,7 +21,7 @@ pub trait ReadPhys {
         let (mut bytes, mut done, mut zero) = ([0; 256], 0, true);
         while done < length {
             let count = (length - done).min(bytes.len() as u64);
-            let next = at.checked_add(done).ok_or(Error::Wraps { start: at, length })?;
+            let next = at.checked_add(done).ok_or(RangeError::Wraps { start: at, length })?;
             let piece = &mut bytes[..count as usize];
             self.read_phys(next, piece)?;
             zero &= piece.iter().all(|byte| *byte == 0);

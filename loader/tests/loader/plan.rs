@@ -2,6 +2,7 @@
 
 use crate::common::elf::{ET_DYN, ET_EXEC, Load, PARAMS_AT, kernel, kernel_from, kernel_of_type};
 use crate::common::{fixture, plan_for, plan_with, rules, segment};
+use cmdline::Action;
 use goblin::elf::Elf;
 use goblin::elf::program_header::{PT_LOAD, PT_NOTE, ProgramHeader};
 use handoff::boot_params::BootParams;
@@ -9,7 +10,7 @@ use handoff::purgatory::PurgatoryParams;
 use loader::iomem::MemoryMap;
 use loader::{Plan, PlanError, PlanOptions, System, UserText};
 use sha2::{Digest, Sha256};
-use vmcore::{Action, Class, PhysAddr, PhysRange};
+use vmcore::{Class, PhysAddr, PhysRange};
 use zerocopy::FromBytes;
 
 fn range(start: u64, end: u64) -> PhysRange {

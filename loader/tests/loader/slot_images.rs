@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use cmdline::{memparse, size_at};
 use loader::{FlashError, Images, Plan, PlanError, PlanOptions, SlotSpec, flash, pack, plan_slot};
 use slot_image::parse;
-use vmcore::{Class, PhysAddr, PhysRange, memparse, size_at};
+use vmcore::{Class, PhysAddr, PhysRange};
 
 use crate::cli::{json, loader, path};
 use crate::common::{elf, fixture, fixture_folder, plan_for, segment};

@@ -5,11 +5,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use collector::{Callers, LogFormat, LogPart, VmcoreFile};
+use linux::{Skipped, SmallView, small_views};
 use qemu_tests::FirstKernel;
-use vmcore::{
-    CoreHeader, EM_386, ElfCoreHdr, PhysAddr, ReadPhys, Skipped, SmallView, small_views,
-    vmcoreinfo_get,
-};
+use vmcore::{CoreHeader, EM_386, ElfCoreHdr, PhysAddr, ReadPhys, vmcoreinfo_get};
 
 use crate::common::*;
 use crate::readers::assert_makedumpfile_agrees;

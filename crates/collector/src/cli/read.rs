@@ -47,9 +47,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
 /// `START+LENGTH`, as (start, length).
 fn range(text: &str) -> Result<(u64, u64), String> {
     let wrong = || "not START+LENGTH, as in 0x1000+4K".to_owned();
-    let (start, rest) = vmcore::memparse(text.as_bytes()).ok_or_else(wrong)?;
+    let (start, rest) = cmdline::memparse(text.as_bytes()).ok_or_else(wrong)?;
     let rest = rest.strip_prefix(b"+").ok_or_else(wrong)?;
-    match vmcore::memparse(rest) {
+    match cmdline::memparse(rest) {
         Some((length, [])) if length > 0 => Ok((start, length)),
         _ => Err(wrong()),
     }

@@ -3,7 +3,8 @@
 //! Before Linux 5.10, VMCOREINFO has no length of a pointer. It has the length of `list_head`,
 //! which is two pointers.
 
-use crate::{Error, vmcoreinfo_get};
+use crate::Error;
+use vmcore::vmcoreinfo_get;
 
 /// The longest structure that is believed, in bytes. The kernel's have about a hundred.
 const MAX_STRUCT: u64 = 64 << 10;

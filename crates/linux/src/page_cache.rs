@@ -5,8 +5,8 @@ use core::cell::RefCell;
 
 use handoff::layout::PAGE_SIZE;
 
-use crate::elfcore::zeros;
-use crate::{Error, PhysAddr, ReadPhys};
+use vmcore::zeros;
+use vmcore::{Error, PhysAddr, RangeError, ReadPhys};
 
 /// A walk over the kernel's log goes on in three places: descriptors, infos and texts.
 const PAGES: usize = 4;
@@ -50,7 +50,7 @@ impl<'a, M: ReadPhys> PageCache<'a, M> {
 
 impl<M: ReadPhys> ReadPhys for PageCache<'_, M> {
     fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Error> {
-        let wraps = Error::Wraps { start: at, length: into.len() as u64 };
+        let wraps = RangeError::Wraps { start: at, length: into.len() as u64 };
         at.checked_add(into.len() as u64).ok_or(wraps)?;
         let mut done = 0;
         while done < into.len() {
@@ -83,9 +83,9 @@ impl Pages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::FakeMemory;
     use core::cell::Cell;
     use proptest::prelude::*;
+    use vmcore::fake::FakeMemory;
 
     /// Memory that counts how often it is read.
     struct Counted(FakeMemory, Cell<u32>);

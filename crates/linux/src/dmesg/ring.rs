@@ -14,8 +14,10 @@
 use alloc::vec::Vec;
 
 use super::layout::Layout;
-use super::{Caller, MAX_SIZE_BITS, MAX_TEXT, Record, Skipped, add, number};
-use crate::{Error, KernelMemory, ReadPhys};
+use super::memory::{MAX_SIZE_BITS, MAX_TEXT, add, number};
+use super::record::{Caller, Record, Skipped};
+use crate::{Error, KernelMemory};
+use vmcore::ReadPhys;
 
 /// Most descriptors, one for each 32 bytes of text (`PRB_AVGBITS`), as a power of two.
 const MAX_COUNT_BITS: u64 = MAX_SIZE_BITS - 5;
@@ -79,7 +81,7 @@ impl<'a, M: ReadPhys> RingLog<'a, M> {
     pub(super) fn open(memory: KernelMemory<'a, M>, vmcoreinfo: &[u8]) -> Result<Self, Error> {
         let layout = Layout::parse(vmcoreinfo)?;
         let mut text = Vec::new();
-        text.try_reserve_exact(MAX_TEXT).map_err(|_| Error::NoMemory)?;
+        text.try_reserve_exact(MAX_TEXT).map_err(|_| Error::NO_MEMORY)?;
         let ring = Ring { descs: 0, infos: 0, count: 0, data: 0, size_bits: 0 };
         let skipped = Skipped::default();
         let mut log = Self { memory, layout, ring, next: 0, left: 0, room: 0, skipped, text };
@@ -117,7 +119,7 @@ impl<'a, M: ReadPhys> RingLog<'a, M> {
         ];
         ends.into_iter().try_for_each(|(start, length)| {
             match self.number(start, length.saturating_sub(1), 1) {
-                Err(Error::Unreadable { .. }) => Ok(()),
+                Err(Error::Dump(vmcore::Error::Unreadable { .. })) => Ok(()),
                 read => read.map(drop),
             }
         })
@@ -220,7 +222,7 @@ impl<'a, M: ReadPhys> RingLog<'a, M> {
             // Within the room that `open` has reserved: few records are long.
             self.text.resize(length.min(MAX_TEXT), 0);
         }
-        let into = self.text.get_mut(..length).ok_or(Error::NoMemory)?;
+        let into = self.text.get_mut(..length).ok_or(Error::NO_MEMORY)?;
         self.memory.read(at, into)
     }
 

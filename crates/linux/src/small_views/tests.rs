@@ -1,13 +1,13 @@
 use super::*;
 use crate::dmesg::fake::{BOTH, Machine, PADDR, PAGE, id, old, state};
-use crate::fake::{FakeMemory, note};
-use crate::{
-    Class, EM_386, EM_X86_64, ElfCoreHdr, Holes, PhysAddr, Segment, SegmentKind, build, vmcore,
-};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use proptest::prelude::*;
+use vmcore::fake::{FakeMemory, note};
+use vmcore::{
+    Class, EM_386, EM_X86_64, ElfCoreHdr, Holes, PhysAddr, Segment, SegmentKind, build, vmcore,
+};
 
 /// Where the core header block lies.
 const BLOCK: u64 = 0x2ff_c000;
@@ -275,7 +275,7 @@ proptest! {
             let most = match view.name {
                 "dmesg-tail" => TAIL,
                 "dmesg" => MAX_LOG,
-                "notes" => crate::MAX_NOTES,
+                "notes" => vmcore::MAX_NOTES,
                 "vmcoreinfo" => 4096,
                 _ => 16 << 10,
             };

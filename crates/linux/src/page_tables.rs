@@ -4,7 +4,8 @@
 
 use handoff::layout::PAGE_SIZE;
 
-use crate::{Error, KernelMemory, ReadPhys, vmcoreinfo_get};
+use crate::{Error, KernelMemory};
+use vmcore::{ReadPhys, vmcoreinfo_get};
 
 /// Table entries: there is something.
 const PRESENT: u64 = 1 << 0;
@@ -38,7 +39,7 @@ impl<'a, M: ReadPhys> PageTables<'a, M> {
     /// Reads bytes of one page from the virtual address `at` on.
     ///
     /// # Errors
-    /// [`Error::Unmapped`] when no page is there, or it is not in the dump; [`Error::Unreadable`].
+    /// [`Error::Unmapped`] when no page is there, or it is not in the dump; [`Error::Dump`].
     pub(crate) fn read(&self, at: u64, into: &mut [u8]) -> Result<(), Error> {
         debug_assert!(at % PAGE_SIZE + into.len() as u64 <= PAGE_SIZE);
         self.memory.read_physical(self.translate(at)?, into)
@@ -74,10 +75,11 @@ impl<'a, M: ReadPhys> PageTables<'a, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::FakeMemory;
-    use crate::{PhysAddr, Segment, SegmentKind, SegmentMap};
+    use crate::SegmentMap;
     use alloc::vec;
     use alloc::vec::Vec;
+    use vmcore::fake::FakeMemory;
+    use vmcore::{PhysAddr, Segment, SegmentKind};
 
     /// Where memory lies, and at which addresses the dead kernel had it: the tables, as a part of the
     /// kernel's image, and the same in the direct map.

@@ -2,12 +2,12 @@
 
 use super::fake::*;
 use super::*;
-use crate::fake::FakeMemory;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use proptest::prelude::*;
+use vmcore::fake::FakeMemory;
 
 impl Page {
     /// What `use_log` makes of the log.

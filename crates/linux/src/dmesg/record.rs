@@ -19,6 +19,16 @@ pub struct Record<'a> {
     pub text: &'a [u8],
 }
 
+/// Records that were skipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Records that the kernel was still writing, or that it found no room for.
+    pub unfinished: u64,
+    /// Records that are inconsistent or unreadable. Before Linux 5.10, each record locates the next
+    /// one: a damaged record may stand for all later ones.
+    pub damaged: u64,
+}
+
 /// Who wrote a record (Linux, `printk_caller_id`): a task, or a CPU that was not running one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller(pub u32);

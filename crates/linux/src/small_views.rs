@@ -1,15 +1,19 @@
 //! The small, precious part of a dump: what tells why the kernel died, even when the capture dies
 //! half-way through the bulk.
 
+mod list;
 mod stack;
 
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
+pub use self::list::SmallView;
+use self::list::Views;
+use self::stack::Cpus;
 use crate::page_cache::PageCache;
-use crate::text::Text;
-use crate::{Caller, CoreHeader, Dmesg, Error, KernelMemory, ReadPhys, SegmentMap, Vmcore, notes};
-use stack::Cpus;
+use crate::{Caller, Dmesg, Error, KernelMemory, SegmentMap};
+use vmcore::Text;
+use vmcore::{CoreHeader, ReadPhys, Vmcore, notes};
 
 /// Length of `dmesg-tail` in bytes: less than a second at 115200 baud.
 const TAIL: usize = 8 << 10;
@@ -20,17 +24,6 @@ const MAX_LOG: usize = 512 << 10;
 /// The most records that are looked at. A line takes 16 bytes at least, so that twice as many as
 /// there is room for may be unfinished or damaged.
 const MAX_RECORDS: u64 = 3 * MAX_LOG as u64 / 16;
-
-/// One small view.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SmallView {
-    /// Its name, of `a-z0-9-`.
-    pub name: &'static str,
-    /// The dead kernel's virtual address of the first byte, zero where there is none.
-    pub start: u64,
-    /// What it holds.
-    pub bytes: Vec<u8>,
-}
 
 /// The small views of a dump, in the order in which they are to leave the machine:
 ///
@@ -109,41 +102,24 @@ impl LaterViews {
         let segments = segments(&self.header, &mem, &mut |_| ());
         let memory = KernelMemory::new(&mem, &segments);
         let mut views = Views { list: Vec::new(), complain };
-        let log = if self.has_log { views.log(memory, &self.vmcoreinfo) } else { Log::default() };
+        let log =
+            if self.has_log { log(&mut views, memory, &self.vmcoreinfo) } else { Log::default() };
         stack::add(&mut views, &self.cpus, log.newest, memory, &self.vmcoreinfo);
         views.add("dmesg", 0, Ok(log.text));
         views.list
     }
 }
 
-/// The views so far.
-struct Views<'c> {
-    list: Vec<SmallView>,
-    complain: &'c mut dyn FnMut(fmt::Arguments<'_>),
-}
-
-impl Views<'_> {
-    /// Adds a view, unless there is nothing in it.
-    fn add(&mut self, name: &'static str, start: u64, bytes: Result<Vec<u8>, Error>) {
-        let room = self.list.try_reserve(1).map_err(|_| Error::NoMemory);
-        match room.and(bytes) {
-            Ok(bytes) if bytes.is_empty() => {}
-            Ok(bytes) => self.list.push(SmallView { name, start, bytes }),
-            Err(error) => (self.complain)(format_args!("{name}: {error}")),
-        }
-    }
-
-    /// The log; where there is little memory, its end.
-    fn log<M: ReadPhys>(&mut self, memory: KernelMemory<'_, M>, vmcoreinfo: &[u8]) -> Log {
-        let whole = match Log::read(memory, vmcoreinfo, MAX_LOG) {
-            Err(Error::NoMemory) => Log::read(memory, vmcoreinfo, TAIL),
-            whole => whole,
-        };
-        whole.unwrap_or_else(|error| {
-            (self.complain)(format_args!("dmesg: {error}"));
-            Log::default()
-        })
-    }
+/// The log; where there is little memory, its end.
+fn log<M: ReadPhys>(views: &mut Views<'_>, memory: KernelMemory<'_, M>, vmcoreinfo: &[u8]) -> Log {
+    let whole = match Log::read(memory, vmcoreinfo, MAX_LOG) {
+        Err(Error::NO_MEMORY) => Log::read(memory, vmcoreinfo, TAIL),
+        whole => whole,
+    };
+    whole.unwrap_or_else(|error| {
+        (views.complain)(format_args!("dmesg: {error}"));
+        Log::default()
+    })
 }
 
 /// The dead kernel's log as text.
@@ -168,7 +144,7 @@ impl Log {
         let mut text = Text::new(limit);
         while let Some(record) = dmesg.next_record() {
             log.newest = record.caller;
-            writeln!(text, "{record}").map_err(|_| Error::NoMemory)?;
+            writeln!(text, "{record}").map_err(|_| Error::NO_MEMORY)?;
         }
         log.text = text.bytes;
         Ok(log)
@@ -218,7 +194,7 @@ fn vmcoreinfo(area: &[u8]) -> &[u8] {
 
 fn copy(bytes: &[u8]) -> Result<Vec<u8>, Error> {
     let mut list = Vec::new();
-    list.try_reserve_exact(bytes.len()).map_err(|_| Error::NoMemory)?;
+    list.try_reserve_exact(bytes.len()).map_err(|_| Error::NO_MEMORY)?;
     list.extend_from_slice(bytes);
     Ok(list)
 }

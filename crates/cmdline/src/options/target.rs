@@ -2,8 +2,7 @@
 
 use core::fmt;
 
-use super::split_once;
-use crate::number::whole_number;
+use crate::number::{split_once, whole_number};
 
 const ANY: &str =
     "virtio-blk:id=32 hex digits, virtio-console:name=PORT, serial:port=N,baud=N or none";

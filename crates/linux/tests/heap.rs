@@ -76,7 +76,7 @@ fn peak(count: u64) -> usize {
     let header = CoreHeader::read(&memory, place).expect("a good header");
     let vmcore =
         vmcore::vmcore(&header, &memory, 1 << 40, &Holes::new(), &mut |_| ()).expect("a vmcore");
-    let (mut small, later) = vmcore::first_views(&header, &vmcore, &memory, &mut |_| ());
+    let (mut small, later) = linux::first_views(&header, &vmcore, &memory, &mut |_| ());
     let ranges = header.segments(&memory).filter_map(|load| load.ok()?.memory_range().ok());
     let ram = RangeSet::union(ranges).expect("room");
     let oldmem = vmcore::oldmem(&ram, None::<PhysRange>).expect("room");

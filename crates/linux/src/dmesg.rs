@@ -13,20 +13,17 @@ mod buffer;
 mod chain;
 mod layout;
 mod lines;
+mod memory;
 mod record;
 mod ring;
 
 use self::buffer::Buffer;
 use self::chain::Chain;
 use self::lines::Lines;
-pub use self::record::{Caller, Record};
+pub use self::record::{Caller, Record, Skipped};
 use self::ring::RingLog;
-use crate::{Error, KernelMemory, ReadPhys, vmcoreinfo_get};
-
-/// The largest log that Linux makes: 2 GiB (`LOG_BUF_LEN_MAX`), as a power of two.
-const MAX_SIZE_BITS: u64 = 31;
-/// The longest text of a record in bytes: `text_len` has 16 bits.
-const MAX_TEXT: usize = u16::MAX as usize;
+use crate::{Error, KernelMemory};
+use vmcore::{ReadPhys, vmcoreinfo_get};
 
 /// The log, from its oldest record to its newest.
 pub struct Dmesg<'a, M> {
@@ -40,23 +37,13 @@ enum Log<'a, M> {
     Lines(Chain<Lines<'a, M>>),
 }
 
-/// Records that were skipped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Skipped {
-    /// Records that the kernel was still writing, or that it found no room for.
-    pub unfinished: u64,
-    /// Records that are inconsistent or unreadable. Before Linux 5.10, each record locates the next
-    /// one: a damaged record may stand for all later ones.
-    pub damaged: u64,
-}
-
 impl<'a, M: ReadPhys> Dmesg<'a, M> {
     /// Finds the log of the kernel whose memory this is. `vmcoreinfo` is the text of its note.
     ///
     /// # Errors
     /// [`Error::NoKey`] and [`Error::BadKey`] when VMCOREINFO does not tell where it is and how it is
-    /// laid out, [`Error::BadLog`], [`Error::Unmapped`] or [`Error::Unreadable`] when it is not
-    /// there, [`Error::NoMemory`] when the heap has no 64 KiB.
+    /// laid out, [`Error::BadLog`], [`Error::Unmapped`] or [`Error::Dump`] when it is not
+    /// there, [`Error::NO_MEMORY`] when the heap has no 64 KiB.
     pub fn open(memory: KernelMemory<'a, M>, vmcoreinfo: &[u8]) -> Result<Self, Error> {
         let has = |key| vmcoreinfo_get(vmcoreinfo, key).is_some();
         if !has("SYMBOL(prb)") && has("SYMBOL(log_first_idx)") {
@@ -129,22 +116,6 @@ impl<'a, M: ReadPhys> Dmesg<'a, M> {
             Log::Lines(log) => log.keep_last(budget, cost),
         }
     }
-}
-
-/// The little-endian number of `length` bytes, at most 8, at `at + offset` (virtual).
-fn number<M: ReadPhys>(
-    memory: &KernelMemory<'_, M>,
-    at: u64,
-    offset: u64,
-    length: usize,
-) -> Result<u64, Error> {
-    let mut bytes = [0; 8];
-    memory.read(add(at, offset)?, &mut bytes[..length])?;
-    Ok(u64::from_le_bytes(bytes))
-}
-
-fn add(at: u64, offset: u64) -> Result<u64, Error> {
-    at.checked_add(offset).ok_or(Error::Unmapped { at })
 }
 
 #[cfg(test)]

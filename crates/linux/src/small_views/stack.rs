@@ -4,12 +4,11 @@ use alloc::vec::Vec;
 
 use handoff::layout::PAGE_SIZE;
 
-use super::Views;
-use crate::elfcore::zeros;
+use super::list::Views;
 use crate::page_tables::PageTables;
-use crate::{
-    Caller, EM_386, Error, KernelMemory, NoteArea, NoteOutcome, Prstatus, ReadPhys, Vmcore, notes,
-};
+use crate::{Caller, Error, KernelMemory};
+use vmcore::zeros;
+use vmcore::{EM_386, NoteArea, NoteOutcome, Prstatus, ReadPhys, Vmcore, notes};
 
 /// What the stack pointer is a multiple of, or is rounded down to.
 const ALIGN: u64 = 16;
@@ -42,12 +41,12 @@ impl Cpus {
     /// Those that have a note in `vmcore`.
     ///
     /// # Errors
-    /// [`Error::NoMemory`].
+    /// [`Error::NO_MEMORY`].
     pub(super) fn of(vmcore: &Vmcore) -> Result<Self, Error> {
         let mut list = Vec::new();
         let status = notes(vmcore.notes()).flatten().filter(|note| note.is_prstatus());
         for status in status.filter_map(|note| Prstatus::parse(vmcore.machine, note.desc).ok()) {
-            list.try_reserve(1).map_err(|_| Error::NoMemory)?;
+            list.try_reserve(1).map_err(|_| Error::NO_MEMORY)?;
             list.push(Cpu { pid: status.pid, stack_pointer: status.stack_pointer });
         }
         let is_whole = |area: &&NoteArea| area.outcome == NoteOutcome::Kept { notes: 1 };

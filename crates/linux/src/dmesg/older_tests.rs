@@ -8,8 +8,9 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::fake::FakeMemory;
-use crate::{PhysAddr, Segment, SegmentKind, SegmentMap};
+use crate::SegmentMap;
+use vmcore::fake::FakeMemory;
+use vmcore::{PhysAddr, Segment, SegmentKind};
 
 /// Address of the page with the log (physical, virtual of i386 and of x86_64).
 const PADDR: u64 = 0x500_0000;

@@ -1,6 +1,6 @@
 //! Numbers as Linux writes them on its command line.
 
-use crate::{PhysAddr, PhysRange};
+use vmcore::{PhysAddr, PhysRange};
 
 /// The number at the start of `text`, and what follows it: decimal, `0x` hexadecimal or `0` octal,
 /// with an optional suffix K, M, G, T, P or E. `None` without a digit, or past 64 bits.
@@ -51,6 +51,14 @@ fn number(text: &[u8]) -> Option<(u64, &[u8])> {
         sum.checked_mul(u64::from(radix))?.checked_add(u64::from(digit))
     })?;
     Some((value, rest))
+}
+
+/// What stands before and after the first `mark`; the second part is empty without one.
+pub(crate) fn split_once(text: &[u8], mark: u8) -> (&[u8], &[u8]) {
+    match text.iter().position(|byte| *byte == mark) {
+        Some(at) => (&text[..at], &text[at + 1..]),
+        None => (text, &[]),
+    }
 }
 
 #[cfg(test)]

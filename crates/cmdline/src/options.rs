@@ -10,8 +10,8 @@ use core::fmt;
 
 use arrayvec::ArrayVec;
 
-use crate::number::{memparse, whole_number};
-use crate::{Error, MemoryRanges, PhysAddr, PhysRange};
+use crate::number::{memparse, split_once, whole_number};
+use vmcore::{ElfCoreHdr, Error, MemoryRanges, PhysAddr, PhysRange};
 
 pub use self::target::{SerialPort, TargetEntry, TargetSpec};
 
@@ -59,15 +59,6 @@ pub struct Options<'a> {
     pub tsc_khz: Option<u32>,
     /// `kdump.pm1a`: how this machine is powered off.
     pub poweroff: Option<PowerOff>,
-}
-
-/// `elfcorehdr=[SIZE@]ADDRESS`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ElfCoreHdr {
-    /// Physical address of the ELF header.
-    pub addr: PhysAddr,
-    /// Length of the block that holds ELF header and program headers, in bytes.
-    pub size: Option<u64>,
 }
 
 /// What is dumped.
@@ -443,14 +434,6 @@ fn unquote(value: &[u8]) -> &[u8] {
     inner.strip_suffix(b"\"").unwrap_or(inner)
 }
 
-/// What stands before and after the first `mark`; the second part is empty without one.
-fn split_once(text: &[u8], mark: u8) -> (&[u8], &[u8]) {
-    match text.iter().position(|byte| *byte == mark) {
-        Some(at) => (&text[..at], &text[at + 1..]),
-        None => (text, &[]),
-    }
-}
-
 impl fmt::Display for Problem<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_text(f, self.key)?;
@@ -483,10 +466,10 @@ fn write_text(f: &mut fmt::Formatter<'_>, text: &[u8]) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::range;
     use alloc::string::{String, ToString};
     use alloc::vec::Vec;
     use proptest::prelude::*;
+    use vmcore::fake::range;
 
     fn parse(line: &str) -> (Options<'_>, Vec<String>) {
         let mut problems = Vec::new();

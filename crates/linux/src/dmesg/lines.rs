@@ -3,8 +3,9 @@
 
 use super::chain::{Cursor, Found, Records};
 use super::layout::LinesLayout;
-use super::{MAX_SIZE_BITS, MAX_TEXT, add, number};
-use crate::{Error, KernelMemory, ReadPhys};
+use super::memory::{MAX_SIZE_BITS, MAX_TEXT, add, number};
+use crate::{Error, KernelMemory};
+use vmcore::ReadPhys;
 
 /// Size of one read in bytes.
 const PIECE: usize = 128;

@@ -2,9 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::{Caller, MAX_TEXT, Record, Skipped};
+use super::memory::MAX_TEXT;
+use super::record::{Caller, Record, Skipped};
 use crate::Error;
-use crate::elfcore::zeros;
+use vmcore::zeros;
 
 /// Number of records that may be skipped for each one that [`Chain::look_at_last`] keeps. Real logs
 /// are far shorter. Without this limit, a log of 2 GiB could keep a capture kernel busy for
@@ -61,7 +62,7 @@ impl<R: Records> Chain<R> {
     /// The records from `start` on.
     ///
     /// # Errors
-    /// [`Error::NoMemory`].
+    /// [`Error::NO_MEMORY`].
     pub(super) fn new(records: R, start: Cursor) -> Result<Self, Error> {
         let text = zeros(MAX_TEXT)?;
         let (left, skipped) = (u64::MAX, Skipped::default());
@@ -126,7 +127,7 @@ impl<R: Records> Chain<R> {
     fn pass(&mut self, at: Cursor) -> Result<Option<Cursor>, Error> {
         let next = self.records.next(at)?;
         if next.is_some() {
-            self.left = self.left.checked_sub(1).ok_or(Error::TooLong)?;
+            self.left = self.left.checked_sub(1).ok_or(Error::Dump(vmcore::Error::TooLong))?;
         }
         Ok(next)
     }

@@ -12,8 +12,10 @@
 
 use super::chain::{Cursor, Found, Records};
 use super::layout::BufferLayout;
-use super::{Caller, MAX_SIZE_BITS, add, number};
-use crate::{Error, KernelMemory, ReadPhys};
+use super::memory::{MAX_SIZE_BITS, add, number};
+use super::record::Caller;
+use crate::{Error, KernelMemory};
+use vmcore::ReadPhys;
 
 /// The buffer.
 pub(super) struct Buffer<'a, M> {
@@ -90,7 +92,7 @@ impl<M: ReadPhys> Records for Buffer<'_, M> {
         if end > length - size {
             return Err(Error::BadLog { field: "text_len", value: end });
         }
-        let into = text.get_mut(..end as usize).ok_or(Error::NoMemory)?;
+        let into = text.get_mut(..end as usize).ok_or(Error::NO_MEMORY)?;
         self.memory.read(add(add(self.data, at.index)?, size)?, into)?;
         let caller = caller_id.map(|offset| self.field(at.index, offset, 4)).transpose()?;
         Ok(Found {

@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use crate::{Error, PhysAddr, ReadPhys, Segment, SegmentKind};
+use crate::Error;
+use vmcore::{PhysAddr, ReadPhys, Segment, SegmentKind};
 
 /// `p_vaddr` of a segment whose virtual address is not known.
 const UNKNOWN: [u64; 3] = [0, u32::MAX as u64, u64::MAX];
@@ -28,8 +29,10 @@ impl SegmentMap {
     /// further counts.
     ///
     /// # Errors
-    /// The first error in `segments`, or [`Error::NoMemory`].
-    pub fn new(segments: impl IntoIterator<Item = Result<Segment, Error>>) -> Result<Self, Error> {
+    /// The first error in `segments`, or [`Error::NO_MEMORY`].
+    pub fn new(
+        segments: impl IntoIterator<Item = Result<Segment, vmcore::Error>>,
+    ) -> Result<Self, Error> {
         let mut map = Self::default();
         for segment in segments {
             let load = segment?;
@@ -49,7 +52,7 @@ impl SegmentMap {
 }
 
 fn push(list: &mut Vec<Piece>, piece: Piece) -> Result<(), Error> {
-    list.try_reserve(1).map_err(|_| Error::NoMemory)?;
+    list.try_reserve(1).map_err(|_| Error::NO_MEMORY)?;
     list.push(piece);
     Ok(())
 }
@@ -103,7 +106,7 @@ impl<'a, M: ReadPhys> KernelMemory<'a, M> {
     /// Reads `into.len()` bytes from the virtual address `at` on, over as many PT_LOADs as it takes.
     ///
     /// # Errors
-    /// [`Error::Unmapped`] with the first address that no PT_LOAD has, or [`Error::Unreadable`] from
+    /// [`Error::Unmapped`] with the first address that no PT_LOAD has, or [`Error::Dump`] from
     /// `mem`; `into` then holds nothing of use.
     pub fn read(&self, at: u64, into: &mut [u8]) -> Result<(), Error> {
         at.checked_add(into.len() as u64).ok_or(Error::Unmapped { at })?;
@@ -122,13 +125,13 @@ impl<'a, M: ReadPhys> KernelMemory<'a, M> {
     /// PT_LOAD.
     ///
     /// # Errors
-    /// [`Error::Unmapped`] when no PT_LOAD has them all, or [`Error::Unreadable`] from `mem`.
+    /// [`Error::Unmapped`] when no PT_LOAD has them all, or [`Error::Dump`] from `mem`.
     pub(crate) fn read_physical(&self, at: u64, into: &mut [u8]) -> Result<(), Error> {
         let source = find(&self.segments.by_paddr, at).and_then(|(load, offset)| {
             let left = load.length.checked_sub(offset)?;
             load.source.checked_add(offset).filter(|_| left >= into.len() as u64)
         });
-        self.mem.read_phys(source.ok_or(Error::Unmapped { at })?, into)
+        Ok(self.mem.read_phys(source.ok_or(Error::Unmapped { at })?, into)?)
     }
 
     /// Where the byte at `at` lies, and how many bytes from there on lie behind each other: at
@@ -143,7 +146,7 @@ impl<'a, M: ReadPhys> KernelMemory<'a, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::FakeMemory;
+    use vmcore::fake::FakeMemory;
 
     fn load(source: u64, vaddr: u64, filesz: u64) -> Segment {
         Segment {

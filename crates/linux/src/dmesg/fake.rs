@@ -3,8 +3,9 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::fake::FakeMemory;
-use crate::{PhysAddr, Segment, SegmentKind, SegmentMap};
+use crate::SegmentMap;
+use vmcore::fake::FakeMemory;
+use vmcore::{PhysAddr, Segment, SegmentKind};
 
 /// Where the page with the ring lies.
 pub(crate) const PADDR: u64 = 0x500_0000;

@@ -1,0 +1,44 @@
+//! Reasons why a structure of the dead kernel was not found or not believed.
+
+/// Why memory could not be read by its virtual address, or the log not be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The dump or the memory below it.
+    #[error(transparent)]
+    Dump(#[from] vmcore::Error),
+    /// A virtual address that no PT_LOAD has.
+    #[error(
+        "no PT_LOAD has the virtual address {at:#x}: the headers have no virtual addresses, or the kernel's pointer is damaged"
+    )]
+    Unmapped {
+        /// The first such address.
+        at: u64,
+    },
+    /// VMCOREINFO does not say what is needed to find the kernel's log.
+    #[error(
+        "VMCOREINFO has no {key}: the dead kernel has no log, or one of a kind that is not known"
+    )]
+    NoKey {
+        /// The key that is missing.
+        key: &'static str,
+    },
+    /// VMCOREINFO says what cannot be.
+    #[error("the value of {key} in VMCOREINFO cannot be: the note is damaged")]
+    BadKey {
+        /// The key whose value is wrong.
+        key: &'static str,
+    },
+    /// A field of the kernel's log has a value that it cannot have.
+    #[error("{field} of the kernel's log is {value:#x}: the dead kernel's memory is damaged there")]
+    BadLog {
+        /// The field's name in Linux.
+        field: &'static str,
+        /// What it holds.
+        value: u64,
+    },
+}
+
+impl Error {
+    /// The heap has no room.
+    pub const NO_MEMORY: Self = Self::Dump(vmcore::Error::NoMemory);
+}

@@ -1,0 +1,137 @@
+//! The dead kernel's own image in a vmcore: what leaves the machine first where there is no room
+//! for all.
+
+use core::ops::Range;
+
+use vmcore::{
+    CoreHeader, DumpOffset, ElfCoreHdr, Error, PhysAddr, PhysRange, ReadPhys, Segment, SegmentKind,
+    View, Vmcore, What, notes, vmcoreinfo_get,
+};
+
+/// The most bytes of an image that are looked for.
+pub const MOST_IMAGE: u64 = 64 << 20;
+
+/// Place of the dead kernel's image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelImage {
+    /// Its physical addresses.
+    pub memory: PhysRange,
+    /// Its offsets in the vmcore.
+    pub file: Range<u64>,
+}
+
+/// The dead kernel's image, at most [`MOST_IMAGE`] bytes of it: the PT_LOAD that is a part of another
+/// one, which x86_64 kernels have for it, or what follows the symbol `_stext` of VMCOREINFO.
+/// [`None`] if neither is there.
+pub fn kernel_image(vmcore: &Vmcore) -> Option<KernelImage> {
+    let head = Head(vmcore);
+    let loads = || {
+        let header = CoreHeader::read(&head, FRONT).ok()?;
+        let segments = header.segments(&head).filter_map(Result::ok);
+        Some(segments.filter(|segment| segment.kind == SegmentKind::Load))
+    };
+    let is_part_of = |part: &Segment, whole: &Segment| {
+        part.filesz < whole.filesz && inside(part.source.get(), whole.source, whole.filesz)
+    };
+    // Few PT_LOADs have an address in the upper 2 GiB, where x86_64 kernels are linked.
+    let linked = loads()?.filter(|load| load.vaddr >= LINKED_AT).take(FEW);
+    let mut nested = linked.filter(|load| {
+        loads().is_some_and(|mut loads| loads.any(|whole| is_part_of(load, &whole)))
+    });
+    nested.next().and_then(|load| image(&load, 0)).or_else(|| {
+        let text = notes(vmcore.notes()).filter_map(Result::ok).find(|note| note.is_vmcoreinfo());
+        let start = u64::from_str_radix(vmcoreinfo_get(text?.desc, "SYMBOL(_stext)")?, 16).ok()?;
+        let load = loads()?.find(|load| inside(start, PhysAddr::new(load.vaddr), load.filesz))?;
+        image(&load, start - load.vaddr)
+    })
+}
+
+/// Lowest address that an x86_64 kernel is linked at (`__START_KERNEL_map` of Linux).
+const LINKED_AT: u64 = 0xffff_ffff_8000_0000;
+/// Number of PT_LOADs above that which are looked at.
+const FEW: usize = 4;
+/// The headers are at the front of the file.
+const FRONT: ElfCoreHdr = ElfCoreHdr { addr: PhysAddr::new(0), size: None };
+
+fn inside(at: u64, start: PhysAddr, length: u64) -> bool {
+    at.checked_sub(start.get()).is_some_and(|offset| offset < length)
+}
+
+/// The image that begins `skip` bytes after the start of `load`.
+fn image(load: &Segment, skip: u64) -> Option<KernelImage> {
+    let length = load.filesz.checked_sub(skip)?.min(MOST_IMAGE);
+    let start = load.source.get().checked_add(skip)?;
+    let memory = PhysRange::new(load.paddr.checked_add(skip)?, length).ok()?;
+    Some(KernelImage { memory, file: start..start.checked_add(length)? })
+}
+
+/// The headers of the file, by their offsets.
+struct Head<'v>(&'v Vmcore);
+
+impl ReadPhys for Head<'_> {
+    fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Error> {
+        let piece = self.0.view.piece(DumpOffset::new(at.get()), into.len() as u64);
+        match piece.map(|piece| piece.what) {
+            Some(What::Bytes(bytes)) if bytes.len() == into.len() => {
+                into.copy_from_slice(bytes);
+                Ok(())
+            }
+            _ => Err(Error::Unreadable { at }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmcore::fake::{FakeMemory, note, range};
+    use vmcore::{Class, EM_X86_64, Holes, build, vmcore};
+
+    const BLOCK: u64 = 0x2ff_c000;
+
+    fn segment(kind: SegmentKind, source: u64, vaddr: u64, filesz: u64) -> Segment {
+        let source = PhysAddr::new(source);
+        Segment { kind, source, vaddr, paddr: source, filesz, memsz: filesz, flags: 7 }
+    }
+
+    fn load(at: u64, vaddr: u64, size: u64) -> Segment {
+        segment(SegmentKind::Load, at, vaddr, size)
+    }
+
+    fn note_area(at: u64, size: u64) -> Segment {
+        segment(SegmentKind::Note, at, 0, size)
+    }
+
+    fn found(segments: &[Segment], memory: FakeMemory) -> Option<(PhysRange, Range<u64>)> {
+        let block = build(EM_X86_64, Class::Elf64, segments).expect("a header");
+        let memory = memory.and(BLOCK, block);
+        let place = ElfCoreHdr { addr: PhysAddr::new(BLOCK), size: None };
+        let header = CoreHeader::read(&memory, place).expect("a header");
+        let vmcore = vmcore(&header, &memory, 1 << 46, &Holes::new(), &mut |_| ());
+        let image = kernel_image(&vmcore.expect("a good machine"))?;
+        Some((image.memory, image.file))
+    }
+
+    /// The PT_LOAD that x86_64 kernels have for their image; where there is none, what follows
+    /// `_stext`.
+    #[test]
+    fn the_kernel_image_is_found() {
+        let whole = load(0x10_0000, 0xffff_8880_0010_0000, 0x800_0000);
+        let image = load(0x10_2000, 0xffff_ffff_8100_0000, 0x3000);
+        let expected = Some((range(0x10_2000, 0x10_5000), 0x3000..0x6000));
+        assert_eq!(found(&[whole, image], FakeMemory::default()), expected);
+        assert_eq!(found(&[image, whole], FakeMemory::default()), expected);
+        assert_eq!(found(&[whole], FakeMemory::default()), None);
+        // A module's memory, which no other PT_LOAD has, is no image.
+        let alone = load(0x4000_0000, 0xffff_ffff_a000_0000, 0x3000);
+        assert_eq!(found(&[whole, alone], FakeMemory::default()), None);
+        let text = b"OSRELEASE=6.1.0\nSYMBOL(_stext)=ffff888000101000\n\0";
+        let info = note(b"VMCOREINFO\0", 0, text);
+        let area = note_area(0x9000_0000, info.len() as u64);
+        let memory = || FakeMemory::with(0x9000_0000, info.clone());
+        let most = 0x10_1000 + MOST_IMAGE;
+        let expected = Some((range(0x10_1000, most), 0x2000..0x2000 + MOST_IMAGE));
+        assert_eq!(found(&[area, whole], memory()), expected, "64 MiB at most");
+        assert_eq!(found(&[area, alone], memory()), None);
+    }
+}

@@ -1,0 +1,28 @@
+//! What we know of a dead Linux: its memory by virtual addresses, its image, its log, its stacks.
+//!
+//! ```text
+//! segments ──KernelMemory──▶ Dmesg ──▶ first_views(), LaterViews
+//! ```
+//!
+//! The capture kernel and the host's tools use the same code. VMCOREINFO supplies each address and
+//! each offset; nothing is built in for one version of Linux. The bytes were left by a kernel that has just
+//! died: each number is checked, each loop is bounded, and no allocation has a foreign number as its size.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod dmesg;
+mod error;
+mod kernel_image;
+mod kernel_memory;
+mod page_cache;
+mod page_tables;
+mod small_views;
+
+pub use dmesg::{Caller, Dmesg, Record, Skipped};
+pub use error::Error;
+pub use kernel_image::{KernelImage, MOST_IMAGE, kernel_image};
+pub use kernel_memory::{KernelMemory, SegmentMap};
+pub use small_views::{LaterViews, SmallView, first_views, small_views};

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use cmdline::{Action, Compress, memparse, size_at};
 use vmcore::{Class, PhysAddr, PhysRange};
 
-use crate::plan::{COM1, PlanOptions, UserText};
+use crate::plan::assemble::{COM1, PlanOptions, UserText};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -3,8 +3,8 @@
 use dumpfile::DiskId;
 use vmcore::{PhysAddr, PhysRange};
 
-use crate::dump_disks::DumpDisks;
-use crate::elf::ImageError;
+use crate::facts::dump_disks::DumpDisks;
+use crate::images::elf::ImageError;
 
 /// The reason why the capture kernel cannot be loaded on this system. The text contains the cause:
 /// no variant has a `source`, which would be printed once more after it.

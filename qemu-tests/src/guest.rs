@@ -10,8 +10,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use loader::iomem::MemoryMap;
-use loader::system::{CpuNotes, Machine};
+use loader::facts::iomem::MemoryMap;
+use loader::facts::system::{CpuNotes, Machine};
 use loader::{Images, Plan, PlanOptions, SlotSpec, System, UserText};
 use vmcore::{Class, PhysAddr, PhysRange};
 

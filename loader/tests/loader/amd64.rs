@@ -4,7 +4,7 @@ use crate::common::{elf, fixture, plan_for, plan_with, rules, segment};
 use goblin::elf::Elf;
 use goblin::elf::program_header::{PT_LOAD, PT_NOTE};
 use handoff::boot_params::BootParams;
-use loader::iomem::MemoryMap;
+use loader::facts::iomem::MemoryMap;
 use loader::{PlanError, PlanOptions, System};
 use vmcore::{Class, PhysAddr, PhysRange};
 use zerocopy::FromBytes;

@@ -7,7 +7,7 @@ use goblin::elf::Elf;
 use goblin::elf::program_header::{PT_LOAD, PT_NOTE, ProgramHeader};
 use handoff::boot_params::BootParams;
 use handoff::purgatory::PurgatoryParams;
-use loader::iomem::MemoryMap;
+use loader::facts::iomem::MemoryMap;
 use loader::{Plan, PlanError, PlanOptions, System, UserText};
 use sha2::{Digest, Sha256};
 use vmcore::{Class, PhysAddr, PhysRange};

@@ -1,7 +1,7 @@
 //! Whatever comes in, there is a plan that keeps the rules, or an error; never a panic.
 
 use crate::common::{elf, fixture, plan_for, rules};
-use loader::iomem::MemoryMap;
+use loader::facts::iomem::MemoryMap;
 use loader::{Images, PlanOptions, plan};
 use proptest::prelude::*;
 use vmcore::{PhysAddr, PhysRange};

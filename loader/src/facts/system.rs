@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use cmdline::PowerOff;
 use vmcore::{PhysAddr, PhysRange};
 
-use crate::dump_disks::DumpDisks;
-use crate::iomem::MemoryMap;
-use crate::kcore::{self, Kcore};
-use crate::kexec_files::{self, CMA_RANGES, CRASH_LOADED, CRASH_SIZE, Names, flag};
-use crate::{acpi, cpus, firmware, setup_header, zoneinfo};
+use crate::facts::dump_disks::DumpDisks;
+use crate::facts::iomem::MemoryMap;
+use crate::facts::kcore::{self, Kcore};
+use crate::facts::kexec_files::{self, CMA_RANGES, CRASH_LOADED, CRASH_SIZE, Names, flag};
+use crate::facts::{acpi, cpus, firmware, setup_header, zoneinfo};
 
 /// No file that is read is longer than this: the longest are `/proc/cpuinfo` and `/proc/zoneinfo`,
 /// some 2 KB for each of up to 8192 CPUs.
@@ -431,7 +431,7 @@ mod tests {
             let system = kexec(&[(name, "08000000-0bffffff\n")]);
             assert_eq!(system.kexec.cma, [cma]);
             assert_eq!(system.memory.reservations, [area(0x100_0000, 32 << 20).expect("a range")]);
-            let ram = crate::memory::crash_memory_ranges(&system).expect("RAM");
+            let ram = crate::facts::memory::crash_memory_ranges(&system).expect("RAM");
             assert!(ram.contains(cma), "it is in the dump");
         }
         assert_eq!(kexec(&[]).memory.reservations.len(), 2);

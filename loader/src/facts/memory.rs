@@ -3,8 +3,8 @@
 use vmcore::{LinearMap, PhysAddr, RangeSet, Segment, SegmentKind};
 
 use crate::error::PlanError;
-use crate::kcore::{KERNEL_MAP, KernelMap};
-use crate::system::{Machine, System};
+use crate::facts::kcore::{KERNEL_MAP, KernelMap};
+use crate::facts::system::{Machine, System};
 
 /// One past the highest virtual address of i386.
 const VIRTUAL_END: u64 = 1 << 32;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise, major, minor};
 
-use crate::in_use::user;
+use crate::slot::in_use::user;
 
 /// How much is written and read at a time, in bytes.
 const CHUNK: usize = 64 << 10;

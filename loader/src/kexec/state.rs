@@ -20,10 +20,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use vmcore::{PhysAddr, PhysRange};
 
-use crate::kexec::Call;
-use crate::lock::{self, Holder, LockError, Patience};
-use crate::plan::PlannedSegment;
-use crate::record::Record;
+use crate::kexec::call::Call;
+use crate::kexec::lock::{self, Holder, LockError, Patience};
+use crate::kexec::record::Record;
+use crate::plan::assemble::PlannedSegment;
 
 /// The copy, and the lock.
 const FILE: &str = "loaded";
@@ -286,7 +286,7 @@ fn decode(content: &[u8]) -> Option<(String, LastCall)> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::record::tests::record;
+    use crate::kexec::record::tests::record;
     use std::os::unix::fs::PermissionsExt;
 
     /// A folder that was locked in a boot of this id.

@@ -3,11 +3,11 @@
 use cmdline::{Options, TargetSpec};
 use dumpfile::DiskId;
 
-use crate::dump_disks::{DumpDisks, FoundDumpDisk};
 use crate::error::PlanError;
-use crate::plan::{PlanOptions, UserText};
-use crate::reuse::has_key;
-use crate::system::System;
+use crate::facts::dump_disks::{DumpDisks, FoundDumpDisk};
+use crate::facts::system::System;
+use crate::plan::assemble::{PlanOptions, UserText};
+use crate::plan::reuse::has_key;
 
 /// What a crash will do for want of a target.
 const NONE: &str = "none: no --target, and no virtio disk of this machine is a dump disk; a crash will \
@@ -125,7 +125,7 @@ pub(crate) fn unseen(disks: &DumpDisks) -> Unseen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dump_disks::tests::disk;
+    use crate::facts::dump_disks::tests::disk;
 
     fn system(disks: &[(&str, u8)]) -> System {
         let found: Vec<_> = disks.iter().map(|(device, id)| disk(device, *id, 1 << 30)).collect();

@@ -6,10 +6,10 @@
 //!
 //! Source: Linux, `kernel/kexec.c`, `do_kexec_load`.
 
-use crate::kexec::{self, Call, KexecError};
-use crate::record::Record;
-use crate::state::{LastCall, State, StateError};
-use crate::system::System;
+use crate::facts::system::System;
+use crate::kexec::call::{self, Call, KexecError};
+use crate::kexec::record::Record;
+use crate::kexec::state::{LastCall, State, StateError};
 
 /// What a reload asks of the first kernel.
 pub trait Kernel {
@@ -29,11 +29,11 @@ pub struct Running<'a>(pub &'a System);
 
 impl Kernel for Running<'_> {
     fn crash_loaded(&self) -> Option<bool> {
-        kexec::crash_loaded()
+        call::crash_loaded()
     }
 
     fn load(&mut self, call: Call<'_>) -> Result<(), KexecError> {
-        kexec::load(call, self.0)
+        call::load(call, self.0)
     }
 }
 
@@ -123,10 +123,10 @@ fn go_back(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::PlannedSegment;
-    use crate::record::tests::record;
-    use crate::state::Recorded;
-    use crate::state::tests::{call, segments, state};
+    use crate::kexec::record::tests::record;
+    use crate::kexec::state::Recorded;
+    use crate::kexec::state::tests::{call, segments, state};
+    use crate::plan::assemble::PlannedSegment;
     use tempfile::TempDir;
 
     /// A kernel that frees what is loaded and then takes an image, or not.

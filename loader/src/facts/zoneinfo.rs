@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     /// A 2 GiB guest: DMA 0x1..0x1000, Normal 0x1000..0x36ffe, HighMem 0x36ffe..0x7ffe0.
-    const TWO_GIB: &str = include_str!("../tests/fixtures/i386-2g/proc/zoneinfo");
+    const TWO_GIB: &str = include_str!("../../tests/fixtures/i386-2g/proc/zoneinfo");
 
     #[test]
     fn the_end_of_zone_normal() {

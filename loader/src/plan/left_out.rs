@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use vmcore::LeftOut;
 
-use crate::iomem::LeftOutRam;
+use crate::facts::iomem::LeftOutRam;
 
 /// The most ranges that are named to a person one by one.
 const NAMED: usize = 8;

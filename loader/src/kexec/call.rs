@@ -11,9 +11,9 @@ use std::{fmt, fs, io};
 
 use vmcore::PhysAddr;
 
-use crate::kexec_files::{CRASH_LOADED, flag};
-use crate::plan::{Plan, PlannedSegment};
-use crate::system::{Machine, System};
+use crate::facts::kexec_files::{CRASH_LOADED, flag};
+use crate::facts::system::{Machine, System};
+use crate::plan::assemble::{Plan, PlannedSegment};
 
 /// The image is for the crash path, not for a reboot.
 const KEXEC_ON_CRASH: usize = 1;
@@ -219,7 +219,7 @@ fn kexec_load(entry: usize, segments: &[KexecSegment], machine: Option<Machine>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::system::KexecState;
+    use crate::facts::system::KexecState;
     use vmcore::PhysRange;
 
     fn system(change: impl FnOnce(&mut KexecState)) -> System {

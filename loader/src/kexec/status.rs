@@ -4,18 +4,18 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::core_header::Core;
 use crate::error::PlanError;
-use crate::facts::{Facts, Shown};
+use crate::facts::system::System;
 use crate::json::RangeJson;
-use crate::kexec;
-use crate::lock::Holder;
-use crate::plan::check_system;
-use crate::record::Record;
-use crate::room::{self, DiskRoom};
-use crate::state::Recorded;
-use crate::system::System;
-use crate::target::{self, Target};
+use crate::kexec::call;
+use crate::kexec::lock::Holder;
+use crate::kexec::record::Record;
+use crate::kexec::state::Recorded;
+use crate::plan::assemble::check_system;
+use crate::plan::core_header::Core;
+use crate::plan::machine::{Facts, Shown};
+use crate::plan::room::{self, DiskRoom};
+use crate::plan::target::{self, Target};
 
 /// The outcome of a panic, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -225,7 +225,7 @@ fn is_loaded(system: &System) -> Option<bool> {
 fn missing(system: &System, slot: Option<&PlanError>) -> Vec<String> {
     let mut missing = Vec::new();
     missing.extend(slot.map(PlanError::to_string));
-    missing.extend(kexec::check(system).err().map(|error| error.to_string()));
+    missing.extend(call::check(system).err().map(|error| error.to_string()));
     if slot.is_none() {
         missing.extend(Core::find(system, None).err().map(|error| error.to_string()));
     }
@@ -301,10 +301,10 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dump_disks::DumpDisks;
-    use crate::dump_disks::tests::disk;
-    use crate::iomem::MemoryMap;
-    use crate::record::tests::record;
+    use crate::facts::dump_disks::DumpDisks;
+    use crate::facts::dump_disks::tests::disk;
+    use crate::facts::iomem::MemoryMap;
+    use crate::kexec::record::tests::record;
     use std::path::Path;
     use vmcore::{PhysAddr, PhysRange};
 

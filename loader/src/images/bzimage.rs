@@ -9,8 +9,8 @@ use handoff::setup_header::{
     PREF_ADDRESS, RELOCATABLE, SECTOR, SETUP_SECTS, VERSION,
 };
 
-use crate::elf::{ImageError, Load};
-use crate::kernel_image::KernelImage;
+use crate::images::elf::{ImageError, Load};
+use crate::images::kernel_image::KernelImage;
 
 const MAGIC: &[u8] = &HEADER_MAGIC;
 /// The first protocol that gives the kernel's memory size (`init_size`).

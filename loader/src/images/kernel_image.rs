@@ -3,8 +3,8 @@
 use goblin::elf::header::{ET_DYN, ET_EXEC};
 use handoff::layout::{PAGE_SIZE, SLOT_ALIGN};
 
-use crate::bzimage;
-use crate::elf::{Elf32, ImageError, Load};
+use crate::images::bzimage;
+use crate::images::elf::{Elf32, ImageError, Load};
 
 /// How many PT_LOADs fit: one kexec_load call takes 16 segments (`KEXEC_SEGMENT_MAX`), and five of
 /// them are ours: command line, boot_params, purgatory, elfcorehdr and backup region.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::state::State;
-use crate::system::System;
+use crate::facts::system::System;
+use crate::kexec::state::State;
 
 /// Time that is measured.
 const SPAN: Duration = Duration::from_millis(50);

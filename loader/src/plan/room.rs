@@ -11,9 +11,9 @@ use linux::LaterViews;
 use serde::Serialize;
 use vmcore::MAX_ADDED;
 
-use crate::dump_disks::{DumpDisks, FoundDumpDisk};
-use crate::facts::Facts;
+use crate::facts::dump_disks::{DumpDisks, FoundDumpDisk};
 use crate::json::RangeJson;
+use crate::plan::machine::Facts;
 
 const PAGE: u64 = 4096;
 /// The most bytes of the end of the log that leaves first.
@@ -190,8 +190,8 @@ impl fmt::Display for DiskRoom {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dump_disks::tests::disk;
-    use crate::facts::tests::facts;
+    use crate::facts::dump_disks::tests::disk;
+    use crate::plan::machine::tests::facts;
     use dumpfile::DiskState;
     use dumpfile::disk::DumpEntry;
 

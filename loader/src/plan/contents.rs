@@ -13,14 +13,14 @@ use sha2::{Digest, Sha256};
 use vmcore::{PhysAddr, PhysRange};
 use zerocopy::IntoBytes;
 
-use crate::command_line::CommandLine;
-use crate::e820::E820;
-use crate::elf::{ImageError, Load};
 use crate::error::PlanError;
-use crate::kernel_image::{KernelImage, MAX_KERNEL_SEGMENTS, first_page, last_page_end};
-use crate::layout::Layout;
-use crate::plan::{PlanOptions, PlannedSegment};
-use crate::purgatory::PurgatoryImage;
+use crate::images::elf::{ImageError, Load};
+use crate::images::kernel_image::{KernelImage, MAX_KERNEL_SEGMENTS, first_page, last_page_end};
+use crate::images::purgatory::PurgatoryImage;
+use crate::plan::assemble::{PlanOptions, PlannedSegment};
+use crate::plan::command_line::CommandLine;
+use crate::plan::e820::E820;
+use crate::plan::layout::Layout;
 
 /// What the segments are made from.
 pub(crate) struct Contents<'a> {

@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_guest_with_memory_above_4_gib() {
-        let map = MemoryMap::parse(include_str!("../tests/fixtures/i386-5g/proc/iomem"));
+        let map = MemoryMap::parse(include_str!("../../tests/fixtures/i386-5g/proc/iomem"));
         let map = map.expect("a good map");
         let ram = [
             range(0x1000, 0x9_fc00),

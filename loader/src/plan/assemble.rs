@@ -6,19 +6,19 @@ use cmdline::{Action, Compress};
 use handoff::layout::{BACKUP_LENGTH, BACKUP_SOURCE, PAGE_SIZE};
 use vmcore::{Class, PhysAddr, PhysRange, Segment};
 
-use crate::command_line::CommandLine;
-use crate::contents::Contents;
-use crate::core_header::Core;
-use crate::e820::E820;
 use crate::error::PlanError;
-use crate::facts::Facts;
-use crate::images::Images;
-use crate::kernel_image::KernelImage;
-use crate::layout::{Layout, Sizes, bounded, control_pages, pick_slot};
-use crate::memory::Ram;
-use crate::purgatory::PurgatoryImage;
-use crate::room;
-use crate::system::{Machine, System};
+use crate::facts::memory::Ram;
+use crate::facts::system::{Machine, System};
+use crate::images::embedded::Images;
+use crate::images::kernel_image::KernelImage;
+use crate::images::purgatory::PurgatoryImage;
+use crate::plan::command_line::CommandLine;
+use crate::plan::contents::Contents;
+use crate::plan::core_header::Core;
+use crate::plan::e820::E820;
+use crate::plan::layout::{Layout, Sizes, bounded, control_pages, pick_slot};
+use crate::plan::machine::Facts;
+use crate::plan::room;
 
 /// I/O port of the first serial port, COM1.
 pub const COM1: u16 = 0x3f8;

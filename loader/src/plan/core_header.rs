@@ -8,11 +8,11 @@ use std::cmp::Reverse;
 use vmcore::{Class, EM_386, EM_X86_64, LinearMap, PhysAddr, PhysRange, Segment};
 
 use crate::error::PlanError;
-use crate::iomem::LeftOutRam;
-use crate::left_out;
-use crate::memory::{Ram, crash_memory_ranges, image_load, linear_map};
-use crate::plan::PlannedNotes;
-use crate::system::{CpuNotes, Machine, System};
+use crate::facts::iomem::LeftOutRam;
+use crate::facts::memory::{Ram, crash_memory_ranges, image_load, linear_map};
+use crate::facts::system::{CpuNotes, Machine, System};
+use crate::plan::assemble::PlannedNotes;
+use crate::plan::left_out;
 
 /// What the block is made from.
 pub(crate) struct Core {

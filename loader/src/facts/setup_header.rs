@@ -22,7 +22,8 @@ mod tests {
     use super::*;
 
     /// From a running Debian 6.1 kernel.
-    const DEBIAN: &[u8] = include_bytes!("../tests/fixtures/i386-512m/sys/kernel/boot_params/data");
+    const DEBIAN: &[u8] =
+        include_bytes!("../../tests/fixtures/i386-512m/sys/kernel/boot_params/data");
 
     #[test]
     fn debian_is_linked_for_16_mib() {

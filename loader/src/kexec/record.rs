@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use cmdline::Options;
 use serde::{Deserialize, Serialize};
 
-use crate::facts::Facts;
-use crate::plan::Plan;
+use crate::plan::assemble::Plan;
+use crate::plan::machine::Facts;
 
 /// The record of a load.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -80,7 +80,7 @@ pub(crate) mod tests {
             target: "serial".to_owned(),
             no_target: false,
             command_line: "kdump.target=serial a b memmap=exactmap".to_owned(),
-            facts: crate::facts::tests::facts(),
+            facts: crate::plan::machine::tests::facts(),
         }
     }
 

@@ -9,12 +9,12 @@
 use handoff::layout::{BACKUP_LENGTH, PAGE_SIZE, SLOT_ALIGN, SLOT_LIMIT};
 use vmcore::{PhysAddr, PhysRange};
 
-use crate::crashkernel::why_nothing;
 use crate::error::PlanError;
-use crate::kernel_image::KernelImage;
-use crate::memory::Ram;
-use crate::plan::PlanOptions;
-use crate::system::{Machine, System};
+use crate::facts::crashkernel::why_nothing;
+use crate::facts::memory::Ram;
+use crate::facts::system::{Machine, System};
+use crate::images::kernel_image::KernelImage;
+use crate::plan::assemble::PlanOptions;
 
 /// How much of the slot at least stays undeclared, in one piece: the first kernel takes its control
 /// pages from there (Linux, `kimage_alloc_crash_control_pages`). 64 KiB.

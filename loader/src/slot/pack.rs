@@ -3,13 +3,13 @@
 use slot_image::{Contents, ContentsSegment, Name, encode};
 use vmcore::PhysRange;
 
-use crate::core_header::Core;
 use crate::error::PlanError;
-use crate::images::Images;
-use crate::iomem::MemoryMap;
-use crate::layout::pick_slot;
-use crate::plan::{Ground, Plan, PlanOptions, check_system, fill, parse};
-use crate::system::System;
+use crate::facts::iomem::MemoryMap;
+use crate::facts::system::System;
+use crate::images::embedded::Images;
+use crate::plan::assemble::{Ground, Plan, PlanOptions, check_system, fill, parse};
+use crate::plan::core_header::Core;
+use crate::plan::layout::pick_slot;
 
 /// What is known of the first kernel when its slot is packed.
 #[derive(Clone, Copy, Debug)]

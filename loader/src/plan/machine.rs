@@ -5,11 +5,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use vmcore::{PhysAddr, PhysRange, Segment};
 
-use crate::core_header::Core;
 use crate::error::PlanError;
+use crate::facts::system::System;
 use crate::json::RangeJson;
-use crate::plan::{Plan, PlannedNotes, check_system};
-use crate::system::System;
+use crate::plan::assemble::{Plan, PlannedNotes, check_system};
+use crate::plan::core_header::Core;
 
 /// Most ranges that are named one by one.
 const NAMED: usize = 3;

@@ -11,8 +11,8 @@ use handoff::boot_params::{E820_MAX_ENTRIES, E820_RAM};
 use vmcore::PhysRange;
 
 use crate::error::PlanError;
-use crate::iomem::MemoryMap;
-use crate::memory::Ram;
+use crate::facts::iomem::MemoryMap;
+use crate::facts::memory::Ram;
 
 /// The table, lowest address first, and what there was no room for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,15 @@
+//! Facts about the first kernel and its machine, from the files of the running system.
+
+pub(crate) mod acpi;
+pub(crate) mod cpus;
+pub(crate) mod crashkernel;
+pub(crate) mod dump_disks;
+pub(crate) mod firmware;
+pub mod iomem;
+pub mod kcore;
+pub(crate) mod kexec_files;
+pub(crate) mod memory;
+pub(crate) mod setup_header;
+pub mod system;
+pub(crate) mod tsc;
+pub(crate) mod zoneinfo;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::host::machine_type::MachineType;
 use crate::line::Rates;
-use crate::machine_type::MachineType;
 
 /// The name of the guest's virtio-console port.
 pub const PORT_NAME: &str = "kdump";

@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::collector_process::Received;
-use crate::dump_disk::DiskAfter;
-use crate::guest_dump::GuestDump;
+use crate::host::dump_disk::DiskAfter;
+use crate::host::guest_dump::GuestDump;
+use crate::line::collector_process::Received;
 use crate::timeline::{ByStage, Milestones};
 
 /// Version of the report's layout. Fields may be added to it, not renamed.

@@ -9,23 +9,23 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use handoff::Stage;
 
-use crate::collector_process::Received;
+use crate::check::facts::Facts;
+use crate::check::mappings::{LARGE_PAGES, Mappings};
 use crate::console::{self, Line, Meaning, counter, meaning};
 use crate::cycle::{Config, Crash, Event, Fault, NmiPlace};
-use crate::deadline::Deadline;
-use crate::dump_disk::DumpDisk;
-use crate::facts::Facts;
-use crate::first_kernel::Prepared;
-use crate::gdb::{Gdb, Stop};
-use crate::guest_dump::{self, GuestDump};
-use crate::hotplug;
-use crate::image::Image;
-use crate::mappings::{LARGE_PAGES, Mappings};
-use crate::memory::{Digests, GuestMemory};
-use crate::qemu::{Machine, Qemu};
-use crate::receiving::Receiving;
+use crate::fault::hotplug;
+use crate::first::first_kernel::Prepared;
+use crate::first::stock_capture;
+use crate::host::deadline::Deadline;
+use crate::host::dump_disk::DumpDisk;
+use crate::host::gdb::{Gdb, Stop};
+use crate::host::guest_dump::{self, GuestDump};
+use crate::host::image::Image;
+use crate::host::memory::{Digests, GuestMemory};
+use crate::host::qemu::{Machine, Qemu};
+use crate::line::collector_process::Received;
+use crate::line::receiving::Receiving;
 use crate::report::{Outcome, advice};
-use crate::stock_capture;
 use crate::timeline::Timeline;
 
 /// Longest silence of the console from QEMU's start until the first kernel waits to crash, and the

@@ -5,7 +5,7 @@
 mod basics;
 
 use basics::*;
-use qemu_tests::core_file::CoreFile;
+use qemu_tests::check::core_file::CoreFile;
 
 const PAGE: u64 = 4096;
 /// From here on the guest fills its memory; its image follows.

@@ -1,9 +1,9 @@
 //! The file behind guest memory is what QEMU itself says that memory holds. `cargo xtask test` says
 //! where the guest is.
 
-use qemu_tests::dump_disk::{Attachment, DumpDisk};
-use qemu_tests::memory::GuestMemory;
-use qemu_tests::qemu::{Boot, Machine, Qemu};
+use qemu_tests::host::dump_disk::{Attachment, DumpDisk};
+use qemu_tests::host::memory::GuestMemory;
+use qemu_tests::host::qemu::{Boot, Machine, Qemu};
 use qemu_tests::{Interrupt, MachineType};
 
 /// Video memory and ROMs: QEMU shows what the guest sees, the file what lies below.

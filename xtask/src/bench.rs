@@ -16,8 +16,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use log::info;
-use qemu_tests::slot::parse_size;
-use qemu_tests::{Config, FirstKernel, Interrupt, KexecTools, Report, StockCapture, scratch};
+use qemu_tests::first::slot::parse_size;
+use qemu_tests::host::scratch;
+use qemu_tests::{Config, FirstKernel, Interrupt, KexecTools, Report, StockCapture};
 
 use self::host::Host;
 use self::instructions::Count;

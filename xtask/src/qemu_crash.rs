@@ -9,9 +9,9 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use log::info;
-use qemu_tests::bzimage::BzImage;
-use qemu_tests::initramfs::Userland;
-use qemu_tests::slot::parse_size;
+use qemu_tests::first::bzimage::BzImage;
+use qemu_tests::first::initramfs::Userland;
+use qemu_tests::first::slot::parse_size;
 use qemu_tests::{
     Config, Crash, Delivery, Fault, FirstKernel, Interrupt, Loading, MachineType, Outcome, Report,
     Targets, Verdict,

@@ -7,4 +7,4 @@ pub(crate) mod reload;
 pub(crate) mod state;
 pub(crate) mod status;
 
-pub use call::{Call, KexecError, check, crash_loaded};
+pub use call::{Call, KexecError, check, crash_loaded, unload};

@@ -7,9 +7,11 @@
 //!      └─── noise ◀─ proxy ◀──────┘
 //! ```
 
+pub mod collector_process;
 mod noise;
 mod other_version;
 mod proxy;
+pub mod receiving;
 mod relay;
 mod text;
 

@@ -258,7 +258,7 @@ impl Read for Tap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deadline::{Deadline, Interrupt};
+    use crate::host::deadline::{Deadline, Interrupt};
     use crate::line::Rates;
     use std::sync::mpsc::channel;
     use tempfile::TempDir;

@@ -1,8 +1,9 @@
 //! What every scenario needs: the ordinary cycle, and what can come of one.
 
 pub(crate) use crate::basics::*;
-use qemu_tests::dump_disk::DiskAfter;
-use qemu_tests::{Config, Fault, FirstKernel, Loading, Report, StockCapture, Verdict, gdb};
+use qemu_tests::host::dump_disk::DiskAfter;
+use qemu_tests::host::gdb;
+use qemu_tests::{Config, Fault, FirstKernel, Loading, Report, StockCapture, Verdict};
 use vmcore::Class;
 
 /// The test guest, loaded in this way.

@@ -2,7 +2,7 @@
 
 use crate::common::*;
 use qemu_tests::Fault;
-use qemu_tests::dump_disk::{Attachment, DiskAfter, Partial};
+use qemu_tests::host::dump_disk::{Attachment, DiskAfter, Partial};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use vmcore::Class;

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use crate::common::*;
-use qemu_tests::collector_process::Received;
 use qemu_tests::line::Rates;
+use qemu_tests::line::collector_process::Received;
 use qemu_tests::{Config, Delivery, Fate, Noise, Report};
 
 /// About half of the bytes on a serial line where they are not compressed; what goes wrong does so

@@ -4,7 +4,7 @@ use crate::common::*;
 use goblin::elf::program_header::PT_LOAD;
 use handoff::purgatory::{CONSTANT_SYMBOLS, PARAMS_SYMBOL};
 use qemu_tests::Fault;
-use qemu_tests::image::Image;
+use qemu_tests::host::image::Image;
 
 /// One byte of the slot changes; purgatory must say in which region, and go no further.
 #[track_caller]

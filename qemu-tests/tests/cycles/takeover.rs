@@ -1,7 +1,7 @@
 //! Two targets of which the first is no way out, or not for long: the second gets all of the dump.
 
 use crate::common::*;
-use qemu_tests::dump_disk::Attachment;
+use qemu_tests::host::dump_disk::Attachment;
 use qemu_tests::{Config, Delivery, Fate, Fault, Report, Way};
 
 /// As short as it may be where one target's patience is to end, and the other must do its work.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use qemu_tests::delivery::Way;
-use qemu_tests::memory::PAGE;
+use qemu_tests::host::memory::PAGE;
 use qemu_tests::{Config, KexecTools, StockCapture};
 
 /// Where our capture kernel sends the dump. A new target is a variant, its name and its goals here, and what a

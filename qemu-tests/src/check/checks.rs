@@ -8,14 +8,14 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use handoff::layout::BACKUP_LENGTH;
 
-use crate::core_file::{CoreFile, GENERAL_REGISTERS, Load, Note, Registers};
-use crate::dead_kernel::{self, DeadKernel, Function, Vmcoreinfo};
-use crate::gdb;
-use crate::memory::{Digests, GuestMemory, PAGE, digest};
-use crate::page_tables;
-use crate::ranges::{overlap, show, subtract, total, union};
+use crate::check::core_file::{CoreFile, GENERAL_REGISTERS, Load, Note, Registers};
+use crate::check::dead_kernel::{self, DeadKernel, Function, Vmcoreinfo};
+use crate::check::page_tables;
+use crate::check::ranges::{overlap, show, subtract, total, union};
+use crate::check::truth::Truth;
+use crate::host::gdb;
+use crate::host::memory::{Digests, GuestMemory, PAGE, digest};
 use crate::report::Check;
-use crate::truth::Truth;
 
 pub use claims::claims_equal_memory;
 

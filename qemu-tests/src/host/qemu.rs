@@ -11,12 +11,12 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::deadline::{Deadline, Interrupt};
-use crate::dump_disk::DumpDisk;
-use crate::hotplug;
-use crate::machine_type::MachineType;
-use crate::memory::GuestMemory;
-use crate::qmp::Qmp;
+use crate::fault::hotplug;
+use crate::host::deadline::{Deadline, Interrupt};
+use crate::host::dump_disk::DumpDisk;
+use crate::host::machine_type::MachineType;
+use crate::host::memory::GuestMemory;
+use crate::host::qmp::Qmp;
 
 /// From this much memory on, i386 guests run on qemu-system-x86_64: qemu-system-i386 fails them
 /// with reserved bits in page table entries (bytes).

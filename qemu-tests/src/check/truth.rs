@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::memory::{Digests, GuestMemory, PAGE};
+use crate::host::memory::{Digests, GuestMemory, PAGE};
 
 /// Digests by moment. The first three need the VM stopped and are missing with `--no-truth`.
 #[derive(Clone, Debug)]

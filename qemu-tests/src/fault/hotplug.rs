@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::checks::vmcoreinfo_text;
-use crate::core_file::CoreFile;
-use crate::deadline::{Deadline, Interrupt};
-use crate::memory::{GuestMemory, PAGE};
-use crate::qmp::Qmp;
-use crate::ranges::{overlap, show, subtract, total};
-use crate::truth::Truth;
+use crate::check::checks::vmcoreinfo_text;
+use crate::check::core_file::CoreFile;
+use crate::check::ranges::{overlap, show, subtract, total};
+use crate::check::truth::Truth;
+use crate::host::deadline::{Deadline, Interrupt};
+use crate::host::memory::{GuestMemory, PAGE};
+use crate::host::qmp::Qmp;
 
 /// The first physical address of that memory: behind all of a guest with less than 3 GiB.
 pub const ADDRESS: u64 = 1 << 32;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::cycle::Event;
-use crate::deadline::{Deadline, Interrupt};
+use crate::host::deadline::{Deadline, Interrupt};
 
 /// gdb answers within a second; a loaded machine gets more.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::checks;
-use crate::collector_process::Received;
+use crate::check::checks;
+use crate::check::truth::Truth;
 use crate::cycle::Config;
 use crate::delivery::Way;
-use crate::dump_disk::DumpDisk;
-use crate::memory::GuestMemory;
-use crate::receiving::{self, pulled_name};
+use crate::host::dump_disk::DumpDisk;
+use crate::host::memory::GuestMemory;
+use crate::line::collector_process::Received;
+use crate::line::receiving::{self, pulled_name};
 use crate::report::Check;
-use crate::truth::Truth;
 
 /// The dump's name in the folder of each target, and in the cycle's own.
 const DUMP: &str = "vmcore";
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_file_must_have_the_sha256_that_the_collector_says() {
         let out = tempfile::tempdir().unwrap();
-        let absent = crate::dump_disk::Attachment::Absent;
+        let absent = crate::host::dump_disk::Attachment::Absent;
         let disk = DumpDisk::create(out.path(), 1 << 20, absent, false).unwrap();
         let dump = dump_of(Way::Serial, out.path());
         fs::create_dir_all(dump.parent().unwrap()).unwrap();
@@ -221,7 +221,7 @@ mod tests {
         let received = |sha256: &str, complete| Received {
             target: "serial".into(),
             complete,
-            views: vec![crate::collector_process::ReceivedView {
+            views: vec![crate::line::collector_process::ReceivedView {
                 view: "vmcore".into(),
                 bytes: 3,
                 sha256: Some(sha256.into()),

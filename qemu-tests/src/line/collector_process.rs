@@ -317,8 +317,8 @@ mod tests {
 
     fn wait(collector: &Collector) -> ExitStatus {
         let limit = std::time::Duration::from_secs(60);
-        let interrupt = crate::deadline::Interrupt::default();
-        let deadline = crate::deadline::Deadline::new("end", limit, &interrupt);
+        let interrupt = crate::host::deadline::Interrupt::default();
+        let deadline = crate::host::deadline::Deadline::new("end", limit, &interrupt);
         deadline.wait_for(|| collector.running.ended()).expect("it ends")
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::stock_capture::{self, StockCapture};
+use crate::first::stock_capture::{self, StockCapture};
 
 /// The program.
 const PROGRAM: &str = "sbin/kexec";

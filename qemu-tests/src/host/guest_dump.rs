@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use crate::qmp::Qmp;
+use crate::host::qmp::Qmp;
 
 /// How long QEMU may take: this, and …
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::memory::{GuestMemory, PAGE};
-use crate::ranges::{show, subtract, union};
+use crate::check::ranges::{show, subtract, union};
+use crate::host::memory::{GuestMemory, PAGE};
 
 const PRESENT: u64 = 1;
 const WRITABLE: u64 = 1 << 1;

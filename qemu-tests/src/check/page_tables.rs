@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use crate::core_file::CoreFile;
+use crate::check::core_file::CoreFile;
 
 const PRESENT: u64 = 1;
 const LARGE: u64 = 1 << 7;

@@ -9,10 +9,10 @@ use collector::Extracted;
 use handoff::Stage;
 use serde::Serialize;
 
-use crate::core_file::CoreFile;
-use crate::machine_type::MachineType;
-use crate::memory::GuestMemory;
-use crate::nbd::NbdServer;
+use crate::check::core_file::CoreFile;
+use crate::host::machine_type::MachineType;
+use crate::host::memory::GuestMemory;
+use crate::host::nbd::NbdServer;
 
 /// Bytes of the disk's two headers.
 const HEADER: usize = 8192;

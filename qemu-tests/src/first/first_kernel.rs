@@ -8,20 +8,20 @@ use anyhow::{Context, Result};
 use handoff::purgatory::PARAMS_SYMBOL;
 use vmcore::Class;
 
-use crate::bzimage::BzImage;
+use crate::check::dead_kernel::{DeadKernel, Linux};
+use crate::check::facts::Facts;
 use crate::cycle::{Config, Crash, Fault, NmiPlace};
-use crate::dead_kernel::{DeadKernel, Linux};
-use crate::facts::Facts;
-use crate::guest::{Guest, Ingredients, Loading};
-use crate::image::Image;
-use crate::initramfs::{self, OWN_INIT, Userland};
-use crate::kexec_tools::Packed;
-use crate::memory::GuestMemory;
-use crate::qemu::Boot;
-use crate::reseal::reseal;
-use crate::slot::parse_slot;
-use crate::stock_capture;
-use crate::virtio_modules;
+use crate::fault::reseal::reseal;
+use crate::first::bzimage::BzImage;
+use crate::first::guest::{Guest, Ingredients, Loading};
+use crate::first::initramfs::{self, OWN_INIT, Userland};
+use crate::first::kexec_tools::Packed;
+use crate::first::slot::parse_slot;
+use crate::first::stock_capture;
+use crate::first::virtio_modules;
+use crate::host::image::Image;
+use crate::host::memory::GuestMemory;
+use crate::host::qemu::Boot;
 
 /// The CPU whose note cannot be read, in the scenario that has one: the second.
 const UNREADABLE_CPU: u32 = 1;

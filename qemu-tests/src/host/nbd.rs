@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::deadline::{Deadline, Interrupt};
+use crate::host::deadline::{Deadline, Interrupt};
 
 /// How long qemu-nbd may take to open its socket.
 const STARTUP: Duration = Duration::from_secs(30);

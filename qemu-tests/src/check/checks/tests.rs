@@ -427,7 +427,7 @@ fn a_vmcore_cut_short_does_not_open() {
 /// not come.
 fn claims(world: &World, missing: &[(u64, u64)]) -> Result<String> {
     let path = world.write_core();
-    let view = crate::collector_process::ReceivedView {
+    let view = crate::line::collector_process::ReceivedView {
         view: "vmcore".into(),
         bytes: std::fs::metadata(&path).unwrap().len(),
         sha256: None,

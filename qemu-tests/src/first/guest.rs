@@ -15,13 +15,13 @@ use loader::facts::system::{CpuNotes, Machine};
 use loader::{Images, Plan, PlanOptions, SlotSpec, System, UserText};
 use vmcore::{Class, PhysAddr, PhysRange};
 
-use crate::core_file::GENERAL_REGISTERS;
-use crate::dead_kernel::DeadKernel;
-use crate::image::Image;
-use crate::memory::{GuestMemory, PAGE};
-use crate::qemu::{Blob, Boot};
-use crate::ranges::subtract;
-use crate::slot::parse_slot;
+use crate::check::core_file::GENERAL_REGISTERS;
+use crate::check::dead_kernel::DeadKernel;
+use crate::check::ranges::subtract;
+use crate::first::slot::parse_slot;
+use crate::host::image::Image;
+use crate::host::memory::{GuestMemory, PAGE};
+use crate::host::qemu::{Blob, Boot};
 
 /// Symbols of the guest's ELF file.
 const NOTES: &str = "GUEST_CRASH_NOTES";

@@ -1,7 +1,7 @@
 //! A dump that is not whole: what the collector says it has.
 
 use super::*;
-use crate::collector_process::ReceivedView;
+use crate::line::collector_process::ReceivedView;
 
 /// Every byte of the partial vmcore at `path` that `view` does not name as missing or different is
 /// what memory held. What could not be read is zero, and named as well.

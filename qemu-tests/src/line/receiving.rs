@@ -12,11 +12,11 @@ use anyhow::{Context, Result, bail};
 use handoff::Stage;
 use tempfile::TempDir;
 
-use crate::collector_process::{Collector, Received, has_recorded};
-use crate::deadline::{Deadline, Interrupt};
 use crate::delivery::{Delivery, Fate, Way};
+use crate::host::deadline::{Deadline, Interrupt};
+use crate::host::machine_type::MachineType;
+use crate::line::collector_process::{Collector, Received, has_recorded};
 use crate::line::{LineProxy, Meter, Relay, hello_of_another_version};
-use crate::machine_type::MachineType;
 
 /// The folder with what the collectors have received, in the cycle's own.
 pub const FOLDER: &str = "received";

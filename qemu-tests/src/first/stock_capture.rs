@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::initramfs::{Archive, FOLDER, PROGRAM, TEXT};
-use crate::kexec_tools::Packed;
-use crate::virtio_modules;
+use crate::first::initramfs::{Archive, FOLDER, PROGRAM, TEXT};
+use crate::first::kexec_tools::Packed;
+use crate::first::virtio_modules;
 
 /// Where both lie in the first kernel's initramfs.
 pub const KERNEL: &str = "capture-kernel";

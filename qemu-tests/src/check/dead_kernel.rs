@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use anyhow::{Context, Error, Result, bail, ensure};
 
-use crate::core_file::GENERAL_REGISTERS;
-use crate::facts::Facts;
-use crate::memory::GuestMemory;
-use crate::page_tables::PageTables;
+use crate::check::core_file::GENERAL_REGISTERS;
+use crate::check::facts::Facts;
+use crate::check::page_tables::PageTables;
+use crate::host::memory::GuestMemory;
 
 /// The functions in which Linux records the registers of the CPU that panics: which one it is
 /// depends on what the compiler made part of what (kernel/kexec_core.c).

@@ -1,0 +1,4 @@
+//! Faults that a cycle causes.
+
+pub mod hotplug;
+pub mod reseal;

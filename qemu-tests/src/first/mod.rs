@@ -1,0 +1,10 @@
+//! First kernels: what they are made of, and how they load a capture kernel.
+
+pub mod bzimage;
+pub mod first_kernel;
+pub mod guest;
+pub mod initramfs;
+pub mod kexec_tools;
+pub mod slot;
+pub mod stock_capture;
+pub mod virtio_modules;

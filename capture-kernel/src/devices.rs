@@ -1,166 +1,320 @@
-//! Devices: all of them quiet, and the search for targets among them.
+//! The search for devices on the buses: memory devices, and the device of a target.
 
-use crate::com_port::SerialPorts;
-use crate::mmio_bus::MmioBus;
-use crate::oldmem::Window;
-use crate::pci_bus::PciBus;
-use crate::time::Tsc;
-use alloc::boxed::Box;
-use boot_stub::console::println;
-use capture_kernel::Failure;
-use capture_kernel::bus::{Asking, find_console, find_disk, find_unplugged};
-use capture_kernel::dma::SlotMemory;
-use capture_kernel::dump::Dump;
-use capture_kernel::target::disk::Manner;
-use capture_kernel::target::line::LineTarget;
-use capture_kernel::target::stay::{Stay, Visit};
-use capture_kernel::target::{self, Target};
-use capture_kernel::virtio::console::PortName;
-use cmdline::{Compress, Options, SerialPort, TargetEntry, TargetSpec};
-use core::fmt::Arguments;
+use crate::bus::{Buses, Place, find, name};
+use crate::driver::dma::SlotMemory;
+use crate::driver::virtio::blk::VirtioBlk;
+use crate::driver::virtio::console::{PortList, PortName, VirtioConsole};
+use crate::driver::virtio::mem::{self, Region};
+use crate::targets::disk::DumpDisk;
+use crate::{Clock, Failure};
+use core::fmt;
+use core::mem::ManuallyDrop;
 use dumpfile::DiskId;
-use dumpfile::chunk::Codec;
-use dumpfile::wire::SenderConfig;
-use handoff::Stage;
-use vmcore::{Error, Holes, PhysRange, RangeSet};
+use virtio_drivers::transport::{DeviceType, Transport};
+use vmcore::{Holes, PhysRange};
 
-/// The buses of the machine, on which nothing does DMA.
-pub(crate) struct Buses {
-    pci: PciBus,
-    mmio: MmioBus,
+/// Location of the memory of memory devices, and limits for the queries.
+pub struct Asking<'a> {
+    /// Memory that no such device can have: what we run in.
+    pub ours: &'a [PhysRange],
+    /// Most unplugged ranges that are recorded.
+    pub most: usize,
+    /// Memory for the queues.
+    pub slot: SlotMemory,
+    /// Milliseconds that one device may take.
+    pub patience: u64,
 }
 
-impl Buses {
-    /// Takes the bus away from every PCI function, and resets every virtio device. What is in `ram`
-    /// is no device, whatever the command line says; where that is not known, neither is a device.
-    pub(crate) fn quiet(options: &Options<'_>, ram: Result<RangeSet, Error>, clock: &Tsc) -> Self {
-        let pci = PciBus::quiet(clock);
-        let mmio = match ram {
-            Ok(ram) => MmioBus::quiet(&options.virtio_mmio, &ram, clock),
-            Err(error) => {
-                println!("kdump: where memory is, is not known ({error}): no virtio_mmio.device=");
-                MmioBus::default()
+/// Adds to `holes` the unplugged memory of the virtio-mem devices on `buses`. Stops all of them;
+/// reports the result for each to `say`.
+pub fn find_unplugged<T: Transport>(
+    buses: Buses<'_, T>,
+    asking: &Asking<'_>,
+    holes: &mut Holes,
+    clock: &dyn Clock,
+    say: &mut dyn FnMut(fmt::Arguments<'_>),
+) {
+    let kind = DeviceType::Memory;
+    for bus in buses {
+        for place in bus.devices(kind) {
+            let asked = bus
+                .start(place, clock)
+                .and_then(|transport| ask(transport, place, asking, holes, clock, say));
+            if let Err(failure) = asked {
+                say(format_args!(
+                    "{} at {place}: {failure}; its memory is not known, and may be read although it \
+                     is unplugged",
+                    name(kind)
+                ));
             }
-        };
-        Self { pci, mmio }
-    }
-
-    /// Memory that is RAM by its address and must not be touched, because a virtio-mem device has
-    /// it unplugged. `ours` is what we run in.
-    pub(crate) fn unplugged(
-        &mut self,
-        options: &Options<'_>,
-        ours: &[PhysRange],
-        slot: SlotMemory,
-        clock: &Tsc,
-    ) -> Holes {
-        let mut holes = Holes::new();
-        let most = (slot.length / HEAP_PER_HOLE).max(LEAST_HOLES);
-        let patience = u64::from(options.timeout) * 1000;
-        let asking = Asking { ours, most, slot, patience };
-        let Self { pci, mmio } = self;
-        find_unplugged([pci, mmio], &asking, &mut holes, clock, &mut say);
-        holes
+            bus.stop(place, clock);
+        }
     }
 }
 
-/// Bytes of heap for each recorded hole: it makes two extents in each of two views.
-const HEAP_PER_HOLE: usize = 2048;
-/// Least number of holes that are recorded.
-const LEAST_HOLES: usize = 64;
+/// Asks one device. An error is that it is not known where its memory is.
+fn ask<T: Transport>(
+    transport: T,
+    place: Place,
+    Asking { ours, most, slot, patience }: &Asking<'_>,
+    holes: &mut Holes,
+    clock: &dyn Clock,
+    say: &mut dyn FnMut(fmt::Arguments<'_>),
+) -> Result<(), Failure> {
+    // Dropping a transport waits for a reset without an end.
+    let transport = ManuallyDrop::new(transport);
+    let region = Region::read(&*transport)?;
+    if ours.iter().any(|ours| ours.overlaps(region.range)) {
+        return Err(Failure::BadRegion);
+    }
+    let transport = ManuallyDrop::into_inner(transport);
+    let name = name(DeviceType::Memory);
+    let Region { range, plugged, .. } = region;
+    say(format_args!(
+        "{name} at {place}: memory {range}, {plugged} of {} bytes are plugged",
+        range.length()
+    ));
+    match mem::ask(transport, &region, (holes, *most), *slot, clock, *patience) {
+        Err(Failure::NoMemory) => Err(Failure::NoMemory),
+        Err(failure) => {
+            say(format_args!(
+                "{name} at {place}: {failure}; what it has not answered for is left out"
+            ));
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
 
-/// What is needed to find and to run any target.
-pub(crate) struct Finder<'c> {
-    buses: Buses,
-    ports: SerialPorts<'c>,
+/// The virtio disk on one of `buses` whose header carries `id`, which has `patience` milliseconds for
+/// any one request. The others are stopped; what becomes of each goes to `say`.
+///
+/// # Errors
+/// [`Failure::NoSuchDisk`].
+pub fn find_disk<'c, T: Transport>(
+    buses: Buses<'_, T>,
+    id: DiskId,
     slot: SlotMemory,
-    clock: &'c Tsc,
-    /// Milliseconds that any one request may take.
+    clock: &'c dyn Clock,
     patience: u64,
-    /// How dumps are written to disks.
-    manner: Manner<'c>,
-    /// `kdump.compress`.
-    compress: Compress,
+    say: &mut dyn FnMut(fmt::Arguments<'_>),
+) -> Result<DumpDisk<'c, VirtioBlk<'c, T>>, Failure> {
+    let open = |transport| {
+        let device = VirtioBlk::start(transport, slot, clock, patience)?;
+        DumpDisk::open(device, id, slot, clock)
+    };
+    let found = find(buses, DeviceType::Block, clock, open, say);
+    let (place, disk) = found.ok_or(Failure::NoSuchDisk(id))?;
+    say(format_args!("target virtio-blk at {place}, id {id}"));
+    Ok(disk)
 }
 
-/// How dumps are to be written to disks.
-fn manner(options: &Options<'_>) -> Manner<'static> {
-    Manner {
-        codec: if options.compress == Compress::Lz4 { Codec::Lz4 } else { Codec::Raw },
-        checksums: options.checksum,
-        replace_complete: options.replace_oldest,
-        memory: &Window,
-        say,
-        ..Manner::default()
-    }
+/// The virtio console on one of `buses` that has a port called `name`. The others are stopped; what
+/// becomes of each goes to `say`.
+///
+/// # Errors
+/// [`Failure::NoSuchPort`], with the names that there are.
+pub fn find_console<'c, T: Transport>(
+    buses: Buses<'_, T>,
+    name: PortName,
+    slot: SlotMemory,
+    clock: &'c dyn Clock,
+    patience: u64,
+    say: &mut dyn FnMut(fmt::Arguments<'_>),
+) -> Result<VirtioConsole<'c, T>, Failure> {
+    let mut all = PortList::default();
+    let open = |transport| {
+        VirtioConsole::open(transport, name, slot, clock, patience).inspect_err(|failure| {
+            if let Failure::NoSuchPort { found, .. } = failure {
+                all.join(found);
+            }
+        })
+    };
+    let found = find(buses, DeviceType::Console, clock, open, say);
+    let (place, console) = found.ok_or(Failure::NoSuchPort { name, found: all })?;
+    say(format_args!("target virtio-console at {place}, port {name}"));
+    Ok(console)
 }
 
-impl<'c> Finder<'c> {
-    /// Finds targets on `buses`, and runs them as `options` say.
-    pub(crate) fn new(
-        options: &Options<'_>,
-        buses: Buses,
-        slot: SlotMemory,
-        clock: &'c Tsc,
-    ) -> Self {
-        let patience = u64::from(options.timeout) * 1000;
-        let console_baud = SerialPort::FASTEST;
-        let (manner, compress) = (manner(options), options.compress);
-        // The bytes of a serial line are dear.
-        let codec = if compress == Compress::None { Codec::Raw } else { Codec::Lz4 };
-        let ports = SerialPorts { slot, clock, patience, console_baud, codec };
-        Self { buses, ports, slot, clock, patience, manner, compress }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::Bus;
+    use crate::fake::{Console, Disk, FakeClock, FakeDevice, FakeTransport, Mem, slot};
+    use alloc::vec::Vec;
+    use core::cell::RefCell;
+    use dumpfile::DiskHeader;
+    use std::rc::Rc;
+    use std::string::{String, ToString};
+    use std::vec;
+    use vmcore::PhysAddr;
+
+    const OURS: DiskId = DiskId([0xa5; 16]);
+    const OTHER: DiskId = DiskId([1; 16]);
+
+    /// Devices with registers in memory, from 4 KiB on, and those of them that were stopped.
+    struct FakeBus<D> {
+        devices: Vec<Rc<RefCell<D>>>,
+        started: Vec<u64>,
+        stopped: Vec<u64>,
     }
 
-    /// Gives `dump` to the targets of a list; where it is empty, to whoever asks in time.
-    pub(crate) fn deliver(
-        &mut self,
-        list: &[TargetEntry<'_>],
-        dump: &Dump,
-        reached: &mut dyn FnMut(Stage),
-    ) -> Result<(), Failure> {
-        if list.is_empty() {
-            println!("kdump: no kdump.target= on the command line that could be used");
-            return self.stay(Visit::Awhile)?.deliver(dump, reached);
+    impl<D> FakeBus<D> {
+        fn new(devices: Vec<Rc<RefCell<D>>>) -> Self {
+            Self { devices, started: Vec::new(), stopped: Vec::new() }
         }
-        target::serve(list, |target| self.open(target), dump, reached, &mut say)
     }
 
-    /// The target behind an entry of `kdump.target`.
-    fn open(&mut self, target: &TargetSpec<'_>) -> Result<Opened<'c>, Failure> {
-        match target {
-            TargetSpec::VirtioBlk { id } => self.disk(DiskId(*id)),
-            TargetSpec::VirtioConsole { name } => self.console(PortName::new(name)),
-            TargetSpec::Serial(serial) => Ok(Box::new(self.ports.open(*serial)?)),
-            TargetSpec::None => self.stay(Visit::ForGood),
+    impl FakeBus<Disk> {
+        fn with(ids: &[DiskId]) -> Self {
+            let disk = |id: &DiskId| {
+                let mut bytes = vec![0; 8192];
+                bytes[..4096].copy_from_slice(&DiskHeader::new(*id).encode());
+                Disk::new(bytes)
+            };
+            Self::new(ids.iter().map(disk).collect())
         }
     }
 
-    fn disk(&mut self, id: DiskId) -> Result<Opened<'c>, Failure> {
-        let Self { buses: Buses { pci, mmio }, slot, clock, patience, .. } = self;
-        let disk = find_disk([pci, mmio], id, *slot, *clock, *patience, &mut say)?;
-        Ok(Box::new(disk.with(self.manner)))
+    impl<D: FakeDevice> Bus for FakeBus<D> {
+        type Transport = FakeTransport<D>;
+
+        fn devices(&self, kind: DeviceType) -> Vec<Place> {
+            let count = if kind == D::KIND { self.devices.len() as u64 } else { 0 };
+            (1..=count).map(|page| Place::Mmio(PhysAddr::new(page << 12))).collect()
+        }
+
+        fn start(&mut self, place: Place, _: &dyn Clock) -> Result<FakeTransport<D>, Failure> {
+            let Place::Mmio(at) = place else { panic!("{place}") };
+            self.started.push(at.get());
+            Ok(FakeTransport::new(&self.devices[(at.get() >> 12) as usize - 1]))
+        }
+
+        fn stop(&mut self, place: Place, _: &dyn Clock) {
+            let Place::Mmio(at) = place else { panic!("{place}") };
+            self.stopped.push(at.get());
+        }
     }
 
-    fn console(&mut self, name: PortName) -> Result<Opened<'c>, Failure> {
-        let Self { buses: Buses { pci, mmio }, slot, clock, patience, .. } = self;
-        let line = find_console([pci, mmio], name, *slot, *clock, *patience, &mut say)?;
-        let bulk = !self.manner.checksums;
-        let codec = if self.compress == Compress::Lz4 { Codec::Lz4 } else { Codec::Raw };
-        let config = SenderConfig::console([0; 16]);
-        let config = SenderConfig { patience: *patience, bulk, codec, ..config };
-        Ok(Box::new(LineTarget::new(line, Window, *slot, *clock, config).saying(say)))
+    fn search(
+        first: &mut FakeBus<Disk>,
+        second: &mut FakeBus<Disk>,
+    ) -> (Option<Failure>, Vec<String>) {
+        let (clock, mut said) = (FakeClock::default(), Vec::new());
+        let mut say = |text: fmt::Arguments<'_>| said.push(text.to_string());
+        let found = find_disk([first, second], OURS, slot(), &clock, 100, &mut say);
+        (found.err(), said)
     }
 
-    /// The console's line for who asks, where no target is named or where that is what is named.
-    fn stay(&self, visit: Visit) -> Result<Opened<'c>, Failure> {
-        Ok(Box::new(Stay::new(self.ports.open_console()?, visit)))
+    #[test]
+    fn the_target_may_be_on_the_second_bus() {
+        let mut first = FakeBus::with(&[OTHER]);
+        let mut second = FakeBus::with(&[OTHER, OURS, OURS]);
+        second.devices[0].borrow_mut().base.features |= 1 << 33;
+        let (failure, said) = search(&mut first, &mut second);
+        assert_eq!(failure, None);
+        assert_eq!((first.stopped, first.devices[0].borrow().base.status), (vec![0x1000], 0));
+        assert_eq!(
+            (&second.started[..], &second.stopped[..]),
+            (&[0x1000, 0x2000][..], &[0x1000][..])
+        );
+        assert!(said[1].contains("virtio-blk at MMIO 0x1000: ") && said[1].contains("IOMMU"));
+        assert_eq!(said[2], std::format!("target virtio-blk at MMIO 0x2000, id {OURS}"));
+    }
+
+    #[test]
+    fn without_the_id_nothing_is_written_and_all_are_stopped() {
+        let mut buses = [FakeBus::with(&[]), FakeBus::with(&[OTHER, OTHER])];
+        let [first, second] = &mut buses;
+        assert_eq!(search(first, second).0, Some(Failure::NoSuchDisk(OURS)));
+        assert_eq!(second.stopped, [0x1000, 0x2000]);
+        assert!(second.devices.iter().all(|disk| disk.borrow().writes == 0));
+    }
+
+    #[test]
+    fn the_console_that_has_the_port_is_kept_and_the_others_are_stopped() {
+        let consoles = [Console::new(), Console::new(), Console::new()];
+        consoles[0].borrow_mut().ports = vec![(1, "one")];
+        consoles[1].borrow_mut().base.features = 1 << 32;
+        let mut first = FakeBus::new(consoles[..1].to_vec());
+        let mut second = FakeBus::new(consoles[1..].to_vec());
+        let (clock, mut said) = (FakeClock::default(), Vec::new());
+        let mut say = |text: fmt::Arguments<'_>| said.push(text.to_string());
+        let buses: Buses<'_, _> = [&mut first, &mut second];
+        find_console(buses, PortName::new("kdump"), slot(), &clock, 1000, &mut say)
+            .expect("is there");
+        assert_eq!((first.stopped, second.stopped), (vec![0x1000], vec![0x1000]));
+        assert_eq!(consoles.map(|console| console.borrow().base.status == 0), [true, false, false]);
+        let one = "virtio-console at MMIO 0x1000: no virtio-console has a port named kdump; ports \
+                   found: one (";
+        assert!(said[0].starts_with(one), "{}", said[0]);
+        assert!(said[1].contains("MMIO 0x1000: a virtio console with a single nameless port"));
+        assert_eq!(said[2], "target virtio-console at MMIO 0x2000, port kdump");
+    }
+
+    /// The holes and the messages for two devices, one of which is at `second`.
+    fn unplugged(second: &Rc<RefCell<Mem>>, ours: &[PhysRange]) -> (Vec<String>, Vec<String>) {
+        let first = Mem::new(1 << 32, vec![true, false]);
+        let mut buses = [FakeBus::new(vec![first]), FakeBus::new(vec![second.clone()])];
+        let (clock, mut said, mut holes) = (FakeClock::default(), Vec::new(), Holes::new());
+        let mut say = |text: fmt::Arguments<'_>| said.push(text.to_string());
+        let asking = Asking { ours, most: 64, slot: slot(), patience: 100 };
+        let [one, other] = &mut buses;
+        find_unplugged([one, other], &asking, &mut holes, &clock, &mut say);
+        assert!(buses.iter().all(|bus| bus.stopped == [0x1000]));
+        (holes.iter().map(|hole| hole.to_string()).collect(), said)
+    }
+
+    #[test]
+    fn every_memory_device_is_asked() {
+        let second = Mem::new(1 << 33, vec![false, true, true]);
+        let (holes, said) = unplugged(&second, &[]);
+        let expected =
+            ["LEFTOUT(100200000-100400000)=unplugged", "LEFTOUT(200000000-200200000)=unplugged"];
+        assert_eq!(holes, expected);
+        let expected = "virtio-mem at MMIO 0x1000: memory 0x200000000..0x200600000, 4194304 of \
+                        6291456 bytes are plugged";
+        assert_eq!(said[1], expected);
+    }
+
+    #[test]
+    fn a_memory_device_that_does_not_answer_is_named_and_left_out() {
+        let second = Mem::new(1 << 33, vec![true, true]);
+        second.borrow_mut().stalls_after = Some(0);
+        let (holes, said) = unplugged(&second, &[]);
+        assert_eq!(holes[1], "LEFTOUT(200000000-200400000)=virtio-mem device not answering");
+        assert!(said[2].ends_with("what it has not answered for is left out"), "{said:?}");
+    }
+
+    #[test]
+    fn a_memory_device_that_claims_what_we_run_in_is_not_believed() {
+        let second = Mem::new(1 << 24, vec![false, false]);
+        let image = PhysRange::new(PhysAddr::new(0x120_0000), 0x1000).expect("no wrap");
+        let (holes, said) = unplugged(&second, &[image]);
+        assert_eq!(holes.len(), 1);
+        assert!(said[1].contains("describes no region of memory"), "{said:?}");
+        assert_eq!(second.borrow().requests, 0);
+    }
+
+    #[test]
+    fn without_the_port_all_names_are_said() {
+        let mut buses = [Console::new(), Console::new()].map(|console| FakeBus::new(vec![console]));
+        buses[1].devices[0].borrow_mut().ports = vec![(7, "\x1b[2Jx"), (8, "another-long-name")];
+        let [first, second] = &mut buses;
+        let clock = FakeClock::default();
+        let found = find_console(
+            [first, second],
+            PortName::new("vmcore"),
+            slot(),
+            &clock,
+            1000,
+            &mut |_| (),
+        );
+        let failure = found.err().expect("is not there").to_string();
+        let names = "named vmcore; ports found: hvc, org.qemu.guest_agent.0, kdump ... (QEMU";
+        assert!(failure.contains(names), "{failure}");
+        for bus in &buses {
+            assert_eq!((&bus.stopped[..], bus.devices[0].borrow().base.status), (&[0x1000][..], 0));
+        }
     }
 }
-
-fn say(line: Arguments<'_>) {
-    println!("kdump: {line}");
-}
-
-/// A target, ready for a dump.
-type Opened<'c> = Box<dyn Target + 'c>;

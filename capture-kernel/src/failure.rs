@@ -1,6 +1,6 @@
 //! Why a dump did not leave the machine, or not this way.
 
-use crate::virtio::console::{PortList, PortName};
+use crate::driver::virtio::console::{PortList, PortName};
 use core::fmt;
 use dumpfile::wire::{Outcome, WireError};
 use dumpfile::{DiskError, DiskId};

@@ -4,7 +4,7 @@
 //! device cannot take as it lies, are copied to a buffer of the pool.
 
 use crate::Failure;
-use crate::dma::{DmaPiece, Lease, Limits, MAX_PIECES, Pieces, Pool, ZEROS};
+use crate::driver::dma::{DmaPiece, Lease, Limits, MAX_PIECES, Pieces, Pool, ZEROS};
 use core::mem;
 use vmcore::{PhysRange, Piece, ReadPhys, What};
 

@@ -14,19 +14,17 @@ extern crate std;
 
 pub mod bus;
 pub mod clock;
-pub mod dma;
+pub mod devices;
+pub mod driver;
 pub mod dump;
 pub mod failure;
 pub mod gather;
 pub mod local_apic;
 pub mod memory;
-pub mod mmio;
 pub mod patience;
-pub mod pci;
 pub mod pump;
 pub mod rate;
-pub mod target;
-pub mod virtio;
+pub mod targets;
 pub mod window;
 
 pub use clock::{Clock, Deadline};

@@ -1,7 +1,7 @@
 //! The pump: moves the extents of a view to a sink, in order.
 
 use crate::Failure;
-use crate::dma::{Limits, Pieces};
+use crate::driver::dma::{Limits, Pieces};
 use crate::gather::{Added, Copies, Gather};
 use core::mem;
 use vmcore::{DumpOffset, Piece, View, What};
@@ -112,7 +112,7 @@ impl<S: Sink, F: FnOnce()> Pump<'_, S, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dma::{DmaPiece, MAX_PIECES, Pool};
+    use crate::driver::dma::{DmaPiece, MAX_PIECES, Pool};
     use crate::fake::{Pointers, bytes_of, physical, slot};
     use proptest::prelude::*;
     use std::collections::VecDeque;

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 
-use capture_kernel::dma::{DmaPiece, Limits, Pieces, SlotMemory};
+use capture_kernel::driver::BlockDevice;
+use capture_kernel::driver::dma::{DmaPiece, Limits, Pieces, SlotMemory};
 use capture_kernel::dump::{Dump, NamedView};
-use capture_kernel::target::Target;
-use capture_kernel::target::disk::{BlockDevice, DumpDisk, Manner};
+use capture_kernel::targets::Target;
+use capture_kernel::targets::disk::{DumpDisk, Manner};
 use capture_kernel::{Clock, Failure};
 use dumpfile::disk::{DumpHeader, FoundDisk, Segment, StoredChunks};
 use dumpfile::{Contents, DiskHeader, DiskId, DiskState};

@@ -11,8 +11,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Packages whose tests also run as 32-bit programs, as they do in the kernel and in the loader.
-const ALSO_ON_I686: [&str; 6] =
-    ["handoff", "vmcore", "slot-image", "dumpfile", "capture-kernel", "loader"];
+const ALSO_ON_I686: [&str; 8] =
+    ["handoff", "vmcore", "cmdline", "linux", "slot-image", "dumpfile", "capture-kernel", "loader"];
 
 /// Further first kernels, and what the QEMU tests call them.
 const KERNELS: [(&str, DebianKernel); 2] = [

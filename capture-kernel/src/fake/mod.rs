@@ -12,7 +12,7 @@ pub(crate) use disk::{Disk, Done, ORDINARY};
 pub(crate) use mem::{BLOCK, Mem};
 
 use crate::Clock;
-use crate::dma::{DmaPiece, SlotMemory};
+use crate::driver::dma::{DmaPiece, SlotMemory};
 use core::cell::Cell;
 use std::vec::Vec;
 use vmcore::{Error, PhysAddr, PhysRange, ReadPhys};
@@ -76,7 +76,7 @@ pub(crate) fn bytes_of(piece: &DmaPiece) -> Vec<u8> {
     match piece {
         DmaPiece::Old(range) => Pointers.read_phys(range.start(), &mut bytes).expect("pointers"),
         DmaPiece::Frozen(frozen, part) => bytes.copy_from_slice(&frozen.bytes()[part.clone()]),
-        DmaPiece::Zeros(count) => assert!(*count <= crate::dma::ZEROS),
+        DmaPiece::Zeros(count) => assert!(*count <= crate::driver::dma::ZEROS),
     }
     bytes
 }

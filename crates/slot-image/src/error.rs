@@ -113,5 +113,11 @@ pub enum Error {
     },
     /// An address range that wraps.
     #[error("the slot image names an impossible range: {0}")]
-    Range(#[from] vmcore::RangeError),
+    Range(#[from] vmcore::Error),
+}
+
+impl From<vmcore::RangeError> for Error {
+    fn from(error: vmcore::RangeError) -> Self {
+        Self::Range(error.into())
+    }
 }

@@ -1,0 +1,81 @@
+//! Buses: devices in places, found by their virtio kind.
+
+pub mod mmio;
+pub mod pci;
+
+use crate::{Clock, Failure};
+use alloc::vec::Vec;
+use core::fmt;
+use virtio_drivers::transport::pci::bus::DeviceFunction;
+use virtio_drivers::transport::{DeviceType, Transport};
+use vmcore::PhysAddr;
+
+/// Where a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A function on the PCI bus.
+    Pci(DeviceFunction),
+    /// Registers at this physical address.
+    Mmio(PhysAddr),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pci(at) => write!(f, "PCI {at}"),
+            Self::Mmio(at) => write!(f, "MMIO {at}"),
+        }
+    }
+}
+
+/// A way on which virtio devices are found, all of them reset.
+pub trait Bus {
+    /// The registers of a device.
+    type Transport: Transport;
+
+    /// Where its devices of this kind are.
+    fn devices(&self, kind: DeviceType) -> Vec<Place>;
+
+    /// Resets the device at `place` again, and only then lets it do DMA.
+    ///
+    /// # Errors
+    /// Why the device cannot be used.
+    fn start(&mut self, place: Place, clock: &dyn Clock) -> Result<Self::Transport, Failure>;
+
+    /// From now on the device at `place` does no DMA.
+    fn stop(&mut self, place: Place, clock: &dyn Clock);
+}
+
+/// Both of them, each with its devices.
+pub type Buses<'b, T> = [&'b mut dyn Bus<Transport = T>; 2];
+
+/// The first device of this kind on one of `buses` that `open` takes, and where it is. The others are
+/// stopped; what becomes of each goes to `say`.
+pub fn find<T: Transport, D>(
+    buses: Buses<'_, T>,
+    kind: DeviceType,
+    clock: &dyn Clock,
+    mut open: impl FnMut(T) -> Result<D, Failure>,
+    say: &mut dyn FnMut(fmt::Arguments<'_>),
+) -> Option<(Place, D)> {
+    for bus in buses {
+        for place in bus.devices(kind) {
+            match bus.start(place, clock).and_then(&mut open) {
+                Ok(device) => return Some((place, device)),
+                Err(failure) => say(format_args!("{} at {place}: {failure}", name(kind))),
+            }
+            bus.stop(place, clock);
+        }
+    }
+    None
+}
+
+/// The name that QEMU and Linux use for a device of this kind, if it is one that is used here.
+pub(crate) fn name(kind: DeviceType) -> &'static str {
+    match kind {
+        DeviceType::Block => "virtio-blk",
+        DeviceType::Console => "virtio-console",
+        DeviceType::Memory => "virtio-mem",
+        _ => "virtio device",
+    }
+}

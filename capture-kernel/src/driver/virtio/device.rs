@@ -1,0 +1,94 @@
+//! What all virtio devices have in common: reset and negotiation (virtio 1.2, section 3.1).
+
+use crate::driver::dma::Stopped;
+use crate::{Clock, Deadline, Failure};
+use bitflags::bitflags;
+use virtio_drivers::transport::{DeviceStatus, Transport};
+
+/// How long a device may take to reset, in milliseconds.
+const RESET_PATIENCE: u64 = 1000;
+
+/// Offset of `device_status` in the common configuration (virtio 1.2, 4.1.4.3).
+pub const STATUS: usize = 0x14;
+
+bitflags! {
+    /// Feature bits that we know, of all devices; the first 24 mean something else on each kind of
+    /// device.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Features: u64 {
+        /// `VIRTIO_BLK_F_SIZE_MAX`: there is a largest segment.
+        const SIZE_MAX = 1 << 1;
+        /// `VIRTIO_BLK_F_SEG_MAX`: there is a largest number of segments.
+        const SEG_MAX = 1 << 2;
+        /// `VIRTIO_BLK_F_RO`: the disk cannot be written.
+        const READ_ONLY = 1 << 5;
+        /// `VIRTIO_BLK_F_BLK_SIZE`: the disk tells the size of its blocks.
+        const BLOCK_SIZE = 1 << 6;
+        /// `VIRTIO_BLK_F_FLUSH`: there is a cache, and a request to flush it.
+        const FLUSH = 1 << 9;
+        /// `VIRTIO_CONSOLE_F_MULTIPORT`: there are ports with names, and control queues.
+        const MULTIPORT = 1 << 1;
+        /// `VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE`: unplugged memory must not be read.
+        const UNPLUGGED_INACCESSIBLE = 1 << 1;
+        /// `VIRTIO_F_VERSION_1`: virtio 1.
+        const VERSION_1 = 1 << 32;
+        /// `VIRTIO_F_ACCESS_PLATFORM`: addresses are the platform's, not physical.
+        const ACCESS_PLATFORM = 1 << 33;
+    }
+}
+
+/// Resets the device and waits until it says so: from then on it does no DMA.
+///
+/// # Errors
+/// [`Failure::Timeout`].
+pub fn reset(transport: &mut impl Transport, clock: &dyn Clock) -> Result<Stopped, Failure> {
+    transport.set_status(DeviceStatus::empty());
+    match wait_for_reset(clock, || transport.get_status().is_empty()) {
+        true => Ok(Stopped::confirmed()),
+        false => Err(Failure::Timeout("reset")),
+    }
+}
+
+/// Waits until a device is reset; whether it is in time.
+pub fn wait_for_reset(clock: &dyn Clock, is_reset: impl FnMut() -> bool) -> bool {
+    Deadline::after(clock, RESET_PATIENCE).wait(clock, is_reset)
+}
+
+/// Resets the device and agrees on `wanted` features (and on virtio 1). Queues come next, then
+/// [`go`].
+///
+/// # Errors
+/// What the device lacks or refuses, or [`Failure::Timeout`] for the reset.
+pub fn negotiate(
+    transport: &mut impl Transport,
+    clock: &dyn Clock,
+    wanted: Features,
+) -> Result<Features, Failure> {
+    reset(transport, clock)?;
+    let greeting = DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER;
+    transport.set_status(greeting);
+    let offered = Features::from_bits_truncate(transport.read_device_features());
+    if !offered.contains(Features::VERSION_1) {
+        return Err(Failure::LegacyOnly);
+    }
+    if offered.contains(Features::ACCESS_PLATFORM) {
+        return Err(Failure::BehindIommu);
+    }
+    let agreed = offered & (wanted | Features::VERSION_1);
+    transport.write_driver_features(agreed.bits());
+    transport.set_status(greeting | DeviceStatus::FEATURES_OK);
+    if !transport.get_status().contains(DeviceStatus::FEATURES_OK) {
+        return Err(Failure::FeaturesRefused);
+    }
+    Ok(agreed)
+}
+
+/// Tells the device that the driver is ready.
+pub fn go(transport: &mut impl Transport) {
+    transport.set_status(
+        DeviceStatus::ACKNOWLEDGE
+            | DeviceStatus::DRIVER
+            | DeviceStatus::FEATURES_OK
+            | DeviceStatus::DRIVER_OK,
+    );
+}

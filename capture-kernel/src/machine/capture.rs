@@ -1,0 +1,48 @@
+//! The way through a capture, from stage to stage.
+
+use crate::machine::action::on_failure;
+use crate::machine::time::Tsc;
+use crate::machine::{action, boot, devices, heap, oldmem, truth, views, watchdog};
+use boot_stub::console::{self, println};
+use boot_stub::exceptions;
+use cmdline::Options;
+use handoff::Stage;
+
+boot_stub::entry!(main, on_failure);
+
+fn main(boot_params: u32, physical_minus_virtual: u32) -> ! {
+    // First, because an NMI that finds no descriptor table resets the machine.
+    exceptions::init();
+    console::init(console::COM1);
+    let machine = boot::take_machine(physical_minus_virtual);
+    console::stage(Stage::CaptureEntry);
+
+    let boot = boot::Parameters::read(boot_params, machine.image);
+    let options = Options::parse(&boot.command_line, &mut |problem| println!("kdump: {problem}"));
+    action::set(&options);
+    let header = boot::core_header(&options);
+    let slot = heap::start(&options, &boot, machine.slot_memory, header.as_ref());
+    console::stage(Stage::Memory);
+
+    let clock = Tsc::find(options.tsc_khz);
+    watchdog::start(options.timeout, &clock);
+    let ram = boot.ram(&options, header.as_ref());
+    let mut buses = devices::Buses::quiet(&options, ram, &clock);
+    console::stage(Stage::Quiesced);
+    truth::kdump_truth_quiesced();
+
+    let holes = buses.unplugged(&options, &boot.ours(&options, slot), slot, &clock);
+    let holes = oldmem::leave_out(holes);
+    boot.map_large(&options, header.as_ref(), holes);
+    let dump = views::read(&options, &boot, header.as_ref(), holes);
+    console::stage(Stage::Views);
+    let mut finder = devices::Finder::new(&options, buses, slot, &clock);
+    match finder.deliver(&options.targets, &dump, &mut console::stage) {
+        Ok(()) => {
+            console::stage(Stage::Done);
+            println!("kdump: dump complete, {} bytes", dump.length());
+        }
+        Err(failure) => action::give_up(failure),
+    }
+    action::finish()
+}

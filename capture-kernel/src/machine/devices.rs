@@ -1,0 +1,166 @@
+//! Devices: all of them quiet, and the search for targets among them.
+
+use crate::machine::com_port::SerialPorts;
+use crate::machine::mmio_bus::MmioBus;
+use crate::machine::oldmem::Window;
+use crate::machine::pci_bus::PciBus;
+use crate::machine::time::Tsc;
+use alloc::boxed::Box;
+use boot_stub::console::println;
+use capture_kernel::Failure;
+use capture_kernel::devices::{Asking, find_console, find_disk, find_unplugged};
+use capture_kernel::driver::dma::SlotMemory;
+use capture_kernel::driver::virtio::console::PortName;
+use capture_kernel::dump::Dump;
+use capture_kernel::targets::disk::Manner;
+use capture_kernel::targets::line::LineTarget;
+use capture_kernel::targets::stay::{Stay, Visit};
+use capture_kernel::targets::{self, Target};
+use cmdline::{Compress, Options, SerialPort, TargetEntry, TargetSpec};
+use core::fmt::Arguments;
+use dumpfile::DiskId;
+use dumpfile::chunk::Codec;
+use dumpfile::wire::SenderConfig;
+use handoff::Stage;
+use vmcore::{Error, Holes, PhysRange, RangeSet};
+
+/// The buses of the machine, on which nothing does DMA.
+pub(crate) struct Buses {
+    pci: PciBus,
+    mmio: MmioBus,
+}
+
+impl Buses {
+    /// Takes the bus away from every PCI function, and resets every virtio device. What is in `ram`
+    /// is no device, whatever the command line says; where that is not known, neither is a device.
+    pub(crate) fn quiet(options: &Options<'_>, ram: Result<RangeSet, Error>, clock: &Tsc) -> Self {
+        let pci = PciBus::quiet(clock);
+        let mmio = match ram {
+            Ok(ram) => MmioBus::quiet(&options.virtio_mmio, &ram, clock),
+            Err(error) => {
+                println!("kdump: where memory is, is not known ({error}): no virtio_mmio.device=");
+                MmioBus::default()
+            }
+        };
+        Self { pci, mmio }
+    }
+
+    /// Memory that is RAM by its address and must not be touched, because a virtio-mem device has
+    /// it unplugged. `ours` is what we run in.
+    pub(crate) fn unplugged(
+        &mut self,
+        options: &Options<'_>,
+        ours: &[PhysRange],
+        slot: SlotMemory,
+        clock: &Tsc,
+    ) -> Holes {
+        let mut holes = Holes::new();
+        let most = (slot.length / HEAP_PER_HOLE).max(LEAST_HOLES);
+        let patience = u64::from(options.timeout) * 1000;
+        let asking = Asking { ours, most, slot, patience };
+        let Self { pci, mmio } = self;
+        find_unplugged([pci, mmio], &asking, &mut holes, clock, &mut say);
+        holes
+    }
+}
+
+/// Bytes of heap for each recorded hole: it makes two extents in each of two views.
+const HEAP_PER_HOLE: usize = 2048;
+/// Least number of holes that are recorded.
+const LEAST_HOLES: usize = 64;
+
+/// What is needed to find and to run any target.
+pub(crate) struct Finder<'c> {
+    buses: Buses,
+    ports: SerialPorts<'c>,
+    slot: SlotMemory,
+    clock: &'c Tsc,
+    /// Milliseconds that any one request may take.
+    patience: u64,
+    /// How dumps are written to disks.
+    manner: Manner<'c>,
+    /// `kdump.compress`.
+    compress: Compress,
+}
+
+/// How dumps are to be written to disks.
+fn manner(options: &Options<'_>) -> Manner<'static> {
+    Manner {
+        codec: if options.compress == Compress::Lz4 { Codec::Lz4 } else { Codec::Raw },
+        checksums: options.checksum,
+        replace_complete: options.replace_oldest,
+        memory: &Window,
+        say,
+        ..Manner::default()
+    }
+}
+
+impl<'c> Finder<'c> {
+    /// Finds targets on `buses`, and runs them as `options` say.
+    pub(crate) fn new(
+        options: &Options<'_>,
+        buses: Buses,
+        slot: SlotMemory,
+        clock: &'c Tsc,
+    ) -> Self {
+        let patience = u64::from(options.timeout) * 1000;
+        let console_baud = SerialPort::FASTEST;
+        let (manner, compress) = (manner(options), options.compress);
+        // The bytes of a serial line are dear.
+        let codec = if compress == Compress::None { Codec::Raw } else { Codec::Lz4 };
+        let ports = SerialPorts { slot, clock, patience, console_baud, codec };
+        Self { buses, ports, slot, clock, patience, manner, compress }
+    }
+
+    /// Gives `dump` to the targets of a list; where it is empty, to whoever asks in time.
+    pub(crate) fn deliver(
+        &mut self,
+        list: &[TargetEntry<'_>],
+        dump: &Dump,
+        reached: &mut dyn FnMut(Stage),
+    ) -> Result<(), Failure> {
+        if list.is_empty() {
+            println!("kdump: no kdump.target= on the command line that could be used");
+            return self.stay(Visit::Awhile)?.deliver(dump, reached);
+        }
+        targets::serve(list, |target| self.open(target), dump, reached, &mut say)
+    }
+
+    /// The target behind an entry of `kdump.target`.
+    fn open(&mut self, target: &TargetSpec<'_>) -> Result<Opened<'c>, Failure> {
+        match target {
+            TargetSpec::VirtioBlk { id } => self.disk(DiskId(*id)),
+            TargetSpec::VirtioConsole { name } => self.console(PortName::new(name)),
+            TargetSpec::Serial(serial) => Ok(Box::new(self.ports.open(*serial)?)),
+            TargetSpec::None => self.stay(Visit::ForGood),
+        }
+    }
+
+    fn disk(&mut self, id: DiskId) -> Result<Opened<'c>, Failure> {
+        let Self { buses: Buses { pci, mmio }, slot, clock, patience, .. } = self;
+        let disk = find_disk([pci, mmio], id, *slot, *clock, *patience, &mut say)?;
+        Ok(Box::new(disk.with(self.manner)))
+    }
+
+    fn console(&mut self, name: PortName) -> Result<Opened<'c>, Failure> {
+        let Self { buses: Buses { pci, mmio }, slot, clock, patience, .. } = self;
+        let line = find_console([pci, mmio], name, *slot, *clock, *patience, &mut say)?;
+        let bulk = !self.manner.checksums;
+        let codec = if self.compress == Compress::Lz4 { Codec::Lz4 } else { Codec::Raw };
+        let config = SenderConfig::console([0; 16]);
+        let config = SenderConfig { patience: *patience, bulk, codec, ..config };
+        Ok(Box::new(LineTarget::new(line, Window, *slot, *clock, config).saying(say)))
+    }
+
+    /// The console's line for who asks, where no target is named or where that is what is named.
+    fn stay(&self, visit: Visit) -> Result<Opened<'c>, Failure> {
+        Ok(Box::new(Stay::new(self.ports.open_console()?, visit)))
+    }
+}
+
+fn say(line: Arguments<'_>) {
+    println!("kdump: {line}");
+}
+
+/// A target, ready for a dump.
+type Opened<'c> = Box<dyn Target + 'c>;

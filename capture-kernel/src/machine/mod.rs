@@ -1,0 +1,16 @@
+//! All that touches the machine itself.
+
+mod action;
+mod boot;
+mod capture;
+mod com_port;
+mod devices;
+mod heap;
+mod mmio_bus;
+mod oldmem;
+mod pci_bus;
+mod registers;
+mod time;
+mod truth;
+mod views;
+mod watchdog;

@@ -1,0 +1,118 @@
+//! The PCI bus: configuration space through ports, and the virtio devices on it.
+
+#![expect(unsafe_code, reason = "port I/O, and the trait of virtio-drivers for it")]
+
+use crate::machine::registers::{self, Registers};
+use crate::machine::time::Tsc;
+use alloc::vec::Vec;
+use boot_stub::console::println;
+use boot_stub::pci_config;
+use capture_kernel::bus::pci;
+use capture_kernel::bus::pci::CopiedBars;
+use capture_kernel::bus::{Bus, Place};
+use capture_kernel::driver::virtio::device;
+use capture_kernel::{Clock, Failure};
+use core::mem::ManuallyDrop;
+use virtio_drivers::transport::pci::bus::{
+    ConfigurationAccess, DeviceFunction, DeviceFunctionInfo, PciRoot,
+};
+use virtio_drivers::transport::pci::{PciTransport, VirtioPciError};
+use virtio_drivers::transport::{DeviceType, SomeTransport};
+
+/// Configuration space by I/O ports.
+#[derive(Clone)]
+struct Ports;
+
+fn function(at: DeviceFunction) -> pci_config::Function {
+    pci_config::Function { bus: at.bus, device: at.device, function: at.function }
+}
+
+impl ConfigurationAccess for Ports {
+    fn read_word(&self, at: DeviceFunction, offset: u8) -> u32 {
+        function(at).read(offset)
+    }
+
+    fn write_word(&mut self, at: DeviceFunction, offset: u8, data: u32) {
+        // SAFETY: our callers change command registers and size BARs; neither lets a device write
+        // to memory that it could not write to before.
+        unsafe { function(at).write(offset, data) }
+    }
+
+    unsafe fn unsafe_clone(&self) -> Self {
+        Self
+    }
+}
+
+/// Every function of the machine, none of them master of the bus.
+pub(crate) struct PciBus {
+    root: PciRoot<Ports>,
+    functions: Vec<(DeviceFunction, DeviceFunctionInfo)>,
+}
+
+impl PciBus {
+    /// Finds all functions and takes the bus away from them.
+    pub(crate) fn quiet(clock: &Tsc) -> Self {
+        let mut root = PciRoot::new(Ports);
+        let functions = pci::functions(&root, &Ports);
+        for busy in pci::quiet(&mut root, &Ports, &functions, clock) {
+            println!("kdump: PCI {busy}: transactions still pending; going on");
+        }
+        println!("kdump: {} PCI functions, none is bus master", functions.len());
+        let mut bus = Self { root, functions };
+        bus.reset_virtio(clock);
+        bus
+    }
+
+    /// Resets every virtio device, not only those that will be asked for a header: an emulated one
+    /// may finish what it has begun although it has lost the bus (QEMU's do).
+    fn reset_virtio(&mut self, clock: &Tsc) {
+        for (at, _) in self.functions.iter().filter(|(_, info)| pci::is_virtio(info)) {
+            let common = pci::virtio_configuration(&mut self.root, &Ports, *at);
+            pci::decode_memory(&mut self.root, *at);
+            let status = common.and_then(|common| registers::map(common, device::STATUS + 1));
+            let Some(status) = status else {
+                println!("kdump: PCI {at}: a virtio device that cannot be reset; going on");
+                continue;
+            };
+            // SAFETY: the device's own register, in a mapping that holds it.
+            if !unsafe { registers::reset(status.byte_add(device::STATUS), clock) } {
+                println!("kdump: PCI {at}: a virtio device that does not reset; going on");
+            }
+        }
+    }
+}
+
+impl Bus for PciBus {
+    type Transport = SomeTransport<'static>;
+
+    fn devices(&self, kind: DeviceType) -> Vec<Place> {
+        let found = self.functions.iter().filter(|(_, info)| pci::is_virtio_kind(info, kind));
+        found.map(|(at, _)| Place::Pci(*at)).collect()
+    }
+
+    /// It gets the bus only when it is reset: until then it may still have the dead kernel's
+    /// requests.
+    fn start(&mut self, place: Place, clock: &dyn Clock) -> Result<Self::Transport, Failure> {
+        let Place::Pci(at) = place else { return Err(Failure::NoConfiguration) };
+        pci::decode_memory(&mut self.root, at);
+        let mut copy = PciRoot::new(CopiedBars::new(&mut self.root, Ports, at));
+        let transport = PciTransport::new::<Registers, _>(&mut copy, at).map_err(|error| {
+            println!("kdump: PCI {at}: {error}");
+            match error {
+                VirtioPciError::MissingCommonConfig => Failure::LegacyOnly,
+                _ => Failure::NoConfiguration,
+            }
+        })?;
+        // Dropping a transport waits for a reset without an end.
+        let mut transport = ManuallyDrop::new(transport);
+        device::reset(&mut *transport, clock)?;
+        pci::set_bus_master(&mut self.root, at, true);
+        Ok(ManuallyDrop::into_inner(transport).into())
+    }
+
+    fn stop(&mut self, place: Place, _: &dyn Clock) {
+        if let Place::Pci(at) = place {
+            pci::set_bus_master(&mut self.root, at, false);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Registers of devices, mapped uncached in their own area, and the reset that virtio devices have in
+//! common.
+
+#![expect(
+    unsafe_code,
+    reason = "memory-mapped registers, and the trait of virtio-drivers for them"
+)]
+
+use boot_stub::console::println;
+use boot_stub::paging::Devices;
+use capture_kernel::Clock;
+use capture_kernel::driver::virtio::device;
+use core::ptr::NonNull;
+use spin::{Mutex, Once};
+use virtio_drivers::{BufferDirection, Hal};
+
+static REGISTERS: Once<Mutex<Devices>> = Once::new();
+
+/// Hands the device area over; from then on registers can be mapped.
+pub(crate) fn start(devices: Devices) {
+    REGISTERS.call_once(|| Mutex::new(devices));
+}
+
+/// Maps `length` bytes of registers at the physical address `start`, for good. [`None`] when there is
+/// no room or the CPU has no such address.
+pub(crate) fn map(start: u64, length: usize) -> Option<NonNull<u8>> {
+    REGISTERS.get()?.lock().map(start, length)
+}
+
+/// Resets a virtio device by its status register, which is as wide as `T`; whether it is reset in time.
+///
+/// # Safety
+/// The pointer must be to a virtio device's status register, mapped.
+pub(crate) unsafe fn reset<T: Default + PartialEq>(status: NonNull<T>, clock: &dyn Clock) -> bool {
+    // SAFETY: by the caller's word; 0 resets the device (virtio 1.2, 2.1).
+    unsafe { status.write_volatile(T::default()) };
+    // SAFETY: by the caller's word.
+    device::wait_for_reset(clock, || unsafe { status.read_volatile() } == T::default())
+}
+
+/// How virtio-drivers' PCI transport reaches registers. It allocates nothing: queues and buffers are
+/// ours.
+pub(crate) struct Registers;
+
+// SAFETY: `mmio_phys_to_virt` returns a mapping of its own each time; nothing is ever allocated.
+unsafe impl Hal for Registers {
+    fn dma_alloc(_: usize, _: BufferDirection) -> (u64, NonNull<u8>) {
+        (0, NonNull::dangling())
+    }
+
+    unsafe fn dma_dealloc(_: u64, _: NonNull<u8>, _: usize) -> i32 {
+        -1
+    }
+
+    unsafe fn mmio_phys_to_virt(start: u64, length: usize) -> NonNull<u8> {
+        map(start, length).unwrap_or_else(|| {
+            println!("kdump: cannot map {length:#x} bytes of device registers at {start:#x}");
+            boot_stub::fail()
+        })
+    }
+
+    unsafe fn share(_: NonNull<[u8]>, _: BufferDirection) -> u64 {
+        0
+    }
+
+    unsafe fn unshare(_: u64, _: NonNull<[u8]>, _: BufferDirection) {}
+}

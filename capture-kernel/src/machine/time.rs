@@ -1,0 +1,55 @@
+//! The clock: the time stamp counter.
+
+use crate::machine::watchdog;
+use boot_stub::console::println;
+use boot_stub::tsc;
+use capture_kernel::Clock;
+use capture_kernel::rate::{self, Found};
+
+/// The time stamp counter and its rate.
+pub(crate) struct Tsc {
+    per_millisecond: u64,
+}
+
+impl Tsc {
+    /// Finds the rate, which may be `khz`.
+    pub(crate) fn find(khz: Option<u32>) -> Self {
+        let (rate, found) = rate::find(khz, tsc::measure_once, tsc::calibrate);
+        let per_millisecond = rate.unwrap_or(tsc::FALLBACK);
+        let how = match found {
+            Found::HandedOver => ", as kdump.tsc_khz= says",
+            Found::Measured | Found::Differs(_) => "",
+            Found::Unknown => {
+                println!("kdump: the PIT does not answer: deadlines may come late");
+                ""
+            }
+        };
+        if let Found::Differs(claimed) = found {
+            println!("kdump: kdump.tsc_khz={claimed} is wrong here, so the rate was measured");
+        }
+        println!("kdump: tsc_per_ms={per_millisecond}{how}");
+        Self { per_millisecond }
+    }
+
+    /// Ticks in a millisecond.
+    pub(crate) const fn per_millisecond(&self) -> u64 {
+        self.per_millisecond
+    }
+
+    /// Lets at least so many milliseconds pass; returns the ticks that did.
+    pub(crate) fn pass(&self, milliseconds: u64) -> u64 {
+        let start = tsc::now();
+        tsc::wait(milliseconds * self.per_millisecond, || false);
+        tsc::now().wrapping_sub(start)
+    }
+}
+
+impl Clock for Tsc {
+    fn milliseconds(&self) -> u64 {
+        tsc::now() / self.per_millisecond
+    }
+
+    fn progress(&self) {
+        watchdog::pet();
+    }
+}

@@ -1,0 +1,122 @@
+//! The views of the dead kernel's memory, as the command line asks for them.
+
+use crate::machine::{boot, oldmem};
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use boot_stub::console::println;
+use boot_stub::{paging, tsc};
+use capture_kernel::dump::{Dump, Later, NamedView, id};
+use cmdline::{Options, ViewSpec};
+use core::fmt::Arguments;
+use core::ops::Range;
+use dumpfile::Contents;
+use linux::{LaterViews, SmallView};
+use vmcore::{CoreHeader, Extents, Holes, PhysAddr, PhysRange, View, Vmcore};
+
+/// Most left-out ranges that the console names.
+const NAMED: usize = 8;
+
+/// Everything that can leave the machine: the view that was asked for, the small views before it,
+/// and the other one of vmcore and oldmem on request. Missing parts are reported. Of the dead
+/// kernel's log only the end is read here.
+pub(crate) fn read(
+    options: &Options<'_>,
+    boot: &boot::Parameters,
+    header: Option<&CoreHeader>,
+    holes: &Holes,
+) -> Dump {
+    let vmcore = header.and_then(|header| Some((header, read_vmcore(header, holes)?)));
+    let id = id(tsc::now(), vmcore.as_ref().map_or(&[], |(_, vmcore)| vmcore.notes()));
+    let (first, later) =
+        vmcore.as_ref().map(|(header, vmcore)| small(header, vmcore)).unwrap_or_default();
+    let range = if let ViewSpec::OldMem(range) = options.view { range } else { None };
+    let start = range.map_or(0, |range| range.start().get());
+    let oldmem = read_oldmem(options, boot, header, (range, holes));
+    let oldmem = oldmem.map(|view| NamedView { name: "oldmem", view: Rc::new(view), start });
+    let urgent = vmcore.as_ref().map(|(_, vmcore)| urgent(vmcore, options)).unwrap_or_default();
+    let vmcore = vmcore.map(|(_, vmcore)| Rc::new(vmcore.view));
+    let vmcore = vmcore.map(|view| NamedView { name: "vmcore", view, start: 0 });
+    let (contents, bulk, other) = match options.view {
+        ViewSpec::Vmcore => (Contents::Vmcore, vmcore, oldmem),
+        ViewSpec::OldMem(_) => (Contents::OldMem { start }, oldmem, vmcore),
+    };
+    let on_request = other.into_iter().collect();
+    Dump { id, first, later, bulk, contents, urgent, on_request }
+}
+
+/// The vmcore, or [`None`] and the reason on the console: then its length is zero.
+fn read_vmcore(header: &CoreHeader, holes: &Holes) -> Option<Vmcore> {
+    let complain = &mut |area: &vmcore::NoteArea| println!("kdump: {area}");
+    match vmcore::vmcore(header, &oldmem::Window, paging::physical_limit(), holes, complain) {
+        Ok(vmcore) => {
+            println!("kdump: vmcore of {} bytes, {} CPUs", vmcore.view.len(), vmcore.cpus);
+            say_left_out(&vmcore.left_out);
+            Some(vmcore)
+        }
+        Err(error) => {
+            println!("kdump: elfcorehdr refused: {error}; vmcore has length zero");
+            None
+        }
+    }
+}
+
+/// The parts of the bulk that go first where there is no room for all of it: what a reader needs to
+/// open the dump, and the dead kernel's image.
+fn urgent(vmcore: &Vmcore, options: &Options<'_>) -> Vec<Range<u64>> {
+    let image = linux::kernel_image(vmcore);
+    match options.view {
+        ViewSpec::Vmcore => {
+            let file = image.map(|image| image.file);
+            core::iter::once(0..vmcore.head()).chain(file).collect()
+        }
+        ViewSpec::OldMem(range) => {
+            let base = range.map_or(0, |range| range.start().get());
+            let offset = |at: PhysAddr| at.get().saturating_sub(base);
+            let part = image.map(|image| offset(image.memory.start())..offset(image.memory.end()));
+            part.into_iter().collect()
+        }
+    }
+}
+
+/// Names the first ranges that are left out, and counts all of them.
+fn say_left_out(left_out: &Holes) {
+    for hole in left_out.iter().take(NAMED) {
+        println!("kdump: left out: {}, {}, zero in the dump", hole.range, hole.reason);
+    }
+    if !left_out.is_empty() {
+        let (count, bytes) = (left_out.iter().len(), left_out.total());
+        println!("kdump: left out: {bytes} bytes in all, in {count} ranges");
+    }
+}
+
+/// The small views: those that are read at once, and those that are read later.
+fn small(header: &CoreHeader, vmcore: &Vmcore) -> (Vec<NamedView>, Later) {
+    let (first, later) = linux::first_views(header, vmcore, &oldmem::Window, &mut complain);
+    let read = move || named(later.read(&oldmem::Window, &mut complain));
+    (named(first), Later::new(LaterViews::MOST, read))
+}
+
+fn named(views: Vec<SmallView>) -> Vec<NamedView> {
+    let named = |SmallView { name, start, bytes }| NamedView { name, view: Rc::new(bytes), start };
+    views.into_iter().map(named).collect()
+}
+
+fn complain(line: Arguments<'_>) {
+    println!("kdump: {line}");
+}
+
+/// Physical memory as it is, as far as it is known to be RAM.
+fn read_oldmem(
+    options: &Options<'_>,
+    boot: &boot::Parameters,
+    header: Option<&CoreHeader>,
+    (range, holes): (Option<PhysRange>, &Holes),
+) -> Option<Extents> {
+    let ram = boot.ram(options, header);
+    let view = ram.and_then(|ram| vmcore::oldmem(&ram, range)?.without(holes));
+    match &view {
+        Ok(view) => println!("kdump: oldmem of {} bytes", view.len()),
+        Err(error) => println!("kdump: oldmem: {error}"),
+    }
+    view.ok()
+}

@@ -25,7 +25,7 @@ use self::instructions::Count;
 use self::results::{Measured, Results};
 use self::slots::{Bounds, Probe, Search};
 use self::stacks::{Files, Stack, Target, Workload};
-use crate::cycle::{failure, linux, ordinary};
+use crate::cycle::{catch_ctrl_c, failure, linux, ordinary};
 use crate::debian::{self, Architecture, DebianFiles};
 use crate::image::{self, Images};
 use crate::setup;
@@ -155,15 +155,13 @@ fn sizes(asked: &[String], usual: &[&str]) -> Result<Vec<u64>> {
 /// # Errors
 /// When something is missing, a dump was wrong, or Ctrl-C came.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let interrupt = Interrupt::default();
-    let flag = interrupt.clone();
     let plan = args.plan()?;
     let out = match &args.out {
         Some(out) => std::path::absolute(out)?,
         None => root().join("out/bench.json"),
     };
-    let equipment = Equipment::new(interrupt)?;
-    ctrlc::set_handler(move || flag.set()).context("catching Ctrl-C")?;
+    let equipment = Equipment::new()?;
+    catch_ctrl_c(&equipment.interrupt)?;
     let results = equipment.measure(&plan)?;
     let json = serde_json::to_string_pretty(&results.json())?;
     fs::create_dir_all(out.parent().unwrap_or(Path::new(".")))?;
@@ -193,7 +191,7 @@ struct Equipment {
 }
 
 impl Equipment {
-    fn new(interrupt: Interrupt) -> Result<Self> {
+    fn new() -> Result<Self> {
         setup::machine(&setup::Args::default())?;
         let debian = DebianFiles::ensure(Architecture::I386, None)?;
         let images = image::build()?;
@@ -208,6 +206,7 @@ impl Equipment {
             kexec_tools: KexecTools { root: debian.tools, memmap: false },
             capture: StockCapture { kernel, vmlinux, busybox },
         };
+        let interrupt = Interrupt::default();
         Ok(Self { images, first_kernel, kernel: package, files, interrupt })
     }
 

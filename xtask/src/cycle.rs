@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use qemu_tests::{Config, Crash, Delivery, FirstKernel, Interrupt, MachineType, Report, Verdict};
 
 use crate::debian::{Architecture, DebianKernel};
@@ -64,4 +64,14 @@ pub(crate) fn failure(report: &Report) -> Option<String> {
     }
     let failures = report.failures().map(|check| format!("{}: {}", check.name, check.detail));
     Some(failures.collect::<Vec<_>>().join("; "))
+}
+
+/// Has Ctrl-C and SIGTERM set the flag from now on. Every wait of a cycle looks at it, ends, and
+/// takes QEMU and gdb with it. (During setup and builds they end the task itself.)
+///
+/// # Errors
+/// When the system refuses a handler.
+pub(crate) fn catch_ctrl_c(interrupt: &Interrupt) -> Result<()> {
+    let flag = interrupt.clone();
+    ctrlc::set_handler(move || flag.set()).context("catching Ctrl-C")
 }

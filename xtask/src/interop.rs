@@ -9,7 +9,7 @@ use log::info;
 use qemu_tests::{Config, FirstKernel, Interrupt, KexecTools, Loading, Report, StockCapture};
 use serde_json::json;
 
-use crate::cycle::{failure, linux, ordinary};
+use crate::cycle::{catch_ctrl_c, failure, linux, ordinary};
 use crate::debian::{Architecture, DebianFiles, DebianKernel};
 use crate::image::{self, Images};
 use crate::matrix::{self, Cell, Row};
@@ -99,13 +99,11 @@ const NO_OFFSET: &str = "opens; but i386 Linux does not say how far it has moved
 /// # Errors
 /// When something is missing, or a cell that should work does not.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let interrupt = Interrupt::default();
-    let flag = interrupt.clone();
     let wanted = |names: &[&str; 3]| {
         args.only.as_deref().is_none_or(|only| names.join(" × ").contains(only))
     };
-    let equipment = Equipment::new(interrupt)?;
-    ctrlc::set_handler(move || flag.set()).context("catching Ctrl-C")?;
+    let equipment = Equipment::new()?;
+    catch_ctrl_c(&equipment.interrupt)?;
     let mut rows = Vec::new();
     for cycle in CYCLES {
         let names = names(cycle);
@@ -183,13 +181,13 @@ struct Equipment {
 }
 
 impl Equipment {
-    fn new(interrupt: Interrupt) -> Result<Self> {
+    fn new() -> Result<Self> {
         setup::machine(&setup::Args::default())?;
         let (i386, amd64) = (DebianFiles::ensure(I386, None)?, DebianFiles::ensure(AMD64, None)?);
         let readers = Readers::new([&i386.tools, &amd64.tools])?;
         let images = image::build()?;
         let loader_x86_64 = image::build_loader_x86_64(&images)?;
-        Ok(Self { images, loader_x86_64, i386, amd64, readers, interrupt })
+        Ok(Self { images, loader_x86_64, i386, amd64, readers, interrupt: Interrupt::default() })
     }
 
     fn debian(&self, architecture: Architecture) -> &DebianFiles {

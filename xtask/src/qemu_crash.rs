@@ -1,5 +1,7 @@
 //! `cargo xtask qemu-crash`: boot, crash, capture, check; then say what came of it.
 
+mod text;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,16 +19,11 @@ use qemu_tests::{
     Targets, Verdict,
 };
 
-use crate::cycle::{linux, ordinary};
+use crate::cycle::{catch_ctrl_c, linux, ordinary};
 use crate::debian::{self, Architecture, DebianKernel, KERNELS};
-use crate::distribution::Distribution;
 use crate::image::{self, Images};
 use crate::setup;
 use crate::workspace::root;
-
-/// Stages whose times the table shows.
-const SHOWN: [&str; 7] =
-    ["panic", "purgatory", "verified", "capture_entry", "first_byte", "last_byte", "done"];
 
 /// What follows the options in `--help`.
 const EXIT_CODES: &str = "\
@@ -133,6 +130,25 @@ enum FaultName {
     Oops,
 }
 
+impl From<MachineName> for MachineType {
+    fn from(name: MachineName) -> Self {
+        match name {
+            MachineName::Pc => Self::Pc,
+            MachineName::Microvm => Self::MicroVm,
+        }
+    }
+}
+
+impl From<FaultName> for Fault {
+    fn from(name: FaultName) -> Self {
+        match name {
+            FaultName::StrayWrite => Self::StrayWrite,
+            FaultName::CorruptVmcore => Self::CorruptVmcore,
+            FaultName::Oops => Self::Oops,
+        }
+    }
+}
+
 /// The exit code for a kind of end.
 fn exit_code(outcome: Outcome) -> u8 {
     match outcome {
@@ -151,23 +167,22 @@ fn exit_code(outcome: Outcome) -> u8 {
 /// # Errors
 /// When something is missing.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let interrupt = Interrupt::default();
-    let flag = interrupt.clone();
     // Before anything changes the current folder.
     let out = match &args.out {
         Some(out) => std::path::absolute(out)?,
         None => root().join("out/qemu-crash"),
     };
-    let config = config(args, out, interrupt)?;
-    // Every wait of the cycle looks at the flag, ends, and takes QEMU and gdb with it.
-    ctrlc::set_handler(move || flag.set()).context("catching Ctrl-C")?;
+    let config = config(args, out)?;
+    catch_ctrl_c(&config.interrupt)?;
     let mut reports = Vec::new();
     for number in 1..=args.repeat {
         let report = one_cycle(&config)?;
-        if args.repeat == 1 || args.json {
-            show(args, &config.out, &report)?;
+        if args.json {
+            println!("{}", serde_json::to_string_pretty(&report)?);
+        } else if args.repeat == 1 {
+            text::cycle(&report, &config);
         } else {
-            show_in_short(args, number, &report);
+            text::one_of_many(&report, number, args.repeat);
             keep_failure(&config.out, number, &report)?;
         }
         reports.push(report);
@@ -176,7 +191,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
     }
     if args.repeat > 1 && !args.json {
-        show_distribution(&reports);
+        text::distribution(&reports);
     }
     let failed = reports.iter().filter(|report| report.verdict == Verdict::Fail).count();
     if failed > 0 {
@@ -203,7 +218,7 @@ fn append(args: &Args) -> String {
     words.join(" ").trim().to_owned()
 }
 
-fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
+fn config(args: &Args, out: PathBuf) -> Result<Config> {
     let chosen = Chosen::new(&args.first_kernel)?;
     let is_linux = !matches!(chosen, Chosen::Guest);
     ensure!(
@@ -224,12 +239,9 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
     let delivery = Delivery { targets: args.target.clone(), collector, ..Delivery::default() };
     let first_kernel = chosen.first_kernel(&images)?;
     let usual_memory = if matches!(chosen, Chosen::Guest) { "128M" } else { "512M" };
-    let ordinary = ordinary(&images, first_kernel, out, interrupt);
+    let ordinary = ordinary(&images, first_kernel, out, Interrupt::default());
     Ok(Config {
-        machine: match args.machine {
-            MachineName::Pc => MachineType::Pc,
-            MachineName::Microvm => MachineType::MicroVm,
-        },
+        machine: args.machine.into(),
         memory: parse_size(args.memory.as_deref().unwrap_or(usual_memory))?,
         cpus: args.cpus,
         slot: args.slot.clone(),
@@ -240,11 +252,7 @@ fn config(args: &Args, out: PathBuf, interrupt: Interrupt) -> Result<Config> {
         devices: args.qemu_arg.clone(),
         truth: !args.no_truth,
         delivery,
-        fault: args.fault.map(|fault| match fault {
-            FaultName::StrayWrite => Fault::StrayWrite,
-            FaultName::CorruptVmcore => Fault::CorruptVmcore,
-            FaultName::Oops => Fault::Oops,
-        }),
+        fault: args.fault.map(Fault::from),
         ..ordinary
     })
 }
@@ -323,74 +331,6 @@ fn one_cycle(config: &Config) -> Result<Report> {
     report
 }
 
-fn show(args: &Args, out: &Path, report: &Report) -> Result<()> {
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(report)?);
-        return Ok(());
-    }
-    println!(
-        "first kernel {}, slot {}, memory {} MiB, {} CPUs",
-        report.first_kernel,
-        report.slot,
-        report.memory >> 20,
-        report.cpus
-    );
-    if let Some(line) = &report.panic {
-        println!("it died of: {}", line.trim());
-    }
-    if report.boots > 1 {
-        println!("the first kernel hung in its boot and was booted {} times", report.boots);
-    }
-    if args.no_truth {
-        println!("--no-truth: the VM was not stopped; T0, T1 and T2 were not compared");
-    }
-    for stage in SHOWN {
-        match report.timeline_ms.get(stage) {
-            Some(ms) => println!("  {stage:<14}{ms:>10.1} ms"),
-            None => println!("  {stage:<14}         -"),
-        }
-    }
-    println!("  VM stopped    {:>10.1} ms, not part of these times", report.stopped_ms);
-    for received in &report.received {
-        let what = if received.complete { "a whole dump" } else { "no whole dump" };
-        println!("  {:<16}{what}, {} damaged frames", received.target, received.damaged_frames);
-    }
-    for check in &report.checks {
-        let verdict = match (check.pass, check.skipped) {
-            (true, true) => "-   ",
-            (true, false) => "ok  ",
-            (false, _) => "FAIL",
-        };
-        println!("  {verdict}  {:<22}{}", check.name, check.detail);
-    }
-    if report.verdict == Verdict::Fail {
-        show_last_lines(report);
-    }
-    println!("vmcore, console.log, report.json: {}", out.display());
-    Ok(())
-}
-
-fn show_last_lines(report: &Report) {
-    println!("stopped at stage \"{}\"; the console's last lines:", report.stage);
-    for line in &report.last_lines {
-        println!("  | {line}");
-    }
-}
-
-/// One of many cycles: a line, and what was wrong.
-fn show_in_short(args: &Args, number: u32, report: &Report) {
-    let verdict = if report.verdict == Verdict::Pass { "ok  " } else { "FAIL" };
-    let done = report.timeline_ms.get("done");
-    let done = done.map_or("no dump".to_string(), |ms| format!("done after {ms:.1} ms"));
-    println!("{number:>4} of {}  {verdict}  {done}", args.repeat);
-    for check in report.failures() {
-        println!("      FAIL  {:<22}{}", check.name, check.detail);
-    }
-    if report.verdict == Verdict::Fail {
-        show_last_lines(report);
-    }
-}
-
 /// Keeps the files of a failed cycle from the next one.
 fn keep_failure(out: &Path, number: u32, report: &Report) -> Result<()> {
     if report.verdict == Verdict::Pass {
@@ -406,23 +346,4 @@ fn keep_failure(out: &Path, number: u32, report: &Report) -> Result<()> {
     }
     println!("      its files: {}", folder.display());
     Ok(())
-}
-
-fn show_distribution(reports: &[Report]) {
-    let passed = reports.iter().filter(|report| report.verdict == Verdict::Pass).count();
-    println!("{} cycles: {passed} passed, {} failed", reports.len(), reports.len() - passed);
-    println!("  {:<14}{:>12}{:>10}{:>10}{:>10}", "from panic to", "median", "90 %", "99 %", "most");
-    let times = |stage| reports.iter().filter_map(|report| report.timeline_ms.get(stage)).collect();
-    for stage in SHOWN {
-        if let Some(times) = Distribution::new(times(stage)) {
-            let [median, ninety, most_of, most] = [50, 90, 99, 100].map(|p| times.percentile(p));
-            println!("  {stage:<14}{median:>9.1} ms{ninety:>10.1}{most_of:>10.1}{most:>10.1}");
-        }
-    }
-    if let Some(done) = Distribution::new(times("done")) {
-        println!("panic to done, {} cycles:", done.count());
-        for line in done.histogram() {
-            println!("{line}");
-        }
-    }
 }

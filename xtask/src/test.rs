@@ -55,9 +55,10 @@ pub fn run(args: &Args) -> Result<()> {
     let kernels = further_kernels(args.full)?;
     let start = Instant::now();
     let images = image::build()?;
-    let collector = image::build_collector()?;
+    let mut environment = test_environment(&images, &debian)?;
+    environment.extend(kernels);
     let mut results = vec![("images and their sizes", start.elapsed(), true)];
-    for suite in suites(args.full, &images, collector, &debian, kernels)? {
+    for suite in suites(args.full, &environment)? {
         if args.only.as_deref().is_none_or(|only| suite.name.contains(only)) {
             results.push(run_suite(suite)?);
         }
@@ -99,20 +100,8 @@ fn run_suite(suite: Suite) -> Result<(&'static str, Duration, bool)> {
     Ok((suite.name, start.elapsed(), passed))
 }
 
-fn suites(
-    full: bool,
-    images: &Images,
-    collector: PathBuf,
-    debian: &[DebianFiles; 2],
-    kernels: Vec<(&'static str, PathBuf)>,
-) -> Result<Vec<Suite>> {
+fn suites(full: bool, environment: &[(&str, PathBuf)]) -> Result<Vec<Suite>> {
     let toolchain = Toolchain::chosen()?;
-    let mut environment = test_environment(images, collector, debian).to_vec();
-    environment.extend(kernels);
-    match image::build_loader_x86_64(images) {
-        Ok(loader) => environment.push(("KDUMP_TEST_LOADER_X86_64", loader)),
-        Err(error) => println!("{error:#}"),
-    }
     let qemu = |arguments: &[&str]| {
         let mut qemu = cargo(&["test", "-p", "qemu-tests"]);
         qemu.args(arguments).envs(environment.iter().cloned());
@@ -143,14 +132,14 @@ fn suites(
     Ok(suites)
 }
 
-/// What the QEMU tests are told: where the images and the collector are, and Debian's first kernels
-/// and tools, i386 and amd64.
+/// Paths for the QEMU tests: of the images, the collector, and Debian's first kernels and tools,
+/// i386 and amd64.
 fn test_environment(
     images: &Images,
-    collector: PathBuf,
     [i386, amd64]: &[DebianFiles; 2],
-) -> [(&'static str, PathBuf); 12] {
-    [
+) -> Result<Vec<(&'static str, PathBuf)>> {
+    let collector = image::build_collector()?;
+    let mut environment = vec![
         ("KDUMP_TEST_COLLECTOR", collector),
         ("KDUMP_TEST_CAPTURE_KERNEL", images.capture_kernel.clone()),
         ("KDUMP_TEST_CAPTURE_KERNEL_SYMBOLS", images.capture_kernel_symbols.clone()),
@@ -163,7 +152,12 @@ fn test_environment(
         ("KDUMP_TEST_LINUX_AMD64", amd64.first_kernel.kernel.clone()),
         ("KDUMP_TEST_BUSYBOX_AMD64", amd64.first_kernel.busybox.clone()),
         ("KDUMP_TEST_TOOLS_AMD64", amd64.tools.clone()),
-    ]
+    ];
+    match image::build_loader_x86_64(images) {
+        Ok(loader) => environment.push(("KDUMP_TEST_LOADER_X86_64", loader)),
+        Err(error) => println!("{error:#}"),
+    }
+    Ok(environment)
 }
 
 /// Cycles of the test guest, one after the other.

@@ -45,7 +45,7 @@ pub(crate) struct Packages {
     pub architecture: &'static str,
     /// Suites of the release's mirror; the first that has the packages serves.
     pub suites: &'static [&'static str],
-    /// Whether the release's security updates serve as well, where the host's sources name them.
+    /// True to take the release's security updates as well, if the host's sources name them.
     pub security: bool,
     /// Packages that come alone. `*` in a name is a version, and the newest one counts.
     pub alone: &'static [&'static str],
@@ -67,12 +67,12 @@ pub(crate) struct Deb {
 }
 
 impl Packages {
-    /// Returns what `find` sees in the folder. Where that is nothing, the packages are fetched from
-    /// the mirror asked for, or from those of the host's own apt sources.
+    /// Returns the result of `find` in the folder. If that is nothing, the packages are fetched
+    /// first: from the given mirror, or from those of the host's own apt sources.
     ///
     /// # Errors
-    /// When no mirror is known, none has the packages, or apt or dpkg-deb fail; the text carries
-    /// what they said.
+    /// Fails if no mirror is known, none has the packages, or apt or dpkg-deb fail; the text has
+    /// their messages.
     pub(crate) fn ensure<T>(
         &self,
         mirror: Option<&str>,
@@ -150,7 +150,7 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 /// Name and version of the package that `root` was unpacked for.
 ///
 /// # Errors
-/// When nothing was unpacked there.
+/// Fails if nothing was unpacked there.
 pub(crate) fn package_in(root: &Path) -> Result<String> {
     let label = root.join(LABEL);
     let text =
@@ -206,7 +206,7 @@ impl Apt {
         output_of(command.current_dir(self.0.join("archives")))
     }
 
-    /// What apt would fetch with `command` (`download` or `install`).
+    /// Packages that apt would fetch with `command` (`download` or `install`).
     fn debs(&self, command: &str, names: &[&str]) -> Result<Vec<Deb>> {
         let printed = self.run(&[&["apt-get", command, "--print-uris"], names].concat())?;
         Ok(printed.lines().filter_map(parse_uri).collect())

@@ -35,7 +35,7 @@ impl Source {
 /// empty.
 ///
 /// # Errors
-/// When no source is found, or the host's apt sources cannot be read.
+/// Fails if no source is found, or the host's apt sources cannot be read.
 pub(crate) fn sources(mirror: Option<&str>, suite: &str) -> Result<Vec<Source>> {
     if let Some(uri) = mirror {
         return Ok(vec![Source { uri: uri.into(), suite: suite.into(), signed_by: None }]);

@@ -34,14 +34,14 @@ use crate::workspace::{root, target_dir};
 
 /// The slot of all dumps that are timed: the paper's example.
 const SLOT: &str = "32M@16M";
-/// Where slots begin.
+/// Start address of all slots.
 const BASE: &str = "16M";
 /// Dumps of larger guests are not extracted and checked: three times their memory is more than a
 /// host has.
 const MOST_EXAMINED: u64 = 4 << 30;
 const MIB: u64 = 1 << 20;
 
-/// What `cargo xtask bench` takes on its command line.
+/// Command line of `cargo xtask bench`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// About three minutes: one guest size, few rounds, a short search for our smallest slot
@@ -59,7 +59,7 @@ pub(crate) struct Args {
     /// Dumps of each stack and guest [default: 5; with --quick 2, with --full 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Where our dumps go; several with commas
+    /// Targets of our dumps; several with commas
     #[arg(
         long,
         value_name = "TARGETS",
@@ -74,12 +74,12 @@ pub(crate) struct Args {
     /// Print the results as JSON on stdout
     #[arg(long)]
     json: bool,
-    /// Where the results go as JSON [default: out/bench.json]
+    /// File for the results as JSON [default: out/bench.json]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
-/// What is measured.
+/// The measurements of one run.
 struct Plan {
     workloads: Vec<Workload>,
     stacks: Vec<Stack>,
@@ -88,7 +88,7 @@ struct Plan {
     checks_all: bool,
     /// The target whose instructions are counted.
     counted: Vec<Stack>,
-    /// Whose smallest slots are sought, between which sizes, in guests of how much memory.
+    /// Searches for the smallest slot: the stack, the sizes, and the guest's memory in bytes.
     slots: Vec<(Stack, Bounds, u64)>,
 }
 
@@ -150,10 +150,10 @@ fn sizes(asked: &[String], usual: &[&str]) -> Result<Vec<u64>> {
     texts.iter().map(|text| parse_size(text)).collect()
 }
 
-/// Runs the task. A goal that is missed is said, and is no error.
+/// Runs the task. A goal that is missed is reported, and is no error.
 ///
 /// # Errors
-/// When something is missing, a dump was wrong, or Ctrl-C came.
+/// Fails if something is missing, a dump was wrong, or Ctrl-C came.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let plan = args.plan()?;
     let out = match &args.out {
@@ -260,7 +260,7 @@ impl Equipment {
         let (rounds, name) = (plan.rounds, workload.name());
         let mut reports: Vec<_> = plan.stacks.iter().map(|_| None).collect();
         let mut order: Vec<_> = reports.iter_mut().zip(&plan.stacks).collect();
-        // Who comes first in one round comes last in the next.
+        // The first stack of one round is the last of the next.
         if round.is_multiple_of(2) {
             order.reverse();
         }
@@ -319,7 +319,7 @@ impl Equipment {
         Config { memory, slot: slot.into(), truth: false, ..config }
     }
 
-    /// Runs a cycle whose files nobody wants, but for the console of one that failed. `None` when
+    /// Runs a cycle and keeps none of its files, but for the console of one that failed. `None` when
     /// Ctrl-C came.
     fn cycle(&self, mut config: Config, name: &str) -> Result<Option<Report>> {
         info!("{name}");
@@ -345,7 +345,7 @@ impl Equipment {
     }
 }
 
-/// Where the uncompressed kernel lies, and what a failed cycle leaves.
+/// Folder for the uncompressed kernel and the console of a failed cycle.
 fn results_folder() -> PathBuf {
     target_dir().join("bench")
 }

@@ -1,4 +1,4 @@
-//! What tasks that run crash cycles have in common.
+//! Functions that all tasks with crash cycles use.
 
 use std::path::PathBuf;
 
@@ -70,7 +70,7 @@ pub(crate) fn failure(report: &Report) -> Option<String> {
 /// takes QEMU and gdb with it. (During setup and builds they end the task itself.)
 ///
 /// # Errors
-/// When the system refuses a handler.
+/// Fails if the system refuses a handler.
 pub(crate) fn catch_ctrl_c(interrupt: &Interrupt) -> Result<()> {
     let flag = interrupt.clone();
     ctrlc::set_handler(move || flag.set()).context("catching Ctrl-C")

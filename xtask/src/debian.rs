@@ -1,4 +1,4 @@
-//! What is taken from Debian's archive: first kernels, busybox and stock tools, i386 and amd64.
+//! Packages of Debian's archive: first kernels, busybox and stock tools, i386 and amd64.
 //! The mirror is the one that the host's own apt sources name; `--mirror` names another.
 
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::workspace::entries;
 
 /// Stock tools that our images and dumps must get along with.
 const TOOLS: &[&str] = &["kexec-tools", "makedumpfile"];
-/// Dependencies of the tools' scripts, which nobody runs here.
+/// Dependencies of the tools' scripts, which are not run here.
 const NOT_FOR_TOOLS: [&str; 2] = ["perl", "debconf"];
 
 /// One of Debian's architectures.
@@ -31,7 +31,7 @@ impl Architecture {
         }
     }
 
-    /// Where its packages are unpacked. (`amd64` is taken by Debian's Rust.)
+    /// Folder that its packages are unpacked into. (`amd64` is taken by Debian's Rust.)
     const fn folder(self) -> &'static str {
         match self {
             Self::I386 => "i386",
@@ -163,7 +163,7 @@ impl DebianKernel {
     /// The bzImage that an earlier run has unpacked, and its package's name and version.
     ///
     /// # Errors
-    /// When the folder is there and cannot be read.
+    /// Fails if the folder is there and cannot be read.
     pub(crate) fn unpacked(&self) -> Result<Option<(PathBuf, String)>> {
         let root = self.packages().root;
         let Some(kernel) = kernel_in(&root)? else { return Ok(None) };

@@ -44,7 +44,7 @@ fn without_rust(status: &str) -> String {
 }
 
 impl DebianRust {
-    /// What an earlier run has unpacked, or `None`.
+    /// The compiler that an earlier run has unpacked, or `None`.
     pub(crate) fn unpacked() -> Option<Self> {
         Self::in_folder(&folder())
     }
@@ -57,7 +57,7 @@ impl DebianRust {
     /// starts.
     ///
     /// # Errors
-    /// When the host is no x86_64, no source has a rustc that is new enough, or apt or dpkg-deb
+    /// Fails if the host is no x86_64, no source has a rustc that is new enough, or apt or dpkg-deb
     /// fail.
     pub(crate) fn ensure(mirror: Option<&str>) -> Result<Self> {
         ensure!(env::consts::ARCH == "x86_64", "Debian's Rust is only fetched for x86_64 hosts");
@@ -82,7 +82,7 @@ impl DebianRust {
     /// Name and version of the compiler's package.
     ///
     /// # Errors
-    /// When it is not there any more.
+    /// Fails if it is not there any more.
     pub(crate) fn package(&self) -> Result<String> {
         apt::package_in(&self.0)
     }
@@ -90,7 +90,7 @@ impl DebianRust {
     /// Makes `cargo` build with this compiler, for any target.
     ///
     /// # Errors
-    /// When the pinned toolchain has no rust-lld, or a path holds a colon.
+    /// Fails if the pinned toolchain has no rust-lld, or a path holds a colon.
     pub(crate) fn serve(&self, cargo: &mut Command) -> Result<()> {
         let linkers = rustup::sysroot()?.join("lib/rustlib/x86_64-unknown-linux-gnu/bin");
         ensure!(
@@ -109,7 +109,7 @@ impl DebianRust {
     /// Makes `cargo`, which [`DebianRust::serve`] has prepared, link for [`LOADER_TARGET`].
     ///
     /// # Errors
-    /// When gcc's start files are not among the unpacked ones.
+    /// Fails if gcc's start files are not among the unpacked ones.
     pub(crate) fn serve_loader(&self, cargo: &mut Command) -> Result<()> {
         let versions = entries(&self.0.join("usr/lib/gcc/x86_64-linux-gnu"), "", "")?;
         let gcc = versions.last().context("gcc's 32-bit start files are not unpacked")?;

@@ -16,7 +16,7 @@ const SECTION: &str = "8";
 const PROGRAM: &str = "loader";
 /// The shells that completions are written for.
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Fish, Shell::Zsh];
-/// What starts the loader, and starts it again.
+/// Files that start the loader, and start it again.
 const FILES: [(&str, &str); 2] = [
     ("kdump-rs.service", include_str!("../../loader/dist/kdump-rs.service")),
     ("98-kdump-rs.rules", include_str!("../../loader/dist/98-kdump-rs.rules")),
@@ -25,7 +25,7 @@ const FILES: [(&str, &str); 2] = [
 /// Writes everything and names it.
 ///
 /// # Errors
-/// When a file cannot be written.
+/// Fails if a file cannot be written.
 pub fn run() -> Result<()> {
     for path in write(&target_dir().join("dist"))? {
         println!("{}", path.display());

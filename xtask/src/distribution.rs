@@ -1,6 +1,6 @@
 //! Many times of one thing, or other numbers, for people to look at.
 
-/// How many bars a histogram has at most.
+/// Largest number of bars in a histogram.
 const BARS: usize = 10;
 /// The longest bar, in characters.
 const WIDTH: usize = 40;
@@ -15,7 +15,7 @@ impl Distribution {
         (!times.is_empty()).then_some(Self(times))
     }
 
-    /// How many times there are.
+    /// Number of times.
     pub(crate) fn count(&self) -> usize {
         self.0.len()
     }
@@ -32,8 +32,8 @@ impl Distribution {
         (below + above) / 2.0
     }
 
-    /// A line for each of [`BARS`] equal intervals between the shortest and the longest time: where it
-    /// begins, how many times lie in it, a bar.
+    /// A line for each of [`BARS`] equal intervals between the shortest and the longest time: its
+    /// start, the number of times in it, a bar.
     pub(crate) fn histogram(&self) -> Vec<String> {
         let (first, last) = (self.percentile(0), self.percentile(100));
         let width = (last - first) / BARS as f64;

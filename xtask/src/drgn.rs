@@ -26,7 +26,7 @@ pub(crate) struct Drgn {
     python: PathBuf,
 }
 
-/// What drgn finds in a dump.
+/// Values that drgn finds in a dump.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     /// The dump's only VMCOREINFO.
@@ -39,7 +39,7 @@ impl Drgn {
     /// Makes sure that it is there.
     ///
     /// # Errors
-    /// When Python or PyPI cannot be had; the text says what to type.
+    /// Fails if Python or PyPI cannot be had; the text says what to type.
     pub(crate) fn ensure() -> Result<Self> {
         let folder = target_dir().join("drgn");
         let python = folder.join("bin/python");
@@ -57,7 +57,7 @@ impl Drgn {
     /// Opens a dump and holds it against what its kernel called itself.
     ///
     /// # Errors
-    /// When drgn refuses the dump, or finds something else.
+    /// Fails if drgn refuses the dump, or finds something else.
     pub(crate) fn read(&self, dump: &Path, banner: &Banner) -> Result<Found> {
         let mut script = Command::new(&self.python);
         script.args(["-c", SCRIPT]).arg(dump);
@@ -71,7 +71,7 @@ impl Drgn {
     }
 }
 
-/// Whether that is the kernel with this banner.
+/// Compares the dump with the kernel that has this banner.
 fn judge(found: &Value, banner: &Banner) -> Result<Found> {
     let text = |key: &str| found[key].as_str().with_context(|| format!("drgn has no {key}"));
     ensure!(found["is_linux"] == true, "drgn does not take it for a Linux");
@@ -89,13 +89,13 @@ fn judge(found: &Value, banner: &Banner) -> Result<Found> {
 /// The release in a Linux's banner.
 ///
 /// # Errors
-/// When it is no such banner.
+/// Fails if it is no such banner.
 pub(crate) fn release(banner: &str) -> Result<&str> {
     let rest = banner.strip_prefix("Linux version ").context("the first kernel is not a Linux")?;
     rest.split(' ').next().context("/proc/version is short")
 }
 
-/// What stands behind `KEY=` in VMCOREINFO.
+/// The text after `KEY=` in VMCOREINFO.
 pub(crate) fn value_of<'a>(vmcoreinfo: &'a str, key: &str) -> Option<&'a str> {
     vmcoreinfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
 }

@@ -13,16 +13,16 @@ use log::info;
 
 /// The driver of libFuzzer, and its version that is known to work with the pinned toolchain.
 const DRIVER: (&str, &str) = ("cargo-fuzz", "0.13.2");
-/// The longest input in bytes: a page, and something behind it.
+/// The longest input in bytes: a page, and some bytes after it.
 const MAX_LENGTH: u32 = 8192;
 
-/// What `cargo xtask fuzz` takes.
+/// Command line of `cargo xtask fuzz`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Only this target [default: each in turn]
     #[arg(value_name = "TARGET")]
     target: Option<String>,
-    /// How long each target is fuzzed
+    /// Time that each target is fuzzed
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
 }
@@ -30,7 +30,7 @@ pub(crate) struct Args {
 /// Runs the task.
 ///
 /// # Errors
-/// When something is missing, or an input broke a promise.
+/// Fails if something is missing, or an input broke a promise.
 pub(crate) fn run(args: &Args) -> Result<()> {
     programs::ensure(programs::BUILD)?;
     programs::ensure(programs::FUZZ)?;

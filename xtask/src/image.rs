@@ -14,7 +14,7 @@ const CAPTURE_KERNEL_BUDGET: u64 = 512 << 10;
 /// Largest purgatory, likewise.
 const PURGATORY_BUDGET: u64 = 16 << 10;
 
-/// Where the images are. The `*_symbols` files are the same programs with their debug information.
+/// Paths of the images. The `*_symbols` files are the same programs with their debug information.
 pub struct Images {
     /// The capture kernel as it is loaded.
     pub capture_kernel: PathBuf,
@@ -28,7 +28,7 @@ pub struct Images {
     pub loader: PathBuf,
 }
 
-/// The description of the i386 target, which lies with boot-stub.
+/// The description of the i386 target, which is a file of boot-stub.
 fn target_json() -> Result<PathBuf> {
     // bootloader-locator asks cargo about the package in the current folder.
     env::set_current_dir(env!("CARGO_MANIFEST_DIR"))?;
@@ -77,11 +77,11 @@ pub fn build() -> Result<Images> {
     Ok(images)
 }
 
-/// Builds the loader for x86_64 kernels that run no i386 programs, with the images in it, and says
-/// where it is.
+/// Builds the loader for x86_64 kernels that run no i386 programs, with the images in it, and
+/// returns its path.
 ///
 /// # Errors
-/// When it does not build, or the chosen Rust has no static library for it.
+/// Fails if it does not build, or the chosen Rust has no static library for it.
 pub fn build_loader_x86_64(images: &Images) -> Result<PathBuf> {
     let toolchain = Toolchain::chosen()?;
     ensure!(
@@ -93,10 +93,10 @@ pub fn build_loader_x86_64(images: &Images) -> Result<PathBuf> {
     Ok(target_dir().join(target).join("release/loader"))
 }
 
-/// Builds the collector, a program of the host, and says where it is.
+/// Builds the collector, a program of the host, and returns its path.
 ///
 /// # Errors
-/// When it does not build.
+/// Fails if it does not build.
 pub fn build_collector() -> Result<PathBuf> {
     let status = cargo().args(["build", "--release", "-p", "collector"]).status();
     let status = status.context("cargo does not start")?;

@@ -1,5 +1,6 @@
-//! `cargo xtask interop`: who loads what under which kernel, and who reads the dump. Each row of the
-//! matrix is a crash cycle with all its checks, each further column a program of others.
+//! `cargo xtask interop`: our loader and capture kernel beside stock ones, and the programs that
+//! read dumps. Each row of the matrix is a crash cycle with all its checks, and each further column
+//! a reader.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use crate::readers::{self, Dump, Readers};
 use crate::setup;
 use crate::workspace::target_dir;
 
-/// What `cargo xtask interop` takes on its command line.
+/// Command line of `cargo xtask interop`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Only rows whose names contain this text
@@ -28,7 +29,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Who loads.
+/// The loader of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Loader {
     /// Our static i386 program.
@@ -41,14 +42,14 @@ enum Loader {
     SlotImage,
 }
 
-/// Which capture kernel.
+/// The capture kernel of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Capture {
     Ours,
     Debian(Architecture),
 }
 
-/// Which first kernel.
+/// The first kernel of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum First {
     Debian(Architecture),
@@ -97,7 +98,7 @@ const NO_OFFSET: &str = "opens; but i386 Linux does not say how far it has moved
 /// Runs the task.
 ///
 /// # Errors
-/// When something is missing, or a cell that should work does not.
+/// Fails if something is missing, or a cell that should work does not.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let wanted = |names: &[&str; 3]| {
         args.only.as_deref().is_none_or(|only| names.join(" × ").contains(only))
@@ -138,7 +139,7 @@ fn finish(args: &Args, rows: &[Row]) -> Result<()> {
     }
 }
 
-/// Where each row leaves its report and its console.
+/// Folder for the reports and the consoles of all rows.
 fn results() -> PathBuf {
     target_dir().join("interop")
 }
@@ -148,7 +149,7 @@ fn columns() -> impl Iterator<Item = &'static str> {
     ["cycle"].into_iter().chain(readers::NAMES)
 }
 
-/// What the matrix calls them.
+/// Names of a row in the matrix.
 fn names((loader, capture, first): Cycle) -> [&'static str; 3] {
     let loader = match loader {
         Loader::Ours => "ours",
@@ -260,7 +261,7 @@ impl Equipment {
             config.stock_capture = Some(StockCapture { kernel, vmlinux: None, busybox });
         }
         if capture == Capture::Debian(AMD64) {
-            // It does not live in 32 MiB, and so much at 16 MiB is where the first kernel itself is.
+            // It does not run in 32 MiB, and 128 MiB at 16 MiB is where the first kernel itself is.
             config.slot = "128M".into();
             config.memory = 512 << 20;
         }

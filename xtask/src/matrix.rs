@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-/// How one combination went.
+/// Result of one combination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cell {
     /// It works: what was seen, and what is worth knowing about it.
@@ -29,7 +29,7 @@ impl Cell {
         matches!(self, Self::Failed(_))
     }
 
-    /// The word in the table, and what its note says.
+    /// The word in the table, and the text of its note.
     fn shown(&self) -> (&'static str, Option<&str>) {
         match self {
             Self::Passed(_, remark) => ("ok", *remark),
@@ -69,7 +69,7 @@ impl Row {
     }
 }
 
-/// A Markdown table, and behind it the notes that its cells refer to.
+/// A Markdown table, followed by the notes that its cells refer to.
 pub(crate) fn table(columns: &[&str], rows: &[Row]) -> String {
     let mut notes = Vec::new();
     let head = ["loader", "capture kernel", "first kernel"].iter().chain(columns);

@@ -9,10 +9,10 @@ use log::info;
 /// A program and the Debian packages that it needs.
 pub(crate) type Program = (&'static str, &'static [&'static str]);
 
-/// What building uses: the linker of build scripts, and what takes the images' symbols out.
+/// Programs for builds: the linker of build scripts, and the one that removes the images' symbols.
 pub(crate) const BUILD: &[Program] = &[("cc", &["gcc", "libc6-dev"]), ("strip", &["binutils"])];
 
-/// What the crash cycles use.
+/// Programs for crash cycles.
 pub(crate) const MACHINE: &[Program] = &[
     ("qemu-system-i386", &["qemu-system-x86"]),
     ("qemu-system-x86_64", &["qemu-system-x86"]),
@@ -20,19 +20,20 @@ pub(crate) const MACHINE: &[Program] = &[
     ("gdb", &["gdb"]),
 ];
 
-/// What takes a Linux out of its bzImage.
+/// Programs that unpack the Linux in a bzImage.
 pub(crate) const UNPACK: &[Program] = &[("xz", &["xz-utils"])];
 
-/// What runs drgn, which comes from PyPI into a folder of its own.
+/// Programs for drgn, which comes from PyPI into a folder of its own.
 pub(crate) const PYTHON: &[Program] = &[("python3", &["python3", "python3-venv"])];
 
-/// What fuzzing uses besides: libFuzzer is built from its C++ sources.
+/// Further programs for fuzzing: libFuzzer is built from its C++ sources.
 pub(crate) const FUZZ: &[Program] = &[("c++", &["g++"])];
 
-/// Makes sure of `programs`.
+/// Installs those of `programs` that are missing.
 ///
 /// # Errors
-/// When one is missing and we are not root or apt cannot install it; the text says what to type.
+/// Fails if one is missing and we are not root or apt cannot install it; the text says what to
+/// type.
 pub(crate) fn ensure(programs: &[Program]) -> Result<()> {
     let packages = missing(programs, is_installed);
     if packages.is_empty() { Ok(()) } else { install(&packages) }
@@ -41,7 +42,7 @@ pub(crate) fn ensure(programs: &[Program]) -> Result<()> {
 /// Installs Debian packages.
 ///
 /// # Errors
-/// When we are not root or apt cannot install them; the text says what to type.
+/// Fails if we are not root or apt cannot install them; the text says what to type.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let names = packages.join(" ");
     if !is_root()? {
@@ -90,7 +91,7 @@ pub(crate) fn is_installed(program: &str) -> bool {
 /// Runs `command` to its end, its output captured, and returns what it printed.
 ///
 /// # Errors
-/// When it cannot be started or fails; the error carries the command and what it said.
+/// Fails if it cannot be started or fails; the error carries the command and its stderr.
 pub(crate) fn output_of(command: &mut Command) -> Result<String> {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let shown = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");

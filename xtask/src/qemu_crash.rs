@@ -25,7 +25,7 @@ use crate::image::{self, Images};
 use crate::setup;
 use crate::workspace::root;
 
-/// What follows the options in `--help`.
+/// Text after the options in `--help`.
 const EXIT_CODES: &str = "\
 Exit codes, for scripts (`outcome` in report.json says the same):
   0  good_dump    the kernel died, and its dump holds every check
@@ -41,12 +41,12 @@ With --repeat the code is that of the first cycle that was not good.
 
 Git bisect over kernels, in which a panic is bad: `case $? in 3) exit 0;; 0|4) exit 1;; *) exit 125;; esac`";
 
-/// How long one's own userland runs until the crash (seconds).
+/// Time that the user's own userland runs until the crash, in seconds.
 const CRASH_AFTER: u64 = 10;
-/// How long a kernel that is to panic by itself has (seconds).
+/// Time that a kernel has to panic by itself, in seconds.
 const TIMEOUT: u64 = 120;
 
-/// What `cargo xtask qemu-crash` takes on its command line.
+/// Command line of `cargo xtask qemu-crash`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Args {
@@ -57,7 +57,7 @@ pub(crate) struct Args {
     /// The machine that QEMU plays
     #[arg(long, value_name = "MACHINE", default_value = "pc")]
     machine: MachineName,
-    /// Where the dump goes: virtio-blk, virtio-console, serial (COM1) or serial2 (COM2). `A+B`: to
+    /// Targets of the dump: virtio-blk, virtio-console, serial (COM1) or serial2 (COM2). `A+B`: to
     /// every one, in turn, and all are the same; `A,B`: to the first that works
     #[arg(long, value_name = "TARGETS", default_value = "virtio-blk")]
     target: Targets,
@@ -70,7 +70,7 @@ pub(crate) struct Args {
     /// The slot: SIZE@BASE, or SIZE when the kernel may pick the place
     #[arg(long, value_name = "SLOT", default_value = "32M@16M")]
     slot: String,
-    /// Where vmcore, console.log and report.json go [default: out/qemu-crash]
+    /// Folder for vmcore, console.log and report.json [default: out/qemu-crash]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// The encoding of the dump: auto, none or lz4 [default: auto, which is lz4 on a serial line
@@ -90,11 +90,10 @@ pub(crate) struct Args {
     /// The kernel panics by itself, or dies of an oops (panic_on_oops): no sysrq
     #[arg(long)]
     expect_panic: bool,
-    /// With --expect-panic: how long the kernel has for that [default: 120]
+    /// With --expect-panic: time that the kernel has for that [default: 120]
     #[arg(long, value_name = "SECONDS", requires = "expect_panic", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: Option<u64>,
-    /// With --initrd, without --expect-panic: how long the userland runs until sysrq crashes the kernel
-    /// [default: 10]
+    /// With --initrd, without --expect-panic: time until sysrq crashes the kernel [default: 10]
     #[arg(long, value_name = "SECONDS", requires = "initrd", conflicts_with = "expect_panic", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     crash_after: Option<u64>,
     /// One more word for QEMU's command line, such as a device; repeatable:
@@ -165,7 +164,7 @@ fn exit_code(outcome: Outcome) -> u8 {
 /// Runs the task; the exit code says how the cycles ended.
 ///
 /// # Errors
-/// When something is missing.
+/// Fails if something is missing.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     // Before anything changes the current folder.
     let out = match &args.out {
@@ -201,7 +200,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(exit_code(first.unwrap_or(Outcome::GoodDump)).into())
 }
 
-/// What brings the kernel down.
+/// The cause of the kernel's death.
 fn crash(args: &Args) -> Crash {
     let seconds = |given: Option<u64>, usual| Duration::from_secs(given.unwrap_or(usual));
     match (&args.initrd, args.expect_panic) {
@@ -257,7 +256,7 @@ fn config(args: &Args, out: PathBuf) -> Result<Config> {
     })
 }
 
-/// What `--first-kernel` names.
+/// The kernel that `--first-kernel` names.
 enum Chosen {
     /// The test guest.
     Guest,

@@ -1,5 +1,5 @@
-//! The programs that people read dumps with, and what each must find in one. (gdb is part of a cycle's
-//! own checks.)
+//! The programs that people read dumps with, and the facts that each must find in one. (gdb is
+//! part of a cycle's own checks.)
 
 use std::fs;
 use std::io::Read;
@@ -16,24 +16,24 @@ use crate::drgn::{Drgn, Found, release, value_of};
 pub(crate) const NAMES: [&str; 4] =
     ["makedumpfile -d 31 -l", "makedumpfile --dump-dmesg", "drgn", "libkdumpfile"];
 
-/// What makedumpfile leaves of `vmcore`, beside it.
+/// Name of the file that makedumpfile makes of `vmcore`, beside it.
 pub(crate) const FILTERED: &str = "vmcore.kdump";
-/// How a kdump-compressed dump begins (`KDUMP_SIGNATURE`).
+/// First bytes of a kdump-compressed dump (`KDUMP_SIGNATURE`).
 const KDUMP: &[u8; 8] = b"KDUMP   ";
-/// How Linux says that it dies, on the console and in its log.
+/// Linux's words for a panic, on the console and in its log.
 const PANIC: &str = "Kernel panic - not syncing";
 /// Zero pages, cached pages, those of programs, free ones: all that makedumpfile can leave out.
 const LEVEL: &str = "31";
 
 /// A Linux's dump and what is known of it.
 pub(crate) struct Dump<'a> {
-    /// Where `vmcore` and `console.log` are, and where the readers' own files go.
+    /// Folder with `vmcore` and `console.log`, and for the readers' own files.
     pub folder: &'a Path,
     /// The kernel's name for itself.
     pub banner: &'a Banner,
-    /// Which readers it takes.
+    /// The architecture of the readers that it needs.
     pub architecture: Architecture,
-    /// Whether VMCOREINFO has to say how far the kernel has moved.
+    /// True if VMCOREINFO must have KERNELOFFSET.
     pub says_offset: bool,
 }
 
@@ -45,16 +45,16 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    /// Those of Debian, i386 and amd64, in the folders that they were unpacked into, and drgn, which is
-    /// fetched where it is missing.
+    /// Those of Debian, i386 and amd64, in the folders that they were unpacked into, and drgn, which
+    /// is fetched if it is missing.
     ///
     /// # Errors
-    /// When drgn cannot be had.
+    /// Fails if drgn cannot be had.
     pub(crate) fn new([i386, amd64]: [&Path; 2]) -> Result<Self> {
         Ok(Self { drgn: Drgn::ensure()?, i386: i386.into(), amd64: amd64.into() })
     }
 
-    /// What each finds, in the order of [`NAMES`].
+    /// Results of all readers, in the order of [`NAMES`].
     pub(crate) fn read(&self, dump: &Dump<'_>) -> [Result<String>; NAMES.len()] {
         let filtered = self.filter(dump);
         let found = self.drgn.read(&dump.folder.join("vmcore"), dump.banner);
@@ -78,7 +78,7 @@ impl Readers {
         Ok(format!("{after} bytes of {before}"))
     }
 
-    /// makedumpfile finds the kernel's log: its release, and what it said last on the console.
+    /// makedumpfile finds the kernel's log: its release, and its last line on the console.
     fn dmesg(&self, dump: &Dump<'_>) -> Result<String> {
         let path = dump.folder.join("dmesg");
         let vmcore = dump.folder.join("vmcore");
@@ -102,7 +102,7 @@ impl Readers {
         Ok(format!("{} bytes of VMCOREINFO, as in the whole dump", found.vmcoreinfo.len()))
     }
 
-    /// Debian's makedumpfile of the dump's architecture, with the libraries that lie beside it.
+    /// Debian's makedumpfile of the dump's architecture, with the libraries beside it.
     fn makedumpfile(&self, dump: &Dump<'_>) -> Result<Command> {
         let (root, interpreter, libraries) = match dump.architecture {
             Architecture::I386 => (&self.i386, "lib/ld-linux.so.2", "i386-linux-gnu"),
@@ -131,7 +131,7 @@ fn read_text(path: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Whether the log is that of the kernel with this banner, up to the panic that the console showed.
+/// Checks that the log is of the kernel with this banner, up to the panic that the console showed.
 fn has_died_in(log: &str, console: &str, banner: &str) -> Result<String> {
     // The harness puts a time of its own in front of each line.
     let mut lines = console.lines().filter_map(|line| Some(line.split_once("] ")?.1.trim()));
@@ -144,7 +144,7 @@ fn has_died_in(log: &str, console: &str, banner: &str) -> Result<String> {
     Ok(format!("{} lines; {panic}", log.lines().count()))
 }
 
-/// Whether VMCOREINFO says how far the kernel has moved, where it has to.
+/// Checks that VMCOREINFO has KERNELOFFSET, if it must.
 fn offset(found: &Found, has_to: bool) -> Result<String> {
     let architecture = &found.architecture;
     match value_of(&found.vmcoreinfo, "KERNELOFFSET") {

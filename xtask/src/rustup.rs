@@ -21,7 +21,7 @@ pub(crate) const LOADER_TARGET_X86_64: &str = "x86_64-unknown-linux-musl";
 /// the loader's targets.
 ///
 /// # Errors
-/// When rustup cannot add what is missing.
+/// Fails if rustup cannot add a missing part.
 pub(crate) fn ensure_builds() -> Result<()> {
     let rustlib = sysroot()?.join("lib/rustlib");
     let library = rustlib.join("src/rust/library/core/src/lib.rs");
@@ -45,15 +45,15 @@ pub(crate) fn ensure_checks() -> Result<()> {
 /// The folder of the pinned toolchain.
 ///
 /// # Errors
-/// When there is no rustc.
+/// Fails if there is no rustc.
 pub(crate) fn sysroot() -> Result<PathBuf> {
     Ok(PathBuf::from(output_of(rustc().args(["--print", "sysroot"]))?.trim()))
 }
 
-/// What its rustc calls itself.
+/// The name and version that its rustc prints.
 ///
 /// # Errors
-/// When there is no rustc.
+/// Fails if there is no rustc.
 pub(crate) fn version() -> Result<String> {
     Ok(output_of(rustc().arg("--version"))?.trim().to_string())
 }

@@ -1,6 +1,6 @@
-//! `cargo xtask setup`: what the other tasks need and a fresh machine does not have.
+//! `cargo xtask setup`: everything that other tasks need and a fresh machine does not have.
 //!
-//! Idempotent, and it says what it does before it does it. Other tasks call the parts of it that
+//! Idempotent; each step is reported before it is made. Other tasks call the parts of it that
 //! they are about to use; nothing is fetched that is already there.
 
 use anyhow::Result;
@@ -11,13 +11,13 @@ use crate::drgn::Drgn;
 use crate::programs;
 use crate::toolchain::{RustFrom, Toolchain};
 
-/// What `cargo xtask setup` takes on its command line.
+/// Command line of `cargo xtask setup`.
 #[derive(clap::Args, Debug, Default)]
 pub(crate) struct Args {
     /// Debian mirror to fetch packages from; default: those in this host's apt sources
     #[arg(long, value_name = "URL")]
     pub mirror: Option<String>,
-    /// Whose Rust builds the images and the loader, from now on
+    /// Origin of the Rust that builds the images and the loader from now on
     #[arg(long, value_name = "FROM", value_enum, default_value_t)]
     pub rust_from: RustFrom,
 }
@@ -25,7 +25,7 @@ pub(crate) struct Args {
 /// Runs the task: makes sure of everything.
 ///
 /// # Errors
-/// When something is missing and cannot be had; the text says what to type.
+/// Fails if something is missing and cannot be had; the text says what to type.
 pub(crate) fn run(args: &Args) -> Result<()> {
     machine(args)?;
     for architecture in [Architecture::I386, Architecture::Amd64] {

@@ -25,7 +25,7 @@ const KERNELS_OF_FULL: [(&str, DebianKernel); 2] = [
     ("KDUMP_TEST_LINUX_AMD64_7_2", debian::AMD64_7_2),
 ];
 
-/// What `cargo xtask test` takes.
+/// Command line of `cargo xtask test`.
 #[derive(clap::Args)]
 pub struct Args {
     /// Run only the suites whose name contains this text
@@ -45,7 +45,7 @@ struct Suite {
 /// Runs all suites and prints a table of their times.
 ///
 /// # Errors
-/// When a suite failed, after all of them have run.
+/// Fails if a suite failed, after all of them have run.
 pub fn run(args: &Args) -> Result<()> {
     setup::machine(&setup::Args::default())?;
     let debian = [

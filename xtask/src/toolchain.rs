@@ -1,5 +1,5 @@
-//! Whose Rust builds the images and the loader: rustup's, or Debian's where rustup's server is out
-//! of reach. Everything that runs on the host itself is built by the Rust that runs xtask.
+//! The Rust that builds the images and the loader: rustup's, or Debian's where rustup's server is
+//! out of reach. Everything that runs on the host itself is built by the Rust that runs xtask.
 
 use std::fs;
 use std::path::PathBuf;
@@ -34,11 +34,11 @@ pub(crate) enum Toolchain {
 }
 
 impl Toolchain {
-    /// Makes sure of the Rust that `from` asks for, says which it is, and remembers it for later
+    /// Makes sure of the Rust that `from` asks for, reports it, and remembers it for later
     /// tasks.
     ///
     /// # Errors
-    /// When it cannot be had; the text says what to type.
+    /// Fails if it cannot be had; the text says what to type.
     pub(crate) fn ensure(from: RustFrom, mirror: Option<&str>) -> Result<()> {
         let toolchain = match from {
             RustFrom::Rustup => rustup_builds()?,
@@ -68,7 +68,7 @@ impl Toolchain {
     /// The Rust that was chosen last; rustup's where nothing was chosen.
     ///
     /// # Errors
-    /// When Debian's was chosen and is not there any more.
+    /// Fails if Debian's was chosen and is not there any more.
     pub(crate) fn chosen() -> Result<Toolchain> {
         if !memory().exists() {
             return Ok(Toolchain::Rustup);
@@ -83,7 +83,7 @@ impl Toolchain {
     /// Makes `cargo` build with this Rust, for any target.
     ///
     /// # Errors
-    /// When a part of it is missing.
+    /// Fails if a part of it is missing.
     pub(crate) fn serve(&self, cargo: &mut Command) -> Result<()> {
         match self {
             Toolchain::Rustup => Ok(()),

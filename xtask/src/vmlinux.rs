@@ -1,5 +1,5 @@
-//! The uncompressed kernel in a bzImage. It starts more than a second sooner under emulation, and kexec-tools
-//! load it.
+//! The uncompressed kernel in a bzImage. It starts more than a second sooner under emulation, and
+//! kexec-tools load it.
 //!
 //! Source: Linux, `Documentation/x86/boot.rst`, "The Real-Mode Kernel Header".
 
@@ -18,10 +18,10 @@ use crate::programs;
 const MAGIC: &[u8] = &HEADER_MAGIC;
 /// The first protocol that says where the payload is.
 const OLDEST: u16 = setup_header::VERSION_OF_PAYLOAD;
-/// What an XZ file begins with (the .xz file format, 2.1.1.1).
+/// First bytes of an XZ file (the .xz file format, 2.1.1.1).
 const XZ: &[u8] = b"\xfd7zXZ\0";
 const ELF: &[u8] = b"\x7fELF";
-/// Bytes of the number that kbuild puts behind the compressed kernel (`size_append`).
+/// Bytes of the number that kbuild appends to the compressed kernel (`size_append`).
 const SIZE: usize = 4;
 
 /// A compressed kernel.
@@ -29,14 +29,14 @@ const SIZE: usize = 4;
 struct Payload<'a> {
     /// The XZ file.
     xz: &'a [u8],
-    /// How long it is uncompressed, in bytes.
+    /// Uncompressed length in bytes.
     size: u32,
 }
 
-/// Takes the kernel out of the bzImage and puts it beside `folder`'s other files; returns where it is.
+/// Takes the kernel out of the bzImage and puts it beside `folder`'s other files; returns its path.
 ///
 /// # Errors
-/// When it is no bzImage with an XZ payload, or what comes out is not what it says.
+/// Fails if it is no bzImage with an XZ payload, or its kernel is not as long as it claims.
 pub(crate) fn unpack(bzimage: &Path, folder: &Path) -> Result<PathBuf> {
     programs::ensure(programs::UNPACK)?;
     let name = bzimage.display();
@@ -85,7 +85,7 @@ fn field<const N: usize>(file: &[u8], at: usize) -> Result<[u8; N]> {
 mod tests {
     use super::*;
 
-    /// A bzImage with two sectors of setup whose payload lies 16 bytes into the code.
+    /// A bzImage with two sectors of setup with a payload 16 bytes into the code.
     fn bzimage(payload: &[u8]) -> Vec<u8> {
         let mut file = vec![0; 3 * SECTOR];
         file[SETUP_SECTS] = 2;

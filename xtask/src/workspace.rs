@@ -1,4 +1,4 @@
-//! Folders of the workspace, what lies in folders, and the cargo that builds here.
+//! Folders of the workspace, files in folders, and the cargo that builds here.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 /// The workspace's root folder.
 pub(crate) fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().expect("xtask lies in the workspace").to_path_buf()
+    manifest.parent().expect("xtask is in the workspace").to_path_buf()
 }
 
 /// The folder that cargo builds in.
@@ -28,7 +28,7 @@ pub(crate) fn cargo() -> Command {
 /// The files of `folder` whose names begin and end like this, sorted; none where it is absent.
 ///
 /// # Errors
-/// When it cannot be read.
+/// Fails if it cannot be read.
 pub(crate) fn entries(folder: &Path, prefix: &str, suffix: &str) -> Result<Vec<PathBuf>> {
     let listing = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -50,7 +50,7 @@ pub(crate) fn entries(folder: &Path, prefix: &str, suffix: &str) -> Result<Vec<P
 /// Removes `folder` with all that is in it; one that is absent is removed already.
 ///
 /// # Errors
-/// When the file system refuses.
+/// Fails if the file system refuses.
 pub(crate) fn remove_folder(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != ErrorKind::NotFound => {

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::programs::output_of;
 
-/// How busy the machine is: `/proc/loadavg`'s averages over 1, 5 and 15 minutes; zeros where it cannot
-/// be read.
+/// Load of the machine: `/proc/loadavg`'s averages over 1, 5 and 15 minutes; zeros if it cannot be
+/// read.
 pub(super) fn load() -> [f64; 3] {
     load_of(&fs::read_to_string("/proc/loadavg").unwrap_or_default())
 }
@@ -19,7 +19,7 @@ fn load_of(text: &str) -> [f64; 3] {
     std::array::from_fn(|_| words.next().unwrap_or(0.0))
 }
 
-/// What does not change while it measures.
+/// Facts that do not change during a run.
 #[derive(Clone, Debug)]
 pub(super) struct Host {
     started: u64,

@@ -24,7 +24,7 @@ const RATIO: usize = 44;
 /// From here on a number is shown without a fraction.
 const LARGE: f64 = 1000.0;
 
-/// What one workload came to.
+/// Samples of one workload.
 #[derive(Clone, Debug)]
 pub(super) struct Measured {
     workload: Workload,
@@ -66,7 +66,7 @@ impl Measured {
         })
     }
 
-    /// How ours compare with the others.
+    /// Ratios of our stacks and the others.
     fn ratios(&self) -> Vec<Ratio> {
         let stock = self.rows.iter().find(|(stack, _)| *stack == Stack::Stock);
         let Some((_, stock)) = stock else { return Vec::new() };
@@ -115,7 +115,7 @@ pub(super) struct Results {
 }
 
 impl Results {
-    /// What was wrong, of all cycles whose dumps were measured.
+    /// Failures of all cycles whose dumps were measured.
     pub(super) fn failures(&self) -> impl Iterator<Item = String> {
         let dumps = self.measured.iter().flat_map(|measured| {
             let named = move |row: &Row| {

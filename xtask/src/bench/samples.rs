@@ -1,4 +1,4 @@
-//! What was measured: samples, what they come to, and how they compare.
+//! Samples, their spread, and their ratios.
 
 use qemu_tests::{GuestDump, Report};
 use serde_json::{Map, Value, json};
@@ -21,7 +21,7 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// What a crash cycle measured.
+    /// The sample of a crash cycle.
     pub(super) fn of_cycle(report: &Report) -> Self {
         let at = |stage| report.timeline_ms.get(stage);
         Self {
@@ -45,7 +45,7 @@ impl Sample {
         Some(self.first_byte? - self.first_line?)
     }
 
-    /// What QEMU's own dump took.
+    /// The sample of QEMU's own dump.
     pub(super) fn of_guest_dump(dump: &GuestDump) -> Self {
         Self { done: Some(dump.ms), bytes: dump.bytes, ..Self::default() }
     }
@@ -65,7 +65,7 @@ impl Sample {
     }
 }
 
-/// What is looked at in a sample.
+/// One number of a sample.
 pub(super) type Measure = fn(&Sample) -> Option<f64>;
 
 /// The columns, with their names in the table and in JSON.
@@ -86,18 +86,18 @@ pub(super) const PARTS: [(&str, &str, Measure); 3] = [
 /// One stack's dumps under one workload.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Row {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// The memory that is set aside for it, as `crashkernel=` has it; empty when it needs none.
     pub reservation: String,
     /// A sample for each round; `None` where there was no dump.
     pub samples: Vec<Option<Sample>>,
-    /// What was wrong in a round.
+    /// Failures, by round.
     pub failures: Vec<String>,
 }
 
 impl Row {
-    /// How all samples are in this respect; `None` where none can be.
+    /// The spread of this number over all samples; `None` if no sample has it.
     pub(super) fn spread(&self, measure: Measure) -> Option<Spread> {
         Spread::new(self.samples.iter().flatten().filter_map(measure).collect())
     }
@@ -118,7 +118,7 @@ impl Row {
     }
 }
 
-/// The median of some numbers, and how far they lie apart.
+/// The median of some numbers, and the smallest and the largest one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Spread {
     pub median: f64,
@@ -140,15 +140,15 @@ impl Spread {
     }
 }
 
-/// How one stack compares with another. Each round gives a quotient of its own, because what the
+/// Comparison of one stack with another. Each round gives a quotient of its own, because what the
 /// host does besides hits the dumps of one round alike.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Ratio {
-    /// What is compared.
+    /// Name of the comparison.
     pub name: String,
     /// The quotients' spread; more is better.
     pub spread: Spread,
-    /// What the median should reach.
+    /// Number that the median should reach.
     pub goal: Option<f64>,
 }
 
@@ -168,7 +168,7 @@ impl Ratio {
         Some(Self { name, spread: Spread::new(quotients.collect())?, goal })
     }
 
-    /// Whether the goal is met, where there is one.
+    /// True if the goal is met; `None` without a goal.
     pub(super) fn is_met(&self) -> Option<bool> {
         self.goal.map(|goal| self.spread.median >= goal)
     }

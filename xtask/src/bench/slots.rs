@@ -10,7 +10,7 @@ pub(super) struct Bounds {
     pub low: u64,
     /// Hoped to be enough: tried first.
     pub high: u64,
-    /// How exact the answer is.
+    /// Distance between two sizes that are tried.
     pub step: u64,
 }
 
@@ -19,26 +19,26 @@ pub(super) struct Bounds {
 pub(super) struct Probe {
     /// The slot's size in bytes.
     pub size: u64,
-    /// What was wrong, or `None` when the dump was complete and right.
+    /// The failure, or `None` if the dump was complete and right.
     pub failure: Option<String>,
 }
 
-/// What came of a search.
+/// Result of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Search {
-    /// Whose slot.
+    /// The stack that uses the slot.
     pub name: String,
-    /// How exact the answer is, in bytes.
+    /// Distance between two sizes that are tried, in bytes.
     pub step: u64,
-    /// What was tried, in this order.
+    /// Sizes that were tried, in this order.
     pub probes: Vec<Probe>,
-    /// Whether it came to its end.
+    /// False if the search was interrupted.
     pub is_whole: bool,
 }
 
 impl Search {
-    /// Looks for the smallest size that works: `probe` says what is wrong with one. Every larger size is
-    /// taken to work as well. `probe` ends the search with `Ok(None)`.
+    /// Looks for the smallest size that works: `probe` tries one. Every larger size is taken to work
+    /// as well. `probe` ends the search with `Ok(None)`.
     ///
     /// # Errors
     /// That of `probe`.
@@ -72,8 +72,8 @@ impl Search {
         working.map(|probe| probe.size).min()
     }
 
-    /// Whether the smallest size is at most `goal` (bytes); [`None`] when the search was broken off before
-    /// that was known.
+    /// True if the smallest size is at most `goal` (bytes); [`None`] if the search was interrupted
+    /// before that was known.
     pub(super) fn is_met(&self, goal: u64) -> Option<bool> {
         let is_small = self.smallest().is_some_and(|smallest| smallest <= goal);
         (is_small || self.is_whole).then_some(is_small)
@@ -118,7 +118,7 @@ mod tests {
             assert_eq!(smallest, Some(u64::next_multiple_of(enough, 50)), "{enough}");
             assert!(tried <= 6, "{enough}: {tried}");
         }
-        // What lies at or below the lower bound is not looked for.
+        // Sizes at or below the lower bound are not tried.
         assert_eq!(search(bounds, 0).0, Some(150));
         assert_eq!(search(bounds, 901), (None, 1));
     }

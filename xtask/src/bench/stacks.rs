@@ -1,4 +1,4 @@
-//! Who takes the dumps, and of what guest.
+//! Stacks that take the dumps, and the guests that they dump.
 
 use std::path::{Path, PathBuf};
 
@@ -7,8 +7,8 @@ use qemu_tests::delivery::Way;
 use qemu_tests::host::memory::PAGE;
 use qemu_tests::{Config, KexecTools, StockCapture};
 
-/// Where our capture kernel sends the dump. A new target is a variant, its name and its goals here, and what a
-/// cycle needs for it in [`Target::configure`].
+/// Target that our capture kernel sends the dump to. A new one is a variant, its name and its goals
+/// here, and its part of a cycle's configuration in [`Target::configure`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Target {
     /// A dump disk
@@ -17,7 +17,7 @@ pub(super) enum Target {
     VirtioConsole,
 }
 
-/// What the medians of the ratios should reach (docs/bench.md).
+/// Goals for the medians of the ratios (docs/bench.md).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Goals {
     /// The stock stack's time to its first dump byte by ours.
@@ -53,17 +53,17 @@ impl Target {
     }
 }
 
-/// What is loaded into the slot.
+/// Programs in the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stack {
     /// Our loader, purgatory and capture kernel.
     Ours(Target),
-    /// kexec-tools, an uncompressed Linux, busybox; QEMU's own dump is taken of the same guest right before
-    /// it is crashed.
+    /// kexec-tools, an uncompressed Linux, busybox; QEMU's own dump is taken of the same guest right
+    /// before it is crashed.
     Stock,
 }
 
-/// What the stacks are made of, besides our images.
+/// Files of the stacks, besides our images.
 #[derive(Clone, Debug)]
 pub(super) struct Files {
     pub collector: PathBuf,
@@ -96,7 +96,7 @@ impl Stack {
 pub(super) struct Workload {
     /// Its memory in bytes.
     pub memory: u64,
-    /// How much of that is random data in a tmpfs, in bytes; a multiple of 1 MiB.
+    /// Random data in a tmpfs, in bytes; a multiple of 1 MiB.
     pub fill: u64,
 }
 
@@ -117,7 +117,8 @@ impl Workload {
         format!("{} MiB guest, {fill}", self.memory / MIB)
     }
 
-    /// What is wrong when memory has so many different pages in the end: each page of random data is one.
+    /// The failure if memory has too few different pages in the end: each page of random data is
+    /// one.
     pub(super) fn missing(self, distinct_pages: u64) -> Option<String> {
         let wanted = self.fill / PAGE;
         (distinct_pages < wanted).then(|| {
@@ -127,7 +128,7 @@ impl Workload {
         })
     }
 
-    /// What the first kernel's shell does before the crash; see `init.sh` for `fail`.
+    /// Commands of the first kernel's shell before the crash; see `init.sh` for `fail`.
     pub(super) fn before_crash(self) -> String {
         if self.fill == 0 {
             return String::new();

@@ -37,10 +37,20 @@ fn folder() -> PathBuf {
     apt::folder("amd64").join("root")
 }
 
-/// The host's packages but for its own rustc-web, whose files would be missing beside ours.
-fn without_rust(status: &str) -> String {
-    let others = status.split_inclusive("\n\n");
-    others.filter(|stanza| !stanza.contains("rustc-web") && !stanza.contains("rust-web")).collect()
+/// Packages of the host that its own programs can use, from dpkg's status file. What these depend
+/// on does not count: a host need not be in order. Rust must come as a whole, and is left out.
+fn installed(status: &str) -> String {
+    let is_kept = |line: &&str| {
+        let (field, _) = line.split_once(':').unwrap_or_default();
+        ["Package", "Status", "Version", "Architecture", "Multi-Arch", "Provides"].contains(&field)
+    };
+    let stanzas = status.split("\n\n").map(|text| text.lines().filter(is_kept).collect::<Vec<_>>());
+    let is_own = |lines: &Vec<&str>| {
+        let own =
+            ["Architecture: amd64", "Architecture: all"].iter().any(|own| lines.contains(own));
+        own && !lines[0].contains("rust")
+    };
+    stanzas.filter(is_own).map(|lines| lines.join("\n") + "\n\n").collect()
 }
 
 impl DebianRust {
@@ -69,7 +79,7 @@ impl DebianRust {
             security: true,
             alone: ALONE,
             complete: LIBRARY,
-            installed: without_rust(&status),
+            installed: installed(&status),
             oldest: env!("CARGO_PKG_RUST_VERSION"),
         };
         packages.ensure(mirror, |root| {
@@ -159,12 +169,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hosts_own_rustc_web_does_not_count() {
-        let status = "Package: gcc\nStatus: install ok installed\n\n\
-                      Package: libstd-rust-web-dev\nStatus: install ok installed\n\n\
-                      Package: cargo-web\nDepends: rustc-web\n\nPackage: robust\n\n";
-        let expected = "Package: gcc\nStatus: install ok installed\n\nPackage: robust\n\n";
-        assert_eq!(without_rust(status), expected);
+    fn the_hosts_own_packages_count_except_rust() {
+        let stanza = |name: &str, architecture: &str, more: &str| {
+            format!(
+                "Package: {name}\nStatus: install ok installed\n{more}Architecture: {architecture}\n\
+                 Version: 1\n\n"
+            )
+        };
+        let status = [
+            stanza("libz3-4", "amd64", "Depends: libc6\nDescription: a\n Package: no\n"),
+            stanza("libxml2", "i386", ""),
+            stanza("libstd-rust-web-dev", "amd64", ""),
+            stanza("tzdata", "all", "Conflicts: rust\n"),
+        ];
+        let expected = stanza("libz3-4", "amd64", "") + &stanza("tzdata", "all", "");
+        assert_eq!(installed(&status.concat()), expected);
     }
 
     #[test]

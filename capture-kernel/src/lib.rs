@@ -19,6 +19,7 @@ pub mod driver;
 pub mod dump;
 pub mod failure;
 pub mod gather;
+pub mod held;
 pub mod local_apic;
 pub mod memory;
 pub mod patience;

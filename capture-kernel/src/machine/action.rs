@@ -49,6 +49,7 @@ pub(crate) fn on_failure() -> ! {
     if FAILING.swap(true, Ordering::Relaxed) {
         power::reset()
     }
+    console::release();
     println!("kdump: failed at stage={}", console::current_stage());
     console::stage(Stage::Failed);
     truth::kdump_truth_final();

@@ -3,17 +3,23 @@
 use crate::machine::action::on_failure;
 use crate::machine::time::Tsc;
 use crate::machine::{action, boot, devices, heap, oldmem, truth, views, watchdog};
-use boot_stub::console::{self, println};
+use boot_stub::console::{self, Hold, println};
 use boot_stub::exceptions;
+use capture_kernel::held::Held;
 use cmdline::Options;
 use handoff::Stage;
 
 boot_stub::entry!(main, on_failure);
 
+/// What is said until the first bytes of the dump are out, or until there is a failure or a wait:
+/// to print it takes longer than the way there.
+static LINES: Held = Held::new();
+
 fn main(boot_params: u32, physical_minus_virtual: u32) -> ! {
     // First, because an NMI that finds no descriptor table resets the machine.
     exceptions::init();
     console::init(console::COM1);
+    console::hold(Hold { add: |text| LINES.add(text), release: |print| LINES.release(print) });
     let machine = boot::take_machine(physical_minus_virtual);
     console::stage(Stage::CaptureEntry);
 
@@ -37,7 +43,13 @@ fn main(boot_params: u32, physical_minus_virtual: u32) -> ! {
     let dump = views::read(&options, &boot, header.as_ref(), holes);
     console::stage(Stage::Views);
     let mut finder = devices::Finder::new(&options, buses, slot, &clock);
-    match finder.deliver(&options.targets, &dump, &mut console::stage) {
+    let reached = &mut |stage| {
+        console::stage(stage);
+        console::release();
+    };
+    let delivered = finder.deliver(&options.targets, &dump, reached);
+    console::release();
+    match delivered {
         Ok(()) => {
             console::stage(Stage::Done);
             println!("kdump: dump complete, {} bytes", dump.length());

@@ -68,6 +68,8 @@ impl<'c> SerialPorts<'c> {
         serial: SerialPort,
         config: SenderConfig,
     ) -> Result<SerialTarget<'c>, Failure> {
+        // Before the line has another speed or carries frames, and before the wait for a collector.
+        console::release();
         let uart = ComPort(uart::Uart { port: serial.port });
         let line = SerialLine::open(uart, serial, self.clock, self.patience)?;
         let config = SenderConfig { codec: self.codec, ..config };

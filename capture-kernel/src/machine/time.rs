@@ -1,14 +1,20 @@
 //! The clock: the time stamp counter.
 
 use crate::machine::watchdog;
-use boot_stub::console::println;
+use boot_stub::console::{self, println};
 use boot_stub::tsc;
 use capture_kernel::Clock;
 use capture_kernel::rate::{self, Found};
 
+/// How long lines are held back at most, in milliseconds, where anybody asks for the time, as all do
+/// who wait: to the first bytes of a dump it takes less.
+const HELD: u64 = 100;
+
 /// The time stamp counter and its rate.
 pub(crate) struct Tsc {
     per_millisecond: u64,
+    /// From then on no line is held back, in milliseconds.
+    release: u64,
 }
 
 impl Tsc {
@@ -28,7 +34,7 @@ impl Tsc {
             println!("kdump: kdump.tsc_khz={claimed} is wrong here, so the rate was measured");
         }
         println!("kdump: tsc_per_ms={per_millisecond}{how}");
-        Self { per_millisecond }
+        Self { per_millisecond, release: tsc::now() / per_millisecond + HELD }
     }
 
     /// Ticks in a millisecond.
@@ -46,7 +52,11 @@ impl Tsc {
 
 impl Clock for Tsc {
     fn milliseconds(&self) -> u64 {
-        tsc::now() / self.per_millisecond
+        let now = tsc::now() / self.per_millisecond;
+        if now >= self.release {
+            console::release();
+        }
+        now
     }
 
     fn progress(&self) {

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 
 use handoff::Stage;
 use handoff::stage::{LINE_PREFIX, POST_PORT};
+use spin::Once;
 use x86::io;
 
 use crate::uart::{self, Uart};
@@ -17,6 +18,17 @@ static PORT: AtomicU16 = AtomicU16::new(0);
 static STAGE: AtomicU8 = AtomicU8::new(0);
 /// Whether the last thing on the line was no text.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Who holds text back.
+static HOLD: Once<Hold> = Once::new();
+
+/// A place for text that is not to be printed yet.
+pub struct Hold {
+    /// Takes the beginning of a text; returns the number of bytes taken, zero after a release.
+    pub add: fn(&[u8]) -> usize,
+    /// Hands all bytes that it has taken to the one who prints.
+    pub release: fn(&mut dyn FnMut(u8)),
+}
 
 /// How often the transmitter is asked whether it is empty before the console is given up for good. A
 /// port read takes about 1 µs, so this is some two seconds, once: a byte is gone in 87 µs at 115200
@@ -42,11 +54,28 @@ pub fn interrupted() {
     INTERRUPTED.store(true, Ordering::Relaxed);
 }
 
-/// Announces `stage`: one line on the console, its code on the POST port.
+/// From now on text goes to `hold`, but for the lines of [`stage`], until [`release`] is called or
+/// `hold` takes no more. An image that has called this calls `release` before it waits for
+/// anything, and in its failure action.
+pub fn hold(hold: Hold) {
+    HOLD.call_once(|| hold);
+}
+
+/// Prints the text that was held back, if there is any. From now on text is printed at once.
+pub fn release() {
+    if let Some(hold) = HOLD.get() {
+        (hold.release)(&mut put_text);
+    }
+}
+
+/// Announces `stage`: one line on the console, its code on the POST port. The line is never held
+/// back.
 pub fn stage(stage: Stage) {
     STAGE.store(stage.code(), Ordering::Relaxed);
     post(stage.code());
-    println!("{LINE_PREFIX}{stage} tsc={}", crate::tsc::now());
+    let tsc = crate::tsc::now();
+    // Our own `write_str` never fails.
+    let _ = writeln!(AtOnce, "{LINE_PREFIX}{stage} tsc={tsc}");
 }
 
 /// Name of the stage that was announced last.
@@ -69,18 +98,38 @@ struct Console;
 
 impl Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if INTERRUPTED.swap(false, Ordering::Relaxed) {
-            put(b'\r');
-            put(b'\n');
-        }
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                put(b'\r');
+        let held = HOLD.get().map_or(0, |hold| (hold.add)(text.as_bytes()));
+        match text.as_bytes().get(held..) {
+            None | Some([]) => Ok(()),
+            Some(rest) => {
+                release();
+                rest.iter().copied().for_each(put_text);
+                Ok(())
             }
-            put(byte);
         }
+    }
+}
+
+/// The console, past what is held back.
+struct AtOnce;
+
+impl Write for AtOnce {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.bytes().for_each(put_text);
         Ok(())
     }
+}
+
+/// Sends a byte of text.
+fn put_text(byte: u8) {
+    if INTERRUPTED.swap(false, Ordering::Relaxed) {
+        put(b'\r');
+        put(b'\n');
+    }
+    if byte == b'\n' {
+        put(b'\r');
+    }
+    put(byte);
 }
 
 /// Sends one byte, or silences the console for good when the 16550 does not take it in time: a dead

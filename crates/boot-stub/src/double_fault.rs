@@ -6,7 +6,7 @@
 
 #![expect(unsafe_code, reason = "task state segments, and a stack of assembly's kind")]
 
-use crate::console::{current_stage, println};
+use crate::console::{self, current_stage, println};
 use crate::entry::{CODE_DESCRIPTOR, CODE_SELECTOR, DATA_DESCRIPTOR, DATA_SELECTOR};
 use crate::exceptions::{Fault, fault_address, fault_handler, set_task_gate};
 use core::cell::UnsafeCell;
@@ -158,6 +158,7 @@ unsafe extern "C" fn double_fault(parts: *const Parts) -> ! {
     if let Some(handler) = fault_handler() {
         handler(&fault);
     }
+    console::release();
     println!(
         "kdump: exception 8 (#DF) eip={:#010x} cr2={:#010x} esp={:#010x} stage={}: the stack \
          is exhausted or damaged",

@@ -5,7 +5,7 @@
 
 #![expect(unsafe_code, reason = "descriptor tables, CR2, and symbols of the assembly")]
 
-use crate::console::current_stage;
+use crate::console::{self, current_stage};
 use crate::entry::CODE_SELECTOR;
 use crate::{interrupts, print, println};
 use core::arch::global_asm;
@@ -258,6 +258,7 @@ fn report(frame: &Frame) -> ! {
         crate::fail()
     }
     let cr2 = fault_address();
+    console::release();
     println!(
         "kdump: exception {} ({}) eip={:#010x} cr2={cr2:#010x} error={:#x} eflags={:#x} stage={}",
         frame.vector,

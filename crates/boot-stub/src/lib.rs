@@ -62,6 +62,7 @@ pub fn fail() -> ! {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
+    console::release();
     println!("kdump: internal error at stage={}: {}", console::current_stage(), info);
     fail()
 }

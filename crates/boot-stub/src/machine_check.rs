@@ -6,8 +6,8 @@
 
 #![expect(unsafe_code, reason = "model-specific registers, and symbols of the assembly")]
 
+use crate::console::{self, println};
 use crate::exceptions::{self, Frame};
-use crate::println;
 use core::arch::global_asm;
 use core::arch::x86::__cpuid;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -145,6 +145,8 @@ fn handle(frame: &mut Frame) -> bool {
     let look = symbol(&raw const machine_check_look)..=symbol(&raw const machine_check_looked);
     let is_reading = copy.contains(&frame.eip) || look.contains(&frame.eip);
     let cause = take_cause();
+    // A machine that is broken may not get any further.
+    console::release();
     if cause.context_corrupt || COUNT.fetch_add(1, Ordering::Relaxed) >= MOST {
         return false;
     }

@@ -49,7 +49,7 @@ pub use read::ReadPhys;
 pub use text::{Text, zeros};
 pub use utc::utc_date;
 pub use view::{Extent, Extents, Piece, View, What};
-pub use vmcoreinfo::{LeftOut, MAX_ADDED, left_out, vmcoreinfo_get};
+pub use vmcoreinfo::{LeftOut, MAX_ADDED, Vmcoreinfo, left_out, vmcoreinfo_get};
 
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;

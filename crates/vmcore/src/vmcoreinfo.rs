@@ -5,6 +5,7 @@
 //! in a note of its own name ([`crate::NAME_ADDENDUM`]), goes into the dead kernel's text.
 
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::{fmt, str};
 
 use crate::{Error, PhysAddr, PhysRange};
@@ -50,14 +51,43 @@ pub fn left_out(text: &[u8]) -> impl Iterator<Item = LeftOut<'_>> {
 /// The value of `key` in the text of a VMCOREINFO note, as in `OSRELEASE=6.1.0` or
 /// `SYMBOL(_stext)=c1000000`. `None` when there is no such line or its value is not text.
 pub fn vmcoreinfo_get<'a>(text: &'a [u8], key: &str) -> Option<&'a str> {
-    str::from_utf8(value(text, key.as_bytes())?).ok()
+    str::from_utf8(find(text, key.as_bytes())?.0).ok()
 }
 
-fn value<'a>(mut text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+/// The text of a VMCOREINFO note, in which many keys are looked up. Each search goes on from the
+/// value found last: keys in the order in which the kernel writes them take one pass in all. Where
+/// a key is there twice, any of its values is found.
+pub struct Vmcoreinfo<'a> {
+    text: &'a [u8],
+    /// Offset of the end of the line found last.
+    next: Cell<usize>,
+}
+
+impl<'a> Vmcoreinfo<'a> {
+    /// `text` as in [`vmcoreinfo_get`].
+    pub const fn new(text: &'a [u8]) -> Self {
+        Self { text, next: Cell::new(0) }
+    }
+
+    /// The value of `key`, as [`vmcoreinfo_get`] finds it.
+    pub fn get(&self, key: &str) -> Option<&'a str> {
+        let (before, after) = self.text.split_at(self.next.get());
+        let within = |part: &'a [u8], start: usize| {
+            let (value, rest) = find(part, key.as_bytes())?;
+            Some((value, start + part.len() - rest.len()))
+        };
+        let (value, end) = within(after, before.len()).or_else(|| within(before, 0))?;
+        self.next.set(end);
+        str::from_utf8(value).ok()
+    }
+}
+
+/// The value of `key`, and the text from the end of its line on.
+fn find<'a>(mut text: &'a [u8], key: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     while !text.is_empty() {
         let (line, rest) = text.split_at(end_of_line(text));
         if let Some(value) = line.strip_prefix(key).and_then(|rest| rest.strip_prefix(b"=")) {
-            return Some(value);
+            return Some((value, rest));
         }
         text = rest.get(1..).unwrap_or_default();
     }
@@ -88,7 +118,7 @@ fn end_of_line(text: &[u8]) -> usize {
 pub(crate) fn add_lines(text: &mut Vec<u8>, lines: &[u8]) -> Result<(), Error> {
     let lines = &lines[..lines.len().min(MAX_ADDED)];
     for line in lines.split(|byte| *byte == b'\n' || *byte == 0) {
-        if key(line).is_some_and(|key| value(text, key).is_none()) {
+        if key(line).is_some_and(|key| find(text, key).is_none()) {
             add_line(text, line)?;
         }
     }
@@ -133,7 +163,26 @@ mod tests {
             let with_value = [text, b"\na=1\naa=2\0aaa=3"].concat();
             let mut lines = with_value.split(|byte| *byte == b'\n' || *byte == 0);
             let found = lines.find_map(|line| line.strip_prefix(key.as_bytes())?.strip_prefix(b"="));
-            prop_assert_eq!(value(&with_value, key.as_bytes()), found);
+            prop_assert_eq!(find(&with_value, key.as_bytes()).map(|(value, _)| value), found);
+        }
+    }
+
+    proptest! {
+        /// Each key once, as Linux has them, looked up in any order, some of them twice and some in vain.
+        #[test]
+        fn many_keys_are_found_in_any_order(
+            lines in 0..9_usize,
+            ends in "[\\n\\x00]{9}",
+            keys in prop::collection::vec(0..12_usize, 0..30),
+        ) {
+            let ends = ends.as_bytes();
+            let line = |n| [alloc::format!("K{n}=v{n}").as_bytes(), &ends[n..=n]].concat();
+            let text: Vec<u8> = (0..lines).flat_map(line).collect();
+            let values = Vmcoreinfo::new(&text);
+            for key in keys {
+                let found = values.get(&alloc::format!("K{key}")).map(alloc::string::String::from);
+                prop_assert_eq!(found, (key < lines).then(|| alloc::format!("v{key}")));
+            }
         }
     }
 

@@ -16,6 +16,8 @@ fn assert_watchdog_bites(first_append: &str, append: &str, last_word: &str) -> S
     for said in [bitten, "kdump: failed at stage=quiesced", "kdump: stage=failed", last_word] {
         assert!(console.contains(said), "the console does not say {said:?}:\n{console}");
     }
+    let (before, _) = console.split_once(bitten).expect("it is said");
+    assert_says(before, &["kdump: image 0x", "PCI functions, none is bus master"]);
     assert!(report.checks.iter().any(|check| is_kept_to_the_end(&check.name)), "{report:#?}");
     console
 }

@@ -4,7 +4,7 @@
 //! which is two pointers.
 
 use crate::Error;
-use vmcore::vmcoreinfo_get;
+use vmcore::Vmcoreinfo;
 
 /// The longest structure that is believed, in bytes. The kernel's have about a hundred.
 const MAX_STRUCT: u64 = 64 << 10;
@@ -56,31 +56,41 @@ impl Layout {
     /// # Errors
     /// [`Error::NoKey`] or [`Error::BadKey`].
     pub(super) fn parse(text: &[u8]) -> Result<Self, Error> {
+        let text = &Vmcoreinfo::new(text);
+        // In the order in which Linux writes the keys.
         let size = |key| number(text, key);
-        let counter = size("OFFSET(atomic_long_t.counter)")?;
+        let prb = address(text, "SYMBOL(prb)")?;
         let desc_ring = size("OFFSET(printk_ringbuffer.desc_ring)")?;
         let text_ring = size("OFFSET(printk_ringbuffer.text_data_ring)")?;
-        let lpos = size("OFFSET(prb_desc.text_blk_lpos)")?;
-        Ok(Self {
-            prb: address(text, "SYMBOL(prb)")?,
-            word: word(text)?,
+        let mut layout = Self {
+            prb,
             count_bits: desc_ring + size("OFFSET(prb_desc_ring.count_bits)")?,
             descs: desc_ring + size("OFFSET(prb_desc_ring.descs)")?,
             infos: desc_ring + size("OFFSET(prb_desc_ring.infos)")?,
-            head_id: desc_ring + size("OFFSET(prb_desc_ring.head_id)")? + counter,
-            tail_id: desc_ring + size("OFFSET(prb_desc_ring.tail_id)")? + counter,
-            size_bits: text_ring + size("OFFSET(prb_data_ring.size_bits)")?,
-            data: text_ring + size("OFFSET(prb_data_ring.data)")?,
+            head_id: desc_ring + size("OFFSET(prb_desc_ring.head_id)")?,
+            tail_id: desc_ring + size("OFFSET(prb_desc_ring.tail_id)")?,
             desc_size: size("SIZE(prb_desc)")?,
-            state: size("OFFSET(prb_desc.state_var)")? + counter,
-            begin: lpos + size("OFFSET(prb_data_blk_lpos.begin)")?,
-            next: lpos + size("OFFSET(prb_data_blk_lpos.next)")?,
+            state: size("OFFSET(prb_desc.state_var)")?,
+            begin: size("OFFSET(prb_data_blk_lpos.begin)")?,
+            next: size("OFFSET(prb_data_blk_lpos.next)")?,
             info_size: size("SIZE(printk_info)")?,
             seq: size("OFFSET(printk_info.seq)")?,
             ts_nsec: size("OFFSET(printk_info.ts_nsec)")?,
             text_len: size("OFFSET(printk_info.text_len)")?,
             caller_id: size("OFFSET(printk_info.caller_id)")?,
-        })
+            size_bits: text_ring + size("OFFSET(prb_data_ring.size_bits)")?,
+            data: text_ring + size("OFFSET(prb_data_ring.data)")?,
+            word: word(text)?,
+        };
+        let counter = size("OFFSET(atomic_long_t.counter)")?;
+        for field in [&mut layout.head_id, &mut layout.tail_id, &mut layout.state] {
+            *field += counter;
+        }
+        let block = size("OFFSET(prb_desc.text_blk_lpos)")?;
+        for field in [&mut layout.begin, &mut layout.next] {
+            *field += block;
+        }
+        Ok(layout)
     }
 }
 
@@ -137,13 +147,14 @@ impl BufferLayout {
     /// # Errors
     /// [`Error::NoKey`] or [`Error::BadKey`].
     pub(super) fn parse(text: &[u8]) -> Result<Self, Error> {
-        let is_older = vmcoreinfo_get(text, LOG[0]).is_some();
+        let text = &Vmcoreinfo::new(text);
+        let is_older = text.get(LOG[0]).is_some();
         let [size, ts_nsec, len, text_len, caller_id] = if is_older { LOG } else { PRINTK_LOG };
         let header = number(text, size)?;
         if header < MIN_HEADER {
             return Err(Error::BadKey { key: size });
         }
-        let has_caller = vmcoreinfo_get(text, caller_id).is_some();
+        let has_caller = text.get(caller_id).is_some();
         Ok(Self {
             word: pointer(text)?,
             log_buf: address(text, "SYMBOL(log_buf)")?,
@@ -179,6 +190,7 @@ impl LinesLayout {
     /// # Errors
     /// [`Error::NoKey`] or [`Error::BadKey`].
     pub(super) fn parse(text: &[u8]) -> Result<Self, Error> {
+        let text = &Vmcoreinfo::new(text);
         Ok(Self {
             word: pointer(text)?,
             log_buf: address(text, "SYMBOL(log_buf)")?,
@@ -189,7 +201,7 @@ impl LinesLayout {
 }
 
 /// Length of a pointer in bytes.
-fn pointer(text: &[u8]) -> Result<usize, Error> {
+fn pointer(text: &Vmcoreinfo<'_>) -> Result<usize, Error> {
     let key = "SIZE(list_head)";
     match number(text, key)? {
         8 => Ok(4),
@@ -199,7 +211,7 @@ fn pointer(text: &[u8]) -> Result<usize, Error> {
 }
 
 /// Length of a `long` in bytes.
-fn word(text: &[u8]) -> Result<usize, Error> {
+fn word(text: &Vmcoreinfo<'_>) -> Result<usize, Error> {
     let key = "SIZE(atomic_long_t)";
     match number(text, key)? {
         4 => Ok(4),
@@ -209,13 +221,13 @@ fn word(text: &[u8]) -> Result<usize, Error> {
 }
 
 /// The address of a symbol: hexadecimal without `0x`.
-fn address(text: &[u8], key: &'static str) -> Result<u64, Error> {
-    let value = vmcoreinfo_get(text, key).ok_or(Error::NoKey { key })?;
+fn address(text: &Vmcoreinfo<'_>, key: &'static str) -> Result<u64, Error> {
+    let value = text.get(key).ok_or(Error::NoKey { key })?;
     u64::from_str_radix(value, 16).map_err(|_| Error::BadKey { key })
 }
 
 /// A size or an offset: decimal, and small enough that a few can be added up.
-fn number(text: &[u8], key: &'static str) -> Result<u64, Error> {
-    let value = vmcoreinfo_get(text, key).ok_or(Error::NoKey { key })?;
+fn number(text: &Vmcoreinfo<'_>, key: &'static str) -> Result<u64, Error> {
+    let value = text.get(key).ok_or(Error::NoKey { key })?;
     value.parse().ok().filter(|number| *number <= MAX_STRUCT).ok_or(Error::BadKey { key })
 }

@@ -191,7 +191,7 @@ fn vmcoreinfo_is_asked_for_everything() {
     assert_eq!(with("=c5000000", "=-1"), prb);
     let desc = Err(Error::BadKey { key: "SIZE(prb_desc)" });
     assert_eq!(with("SIZE(prb_desc)=12", "SIZE(prb_desc)=99999999999"), desc);
-    let none = Err(Error::NoKey { key: "OFFSET(atomic_long_t.counter)" });
+    let none = Err(Error::NoKey { key: "SYMBOL(prb)" });
     assert_eq!(open("SYMBOL(log_buf)=c1234567"), none);
 }
 

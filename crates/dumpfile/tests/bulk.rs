@@ -124,16 +124,29 @@ fn zeros_of_any_length_are_one_frame() {
     assert!(slow.iter().all(|length| *length <= 5 * MIB), "{slow:?}");
 }
 
-/// A receiver that takes bulks and has the list of one view of 4 MiB.
-fn receiver() -> Receiver {
+/// A receiver that takes bulks and knows that there is one view.
+fn welcomed() -> Receiver {
     let receiver = Receiver::new(Plan::Dump, ReceiverTimes::default(), 65_536, None);
     let mut receiver = receiver.taking_bulk();
     receiver.connect(7, 0);
     let greeting = Greeting { id: ID, length: 4 * MIB, max_frame: 65_536, views: 1, bulk: true };
     take(&mut receiver, 0, Frame::Welcome(greeting));
-    let info =
-        ViewInfo { name: "vmcore", length: 4 * MIB, start: 0, pushed: true, ..ViewInfo::default() };
-    take(&mut receiver, 1, Frame::View(0, info));
+    receiver
+}
+
+const VIEW: ViewInfo<'_> = ViewInfo {
+    name: "vmcore",
+    length: 4 * MIB,
+    start: 0,
+    pushed: true,
+    level: 0,
+    codec: Codec::Raw,
+};
+
+/// One that has the list of views: one of 4 MiB.
+fn receiver() -> Receiver {
+    let mut receiver = welcomed();
+    take(&mut receiver, 1, Frame::View(0, VIEW));
     receiver
 }
 
@@ -182,6 +195,18 @@ fn a_bulk_is_acknowledged_when_it_is_whole_and_written() {
     assert_eq!(words(&mut receiver, 200), [""; 0]);
     let (_, view) = receiver.views().next().expect("a view");
     assert_eq!(view.missing().collect::<Vec<_>>(), [(MIB, 4 * MIB)]);
+}
+
+/// The line has lost the view's own frame.
+#[test]
+fn totals_of_a_view_that_is_not_known_are_not_acknowledged() {
+    let mut receiver = welcomed();
+    words(&mut receiver, 100);
+    take(&mut receiver, 2, Frame::Totals(0, [1; 16]));
+    assert_eq!(words(&mut receiver, 200), [""; 0]);
+    take(&mut receiver, 3, Frame::View(0, VIEW));
+    take(&mut receiver, 4, Frame::Totals(0, [1; 16]));
+    assert_eq!(words(&mut receiver, 200), ["Ack"]);
 }
 
 /// A page of sevens as an LZ4 block, written by hand from the block format: a token of one literal

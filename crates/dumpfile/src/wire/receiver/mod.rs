@@ -289,11 +289,11 @@ impl Receiver {
                     return Ok(self.decode(view, &entry, &bytes));
                 }
             }
-            Frame::Totals(view, totals) => {
-                if let Some(view) = self.views.get_mut(&view) {
-                    view.totals = Some(totals);
-                }
-            }
+            Frame::Totals(view, totals) => match self.views.get_mut(&view) {
+                Some(view) => view.totals = Some(totals),
+                // The view's own frame was lost and comes again, so these must, too.
+                None => stored = Stored::Refused,
+            },
             // Its bytes have come before it.
             Frame::Bulk(range) if self.lacks(&range) => stored = Stored::Refused,
             Frame::Checked(range, sha256) if self.phase == Phase::Check(range) => {

@@ -7,6 +7,7 @@ use linux::{Dmesg, Record, Skipped};
 use serde::Serialize;
 
 use crate::dump_disk::DumpDisk;
+use crate::text::printable;
 use crate::{Error, VmcoreFile};
 
 /// How much of the log is wanted.
@@ -163,7 +164,7 @@ struct JsonLine<'a> {
 fn write_line(line: &str, format: LogFormat, out: &mut dyn Write) -> io::Result<()> {
     match format {
         LogFormat::Text(_) => {
-            let shown: String = crate::info::printable(line).collect();
+            let shown: String = printable(line).collect();
             writeln!(out, "{shown}")
         }
         LogFormat::Json => {

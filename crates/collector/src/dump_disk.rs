@@ -4,20 +4,15 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use dumpfile::disk::{
-    BLOCK, DumpEntry, DumpError, DumpHeader, FoundDisk, PageCounts, Refused, SmallView,
-};
-use dumpfile::{Contents, Crc32c, DiskError, DiskId, DiskState, LeftRanges};
+use dumpfile::disk::{BLOCK, DumpEntry, DumpError, DumpHeader, FoundDisk, Refused, SmallView};
+use dumpfile::{Contents, Crc32c, DiskError, DiskId, DiskState};
 
 use crate::kind::FileKind;
-use crate::stored_bulk::StoredBulk;
+use crate::stored_bulk::{Range, StoredBulk, Survey};
 use crate::{Error, disk};
 
 /// The longest small view that is read, in bytes: the capture kernel's are some hundred KiB.
 const LONGEST_VIEW: u64 = 16 << 20;
-
-/// A range of a dump: start and end, end exclusive, in bytes.
-pub type Range = (u64, u64);
 
 /// A dump disk that is open for reading.
 #[derive(Debug)]
@@ -48,23 +43,6 @@ pub struct StoredDump {
     pub header: Result<DumpHeader, DumpError>,
     /// Start of its region, in bytes from the disk's start.
     region: u64,
-}
-
-/// The parts of a dump that are there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Survey {
-    /// Parts that are not there.
-    pub missing: Vec<Range>,
-    /// Damaged parts: they differ from their checksum, or cannot be decompressed.
-    pub damaged: Vec<Range>,
-    /// Parts that the capture has left out, but for zeros. They are zero in the file.
-    pub left: LeftRanges,
-    /// The pages of the dump by class, as its header counts them.
-    pub pages: PageCounts,
-    /// Bytes that agree with their checksum.
-    pub checked: u64,
-    /// Segments that are damaged, or name what cannot be.
-    pub lost_segments: u64,
 }
 
 impl DumpDisk {

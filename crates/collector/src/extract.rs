@@ -1,6 +1,5 @@
 //! Getting a dump off a dump disk.
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -9,10 +8,11 @@ use dumpfile::disk::PageCounts;
 use dumpfile::{Contents, DiskState, LeftRanges};
 use sha2::{Digest, Sha256};
 
-use crate::dump_disk::{DumpDisk, Range, StoredDump};
+use crate::Error;
+use crate::dump_disk::{DumpDisk, StoredDump};
 use crate::error::no_dump;
-use crate::stored_bulk::{Part, StoredBulk};
-use crate::{Error, store};
+use crate::stored_bulk::{Part, Range, StoredBulk};
+use crate::text::with_suffix;
 
 /// Number of zeros that are hashed at once, in bytes.
 const CHUNK: usize = 1 << 20;
@@ -124,7 +124,7 @@ pub fn extract(
     };
     if extracted.there() > 0 {
         let suffix = if extracted.trouble().is_some() { ".partial" } else { "" };
-        let path = store::with_suffix(out, suffix);
+        let path = with_suffix(out, suffix);
         extracted.sha256 = write_dump(&bulk, &path, progress)?;
         extracted.path = Some(path);
     }
@@ -139,7 +139,7 @@ fn extract_views(
     let mut views = Vec::new();
     for view in dump.views() {
         let name = view.name.as_str().to_owned();
-        let path = store::with_suffix(out, &format!(".{name}"));
+        let path = with_suffix(out, &format!(".{name}"));
         let bytes = disk.read_view(dump, view)?;
         if let Some(bytes) = &bytes {
             fs::write(&path, bytes).map_err(Error::io("write", &path))?;
@@ -155,7 +155,7 @@ fn write_dump(
     path: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<[u8; 32], Error> {
-    let part = part_name(path);
+    let part = with_suffix(path, ".part");
     let copied = copy(bulk, &part, progress).and_then(|sha256| {
         fs::rename(&part, path).map_err(Error::io("write", path))?;
         Ok(sha256)
@@ -165,12 +165,6 @@ fn write_dump(
         let _ = fs::remove_file(&part);
     }
     copied
-}
-
-fn part_name(out: &Path) -> PathBuf {
-    let mut name = OsString::from(out);
-    name.push(".part");
-    PathBuf::from(name)
 }
 
 fn copy(

@@ -8,6 +8,8 @@ use std::path::Path;
 
 use dumpfile::disk::MAGIC as DUMP_DISK;
 
+use crate::text::quoted;
+
 /// Number of bytes at the start of a file that tell its kind.
 pub(crate) const FRONT: usize = 8192;
 
@@ -244,16 +246,6 @@ fn is_text(front: &[u8]) -> bool {
         Err(error) => error.error_len().is_none(),
     };
     is_utf8 && !front.iter().any(|byte| is_control(byte) || *byte == 0x7f)
-}
-
-/// A path quoted for a shell, with control characters replaced.
-pub(crate) fn quoted(path: &Path) -> String {
-    let text: String = crate::info::printable(&path.display().to_string()).collect();
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=:,@%".contains(letter);
-    match !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', "'\\''")),
-    }
 }
 
 impl fmt::Display for FileKind {

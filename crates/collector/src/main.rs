@@ -110,12 +110,12 @@ enum Command {
         json: bool,
     },
     /// Receive a dump from SOURCE into a file.
-    #[command(after_help = receive::HELP)]
+    #[command(after_help = receive::help())]
     Receive(receive::Arguments),
     /// Pull a part of a view from SOURCE and write it to standard output.
     ///
     /// Nothing is written before all of it has come.
-    #[command(after_help = read::HELP)]
+    #[command(after_help = read::help())]
     Read(read::Arguments),
 }
 
@@ -149,18 +149,18 @@ fn main() -> ExitCode {
 }
 
 fn format(disk: &Path, id: Option<DiskId>, force: bool) -> Result<(), String> {
-    let id = collector::format(disk, id, force).map_err(text)?;
+    let id = collector::format(disk, id, force).map_err(cli::text)?;
     println!("{} is a dump disk with the id {id}.", disk.display());
     println!("Give the capture kernel: kdump.target=virtio-blk:id={id}");
     Ok(())
 }
 
 fn info(file: &Path, dump: Option<u64>, json: bool) -> Result<(), String> {
-    show(&collector::info(file, dump).map_err(text)?, json)
+    show(&collector::info(file, dump).map_err(cli::text)?, json)
 }
 
 fn verify(disk: &Path, json: bool) -> Result<(), String> {
-    let verified = collector::verify(disk).map_err(text)?;
+    let verified = collector::verify(disk).map_err(cli::text)?;
     show(&verified, json)?;
     match verified.intact {
         true => Ok(()),
@@ -176,14 +176,16 @@ fn show(result: &(impl Display + Serialize), json: bool) -> Result<(), String> {
         result.to_string()
     };
     match io::stdout().write_all(shown.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(text(Error::Output(error))),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(cli::text(Error::Output(error)))
+        }
         _ => Ok(()),
     }
 }
 
 fn dmesg(file: &Path, dump: Option<u64>, format: LogFormat, part: LogPart) -> Result<(), String> {
     let mut out = BufWriter::new(io::stdout().lock());
-    match collector::dmesg_of(file, dump, part, format, &mut out).map_err(text)? {
+    match collector::dmesg_of(file, dump, part, format, &mut out).map_err(cli::text)? {
         LogSource::Vmcore(Skipped { unfinished: 0, damaged: 0 }) => {}
         LogSource::Vmcore(Skipped { unfinished, damaged }) => {
             eprintln!("collector: left out: {damaged} damaged records, {unfinished} not finished");
@@ -210,8 +212,4 @@ fn log_part(last: Option<u64>, bytes: Option<u64>) -> LogPart {
         (None, Some(bytes)) => LogPart::LastBytes(bytes),
         (None, None) => LogPart::All,
     }
-}
-
-fn text(error: Error) -> String {
-    error.to_string()
 }

@@ -24,7 +24,7 @@ use dumpfile::DiskId;
 use dumpfile::wire::{CLASSES, Held, HeldView, ViewInfo};
 use vmcore::PageClass;
 
-use crate::store::with_suffix;
+use crate::text::with_suffix;
 
 const FIRST_LINE: &str = "kdump-rs ranges 2";
 /// Word for the pages that are kept.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use vmcore::{EM_386, SegmentKind, vmcoreinfo_get};
 
 use crate::VmcoreFile;
-use crate::kind::quoted;
+use crate::text::quoted;
 
 /// Placeholder for a number that is not in the dump.
 const OFFSET: &str = "OFFSET";

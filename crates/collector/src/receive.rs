@@ -8,6 +8,7 @@ use dumpfile::wire::{CLASSES, Held, Plan, Receiver, Verdict, ViewState};
 
 use crate::store::{Files, Store, main_view};
 use crate::talk::Talk;
+use crate::text::with_suffix;
 use crate::{Error, LinkOptions, Observer, Patience, Source};
 
 /// What came of a dump.
@@ -150,7 +151,7 @@ fn of_view(view: &ViewState, out: &Path) -> ReceivedView {
 fn of_name(name: &str, length: u64, missing: Vec<(u64, u64)>, out: &Path) -> ReceivedView {
     ReceivedView {
         name: name.to_owned(),
-        path: crate::store::with_suffix(out, &format!(".{name}.partial")),
+        path: with_suffix(out, &format!(".{name}.partial")),
         length,
         sha256: None,
         missing,
@@ -165,7 +166,7 @@ fn of_name(name: &str, length: u64, missing: Vec<(u64, u64)>, out: &Path) -> Rec
 /// # Errors
 /// [`Error::Io`] when it cannot be removed.
 pub fn forget(out: &Path) -> Result<(), Error> {
-    let map = crate::store::with_suffix(out, ".ranges");
+    let map = with_suffix(out, ".ranges");
     match fs::remove_file(&map) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::io("remove", &map)(error))

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 
 use dumpfile::LeftRanges;
 use dumpfile::chunk::{CHUNK, PAGE, pages_of};
-use dumpfile::disk::{BLOCK, DumpHeader, Segment, SegmentError, StoredChunks};
+use dumpfile::disk::{BLOCK, DumpHeader, PageCounts, Segment, SegmentError, StoredChunks};
 use vmcore::PageClass;
 
 use crate::Error;
-use crate::dump_disk::{Range, Survey};
+
+/// A range of a dump: start and end, end exclusive, in bytes.
+pub type Range = (u64, u64);
 
 /// The bulk of a dump. Any part of it can be read.
 #[derive(Debug)]
@@ -39,6 +41,23 @@ pub enum Part {
     Chunks(StoredChunks),
     /// This is not there.
     Missing(Range),
+}
+
+/// The parts of a dump that are there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Parts that are not there.
+    pub missing: Vec<Range>,
+    /// Damaged parts: they differ from their checksum, or cannot be decompressed.
+    pub damaged: Vec<Range>,
+    /// Parts that the capture has left out, but for zeros. They are zero in the file.
+    pub left: LeftRanges,
+    /// The pages of the dump by class, as its header counts them.
+    pub pages: PageCounts,
+    /// Bytes that agree with their checksum.
+    pub checked: u64,
+    /// Segments that are damaged, or name what cannot be.
+    pub lost_segments: u64,
 }
 
 impl StoredBulk {

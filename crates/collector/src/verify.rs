@@ -7,8 +7,9 @@ use dumpfile::disk::DumpError;
 use serde::Serialize;
 
 use crate::Error;
-use crate::dump_disk::{DumpDisk, Range, StoredDump, Survey};
+use crate::dump_disk::{DumpDisk, StoredDump};
 use crate::info::{stage_name, state_name};
+use crate::stored_bulk::{Range, Survey};
 
 /// What `collector verify` has found.
 #[derive(Debug, Serialize)]

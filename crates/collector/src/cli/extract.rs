@@ -58,7 +58,7 @@ pub(crate) fn extract(
     let extracted =
         collector::extract(disk, number, output, &mut |done, all| progress.show(done, all));
     progress.end();
-    let extracted = extracted.map_err(crate::text)?;
+    let extracted = extracted.map_err(super::text)?;
     if json {
         println!("{}", in_json(&extracted)?);
     }

@@ -6,19 +6,14 @@ use std::time::Duration;
 use clap::Args;
 use collector::{LinkOptions, Patience, Source};
 
-/// What SOURCE may be: a macro, as `concat!` takes no constants.
-#[macro_export]
-macro_rules! sources {
-    () => {
-        "\
+/// What SOURCE may be.
+pub(crate) const SOURCES: &str = "\
 SOURCE:
   unix:PATH           a Unix socket (a PATH that is one will do)
   tcp:HOST:PORT       a TCP socket; tcp:PORT is one on 127.0.0.1
   /dev/ttyS0, /dev/pts/3
                       a serial line or pseudo terminal, by its path
-  dump.img, /dev/vdb  a dump disk, by its path"
-    };
-}
+  dump.img, /dev/vdb  a dump disk, by its path";
 
 #[derive(Args)]
 pub(crate) struct Line {

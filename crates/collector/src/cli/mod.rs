@@ -9,6 +9,8 @@ pub(crate) mod receive;
 
 use std::path::Path;
 
+use collector::Error;
+
 /// Refuses to replace a file without being told to.
 pub(crate) fn check_output(output: &Path, force: bool) -> Result<(), String> {
     if !force && output.symlink_metadata().is_ok() {
@@ -20,4 +22,9 @@ pub(crate) fn check_output(output: &Path, force: bool) -> Result<(), String> {
 /// Bytes as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// For `map_err`.
+pub(crate) fn text(error: Error) -> String {
+    error.to_string()
 }

@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use clap::Args;
 
 use super::console::Console;
-use super::line::Line;
+use super::line::{Line, SOURCES};
 
 /// What stands below the options.
-pub(crate) const HELP: &str = concat!(
-    crate::sources!(),
-    "\n
+pub(crate) fn help() -> String {
+    format!(
+        "{SOURCES}\n
 Example:
   collector read unix:port.sock --view oldmem --range 0x1000+4K | xxd
 
@@ -18,7 +18,8 @@ Exit codes:
   0  done
   1  refused or failed; the reason and the next step are on standard error
   2  the command line is wrong"
-);
+    )
+}
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -40,7 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     let (options, patience) = (line.options(), line.patience());
     let bytes = collector::read(&line.source, part, options, patience, &mut console);
     console.end();
-    let written = io::stdout().write_all(&bytes.map_err(crate::text)?);
+    let written = io::stdout().write_all(&bytes.map_err(super::text)?);
     written.map_err(|error| format!("cannot write to standard output: {error}"))
 }
 

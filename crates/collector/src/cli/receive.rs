@@ -7,20 +7,21 @@ use collector::{Received, ReceivedView, Source};
 
 use super::console::Console;
 use super::extract::extract;
-use super::line::Line;
+use super::line::{Line, SOURCES};
 use super::{check_output, hex};
 
 /// What stands below the options.
-pub(crate) const HELP: &str = concat!(
-    crate::sources!(),
-    "\n\nUntil the dump is whole, it is in FILE.NAME.partial, and FILE.ranges says what is there: the same
+pub(crate) fn help() -> String {
+    format!(
+        "{SOURCES}\n\nUntil the dump is whole, it is in FILE.NAME.partial, and FILE.ranges says what is there: the same
 command goes on from it. Over a serial line the whole is compared with the other end by SHA-256.
 
 Exit codes:
   0  every byte has come
   1  refused, failed or not whole; what is missing is on standard error, with the reason
   2  the command line is wrong"
-);
+    )
+}
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -47,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         return extract(disk, None, output, *force, *json);
     }
     if arguments.force {
-        collector::forget(&arguments.output).map_err(crate::text)?;
+        collector::forget(&arguments.output).map_err(super::text)?;
     }
     let Arguments { line, output, view, .. } = arguments;
     let mut console = Console::new(line.console.as_deref())?;
@@ -55,7 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     let received =
         collector::receive(&line.source, output, view.as_deref(), options, patience, &mut console);
     console.end();
-    let received = received.map_err(crate::text)?;
+    let received = received.map_err(super::text)?;
     if arguments.json {
         println!("{}", in_json(&received));
     }

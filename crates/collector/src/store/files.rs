@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use dumpfile::wire::{Held, Range, Ranges, Receiver, ViewState, Write};
 
-use super::{Store, sparse, with_suffix};
+use super::{Store, sparse};
+use crate::text::with_suffix;
 use crate::{Error, range_map};
 
 /// One file for each view, `OUT.NAME.partial` until all are whole, and `OUT.ranges` as long as they

@@ -4,9 +4,6 @@ mod files;
 mod part;
 mod sparse;
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-
 use dumpfile::wire::{Held, Range, Receiver, Write};
 
 pub(crate) use files::{Files, main_view};
@@ -30,11 +27,4 @@ pub(crate) trait Store {
 
     /// Saves the map of the bytes written, in place of the old one. Returns its length in bytes.
     fn save(&mut self, held: &Held) -> Result<u64, Error>;
-}
-
-/// `path` with something at the end of its name.
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    PathBuf::from(name)
 }

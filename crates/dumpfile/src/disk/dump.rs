@@ -1,22 +1,15 @@
 //! The header of a dump, and where everything in its region is.
 
-use core::fmt;
-
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use vmcore::PageClass;
-
 use super::{
-    BLOCK, Contents, DiskState, DumpEntry, StoredChunks, blocks, damage, end, first_block,
-    is_whole, seal,
+    BLOCK, Contents, DiskState, DumpEntry, MAX_SMALL_VIEWS, PageCounts, SmallView, SmallViews,
+    ViewName, blocks, damage, end, first_block, is_whole, seal,
 };
 use crate::DiskId;
 use crate::chunk::{CHUNK, Codec};
-use crate::wire::{MAX_NAME, ViewInfo};
-
-/// Most small views of a dump.
-pub const MAX_SMALL_VIEWS: usize = 16;
+use crate::wire::MAX_NAME;
 
 const MAGIC: [u8; 8] = *b"KDRSDUMP";
 const VERSION: u32 = 3;
@@ -25,51 +18,6 @@ const LEVEL_RAISED: u32 = 2;
 const NO_ROOM: u32 = 4;
 /// Length of the longest raw view in bytes: chunks have numbers of 32 bits.
 const LONGEST: u64 = CHUNK << 32;
-
-/// The name of a small view.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct ViewName([u8; MAX_NAME]);
-
-impl ViewName {
-    /// A name of 1–[`MAX_NAME`] characters of `a-z`, `0-9` and `-`.
-    pub fn new(name: &str) -> Option<Self> {
-        let mut bytes = [0; MAX_NAME];
-        bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
-        ViewInfo::is_name(name.as_bytes()).then_some(Self(bytes))
-    }
-
-    /// As text.
-    pub fn as_str(&self) -> &str {
-        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(MAX_NAME);
-        str::from_utf8(&self.0[..end]).unwrap_or_default()
-    }
-
-    fn from_bytes(bytes: [u8; MAX_NAME]) -> Option<Self> {
-        let name = Self(bytes);
-        Self::new(name.as_str()).filter(|again| *again == name)
-    }
-}
-
-impl fmt::Debug for ViewName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
-    }
-}
-
-/// A small view in a dump's region.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SmallView {
-    /// Its name.
-    pub name: ViewName,
-    /// The address of its first byte: a virtual one for a stack, zero where there is none.
-    pub start: u64,
-    /// Where it begins, in bytes from the region's start.
-    pub offset: u64,
-    /// Length in bytes.
-    pub length: u64,
-    /// CRC-32C of its bytes.
-    pub crc: u32,
-}
 
 /// The header of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,57 +56,6 @@ pub struct DumpHeader {
     pub pages: PageCounts,
     /// The small views.
     pub small: SmallViews,
-}
-
-/// Numbers of pages: kept, and left out by class.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PageCounts([u64; 16]);
-
-impl PageCounts {
-    /// Number of kept pages.
-    pub const fn kept(&self) -> u64 {
-        self.0[0]
-    }
-
-    /// Number of all pages.
-    pub fn all(&self) -> u64 {
-        self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
-    }
-
-    /// Number of pages of this class.
-    pub fn of(&self, class: PageClass) -> u64 {
-        self.0[usize::from(class.code())]
-    }
-
-    /// Adds the pages of these chunks.
-    pub fn add(&mut self, chunks: &StoredChunks, raw_length: u64) {
-        for page in 0..crate::chunk::pages_of(chunks.entry.chunk, raw_length) {
-            let code = chunks.entry.left.get(page).map_or(0, |class| usize::from(class.code()));
-            self.0[code] = self.0[code].saturating_add(chunks.count().into());
-        }
-    }
-}
-
-/// The small views of a dump, no two of which have the same name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SmallViews {
-    views: [SmallView; MAX_SMALL_VIEWS],
-    count: usize,
-}
-
-impl SmallViews {
-    fn push(&mut self, view: SmallView) -> Result<(), DumpError> {
-        if self.as_slice().iter().any(|other| other.name == view.name) {
-            return Err(DumpError::Views);
-        }
-        *self.views.get_mut(self.count).ok_or(DumpError::Views)? = view;
-        self.count += 1;
-        Ok(())
-    }
-
-    fn as_slice(&self) -> &[SmallView] {
-        &self.views[..self.count]
-    }
 }
 
 /// What a dump is to be made of.
@@ -295,7 +192,7 @@ impl DumpHeader {
         let offset = self.views_end();
         let after = end(offset, view.length).and_then(blocks);
         after.filter(|after| *after <= self.bulk_start).ok_or(DumpError::Layout)?;
-        self.small.push(SmallView { offset, ..view })?;
+        self.small.push(SmallView { offset, ..view }).ok_or(DumpError::Views)?;
         Ok(offset)
     }
 
@@ -444,7 +341,10 @@ impl Block {
             let name = ViewName::from_bytes(view.name).ok_or(DumpError::Views)?;
             let (offset, length) = (view.offset.get(), view.length.get());
             let (start, crc) = (view.start.get(), view.crc.get());
-            header.small.push(SmallView { name, start, offset, length, crc })?;
+            header
+                .small
+                .push(SmallView { name, start, offset, length, crc })
+                .ok_or(DumpError::Views)?;
         }
         Ok(header)
     }

@@ -36,15 +36,17 @@ mod header;
 mod place;
 mod segment;
 mod size;
+mod small_views;
+mod stored_chunks;
 
 pub use directory::{Directory, DumpEntry, MAX_DUMPS};
-pub use dump::{
-    DumpError, DumpHeader, MAX_SMALL_VIEWS, NewDump, PageCounts, SmallView, SmallViews, ViewName,
-};
+pub use dump::{DumpError, DumpHeader, NewDump};
 pub use header::{DiskHeader, FoundDisk, Refused};
 pub use place::{NoRoom, Placement};
-pub use segment::{SEGMENT_ENTRIES, Segment, SegmentError, StoredChunks, encode_segment};
+pub use segment::{SEGMENT_ENTRIES, Segment, SegmentError, encode_segment};
 pub use size::{BulkSize, LEAST_SEGMENT};
+pub use small_views::{MAX_SMALL_VIEWS, SmallView, SmallViews, ViewName};
+pub use stored_chunks::{PageCounts, StoredChunks};
 
 use crate::checksum::Crc32c;
 

@@ -112,7 +112,7 @@ impl fmt::Display for Failure {
             Self::NoSuchDisk(id) => write!(
                 f,
                 "no virtio-blk disk carries a dump-disk header with id {id}; nothing was written \
-                 (`collector format DISK` prints the id of the disk it formats)"
+                 (`kdump-collector format DISK` prints the id of the disk it formats)"
             ),
             Self::NoSuchPort { name, found } => write!(
                 f,
@@ -130,7 +130,8 @@ impl fmt::Display for Failure {
             Self::DiskFull { need, have } => write!(
                 f,
                 "no room on the dump disk beside its complete dumps: {need} bytes needed, {have} \
-                 there: `collector extract` them and `collector format` it, or kdump.replace=oldest"
+                 there: `kdump-collector extract` them and `kdump-collector format` it, or \
+                 kdump.replace=oldest"
             ),
             Self::NoRoom { there, length } => write!(
                 f,

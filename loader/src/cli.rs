@@ -10,22 +10,22 @@ use crate::plan::assemble::{COM1, PlanOptions, UserText};
 
 const EXAMPLES: &str = "\
 Examples:
-  loader status
+  kdump-loader status
       What a panic would do: what is loaded, whether it still fits this machine, what is missing.
-  loader load --target virtio-blk:id=00112233445566778899aabbccddeeff
+  kdump-loader load --target virtio-blk:id=00112233445566778899aabbccddeeff
       After a panic, write a vmcore to the dump disk with this id.
-  loader load --target virtio-console:name=kdump,serial:port=0,baud=115200
-      Send it to `collector receive` at a console port; where there is none, over COM1.
-  loader plan --append 'kdump.timeout=10'
+  kdump-loader load --target virtio-console:name=kdump,serial:port=0,baud=115200
+      Send it to `kdump-collector receive` at a console port; where there is none, over COM1.
+  kdump-loader plan --append 'kdump.timeout=10'
       Show what `load` would do, and do nothing.
-  loader plan --root saved/ --kernel capture-kernel --purgatory purgatory --json
+  kdump-loader plan --root saved/ --kernel capture-kernel --purgatory purgatory --json
       The same for another machine, from copies of its files under /proc and /sys.
-  loader pack --slot 32M@16M --target virtio-blk:id=00112233445566778899aabbccddeeff -o slot.img
+  kdump-loader pack --slot 32M@16M --target virtio-blk:id=00112233445566778899aabbccddeeff -o slot.img
       Make one file for a first kernel that loads it by itself (docs/adopting.md).
-  loader flash slot.img /dev/mmcblk0p3
+  kdump-loader flash slot.img /dev/mmcblk0p3
       Write it there, read it back and compare.
 
-  loader -p vmlinux --initrd dump.cpio --reuse-cmdline --append 'nr_cpus=1 irqpoll reset_devices'
+  kdump-loader -p vmlinux --initrd dump.cpio --reuse-cmdline --append 'nr_cpus=1 irqpoll reset_devices'
       Load a stock Linux as capture kernel, in kexec's words.
 
 In kexec's words: -p is load, -u and -p -u are unload, -S is status.
@@ -37,11 +37,11 @@ Exit codes:
   2  the command line is wrong
   3  no capture kernel is loaded now: a panic will not be captured (load, status)
 
-kexec -S exits with 1 when something is loaded and with 0 when not: loader -S does not.";
+kexec -S exits with 1 when something is loaded and with 0 when not: kdump-loader -S does not.";
 
 /// Loads the capture kernel into the crashkernel reservation, so that a panic leaves a dump.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXAMPLES)]
+#[command(name = "kdump-loader", version, after_help = EXAMPLES)]
 pub struct Cli {
     /// What is to be done.
     #[command(subcommand)]
@@ -146,9 +146,10 @@ pub struct LoadArgs {
     )]
     pub reuse_cmdline: bool,
 
-    /// Where the dump goes: virtio-blk:id=HEX32 (see `collector format`), virtio-console:name=PORT,
-    /// serial:port=N,baud=N (0 is COM1; 115200) or none (stay until somebody asks: `collector
-    /// read`). Of several with commas between them the first that works; one behind a + as well
+    /// Where the dump goes: virtio-blk:id=HEX32 (see `kdump-collector format`),
+    /// virtio-console:name=PORT, serial:port=N,baud=N (0 is COM1; 115200) or none (stay until
+    /// `kdump-collector read` asks). Of several with commas between them the first that works; one
+    /// behind a + as well
     /// [default: the dump disk of this machine, if there is exactly one].
     #[arg(long, value_name = "SPEC")]
     target: Option<String>,
@@ -441,7 +442,7 @@ mod tests {
     }
 
     fn options(words: &[&str]) -> Option<PlanOptions> {
-        let words = ["loader", "load"].iter().chain(words);
+        let words = ["kdump-loader", "load"].iter().chain(words);
         match Cli::try_parse_from(words).ok()?.command {
             Command::Load(args) => Some(args.load.plan_options()),
             _ => None,
@@ -469,7 +470,7 @@ mod tests {
     }
 
     fn command(words: &[&str]) -> Option<Command> {
-        let words = ["loader"].iter().chain(words);
+        let words = ["kdump-loader"].iter().chain(words);
         Cli::try_parse_from(words).ok().map(|cli| cli.command)
     }
 
@@ -492,7 +493,10 @@ mod tests {
             assert!(matches!(command(words), Some(Command::Status(_))), "{words:?}");
         }
         for words in [&["-d", "-p"], &["-p", "-d"], &["load", "--debug"][..]] {
-            assert!(Cli::try_parse_from(["loader"].iter().chain(words)).is_ok_and(|cli| cli.debug));
+            assert!(
+                Cli::try_parse_from(["kdump-loader"].iter().chain(words))
+                    .is_ok_and(|cli| cli.debug)
+            );
         }
     }
 

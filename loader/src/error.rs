@@ -242,7 +242,8 @@ impl PlanError {
         let number = disks.seen.unwrap_or_default();
         let there = match none {
             true => format!(
-                "none of its {number} virtio disks is a dump disk (`collector format` makes one)"
+                "none of its {number} virtio disks is a dump disk (`kdump-collector format` \
+                 makes one)"
             ),
             false => format!("its dump disks are {}", disks.list()),
         };

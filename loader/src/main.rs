@@ -1,4 +1,4 @@
-//! `loader`: puts the capture kernel where a panic finds it.
+//! `kdump-loader`: puts the capture kernel where a panic finds it.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 
 fn code(result: anyhow::Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        eprintln!("loader: {}", loader::in_words(error.as_ref()));
+        eprintln!("kdump-loader: {}", loader::in_words(error.as_ref()));
         ExitCode::FAILURE
     })
 }
@@ -54,7 +54,7 @@ fn load_or_say(args: &LoadCommand, debug: bool) -> ExitCode {
     let failed = result.is_err();
     let code = code(result.map(|()| ExitCode::SUCCESS));
     if failed && kexec::crash_loaded() == Some(false) {
-        eprintln!("loader: no capture kernel is loaded now: a panic will not be captured");
+        eprintln!("kdump-loader: no capture kernel is loaded now: a panic will not be captured");
         return NOTHING_LOADED.into();
     }
     code
@@ -81,7 +81,7 @@ fn load(args: &LoadCommand, debug: bool) -> anyhow::Result<()> {
         return Ok(());
     };
     if let Err(error) = noted {
-        eprintln!("loader: warning: {error}");
+        eprintln!("kdump-loader: warning: {error}");
     }
     println!("loaded into {}; {}", plan.slot, consequence(&plan));
     Ok(())
@@ -134,7 +134,7 @@ fn read_initrd(file: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// Locks the state; reports the reason for a wait.
 fn open_state(args: &StateArgs) -> Result<State, StateError> {
-    State::open(&args.state_dir, &mut |words| eprintln!("loader: {words}"))
+    State::open(&args.state_dir, &mut |words| eprintln!("kdump-loader: {words}"))
 }
 
 fn unload(args: &StateArgs) -> anyhow::Result<()> {
@@ -211,7 +211,7 @@ fn flash(args: &FlashArgs) -> anyhow::Result<()> {
     let mut shown = Instant::now();
     loader::flash(&image, &args.target, args.offset, &mut |written| {
         if shown.elapsed() > PATIENCE {
-            eprintln!("loader: {written} of {} bytes written", image.len());
+            eprintln!("kdump-loader: {written} of {} bytes written", image.len());
             shown = Instant::now();
         }
     })?;
@@ -251,7 +251,7 @@ fn read_image(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 fn warn(plan: &Plan) {
     for warning in &plan.warnings {
-        eprintln!("loader: warning: {warning}");
+        eprintln!("kdump-loader: warning: {warning}");
     }
 }
 

@@ -180,7 +180,7 @@ pub enum Fate {
     },
 }
 
-/// A part of a view, to be pulled with `collector read`.
+/// A part of a view, to be pulled with `kdump-collector read`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pull {
     /// The view.

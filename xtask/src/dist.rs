@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// The manual's section: commands for administrators.
 const SECTION: &str = "8";
 /// The program, in the words of the shells.
-const PROGRAM: &str = "loader";
+const PROGRAM: &str = "kdump-loader";
 /// The shells that completions are written for.
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Fish, Shell::Zsh];
 /// Files that start the loader, and start it again.
@@ -48,7 +48,7 @@ fn write(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(written)
 }
 
-/// A page for the program and one for each of its commands, `loader-load.8`.
+/// A page for the program and one for each of its commands, `kdump-loader-load.8`.
 fn manual(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
@@ -81,17 +81,18 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let written = write(folder.path()).expect("written");
         assert!(written.iter().all(|path| path.exists()));
-        let page = read(folder.path(), "loader.8");
-        assert!(page.contains(".TH loader 8"), "{page}");
-        for words in ["Exit codes:", "no capture kernel is loaded now", "loader\\-load(8)"] {
+        let page = read(folder.path(), "kdump-loader.8");
+        assert!(page.contains(".TH kdump-loader 8"), "{page}");
+        for words in ["Exit codes:", "no capture kernel is loaded now", "kdump\\-loader\\-load(8)"]
+        {
             assert!(page.contains(words), "{words} in:\n{page}");
         }
-        assert!(!page.contains("loader\\-help(8)"), "there is no such page");
-        let load = read(folder.path(), "loader-load.8");
+        assert!(!page.contains("kdump\\-loader\\-help(8)"), "there is no such page");
+        let load = read(folder.path(), "kdump-loader-load.8");
         for option in ["reuse\\-cmdline", "initrd", "mem\\-max", "no\\-checks", "state\\-dir"] {
             assert!(load.contains(option), "{option} in:\n{load}");
         }
-        let bash = read(folder.path(), "completions/loader.bash");
+        let bash = read(folder.path(), "completions/kdump-loader.bash");
         assert!(bash.contains("--reuse-cmdline") && bash.contains("unload"));
     }
 
@@ -100,6 +101,6 @@ mod tests {
     fn the_rules_name_the_unit() {
         let [(unit, text), (_, rules)] = FILES;
         assert!(rules.contains(&format!("try-reload-or-restart {unit}")));
-        assert!(text.contains("ExecReload=/usr/sbin/loader load"));
+        assert!(text.contains("ExecReload=/usr/sbin/kdump-loader load"));
     }
 }

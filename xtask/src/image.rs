@@ -68,7 +68,7 @@ pub fn build() -> Result<Images> {
         capture_kernel_symbols: built.join("capture-kernel"),
         purgatory: folder.join("purgatory.elf"),
         guest: built.join("guest"),
-        loader: target_dir().join(toolchain.loader_target()).join("release/loader"),
+        loader: target_dir().join(toolchain.loader_target()).join("release/kdump-loader"),
     };
     let kernel = stripped(&images.capture_kernel_symbols)?;
     write_within(&images.capture_kernel, &movable(kernel), CAPTURE_KERNEL_BUDGET)?;
@@ -90,7 +90,7 @@ pub fn build_loader_x86_64(images: &Images) -> Result<PathBuf> {
     );
     let target = rustup::LOADER_TARGET_X86_64;
     run_loader_build(cargo(), images, target)?;
-    Ok(target_dir().join(target).join("release/loader"))
+    Ok(target_dir().join(target).join("release/kdump-loader"))
 }
 
 /// Builds the collector, a program of the host, and returns its path.
@@ -101,7 +101,7 @@ pub fn build_collector() -> Result<PathBuf> {
     let status = cargo().args(["build", "--release", "-p", "collector"]).status();
     let status = status.context("cargo does not start")?;
     ensure!(status.success(), "the collector does not build: see cargo's messages above");
-    Ok(target_dir().join("release/collector"))
+    Ok(target_dir().join("release/kdump-collector"))
 }
 
 fn build_loader(images: &Images, toolchain: &Toolchain) -> Result<()> {

@@ -57,8 +57,8 @@ impl<'c> SerialPorts<'c> {
         let target =
             self.target(SerialPort { port, baud }, SenderConfig { announce_every, ..config })?;
         println!(
-            "kdump: whoever asks on this line gets it: `collector read LINE --baud {baud} --view vmcore \
-             --range 0+4K`, `collector receive LINE --baud {baud} -o vmcore`"
+            "kdump: whoever asks on this line gets it: `kdump-collector read LINE --baud {baud} \
+             --view vmcore --range 0+4K`, `kdump-collector receive LINE --baud {baud} -o vmcore`"
         );
         Ok(target)
     }

@@ -192,7 +192,10 @@ pub enum Error {
         source: linux::Error,
     },
     /// The dump on the disk is not a vmcore.
-    #[error("{} holds oldmem, physical memory without headers: collector extract copies it into a file", .0.display())]
+    #[error(
+        "{} holds oldmem, physical memory without headers: kdump-collector extract copies it into a file",
+        .0.display()
+    )]
     OldMem(PathBuf),
     /// The vmcore is cut, and the needed part is missing.
     #[error("{} is cut, and {what} in what is missing ({length} bytes are there): copy it again", .path.display())]

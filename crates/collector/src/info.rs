@@ -18,7 +18,7 @@ use crate::readers::Readers;
 use crate::text::printable;
 use crate::{Error, VmcoreFile};
 
-/// What `collector info` shows.
+/// What `kdump-collector info` shows.
 #[derive(Debug, Serialize)]
 pub struct Info {
     /// Version of the JSON.

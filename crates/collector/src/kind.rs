@@ -141,11 +141,13 @@ impl FileKind {
             Self::Directory(true) => format!("name {path}/vmcore"),
             Self::Directory(false) => "name a file in it".into(),
             Self::NoFile(_) => {
-                "write it to a file first; `collector receive` takes dumps from lines".into()
+                "write it to a file first; `kdump-collector receive` takes dumps from lines".into()
             }
             Self::Empty => "was the dump written at all, or was the disk full?".into(),
             Self::Core | Self::CutElf if disk => {
-                format!("there is nothing to extract; `collector info {path}` shows what is in it")
+                format!(
+                    "there is nothing to extract; `kdump-collector info {path}` shows what is in it"
+                )
             }
             Self::Core | Self::CutElf => "it was copied in part: copy it again".into(),
             Self::OtherCore(_) => "a gdb or drgn for that machine may open it".into(),
@@ -171,16 +173,16 @@ impl FileKind {
             Self::Machine(_) => "load it where it was saved and have memory dumped there (QEMU: \
                 dump-guest-memory FILE; virsh dump --memory-only)"
                 .into(),
-            Self::SlotImage => format!("`loader inspect {path}` shows what is in it"),
+            Self::SlotImage => format!("`kdump-loader inspect {path}` shows what is in it"),
             Self::RangeMap => {
-                "the same `collector receive` goes on from it; what has come is in the file \
+                "the same `kdump-collector receive` goes on from it; what has come is in the file \
                 .partial beside it"
                     .into()
             }
             Self::BzImage => "it is what crashed, or what was loaded; name the vmcore".into(),
             Self::Text => "a log that was saved as text can be read as it is".into(),
             Self::Zeros => {
-                "a disk that `collector format` has not made, or a file whose front never \
+                "a disk that `kdump-collector format` has not made, or a file whose front never \
                 arrived"
                     .into()
             }

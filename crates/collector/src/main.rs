@@ -31,7 +31,7 @@ Exit codes:
 
 /// Prepares dump disks, gets vmcores off them or over a line, and shows what is in them.
 #[derive(Parser)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(name = "kdump-collector", version, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -142,7 +142,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
-            eprintln!("collector: {text}");
+            eprintln!("kdump-collector: {text}");
             ExitCode::FAILURE
         }
     }
@@ -188,10 +188,14 @@ fn dmesg(file: &Path, dump: Option<u64>, format: LogFormat, part: LogPart) -> Re
     match collector::dmesg_of(file, dump, part, format, &mut out).map_err(cli::text)? {
         LogSource::Vmcore(Skipped { unfinished: 0, damaged: 0 }) => {}
         LogSource::Vmcore(Skipped { unfinished, damaged }) => {
-            eprintln!("collector: left out: {damaged} damaged records, {unfinished} not finished");
+            eprintln!(
+                "kdump-collector: left out: {damaged} damaged records, {unfinished} not finished"
+            );
         }
         LogSource::SmallView => {
-            eprintln!("collector: the dump is no whole vmcore; this is the log stored beside it");
+            eprintln!(
+                "kdump-collector: the dump is no whole vmcore; this is the log stored beside it"
+            );
         }
     }
     Ok(())

@@ -37,7 +37,8 @@ impl Readers {
         let is_i386 = vmcore.header.machine == EM_386;
         let mut notes = Vec::new();
         let file = if vmcore.is_on_disk() {
-            notes.push(format!("copy it first: collector extract {} -o vmcore", quoted(path)));
+            notes
+                .push(format!("copy it first: kdump-collector extract {} -o vmcore", quoted(path)));
             "vmcore".to_owned()
         } else {
             quoted(path)

@@ -11,7 +11,7 @@ use crate::dump_disk::{DumpDisk, StoredDump};
 use crate::info::{stage_name, state_name};
 use crate::stored_bulk::{Range, Survey};
 
-/// What `collector verify` has found.
+/// What `kdump-collector verify` has found.
 #[derive(Debug, Serialize)]
 pub struct Verified {
     /// Version of the JSON.

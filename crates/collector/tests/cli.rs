@@ -13,7 +13,7 @@ use stored::Dump;
 const ID: &str = "00112233445566778899aabbccddeeff";
 
 fn collector(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_collector"))
+    Command::new(env!("CARGO_BIN_EXE_kdump-collector"))
         .current_dir(folder)
         .args(arguments)
         .output()
@@ -37,7 +37,9 @@ fn from_an_empty_disk_to_a_vmcore() {
 
     let early = collector(folder.path(), &["extract", "disk", "-o", "vmcore"]);
     assert_eq!(early.status.code(), Some(1));
-    assert!(text(&early.stderr).starts_with("collector: disk: the disk is formatted, and no"));
+    assert!(
+        text(&early.stderr).starts_with("kdump-collector: disk: the disk is formatted, and no")
+    );
 
     let id: DiskId = ID.parse().expect("an id");
     fs::write(&disk, Dump::complete(b"abc").disk(id)).expect("a dump");

@@ -217,7 +217,7 @@ fn disks_of_older_versions_are_refused_in_words() {
         block[4092..].copy_from_slice(&crc.to_le_bytes());
         let disk = bench.disk(1 << 20, &[block, block].concat());
         let error = quiet(&disk, &bench.out()).expect_err("refused");
-        assert!(error.to_string().contains("collector format"), "{error}");
+        assert!(error.to_string().contains("kdump-collector format"), "{error}");
         let refused = format(&disk, Some(ID), false).expect_err("there may be a dump on it");
         assert!(refused.to_string().contains("--force"), "{refused}");
         format(&disk, Some(ID), true).expect("--force");

@@ -85,7 +85,7 @@ impl Disk {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_collector"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kdump-collector"));
         command.current_dir(self.folder.path()).args(arguments);
         command.output().expect("the collector runs")
     }

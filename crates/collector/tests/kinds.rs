@@ -13,7 +13,7 @@ const PACKED: [(&str, &str, &[u8]); 4] = [
 ];
 
 fn collector(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_collector"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kdump-collector"));
     command.current_dir(folder).args(arguments).output().expect("the collector runs")
 }
 
@@ -30,7 +30,7 @@ fn assert_named(folder: &Path, file: &str, name: &str, next: &str) {
         let output = collector(folder, arguments);
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
-        let begins = format!("collector: {file} is {name}");
+        let begins = format!("kdump-collector: {file} is {name}");
         assert!(said.starts_with(&begins) && said.contains(next), "{arguments:?}: {said}");
         assert!(!folder.join("out").exists(), "{arguments:?}");
     }
@@ -139,7 +139,7 @@ fn elf_files_that_are_no_vmcore_are_named() {
     named(&elf(2, 1, [1, 62]), "an object file or a kernel module", "beside the vmcore");
     named(&elf(2, 1, [4, 183]), "an ELF core of a machine that is no x86 (183)", "that machine");
     named(&elf(2, 2, [4, 22]), "an ELF core of a machine that is no x86 (22)", "that machine");
-    let program = env!("CARGO_BIN_EXE_collector");
+    let program = env!("CARGO_BIN_EXE_kdump-collector");
     assert!(text(&collector(folder.path(), &["info", program]).stderr).contains("a vmlinux or a"));
 }
 
@@ -152,10 +152,10 @@ fn what_is_no_dump_at_all_is_named() {
     };
     named(b"", "empty (0 bytes): ", "was the disk full?");
     named("[    0.000000] Linux version ä\n".as_bytes(), "a text, ", "can be read as it is");
-    named(&[0; 9000], "zero as far as was looked", "collector format");
+    named(&[0; 9000], "zero as far as was looked", "kdump-collector format");
     named(b"\x01\x02\x03", "something that is not known here", "from its beginning?");
-    named(b"kdump-rs ranges 1\ndump ", "the map of a dump", "collector receive");
-    named(b"KDRSSLOT\x01", "a slot image", "loader inspect");
+    named(b"kdump-rs ranges 1\ndump ", "the map of a dump", "kdump-collector receive");
+    named(b"KDRSSLOT\x01", "a slot image", "kdump-loader inspect");
     let mut kernel = vec![0x90; 0x300];
     kernel[0x202..0x206].copy_from_slice(b"HdrS");
     named(&kernel, "a kernel image (bzImage)", "name the vmcore");
@@ -174,7 +174,7 @@ fn a_pipe_is_not_waited_for() {
     assert!(made.expect("mkfifo is there").success());
     assert_named(folder.path(), "pipe", "a pipe", "to a file first");
     let format = collector(folder.path(), &["format", "pipe"]);
-    assert!(text(&format.stderr).starts_with("collector: pipe is a pipe"));
+    assert!(text(&format.stderr).starts_with("kdump-collector: pipe is a pipe"));
 }
 
 #[test]
@@ -183,8 +183,7 @@ fn what_would_be_lost_is_named_before_a_disk_is_formatted() {
     put(folder.path(), &[b"\x1f\x8b\x08\0".to_vec(), vec![0; 9000]].concat());
     let format = collector(folder.path(), &["format", "file"]);
     assert_eq!(format.status.code(), Some(1));
-    let said =
-        "collector: file holds something else (a gzip file): if that can be lost, say --force\n";
+    let said = "kdump-collector: file holds something else (a gzip file): if that can be lost, say --force\n";
     assert_eq!(text(&format.stderr), said);
 }
 
@@ -266,9 +265,12 @@ fn a_cut_vmcore_says_what_is_missing() {
         put(folder.path(), &whole[..length]);
         let said = text(&collector(folder.path(), &["info", "file"]).stderr);
         let expected = match length {
-            5 => "collector: file is the front of an ELF file: it was copied in part".to_owned(),
+            5 => "kdump-collector: file is the front of an ELF file: it was copied in part"
+                .to_owned(),
             _ => {
-                format!("collector: file is cut, and its headers are in what is missing ({length} ")
+                format!(
+                    "kdump-collector: file is cut, and its headers are in what is missing ({length} "
+                )
             }
         };
         assert!(said.starts_with(&expected), "{length}: {said}");
@@ -339,7 +341,7 @@ fn the_core_of_a_program_is_none_of_a_machine() {
     put(folder.path(), &core(&note(b"CORE\0", 3, &[0; 124])));
     for command in ["info", "dmesg"] {
         let said = text(&collector(folder.path(), &[command, "file"]).stderr);
-        assert!(said.starts_with("collector: file is the core of a program"), "{said}");
+        assert!(said.starts_with("kdump-collector: file is the core of a program"), "{said}");
         assert!(said.contains("gdb PROGRAM file"), "{said}");
     }
     // /proc/kcore has both notes.

@@ -81,7 +81,7 @@ fn put_log(page: &mut [u8]) {
 }
 
 fn collector(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_collector"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kdump-collector"));
     command.current_dir(folder).args(arguments).output().expect("the collector runs")
 }
 
@@ -119,7 +119,7 @@ fn the_log_of_a_vmcore_and_of_a_disk() {
     for file in ["vmcore", "disk"] {
         let output = collector(folder.path(), &["dmesg", file]);
         assert_eq!(text(&output.stdout), "[    1.500000] hell\\xc3\\xb6\\x1bX\n");
-        let left_out = "collector: left out: 0 damaged records, 1 not finished\n";
+        let left_out = "kdump-collector: left out: 0 damaged records, 1 not finished\n";
         assert_eq!(text(&output.stderr), left_out);
         assert_eq!(output.status.code(), Some(0));
         let json =
@@ -173,7 +173,7 @@ sys_open=.text:0 VMLINUX NEW";
     assert_eq!(value["vmcore"]["left_out"][1]["reason"], "unplugged");
 }
 
-/// `collector receive` leaves the map beside a dump of which something is left out.
+/// `kdump-collector receive` leaves the map beside a dump of which something is left out.
 #[test]
 fn info_says_what_a_received_dump_lacks() {
     let folder = folder();
@@ -231,7 +231,7 @@ fn what_is_no_vmcore_is_refused_in_words() {
         fs::write(&path, other).expect("a file");
         for command in ["info", "dmesg"] {
             let reason = refused(folder.path(), &[command, "other"]);
-            assert!(reason.starts_with("collector: other "), "{reason}");
+            assert!(reason.starts_with("kdump-collector: other "), "{reason}");
         }
     }
     let mut without_note = vmcore();

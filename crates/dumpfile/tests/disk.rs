@@ -408,7 +408,7 @@ fn block_0_says_whether_the_disk_is_ours() {
 #[test]
 fn disks_of_other_versions_are_refused_with_the_next_step() {
     let older = DiskError::Version(2).to_string();
-    assert!(older.contains("version 2") && older.contains("`collector format`"), "{older}");
+    assert!(older.contains("version 2") && older.contains("`kdump-collector format`"), "{older}");
     let later = DiskError::Version(4).to_string();
     assert!(later.contains("programs of the same release") && !later.contains("format"), "{later}");
 }

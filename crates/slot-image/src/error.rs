@@ -8,7 +8,7 @@ use vmcore::{PhysAddr, PhysRange};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Other first bytes, or too few for a header.
-    #[error("this is not a slot image: make one with `loader pack`")]
+    #[error("this is not a slot image: make one with `kdump-loader pack`")]
     NotSlotImage,
     /// A header of another layout.
     #[error("a slot image of version {found}, but only {SLOT_VERSION} is known: pack it again")]

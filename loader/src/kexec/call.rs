@@ -61,13 +61,14 @@ pub enum KexecError {
     /// EADDRNOTAVAIL.
     #[error(
         "the kernel says that a segment lies outside its reservation (EADDRNOTAVAIL): was the \
-         reservation changed by writing to /sys/kernel/kexec/crash_size (kexec_crash_size)? Run `loader plan` again"
+         reservation changed by writing to /sys/kernel/kexec/crash_size (kexec_crash_size)? Run \
+         `kdump-loader plan` again"
     )]
     OutsideReservation,
     /// EINVAL.
     #[error(
         "the kernel does not take the image (EINVAL): it must be an i386 or x86_64 Linux, and \
-         `loader plan` must name segments of whole pages that do not overlap"
+         `kdump-loader plan` must name segments of whole pages that do not overlap"
     )]
     Invalid,
     /// ENOSYS.

@@ -165,8 +165,8 @@ mod tests {
     fn a_command_is_fit_to_be_shown() {
         let shown = |bytes: &[u8]| command(bytes);
         assert_eq!(
-            shown(b"loader\0load\0--append\0a b\0").as_deref(),
-            Some("loader load --append a b")
+            shown(b"kdump-loader\0load\0--append\0a b\0").as_deref(),
+            Some("kdump-loader load --append a b")
         );
         assert_eq!(shown(b"x\x1b[2J\n\xff").as_deref(), Some("x?[2J?\u{fffd}"));
         assert_eq!(shown(&[b'x'; 5000]).map(|text| text.len()), Some(LONGEST_COMMAND));

@@ -49,7 +49,7 @@ impl Record {
     /// The command that would load the same again.
     pub(crate) fn command(&self) -> String {
         let words = self.arguments.iter().map(|word| quoted(word));
-        ["loader".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
+        ["kdump-loader".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -87,7 +87,7 @@ pub(crate) mod tests {
     /// As sh(1) reads them.
     #[test]
     fn the_command_can_be_given_to_a_shell() {
-        assert_eq!(record().command(), "loader load --append 'a b'");
+        assert_eq!(record().command(), "kdump-loader load --append 'a b'");
         assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
         assert_eq!(quoted(""), "''");
         assert_eq!(

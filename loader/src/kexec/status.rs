@@ -79,7 +79,7 @@ pub struct Status {
     pub warnings: Vec<String>,
     /// The process that is loading now.
     pub at_work: Option<Holder>,
-    /// Where `loader load` without `--target` would have the dump go.
+    /// Where `kdump-loader load` without `--target` would have the dump go.
     pub target: String,
     /// What keeps a capture kernel from being loaded, each with its next step.
     pub missing: Vec<String>,
@@ -143,7 +143,7 @@ impl Status {
             [] if record.no_target => (
                 Verdict::NoTarget,
                 "loaded without a target: a panic is said on the console and leaves no dump".into(),
-                "`collector format` a disk, and `loader load` again".to_owned(),
+                "`kdump-collector format` a disk, and `kdump-loader load` again".to_owned(),
             ),
             [] => (
                 Verdict::Ready,
@@ -181,9 +181,9 @@ impl Status {
         self.verdict = verdict;
         self.summary = format!("loaded: {why}");
         self.next_step = match verdict {
-            Verdict::NotPermitted => "`loader status` as root",
-            Verdict::AtWork => "`loader status` again",
-            _ => "nothing, if that is meant to be; `loader load` loads ours in its place",
+            Verdict::NotPermitted => "`kdump-loader status` as root",
+            Verdict::AtWork => "`kdump-loader status` again",
+            _ => "nothing, if that is meant to be; `kdump-loader load` loads ours in its place",
         }
         .to_owned();
     }
@@ -202,7 +202,7 @@ impl Status {
             self.warnings.extend(self.disks.iter().filter_map(|disk| disk.problem.clone()));
         }
         let step = self.missing.first().cloned();
-        self.next_step = step.unwrap_or_else(|| "run `loader load`".to_owned());
+        self.next_step = step.unwrap_or_else(|| "run `kdump-loader load`".to_owned());
         (self.verdict, self.summary) = match loaded {
             Some(_) => (Verdict::NotLoaded, "not loaded: a panic will not be captured".to_owned()),
             None => (
@@ -352,7 +352,10 @@ mod tests {
         for words in words {
             assert!(text.contains(words), "{words}:\n{text}");
         }
-        assert_eq!(status.next_step, "`loader load --append 'a b'` again, or with another target");
+        assert_eq!(
+            status.next_step,
+            "`kdump-loader load --append 'a b'` again, or with another target"
+        );
     }
 
     #[test]
@@ -429,7 +432,8 @@ mod tests {
     fn what_another_program_has_loaded_is_not_taken_for_ours() {
         let mut system = system();
         system.kexec.crash_loaded = Some(true);
-        let holder = Holder { pid: 7, command: Some("loader load".to_owned()), runs_for: Some(1) };
+        let holder =
+            Holder { pid: 7, command: Some("kdump-loader load".to_owned()), runs_for: Some(1) };
         let of = |recorded, at_work| Status::of(&system, Seen { at_work, ..seen(recorded) });
         for recorded in [Recorded::Nothing, Recorded::OfAnotherBoot, Recorded::Damaged] {
             let status = of(recorded.clone(), None);
@@ -437,7 +441,7 @@ mod tests {
             assert!(!status.to_string().contains("target  "), "nothing is known: {status}");
             let busy = of(recorded, Some(holder.clone()));
             assert_eq!(busy.verdict, Verdict::AtWork);
-            let line = "at work         process 7 (loader load), which was started 1 s ago\n";
+            let line = "at work         process 7 (kdump-loader load), which was started 1 s ago\n";
             assert!(busy.to_string().contains(line), "{busy}");
         }
         let user = of(Recorded::NotPermitted, None);
@@ -467,7 +471,7 @@ mod tests {
     fn nothing_is_loaded_yet() {
         let ready = status(|_| {});
         assert_eq!((ready.loaded, ready.missing.len()), (Some(false), 0));
-        assert_eq!(ready.next_step, "run `loader load`");
+        assert_eq!(ready.next_step, "run `kdump-loader load`");
     }
 
     #[test]

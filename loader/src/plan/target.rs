@@ -12,7 +12,7 @@ use crate::plan::reuse::has_key;
 /// What a crash will do for want of a target.
 const NONE: &str = "none: no --target, and no virtio disk of this machine is a dump disk; a crash will \
                     be told on the console, nothing will be written, and the failure action follows. \
-                    Next step: `collector format` a disk";
+                    Next step: `kdump-collector format` a disk";
 
 /// The target that a plan has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,7 +201,7 @@ mod tests {
         let other = DumpDisks { seen: Some(2), ..DumpDisks::default() };
         let refused = check(&[1], &other, false).expect_err("no dump disk").to_string();
         assert!(refused.contains("none of its 2 virtio disks is a dump disk"), "{refused}");
-        assert!(refused.contains("collector format"), "{refused}");
+        assert!(refused.contains("kdump-collector format"), "{refused}");
     }
 
     #[test]

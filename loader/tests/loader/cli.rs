@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::common::{elf, fixture, fixture_folder, plan_for};
 
 pub(crate) fn loader(words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_loader")).args(words).output().expect("the loader runs")
+    Command::new(env!("CARGO_BIN_EXE_kdump-loader")).args(words).output().expect("the loader runs")
 }
 
 pub(crate) fn json(output: &Output) -> Value {
@@ -177,7 +177,7 @@ fn status_of_a_saved_system() {
     assert_eq!(status["slot"]["start"], 0x100_0000);
     assert_eq!((&status["reserved"], &status["loaded"]), (&(32 << 20).into(), &false.into()));
     assert_eq!(status["missing"], Value::Array(Vec::new()));
-    assert_eq!(status["next_step"], "run `loader load`");
+    assert_eq!(status["next_step"], "run `kdump-loader load`");
     let text = loader(&["status", "--root", path(&root)]).stdout;
     let text = String::from_utf8(text).expect("UTF-8");
     assert!(text.contains("0x1000000..0x3000000 (32768 KiB)"), "{text}");
@@ -255,7 +255,7 @@ fn failure_is_1_and_a_wrong_line_is_2() {
     let nowhere = loader(&["status", "--root", "/nonexistent"]);
     assert_eq!(nowhere.status.code(), Some(1));
     let said = String::from_utf8(nowhere.stderr).expect("UTF-8");
-    assert!(said.starts_with("loader: cannot read") && said.contains("proc/iomem"), "{said}");
+    assert!(said.starts_with("kdump-loader: cannot read") && said.contains("proc/iomem"), "{said}");
     assert_eq!(loader(&["explode"]).status.code(), Some(2));
     assert_eq!(plan("i386-512m", &["--target", "tape"]).status.code(), Some(1));
     let help = loader(&["--help"]);

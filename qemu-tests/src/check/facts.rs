@@ -31,7 +31,7 @@ pub struct Facts {
     pub vmcoreinfo: u64,
     /// Virtual addresses from a symbol to the next one.
     pub symbols: BTreeMap<String, Range<u64>>,
-    /// `loader plan --json`.
+    /// `kdump-loader plan --json`.
     plan: String,
     /// Length of /proc/vmcore, from a stock capture kernel.
     pub dump_bytes: Option<u64>,
@@ -145,8 +145,8 @@ impl Facts {
         if let Some(entry) = self.entry {
             return Ok(entry);
         }
-        let plan: serde_json::Value =
-            serde_json::from_str(&self.plan).context("`loader plan --json` printed no JSON")?;
+        let plan: serde_json::Value = serde_json::from_str(&self.plan)
+            .context("`kdump-loader plan --json` printed no JSON")?;
         plan["purgatory_entry"].as_u64().context("the loader's plan has no purgatory_entry")
     }
 }

@@ -302,7 +302,7 @@ fn loading(config: &Config, loader: &Path, target: &str) -> Result<(Vec<Packed>,
         };
         return Ok((files, arguments));
     }
-    let mut files = vec![("loader", read(loader)?)];
+    let mut files = vec![("kdump-loader", read(loader)?)];
     let mut arguments = match &config.stock_capture {
         Some(stock) => {
             files.extend(stock.files()?);

@@ -82,8 +82,8 @@ load() {
         loaded=$("$root/sbin/kexec" -d "$@" 2>&1) || fail "kexec refused:" $loaded
         echo "$loaded" | sed -n 's/^kexec_load: entry = \(0x[0-9a-f]*\) .*/first-kernel: entry \1/p'
     else
-        loaded=$("$root/loader" load "$@" 2>&1) || fail "the loader refused:" $loaded
-        "$root/loader" plan --json "$@" | sed 's/^/first-kernel: plan /'
+        loaded=$("$root/kdump-loader" load "$@" 2>&1) || fail "the loader refused:" $loaded
+        "$root/kdump-loader" plan --json "$@" | sed 's/^/first-kernel: plan /'
     fi
 
     # Modules are there for a second disk that is to be busy when the kernel dies. Reads of 1 MiB past the

@@ -233,7 +233,7 @@ mod tests {
     fn packed(userland: Option<&Userland>) -> Vec<u8> {
         let packed = pack(&Contents {
             busybox: b"BUSYBOX",
-            programs: &[("loader", b"LOADER".to_vec())],
+            programs: &[("kdump-loader", b"LOADER".to_vec())],
             arguments: &["--target".into()],
             modules: &[b"KO".into()],
             memory_modules: &[b"MEM".into()],

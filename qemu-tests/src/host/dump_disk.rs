@@ -86,7 +86,7 @@ const BUSY_RATE: u64 = 1 << 20;
 /// What a cycle without a dump left on the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DiskAfter {
-    /// Why `collector extract` finds no dump there.
+    /// Why `kdump-collector extract` finds no dump there.
     pub refused: String,
     /// Whether the header was written.
     pub header_written: bool,

@@ -67,7 +67,7 @@ pub struct ReceivedView {
     pub differs: Vec<(u64, u64)>,
 }
 
-/// What `collector receive --json` prints.
+/// What `kdump-collector receive --json` prints.
 #[derive(Deserialize)]
 struct Printed {
     verdict: String,

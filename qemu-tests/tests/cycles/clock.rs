@@ -56,7 +56,7 @@ fn the_loader_hands_over_what_it_has_measured() {
     let (report, console) = cycle_and_console(debian(), |config| {
         config.memory = 256 * MIB;
         config.before_crash =
-            r#"say "tsc $(/loader status | grep -o 'kdump.tsc_khz=[0-9]*')""#.into();
+            r#"say "tsc $(/kdump-loader status | grep -o 'kdump.tsc_khz=[0-9]*')""#.into();
     });
     assert_passes(&report);
     let (_, loaded) = console.split_once("first-kernel: tsc kdump.tsc_khz=").expect("a rate");

@@ -75,7 +75,7 @@ fn debian_amd64_with_the_native_loader() {
     let (report, console) = cycle_and_console(debian_amd64_and_native_loader(), |config| {
         config.memory = 256 * MIB;
         config.before_crash =
-            r#"say "$(/loader plan -d "$@" 2>&1 | grep -A 1 sme_mask | tr -d '\n ')""#.into();
+            r#"say "$(/kdump-loader plan -d "$@" 2>&1 | grep -A 1 sme_mask | tr -d '\n ')""#.into();
     });
     assert_passes(&report);
     assert_says(&console, &["first-kernel: sme_mask:Some(0,"]);

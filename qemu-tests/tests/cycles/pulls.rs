@@ -1,4 +1,4 @@
-//! `collector read`: a kernel that sends nothing by itself, and gives what it is asked for.
+//! `kdump-collector read`: a kernel that sends nothing by itself, and gives what it is asked for.
 
 use crate::common::*;
 use qemu_tests::{Delivery, Pull};

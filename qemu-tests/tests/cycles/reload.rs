@@ -7,7 +7,7 @@ use crate::common::*;
 const HOTPLUG: &str = r#"
 online=/sys/devices/system/cpu/cpu1/online
 load_and_count() {
-    said=$(/loader load "$@" 2>&1) || fail "run $run of the loader:" $said
+    said=$(/kdump-loader load "$@" 2>&1) || fail "run $run of the loader:" $said
     case "$said" in
     *"target: "*"loaded into "*) loaded=$((loaded + 1)) ;;
     *"target: "*"loaded already into "*) unchanged=$((unchanged + 1)) ;;

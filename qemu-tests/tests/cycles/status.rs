@@ -1,17 +1,17 @@
-//! What `loader status` says in a running machine, and what a second loader is told.
+//! What `kdump-loader status` says in a running machine, and what a second loader is told.
 
 use crate::common::*;
 
 /// Says how the loader's status ends and begins.
 const STATUS: &str = r#"
-status() { said=$(/loader status 2>&1); say "exit $? of status $1: $(echo "$said" | sed -n 1p)"; }
+status() { said=$(/kdump-loader status 2>&1); say "exit $? of status $1: $(echo "$said" | sed -n 1p)"; }
 "#;
 
 /// Asks for the status as it is, with more memory in the kernel's map, and while another loader is
 /// held up by the file that it reads.
 const SCRIPT: &str = r#"
 status "as loaded"
-/loader status --json | sed 's/^ *//' | grep -E '^"(verdict|target|arguments)"' | sed 's/^/first-kernel: json /'
+/kdump-loader status --json | sed 's/^ *//' | grep -E '^"(verdict|target|arguments)"' | sed 's/^/first-kernel: json /'
 
 { cat /proc/iomem; echo "8000000000-8007ffffff : System RAM"; } >/iomem
 mount -o bind /iomem /proc/iomem || fail "a memory map of ours"
@@ -19,15 +19,15 @@ status "with more memory"
 busybox umount /proc/iomem || fail "the memory map is back"
 
 busybox mkfifo /kernel || fail "a pipe"
-/loader load --kernel /kernel >/first 2>&1 &
+/kdump-loader load --kernel /kernel >/first 2>&1 &
 first=$!
 until grep -q " $first " /proc/locks; do sleep 1; done
-/loader load "$@" >/second 2>&1 &
+/kdump-loader load "$@" >/second 2>&1 &
 second=$!
 until grep -q waiting /second; do sleep 1; done
 say "pid of the first is $first"
 say "second: $(grep waiting /second)"
-say "at work: $(/loader status | grep '^at work')"
+say "at work: $(/kdump-loader status | grep '^at work')"
 echo "no kernel" >/kernel
 wait $first; say "exit $? of the first"
 wait $second; say "exit $? of the second: $(grep ^loaded /second)"
@@ -42,11 +42,11 @@ const REMOVE: &str = r#"
 echo 0 >/present
 mount -o bind /present /sys/devices/system/cpu/present || fail "a list of CPUs of ours"
 status "without a CPU"
-/loader unload >/dev/null || fail "unload"
+/kdump-loader unload >/dev/null || fail "unload"
 status "when unloaded"
-say "default: $(/loader status | grep '^default target')"
+say "default: $(/kdump-loader status | grep '^default target')"
 busybox umount /sys/devices/system/cpu/present || fail "the list of CPUs is back"
-/loader load "$@" >/dev/null 2>&1 || fail "the loader refused"
+/kdump-loader load "$@" >/dev/null 2>&1 || fail "the loader refused"
 status "when loaded again"
 "#;
 
@@ -74,7 +74,7 @@ fn the_status_of_a_loaded_machine_and_of_one_that_has_changed() {
             &says(
                 "second",
                 &format!(
-                    "loader: waiting for process {} (/loader load --kernel /kernel), which was started ",
+                    "kdump-loader: waiting for process {} (/kdump-loader load --kernel /kernel), which was started ",
                     pid.trim(),
                 ),
             ),

@@ -13,7 +13,7 @@ use qemu_tests::{Config, KexecTools, StockCapture};
 pub(super) enum Target {
     /// A dump disk
     VirtioBlk,
-    /// A port of a virtio console, with `collector receive` at the other end
+    /// A port of a virtio console, with `kdump-collector receive` at the other end
     VirtioConsole,
 }
 

@@ -548,7 +548,10 @@ fn disks_of_older_versions_are_refused_in_words() {
         disk.borrow_mut().bytes[..2 * BLOCK].copy_from_slice(&[block, block].concat());
         let failure = deliver(&disk, &memory(1), Manner::default()).expect_err("refused");
         let said = std::string::ToString::to_string(&failure);
-        assert!(said.starts_with("the dump disk has version") && said.contains("collector format"));
+        assert!(
+            said.starts_with("the dump disk has version")
+                && said.contains("kdump-collector format")
+        );
         assert_eq!(disk.borrow().writes, 0);
     }
 }

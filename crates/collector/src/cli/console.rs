@@ -51,7 +51,7 @@ impl Observer for Console {
     }
 
     fn note(&mut self, note: &str) {
-        self.progress.beside(|| eprintln!("collector: {note}"));
+        self.progress.beside(|| eprintln!("kdump-collector: {note}"));
     }
 }
 

@@ -1,4 +1,4 @@
-//! `collector extract`.
+//! `kdump-collector extract`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

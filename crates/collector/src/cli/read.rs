@@ -1,4 +1,4 @@
-//! `collector read`.
+//! `kdump-collector read`.
 
 use std::io::{self, Write};
 
@@ -12,7 +12,7 @@ pub(crate) fn help() -> String {
     format!(
         "{SOURCES}\n
 Example:
-  collector read unix:port.sock --view oldmem --range 0x1000+4K | xxd
+  kdump-collector read unix:port.sock --view oldmem --range 0x1000+4K | xxd
 
 Exit codes:
   0  done

@@ -1,4 +1,4 @@
-//! `collector receive`.
+//! `kdump-collector receive`.
 
 use std::path::PathBuf;
 

@@ -85,8 +85,8 @@ impl Files {
         Ok(stored)
     }
 
-    /// Keeps the map where it names bytes that are left out, for `collector info`. The next dump
-    /// does not go on from it, as it has no partial files.
+    /// Keeps the map where it names bytes that are left out, for `kdump-collector info`. The next
+    /// dump does not go on from it, as it has no partial files.
     fn keep_map(&mut self, held: &Held) -> Result<(), Error> {
         if held.views.iter().any(|view| !view.left.is_empty()) {
             return self.save(held).map(drop);

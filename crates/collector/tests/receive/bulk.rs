@@ -26,7 +26,7 @@ pub(crate) fn accept(socket: &UnixListener) -> UnixStream {
     stream
 }
 
-/// What `collector receive` prints, having got the whole dump of `length` bytes.
+/// What `kdump-collector receive` prints, having got the whole dump of `length` bytes.
 pub(crate) fn received(folder: &TempDir, length: usize) -> String {
     let received = collector(folder, &["receive", "port", "-o", "vmcore", "--json"]);
     assert_eq!(received.status.code(), Some(0), "{}", text(&received.stderr));

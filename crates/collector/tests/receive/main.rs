@@ -1,4 +1,4 @@
-//! `collector receive` and `collector read` against the sender of a capture kernel, which runs in a
+//! `kdump-collector receive` and `read` against the sender of a capture kernel, which runs in a
 //! thread here, over sockets and a pseudo terminal whose bytes are damaged on the way.
 
 mod bulk;
@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use machine::{CONSOLE, ID, Machine, Memory};
 
 fn command(folder: &TempDir, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_collector"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kdump-collector"));
     command.current_dir(folder.path()).args(arguments);
     command
 }

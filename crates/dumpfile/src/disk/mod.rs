@@ -125,7 +125,7 @@ pub enum DiskError {
     #[error("{0} bytes are too few for the header of a dump disk")]
     TooShort(usize),
     /// It does not begin with [`MAGIC`].
-    #[error("this is no dump disk: `collector format` makes one")]
+    #[error("this is no dump disk: `kdump-collector format` makes one")]
     NotOurs,
     /// It has a version that is not known.
     #[error("the dump disk has version {0}, this program knows version {VERSION}: {next}", next = other_version(*.0))]
@@ -154,7 +154,7 @@ pub enum DiskError {
 const fn other_version(version: u32) -> &'static str {
     if version < VERSION {
         "if a dump on it is needed, extract it with the collector of the release that wrote it; then \
-         format the disk again (`collector format`)"
+         format the disk again (`kdump-collector format`)"
     } else {
         "use programs of the same release on both sides"
     }

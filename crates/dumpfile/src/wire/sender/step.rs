@@ -89,7 +89,9 @@ pub enum Outcome {
     #[error("the collector has the whole dump")]
     Complete,
     /// No receiver has said hello.
-    #[error("no collector answers: is `collector receive` running at the other end of the line?")]
+    #[error(
+        "no collector answers: is `kdump-collector receive` running at the other end of the line?"
+    )]
     Nobody,
     /// The receiver has fallen silent.
     #[error("the collector has fallen silent before it had the whole dump")]

@@ -20,8 +20,8 @@ pub(crate) const SECURITY: &str = "bookworm-security";
 /// The file in a folder that names its packages: a line with name and version for each.
 const LABEL: &str = "package";
 /// Read by apt after the host's own configuration, so that a proxy set there stays in force, while
-/// the host's hooks, pins and its wish for further indices do not reach the private state. `@` is
-/// the state's folder, `%` the architecture.
+/// the host's hooks, pins and its wish for further indices do not reach the private state, and
+/// signatures are needed whatever the host allows. `@` is the state's folder, `%` the architecture.
 const CONFIG: &str = r#"
 Dir::State "@"; Dir::State::Lists "@/lists"; Dir::State::status "@/status"; Dir::Cache "@";
 Dir::Etc::SourceList "@/sources.list"; Dir::Etc::SourceParts "/dev/null";
@@ -30,6 +30,7 @@ Dir::Etc::Preferences "/dev/null"; Dir::Etc::PreferencesParts "/dev/null";
 APT::Architecture "%"; APT::Architectures { "%"; };
 APT::Get::List-Cleanup "false"; APT::Install-Recommends "false"; Acquire::Languages "none";
 APT::Sandbox::User "root"; APT::Update::Error-Mode "any";
+Acquire::AllowInsecureRepositories "false"; APT::Get::AllowUnauthenticated "false";
 #clear Acquire::IndexTargets::deb::DEP-11;
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;

@@ -16,24 +16,48 @@ use loader::cli::{
 use loader::kexec::Call;
 use loader::{
     Done, Images, Inspection, Plan, PlanOptions, Record, Recorded, Running, Seen, SlotSpec, State,
-    StateError, Status, System, UserText, at_work, kexec, now, plan, plan_slot, reload, reusable,
-    tsc_khz,
+    Status, System, UserText, at_work, kexec, now, plan, plan_slot, reload, reusable, tsc_khz,
 };
+use log::{Level, LevelFilter, Log, Metadata};
 use slot_image::SlotImage;
 
 /// A write that takes longer than this says how far it is.
-const PATIENCE: Duration = Duration::from_secs(2);
+const REPORT_AFTER: Duration = Duration::from_secs(2);
 /// The exit code that says that no capture kernel is loaded now.
 const NOTHING_LOADED: u8 = 3;
 
+/// Prints messages on standard error: those for the user begin with the program's name, the details
+/// of `--debug` stand as they are.
+struct StandardError;
+
+impl Log for StandardError {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        match record.level() {
+            level if level > log::max_level() => {}
+            Level::Error | Level::Info => eprintln!("kdump-loader: {}", record.args()),
+            Level::Warn => eprintln!("kdump-loader: warning: {}", record.args()),
+            Level::Debug | Level::Trace => eprintln!("{}", record.args()),
+        }
+    }
+
+    fn flush(&self) {}
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // It fails where there is a logger already.
+    let _ = log::set_logger(&StandardError);
+    log::set_max_level(if cli.debug { LevelFilter::Debug } else { LevelFilter::Info });
     let result = match cli.command {
         Command::Load(LoadCommand { unload: true, state, .. })
         | Command::Unload(UnloadArgs { state, .. }) => unload(&state),
-        Command::Load(args) => return load_or_say(&args, cli.debug),
+        Command::Load(args) => return load_or_report(&args),
         Command::Status(args) => return code(status(&args)),
-        Command::Plan(args) => show_plan(&args, cli.debug),
+        Command::Plan(args) => show_plan(&args),
         Command::Pack(args) => pack(&args),
         Command::Flash(args) => flash(&args),
         Command::Inspect(args) => inspect(&args),
@@ -43,35 +67,35 @@ fn main() -> ExitCode {
 
 fn code(result: anyhow::Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        eprintln!("kdump-loader: {}", loader::in_words(error.as_ref()));
+        log::error!("{}", loader::in_words(error.as_ref()));
         ExitCode::FAILURE
     })
 }
 
-/// Loads; after a failure, says so when that leaves the machine without a capture kernel.
-fn load_or_say(args: &LoadCommand, debug: bool) -> ExitCode {
-    let result = load(args, debug);
+/// Loads; after a failure, reports when that leaves the machine without a capture kernel.
+fn load_or_report(args: &LoadCommand) -> ExitCode {
+    let result = load(args);
     let failed = result.is_err();
     let code = code(result.map(|()| ExitCode::SUCCESS));
     if failed && kexec::crash_loaded() == Some(false) {
-        eprintln!("kdump-loader: no capture kernel is loaded now: a panic will not be captured");
+        log::error!("no capture kernel is loaded now: a panic will not be captured");
         return NOTHING_LOADED.into();
     }
     code
 }
 
 /// Reads the running system, plans, and loads what is not loaded already.
-fn load(args: &LoadCommand, debug: bool) -> anyhow::Result<()> {
+fn load(args: &LoadCommand) -> anyhow::Result<()> {
     // Of two loaders the one that reads the system last must load last; root's absence is named
     // first.
-    let state = open_state(&args.state);
+    let state = State::open(&args.state.state_dir);
     let mut system = System::read(Path::new("/"))?;
     kexec::check(&system)?;
     let state = state?;
-    system.tsc_khz = tsc_khz(&system, Some(&state));
+    system.tsc_khz = tsc_khz(&system, state.tsc_khz());
     let options =
         PlanOptions { any_disk: args.force, ..plan_options(&args.load, &system.command_line)? };
-    let plan = make_plan(&args.load.images, &options, &system, debug)?;
+    let plan = make_plan(&args.load.images, &options, &system)?;
     warn(&plan);
     println!("target: {}", plan.target);
     let record = Record::new(&plan, std::env::args().skip(1));
@@ -81,7 +105,7 @@ fn load(args: &LoadCommand, debug: bool) -> anyhow::Result<()> {
         return Ok(());
     };
     if let Err(error) = noted {
-        eprintln!("kdump-loader: warning: {error}");
+        log::warn!("{error}");
     }
     println!("loaded into {}; {}", plan.slot, consequence(&plan));
     Ok(())
@@ -96,20 +120,11 @@ fn consequence(plan: &Plan) -> &'static str {
 }
 
 /// Plans with the files that the options name.
-fn make_plan(
-    images: &ImageFiles,
-    options: &PlanOptions,
-    system: &System,
-    debug: bool,
-) -> anyhow::Result<Plan> {
+fn make_plan(images: &ImageFiles, options: &PlanOptions, system: &System) -> anyhow::Result<Plan> {
     let files = Files::read(images)?;
-    if debug {
-        eprintln!("read: {system:#?}");
-    }
+    log::debug!("read: {system:#?}");
     let plan = plan(system, &files.images(), options)?;
-    if debug {
-        eprintln!("planned:\n{plan}\n{}", Call::from(&plan));
-    }
+    log::debug!("planned:\n{plan}\n{}", Call::from(&plan));
     Ok(plan)
 }
 
@@ -132,13 +147,8 @@ fn read_initrd(file: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Locks the state; reports the reason for a wait.
-fn open_state(args: &StateArgs) -> Result<State, StateError> {
-    State::open(&args.state_dir, &mut |words| eprintln!("kdump-loader: {words}"))
-}
-
 fn unload(args: &StateArgs) -> anyhow::Result<()> {
-    let state = open_state(args);
+    let state = State::open(&args.state_dir);
     let system = System::read(Path::new("/"))?;
     kexec::check(&system)?;
     state?.forget()?;
@@ -166,13 +176,13 @@ fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     Ok(if nothing { NOTHING_LOADED.into() } else { ExitCode::SUCCESS })
 }
 
-fn show_plan(args: &PlanArgs, debug: bool) -> anyhow::Result<()> {
+fn show_plan(args: &PlanArgs) -> anyhow::Result<()> {
     let mut system = System::read(&args.root)?;
     if args.root == Path::new("/") {
         system.tsc_khz = tsc_khz(&system, None);
     }
     let options = plan_options(&args.load, &system.command_line)?;
-    let plan = make_plan(&args.load.images, &options, &system, debug)?;
+    let plan = make_plan(&args.load.images, &options, &system)?;
     if let Some(folder) = &args.segments {
         write_segments(&plan, folder)
             .with_context(|| format!("cannot write {}", folder.display()))?;
@@ -210,8 +220,8 @@ fn flash(args: &FlashArgs) -> anyhow::Result<()> {
     let image = read_image(&args.image)?;
     let mut shown = Instant::now();
     loader::flash(&image, &args.target, args.offset, &mut |written| {
-        if shown.elapsed() > PATIENCE {
-            eprintln!("kdump-loader: {written} of {} bytes written", image.len());
+        if shown.elapsed() > REPORT_AFTER {
+            log::info!("{written} of {} bytes written", image.len());
             shown = Instant::now();
         }
     })?;
@@ -251,7 +261,7 @@ fn read_image(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 fn warn(plan: &Plan) {
     for warning in &plan.warnings {
-        eprintln!("kdump-loader: warning: {warning}");
+        log::warn!("{warning}");
     }
 }
 

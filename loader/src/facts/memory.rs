@@ -2,7 +2,6 @@
 
 use vmcore::{LinearMap, PhysAddr, RangeSet, Segment, SegmentKind};
 
-use crate::error::PlanError;
 use crate::facts::kcore::{KERNEL_MAP, KernelMap};
 use crate::facts::system::{Machine, System};
 
@@ -11,15 +10,6 @@ const VIRTUAL_END: u64 = 1 << 32;
 
 /// RAM, lowest first: thousands of ranges where a hypervisor has taken memory back in between.
 pub(crate) type Ram = RangeSet;
-
-/// All RAM of the first kernel less what is reserved for a crash kernel.
-pub(crate) fn crash_memory_ranges(system: &System) -> Result<Ram, PlanError> {
-    let memory = &system.memory;
-    if memory.ram.iter().all(|range| range.is_empty()) {
-        return Err(PlanError::NoRam);
-    }
-    Ok(vmcore::crash_memory_ranges(memory.ram.iter().copied(), &memory.reservations)?)
-}
 
 /// The first kernel's linear mapping, or why it is not known.
 pub(crate) fn linear_map(system: &System) -> Result<LinearMap, &'static str> {

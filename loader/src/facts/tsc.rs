@@ -10,7 +10,6 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::facts::system::System;
-use crate::kexec::state::State;
 
 /// Time that is measured.
 const SPAN: Duration = Duration::from_millis(50);
@@ -21,12 +20,10 @@ const SAME: u32 = 128;
 
 /// The rate in kHz; `None` where the counter is none to rely on. Takes 50 ms.
 ///
-/// Two measurements are never quite the same. So a rate that was loaded with this state in this
-/// boot is kept as long as it is right: else each load would be a change.
-pub fn tsc_khz(system: &System, state: Option<&State>) -> Option<u32> {
-    let measured = measure(system)?;
-    let last = state.and_then(State::read).and_then(|last| last.record.tsc_khz());
-    Some(choose(last, measured))
+/// Two measurements are never quite the same. So the rate that was loaded last in this boot is kept
+/// as long as it is right: else each load would be a change.
+pub fn tsc_khz(system: &System, last: Option<u32>) -> Option<u32> {
+    measure(system).map(|measured| choose(last, measured))
 }
 
 /// The rate that was loaded last, where it is right, or else the one that was measured.

@@ -9,7 +9,8 @@ use handoff::setup_header::{
     PREF_ADDRESS, RELOCATABLE, SECTOR, SETUP_SECTS, VERSION,
 };
 
-use crate::images::elf::{ImageError, Load};
+use crate::images::elf::Load;
+use crate::images::error::ImageError;
 use crate::images::kernel_image::KernelImage;
 
 const MAGIC: &[u8] = &HEADER_MAGIC;

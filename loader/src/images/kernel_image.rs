@@ -3,8 +3,8 @@
 use goblin::elf::header::{ET_DYN, ET_EXEC};
 use handoff::layout::{PAGE_SIZE, SLOT_ALIGN};
 
-use crate::images::bzimage;
-use crate::images::elf::{Elf32, ImageError, Load};
+use crate::images::elf::{Elf32, Load};
+use crate::images::error::ImageError;
 
 /// How many PT_LOADs fit: one kexec_load call takes 16 segments (`KEXEC_SEGMENT_MAX`), and five of
 /// them are ours: command line, boot_params, purgatory, elfcorehdr and backup region.
@@ -25,11 +25,8 @@ pub(crate) struct KernelImage<'a> {
 }
 
 impl<'a> KernelImage<'a> {
-    /// Reads and checks the image: an ELF file or a Linux bzImage.
-    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
-        if bzimage::is_bzimage(bytes) {
-            return bzimage::parse(bytes);
-        }
+    /// Reads and checks an ELF file.
+    pub(crate) fn from_elf(bytes: &'a [u8]) -> Result<Self, ImageError> {
         let elf = Elf32::parse(bytes)?;
         let movable = match elf.header.e_type {
             ET_DYN => true,

@@ -2,6 +2,7 @@
 
 pub(crate) mod bzimage;
 pub(crate) mod elf;
-pub(crate) mod embedded;
+pub(crate) mod error;
+pub(crate) mod files;
 pub(crate) mod kernel_image;
 pub(crate) mod purgatory;

@@ -10,7 +10,8 @@ use handoff::PurgatoryParams;
 use handoff::purgatory::{CONSTANT_SYMBOLS, ENTRY32_SYMBOL, ENTRY64_SYMBOL, PARAMS_SYMBOL};
 use zerocopy::IntoBytes;
 
-use crate::images::elf::{CONTEXT, Elf32, ImageError};
+use crate::images::elf::{CONTEXT, Elf32};
+use crate::images::error::ImageError;
 
 /// Purgatory is a few pages; a larger one is not purgatory.
 const MAX_SIZE: u64 = 1 << 20;

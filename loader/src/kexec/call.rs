@@ -13,7 +13,8 @@ use vmcore::PhysAddr;
 
 use crate::facts::kexec_files::{CRASH_LOADED, flag};
 use crate::facts::system::{Machine, System};
-use crate::plan::assemble::{Plan, PlannedSegment};
+use crate::kexec::error::KexecError;
+use crate::plan::types::{Plan, PlannedSegment};
 
 /// The image is for the crash path, not for a reboot.
 const KEXEC_ON_CRASH: usize = 1;
@@ -21,65 +22,6 @@ const KEXEC_ON_CRASH: usize = 1;
 const KEXEC_ARCH_386: usize = 3 << 16;
 /// The kernel is x86_64 (`EM_X86_64`), be this program a 32-bit one or not.
 const KEXEC_ARCH_X86_64: usize = 62 << 16;
-
-/// Why the kernel does not take the image, or will not.
-#[derive(Debug, thiserror::Error)]
-pub enum KexecError {
-    /// The process may not.
-    #[error("not permitted: run this as root (CAP_SYS_BOOT is needed)")]
-    NotRoot,
-    /// The administrator has switched loading off.
-    #[error(
-        "loading is switched off (kernel.kexec_load_disabled is 1) and stays so until the next \
-         boot: boot again and load before it is set"
-    )]
-    Disabled,
-    /// The kernel protects itself from root.
-    #[error(
-        "the kernel is locked down ({mode}), which forbids kexec_load: boot without Secure Boot or \
-         without lockdown="
-    )]
-    LockedDown {
-        /// The lockdown mode.
-        mode: String,
-    },
-    /// EPERM without a reason that could be seen.
-    #[error(
-        "the kernel refused (EPERM) though this process is root and nothing is locked down: look \
-         at kernel.kexec_load_limit_panic and at the limits of this container"
-    )]
-    Refused,
-    /// ENOMEM.
-    #[error(
-        "the kernel found no room for its own pages (ENOMEM): reserve more memory with a larger \
-         crashkernel="
-    )]
-    NoControlPages,
-    /// EBUSY.
-    #[error("another program is loading a kernel at this moment (EBUSY): try again")]
-    Busy,
-    /// EADDRNOTAVAIL.
-    #[error(
-        "the kernel says that a segment lies outside its reservation (EADDRNOTAVAIL): was the \
-         reservation changed by writing to /sys/kernel/kexec/crash_size (kexec_crash_size)? Run \
-         `kdump-loader plan` again"
-    )]
-    OutsideReservation,
-    /// EINVAL.
-    #[error(
-        "the kernel does not take the image (EINVAL): it must be an i386 or x86_64 Linux, and \
-         `kdump-loader plan` must name segments of whole pages that do not overlap"
-    )]
-    Invalid,
-    /// ENOSYS.
-    #[error(
-        "this kernel has no kexec_load: it must be built with CONFIG_KEXEC and CONFIG_CRASH_DUMP"
-    )]
-    NoSystemCall,
-    /// A segment that this process cannot name, or an error without a known reason.
-    #[error("kexec_load failed: {0}")]
-    Other(#[from] io::Error),
-}
 
 /// `struct kexec_segment`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

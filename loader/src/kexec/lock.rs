@@ -1,38 +1,18 @@
-//! Lets one loader run at a time: locks a file, and names the process that holds the lock.
+//! Lets one loader run at a time: locks a file.
 //!
-//! The kernel itself knows who holds a lock: a number that a program had left in the file could be
-//! that of one that has ended long ago.
-//!
-//! Source: `flock(2)`; `proc_locks(5)`, `proc_pid_stat(5)`, `proc_uptime(5)`.
+//! Source: `flock(2)`.
 
-use std::fs::{self, File, TryLockError};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use std::{fmt, io};
 
-use serde::Serialize;
-
-/// Ticks of a second in `/proc/PID/stat`: `USER_HZ` of every x86.
-const TICKS: u64 = 100;
-/// No more of a command is shown, in characters.
-const LONGEST_COMMAND: usize = 160;
-
-/// The process that holds the lock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Holder {
-    /// The process.
-    pub pid: u32,
-    /// Its program and arguments; `None` when it has ended or hides them.
-    pub command: Option<String>,
-    /// Seconds since it was started.
-    pub runs_for: Option<u64>,
-}
+use crate::kexec::error::KexecError;
+use crate::kexec::holder::{holder, shown};
 
 /// Times to wait for a lock that another process holds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct Timeouts {
     /// Time until the wait is reported.
     pub(crate) silent: Duration,
     /// Time until the wait is given up.
@@ -41,149 +21,41 @@ pub(crate) struct Patience {
     pub(crate) pace: Duration,
 }
 
-/// The reason for not getting the lock.
-#[derive(Debug)]
-pub(crate) enum LockError {
-    /// The file system does not lock.
-    Io(io::Error),
-    /// Another process has held it all the time; the last holder that was seen.
-    Held(Option<Holder>),
-}
-
 /// Locks the file, which is open at `path`; it stays locked as long as it is open. While another
-/// process holds the lock, reports each new holder once to `say`.
-pub(crate) fn lock(
-    file: &File,
-    patience: Patience,
-    say: &mut dyn FnMut(Option<&Holder>),
-) -> Result<(), LockError> {
+/// process holds the lock, each new holder is reported once.
+pub(crate) fn lock(file: &File, path: &Path, timeouts: Timeouts) -> Result<(), KexecError> {
     let start = Instant::now();
-    let mut told = None;
+    let mut reported = None;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(()),
-            Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
-            Err(TryLockError::WouldBlock) if start.elapsed() >= patience.whole => {
-                return Err(LockError::Held(holder(file)));
+            Err(TryLockError::Error(source)) => {
+                return Err(KexecError::State { path: path.to_owned(), source });
             }
-            Err(TryLockError::WouldBlock) if start.elapsed() >= patience.silent => {
+            Err(TryLockError::WouldBlock) if start.elapsed() >= timeouts.whole => {
+                let (path, holder) = (path.to_owned(), holder(file));
+                return Err(KexecError::Locked { path, holder, waited: timeouts.whole });
+            }
+            Err(TryLockError::WouldBlock) if start.elapsed() >= timeouts.silent => {
                 let holder = holder(file);
                 let pid = Some(holder.as_ref().map(|holder| holder.pid));
-                if told != pid {
-                    say(holder.as_ref());
-                    told = pid;
+                if reported != pid {
+                    let (holder, path) = (shown(holder.as_ref()), path.display());
+                    log::info!("waiting for {holder}, who has locked {path}");
+                    reported = pid;
                 }
             }
             Err(TryLockError::WouldBlock) => {}
         }
-        sleep(patience.pace);
-    }
-}
-
-/// The process that holds the lock of this file; `None` if there is none, or it cannot be seen.
-pub(crate) fn holder(file: &File) -> Option<Holder> {
-    let file = file.metadata().ok()?;
-    let device = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
-    let locks = fs::read_to_string("/proc/locks").ok()?;
-    let pid = holding_process(&locks, device, file.ino())?;
-    let folder = Path::new("/proc").join(pid.to_string());
-    let command = fs::read(folder.join("cmdline")).ok().and_then(|bytes| command(&bytes));
-    let stat = fs::read_to_string(folder.join("stat")).ok();
-    let uptime = fs::read_to_string("/proc/uptime").ok();
-    let runs_for = stat.zip(uptime).and_then(|(stat, uptime)| runs_for(&stat, &uptime));
-    Some(Holder { pid, command, runs_for })
-}
-
-/// The process that has locked the file with this device and inode: `1: FLOCK ADVISORY WRITE PID
-/// MAJOR:MINOR:INODE 0 EOF`, the device in hexadecimal. Those that wait have an arrow in front.
-fn holding_process(locks: &str, device: (u32, u32), inode: u64) -> Option<u32> {
-    locks.lines().find_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [_, "FLOCK", _, _, pid, file, ..] = words[..] else { return None };
-        let mut numbers = file.split(':');
-        let mut hex = || u32::from_str_radix(numbers.next()?, 16).ok();
-        let is_device = (hex()?, hex()?) == device;
-        let is_file = is_device && numbers.next()?.parse() == Ok(inode);
-        pid.parse().ok().filter(|pid| is_file && *pid > 0)
-    })
-}
-
-/// The words of a process, as far as they are fit to be shown.
-fn command(bytes: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(bytes);
-    let words = text.trim_end_matches('\0').replace('\0', " ");
-    let shown = words.chars().map(|c| if c.is_control() { '?' } else { c });
-    let shown: String = shown.take(LONGEST_COMMAND).collect();
-    (!shown.is_empty()).then_some(shown)
-}
-
-/// Seconds since a process was started: the 22nd field of its `stat`, of which the second may have
-/// anything in its parentheses, and the machine's uptime.
-fn runs_for(stat: &str, uptime: &str) -> Option<u64> {
-    let (_, fields) = stat.rsplit_once(')')?;
-    let started: u64 = fields.split_whitespace().nth(19)?.parse().ok()?;
-    let uptime: u64 = uptime.split(['.', ' ']).next()?.parse().ok()?;
-    uptime.checked_sub(started / TICKS)
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {}", self.pid)?;
-        if let Some(command) = &self.command {
-            write!(f, " ({command})")?;
-        }
-        self.runs_for.map_or(Ok(()), |seconds| write!(f, ", which was started {seconds} s ago"))
+        sleep(timeouts.pace);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logged::logged;
     use std::fs::OpenOptions;
-
-    /// As a kernel of 6.18 has them, and a lock that somebody waits for.
-    const LOCKS: &str = "\
-        1: FLOCK  ADVISORY  WRITE 5586 fe:00:10010682 0 EOF\n\
-        2: POSIX  ADVISORY  WRITE 777 fe:00:10010683 0 EOF\n\
-        3: FLOCK  ADVISORY  WRITE 4355 00:18:10010683 0 EOF\n\
-        3: FLOCK  ADVISORY  WRITE 4356 fe:01:10010683 0 EOF\n\
-        4: FLOCK  ADVISORY  WRITE 881 fe:00:10010683 0 EOF\n\
-        4: -> FLOCK  ADVISORY  WRITE 882 fe:00:10010683 0 EOF\n\
-        5: FLOCK  ADVISORY  WRITE 0 fe:00:99 0 EOF\n\
-        6: FLOCK\n7: FLOCK  ADVISORY  WRITE 1 fe:00 0 EOF\n";
-
-    #[test]
-    fn the_holder_is_who_the_kernel_says() {
-        assert_eq!(holding_process(LOCKS, (0xfe, 0), 10_010_682), Some(5586));
-        assert_eq!(holding_process(LOCKS, (0xfe, 0), 10_010_683), Some(881));
-        assert_eq!(holding_process(LOCKS, (0, 0x18), 10_010_683), Some(4355));
-        assert_eq!(holding_process(LOCKS, (0xfe, 0), 99), None, "of another PID namespace");
-        assert_eq!(holding_process(LOCKS, (0xfe, 0), 1), None);
-    }
-
-    #[test]
-    fn a_command_is_fit_to_be_shown() {
-        let shown = |bytes: &[u8]| command(bytes);
-        assert_eq!(
-            shown(b"kdump-loader\0load\0--append\0a b\0").as_deref(),
-            Some("kdump-loader load --append a b")
-        );
-        assert_eq!(shown(b"x\x1b[2J\n\xff").as_deref(), Some("x?[2J?\u{fffd}"));
-        assert_eq!(shown(&[b'x'; 5000]).map(|text| text.len()), Some(LONGEST_COMMAND));
-        assert_eq!(shown(b""), None);
-    }
-
-    #[test]
-    fn a_process_runs_for_as_long_as_its_start_says() {
-        let stat =
-            "5637 (a) R 1 (b) R 5578 5578 14543 0 -1 4194304 105 0 0 0 0 0 0 0 20 0 1 0 285997 2 4";
-        assert_eq!(runs_for(stat, "2862.97 2667.98\n"), Some(3));
-        for (stat, uptime) in
-            [(stat, ""), (stat, "1.0 2"), ("5637 (a", "9 9"), ("1 (a) R 1", "9 9")]
-        {
-            assert_eq!(runs_for(stat, uptime), None, "{stat}, {uptime}");
-        }
-    }
 
     fn open(path: &Path) -> File {
         OpenOptions::new().create(true).truncate(false).write(true).open(path).expect("a file")
@@ -192,15 +64,17 @@ mod tests {
     #[test]
     fn who_waits_is_told_for_whom_and_gives_up_in_the_end() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (first, second) = (open(&folder.path().join("x")), open(&folder.path().join("x")));
+        let path = folder.path().join("x");
+        let (first, second) = (open(&path), open(&path));
         assert_eq!(holder(&second), None, "nobody holds it yet");
         let quick = Duration::from_millis(50);
-        let patience = Patience { silent: Duration::ZERO, whole: quick, pace: quick / 10 };
-        let mut told = Vec::new();
-        lock(&first, patience, &mut |holder| told.push(holder.cloned())).expect("it is free");
-        assert_eq!(told, []);
-        let refused = lock(&second, patience, &mut |holder| told.push(holder.cloned()));
-        let Err(LockError::Held(Some(last))) = refused else { panic!("{refused:?}") };
+        let timeouts = Timeouts { silent: Duration::ZERO, whole: quick, pace: quick / 10 };
+        let (free, lines) = logged(|| lock(&first, &path, timeouts));
+        free.expect("it is free");
+        assert_eq!(lines, [""; 0]);
+        let (refused, lines) = logged(|| lock(&second, &path, timeouts));
+        let error = refused.expect_err("it is locked");
+        let KexecError::Locked { holder: Some(last), .. } = &error else { panic!("{error:?}") };
         assert_eq!(last.pid, std::process::id());
         let program = std::env::args().next().expect("a program");
         assert!(
@@ -210,9 +84,12 @@ mod tests {
             "{last:?}"
         );
         assert!(last.runs_for.is_some());
-        let pids: Vec<_> = told.iter().flatten().map(|holder| holder.pid).collect();
-        assert_eq!(pids, [std::process::id()], "told once");
+        let (process, file) = (format!("process {} (", last.pid), path.display());
+        assert_eq!(lines.len(), 1, "told once: {lines:?}");
+        assert!(lines[0].starts_with(&format!("waiting for {process}")), "{lines:?}");
+        assert!(lines[0].ends_with(&format!("who has locked {file}")), "{lines:?}");
+        assert!(error.to_string().contains(&format!("{file} is locked by {process}")), "{error}");
         drop(first);
-        lock(&second, patience, &mut |_| ()).expect("it is free again");
+        lock(&second, &path, timeouts).expect("it is free again");
     }
 }

@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use cmdline::Options;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::assemble::Plan;
 use crate::plan::machine::Facts;
+use crate::plan::types::Plan;
 
 /// The record of a load.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

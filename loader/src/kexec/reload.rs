@@ -7,9 +7,10 @@
 //! Source: Linux, `kernel/kexec.c`, `do_kexec_load`.
 
 use crate::facts::system::System;
-use crate::kexec::call::{self, Call, KexecError};
+use crate::kexec::call::{self, Call};
+use crate::kexec::error::KexecError;
 use crate::kexec::record::Record;
-use crate::kexec::state::{LastCall, State, StateError};
+use crate::kexec::state::{LastCall, State};
 
 /// What a reload asks of the first kernel.
 pub trait Kernel {
@@ -43,35 +44,7 @@ pub enum Done {
     /// Nothing: this plan is loaded already.
     Unchanged,
     /// The plan is loaded now; it may be that this could not be noted.
-    Loaded(Result<(), StateError>),
-}
-
-/// Why the plan is not loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// The note of what was loaded cannot be removed, and it would be wrong. Nothing was done.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The kernel refused before it let go of what is loaded.
-    #[error("{0}; what was loaded before is still loaded")]
-    Kept(KexecError),
-    /// The last good plan is loaded again.
-    #[error("{0}; what was loaded before is loaded again, as it was then")]
-    Restored(KexecError),
-    /// Nothing is known that could be loaded again.
-    #[error("{0}; nothing is noted in --state-dir that could be loaded in its place")]
-    Lost(KexecError),
-    /// The last good plan does not load either.
-    #[error("{refused}; what was loaded before does not load again either: {lost}")]
-    LostBoth {
-        /// Why the new plan was not loaded.
-        refused: KexecError,
-        /// Why the last one was not.
-        lost: KexecError,
-    },
-    /// The kernel contradicts itself.
-    #[error("the kernel took the image and yet says that none is loaded: see its log")]
-    Denied,
+    Loaded(Result<(), KexecError>),
 }
 
 /// Loads a plan, unless it is what is loaded; with `force`, also then. `record` is noted of it.
@@ -84,7 +57,7 @@ pub fn reload(
     force: bool,
     state: &State,
     kernel: &mut impl Kernel,
-) -> Result<Done, ReloadError> {
+) -> Result<Done, KexecError> {
     let loaded = kernel.crash_loaded();
     let last = state.read().filter(|_| loaded != Some(false));
     let same = last.as_ref().is_some_and(|last| last.call() == call);
@@ -96,7 +69,7 @@ pub fn reload(
         return Err(go_back(refused, last.as_ref(), state, kernel));
     }
     if kernel.crash_loaded() == Some(false) {
-        return Err(ReloadError::Denied);
+        return Err(KexecError::Denied);
     }
     Ok(Done::Loaded(state.write(call, record)))
 }
@@ -108,16 +81,20 @@ fn go_back(
     last: Option<&LastCall>,
     state: &State,
     kernel: &mut impl Kernel,
-) -> ReloadError {
+) -> KexecError {
     let kept = kernel.crash_loaded() == Some(true);
     let Some(last) = last else {
-        return if kept { ReloadError::Kept(refused) } else { ReloadError::Lost(refused) };
+        return if kept {
+            KexecError::Kept(refused.into())
+        } else {
+            KexecError::Lost(refused.into())
+        };
     };
     if !kept && let Err(lost) = kernel.load(last.call()) {
-        return ReloadError::LostBoth { refused, lost };
+        return KexecError::LostBoth { refused: refused.into(), lost: lost.into() };
     }
     let _ = state.write(last.call(), &last.record);
-    if kept { ReloadError::Kept(refused) } else { ReloadError::Restored(refused) }
+    if kept { KexecError::Kept(refused.into()) } else { KexecError::Restored(refused.into()) }
 }
 
 #[cfg(test)]
@@ -126,7 +103,7 @@ mod tests {
     use crate::kexec::record::tests::record;
     use crate::kexec::state::Recorded;
     use crate::kexec::state::tests::{call, segments, state};
-    use crate::plan::assemble::PlannedSegment;
+    use crate::plan::types::PlannedSegment;
     use tempfile::TempDir;
 
     /// A kernel that frees what is loaded and then takes an image, or not.
@@ -175,7 +152,7 @@ mod tests {
             machine
         }
 
-        fn reload(&mut self, text: &str, force: bool) -> Result<Done, ReloadError> {
+        fn reload(&mut self, text: &str, force: bool) -> Result<Done, KexecError> {
             let state = state(self.folder.path(), self.boot);
             let record = Record { target: text.to_owned(), ..record() };
             reload(call(&segments(text)), &record, force, &state, &mut self.kernel)
@@ -230,7 +207,7 @@ mod tests {
         let mut machine = Machine::new();
         machine.kernel.refusals = 1;
         let error = machine.reload("new", false).expect_err("refused");
-        assert!(matches!(error, ReloadError::Restored(_)), "{error}");
+        assert!(matches!(error, KexecError::Restored(_)), "{error}");
         assert!(error.to_string().contains("ENOMEM"), "{error}");
         machine.assert_loaded(Some("old"), 3);
         assert!(matches!(machine.reload("old", false), Ok(Done::Unchanged)), "and is noted");
@@ -240,7 +217,7 @@ mod tests {
     fn a_refusal_that_frees_nothing_needs_no_way_back() {
         let mut machine = Machine::new();
         machine.kernel.busy = true;
-        assert!(matches!(machine.reload("new", false), Err(ReloadError::Kept(_))));
+        assert!(matches!(machine.reload("new", false), Err(KexecError::Kept(_))));
         machine.assert_loaded(Some("old"), 2);
         assert!(matches!(machine.reload("old", false), Ok(Done::Unchanged)));
     }
@@ -250,7 +227,7 @@ mod tests {
         let mut machine = Machine::new();
         machine.kernel.refusals = 2;
         let error = machine.reload("new", false).expect_err("refused twice");
-        assert!(matches!(error, ReloadError::LostBoth { .. }), "{error}");
+        assert!(matches!(error, KexecError::LostBoth { .. }), "{error}");
         machine.assert_loaded(None, 3);
         assert!(matches!(machine.reload("old", false), Ok(Done::Loaded(_))));
     }
@@ -261,7 +238,7 @@ mod tests {
         let mut machine = Machine::new();
         machine.kernel.loaded = None;
         machine.kernel.refusals = 1;
-        assert!(matches!(machine.reload("new", false), Err(ReloadError::Lost(_))));
+        assert!(matches!(machine.reload("new", false), Err(KexecError::Lost(_))));
         machine.assert_loaded(None, 2);
     }
 }

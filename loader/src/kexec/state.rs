@@ -21,9 +21,11 @@ use sha2::{Digest, Sha256};
 use vmcore::{PhysAddr, PhysRange};
 
 use crate::kexec::call::Call;
-use crate::kexec::lock::{self, Holder, LockError, Patience};
+use crate::kexec::error::KexecError;
+use crate::kexec::holder::{Holder, holder};
+use crate::kexec::lock::{Timeouts, lock};
 use crate::kexec::record::Record;
-use crate::plan::assemble::PlannedSegment;
+use crate::plan::types::PlannedSegment;
 
 /// The copy, and the lock.
 const FILE: &str = "loaded";
@@ -35,36 +37,11 @@ const DIGEST: usize = 32;
 /// No copy is longer, in bytes: a slot lies below 4 GiB, and nobody reserves that much.
 const LONGEST: u64 = 1 << 30;
 /// Time that another loader may take.
-const PATIENCE: Patience = Patience {
+const TIMEOUTS: Timeouts = Timeouts {
     silent: Duration::from_secs(2),
     whole: Duration::from_secs(60),
     pace: Duration::from_millis(20),
 };
-
-/// Why nothing can be noted.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// A file or folder that cannot be used.
-    #[error("cannot note what is loaded in {}: {source}; choose another --state-dir", path.display())]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// Somebody else holds the lock.
-    #[error(
-        "{} is locked by {}, and was all the {} s that this program has waited: look what that one waits for, \
-         or end it",
-        path.display(), who(holder.as_ref()), PATIENCE.whole.as_secs()
-    )]
-    Busy {
-        /// The file that it has locked.
-        path: PathBuf,
-        /// The holder of the lock, if it can be seen.
-        holder: Option<Holder>,
-    },
-}
 
 /// The folder, locked: as long as this lives, no other loader that uses it loads or unloads.
 #[derive(Debug)]
@@ -120,7 +97,7 @@ impl Recorded {
 
 /// The process that is loading with this folder now, if it can be seen.
 pub fn at_work(folder: &Path) -> Option<Holder> {
-    lock::holder(&File::open(folder.join(LOCK)).ok()?)
+    holder(&File::open(folder.join(LOCK)).ok()?)
 }
 
 fn read(file: &Path) -> io::Result<Vec<u8>> {
@@ -154,38 +131,36 @@ struct HeadSegment {
 }
 
 impl State {
-    /// Makes the folder, for its owner only, and locks it. Waits a minute at most; reports the
-    /// reason to `say` after two seconds.
+    /// Makes the folder, for its owner only, and locks it. Waits a minute at most, and reports the
+    /// reason after two seconds.
     ///
     /// # Errors
     /// When the folder cannot be used, or another loader does not end.
-    pub fn open(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<Self, StateError> {
+    pub fn open(folder: &Path) -> Result<Self, KexecError> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-        Self::open_in_boot(folder, boot.map(|id| id.trim().to_owned()), PATIENCE, say)
+        Self::open_in_boot(folder, boot.map(|id| id.trim().to_owned()), TIMEOUTS)
     }
 
     fn open_in_boot(
         folder: &Path,
         boot: Option<String>,
-        patience: Patience,
-        say: &mut dyn FnMut(&str),
-    ) -> Result<Self, StateError> {
-        let failed = |path: &Path, source| StateError::File { path: path.to_owned(), source };
+        timeouts: Timeouts,
+    ) -> Result<Self, KexecError> {
+        let failed = |path: &Path, source| KexecError::State { path: path.to_owned(), source };
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(folder)
             .map_err(|error| failed(folder, error))?;
         let path = folder.join(LOCK);
-        let lock = private().open(&path).map_err(|error| failed(&path, error))?;
-        let mut waits = |holder: Option<&Holder>| {
-            say(&format!("waiting for {}, who has locked {}", who(holder), path.display()));
-        };
-        lock::lock(&lock, patience, &mut waits).map_err(|error| match error {
-            LockError::Io(error) => failed(&path, error),
-            LockError::Held(holder) => StateError::Busy { path: path.clone(), holder },
-        })?;
-        Ok(Self { folder: folder.to_owned(), boot, _lock: lock })
+        let file = private().open(&path).map_err(|error| failed(&path, error))?;
+        lock(&file, &path, timeouts)?;
+        Ok(Self { folder: folder.to_owned(), boot, _lock: file })
+    }
+
+    /// The rate of the time stamp counter that was loaded last in this boot, in kHz.
+    pub fn tsc_khz(&self) -> Option<u32> {
+        self.read()?.record.tsc_khz()
     }
 
     /// What was loaded last in this boot; `None` when that is not known.
@@ -195,7 +170,7 @@ impl State {
     }
 
     /// Notes what is loaded now.
-    pub(crate) fn write(&self, call: Call<'_>, record: &Record) -> Result<(), StateError> {
+    pub(crate) fn write(&self, call: Call<'_>, record: &Record) -> Result<(), KexecError> {
         let Some(boot) = &self.boot else { return Ok(()) };
         let new = self.folder.join("loaded.new");
         let written = encode(call, record, boot).and_then(|content| {
@@ -203,17 +178,17 @@ impl State {
             file.write_all(&content)?;
             fs::rename(&new, self.file())
         });
-        written.map_err(|source| StateError::File { path: new, source })
+        written.map_err(|source| KexecError::State { path: new, source })
     }
 
     /// Forgets what was loaded.
     ///
     /// # Errors
     /// When the file cannot be removed.
-    pub fn forget(&self) -> Result<(), StateError> {
+    pub fn forget(&self) -> Result<(), KexecError> {
         match fs::remove_file(self.file()) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(StateError::File { path: self.file(), source })
+                Err(KexecError::State { path: self.file(), source })
             }
             _ => Ok(()),
         }
@@ -229,12 +204,6 @@ fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.create(true).write(true).mode(0o600);
     options
-}
-
-/// The holder of the lock as text.
-fn who(holder: Option<&Holder>) -> String {
-    let unseen = "a process that cannot be seen from here (of another container?)";
-    holder.map_or_else(|| unseen.to_owned(), Holder::to_string)
 }
 
 fn encode(call: Call<'_>, record: &Record, boot: &str) -> io::Result<Vec<u8>> {
@@ -292,7 +261,7 @@ pub(crate) mod tests {
     /// A folder that was locked in a boot of this id.
     pub(crate) fn state(folder: &Path, boot: &str) -> State {
         let boot = Some(boot.to_owned());
-        State::open_in_boot(folder, boot, PATIENCE, &mut |_| ()).expect("a folder")
+        State::open_in_boot(folder, boot, TIMEOUTS).expect("a folder")
     }
 
     pub(crate) fn segments(text: &str) -> Vec<PlannedSegment> {
@@ -370,22 +339,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn one_loader_at_a_time_and_the_second_is_told_who_is_the_first() {
+    fn one_loader_at_a_time() {
         let folder = tempfile::tempdir().expect("a folder");
         let first = state(folder.path(), "b");
         let quick = Duration::from_millis(50);
-        let patience = Patience { silent: Duration::ZERO, whole: quick, pace: quick / 10 };
-        let mut said = Vec::new();
-        let second = State::open_in_boot(folder.path(), None, patience, &mut |words| {
-            said.push(words.to_owned());
-        });
-        let error = second.expect_err("locked").to_string();
-        let (process, file) =
-            (format!("process {} (", std::process::id()), folder.path().join("lock"));
-        assert!(said[0].starts_with(&format!("waiting for {process}")), "{said:?}");
-        assert!(said[0].ends_with(&format!("who has locked {}", file.display())), "{said:?}");
-        assert!(error.contains(&format!("{} is locked by {process}", file.display())), "{error}");
+        let timeouts = Timeouts { silent: quick, whole: quick, pace: quick / 10 };
+        let second = || State::open_in_boot(folder.path(), None, timeouts);
+        assert!(matches!(second(), Err(KexecError::Locked { .. })));
         drop(first);
-        assert!(State::open_in_boot(folder.path(), None, patience, &mut |_| ()).is_ok());
+        assert!(second().is_ok());
     }
 }

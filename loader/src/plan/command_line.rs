@@ -6,13 +6,13 @@ use cmdline::{Action, Compress, Options, PowerOff, Problem};
 use handoff::boot_params::COMMAND_LINE_SIZE;
 use vmcore::{ElfCoreHdr, PhysRange};
 
-use crate::error::PlanError;
 use crate::facts::dump_disks::DumpDisks;
 use crate::facts::firmware::rsdp_word;
 use crate::facts::system::System;
-use crate::plan::assemble::{PlanOptions, UserText};
+use crate::plan::error::PlanError;
 use crate::plan::reuse::{is_key, virtio_mmio_words};
 use crate::plan::target::{Target, check_disks};
+use crate::plan::types::{PlanOptions, UserText};
 
 /// The key that names the target.
 const TARGET: &str = "kdump.target";

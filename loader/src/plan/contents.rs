@@ -13,14 +13,15 @@ use sha2::{Digest, Sha256};
 use vmcore::{PhysAddr, PhysRange};
 use zerocopy::IntoBytes;
 
-use crate::error::PlanError;
-use crate::images::elf::{ImageError, Load};
+use crate::images::elf::Load;
+use crate::images::error::ImageError;
 use crate::images::kernel_image::{KernelImage, MAX_KERNEL_SEGMENTS, first_page, last_page_end};
 use crate::images::purgatory::PurgatoryImage;
-use crate::plan::assemble::{PlanOptions, PlannedSegment};
 use crate::plan::command_line::CommandLine;
 use crate::plan::e820::E820;
+use crate::plan::error::PlanError;
 use crate::plan::layout::Layout;
+use crate::plan::types::{PlanOptions, PlannedSegment};
 
 /// What the segments are made from.
 pub(crate) struct Contents<'a> {

@@ -7,12 +7,12 @@ use std::cmp::Reverse;
 
 use vmcore::{Class, EM_386, EM_X86_64, LinearMap, PhysAddr, PhysRange, Segment};
 
-use crate::error::PlanError;
 use crate::facts::iomem::LeftOutRam;
-use crate::facts::memory::{Ram, crash_memory_ranges, image_load, linear_map};
+use crate::facts::memory::{Ram, image_load, linear_map};
 use crate::facts::system::{CpuNotes, Machine, System};
-use crate::plan::assemble::PlannedNotes;
+use crate::plan::error::PlanError;
 use crate::plan::left_out;
+use crate::plan::types::PlannedNotes;
 
 /// What the block is made from.
 pub(crate) struct Core {
@@ -183,6 +183,15 @@ impl Core {
         self.ram = Ram::union(ranges)?;
         Ok(())
     }
+}
+
+/// All RAM of the first kernel less what is reserved for a crash kernel.
+pub(crate) fn crash_memory_ranges(system: &System) -> Result<Ram, PlanError> {
+    let memory = &system.memory;
+    if memory.ram.iter().all(|range| range.is_empty()) {
+        return Err(PlanError::NoRam);
+    }
+    Ok(vmcore::crash_memory_ranges(memory.ram.iter().copied(), &memory.reservations)?)
 }
 
 /// Segments beside those of CPUs and of whole ranges: VMCOREINFO, what is added to it, the kernel's

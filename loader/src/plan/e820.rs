@@ -10,9 +10,9 @@ use handoff::E820Entry;
 use handoff::boot_params::{E820_MAX_ENTRIES, E820_RAM};
 use vmcore::PhysRange;
 
-use crate::error::PlanError;
 use crate::facts::iomem::MemoryMap;
 use crate::facts::memory::Ram;
+use crate::plan::error::PlanError;
 
 /// The table, lowest address first, and what there was no room for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,15 +6,13 @@
 //! └──────────────── memmap= ────────────────────────────┘
 //! ```
 
-use handoff::layout::{BACKUP_LENGTH, PAGE_SIZE, SLOT_ALIGN, SLOT_LIMIT};
+use handoff::layout::{BACKUP_LENGTH, PAGE_SIZE};
 use vmcore::{PhysAddr, PhysRange};
 
-use crate::error::PlanError;
-use crate::facts::crashkernel::why_nothing;
 use crate::facts::memory::Ram;
-use crate::facts::system::{Machine, System};
+use crate::facts::system::Machine;
 use crate::images::kernel_image::KernelImage;
-use crate::plan::assemble::PlanOptions;
+use crate::plan::error::PlanError;
 
 /// How much of the slot at least stays undeclared, in one piece: the first kernel takes its control
 /// pages from there (Linux, `kimage_alloc_crash_control_pages`). 64 KiB.
@@ -59,52 +57,6 @@ pub(crate) struct Layout {
     pub(crate) purgatory: PhysRange,
     pub(crate) elfcorehdr: PhysRange,
     pub(crate) backup: PhysRange,
-}
-
-/// The end of what an i386 kernel surely maps linearly, where it does not say: it reserves below
-/// this by itself (Linux, `CRASH_ADDR_LOW_MAX`).
-const SURELY_LOWMEM: PhysAddr = PhysAddr::new(512 << 20);
-
-/// The reservation that the kernel loads into, `crashk_res`. With `,high` there are two, and that
-/// is the upper one; the lower one is for DMA buffers of a second Linux (Linux,
-/// `reserve_crashkernel_low`).
-pub(crate) fn pick_slot(system: &System) -> Result<PhysRange, PlanError> {
-    let highest = system.memory.reservations.iter().max_by_key(|slot| slot.start());
-    let slot = *highest.ok_or_else(|| no_slot(system))?;
-    if slot.end().get() > SLOT_LIMIT {
-        return Err(PlanError::SlotAbove4G { slot });
-    }
-    let lowmem_end = system.lowmem_end.unwrap_or(SURELY_LOWMEM);
-    if system.machine == Some(Machine::I386) && slot.end() > lowmem_end {
-        return Err(PlanError::SlotAboveLowmem { slot, lowmem_end });
-    }
-    if slot.start().get() == 0 || !slot.start().is_aligned(SLOT_ALIGN) {
-        return Err(PlanError::SlotUnaligned { slot });
-    }
-    let end = slot.end().align_down(PAGE_SIZE);
-    PhysRange::from_bounds(slot.start(), end.max(slot.start())).map_err(PlanError::from)
-}
-
-/// What `--mem-min` and `--mem-max` leave of the slot; it begins as slots do.
-pub(crate) fn bounded(slot: PhysRange, options: &PlanOptions) -> Result<PhysRange, PlanError> {
-    let error = PlanError::BoundsOutsideSlot { slot };
-    let (mut start, mut end) = (slot.start(), slot.end());
-    if let Some(lowest) = options.mem_min.filter(|lowest| *lowest > start) {
-        start = lowest.align_up(SLOT_ALIGN).ok_or_else(|| error.clone())?;
-    }
-    if let Some(highest) = options.mem_max {
-        let past = PhysAddr::new(highest.get().saturating_add(1));
-        end = end.min(past.align_down(PAGE_SIZE));
-    }
-    PhysRange::from_bounds(start, end).ok().filter(|left| !left.is_empty()).ok_or(error)
-}
-
-fn no_slot(system: &System) -> PlanError {
-    let memory = system.memory.ram.iter().map(|range| range.length()).sum();
-    match why_nothing(&system.command_line, memory) {
-        Some((word, why)) => PlanError::ReservationFailed { word, why },
-        None => PlanError::NoReservation,
-    }
 }
 
 /// A piece of the slot. Signed, because what does not fit ends up below the slot's start.

@@ -5,11 +5,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use vmcore::{PhysAddr, PhysRange, Segment};
 
-use crate::error::PlanError;
 use crate::facts::system::System;
 use crate::json::RangeJson;
-use crate::plan::assemble::{Plan, PlannedNotes, check_system};
 use crate::plan::core_header::Core;
+use crate::plan::error::PlanError;
+use crate::plan::reservation::check_system;
+use crate::plan::types::{Plan, PlannedNotes};
 
 /// Most ranges that are named one by one.
 const NAMED: usize = 3;

@@ -6,7 +6,7 @@ use serde::ser::{Serialize, Serializer};
 use vmcore::{Class, PhysRange, Segment};
 
 use crate::json::RangeJson;
-use crate::plan::assemble::Plan;
+use crate::plan::types::Plan;
 
 /// The version of the JSON: fields may be added, none is renamed.
 pub const PLAN_VERSION: u32 = 1;

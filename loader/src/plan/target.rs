@@ -3,11 +3,11 @@
 use cmdline::{Options, TargetSpec};
 use dumpfile::DiskId;
 
-use crate::error::PlanError;
 use crate::facts::dump_disks::{DumpDisks, FoundDumpDisk};
 use crate::facts::system::System;
-use crate::plan::assemble::{PlanOptions, UserText};
+use crate::plan::error::PlanError;
 use crate::plan::reuse::has_key;
+use crate::plan::types::{PlanOptions, UserText};
 
 /// What a crash will do for want of a target.
 const NONE: &str = "none: no --target, and no virtio disk of this machine is a dump disk; a crash will \

@@ -3,13 +3,14 @@
 use slot_image::{Contents, ContentsSegment, Name, encode};
 use vmcore::PhysRange;
 
-use crate::error::PlanError;
 use crate::facts::iomem::MemoryMap;
 use crate::facts::system::System;
-use crate::images::embedded::Images;
-use crate::plan::assemble::{Ground, Plan, PlanOptions, check_system, fill, parse};
+use crate::images::files::Images;
 use crate::plan::core_header::Core;
-use crate::plan::layout::pick_slot;
+use crate::plan::error::PlanError;
+use crate::plan::fill::{Ground, fill, parse};
+use crate::plan::reservation::{check_system, pick_slot};
+use crate::plan::types::{Plan, PlanOptions};
 
 /// What is known of the first kernel when its slot is packed.
 #[derive(Clone, Copy, Debug)]

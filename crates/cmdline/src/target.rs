@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::number::{split_once, whole_number};
 
-const ANY: &str =
+pub(crate) const ANY: &str =
     "virtio-blk:id=32 hex digits, virtio-console:name=PORT, serial:port=N,baud=N or none";
 const BLK: &str = "virtio-blk:id=32 hex digits";
 const CONSOLE: &str = "virtio-console:name= and 1 to 64 printable characters but , + and \"";
@@ -93,7 +93,7 @@ impl fmt::Display for TargetSpec<'_> {
 
 /// The items of a list, each with whether a `+` stands before it. A comma separates items as well as
 /// the arguments of one: what is an argument alone belongs to the item before it.
-pub(super) fn items(list: &[u8]) -> impl Iterator<Item = (bool, &[u8])> {
+pub(crate) fn items(list: &[u8]) -> impl Iterator<Item = (bool, &[u8])> {
     let mut rest = Some(list);
     let mut also = false;
     core::iter::from_fn(move || {
@@ -130,7 +130,7 @@ fn is_argument(part: &[u8]) -> bool {
 }
 
 /// One item, or what would have been right.
-pub(super) fn parse(item: &[u8]) -> Result<TargetSpec<'_>, &'static str> {
+pub(crate) fn parse(item: &[u8]) -> Result<TargetSpec<'_>, &'static str> {
     let (kind, arguments) = split_once(item, b':');
     match kind {
         b"none" if kind == item => Ok(TargetSpec::None),

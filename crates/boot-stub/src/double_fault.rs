@@ -7,8 +7,11 @@
 #![expect(unsafe_code, reason = "task state segments, and a stack of assembly's kind")]
 
 use crate::console::{self, current_stage, println};
-use crate::entry::{CODE_DESCRIPTOR, CODE_SELECTOR, DATA_DESCRIPTOR, DATA_SELECTOR};
-use crate::exceptions::{Fault, fault_address, fault_handler, set_task_gate};
+use crate::exceptions::fault_handler;
+use crate::fail::fail;
+use crate::frame::{Fault, fault_address};
+use crate::gates::set_task_gate;
+use crate::segments::{CODE_DESCRIPTOR, CODE_SELECTOR, DATA_DESCRIPTOR, DATA_SELECTOR};
 use core::cell::UnsafeCell;
 use x86::controlregs;
 use x86::dtables::{DescriptorTablePointer, lgdt};
@@ -167,5 +170,5 @@ unsafe extern "C" fn double_fault(parts: *const Parts) -> ! {
         fault.registers[3],
         current_stage()
     );
-    crate::fail()
+    fail()
 }

@@ -1,18 +1,12 @@
 //! The entry code: four assembly files and the constants that they need.
 
-#![expect(unsafe_code, reason = "assembly, and the symbol that images define for it")]
+#![expect(unsafe_code, reason = "assembly")]
 
+use crate::paging::IMAGE_BASE;
+use crate::segments::{CODE_DESCRIPTOR, CODE_SELECTOR, DATA_DESCRIPTOR, DATA_SELECTOR};
 use core::arch::global_asm;
 use handoff::BootParams;
 
-/// Selector of the flat 4 GiB code segment: Linux' `__BOOT_CS`.
-pub const CODE_SELECTOR: u16 = 0x10;
-/// Selector of the flat 4 GiB data segment: Linux' `__BOOT_DS`.
-pub const DATA_SELECTOR: u16 = 0x18;
-/// Base 0, limit 4 GiB, ring 0, execute/read, accessed (so that the CPU need not write it).
-pub(crate) const CODE_DESCRIPTOR: u64 = 0x00cf_9b00_0000_ffff;
-/// Base 0, limit 4 GiB, ring 0, read/write, accessed.
-pub(crate) const DATA_DESCRIPTOR: u64 = 0x00cf_9300_0000_ffff;
 /// Bytes of stack of purgatory and of the test guest.
 const FLAT_STACK: usize = 16 << 10;
 /// Bytes of stack of the capture kernel: its main function takes a third, and headers of dump disks, of a
@@ -54,7 +48,7 @@ global_asm!(
     code_descriptor = const CODE_DESCRIPTOR,
     data_descriptor = const DATA_DESCRIPTOR,
     stack_size = const LINUX_STACK,
-    image_base = const crate::paging::IMAGE_BASE,
+    image_base = const IMAGE_BASE,
     // CPUID.1:EDX.6
     cpuid_pae = const 1 << 6,
     // CPUID.80000001H:EDX: SYSCALL (11), NX (20), long mode (29)
@@ -71,13 +65,3 @@ global_asm!(
     post_no_pae = const 0xe1,
     post_port = const handoff::stage::POST_PORT,
 );
-
-unsafe extern "C" {
-    fn kernel_failed() -> !;
-}
-
-/// The image's failure action, as named in [`crate::entry!`].
-pub(crate) fn failed() -> ! {
-    // SAFETY: defined by `entry!` with this signature; it takes nothing and never returns.
-    unsafe { kernel_failed() }
-}

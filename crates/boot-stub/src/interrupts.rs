@@ -2,11 +2,12 @@
 
 #![expect(unsafe_code, reason = "the descriptor table, the interrupt flag, port I/O")]
 
-use crate::exceptions::{self, Frame, VECTORS};
+use crate::exceptions::on_interrupt;
+use crate::frame::{Frame, VECTORS};
+use crate::gates;
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
-use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 use x86::{io, irq};
 
 /// The timer's vector, of the highest priority class.
@@ -38,33 +39,24 @@ struct Idt(UnsafeCell<[u64; 256]>);
 unsafe impl Sync for Idt {}
 
 static IDT: Idt = Idt(UnsafeCell::new([0; 256]));
-/// The `fn(&Frame)` that [`init`] was given, or null.
-static HANDLER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+/// The table is loaded and the handler registered.
+static READY: AtomicBool = AtomicBool::new(false);
 
 /// Has `handler` called for every interrupt, with interrupts off: loads an IDT that has all the gates
 /// of the one before. The frame's vector is [`TIMER`], [`SPURIOUS`] or something else.
 pub fn init(handler: fn(&Frame)) {
-    HANDLER.store(handler as *mut (), Ordering::Release);
-    let gate = |stub: *const u8| exceptions::interrupt_gate(stub as u32);
+    on_interrupt(handler);
+    let gate = |stub: *const u8| gates::interrupt_gate(stub as u32);
     let other = gate(&raw const interrupt_other);
-    let mut gates = [other; 256];
-    gates[..VECTORS].copy_from_slice(&exceptions::gates());
-    gates[usize::from(TIMER)] = gate(&raw const interrupt_timer);
-    gates[usize::from(SPURIOUS)] = gate(&raw const interrupt_spurious);
-    let table = IDT.0.get();
+    let mut table = [other; 256];
+    table[..VECTORS].copy_from_slice(&gates::exceptions());
+    table[usize::from(TIMER)] = gate(&raw const interrupt_timer);
+    table[usize::from(SPURIOUS)] = gate(&raw const interrupt_spurious);
+    let idt = IDT.0.get();
     // SAFETY: one CPU, interrupts off, nobody else has a reference.
-    unsafe { *table = gates };
-    exceptions::load_table(table.cast::<u64>().cast_const(), size_of::<Idt>());
-}
-
-/// Hands an interrupt to the image.
-pub(crate) fn take(frame: &Frame) {
-    let handler = HANDLER.load(Ordering::Acquire);
-    if !handler.is_null() {
-        // SAFETY: only `init` stores there, and what it stores has this type.
-        let handler = unsafe { core::mem::transmute::<*mut (), fn(&Frame)>(handler) };
-        handler(frame);
-    }
+    unsafe { *idt = table };
+    gates::load_table(idt.cast::<u64>().cast_const(), size_of::<Idt>());
+    READY.store(true, Ordering::Release);
 }
 
 /// Masks all inputs of the two 8259s.
@@ -77,7 +69,7 @@ pub fn mask_8259s() {
 
 /// Lets interrupts in, once [`init`] has made a place for them.
 pub fn enable() {
-    if !HANDLER.load(Ordering::Acquire).is_null() {
+    if READY.load(Ordering::Acquire) {
         // SAFETY: every vector has a gate into our own text.
         unsafe { irq::enable() }
     }

@@ -21,6 +21,9 @@ pub mod console;
 pub mod double_fault;
 mod entry;
 pub mod exceptions;
+mod fail;
+mod frame;
+mod gates;
 pub mod heap;
 pub mod identity;
 pub mod interrupts;
@@ -28,12 +31,12 @@ pub mod machine_check;
 pub mod paging;
 pub mod pci_config;
 pub mod power;
+mod segments;
 pub mod tsc;
 pub mod uart;
 
-use core::panic::PanicInfo;
-
-pub use entry::{CODE_SELECTOR, DATA_SELECTOR};
+pub use fail::fail;
+pub use segments::{CODE_SELECTOR, DATA_SELECTOR};
 
 /// Names the two functions that the entry code and the exception handlers call:
 /// `main(u32, u32) -> !` and `failed() -> !`, the failure action.
@@ -53,16 +56,4 @@ macro_rules! entry {
             }
         }
     };
-}
-
-/// Does what the image does when it can not go on (its failure action).
-pub fn fail() -> ! {
-    entry::failed()
-}
-
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    console::release();
-    println!("kdump: internal error at stage={}: {}", console::current_stage(), info);
-    fail()
 }

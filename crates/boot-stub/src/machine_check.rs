@@ -7,7 +7,8 @@
 #![expect(unsafe_code, reason = "model-specific registers, and symbols of the assembly")]
 
 use crate::console::{self, println};
-use crate::exceptions::{self, Frame};
+use crate::exceptions;
+use crate::frame::Frame;
 use core::arch::global_asm;
 use core::arch::x86::__cpuid;
 use core::sync::atomic::{AtomicU32, Ordering};

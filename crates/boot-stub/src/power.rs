@@ -29,7 +29,7 @@ pub fn reset() -> ! {
         }
         io::outb(0x64, 0xfe);
         settle();
-        crate::exceptions::forget();
+        crate::gates::forget();
         core::arch::asm!("ud2", options(noreturn))
     }
 }

@@ -3,7 +3,7 @@
 
 #![expect(unsafe_code, reason = "stacks, page tables and descriptor tables")]
 
-use crate::smp::MAX_CPUS;
+use crate::machine::cpus::MAX_CPUS;
 use boot_stub::double_fault::{self, Tables};
 use boot_stub::exceptions;
 use boot_stub::identity::{IdentityMap, Window};

@@ -2,14 +2,14 @@
 
 #![expect(unsafe_code, reason = "a loop in assembly, whose name the host looks for in the dump")]
 
-use crate::{crash, smp};
+use crate::machine::{cpus, crash};
 use boot_stub::console::println;
 use boot_stub::exceptions::{Fault, Frame};
 use boot_stub::tsc;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// How long an NMI is waited for, in milliseconds.
-const PATIENCE_MS: u64 = 10_000;
+const TIMEOUT_MS: u64 = 10_000;
 
 /// How many have come and were ignored.
 static IGNORED: AtomicU32 = AtomicU32::new(0);
@@ -51,7 +51,7 @@ pub(crate) fn die_of_one() -> ! {
 
 fn wait() {
     println!("guest: waits for an NMI");
-    let end = tsc::now() + PATIENCE_MS * smp::ticks_per_ms();
+    let end = tsc::now() + TIMEOUT_MS * cpus::ticks_per_ms();
     // SAFETY: it reads the TSC and a counter.
     unsafe { guest_wait_for_nmi(end as u32, (end >> 32) as u32, IGNORED.as_ptr()) }
 }

@@ -1,7 +1,7 @@
 //! The ELF core header that the guest builds of itself (paper, section 4.2).
 
-use crate::multiboot::Multiboot;
-use crate::note;
+use crate::machine::multiboot::Multiboot;
+use crate::machine::note;
 use alloc::vec::Vec;
 use vmcore::{Class, EM_386, Error, LinearMap, PhysAddr, PhysRange};
 

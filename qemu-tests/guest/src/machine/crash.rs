@@ -2,8 +2,8 @@
 
 #![expect(unsafe_code, reason = "symbols that the host looks up, and the jump out")]
 
-use crate::smp::Claim;
-use crate::{io_apic, note, smp};
+use crate::machine::stop::{self, Claim};
+use crate::machine::{cpus, io_apic, note};
 use boot_stub::console::println;
 use boot_stub::exceptions::{self, Fault};
 use boot_stub::identity;
@@ -40,8 +40,8 @@ pub(crate) fn prepare(entry: u32) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn guest_panic() -> ! {
-    let cpu = smp::this_cpu();
-    let claim = smp::claim_crash(cpu);
+    let cpu = cpus::this_cpu();
+    let claim = stop::claim_crash(cpu);
     quiet(cpu, claim);
     // SAFETY: this is the CPU, and only the code below writes there.
     let registers = unsafe { note::begin(cpu) };
@@ -69,8 +69,8 @@ pub(crate) extern "C" fn guest_panic() -> ! {
 /// Dies of an exception, or of an NMI, with the registers that it came upon. Returns when it happened
 /// in the crash path itself, where there is nothing left to do but to say so.
 pub(crate) fn die_of(fault: &Fault) {
-    let cpu = smp::this_cpu();
-    let claim = smp::claim_crash(cpu);
+    let cpu = cpus::this_cpu();
+    let claim = stop::claim_crash(cpu);
     if claim == Claim::Again {
         return;
     }
@@ -89,17 +89,17 @@ pub(crate) fn die_of(fault: &Fault) {
 fn quiet(cpu: usize, claim: Claim) {
     if claim == Claim::Won {
         println!("guest: panic");
-        smp::stop_others(cpu);
+        stop::stop_others(cpu);
         io_apic::mask_all();
-        smp::disable_local_apic();
+        cpus::disable_local_apic();
     }
 }
 
 /// The end of the crash path, once the registers of `cpu` are saved: the jump, or the halt of a CPU
 /// that was not the first to crash.
 extern "C" fn leave(cpu: usize) -> ! {
-    if !smp::is_crashing(cpu) {
-        smp::wait_for_stop(cpu)
+    if !stop::is_crashing(cpu) {
+        stop::wait_for_stop(cpu)
     }
     // SAFETY: all of the guest is mapped where it lies. Segments are flat, and the host has placed
     // purgatory at its entry.

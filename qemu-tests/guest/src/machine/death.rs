@@ -2,15 +2,15 @@
 
 #![expect(unsafe_code, reason = "functions in assembly that do what is forbidden")]
 
-use crate::{crash, interrupt, nmi};
+use crate::machine::{crash, interrupt, nmi};
 use boot_stub::console::println;
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 global_asm!(
-    include_str!("../asm/registers.S"),
-    include_str!("../asm/deaths.S"),
-    idle_cpus = sym crate::smp::IDLE_CPUS,
+    include_str!("../../asm/registers.S"),
+    include_str!("../../asm/deaths.S"),
+    idle_cpus = sym crate::machine::cpus::IDLE_CPUS,
 );
 
 unsafe extern "C" {

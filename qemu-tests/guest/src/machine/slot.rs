@@ -3,9 +3,9 @@
 
 #![expect(unsafe_code, reason = "memory that the boot loader or firmware has left, and the slot")]
 
-use crate::command_line::CommandLine;
-use crate::core_header;
-use crate::multiboot::Multiboot;
+use crate::machine::command_line::CommandLine;
+use crate::machine::core_header;
+use crate::machine::multiboot::Multiboot;
 use boot_stub::console::println;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use core::slice;

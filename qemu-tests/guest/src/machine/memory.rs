@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "memory that nobody uses is written by physical address")]
 
-use crate::multiboot::Multiboot;
+use crate::machine::multiboot::Multiboot;
 use boot_stub::identity::{WINDOW_SIZE, Window};
 use boot_stub::paging::physical_limit;
 use core::ops::Range;

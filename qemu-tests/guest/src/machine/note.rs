@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "notes that the host finds by symbol, and registers")]
 
-use crate::smp::MAX_CPUS;
+use crate::machine::cpus::MAX_CPUS;
 use boot_stub::exceptions::Fault;
 use core::arch::naked_asm;
 use core::cell::UnsafeCell;

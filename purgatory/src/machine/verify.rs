@@ -1,6 +1,6 @@
 //! SHA-256 over the parameter block and over every region of the slot.
 
-use crate::jump::physical;
+use crate::machine::jump::physical;
 use boot_stub::console::{print, println};
 use core::mem::offset_of;
 use handoff::PurgatoryParams;

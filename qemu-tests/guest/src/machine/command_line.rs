@@ -1,7 +1,7 @@
 //! The guest's command line.
 
-use crate::death::Death;
-use crate::role::Roles;
+use crate::machine::death::Death;
+use crate::machine::role::Roles;
 use core::ops::Range;
 
 /// As many times as `edu=` may be said.

@@ -92,7 +92,7 @@ pub(crate) fn from_text(text: &str) -> Option<Held> {
             ["have", start, length] => {
                 let view = held.views.last_mut()?;
                 let (start, end) = range(start, length, view.length)?;
-                view.have.insert(start, end).then_some(())?;
+                view.have.insert((start, end)).ok()?;
             }
             ["left", start, length, class] => {
                 let view = held.views.last_mut()?;

@@ -127,7 +127,7 @@ fn account(receiver: &Receiver, out: &Path) -> Received {
     let held = receiver.held();
     for held in &held.views {
         if views.iter().all(|view| view.name != held.name) {
-            let missing = held.have.gaps(0, held.length).collect();
+            let missing = held.have.gaps((0, held.length)).collect();
             let (left, pages) = (held.left.clone(), held.totals);
             let view = of_name(&held.name, held.length, missing, out);
             views.push(ReceivedView { left, pages, ..view });

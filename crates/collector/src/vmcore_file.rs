@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use dumpfile::Contents;
 use linux::{KernelMemory, SegmentMap};
 use vmcore::{
-    CoreHeader, ElfCoreHdr, MAX_NOTES, NAME_CORE, Note, PhysAddr, PhysRange, ReadPhys, Segment,
-    SegmentKind, notes,
+    CoreHeader, ElfCoreHdr, MAX_NOTES, NAME_CORE, Note, PhysAddr, PhysRange, RangeSet, ReadPhys,
+    Segment, SegmentKind, notes,
 };
 
 use crate::dump_disk::DumpDisk;
@@ -140,26 +140,16 @@ impl VmcoreFile {
         let end = |segment: &Segment| segment.source.get().saturating_add(segment.filesz);
         let whole = filled().map(end).max().filter(|end| *end > self.length())?;
         let loads = filled().filter(|segment| segment.kind == SegmentKind::Load);
-        let mut memory: Vec<_> = loads.filter_map(|load| self.missing_of(load)).collect();
-        memory.sort_unstable();
-        let mut joined: Vec<(u64, u64)> = Vec::new();
-        for (start, end) in memory {
-            match joined.last_mut() {
-                Some(last) if start <= last.1 => last.1 = last.1.max(end),
-                _ => joined.push((start, end)),
-            }
-        }
-        let range = |(start, end)| PhysRange::new(PhysAddr::new(start), end - start).ok();
-        Some(Missing { whole, memory: joined.into_iter().filter_map(range).collect() })
+        let memory = RangeSet::union(loads.filter_map(|load| self.missing_of(load))).ok()?;
+        Some(Missing { whole, memory: memory.iter().collect() })
     }
 
-    /// Start and end of the missing physical memory of a PT_LOAD. `None` if nothing is missing or
-    /// the range does not fit in 64 bits.
-    fn missing_of(&self, load: &Segment) -> Option<(u64, u64)> {
+    /// The missing physical memory of a PT_LOAD. `None` if nothing is missing or the range does not
+    /// fit in 64 bits.
+    fn missing_of(&self, load: &Segment) -> Option<PhysRange> {
         let there = self.length().saturating_sub(load.source.get());
-        let start = load.paddr.get().checked_add(there)?;
-        let end = load.paddr.get().checked_add(load.filesz)?;
-        (start < end).then_some((start, end))
+        let start = load.paddr.checked_add(there)?;
+        PhysRange::from_bounds(start, load.paddr.checked_add(load.filesz)?).ok()
     }
 
     /// Length in bytes.

@@ -17,6 +17,53 @@ pub struct PhysRange {
     end: PhysAddr,
 }
 
+/// A range that a list of ranges can have: of physical memory, or of offsets as (start, end).
+pub trait Span: Copy + fmt::Debug {
+    /// An address or offset.
+    type At: Copy + Ord;
+
+    /// The bytes from `start` up to, not including, `end`; none if `end` is not above `start`.
+    fn between(start: Self::At, end: Self::At) -> Self;
+
+    /// The first address, and one past the last.
+    fn bounds(&self) -> (Self::At, Self::At);
+
+    /// Length in bytes.
+    fn length(&self) -> u64;
+}
+
+impl Span for PhysRange {
+    type At = PhysAddr;
+
+    fn between(start: PhysAddr, end: PhysAddr) -> Self {
+        Self { start, end: end.max(start) }
+    }
+
+    fn bounds(&self) -> (PhysAddr, PhysAddr) {
+        (self.start, self.end)
+    }
+
+    fn length(&self) -> u64 {
+        self.end.0 - self.start.0
+    }
+}
+
+impl Span for (u64, u64) {
+    type At = u64;
+
+    fn between(start: u64, end: u64) -> Self {
+        (start, end)
+    }
+
+    fn bounds(&self) -> (u64, u64) {
+        *self
+    }
+
+    fn length(&self) -> u64 {
+        self.1.saturating_sub(self.0)
+    }
+}
+
 /// The reason why two numbers are no range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {

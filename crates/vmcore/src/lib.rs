@@ -31,7 +31,7 @@ mod utc;
 mod view;
 mod vmcoreinfo;
 
-pub use addr::{DumpOffset, PhysAddr, PhysRange, RangeError};
+pub use addr::{DumpOffset, PhysAddr, PhysRange, RangeError, Span};
 pub use crash_memory::{LinearMap, RWX, core_header, crash_memory_ranges, loads};
 pub use dump::{HEAP_PER_LOAD, MAX_NOTE_AREA, MAX_NOTES, NoteArea, NoteOutcome, Vmcore, vmcore};
 pub use elfcore::{Class, CoreHeader, ElfCoreHdr, Segment, SegmentKind, build};
@@ -44,7 +44,7 @@ pub use notes::{
 };
 pub use oldmem::oldmem;
 pub use page_class::PageClass;
-pub use ranges::{MemoryRanges, RangeSet, Ranges, Storage};
+pub use ranges::{Bounded, MemoryRanges, RangeSet, Ranges, Storage};
 pub use read::ReadPhys;
 pub use text::{Text, zeros};
 pub use utc::utc_date;

@@ -1,43 +1,58 @@
-//! Sorted lists of memory ranges: of a fixed capacity without a heap, else of any length.
+//! Sorted lists of ranges: of a fixed capacity without a heap, else with a bound or of any length.
 
 use alloc::vec::Vec;
 use core::fmt;
 
 use arrayvec::ArrayVec;
 
-use crate::{Error, PhysAddr, PhysRange};
+use crate::{Error, PhysRange, Span};
 
-/// Sorted, disjoint, non-touching, non-empty ranges of physical memory.
+/// Sorted, disjoint, non-touching, non-empty ranges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ranges<S> {
     ranges: S,
 }
 
-/// At most `N` ranges. It works without a heap: the capture kernel uses it to find the memory for
-/// its heap.
+/// At most `N` ranges of physical memory. It works without a heap: the capture kernel uses it to find
+/// the memory for its heap.
 pub type MemoryRanges<const N: usize> = Ranges<ArrayVec<PhysRange, N>>;
 
-/// As many ranges as the heap has room for.
-pub type RangeSet = Ranges<Vec<PhysRange>>;
+/// As many ranges of physical memory as the heap has room for.
+pub type RangeSet = Ranges<Bounded<PhysRange, { usize::MAX }>>;
+
+/// Ranges on the heap, at most `MOST`: foreign bytes cannot make the list longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounded<R, const MOST: usize>(Vec<R>);
+
+impl<R, const MOST: usize> Default for Bounded<R, MOST> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
 
 /// Storage for the ranges of a list.
 pub trait Storage: Default + fmt::Debug {
+    /// A range of it.
+    type Range: Span;
+
     /// All of them.
-    fn as_slice(&self) -> &[PhysRange];
+    fn as_slice(&self) -> &[Self::Range];
 
     /// Replaces the ranges from `first` up to `past` with `new`, two at most.
     ///
     /// # Errors
     /// [`Error::Full`] or [`Error::NoMemory`]; the list is then unchanged.
-    fn replace(&mut self, first: usize, past: usize, new: &[PhysRange]) -> Result<(), Error>;
+    fn replace(&mut self, first: usize, past: usize, new: &[Self::Range]) -> Result<(), Error>;
 }
 
-impl<const N: usize> Storage for ArrayVec<PhysRange, N> {
-    fn as_slice(&self) -> &[PhysRange] {
+impl<R: Span, const N: usize> Storage for ArrayVec<R, N> {
+    type Range = R;
+
+    fn as_slice(&self) -> &[R] {
         self
     }
 
-    fn replace(&mut self, first: usize, past: usize, new: &[PhysRange]) -> Result<(), Error> {
+    fn replace(&mut self, first: usize, past: usize, new: &[R]) -> Result<(), Error> {
         if self.len() - (past - first) + new.len() > N {
             return Err(Error::Full { capacity: N });
         }
@@ -47,15 +62,19 @@ impl<const N: usize> Storage for ArrayVec<PhysRange, N> {
     }
 }
 
-impl Storage for Vec<PhysRange> {
-    fn as_slice(&self) -> &[PhysRange] {
-        self
+impl<R: Span, const MOST: usize> Storage for Bounded<R, MOST> {
+    type Range = R;
+
+    fn as_slice(&self) -> &[R] {
+        &self.0
     }
 
-    fn replace(&mut self, first: usize, past: usize, new: &[PhysRange]) -> Result<(), Error> {
-        self.try_reserve(new.len()).map_err(|_| Error::NoMemory)?;
-        self.drain(first..past);
-        new.iter().enumerate().for_each(|(index, range)| self.insert(first + index, *range));
+    fn replace(&mut self, first: usize, past: usize, new: &[R]) -> Result<(), Error> {
+        if self.0.len() - (past - first) + new.len() > MOST {
+            return Err(Error::Full { capacity: MOST });
+        }
+        self.0.try_reserve(new.len()).map_err(|_| Error::NoMemory)?;
+        self.0.splice(first..past, new.iter().copied());
         Ok(())
     }
 }
@@ -74,26 +93,13 @@ impl RangeSet {
         }
         list.sort_unstable_by_key(|range: &PhysRange| range.start());
         list.dedup_by(|next, last| {
-            let end = last.end().max(next.end());
-            let joined = PhysRange::from_bounds(last.start(), end);
-            let joined = joined.ok().filter(|_| next.start() <= last.end());
-            *last = joined.unwrap_or(*last);
-            joined.is_some()
+            let joins = next.start() <= last.end();
+            if joins {
+                *last = Span::between(last.start(), last.end().max(next.end()));
+            }
+            joins
         });
-        Ok(Self { ranges: list })
-    }
-}
-
-impl<const N: usize> MemoryRanges<N> {
-    /// Removes memory from a list of free memory. If there is no room for both halves of a range
-    /// around `cut`, the shortest range is dropped as well: memory that is not in the list is not
-    /// used.
-    pub fn give_up(&mut self, cut: PhysRange) {
-        while self.exclude(cut).is_err() {
-            let shortest = self.iter().enumerate().min_by_key(|(_, range)| range.length());
-            let Some((index, _)) = shortest else { return };
-            self.ranges.remove(index);
-        }
+        Ok(Self { ranges: Bounded(list) })
     }
 }
 
@@ -103,84 +109,107 @@ impl<S: Storage> Ranges<S> {
         Self { ranges: S::default() }
     }
 
-    /// Adds memory. What overlaps or touches it becomes one range with it.
+    /// Adds a range. What overlaps or touches it becomes one range with it.
     ///
     /// # Errors
     /// [`Error::Full`] or [`Error::NoMemory`] if there is no room; the list is then unchanged.
-    pub fn insert(&mut self, new: PhysRange) -> Result<(), Error> {
-        if new.is_empty() {
+    pub fn insert(&mut self, new: S::Range) -> Result<(), Error> {
+        let (start, end) = new.bounds();
+        if start >= end {
             return Ok(());
         }
         let ranges = self.ranges.as_slice();
-        let first = ranges.partition_point(|range| range.end() < new.start());
-        let past = ranges.partition_point(|range| range.start() <= new.end());
-        let merged = ranges[first..past].iter().try_fold(new, |sum, range| {
-            PhysRange::from_bounds(sum.start().min(range.start()), sum.end().max(range.end()))
-        })?;
-        self.ranges.replace(first, past, &[merged])
+        let first = ranges.partition_point(|range| range.bounds().1 < start);
+        let past = ranges.partition_point(|range| range.bounds().0 <= end);
+        let merged = ranges[first..past].iter().fold((start, end), |sum, range| {
+            let (start, end) = range.bounds();
+            (sum.0.min(start), sum.1.max(end))
+        });
+        self.ranges.replace(first, past, &[Span::between(merged.0, merged.1)])
     }
 
-    /// Takes memory away. A range that lies around it becomes two.
+    /// Takes a range away. One that lies around it becomes two.
     ///
     /// # Errors
     /// [`Error::Full`] or [`Error::NoMemory`] if there is no room for the second half; the list is
     /// then unchanged.
-    pub fn exclude(&mut self, cut: PhysRange) -> Result<(), Error> {
+    pub fn exclude(&mut self, cut: S::Range) -> Result<(), Error> {
+        let (start, end) = cut.bounds();
         let ranges = self.ranges.as_slice();
-        let first = ranges.partition_point(|range| range.end() <= cut.start());
-        let past = ranges.partition_point(|range| range.start() < cut.end());
-        let (Some(left), Some(right)) =
-            (ranges.get(first), past.checked_sub(1).and_then(|last| ranges.get(last)))
-        else {
-            return Ok(());
-        };
-        if cut.is_empty() || first >= past {
+        let first = ranges.partition_point(|range| range.bounds().1 <= start);
+        let past = ranges.partition_point(|range| range.bounds().0 < end);
+        if start >= end || first >= past {
             return Ok(());
         }
-        let mut rest = ArrayVec::<PhysRange, 2>::new();
-        rest.extend(PhysRange::from_bounds(left.start(), cut.start()).ok());
-        rest.extend(PhysRange::from_bounds(cut.end(), right.end()).ok());
-        rest.retain(|range| !range.is_empty());
-        self.ranges.replace(first, past, &rest)
+        let left = S::Range::between(ranges[first].bounds().0, start);
+        let right = S::Range::between(end, ranges[past - 1].bounds().1);
+        let rest = [left, right].into_iter().filter(|range| range.length() > 0);
+        self.ranges.replace(first, past, &rest.collect::<ArrayVec<_, 2>>())
+    }
+
+    /// Takes a range away where a part that is missing does no harm. If there is no room for both
+    /// halves of a range around `cut`, the shortest range is taken away as well.
+    pub fn give_up(&mut self, cut: S::Range) {
+        while self.exclude(cut).is_err() {
+            let shortest = self.iter().enumerate().min_by_key(|(_, range)| range.length());
+            // Nothing is added, so there is room.
+            let Some(Ok(())) = shortest.map(|(at, _)| self.ranges.replace(at, at + 1, &[])) else {
+                return;
+            };
+        }
     }
 
     /// The ranges, lowest first.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = PhysRange> + '_ {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = S::Range> + '_ {
         self.ranges.as_slice().iter().copied()
     }
 
-    /// Whether there is no memory in the list.
+    /// True if the list is empty.
     pub fn is_empty(&self) -> bool {
         self.ranges.as_slice().is_empty()
     }
 
-    /// How much memory it is, in bytes.
+    /// Length of all ranges, in bytes.
     pub fn total(&self) -> u64 {
-        self.iter().map(PhysRange::length).sum()
+        self.iter().map(|range| range.length()).sum()
     }
 
     /// Whether every byte of `wanted` is in the list.
-    pub fn contains(&self, wanted: PhysRange) -> bool {
-        let around = self.find(wanted.start());
-        wanted.is_empty() || around.is_some_and(|range| range.contains_range(wanted))
+    pub fn contains(&self, wanted: S::Range) -> bool {
+        let (start, end) = wanted.bounds();
+        start >= end || self.find(start).is_some_and(|range| end <= range.bounds().1)
     }
 
     /// The longest range, the lowest of these if there are several.
-    pub fn largest(&self) -> Option<PhysRange> {
+    pub fn largest(&self) -> Option<S::Range> {
         self.iter().reduce(|best, range| if range.length() > best.length() { range } else { best })
     }
 
     /// The range that the byte at `at` belongs to.
-    pub fn find(&self, at: PhysAddr) -> Option<PhysRange> {
+    pub fn find(&self, at: <S::Range as Span>::At) -> Option<S::Range> {
         let ranges = self.ranges.as_slice();
-        let next = ranges.partition_point(|range| range.end() <= at);
-        ranges.get(next).copied().filter(|range| range.contains(at))
+        let next = ranges.partition_point(|range| range.bounds().1 <= at);
+        ranges.get(next).copied().filter(|range| range.bounds().0 <= at)
+    }
+
+    /// The parts of `within` that are not in the list, lowest first.
+    pub fn gaps(&self, within: S::Range) -> impl Iterator<Item = S::Range> + '_ {
+        let (start, end) = within.bounds();
+        let ranges = self.ranges.as_slice();
+        let first = ranges.partition_point(|range| range.bounds().1 <= start);
+        let inside =
+            ranges[first..].iter().map(Span::bounds).take_while(move |range| range.0 < end);
+        let starts = core::iter::once(start).chain(inside.clone().map(|range| range.1));
+        let ends = inside.map(|range| range.0).chain(core::iter::once(end));
+        let gaps = starts.zip(ends).map(|(start, end)| S::Range::between(start, end));
+        gaps.filter(|gap| gap.length() > 0)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PhysAddr;
     use crate::fake::range;
     use alloc::vec::Vec;
     use proptest::prelude::*;
@@ -193,7 +222,7 @@ mod tests {
         list
     }
 
-    fn bounds<S: Storage>(list: &Ranges<S>) -> Vec<(u64, u64)> {
+    fn bounds<S: Storage<Range = PhysRange>>(list: &Ranges<S>) -> Vec<(u64, u64)> {
         list.iter().map(|range| (range.start().get(), range.end().get())).collect()
     }
 
@@ -236,6 +265,24 @@ mod tests {
         assert!(list.contains(range(20, 40)) && !list.contains(range(9, 11)));
         assert_eq!(list.find(PhysAddr::new(55)), Some(range(50, 70)));
         assert_eq!(list.find(PhysAddr::new(10)), None);
+        let gaps = |start, end| list.gaps(range(start, end)).collect::<Vec<_>>();
+        assert_eq!(gaps(0, 100), [range(10, 20), range(40, 50), range(70, 100)]);
+        assert_eq!(gaps(12, 45), [range(12, 20), range(40, 45)]);
+        assert_eq!(gaps(22, 23), []);
+    }
+
+    #[test]
+    fn a_list_on_the_heap_has_an_end() {
+        let mut list = Ranges::<Bounded<(u64, u64), 1000>>::new();
+        (0..1000).try_for_each(|n| list.insert((2 * n, 2 * n + 1))).expect("room");
+        assert_eq!(list.insert((2000, 2001)), Err(Error::Full { capacity: 1000 }));
+        assert_eq!(list.insert((1, 2)), Ok(()), "it closes a gap");
+        assert_eq!(list.insert((2000, 2001)), Ok(()));
+        list.give_up((1, 2));
+        assert_eq!(
+            (list.contains((0, 1)), list.contains((2, 3)), list.total()),
+            (false, true, 1000)
+        );
     }
 
     #[test]
@@ -291,9 +338,13 @@ mod tests {
                 }
                 prop_assert_eq!(list.iter().len(), runs(&model));
                 for (at, bit) in model.iter().enumerate() {
+                    prop_assert_eq!(list.contains(crate::fake::range(at as u64, at as u64 + 1)), *bit);
                     prop_assert_eq!(list.find(PhysAddr::new(at as u64)).is_some(), *bit);
                 }
                 prop_assert_eq!(list.total(), model.iter().filter(|bit| **bit).count() as u64);
+                let missing: u64 = list.gaps(crate::fake::range(0, 96)).map(PhysRange::length).sum();
+                prop_assert_eq!(missing, model.iter().filter(|bit| !**bit).count() as u64);
+                prop_assert!(list.gaps(range).all(|gap| range.contains_range(gap) && !gap.is_empty()));
                 prop_assert!(list.iter().zip(list.iter().skip(1)).all(|(a, b)| a.end() < b.start()));
             }
         }

@@ -160,5 +160,5 @@ impl Store for Files {
 /// written after the last map may be there in part.
 fn blank(file: &File, length: u64, have: &Ranges) -> std::io::Result<()> {
     file.set_len(length)?;
-    have.gaps(0, length).try_for_each(|(start, end)| sparse::punch(file, start, end))
+    have.gaps((0, length)).try_for_each(|(start, end)| sparse::punch(file, start, end))
 }

@@ -250,14 +250,14 @@ impl Record {
             };
             let (view, offset, bytes) = contents;
             let ranges = &mut self.contents[usize::from(view)];
-            assert!(ranges.insert(offset, offset + bytes.len() as u64));
+            ranges.insert((offset, offset + bytes.len() as u64)).expect("room");
         }
     }
 
     /// Bytes of a view that are in both records.
     pub(crate) fn again(&self, other: &Self, view: usize) -> u64 {
         let mut both = self.contents[view].clone();
-        other.contents[view].iter().for_each(|(start, end)| both.remove(start, end));
+        other.contents[view].iter().for_each(|range| both.exclude(range).expect("room"));
         self.contents[view].total() - both.total()
     }
 }

@@ -102,7 +102,6 @@
 mod codec;
 mod error;
 mod frame;
-mod ranges;
 mod reader;
 mod receiver;
 mod sender;
@@ -112,7 +111,6 @@ mod window;
 pub use codec::encode;
 pub use error::WireError;
 pub use frame::{CLASSES, Chunk, End, Frame, Greeting, Hello, Packet, Range, ViewInfo, Wants};
-pub use ranges::Ranges;
 pub use reader::{Damage, Event, FrameReader, Piece, Stored};
 pub use receiver::{
     Held, HeldView, Plan, Receiver, ReceiverError, ReceiverStep, ReceiverTimes, Verdict, ViewState,
@@ -148,3 +146,9 @@ pub const MAX_NAME: usize = 32;
 pub const MAX_WANTS: usize = 8;
 /// Most counted frames in flight: an `ack` tells about no more.
 pub const MAX_WINDOW: usize = 64;
+/// Most separate ranges of a view that a receiver tells apart: what is foreign cannot make the list
+/// longer.
+pub const MAX_RANGES: usize = 1 << 16;
+
+/// Parts of a view, as (start, end), end exclusive, in bytes.
+pub type Ranges = vmcore::Ranges<vmcore::Bounded<(u64, u64), MAX_RANGES>>;

@@ -62,7 +62,7 @@ impl Chunks {
         place.copy_from_slice(bytes);
         let whole = u64::from(begun.entry.stored);
         let end = u64::from(offset) + bytes.len() as u64;
-        if !begun.have.insert(offset.into(), end) || !begun.have.contains(0, whole) {
+        if begun.have.insert((offset.into(), end)).is_err() || !begun.have.contains((0, whole)) {
             return None;
         }
         let Begun { entry, bytes, .. } = self.0.remove(index);

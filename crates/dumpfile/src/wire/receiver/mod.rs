@@ -16,7 +16,8 @@ use vmcore::PageClass;
 use self::chunks::Chunks;
 use self::seen::Seen;
 use super::{
-    Chunk, Frame, Greeting, Packet, Piece, Range, Ranges, SMALL_FRAME, ViewInfo, Wants, reader,
+    Chunk, Frame, Greeting, MAX_RANGES, Packet, Piece, Range, Ranges, SMALL_FRAME, ViewInfo, Wants,
+    reader,
 };
 use crate::chunk::{CHUNK, ChunkEntry, Left, PAGE, pages_of};
 
@@ -359,10 +360,11 @@ impl Receiver {
         if view.wanted.is_none() || range.end() > view.length {
             return Stored::Known;
         }
-        if view.have.contains(range.offset(), range.end()) {
+        if view.have.contains((range.offset(), range.end())) {
             return Stored::Known;
         }
-        if view.have.insert(range.offset(), range.end()) { Stored::New } else { Stored::Refused }
+        let added = view.have.insert((range.offset(), range.end()));
+        if added.is_ok() { Stored::New } else { Stored::Refused }
     }
 
     /// Notes that a range is left out, as far as it is not stored yet.
@@ -380,7 +382,7 @@ impl Receiver {
             return false;
         };
         let end = entry.start().saturating_add(CHUNK).min(view.length);
-        entry.start() < end && !view.have.contains(entry.start(), end)
+        entry.start() < end && !view.have.contains((entry.start(), end))
     }
 
     /// Makes room for a chunk that begins, if it is of use.
@@ -400,7 +402,7 @@ impl Receiver {
         let Some(view) = self.views.get_mut(&number) else { return (Stored::Refused, None) };
         let pages = pages_of(entry.chunk, view.length);
         let (start, end) = (entry.start(), view.length.min(entry.start().saturating_add(CHUNK)));
-        if start >= end || view.wanted.is_none() || view.have.contains(start, end) {
+        if start >= end || view.wanted.is_none() || view.have.contains((start, end)) {
             return (Stored::Known, None);
         }
         let mut bytes = alloc::vec![0; pages * PAGE as usize];
@@ -416,7 +418,7 @@ impl Receiver {
                 view.leave_out(at, at + PAGE, class);
             }
         }
-        if !view.have.insert(start, end) {
+        if view.have.insert((start, end)).is_err() {
             view.forget(start, end);
             return (Stored::Refused, None);
         }
@@ -428,7 +430,7 @@ impl Receiver {
     fn spoilt(&mut self, number: u16, start: u64, end: u64) {
         let Some(view) = self.views.get_mut(&number) else { return };
         // A sender that damages as many has no end otherwise.
-        let is_full = self.attempts.len() >= Ranges::MOST;
+        let is_full = self.attempts.len() >= MAX_RANGES;
         let known = self.attempts.contains_key(&(number, start));
         let attempts = if is_full && !known {
             view::ATTEMPTS
@@ -446,7 +448,7 @@ impl Receiver {
     fn lacks(&self, range: &Range) -> bool {
         let Some(view) = self.views.get(&range.view()) else { return true };
         let outside = view.wanted.is_none() || range.end() > view.length;
-        !outside && !view.have.contains(range.offset(), range.end())
+        !outside && !view.have.contains((range.offset(), range.end()))
     }
 
     /// Takes back what could not be written down.

@@ -71,7 +71,7 @@ impl ViewState {
     /// What is wanted and not there, ascending, as (start, end) in bytes.
     pub fn missing(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let (start, end) = self.wanted.unwrap_or((0, 0));
-        self.have.gaps(start, end)
+        self.have.gaps((start, end))
     }
 
     /// Bytes that are wanted, and bytes of these that are there.
@@ -84,7 +84,7 @@ impl ViewState {
     /// The first part that was not compared, within one block.
     pub(super) fn uncompared(&self) -> Option<(u64, u64)> {
         let (start, end) = self.wanted?;
-        let (from, to) = self.compared.gaps(start, end).next()?;
+        let (from, to) = self.compared.gaps((start, end)).next()?;
         Some((from, to.min((from / BLOCK + 1).saturating_mul(BLOCK))))
     }
 
@@ -92,7 +92,7 @@ impl ViewState {
     /// kept. One too many for the list is still told by its zeros.
     pub(super) fn leave_out(&mut self, start: u64, end: u64, class: PageClass) {
         if class != PageClass::Zero {
-            for (from, to) in self.have.gaps(start, end.min(self.length)) {
+            for (from, to) in self.have.gaps((start, end.min(self.length))) {
                 let _ = self.left.insert(from, to, class);
             }
         }
@@ -100,15 +100,15 @@ impl ViewState {
 
     /// Takes back a range that was stored.
     pub(super) fn forget(&mut self, start: u64, end: u64) {
-        self.have.remove(start, end);
+        self.have.give_up((start, end));
         self.left.remove(start, end);
     }
 
     /// Notes that a range that does not come as it is on the other side is not fetched any more.
     pub(super) fn give_up(&mut self, start: u64, end: u64) {
-        let _ = self.differs.insert(start, end);
-        let _ = self.compared.insert(start, end);
-        let _ = self.have.insert(start, end);
+        let _ = self.differs.insert((start, end));
+        let _ = self.compared.insert((start, end));
+        let _ = self.have.insert((start, end));
     }
 
     /// Notes the outcome of a comparison, made so often; says whether the range is fetched again.
@@ -119,9 +119,9 @@ impl ViewState {
             return true;
         }
         // Blocks are compared in their order, so both lists stay short.
-        let _ = self.compared.insert(from, to);
+        let _ = self.compared.insert((from, to));
         if !same {
-            let _ = self.differs.insert(from, to);
+            let _ = self.differs.insert((from, to));
         }
         false
     }

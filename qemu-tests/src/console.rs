@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use handoff::Stage;
 use handoff::stage::LINE_PREFIX;
 
-use crate::cycle::Event;
+use crate::event::{Event, Line};
 
 /// A line longer than this is cut, so that a guest that prints for ever costs no memory (bytes).
 const LONGEST_LINE: usize = 64 << 10;
@@ -23,15 +23,6 @@ const LINUX_PANIC: &str = "Kernel panic - not syncing";
 const OOPS: &str = " [#";
 /// What `/init` of a Linux first kernel, and the test guest, put before what the host should know.
 const FACT_PREFIX: &str = "first-kernel: ";
-
-/// One line of the console, without its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// When its last byte reached the host.
-    pub at: Instant,
-    /// The text; bytes that are not UTF-8 are replaced.
-    pub text: String,
-}
 
 /// What a line means to the harness.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! How the dump is to leave the guest: over which targets, and what becomes of those who take it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::host::machine_type::MachineType;
+use crate::host::machine_type::{MachineType, option_path};
 use crate::line::Rates;
 
 /// The name of the guest's virtio-console port.
@@ -224,9 +224,9 @@ impl Delivery {
     }
 
     /// QEMU's words for the devices of the lines; their sockets are in the folder `sockets`.
-    pub fn devices(&self, machine: MachineType, sockets: &std::path::Path) -> Vec<String> {
+    pub fn devices(&self, machine: MachineType, sockets: &Path) -> Vec<String> {
         let socket = |name: &str| {
-            let path = sockets.join(name).display().to_string().replace(',', ",,");
+            let path = option_path(&sockets.join(name));
             format!("socket,id={name},path={path},server=on,wait=off")
         };
         let mut words = Vec::new();

@@ -10,22 +10,27 @@
 //! console. Building images is xtask's work; here they are paths.
 
 pub mod check;
+pub mod config;
 pub mod console;
 pub mod cycle;
 pub mod delivery;
+pub mod ended;
+pub mod event;
 pub mod fault;
 pub mod first;
 pub mod host;
+pub mod judge;
 pub mod line;
 pub mod report;
 pub mod session;
 pub mod timeline;
+pub mod watch;
 
-pub use cycle::{Config, Crash, Fault, NmiPlace, run};
+pub use config::{Config, Crash};
+pub use cycle::run;
 pub use delivery::{Delivery, Fate, Noise, Pull, Targets, Way};
-pub use fault::hotplug::Hotplug;
-pub use first::first_kernel::FirstKernel;
-pub use first::guest::Loading;
+pub use fault::kind::{Fault, NmiPlace};
+pub use first::first_kernel::{FirstKernel, Loading};
 pub use first::kexec_tools::KexecTools;
 pub use first::stock_capture::StockCapture;
 pub use host::deadline::Interrupt;

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::host::dump_disk::DiskAfter;
+use crate::check::disk_after::DiskAfter;
 use crate::host::guest_dump::GuestDump;
 use crate::line::collector_process::Received;
 use crate::timeline::{ByStage, Milestones};

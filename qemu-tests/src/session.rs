@@ -1,32 +1,31 @@
 //! The time in which the guest lives: from QEMU's start to its end.
 
-use std::collections::VecDeque;
 use std::io::Write;
-use std::ops::Range;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use handoff::Stage;
+use log::info;
 
-use crate::check::facts::Facts;
-use crate::check::mappings::{LARGE_PAGES, Mappings};
-use crate::console::{self, Line, Meaning, counter, meaning};
-use crate::cycle::{Config, Crash, Event, Fault, NmiPlace};
-use crate::fault::hotplug;
-use crate::first::first_kernel::Prepared;
+use crate::check::mappings::Mappings;
+use crate::check::truth::Moment;
+use crate::config::{Config, Crash};
+use crate::console::{self, Meaning, counter, meaning};
+use crate::ended::Ended;
+use crate::event::{Event, Line, Stop};
+use crate::fault::hooks::{Hooks, Vm};
+use crate::first::prepared::Prepared;
 use crate::first::stock_capture;
 use crate::host::deadline::Deadline;
 use crate::host::dump_disk::DumpDisk;
-use crate::host::gdb::{Gdb, Stop};
-use crate::host::guest_dump::{self, GuestDump};
-use crate::host::image::Image;
-use crate::host::memory::{Digests, GuestMemory};
+use crate::host::guest_dump;
+use crate::host::memory::GuestMemory;
 use crate::host::qemu::{Machine, Qemu};
-use crate::line::collector_process::Received;
+use crate::line::flow::{Flow, LINES};
 use crate::line::receiving::Receiving;
 use crate::report::{Outcome, advice};
-use crate::timeline::Timeline;
+use crate::watch::Watch;
 
 /// Longest silence of the console from QEMU's start until the first kernel waits to crash, and the
 /// limit for all of it. A hung Linux keeps printing its stalls.
@@ -36,130 +35,26 @@ const WHOLE_BOOT: Duration = Duration::from_secs(480);
 const CAPTURE: Duration = Duration::from_secs(90);
 /// … this for each GiB of guest memory.
 const CAPTURE_PER_GIB: Duration = Duration::from_secs(60);
-/// Time in which a line moves bytes does not count, but no cycle takes longer than this.
-const LINES: Duration = Duration::from_secs(1800);
 /// Time beyond its limit that the first kernel may live until it reports that it is alive.
 const GRACE: Duration = Duration::from_secs(30);
 /// The console's rest after QEMU's end.
 const DRAIN: Duration = Duration::from_secs(60);
-/// The symbols in the capture kernel at which memory is looked at: T1 and T2.
-const MOMENTS: [&str; 2] = ["kdump_truth_quiesced", "kdump_truth_final"];
-
-/// The instruction that is none (`ud2`).
-const NO_INSTRUCTION: [u8; 2] = [0x0f, 0x0b];
-/// The instruction that never ends, in hexadecimal digits.
-const JUMP_TO_ITSELF: &str = "ebfe";
-
 /// The next step after a fault of QEMU's own.
 const QEMU_DIED: &str = "Likely cause: a fault of QEMU, not of the kernels. Next step: the same \
                          command once more, with another version of QEMU if it happens again";
 
-/// A bank's status: valid, uncorrected, enabled, address and misc valid, a memory read that failed
-/// (Intel manual, volume 3, `IA32_MCi_STATUS`).
-const MEMORY_ERROR: u64 = 0xbc00_0000_0000_0134;
-/// The same: the state of the CPU is damaged (PCC).
-const CONTEXT_CORRUPT: u64 = 1 << 57;
-
-/// The capture kernel's way to read old memory, and a note that it shall not get that way.
-struct Copy {
-    /// The first instruction of the routine (virtual).
-    entry: u64,
-    /// The one that copies.
-    first: u64,
-    /// The note (physical).
-    note: Range<u64>,
-}
-
-/// The capture kernel's way to look for zeros in old memory.
-#[derive(Clone, Copy)]
-struct Look {
-    /// The first instruction of the routine (virtual).
-    entry: u64,
-    /// The one that looks.
-    first: u64,
-    /// True if its memory lies in a large page.
-    large: bool,
-}
-
-/// What is left when the guest is gone.
-#[derive(Default)]
-pub struct Ended {
-    /// Why the cycle did not get to its end, or `None`.
-    pub failure: Option<String>,
-    /// The kind of failure, or `None`.
-    pub outcome: Option<Outcome>,
-    /// The first kernel was not ready to crash in time: nothing of ours has run yet but the loader.
-    pub boot_hung: bool,
-    /// Why the machine was shut down, in QEMU's word, when QEMU ended by itself.
-    pub shutdown: Option<String>,
-    /// When the stages were reached.
-    pub timeline: Timeline,
-    /// What the first kernel said of itself.
-    pub facts: Facts,
-    /// Page digests at T0, T1 and T2.
-    pub digests: [Option<Digests>; 3],
-    /// The capture kernel's mappings at T2.
-    pub mappings: Option<Result<Mappings>>,
-    /// What QEMU's own dump took, when it was asked for.
-    pub guest_dump: Option<GuestDump>,
-    /// Bytes of hot-added memory that were there at the crash, where there is such memory.
-    pub plugged: Option<u64>,
-    /// All lines of the console.
-    pub lines: Vec<String>,
-    /// What has come over each line.
-    pub received: Vec<Received>,
-}
-
-/// Whether bytes move on the lines.
-struct Flow {
-    bytes: u64,
-    at: Instant,
-    /// What is left of the time that may be given.
-    left: Duration,
-}
-
-impl Default for Flow {
-    fn default() -> Self {
-        Self { bytes: 0, at: Instant::now(), left: LINES }
-    }
-}
-
-impl Flow {
-    /// The time since the last call, when bytes have moved in it: there are `bytes` now.
-    fn since_last(&mut self, bytes: u64) -> Duration {
-        let now = Instant::now();
-        let passed = now.saturating_duration_since(self.at).min(self.left);
-        let moved = bytes > self.bytes;
-        (self.bytes, self.at) = (bytes, now);
-        if !moved {
-            return Duration::ZERO;
-        }
-        self.left -= passed;
-        passed
-    }
-}
-
 /// A guest and everything attached to it.
 pub struct Session<'a> {
     config: &'a Config,
+    hooks: &'a mut dyn Hooks,
     prepared: &'a Prepared,
     memory: &'a GuestMemory,
     disk: &'a mut DumpDisk,
     receiving: Receiving,
     qemu: Qemu,
-    gdb: Option<Gdb>,
+    watch: Option<Watch>,
     sender: Sender<Event>,
     events: Receiver<Event>,
-    /// Addresses of T0, T1 and T2 that have not been reached.
-    moments: VecDeque<u64>,
-    /// Where a machine check is to come.
-    copy: Option<Copy>,
-    /// The place at which the capture kernel looks for zeros, and is to meet a machine check.
-    look: Option<Look>,
-    /// How many of these lie behind us.
-    passed: usize,
-    /// Where an NMI is to arrive, when it has not.
-    nmi: Option<u64>,
     deadline: Deadline,
     /// No line of the console moves the deadline after this.
     latest: Instant,
@@ -177,6 +72,7 @@ impl<'a> Session<'a> {
     /// When QEMU cannot be started or the console's log cannot be made.
     pub fn start(
         config: &'a Config,
+        hooks: &'a mut dyn Hooks,
         prepared: &'a Prepared,
         memory: &'a GuestMemory,
         disk: &'a mut DumpDisk,
@@ -184,37 +80,33 @@ impl<'a> Session<'a> {
         let start = Instant::now();
         let mut receiving = Receiving::prepare(&config.delivery, &config.out, &config.interrupt)?;
         let devices = [receiving.devices(config.machine), config.devices.clone()].concat();
-        let missing = u32::from(matches!(config.fault, Some(Fault::MissingCpu)));
-        let machine = Machine {
+        let mut machine = Machine {
             kind: config.machine,
             memory,
             prealloc: !config.truth,
-            cpus: config.cpus - missing,
-            cpu_model: config.fault.and_then(Fault::cpu_model),
+            cpus: config.cpus,
+            cpu_model: None,
             is_64_bit: config.first_kernel.is_64_bit(),
             disk,
             disk_properties: &config.disk_properties,
-            devices: &devices,
+            devices,
         };
+        hooks.machine(&mut machine)?;
         let qemu = Qemu::start(&prepared.boot, &machine, &config.interrupt)?;
         let (sender, events) = channel();
         let log = config.out.join("console.log");
         console::follow(receiving.connect(&qemu.console)?, &log, start, sender.clone())?;
         Ok(Self {
             config,
+            hooks,
             prepared,
             memory,
             disk,
             receiving,
             qemu,
-            gdb: None,
+            watch: None,
             sender,
             events,
-            moments: VecDeque::new(),
-            copy: None,
-            look: None,
-            passed: 0,
-            nmi: None,
             deadline: Deadline::new("first kernel that is ready to crash", BOOT, &config.interrupt),
             latest: start + WHOLE_BOOT,
             ended: Ended::default(),
@@ -225,11 +117,10 @@ impl<'a> Session<'a> {
     }
 
     /// Lets the guest live and die. QEMU is gone afterwards, whatever happened.
-    pub fn live(mut self, progress: &mut dyn FnMut(&str)) -> Ended {
-        let crashed = self.crash(progress).map_err(|error| (error, "boot"));
-        let lived = crashed.and_then(|()| {
-            self.capture(progress).map_err(|error| (error, self.ended.timeline.last()))
-        });
+    pub fn live(mut self) -> Ended {
+        let crashed = self.crash().map_err(|error| (error, "boot"));
+        let lived = crashed
+            .and_then(|()| self.capture().map_err(|error| (error, self.ended.timeline.last())));
         if let Err((error, stage)) = lived {
             let is_interrupted = self.config.interrupt.is_set();
             self.ended.outcome = Some(self.outcome(stage));
@@ -244,7 +135,7 @@ impl<'a> Session<'a> {
             };
             self.ended.failure = Some(failure);
         }
-        drop(self.gdb.take());
+        self.watch = None;
         if let Ok(Some(_)) = self.qemu.exited() {
             self.ended.shutdown = self.qemu.qmp.shutdown_reason();
             let reason = self.ended.shutdown.as_deref().unwrap_or("unknown");
@@ -277,54 +168,48 @@ impl<'a> Session<'a> {
     }
 
     /// Gets the first kernel to the point where it dies.
-    fn crash(&mut self, progress: &mut dyn FnMut(&str)) -> Result<()> {
-        progress("booting the first kernel");
+    fn crash(&mut self) -> Result<()> {
+        info!("booting the first kernel");
         if let Some(entry) = self.prepared.entry() {
             // The test guest crashes by itself: everything must be in place before it starts.
             return if self.config.truth { self.watch(entry) } else { self.qemu.qmp.run() };
         }
         self.qemu.qmp.run()?;
         while !self.is_ready {
-            self.step(progress)?;
+            self.step()?;
             if self.ended.timeline.has_panicked() {
                 self.ended.outcome = Some(Outcome::EarlyPanic);
                 let line = self.ended.facts.death.line.clone().unwrap_or_default();
-                self.drain(progress);
+                self.drain();
                 bail!("the first kernel panicked before the capture kernel was loaded: {line}");
             }
             if let Some(status) = self.qemu.exited()? {
-                self.drain(progress);
+                self.drain();
                 bail!("QEMU ended ({status}) before the first kernel was ready to crash");
             }
         }
-        if let Some(hotplug) = self.config.hotplug {
-            progress("waiting for the guest's memory");
-            let settled = hotplug::settle(&mut self.qemu.qmp, hotplug, &self.config.interrupt)?;
-            self.ended.plugged = Some(settled);
-        }
+        let (config, memory, facts) = (self.config, self.memory, &mut self.ended.facts);
+        self.hooks.ready(&mut Vm { config, qmp: &mut self.qemu.qmp, memory, facts })?;
         if self.config.truth {
-            progress("attaching gdb");
+            info!("attaching gdb");
             self.watch(self.ended.facts.purgatory_entry()?)?;
         }
         if self.config.guest_dump {
-            progress("dump-guest-memory");
+            info!("dump-guest-memory");
             // Into the very file that the capture will write; a stock Linux needs no header on it.
             ensure!(self.config.stock_capture.is_some(), "it would overwrite the disk's header");
             let qmp = &mut self.qemu.qmp;
             let dump = guest_dump::take(qmp, self.config.memory, self.disk.path())?;
             self.ended.guest_dump = Some(dump);
         }
-        progress(match self.config.crash {
-            Crash::Expected(_) => "waiting for the first kernel's panic",
-            Crash::AskedAfter(_) => "letting the userland run",
-            Crash::Asked => "crashing the first kernel",
-        });
-        if matches!(self.config.fault, Some(Fault::NoSymbols)) {
-            self.ended.facts.symbols.clear();
-        }
-        if matches!(self.config.fault, Some(Fault::Oops)) {
-            self.spoil_sysrq()?;
-        }
+        info!(
+            "{}",
+            match self.config.crash {
+                Crash::Expected(_) => "waiting for the first kernel's panic",
+                Crash::AskedAfter(_) => "letting the userland run",
+                Crash::Asked => "crashing the first kernel",
+            }
+        );
         self.qemu
             .console
             .write_all(self.config.crash.words().as_bytes())
@@ -333,45 +218,15 @@ impl<'a> Session<'a> {
 
     /// Attaches gdb and lets the VM run until T0.
     fn watch(&mut self, entry: u64) -> Result<()> {
-        self.moments.push_back(entry);
-        // A stock capture kernel has no places of its own to stop at.
-        if self.config.stock_capture.is_none() {
-            self.plan_stops(&Image::open(&self.config.capture_kernel_symbols)?)?;
-        }
-        let start = Instant::now();
-        let socket = self.qemu.gdb_socket();
-        let mut gdb = Gdb::attach(&socket, self.sender.clone(), &self.config.interrupt)?;
-        gdb.stop_once_at(entry)?;
-        self.nmi = self.prepared.nmi_address(self.config)?;
-        if let (Some(address), true) = (self.nmi, self.has_nmi_at(NmiPlace::FirstKernel)) {
-            gdb.stop_once_at(address)?;
-        }
-        gdb.resume()?;
+        let (start, socket) = (Instant::now(), self.qemu.gdb_socket());
+        let events = self.sender.clone();
+        self.watch = Some(Watch::start(self.config, self.hooks, entry, &socket, events)?);
         self.ended.timeline.stopped(start, Instant::now());
-        self.gdb = Some(gdb);
-        Ok(())
-    }
-
-    /// Where in our capture kernel the VM is to be stopped.
-    fn plan_stops(&mut self, capture_kernel: &Image) -> Result<()> {
-        let at = |name| Ok::<_, anyhow::Error>(capture_kernel.symbol(name)?.start);
-        for name in MOMENTS {
-            self.moments.push_back(at(name)?);
-        }
-        if let Some(Fault::MachineCheckInLook { large }) = self.config.fault {
-            let (entry, first) = (at("look_or_machine_check")?, at("machine_check_look")?);
-            self.look = Some(Look { entry, first, large });
-        }
-        if let Some(Fault::MachineCheckInNote) = self.config.fault {
-            let note = self.prepared.unreadable_note().context("the test guest has two CPUs")?;
-            let (entry, first) = (at("copy_or_machine_check")?, at("machine_check_copy")?);
-            self.copy = Some(Copy { entry, first, note });
-        }
         Ok(())
     }
 
     /// Follows the capture until QEMU ends.
-    fn capture(&mut self, progress: &mut dyn FnMut(&str)) -> Result<()> {
+    fn capture(&mut self) -> Result<()> {
         let gib = self.config.all_memory().div_ceil(1 << 30) as u32;
         let limit = CAPTURE + CAPTURE_PER_GIB * gib;
         let capture = || Deadline::new("end of the capture", limit, &self.config.interrupt);
@@ -394,7 +249,7 @@ impl<'a> Session<'a> {
                 self.qemu.kill();
                 bail!("QEMU was killed in the middle of the dump");
             }
-            if let Err(error) = self.step(progress).and_then(|()| self.receiving.tick()) {
+            if let Err(error) = self.step().and_then(|()| self.receiving.tick()) {
                 let places = self.where_cpus_are();
                 bail!("{error:#}; CPUs at {places}");
             }
@@ -407,14 +262,14 @@ impl<'a> Session<'a> {
             if self.receiving.has_pulled_all() {
                 // It would wait for more.
                 self.qemu.kill();
-                self.drain(progress);
+                self.drain();
                 return Ok(());
             }
             if self.receiving.has_power_cut() {
                 self.qemu.kill();
             }
         }
-        self.drain(progress);
+        self.drain();
         let timeline = &self.ended.timeline;
         if !timeline.has(Stage::Done) {
             if !timeline.has_panicked() && self.prepared.entry().is_none() {
@@ -427,9 +282,9 @@ impl<'a> Session<'a> {
     }
 
     /// Handles the next event, or none within a slice of time.
-    fn step(&mut self, progress: &mut dyn FnMut(&str)) -> Result<()> {
+    fn step(&mut self) -> Result<()> {
         match self.events.recv_timeout(self.deadline.slice()?) {
-            Ok(Event::Line(line)) => self.take_line(line, progress),
+            Ok(Event::Line(line)) => self.take_line(line),
             Ok(Event::Stopped(stop)) => self.take_stop(&stop),
             Ok(Event::ConsoleClosed) => {
                 self.console_closed = true;
@@ -441,17 +296,17 @@ impl<'a> Session<'a> {
     }
 
     /// Takes what the console still has to say after QEMU's end.
-    fn drain(&mut self, progress: &mut dyn FnMut(&str)) {
-        self.gdb = None;
+    fn drain(&mut self) {
+        self.watch = None;
         self.deadline = Deadline::new("end of the console", DRAIN, &self.config.interrupt);
         while !self.console_closed {
-            if self.step(progress).is_err() {
+            if self.step().is_err() {
                 return;
             }
         }
     }
 
-    fn take_line(&mut self, line: Line, progress: &mut dyn FnMut(&str)) -> Result<()> {
+    fn take_line(&mut self, line: Line) -> Result<()> {
         if Instant::now() < self.latest {
             self.deadline.restart();
         }
@@ -461,12 +316,8 @@ impl<'a> Session<'a> {
                     self.died_of_oops(line.at)?;
                 }
                 self.ended.timeline.reached(stage, line.at, counter(&line.text));
-                progress(stage.name());
-                if stage == Stage::CaptureEntry
-                    && matches!(self.config.fault, Some(Fault::QemuDies))
-                {
-                    self.qemu.crash()?;
-                }
+                info!("{}", stage.name());
+                self.hooks.stage(stage, &self.qemu)?;
                 self.receiving.reached(stage);
                 self.disk.follow(stage)
             }
@@ -477,7 +328,7 @@ impl<'a> Session<'a> {
                 }
                 death.panicked = true;
                 self.ended.timeline.panicked(line.at);
-                progress("panic");
+                info!("panic");
                 self.receiving.panicked()
             }
             Meaning::Oops => {
@@ -525,165 +376,39 @@ impl<'a> Session<'a> {
         self.receiving.panicked()
     }
 
-    /// Writes an instruction that is none where the sysrq's handler begins.
-    fn spoil_sysrq(&self) -> Result<()> {
-        let facts = &self.ended.facts;
-        let code = facts.resources("Kernel code");
-        let code = code.first().context("/proc/iomem shows no Kernel code")?;
-        let handler = facts.symbol("sysrq_handle_crash")?.start - facts.symbol("_text")?.start;
-        self.memory.write(code.start + handler, &NO_INSTRUCTION)
-    }
-
     /// A stock Linux as capture kernel runs from its first line on.
     fn is_first_line_of_stock(&self, text: &str) -> bool {
         let is_stock = self.config.stock_capture.is_some() && self.ended.timeline.has_panicked();
         is_stock && text.contains(stock_capture::FIRST_LINE)
     }
 
-    /// Sends the interrupt that was asked for, while the VM is stopped at T1: it arrives there,
-    /// however long this takes.
-    fn interrupt_capture(&mut self) -> Result<()> {
-        match self.config.fault {
-            Some(Fault::Nmi) => self.qemu.qmp.inject_nmi(),
-            Some(Fault::MachineCheck { context_corrupt }) => {
-                let corrupt = if context_corrupt { CONTEXT_CORRUPT } else { 0 };
-                self.qemu.qmp.machine_check(MEMORY_ERROR | corrupt, 0x10_0000)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn has_nmi_at(&self, place: NmiPlace) -> bool {
-        matches!(self.config.fault, Some(Fault::NmiAt(at)) if at == place)
-    }
-
     fn take_stop(&mut self, stop: &Stop) -> Result<()> {
         if stop.is_end() {
-            self.gdb = None;
-            return Ok(());
+            self.watch = None;
         }
         // Attaching reports a stop too, without a reason.
-        if !stop.is_breakpoint() {
+        let Some(mut watch) = self.watch.take_if(|_| stop.is_breakpoint()) else { return Ok(()) };
+        let qmp = &mut self.qemu.qmp;
+        let is_faults = self.hooks.stopped(stop, &mut watch.gdb, qmp)?;
+        let reached = if is_faults { None } else { watch.reached(stop)? };
+        let Some(moment) = reached else {
+            watch.gdb.resume()?;
+            self.watch = Some(watch);
             return Ok(());
-        }
-        if self.fail_look(stop)? || self.fail_copy(stop)? {
-            return Ok(());
-        }
-        let Some(gdb) = &mut self.gdb else { return Ok(()) };
-        if stop.is_read() || self.nmi.is_some_and(|nmi| stop.address() == Some(nmi)) {
-            self.nmi = None;
-            gdb.forget_reads()?;
-            self.qemu.qmp.inject_nmi()?;
-            return gdb.resume();
-        }
-        let Some(&expected) = self.moments.front() else { return gdb.resume() };
-        let passed = self.passed;
-        // Before the crash T0's physical address may also be some program's virtual one. (No kernel
-        // has code of its own that low, and an x86_64 kernel jumps with paging on.)
-        if passed == 0 && gdb.is_in_user_mode()? {
-            gdb.stop_once_at(expected)?;
-            return gdb.resume();
-        }
-        // A capture that fails early gets to T2 without T1, but nothing gets past T0.
-        let is_here = |moment: &u64| stop.address() == Some(*moment);
-        let skipped = match self.moments.iter().position(is_here) {
-            Some(skipped) if passed > 0 || skipped == 0 => skipped,
-            _ => bail!("the VM stopped at {:x?}, expected at {expected:#x}", stop.address()),
         };
-        self.moments.drain(..=skipped);
-        let reached = passed + skipped;
-        self.passed = reached + 1;
-        self.ended.digests[reached] = Some(self.memory.digests()?);
-        if let (2, Some(eip)) = (reached, stop.address()) {
-            let registers = self.qemu.qmp.monitor("info registers -a")?;
+        self.ended.digests[moment as usize] = Some(self.memory.digests()?);
+        if let (Moment::End, Some(eip)) = (moment, stop.address()) {
+            let registers = qmp.monitor("info registers -a")?;
             self.ended.mappings = Some(Mappings::read(self.memory, &registers, eip));
         }
-        self.go_on(reached)?;
+        let facts = &mut self.ended.facts;
+        let mut vm = Vm { config: self.config, qmp, memory: self.memory, facts };
+        self.hooks.moment(moment, &mut watch.gdb, &mut vm)?;
+        self.watch = watch.go_on(moment)?;
         let now = Instant::now();
         self.ended.timeline.stopped(stop.at, now);
         self.deadline.extend(now - stop.at);
         Ok(())
-    }
-
-    /// Finds out that the capture kernel is about to look for zeros, waits for the look itself, and
-    /// raises the machine check there. Whether `stop` was one of these two.
-    fn fail_look(&mut self, stop: &Stop) -> Result<bool> {
-        let (Some(gdb), Some(look)) = (&mut self.gdb, self.look) else { return Ok(false) };
-        if stop.address() == Some(look.entry) {
-            gdb.stop_once_at(look.first)?;
-        } else if stop.address() == Some(look.first) {
-            self.look = None;
-            self.qemu.qmp.machine_check(MEMORY_ERROR, 0x10_0000)?;
-        } else {
-            return Ok(false);
-        }
-        gdb.resume()?;
-        Ok(true)
-    }
-
-    /// Finds out that the capture kernel is about to copy the note that cannot be read, waits for
-    /// the copy itself, and raises the machine check there. Whether `stop` was one of these two.
-    fn fail_copy(&mut self, stop: &Stop) -> Result<bool> {
-        let (Some(gdb), Some(copy)) = (&mut self.gdb, &self.copy) else { return Ok(false) };
-        if stop.address() == Some(copy.entry) {
-            gdb.stop_once_at(copy.first)?;
-        } else if stop.address() == Some(copy.first) {
-            self.qemu.qmp.machine_check(MEMORY_ERROR, copy.note.start)?;
-        } else {
-            return Ok(false);
-        }
-        gdb.resume()?;
-        Ok(true)
-    }
-
-    /// Sets what is to be set at T0 or T1 and lets the VM run on.
-    fn go_on(&mut self, reached: usize) -> Result<()> {
-        if reached == 0 && matches!(self.config.fault, Some(Fault::StrayWrite)) {
-            self.write_astray()?;
-        }
-        if reached == 1 {
-            self.interrupt_capture()?;
-        }
-        let Some(mut gdb) = self.gdb.take() else { return Ok(()) };
-        if reached == 1 && matches!(self.config.fault, Some(Fault::Hang)) {
-            let capture_kernel = Image::open(&self.config.capture_kernel_symbols)?;
-            gdb.write(capture_kernel.symbol(MOMENTS[0])?.start, JUMP_TO_ITSELF)?;
-        }
-        if self.moments.is_empty() {
-            gdb.detach();
-            return Ok(());
-        }
-        if reached == 0 {
-            for address in &self.moments {
-                gdb.stop_once_at(*address)?;
-            }
-            match self.nmi {
-                Some(address) if self.has_nmi_at(NmiPlace::Hashing) => gdb.stop_at_read(address)?,
-                Some(address) => gdb.stop_once_at(address)?,
-                None => (),
-            }
-        }
-        if let (1, Some(look)) = (reached, self.look) {
-            let is_in = if look.large { ">=" } else { "<" };
-            let condition = format!("*(unsigned int *)($esp + 4) {is_in} {LARGE_PAGES:#x}");
-            gdb.stop_where(look.entry, &condition)?;
-        }
-        if let (1, Some(copy)) = (reached, &self.copy) {
-            let length = copy.note.end - copy.note.start;
-            gdb.stop_at_second(copy.entry, &format!("*(unsigned int *)($esp + 12) == {length}"))?;
-        }
-        gdb.resume()?;
-        self.gdb = Some(gdb);
-        Ok(())
-    }
-
-    /// Changes the last byte of old memory, as a capture stage with a bug might.
-    fn write_astray(&self) -> Result<()> {
-        let ram: Vec<Range<u64>> = self.prepared.system_ram(&self.ended.facts);
-        let last = ram.iter().map(|range| range.end).max().context("no System RAM is known")? - 1;
-        let mut byte = [0];
-        self.memory.read(last, &mut byte)?;
-        self.memory.write(last, &[!byte[0]])
     }
 
     /// Where each CPU is, for a guest that hangs.

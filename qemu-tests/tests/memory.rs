@@ -31,7 +31,7 @@ fn paused(size: u64) -> Paused {
         cpu_model: None,
         disk: &disk,
         disk_properties: "",
-        devices: &[],
+        devices: Vec::new(),
     };
     let qemu = Qemu::start(&boot, &machine, &Interrupt::default()).expect("QEMU");
     Paused { folder, memory, qemu }

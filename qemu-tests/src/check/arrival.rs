@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::check::checks;
+use crate::check::contents::{claims_equal_memory, oldmem_equals_memory};
 use crate::check::truth::Truth;
-use crate::cycle::Config;
+use crate::config::Config;
 use crate::delivery::Way;
 use crate::host::dump_disk::DumpDisk;
 use crate::host::memory::GuestMemory;
@@ -150,7 +150,7 @@ pub fn accounts(
         let view = received.views.iter().find(|view| view.view == DUMP);
         let Some(view) = view else { continue };
         let path = dump_of(way, &config.out).with_extension(format!("{DUMP}.partial"));
-        let claims = checks::claims_equal_memory(&path, view, memory, truth);
+        let claims = claims_equal_memory(&path, view, memory, truth);
         checks.push(Check::new(&format!("claims_of_{way}", way = way.name()), claims));
     }
     checks
@@ -163,8 +163,7 @@ pub fn pulled(config: &Config, memory: &GuestMemory, truth: &Truth) -> Vec<Check
     oldmem
         .map(|(number, pull)| {
             let range: Range<u64> = pull.start..pull.start + pull.length;
-            let equal =
-                checks::oldmem_equals_memory(&pull_file(config, number), memory, truth, &range);
+            let equal = oldmem_equals_memory(&pull_file(config, number), memory, truth, &range);
             Check::new("pull_equals_memory", equal)
         })
         .collect()

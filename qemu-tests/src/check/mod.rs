@@ -1,11 +1,18 @@
 //! The judge: readers of a vmcore that are not ours, ground truth, and checks.
 
 pub mod arrival;
-pub mod checks;
+pub(crate) mod contents;
 pub mod core_file;
+pub(crate) mod coverage;
+pub(crate) mod cpus;
 pub mod dead_kernel;
+pub mod disk_after;
+pub mod evidence;
 pub mod facts;
+pub(crate) mod kept;
 pub mod mappings;
+pub(crate) mod notes;
 pub mod page_tables;
 pub mod ranges;
 pub mod truth;
+pub(crate) mod vmcore;

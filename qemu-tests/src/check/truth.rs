@@ -4,14 +4,39 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::host::memory::{Digests, GuestMemory, PAGE};
 
+/// A moment at which the VM is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// T0: before purgatory's first instruction.
+    Purgatory,
+    /// T1: devices are quiet, old memory has not been read yet.
+    Quiesced,
+    /// T2: before the final action.
+    End,
+}
+
+impl Moment {
+    /// All of them, in their order.
+    pub const ALL: [Self; 3] = [Self::Purgatory, Self::Quiesced, Self::End];
+
+    /// The symbol in our capture kernel at which it is; T0 is in purgatory.
+    pub fn symbol(self) -> Option<&'static str> {
+        match self {
+            Self::Purgatory => None,
+            Self::Quiesced => Some("kdump_truth_quiesced"),
+            Self::End => Some("kdump_truth_final"),
+        }
+    }
+}
+
 /// Digests by moment. The first three need the VM stopped and are missing with `--no-truth`.
 #[derive(Clone, Debug)]
 pub struct Truth {
-    /// T0: before purgatory's first instruction.
+    /// T0.
     pub purgatory: Option<Digests>,
-    /// T1: devices are quiet, old memory has not been read yet.
+    /// T1.
     pub quiesced: Option<Digests>,
-    /// T2: before the final action.
+    /// T2.
     pub end: Option<Digests>,
     /// After QEMU ended.
     pub exit: Digests,

@@ -2,20 +2,28 @@
 //! memory some may be taken away again after the load.
 
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use log::info;
 
-use crate::check::checks::vmcoreinfo_text;
 use crate::check::core_file::CoreFile;
+use crate::check::evidence::Evidence;
+use crate::check::notes::vmcoreinfo_text;
 use crate::check::ranges::{overlap, show, subtract, total};
 use crate::check::truth::Truth;
-use crate::host::deadline::{Deadline, Interrupt};
+use crate::fault::hooks::{Hooks, Vm};
+use crate::first::initramfs::Contents;
+use crate::first::virtio_modules;
+use crate::host::deadline::Deadline;
+use crate::host::machine_type::option_path;
 use crate::host::memory::{GuestMemory, PAGE};
-use crate::host::qmp::Qmp;
+use crate::host::qemu::Machine;
+use crate::report::Check;
 
 /// The first physical address of that memory: behind all of a guest with less than 3 GiB.
-pub const ADDRESS: u64 = 1 << 32;
+const ADDRESS: u64 = 1 << 32;
 /// QEMU's name of the device.
 const DEVICE: &str = "hot0";
 /// Time that a guest may take to give memory back.
@@ -23,54 +31,76 @@ const UNPLUG: Duration = Duration::from_secs(60);
 /// So many pages of hot-added memory must have contents, or a dump of it proves nothing.
 const LEAST_PAGES: usize = 1000;
 
-/// Memory that is added while the guest runs.
-#[derive(Clone, Copy, Debug)]
-pub struct Hotplug {
+pub(super) struct Hotplug {
     /// Size in bytes.
-    pub size: u64,
-    /// What is to be left of it at the crash, when some is to be taken away after the load.
-    pub left: Option<u64>,
+    size: u64,
+    /// Bytes of it that are to be left at the crash, when some is to be taken away.
+    left: Option<u64>,
+    /// Bytes of it that were there at the crash.
+    plugged: Option<u64>,
 }
 
-/// More of the value of QEMU's `-m` for this memory, and arguments behind it.
-pub fn arguments(memory: &GuestMemory, escape: impl Fn(&std::path::Path) -> String) -> Vec<String> {
-    let Some(hot) = memory.hot() else { return Vec::new() };
-    let (Range { start, end }, path) = (hot.range(), escape(hot.path()));
-    let size = end - start;
-    let backend = format!("memory-backend-file,id=hot,size={size},mem-path={path},share=on");
-    // A driver that does not know that what is unplugged must not be read is refused.
-    let device = format!(
-        "virtio-mem-pci,id={DEVICE},memdev=hot,memaddr={start:#x},requested-size={size},\
-         unplugged-inaccessible=on"
-    );
-    ["-object", &backend, "-device", &device].map(str::to_string).to_vec()
-}
-
-/// Takes memory away from the first kernel, when that is asked for, and waits until it has given it
-/// back. Returns how much is plugged then, in bytes.
-///
-/// # Errors
-/// When QEMU does not answer, or the guest keeps the memory.
-pub fn settle(qmp: &mut Qmp, hotplug: Hotplug, interrupt: &Interrupt) -> Result<u64> {
-    let device = format!("/machine/peripheral/{DEVICE}");
-    let wanted = hotplug.left.unwrap_or(hotplug.size);
-    if hotplug.left.is_some() {
-        qmp.set(&device, "requested-size", wanted.into())?;
+impl Hotplug {
+    pub(super) fn new(size: u64, left: Option<u64>) -> Self {
+        Self { size, left, plugged: None }
     }
-    let deadline = Deadline::new("guest with the memory that is asked for", UNPLUG, interrupt);
-    deadline.wait_for(|| {
-        let size = qmp.get(&device, "size")?;
-        let size = size.as_u64().context("virtio-mem's size is no number")?;
-        Ok((size == wanted).then_some(size))
-    })
+}
+
+impl Hooks for Hotplug {
+    fn memory(&self, memory: GuestMemory, folder: &Path) -> Result<GuestMemory> {
+        memory.and_hot(self.size, ADDRESS, folder)
+    }
+
+    fn initramfs(&self, kernel: &Path, contents: &mut Contents<'_>) -> Result<()> {
+        contents.memory_modules = virtio_modules::of(kernel, virtio_modules::MEMORY)?;
+        contents.hot_memory = self.size;
+        Ok(())
+    }
+
+    fn machine(&self, machine: &mut Machine<'_>) -> Result<()> {
+        let hot = machine.memory.hot().context("guest memory without room for more")?;
+        let (Range { start, end }, path) = (hot.range(), option_path(hot.path()));
+        let size = end - start;
+        let backend = format!("memory-backend-file,id=hot,size={size},mem-path={path},share=on");
+        // A driver that does not know that what is unplugged must not be read is refused.
+        let device = format!(
+            "virtio-mem-pci,id={DEVICE},memdev=hot,memaddr={start:#x},requested-size={size},\
+             unplugged-inaccessible=on"
+        );
+        let words = ["-object", &backend, "-device", &device];
+        machine.devices.extend(words.map(str::to_string));
+        Ok(())
+    }
+
+    /// Takes memory away from the first kernel, when that is asked for, and waits until it has given
+    /// it back.
+    fn ready(&mut self, vm: &mut Vm<'_>) -> Result<()> {
+        info!("waiting for the guest's memory");
+        let device = format!("/machine/peripheral/{DEVICE}");
+        let wanted = self.left.unwrap_or(self.size);
+        if self.left.is_some() {
+            vm.qmp.set(&device, "requested-size", wanted.into())?;
+        }
+        let what = "guest with the memory that is asked for";
+        let plugged = Deadline::new(what, UNPLUG, &vm.config.interrupt).wait_for(|| {
+            let size = vm.qmp.get(&device, "size")?;
+            let size = size.as_u64().context("virtio-mem's size is no number")?;
+            Ok((size == wanted).then_some(size))
+        })?;
+        self.plugged = Some(plugged);
+        Ok(())
+    }
+
+    fn check(&self, evidence: &Evidence<'_>) -> Option<Check> {
+        let Evidence { core, memory, truth, .. } = *evidence;
+        let found = check(core, memory, truth, self.plugged?);
+        Some(Check::new("hot_memory", found))
+    }
 }
 
 /// Hot-added memory of which `plugged` bytes were plugged at the crash: what was not is named in
 /// VMCOREINFO, and nothing else is; nobody has touched it since; and what was plugged has contents.
-///
-/// # Errors
-/// The first of these that does not hold.
-pub fn check(core: &CoreFile, memory: &GuestMemory, truth: &Truth, plugged: u64) -> Result<String> {
+fn check(core: &CoreFile, memory: &GuestMemory, truth: &Truth, plugged: u64) -> Result<String> {
     let hot = memory.hot().context("there is no such memory")?;
     let range = hot.range();
     let holes = left_out(&vmcoreinfo_text(core)?)?;

@@ -18,6 +18,7 @@ use vmcore::{Class, PhysAddr, PhysRange};
 use crate::check::core_file::GENERAL_REGISTERS;
 use crate::check::dead_kernel::DeadKernel;
 use crate::check::ranges::subtract;
+use crate::first::first_kernel::Loading;
 use crate::first::slot::parse_slot;
 use crate::host::image::Image;
 use crate::host::memory::{GuestMemory, PAGE};
@@ -61,29 +62,14 @@ pub struct Guest {
     ram: Vec<Range<u64>>,
     holes: Vec<Range<u64>>,
     notes: Vec<u64>,
-    unreadable: Option<u32>,
     /// More words for its command line.
     words: String,
-    /// The CPU that is not there.
-    missing: Option<usize>,
+    /// CPUs without a note.
+    silent: Vec<usize>,
     plan: Plan,
     loading: Loading,
     /// The slot image, unless the plan is placed.
     image: Vec<u8>,
-    unsealed: bool,
-}
-
-/// How the slot is filled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loading {
-    /// QEMU puts every segment of a whole plan into its place.
-    Placed,
-    /// The guest unpacks and seals a slot image that it gets as a multiboot module.
-    Module,
-    /// The same, but the image was sealed when it was packed.
-    SealedModule,
-    /// The guest unpacks and seals a slot image that lies in place, at the backup region.
-    InPlace,
 }
 
 /// What the plan is made of.
@@ -164,13 +150,11 @@ impl Guest {
             ram,
             holes,
             notes,
-            unreadable: None,
             words: from.words.to_string(),
-            missing: None,
+            silent: Vec::new(),
             plan,
             loading,
             image,
-            unsealed: false,
         })
     }
 
@@ -188,11 +172,6 @@ impl Guest {
         Ok(())
     }
 
-    /// Has the guest leave the slot image unsealed.
-    pub fn leave_unsealed(&mut self) {
-        self.unsealed = true;
-    }
-
     /// Purgatory's entry (physical).
     pub fn entry(&self) -> u64 {
         self.plan.entry.get()
@@ -206,39 +185,6 @@ impl Guest {
     /// The plan, to put a fault into.
     pub fn plan_mut(&mut self) -> &mut Plan {
         &mut self.plan
-    }
-
-    /// Changes the byte at `offset` of the segment called `name`.
-    ///
-    /// # Errors
-    /// When there is no such byte.
-    pub fn damage(&mut self, name: &str, offset: usize) -> Result<()> {
-        let mut segments = self.plan.segments.iter_mut();
-        let segment = segments.find(|segment| segment.name == name);
-        let byte = segment.and_then(|segment| segment.bytes.get_mut(offset));
-        *byte.with_context(|| format!("the plan has no byte {offset} of \"{name}\""))? ^= 1;
-        Ok(())
-    }
-
-    /// Has `cpu`, not the first, answer no NMI: it will have no note.
-    ///
-    /// # Errors
-    /// When the guest does not start it.
-    pub fn deafen(&mut self, cpu: u32) -> Result<()> {
-        let is_there = (1..self.notes.len()).contains(&(cpu as usize));
-        ensure!(is_there, "there is no CPU {cpu} besides the first");
-        self.words.push_str(&format!(" deaf={cpu}"));
-        Ok(())
-    }
-
-    /// The last CPU is not there: it will have no note.
-    ///
-    /// # Errors
-    /// When it is the first as well.
-    pub fn lose_last_cpu(&mut self) -> Result<()> {
-        ensure!(self.notes.len() > 1, "there is no CPU to lose");
-        self.missing = Some(self.notes.len() - 1);
-        Ok(())
     }
 
     /// Where a segment of the slot lies (physical).
@@ -260,20 +206,28 @@ impl Guest {
         Ok(self.elf.symbol(NMI_WAIT)?.start)
     }
 
+    /// Puts more words on its command line.
+    pub fn add_words(&mut self, words: &str) {
+        self.words.push(' ');
+        self.words.push_str(words);
+    }
+
     /// What its command line says behind a key, each time.
     fn said<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
         let words = self.words.split_whitespace();
         words.filter_map(move |word| word.strip_prefix(key)?.strip_prefix('='))
     }
 
-    /// The note of `cpu` will be unreadable: it is not in the vmcore.
-    pub fn lose_note(&mut self, cpu: u32) {
-        self.unreadable = Some(cpu);
-    }
-
-    /// The crash note area of `cpu` (physical), if the guest starts it.
-    pub fn note(&self, cpu: u32) -> Option<Range<u64>> {
-        self.notes.get(cpu as usize).map(|area| *area..*area + NOTE_AREA)
+    /// `cpu`, not the first, will have no note in the vmcore. Returns its note area (physical).
+    ///
+    /// # Errors
+    /// When the guest does not start it.
+    pub fn lose_note(&mut self, cpu: u32) -> Result<Range<u64>> {
+        let is_there = (1..self.notes.len()).contains(&(cpu as usize));
+        ensure!(is_there, "there is no CPU {cpu} besides the first");
+        self.silent.push(cpu as usize);
+        let area = self.notes[cpu as usize];
+        Ok(area..area + NOTE_AREA)
     }
 
     /// Writes the segments or the slot image into `folder` for QEMU.
@@ -318,9 +272,6 @@ impl Guest {
         if self.loading == Loading::Placed {
             line.push_str(&format!(" kdump.entry={:#x}", self.entry()));
         }
-        if self.unsealed {
-            line.push_str(" seal=no");
-        }
         line.push(' ');
         line.push_str(&self.words);
         line
@@ -334,8 +285,8 @@ impl Guest {
         let banner = self.elf.symbol(BANNER)?;
         let text = self.elf.bytes_at(&banner)?.to_vec();
         let deaf = self.said("deaf").next().and_then(|cpu| cpu.parse().ok());
-        let silent = [deaf, self.missing, self.unreadable.map(|cpu| cpu as usize)];
-        let answering = || (0..self.notes.len()).filter(|cpu| !silent.contains(&Some(*cpu)));
+        let is_silent = |cpu| self.silent.contains(&cpu) || deaf == Some(cpu);
+        let answering = || (0..self.notes.len()).filter(|cpu| !is_silent(*cpu));
         let death = self.said("die").next().unwrap_or("panic");
         let place = DEATHS.iter().find(|(word, _)| *word == death);
         let (_, place) = *place.with_context(|| format!("die={death} leaves no dump"))?;

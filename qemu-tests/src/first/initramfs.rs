@@ -88,18 +88,21 @@ impl Archive {
     }
 }
 
+/// A file for the archive: its path there, and its bytes.
+pub type Packed = (&'static str, Vec<u8>);
+
 /// What goes into the initramfs of a first kernel.
 pub struct Contents<'a> {
     /// A static busybox.
     pub busybox: &'a [u8],
     /// Our loader, or what stands in for it: path and bytes.
-    pub programs: &'a [(&'static str, Vec<u8>)],
+    pub programs: &'a [Packed],
     /// Its arguments, one a line in a file.
     pub arguments: &'a [String],
     /// Modules that are loaded in this order; with them, `/init` keeps a second virtio disk busy.
-    pub modules: &'a [Vec<u8>],
+    pub modules: Vec<Vec<u8>>,
     /// Modules that are loaded first of all; they add memory.
-    pub memory_modules: &'a [Vec<u8>],
+    pub memory_modules: Vec<Vec<u8>>,
     /// Size of hot-added memory in bytes.
     pub hot_memory: u64,
     /// What the shell does between the load and the crash.
@@ -235,8 +238,8 @@ mod tests {
             busybox: b"BUSYBOX",
             programs: &[("kdump-loader", b"LOADER".to_vec())],
             arguments: &["--target".into()],
-            modules: &[b"KO".into()],
-            memory_modules: &[b"MEM".into()],
+            modules: vec![b"KO".into()],
+            memory_modules: vec![b"MEM".into()],
             hot_memory: 1 << 20,
             before_crash: "true",
             userland,

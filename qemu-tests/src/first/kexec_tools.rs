@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use crate::first::initramfs::Packed;
 use crate::first::stock_capture::{self, StockCapture};
 
 /// The program.
@@ -34,9 +35,6 @@ pub struct KexecTools {
     /// boot_params.
     pub memmap: bool,
 }
-
-/// A file for the initramfs: its path there, and its bytes.
-pub type Packed = (&'static str, Vec<u8>);
 
 impl KexecTools {
     /// What goes into the initramfs besides what is always there.

@@ -5,6 +5,8 @@ pub mod first_kernel;
 pub mod guest;
 pub mod initramfs;
 pub mod kexec_tools;
+mod linux;
+pub mod prepared;
 pub mod slot;
 pub mod stock_capture;
 pub mod virtio_modules;

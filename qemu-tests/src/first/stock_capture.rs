@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::first::initramfs::{Archive, FOLDER, PROGRAM, TEXT};
-use crate::first::kexec_tools::Packed;
+use crate::first::initramfs::{Archive, FOLDER, PROGRAM, Packed, TEXT};
 use crate::first::virtio_modules;
 
 /// Where both lie in the first kernel's initramfs.

@@ -1,27 +1,17 @@
 //! The disk that the dump goes to, whole or with a fault.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use collector::Extracted;
 use handoff::Stage;
-use serde::Serialize;
 
-use crate::check::core_file::CoreFile;
-use crate::host::machine_type::MachineType;
-use crate::host::memory::GuestMemory;
+use crate::host::machine_type::{MachineType, option_path};
 use crate::host::nbd::NbdServer;
 
 /// Bytes of the disk's two headers.
-const HEADER: usize = 8192;
-/// Bytes of the two headers of the disk's first dump, behind them.
-const DUMP_HEADER: u64 = 8192;
-/// Bytes of a page.
-const PAGE: usize = 4096;
-/// How much of a disk is looked at at once, in bytes.
-const CHUNK: usize = 1 << 20;
+pub(crate) const HEADER: usize = 8192;
 
 /// How QEMU attaches the dump disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,38 +65,6 @@ pub struct DumpDisk {
     attachment: Attachment,
     header: Vec<u8>,
     server: Option<NbdServer>,
-    busy: Option<PathBuf>,
-}
-
-/// Bytes of the other disk.
-const BUSY_SIZE: u64 = 64 << 20;
-/// Bytes in a second that can be read from it.
-const BUSY_RATE: u64 = 1 << 20;
-
-/// What a cycle without a dump left on the disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct DiskAfter {
-    /// Why `kdump-collector extract` finds no dump there.
-    pub refused: String,
-    /// Whether the header was written.
-    pub header_written: bool,
-    /// Whether anything was written behind the headers of the disk and of its first dump.
-    pub data_written: bool,
-    /// What could be extracted all the same.
-    pub partial: Option<Partial>,
-}
-
-/// What there is of a dump that is not whole. All numbers are bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Partial {
-    /// Length of the whole dump.
-    pub length: u64,
-    /// What is there.
-    pub there: u64,
-    /// What of it is memory, and was compared.
-    pub compared: u64,
-    /// What of that is different.
-    pub wrong: u64,
 }
 
 impl DumpDisk {
@@ -143,41 +101,12 @@ impl DumpDisk {
         let id = collector::DumpDisk::open(&path).context("opening the dump disk")?.id();
         let header = header(&path).context("reading the dump disk")?;
         let server = attachment.is_served().then(|| NbdServer::start(&path)).transpose()?;
-        Ok(Self {
-            path,
-            target: format!("virtio-blk:id={id}"),
-            attachment,
-            header,
-            server,
-            busy: None,
-        })
+        Ok(Self { path, target: format!("virtio-blk:id={id}"), attachment, header, server })
     }
 
     /// The file behind it.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Adds another disk behind the dump disk, slow to read, with other bytes in every place, so
-    /// that what comes late from it can be told from what came before.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn add_busy(&mut self, folder: &Path) -> Result<()> {
-        let path = folder.join("busy-disk");
-        let bytes: Vec<u8> = (0..BUSY_SIZE / 8).flat_map(u64::to_le_bytes).collect();
-        fs::write(&path, bytes).context("writing the busy disk")?;
-        self.busy = Some(path);
-        Ok(())
-    }
-
-    fn busy_arguments(&self) -> Vec<String> {
-        let Some(path) = &self.busy else { return Vec::new() };
-        let path = path.display().to_string().replace(',', ",,");
-        let drive =
-            format!("if=none,id=busy,format=raw,file={path},throttling.bps-read={BUSY_RATE}");
-        let words = ["-drive", &drive, "-device", "virtio-blk-pci,drive=busy"];
-        words.map(str::to_string).to_vec()
     }
 
     /// QEMU's words for it on a machine of this kind; `properties` are more properties of its
@@ -186,9 +115,7 @@ impl DumpDisk {
     /// On PCI a transitional virtio-blk device. Its host cache is `unsafe`: what is lost when the
     /// host dies does not matter here, and a flush costs nothing.
     pub fn arguments(&self, machine: MachineType, properties: &str) -> Vec<String> {
-        // A comma in an option's value is doubled.
-        let shown = |path: &Path| path.display().to_string().replace(',', ",,");
-        let path = shown(&self.path);
+        let path = option_path(&self.path);
         let (file, more) = match self.attachment {
             Attachment::Absent => return Vec::new(),
             Attachment::Whole => (format!("file={path}"), String::new()),
@@ -202,7 +129,7 @@ impl DumpDisk {
                 (file, format!("{more},werror=report"))
             }
             Attachment::Stalls | Attachment::Dies => {
-                let socket = self.server.as_ref().map(|server| shown(&server.socket()));
+                let socket = self.server.as_ref().map(|server| option_path(&server.socket()));
                 let socket = socket.unwrap_or_default();
                 (
                     format!("file.driver=nbd,file.server.type=unix,file.server.path={socket}"),
@@ -216,7 +143,15 @@ impl DumpDisk {
             "-device",
             &format!("{},drive=dump,{properties}", machine.disk_device()),
         ];
-        words.into_iter().map(str::to_string).chain(self.busy_arguments()).collect()
+        words.map(str::to_string).to_vec()
+    }
+
+    /// Whether the disk's headers are no more what they were before the cycle.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn has_new_header(&self) -> Result<bool> {
+        Ok(header(&self.path)? != self.header)
     }
 
     /// Has the process behind the disk do what it is there for, when the capture has got that far.
@@ -246,26 +181,6 @@ impl DumpDisk {
         let missing = disk.missing(dump)?.iter().map(|(start, end)| end - start).sum::<u64>();
         Ok(missing < dump.length)
     }
-
-    /// Looks at the disk when there is no whole dump on it. What is extracted all the same goes to
-    /// `out`, and is compared with `memory`.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub fn after_failure(&self, out: &Path, memory: &GuestMemory) -> Result<DiskAfter> {
-        let header_written = header(&self.path)? != self.header;
-        let mut file = File::open(&self.path).context("opening the dump disk")?;
-        file.seek(SeekFrom::Start(HEADER as u64 + DUMP_HEADER))?;
-        let data_written = has_data(file).context("reading the dump disk")?;
-        let (refused, partial) = match collector::extract(&self.path, None, out, &mut |_, _| {}) {
-            Ok(extracted) => {
-                let partial = partial(&extracted, memory).context("comparing a partial dump")?;
-                (extracted.trouble().unwrap_or_default(), partial)
-            }
-            Err(error) => (error.to_string(), None),
-        };
-        Ok(DiskAfter { refused, header_written, data_written, partial })
-    }
 }
 
 /// The disk's headers, or as much of them as the file has.
@@ -273,33 +188,6 @@ fn header(path: &Path) -> io::Result<Vec<u8>> {
     let mut header = Vec::new();
     File::open(path)?.take(HEADER as u64).read_to_end(&mut header)?;
     Ok(header)
-}
-
-/// Compares what is there of a vmcore with the memory that its PT_LOADs describe.
-fn partial(extracted: &Extracted, memory: &GuestMemory) -> Result<Option<Partial>> {
-    let Some(path) = &extracted.path else { return Ok(None) };
-    let core = CoreFile::open(path)?;
-    let is_missing = |at: u64| {
-        let missing = extracted.missing.iter().chain(&extracted.damaged);
-        missing.clone().any(|(start, end)| (*start..*end).contains(&at))
-    };
-    let (mut compared, mut wrong) = (0, 0);
-    for load in &core.loads {
-        // Chunks begin and end at pages of the file, and PT_LOADs begin there.
-        for at in (0..load.filesz).step_by(PAGE) {
-            let length = PAGE.min((load.filesz - at) as usize);
-            if is_missing(load.offset + at) {
-                continue;
-            }
-            let (mut there, mut truth) = (vec![0; length], vec![0; length]);
-            core.read_at(load.offset + at, &mut there)?;
-            memory.read(load.paddr + at, &mut truth)?;
-            compared += length as u64;
-            wrong +=
-                there.iter().zip(&truth).filter(|(there, truth)| there != truth).count() as u64;
-        }
-    }
-    Ok(Some(Partial { length: extracted.length, there: extracted.there(), compared, wrong }))
 }
 
 /// Numbers of errors, as Linux has them.
@@ -315,16 +203,4 @@ fn failing_writes(path: &str, sector: u64, error: u32) -> (String, String) {
              ,file.inject-error.0.sector={sector},file.inject-error.0.errno={error}"
         ),
     )
-}
-
-/// Whether anything but zeros follows. The disk may be larger than the host's memory.
-fn has_data(mut rest: impl Read) -> io::Result<bool> {
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        match rest.read(&mut chunk)? {
-            0 => return Ok(false),
-            length if chunk[..length].iter().any(|byte| *byte != 0) => return Ok(true),
-            _ => (),
-        }
-    }
 }

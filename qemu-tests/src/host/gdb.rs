@@ -9,46 +9,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cycle::Event;
+use crate::event::{Event, Stop};
 use crate::host::deadline::{Deadline, Interrupt};
 
 /// gdb answers within a second; a loaded machine gets more.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The privilege level in a segment selector.
 const PRIVILEGE: i64 = 3;
-
-/// The VM has stopped under gdb.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stop {
-    /// When the host learned of it.
-    pub at: Instant,
-    /// gdb's record, e.g. `reason="breakpoint-hit",…,addr="0x…"`.
-    pub record: String,
-}
-
-impl Stop {
-    /// The address of the instruction that comes next, if gdb knows one.
-    pub fn address(&self) -> Option<u64> {
-        let (_, rest) = self.record.split_once("addr=\"0x")?;
-        u64::from_str_radix(rest.split('"').next()?, 16).ok()
-    }
-
-    /// True when a breakpoint stopped the VM, rather than its end.
-    pub fn is_breakpoint(&self) -> bool {
-        self.record.contains("reason=\"breakpoint-hit\"") || self.is_read()
-    }
-
-    /// True when a read that was waited for stopped the VM.
-    pub fn is_read(&self) -> bool {
-        self.record.contains("reason=\"read-watchpoint-trigger\"")
-    }
-
-    /// True when the VM is gone.
-    pub fn is_end(&self) -> bool {
-        self.record.contains("reason=\"exited")
-    }
-}
 
 /// A gdb attached to QEMU's debug stub. Dropping it kills and reaps gdb; a stopped guest stays
 /// stopped then.
@@ -95,20 +63,13 @@ impl Gdb {
         self.ask(&format!("-break-insert -h -t *{address:#x}")).map(drop)
     }
 
-    /// The same, for the first time that `condition` holds there.
+    /// The same, where `condition` holds there, after it has held `before` times.
     ///
     /// # Errors
     /// When gdb refuses.
-    pub fn stop_where(&mut self, address: u64, condition: &str) -> Result<()> {
-        self.ask(&format!("-break-insert -h -t -c \"{condition}\" *{address:#x}")).map(drop)
-    }
-
-    /// The same, for the second time.
-    ///
-    /// # Errors
-    /// When gdb refuses.
-    pub fn stop_at_second(&mut self, address: u64, condition: &str) -> Result<()> {
-        self.ask(&format!("-break-insert -h -t -i 1 -c \"{condition}\" *{address:#x}")).map(drop)
+    pub fn stop_where(&mut self, address: u64, condition: &str, before: u32) -> Result<()> {
+        let when = format!("-i {before} -c \"{condition}\"");
+        self.ask(&format!("-break-insert -h -t {when} *{address:#x}")).map(drop)
     }
 
     /// Stops at the next read of the byte at an address that is physical as long as paging is off;
@@ -170,7 +131,7 @@ impl Gdb {
         self.next += 1;
         writeln!(self.input, "{token}{command}").context("gdb is gone")?;
         let what = format!("answer of gdb to {command}");
-        let deadline = Deadline::new(what, PATIENCE, &self.interrupt);
+        let deadline = Deadline::new(what, TIMEOUT, &self.interrupt);
         loop {
             let record = match self.answers.recv_timeout(deadline.slice()?) {
                 Ok(record) => record,

@@ -1,6 +1,6 @@
 //! The kinds of machine that QEMU plays: how the dump disk is attached, and what kernels must be told.
 
-use crate::delivery::{Targets, Way};
+use std::path::Path;
 
 /// Where the first two virtio transports of QEMU's microvm have their registers, and their interrupts
 /// (`hw/i386/microvm.c`, `VIRTIO_MMIO_BASE` and `VIRTIO_IRQ_BASE`; without ACPI).
@@ -53,14 +53,18 @@ impl MachineType {
         }
     }
 
-    /// What a kernel must be told to find the devices of these `targets`. QEMU itself tells a Linux, but
-    /// no multiboot kernel.
-    pub fn device_words(self, targets: &Targets) -> String {
-        let there = [Way::VirtioBlk, Way::VirtioConsole].map(|way| targets.has(way));
-        let words = TRANSPORTS.iter().zip(there).filter(|(_, there)| *there);
+    /// What a kernel must be told to find the dump disk and the virtio console, of which those that
+    /// are `used` count. QEMU itself tells a Linux, but no multiboot kernel.
+    pub fn device_words(self, used: [bool; 2]) -> String {
+        let words = TRANSPORTS.iter().zip(used).filter(|(_, used)| *used);
         match self {
             Self::Pc => String::new(),
             Self::MicroVm => words.map(|(word, _)| *word).collect::<Vec<_>>().join(" "),
         }
     }
+}
+
+/// A path as QEMU's option syntax wants it: a comma in it is doubled.
+pub(crate) fn option_path(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
 }

@@ -11,10 +11,9 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::fault::hotplug;
 use crate::host::deadline::{Deadline, Interrupt};
 use crate::host::dump_disk::DumpDisk;
-use crate::host::machine_type::MachineType;
+use crate::host::machine_type::{MachineType, option_path};
 use crate::host::memory::GuestMemory;
 use crate::host::qmp::Qmp;
 
@@ -38,7 +37,7 @@ pub struct Blob {
 }
 
 /// The machine that QEMU plays.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Machine<'a> {
     /// What kind of machine it is.
     pub kind: MachineType,
@@ -50,7 +49,7 @@ pub struct Machine<'a> {
     /// CPUs.
     pub cpus: u32,
     /// The model of its CPUs, as QEMU spells it; else QEMU's own choice.
-    pub cpu_model: Option<&'a str>,
+    pub cpu_model: Option<&'static str>,
     /// Whether these have 64-bit mode.
     pub is_64_bit: bool,
     /// Its dump disk.
@@ -58,7 +57,7 @@ pub struct Machine<'a> {
     /// More properties of the disk's device, such as `disable-modern=on`.
     pub disk_properties: &'a str,
     /// More arguments for QEMU.
-    pub devices: &'a [String],
+    pub devices: Vec<String>,
 }
 
 /// What QEMU is asked to boot.
@@ -227,11 +226,6 @@ impl Drop for Starting {
     }
 }
 
-/// A path as QEMU's option syntax wants it: a comma in it is doubled.
-fn option_path(path: &Path) -> String {
-    path.display().to_string().replace(',', ",,")
-}
-
 impl Machine<'_> {
     fn program(&self) -> &'static str {
         let is_large = self.memory.size() > LARGE;
@@ -290,7 +284,6 @@ impl Machine<'_> {
             .into_iter()
             .map(str::to_string)
             .chain(disk)
-            .chain(hotplug::arguments(self.memory, option_path))
             .chain(self.devices.iter().cloned())
             .collect()
     }

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod collector_process;
+pub(crate) mod flow;
 mod noise;
 mod other_version;
 mod proxy;

@@ -32,7 +32,6 @@ pub(crate) fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Conf
         initrd: None,
         before_crash: String::new(),
         guest_dump: false,
-        hotplug: None,
         examine: true,
         truth: true,
         core_headers: None,
@@ -78,7 +77,7 @@ pub(crate) fn cycle_into(
 ) -> (Report, String) {
     let mut config = config(first_kernel, out);
     change(&mut config);
-    let report = qemu_tests::run(&config, &mut |_| ()).expect("the host has what a cycle needs");
+    let report = qemu_tests::run(&config).expect("the host has what a cycle needs");
     let console = std::fs::read(out.path().join("console.log")).expect("what was on the console");
     (report, String::from_utf8_lossy(&console).into_owned())
 }

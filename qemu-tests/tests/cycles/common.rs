@@ -1,7 +1,7 @@
 //! What every scenario needs: the ordinary cycle, and what can come of one.
 
 pub(crate) use crate::basics::*;
-use qemu_tests::host::dump_disk::DiskAfter;
+use qemu_tests::check::disk_after::DiskAfter;
 use qemu_tests::host::gdb;
 use qemu_tests::{Config, Fault, FirstKernel, Loading, Report, StockCapture, Verdict};
 use vmcore::Class;

@@ -2,7 +2,8 @@
 
 use crate::common::*;
 use qemu_tests::Fault;
-use qemu_tests::host::dump_disk::{Attachment, DiskAfter, Partial};
+use qemu_tests::check::disk_after::{DiskAfter, Partial};
+use qemu_tests::host::dump_disk::Attachment;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use vmcore::Class;

@@ -58,7 +58,7 @@ fn assert_log_is_the_consoles(first_kernel: FirstKernel, first_append: &str) {
     config.memory = 256 * MIB;
     config.truth = false;
     config.first_append = format!("debug {first_append}");
-    assert_passes(&qemu_tests::run(&config, &mut |_| ()).expect("the host has what it needs"));
+    assert_passes(&qemu_tests::run(&config).expect("the host has what it needs"));
     let console = std::fs::read(out.path().join("console.log")).expect("the console");
     let console = String::from_utf8_lossy(&console);
     let vmcore = VmcoreFile::open(&out.path().join("vmcore")).expect("a vmcore");

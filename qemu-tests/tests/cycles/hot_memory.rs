@@ -1,7 +1,7 @@
 //! Memory that is added while Linux runs, and taken away again.
 
 use crate::common::*;
-use qemu_tests::Hotplug;
+use qemu_tests::Fault;
 
 /// The check of hot-added memory was made; what the report says of it.
 #[track_caller]
@@ -16,7 +16,7 @@ fn hot_memory(report: &qemu_tests::Report) -> &str {
 fn debian_amd64_with_hot_added_memory() {
     let report = cycle(debian_amd64(), |config| {
         config.memory = 256 * MIB;
-        config.hotplug = Some(Hotplug { size: 512 * MIB, left: None });
+        config.fault = Some(Fault::Hotplug { size: 512 * MIB, left: None });
         config.first_append = "memhp_default_state=online".into();
     });
     let detail = hot_memory(&report);
@@ -30,7 +30,7 @@ fn debian_amd64_with_hot_added_memory() {
 fn memory_that_is_unplugged_after_the_load_is_a_named_hole() {
     let (report, console) = cycle_and_console(debian_amd64(), |config| {
         config.memory = 256 * MIB;
-        config.hotplug = Some(Hotplug { size: 256 * MIB, left: Some(128 * MIB) });
+        config.fault = Some(Fault::Hotplug { size: 256 * MIB, left: Some(128 * MIB) });
         config.first_append = "memhp_default_state=online_movable".into();
     });
     let detail = hot_memory(&report);

@@ -1,8 +1,15 @@
 //! A small machine, made by hand, and everything that can be wrong with its vmcore.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use super::*;
+use crate::check::contents::claims_equal_memory;
+use crate::check::core_file::{CoreFile, Load};
+use crate::check::coverage::is_alias;
+use crate::check::dead_kernel::{DeadKernel, Function, Vmcoreinfo};
+use crate::check::truth::Truth;
+use crate::host::memory::{Digests, GuestMemory, PAGE};
 
 const MIB: u64 = 1 << 20;
 const SLOT: Range<u64> = 2 * MIB..3 * MIB;
@@ -177,7 +184,7 @@ impl World {
             dead: &self.dead,
             is_stock: self.is_stock,
         };
-        all(&evidence).into_iter().filter(|check| !check.pass).collect()
+        vmcore_checks(&evidence).into_iter().filter(|check| !check.pass).collect()
     }
 
     #[track_caller]

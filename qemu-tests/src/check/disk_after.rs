@@ -1,0 +1,105 @@
+//! What a cycle without a dump left on the dump disk.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use collector::Extracted;
+use serde::Serialize;
+
+use crate::check::core_file::CoreFile;
+use crate::host::dump_disk::{DumpDisk, HEADER};
+use crate::host::memory::GuestMemory;
+
+/// Bytes of the two headers of the disk's first dump, behind them.
+const DUMP_HEADER: u64 = 8192;
+/// Bytes of a page.
+const PAGE: usize = 4096;
+/// How much of a disk is looked at at once, in bytes.
+const CHUNK: usize = 1 << 20;
+
+/// What a cycle without a dump left on the disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DiskAfter {
+    /// Why `kdump-collector extract` finds no dump there.
+    pub refused: String,
+    /// Whether the header was written.
+    pub header_written: bool,
+    /// Whether anything was written behind the headers of the disk and of its first dump.
+    pub data_written: bool,
+    /// What could be extracted all the same.
+    pub partial: Option<Partial>,
+}
+
+/// What there is of a dump that is not whole. All numbers are bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Partial {
+    /// Length of the whole dump.
+    pub length: u64,
+    /// What is there.
+    pub there: u64,
+    /// What of it is memory, and was compared.
+    pub compared: u64,
+    /// What of that is different.
+    pub wrong: u64,
+}
+
+/// Looks at the disk when there is no whole dump on it. What is extracted all the same goes to
+/// `out`, and is compared with `memory`.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn after_failure(disk: &DumpDisk, out: &Path, memory: &GuestMemory) -> Result<DiskAfter> {
+    let header_written = disk.has_new_header()?;
+    let mut file = File::open(disk.path()).context("opening the dump disk")?;
+    file.seek(SeekFrom::Start(HEADER as u64 + DUMP_HEADER))?;
+    let data_written = has_data(file).context("reading the dump disk")?;
+    let (refused, partial) = match collector::extract(disk.path(), None, out, &mut |_, _| {}) {
+        Ok(extracted) => {
+            let partial = partial(&extracted, memory).context("comparing a partial dump")?;
+            (extracted.trouble().unwrap_or_default(), partial)
+        }
+        Err(error) => (error.to_string(), None),
+    };
+    Ok(DiskAfter { refused, header_written, data_written, partial })
+}
+
+/// Compares what is there of a vmcore with the memory that its PT_LOADs describe.
+fn partial(extracted: &Extracted, memory: &GuestMemory) -> Result<Option<Partial>> {
+    let Some(path) = &extracted.path else { return Ok(None) };
+    let core = CoreFile::open(path)?;
+    let is_missing = |at: u64| {
+        let missing = extracted.missing.iter().chain(&extracted.damaged);
+        missing.clone().any(|(start, end)| (*start..*end).contains(&at))
+    };
+    let (mut compared, mut wrong) = (0, 0);
+    for load in &core.loads {
+        // Chunks begin and end at pages of the file, and PT_LOADs begin there.
+        for at in (0..load.filesz).step_by(PAGE) {
+            let length = PAGE.min((load.filesz - at) as usize);
+            if is_missing(load.offset + at) {
+                continue;
+            }
+            let (mut there, mut truth) = (vec![0; length], vec![0; length]);
+            core.read_at(load.offset + at, &mut there)?;
+            memory.read(load.paddr + at, &mut truth)?;
+            compared += length as u64;
+            wrong +=
+                there.iter().zip(&truth).filter(|(there, truth)| there != truth).count() as u64;
+        }
+    }
+    Ok(Some(Partial { length: extracted.length, there: extracted.there(), compared, wrong }))
+}
+
+/// Whether anything but zeros follows. The disk may be larger than the host's memory.
+fn has_data(mut rest: impl Read) -> io::Result<bool> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        match rest.read(&mut chunk)? {
+            0 => return Ok(false),
+            length if chunk[..length].iter().any(|byte| *byte != 0) => return Ok(true),
+            _ => (),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! What the checks of a vmcore look at.
+
+use crate::check::core_file::CoreFile;
+use crate::check::dead_kernel::DeadKernel;
+use crate::check::truth::Truth;
+use crate::host::memory::GuestMemory;
+
+/// A vmcore, and all that is known from elsewhere of what it must hold.
+#[derive(Clone, Copy)]
+pub struct Evidence<'a> {
+    /// The vmcore.
+    pub core: &'a CoreFile,
+    /// Guest memory after QEMU's end.
+    pub memory: &'a GuestMemory,
+    /// Its digests.
+    pub truth: &'a Truth,
+    /// What the dead kernel said of itself.
+    pub dead: &'a DeadKernel,
+    /// Whether a stock Linux wrote it. The file may then have bytes of memory twice, as those of an x86_64
+    /// kernel's text; and the first 640 KiB of memory are no more what they were: it has used them.
+    pub is_stock: bool,
+}

@@ -1,0 +1,123 @@
+//! What one cycle is made of.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use vmcore::Class;
+
+use crate::delivery::Delivery;
+use crate::fault::kind::Fault;
+use crate::first::first_kernel::FirstKernel;
+use crate::first::kexec_tools::KexecTools;
+use crate::first::stock_capture::StockCapture;
+use crate::host::deadline::Interrupt;
+use crate::host::machine_type::MachineType;
+
+/// One cycle.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The kernel that dies.
+    pub first_kernel: FirstKernel,
+    /// The capture kernel's ELF file as it is loaded.
+    pub capture_kernel: PathBuf,
+    /// The same with its symbols.
+    pub capture_kernel_symbols: PathBuf,
+    /// Purgatory's ELF file.
+    pub purgatory: PathBuf,
+    /// The kind of machine. On a microvm the guest has less than 3 GiB.
+    pub machine: MachineType,
+    /// Guest memory in bytes.
+    pub memory: u64,
+    /// CPUs of the guest.
+    pub cpus: u32,
+    /// What follows `crashkernel=`.
+    pub slot: String,
+    /// The folder for vmcore, console.log and report.json.
+    pub out: PathBuf,
+    /// More words for the capture kernel's command line.
+    pub append: String,
+    /// The cause of the first kernel's crash; the test guest has its own.
+    pub crash: Crash,
+    /// One's own initramfs for a Linux first kernel: its program runs once the capture kernel is
+    /// loaded.
+    pub initrd: Option<PathBuf>,
+    /// More words for the first kernel's command line.
+    pub first_append: String,
+    /// What a Linux first kernel's shell does after loading and before the crash; see `init.sh`.
+    pub before_crash: String,
+    /// Whether to stop the VM for page digests at T0, T1 and T2.
+    pub truth: bool,
+    /// True if QEMU dumps the guest's memory as well, right before the crash (with a stock Linux as
+    /// capture kernel only).
+    pub guest_dump: bool,
+    /// True if the dump is extracted and checked. Without, a cycle passes when the capture says
+    /// that its dump is complete.
+    pub examine: bool,
+    /// The class of the ELF core header, when the loader is told.
+    pub core_headers: Option<Class>,
+    /// Stock kexec-tools load the capture kernel, and not our loader (Linux only).
+    pub kexec_tools: Option<KexecTools>,
+    /// A stock Linux is the capture kernel, and not ours (Linux first kernels only).
+    pub stock_capture: Option<StockCapture>,
+    /// The dump is to be oldmem of this range (physical), which `append` asks for, and no vmcore.
+    pub oldmem: Option<Range<u64>>,
+    /// How the dump leaves the guest.
+    pub delivery: Delivery,
+    /// A fault to put in.
+    pub fault: Option<Fault>,
+    /// A dump disk that is formatted already, and stays; else there is a new one each time.
+    pub dump_disk: Option<PathBuf>,
+    /// More properties of the dump disk's device, as QEMU spells them.
+    pub disk_properties: String,
+    /// More arguments for QEMU, such as `-device` and what follows it.
+    pub devices: Vec<String>,
+    /// Ends the cycle early.
+    pub interrupt: Interrupt,
+}
+
+impl Config {
+    /// All memory of the guest, in bytes.
+    pub fn all_memory(&self) -> u64 {
+        self.memory + self.hot_memory()
+    }
+
+    /// Bytes of memory that are added while the first kernel runs.
+    pub fn hot_memory(&self) -> u64 {
+        match self.fault {
+            Some(Fault::Hotplug { size, .. }) => size,
+            _ => 0,
+        }
+    }
+}
+
+/// The cause of the first kernel's crash, once the capture kernel is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Crash {
+    /// The harness, by sysrq, at once.
+    #[default]
+    Asked,
+    /// The harness, by sysrq, when one's own userland has run for this long (whole seconds).
+    AskedAfter(Duration),
+    /// The kernel itself, within this time (whole seconds).
+    Expected(Duration),
+}
+
+impl Crash {
+    /// What the first kernel's `/init` is told, on a line.
+    pub(crate) fn words(self) -> String {
+        match self {
+            Self::Asked => "crash\n".to_string(),
+            Self::AskedAfter(time) => format!("crash {}\n", time.as_secs()),
+            Self::Expected(time) => format!("wait {}\n", time.as_secs()),
+        }
+    }
+
+    /// Time that the first kernel may live after that.
+    pub(crate) fn wait(self) -> Duration {
+        match self {
+            Self::Asked => Duration::ZERO,
+            Self::AskedAfter(time) | Self::Expected(time) => time,
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The machine has one CPU less than the test guest is told.
+
+use anyhow::Result;
+
+use crate::config::Config;
+use crate::fault::hooks::Hooks;
+use crate::first::guest::Guest;
+use crate::host::qemu::Machine;
+
+pub(super) struct MissingCpu;
+
+impl Hooks for MissingCpu {
+    fn guest(&mut self, guest: &mut Guest, config: &Config) -> Result<()> {
+        guest.lose_note(config.cpus - 1).map(drop)
+    }
+
+    fn machine(&self, machine: &mut Machine<'_>) -> Result<()> {
+        machine.cpus -= 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,16 @@
+//! The test guest does not seal the slot image.
+
+use anyhow::Result;
+
+use crate::config::Config;
+use crate::fault::hooks::Hooks;
+use crate::first::guest::Guest;
+
+pub(super) struct Unsealed;
+
+impl Hooks for Unsealed {
+    fn guest(&mut self, guest: &mut Guest, _config: &Config) -> Result<()> {
+        guest.add_words("seal=no");
+        Ok(())
+    }
+}

@@ -327,7 +327,7 @@ impl Equipment {
         let out = scratch::folder(extracted, false, &results_folder())?;
         config.out = out.path().to_path_buf();
         let start = Instant::now();
-        let report = qemu_tests::run(&config, &mut |_| ());
+        let report = qemu_tests::run(&config);
         if self.interrupt.is_set() {
             return Ok(None);
         }

@@ -36,7 +36,6 @@ pub(crate) fn ordinary(
         initrd: None,
         before_crash: String::new(),
         guest_dump: false,
-        hotplug: None,
         examine: true,
         core_headers: None,
         kexec_tools: None,

@@ -10,6 +10,7 @@ use log::info;
 use qemu_tests::{Config, FirstKernel, Interrupt, KexecTools, Loading, Report, StockCapture};
 use serde_json::json;
 
+use crate::console;
 use crate::cycle::{catch_ctrl_c, failure, linux, ordinary};
 use crate::debian::{Architecture, DebianFiles, DebianKernel};
 use crate::image::{self, Images};
@@ -207,28 +208,23 @@ impl Equipment {
                 .with_context(|| format!("emptying {}", folder.display()))?;
         }
         let config = self.config(cycle, folder.clone())?;
-        let mut progress = |step: &str| info!("{name}: {step}");
-        let report = qemu_tests::run(&config, &mut progress)?;
+        let show = move |step: &str| info!("{name}: {step}");
+        let report = console::with_steps(show, || qemu_tests::run(&config))?;
         let mut cells = vec![of_cycle(&report)];
-        cells.extend(self.read(cycle, &report, &folder, &mut progress));
+        cells.extend(self.read(cycle, &report, &folder));
         remove_dumps(&folder)?;
         Ok(cells)
     }
 
     /// The readers' cells.
-    fn read(
-        &self,
-        (loader, capture, first): Cycle,
-        report: &Report,
-        folder: &Path,
-        progress: &mut dyn FnMut(&str),
-    ) -> Vec<Cell> {
+    fn read(&self, cycle: Cycle, report: &Report, folder: &Path) -> Vec<Cell> {
+        let (loader, capture, first) = cycle;
         let all = |cell: Cell| vec![cell; readers::NAMES.len()];
         let First::Debian(architecture) = first else { return all(Cell::Impossible(NO_LINUX)) };
         let Some(banner) = &report.banner else {
             return all(Cell::Failed("there is no dump".into()));
         };
-        progress("reading the dump");
+        info!("{}: reading the dump", names(cycle).join(" × "));
         let is_ours = capture == Capture::Ours && !matches!(loader, Loader::KexecTools { .. });
         let says_offset = is_ours || architecture == AMD64;
         let dump = Dump { folder, banner, architecture, says_offset };

@@ -19,6 +19,7 @@ use qemu_tests::{
     Targets, Verdict,
 };
 
+use crate::console;
 use crate::cycle::{catch_ctrl_c, linux, ordinary};
 use crate::debian::{self, Architecture, DebianKernel, KERNELS};
 use crate::image::{self, Images};
@@ -319,13 +320,12 @@ fn one_cycle(config: &Config) -> Result<Report> {
     let style = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}")?;
     bar.set_style(style);
     bar.enable_steady_tick(Duration::from_millis(100));
-    let report = qemu_tests::run(config, &mut |step| {
-        if bar.is_hidden() {
-            info!("{step}");
-        } else {
-            bar.set_message(step.to_string());
-        }
-    });
+    let shown = bar.clone();
+    let show = move |step: &str| match shown.is_hidden() {
+        true => info!("{step}"),
+        false => shown.set_message(step.to_string()),
+    };
+    let report = console::with_steps(show, || qemu_tests::run(config));
     bar.finish_and_clear();
     report
 }

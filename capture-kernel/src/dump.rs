@@ -6,8 +6,7 @@ use alloc::vec::Vec;
 use core::cell::OnceCell;
 use core::fmt;
 use core::ops::Range;
-use dumpfile::Contents;
-use sha2::{Digest, Sha256};
+use dumpfile::{Contents, Crc32c};
 use vmcore::View;
 
 /// A view and its name in a dump.
@@ -38,9 +37,32 @@ pub struct Dump {
     pub contents: Contents,
     /// The parts of the bulk that leave the machine first where there is no room for all of it:
     /// headers and the dead kernel's image, as offsets in bytes.
-    pub urgent: Vec<Range<u64>>,
+    pub urgent: Urgent,
     /// Views that leave the machine only on request.
     pub on_request: Vec<NamedView>,
+}
+
+/// Parts of the bulk that are looked for when they are needed: to find the dead kernel's image takes
+/// time.
+#[derive(Default)]
+pub struct Urgent(Option<Box<dyn Fn() -> Vec<Range<u64>>>>);
+
+impl Urgent {
+    /// The parts that `find` will return.
+    pub fn new(find: impl Fn() -> Vec<Range<u64>> + 'static) -> Self {
+        Self(Some(Box::new(find)))
+    }
+
+    /// The parts.
+    pub fn parts(&self) -> Vec<Range<u64>> {
+        self.0.as_ref().map(|find| find()).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Urgent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Urgent").finish_non_exhaustive()
+    }
 }
 
 /// Small views that are read when they are needed, and once.
@@ -75,11 +97,17 @@ impl fmt::Debug for Later {
 }
 
 /// An id for a dump, made of `seed` (the time, say) and of `notes`, which are short and differ from
-/// crash to crash: they have the registers and, in VMCOREINFO, the time of the crash.
+/// crash to crash: they have the registers and, in VMCOREINFO, the time of the crash. The first four
+/// bytes depend on both.
 pub fn id(seed: u64, notes: &[u8]) -> [u8; 16] {
-    let hash = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(notes).finalize();
+    // The checksum's code runs for the small views as well; that of a hash would run for this alone,
+    // and nobody gains by two dumps with the same id.
+    let of_notes = Crc32c::of(notes).to_le_bytes();
     let mut id = [0; 16];
-    id.copy_from_slice(&hash[..16]);
+    id[4..8].copy_from_slice(&of_notes);
+    id[8..].copy_from_slice(&seed.to_le_bytes());
+    let of_both = Crc32c::of(&id[4..]).to_le_bytes();
+    id[..4].copy_from_slice(&of_both);
     id
 }
 
@@ -98,5 +126,20 @@ impl Dump {
     /// Length of the bulk in bytes.
     pub fn length(&self) -> u64 {
         self.bulk.as_ref().map_or(0, |bulk| bulk.view.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_differ_where_time_or_notes_do_and_so_do_their_first_bytes() {
+        let ids = [id(1, b"one"), id(2, b"one"), id(1, b"two"), id(1 << 40, b"one"), id(1, b"")];
+        for (index, id) in ids.iter().enumerate() {
+            assert!(
+                ids[..index].iter().all(|other| other[..4] != id[..4] && other[4..] != id[4..])
+            );
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 
 use capture_kernel::driver::BlockDevice;
 use capture_kernel::driver::dma::{DmaPiece, Limits, Pieces, SlotMemory};
-use capture_kernel::dump::{Dump, NamedView};
+use capture_kernel::dump::{Dump, NamedView, Urgent};
 use capture_kernel::targets::Target;
 use capture_kernel::targets::disk::{DumpDisk, Manner};
 use capture_kernel::{Clock, Failure};
@@ -212,7 +212,7 @@ fn deliver(
         first: vec![view("dmesg", Rc::new(b"the last words".to_vec()))],
         bulk: Some(view("oldmem", Rc::new(Scattered))),
         contents: Contents::OldMem { start: BASE },
-        urgent,
+        urgent: Urgent::new(move || urgent.clone()),
         ..Dump::default()
     };
     let device = FakeDisk { capacity, written: written.clone() };

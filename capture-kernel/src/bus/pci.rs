@@ -39,6 +39,8 @@ const BAR_FLAGS: u32 = 15;
 /// Kind of a BAR: I/O (bit 0), or memory with an address of 32 or 64 bits.
 const BAR_TYPE: u32 = 0b111;
 const BAR_64: u32 = 0b100;
+/// The largest size that a BAR is taken to have, as a power of two (16 MiB).
+const LARGEST_BAR: u32 = 24;
 
 /// Every function of every bus that the dead kernel left reachable, in the order of the walk.
 pub fn functions<C: ConfigurationAccess>(
@@ -110,50 +112,33 @@ fn memory_bar(access: &impl ConfigurationAccess, at: DeviceFunction, bar: u8) ->
 ///
 /// virtio-drivers finds the size of a BAR anew for each structure in it, and each time takes the
 /// device off the bus. Under a hypervisor each of these writes has all guest memory mapped again.
-/// Here the size of each BAR that a virtio structure is in is found once.
+/// Here nothing is written: a BAR, whose address is a multiple of its size, is taken to be as large
+/// as its address allows.
 #[derive(Clone)]
 pub struct CopiedBars<C> {
     access: C,
     at: DeviceFunction,
     command: u32,
     bars: [u32; BARS],
-    /// The value of each BAR after all ones were written to it; zero for one that nothing is in.
+    /// The value that each memory BAR reads as after all ones were written to it; else zero.
     masks: [u32; BARS],
 }
 
 impl<C: ConfigurationAccess> CopiedBars<C> {
     /// A copy of what function `at` has now.
-    pub fn new(root: &mut PciRoot<C>, access: C, at: DeviceFunction) -> Self {
+    pub fn new(access: C, at: DeviceFunction) -> Self {
         let bars = core::array::from_fn(|bar| access.read_word(at, BAR_0 + 4 * bar as u8));
-        let mut copy =
-            Self { command: access.read_word(at, COMMAND), access, at, bars, masks: [0; BARS] };
-        let mut named = [false; BARS];
-        for capability in root.capabilities(at).take(MOST_CAPABILITIES) {
-            let bar =
-                capability.offset.checked_add(4).map(|offset| copy.access.read_word(at, offset));
-            let is_virtio = capability.id == PCI_CAP_ID_VNDR;
-            if let Some(bar) = bar.filter(|_| is_virtio)
-                && let Some(named) = named.get_mut(usize::from(bar as u8))
-            {
-                *named = true;
+        let mut masks = [0; BARS];
+        for bar in 0..BARS as u8 {
+            let Some(address) = memory_bar(&access, at, bar) else { continue };
+            let size = 1 << address.trailing_zeros().min(LARGEST_BAR);
+            let index = usize::from(bar);
+            masks[index] = (size as u32).wrapping_neg() | bars[index] & BAR_FLAGS;
+            if bars[index] & BAR_TYPE == BAR_64 {
+                masks[index + 1] = u32::MAX;
             }
         }
-        for bar in (0..BARS).filter(|bar| named[*bar]) {
-            copy.size(root, bar);
-        }
-        copy
-    }
-
-    fn size(&mut self, root: &mut PciRoot<C>, bar: usize) {
-        let Ok(Some(info)) = root.bar_info(self.at, bar as u8) else { return };
-        let Some((_, size)) = info.memory_address_size() else { return };
-        let mask = !size.wrapping_sub(1);
-        self.masks[bar] = mask as u32 | self.bars[bar] & BAR_FLAGS;
-        if info.takes_two_entries()
-            && let Some(high) = self.masks.get_mut(bar + 1)
-        {
-            *high = (mask >> 32) as u32;
-        }
+        Self { command: access.read_word(at, COMMAND), access, at, bars, masks }
     }
 
     /// The BAR that a word of configuration space is.
@@ -247,6 +232,7 @@ mod tests {
     use core::cell::RefCell;
     use std::collections::BTreeMap;
     use std::rc::Rc;
+    use virtio_drivers::transport::pci::bus::BarInfo;
 
     type Words = BTreeMap<(u8, u8, u8), u32>;
 
@@ -369,8 +355,7 @@ mod tests {
         assert_eq!(virtio_configuration(&mut root, &space, found[3].0), None, "no such BAR");
     }
 
-    /// A BAR of 16 KiB with an address of 64 bits, which four structures are in, and one that
-    /// nothing is in. Counts the writes that reach the function.
+    /// A BAR of 16 KiB with an address of 64 bits. Counts the writes that reach the function.
     #[derive(Clone, Default)]
     struct Sizing(Space, Rc<core::cell::Cell<u32>>);
 
@@ -395,35 +380,31 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_is_sized_once() {
+    fn a_bar_is_at_least_as_large_as_it_is_and_is_not_written_to() {
         let space = machine();
-        {
-            let mut words = space.0.borrow_mut();
-            words.insert((1, 0, 0x04), ALL_ON | 1 << 20);
-            words.insert((1, 0, 0x34), 0x40);
-            for (at, next) in [(0x40, 0x50), (0x50, 0x60), (0x60, 0x70), (0x70, 0)] {
-                words.insert((1, 0, at), 0x0110_0009 | next << 8);
-                words.insert((1, 0, at + 4), 4);
-            }
-            words.insert((1, 0, 0x10), 0xfebf_0000);
-            words.insert((1, 0, 0x20), 0xfebf_400c);
-            words.insert((1, 0, 0x24), 0x12);
-        }
-        let before = space.0.borrow().clone();
         let access = Sizing(space.clone(), Rc::default());
         let at = DeviceFunction { bus: 1, device: 0, function: 0 };
-        let mut root = PciRoot::new(access.clone());
-        let truth = root.bar_info(at, 4).expect("a BAR");
-        let writes = access.1.replace(0);
-        let mut copy = PciRoot::new(CopiedBars::new(&mut root, access.clone(), at));
-        for _ in 0..4 {
-            assert_eq!(copy.bar_info(at, 4).expect("a BAR"), truth);
-            assert_eq!(copy.bar_info(at, 0).expect("a BAR"), None, "nothing is in it");
+        let set = |offset, word| space.0.borrow_mut().insert((1, 0, offset), word);
+        set(0x10, 0xc001);
+        set(0x24, 0x12);
+        let size = |bar: Option<BarInfo>| bar.and_then(|bar| bar.memory_address_size());
+        for (low, largest) in
+            [(0xfebf_400c, 0x4000), (0xfebf_800c, 0x8000), (0x8000_000c, 1 << 24), (0xc, 1 << 24)]
+        {
+            set(0x20, low);
+            let truth = PciRoot::new(access.clone()).bar_info(at, 4).expect("a BAR");
+            let (address, real) = size(truth).expect("memory");
+            let (writes, before) = (access.1.get(), space.0.borrow().clone());
+            let mut copy = PciRoot::new(CopiedBars::new(access.clone(), at));
+            for _ in 0..2 {
+                assert_eq!(size(copy.bar_info(at, 4).expect("a BAR")), Some((address, largest)));
+            }
+            assert!((0x4000..=largest).contains(&real), "{real:#x}");
+            assert_eq!(copy.bar_info(at, 0).expect("a BAR"), None, "I/O");
+            assert_eq!(copy.bar_info(at, 1).expect("a BAR"), None, "nothing is in it");
+            assert_eq!(access.1.get(), writes, "each write takes the device off the bus");
+            assert_eq!(*space.0.borrow(), before, "all is as it was");
         }
-        let size = truth.and_then(|bar| bar.memory_address_size());
-        assert_eq!(size, Some((0x12_febf_4000, 0x4000)));
-        assert_eq!(access.1.get(), writes, "each write takes the device off the bus");
-        assert_eq!(*space.0.borrow(), before, "all is as it was");
     }
 
     /// As on a microVM, where nothing answers at the ports.

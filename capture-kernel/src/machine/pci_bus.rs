@@ -95,7 +95,7 @@ impl Bus for PciBus {
     fn start(&mut self, place: Place, clock: &dyn Clock) -> Result<Self::Transport, Failure> {
         let Place::Pci(at) = place else { return Err(Failure::NoConfiguration) };
         pci::decode_memory(&mut self.root, at);
-        let mut copy = PciRoot::new(CopiedBars::new(&mut self.root, Ports, at));
+        let mut copy = PciRoot::new(CopiedBars::new(Ports, at));
         let transport = PciTransport::new::<Registers, _>(&mut copy, at).map_err(|error| {
             println!("kdump: PCI {at}: {error}");
             match error {

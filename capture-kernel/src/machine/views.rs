@@ -5,7 +5,7 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use boot_stub::console::println;
 use boot_stub::{paging, tsc};
-use capture_kernel::dump::{Dump, Later, NamedView, id};
+use capture_kernel::dump::{Dump, Later, NamedView, Urgent, id};
 use cmdline::{Options, ViewSpec};
 use core::fmt::Arguments;
 use core::ops::Range;
@@ -33,8 +33,10 @@ pub(crate) fn read(
     let start = range.map_or(0, |range| range.start().get());
     let oldmem = read_oldmem(options, boot, header, (range, holes));
     let oldmem = oldmem.map(|view| NamedView { name: "oldmem", view: Rc::new(view), start });
-    let urgent = vmcore.as_ref().map(|(_, vmcore)| urgent(vmcore, options)).unwrap_or_default();
-    let vmcore = vmcore.map(|(_, vmcore)| Rc::new(vmcore.view));
+    let vmcore = vmcore.map(|(_, vmcore)| Rc::new(vmcore));
+    let (spec, parts_of) = (options.view, vmcore.clone());
+    let urgent = parts_of.map(|vmcore| Urgent::new(move || urgent(&vmcore, spec)));
+    let urgent = urgent.unwrap_or_default();
     let vmcore = vmcore.map(|view| NamedView { name: "vmcore", view, start: 0 });
     let (contents, bulk, other) = match options.view {
         ViewSpec::Vmcore => (Contents::Vmcore, vmcore, oldmem),
@@ -62,9 +64,9 @@ fn read_vmcore(header: &CoreHeader, holes: &Holes) -> Option<Vmcore> {
 
 /// The parts of the bulk that go first where there is no room for all of it: what a reader needs to
 /// open the dump, and the dead kernel's image.
-fn urgent(vmcore: &Vmcore, options: &Options<'_>) -> Vec<Range<u64>> {
+fn urgent(vmcore: &Vmcore, view: ViewSpec) -> Vec<Range<u64>> {
     let image = linux::kernel_image(vmcore);
-    match options.view {
+    match view {
         ViewSpec::Vmcore => {
             let file = image.map(|image| image.file);
             core::iter::once(0..vmcore.head()).chain(file).collect()

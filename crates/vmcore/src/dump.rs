@@ -27,8 +27,8 @@ use crate::text::zeros;
 use crate::view::{Extent, Extents, push};
 use crate::vmcoreinfo::add_lines;
 use crate::{
-    Class, CoreHeader, Error, Holes, NAME_ADDENDUM, NAME_VMCOREINFO, Note, PhysAddr, PhysRange,
-    ReadPhys, Segment, SegmentKind, notes,
+    Class, CoreHeader, DumpOffset, Error, Holes, NAME_ADDENDUM, NAME_VMCOREINFO, Note, PhysAddr,
+    PhysRange, Piece, ReadPhys, Segment, SegmentKind, View, notes,
 };
 
 /// The longest note area that is looked at, in bytes. Linux' are 176 to 4132 bytes long.
@@ -59,6 +59,17 @@ pub struct Vmcore {
     pub left_out: Holes,
     /// Where the merged notes lie in the headers.
     merged: Range<usize>,
+}
+
+/// The file.
+impl View for Vmcore {
+    fn len(&self) -> u64 {
+        self.view.len()
+    }
+
+    fn piece(&self, at: DumpOffset, most: u64) -> Option<Piece<'_>> {
+        self.view.piece(at, most)
+    }
 }
 
 impl Vmcore {

@@ -359,8 +359,8 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         self.write_later(place, dump)?;
         reach_first(!place.header.views().is_empty());
         let bulk = dump.bulk.as_ref().ok_or(Failure::NothingToSend)?;
-        let urgent = if place.header.no_room { &dump.urgent[..] } else { &[] };
-        let ended = self.write_bulk(place, bulk, urgent, &mut || reach_first(true))?;
+        let urgent = if place.header.no_room { dump.urgent.parts() } else { Default::default() };
+        let ended = self.write_bulk(place, bulk, &urgent, &mut || reach_first(true))?;
         if ended == Ended::Whole {
             reached(Stage::LastByte);
             return self.write_state(place, DiskState::COMPLETE, Stage::Done);

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::driver::virtio::blk::VirtioBlk;
-use crate::dump::Later;
+use crate::dump::{Later, Urgent};
 pub(super) use crate::fake::Pointers;
 use crate::fake::{Disk, FakeClock, FakeTransport, physical, slot};
 use core::cell::RefCell;
@@ -485,7 +485,9 @@ fn something_always_gets_out() {
         let mut last = 0;
         for blocks in [5, 6, 7, 8, 9, 10, 26, 43, 44, 58, 60, 90, 300, 301] {
             let disk = Disk::new(formatted(blocks * BLOCK));
-            let dump = Dump { urgent: urgent.to_vec(), ..dump(&memory) };
+            let parts = urgent.to_vec();
+            let urgent = Urgent::new(move || parts.clone());
+            let dump = Dump { urgent, ..dump(&memory) };
             let delivered = deliver_dump(&disk, &dump, hurried(codec, false));
             let bytes = &disk.borrow().bytes;
             let (directory, dumps) = stored(bytes);

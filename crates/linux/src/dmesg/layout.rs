@@ -48,7 +48,13 @@ pub(super) struct Layout {
     pub(super) text_len: u64,
     /// In `printk_info`: who wrote it (32 bits).
     pub(super) caller_id: u64,
+    /// Bytes of a descriptor, and of a `printk_info`, up to the last of these fields.
+    pub(super) used: [usize; 2],
 }
+
+/// The most bytes of a descriptor or a `printk_info` that are read. The kernel's fields lie within
+/// the first 24.
+pub(super) const MOST_USED: usize = 128;
 
 impl Layout {
     /// Reads the layout from the text of a VMCOREINFO note.
@@ -81,6 +87,7 @@ impl Layout {
             size_bits: text_ring + size("OFFSET(prb_data_ring.size_bits)")?,
             data: text_ring + size("OFFSET(prb_data_ring.data)")?,
             word: word(text)?,
+            used: [0; 2],
         };
         let counter = size("OFFSET(atomic_long_t.counter)")?;
         for field in [&mut layout.head_id, &mut layout.tail_id, &mut layout.state] {
@@ -90,6 +97,17 @@ impl Layout {
         for field in [&mut layout.begin, &mut layout.next] {
             *field += block;
         }
+        let Self { word, state, begin, next, seq, ts_nsec, text_len, caller_id, .. } = layout;
+        let desc = state.max(begin).max(next) + word as u64;
+        let info = (seq + 8).max(ts_nsec + 8).max(text_len + 2).max(caller_id + 4);
+        let fits = |key, used: u64, size: u64| match used {
+            used if used <= size.min(MOST_USED as u64) => Ok(used as usize),
+            _ => Err(Error::BadKey { key }),
+        };
+        layout.used = [
+            fits("SIZE(prb_desc)", desc, layout.desc_size)?,
+            fits("SIZE(printk_info)", info, layout.info_size)?,
+        ];
         Ok(layout)
     }
 }

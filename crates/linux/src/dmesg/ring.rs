@@ -13,7 +13,7 @@
 
 use alloc::vec::Vec;
 
-use super::layout::Layout;
+use super::layout::{Layout, MOST_USED};
 use super::memory::{MAX_SIZE_BITS, MAX_TEXT, add, number};
 use super::record::{Caller, Record, Skipped};
 use crate::{Error, KernelMemory};
@@ -44,6 +44,7 @@ pub(super) struct RingLog<'a, M> {
     /// Number of bytes of text left: all records together fit in the text ring.
     room: u64,
     skipped: Skipped,
+    /// The text that was read last, behind the id of its block.
     text: Vec<u8>,
 }
 
@@ -81,7 +82,7 @@ impl<'a, M: ReadPhys> RingLog<'a, M> {
     pub(super) fn open(memory: KernelMemory<'a, M>, vmcoreinfo: &[u8]) -> Result<Self, Error> {
         let layout = Layout::parse(vmcoreinfo)?;
         let mut text = Vec::new();
-        text.try_reserve_exact(MAX_TEXT).map_err(|_| Error::NO_MEMORY)?;
+        text.try_reserve_exact(MAX_TEXT + size_of::<u64>()).map_err(|_| Error::NO_MEMORY)?;
         let ring = Ring { descs: 0, infos: 0, count: 0, data: 0, size_bits: 0 };
         let skipped = Skipped::default();
         let mut log = Self { memory, layout, ring, next: 0, left: 0, room: 0, skipped, text };
@@ -139,7 +140,7 @@ impl<'a, M: ReadPhys> RingLog<'a, M> {
             }
         };
         self.room -= info.text_len as u64;
-        Some(info.record(&self.text))
+        Some(info.record(self.text.get(self.layout.word..).unwrap_or_default()))
     }
 
     /// Records skipped so far.
@@ -161,7 +162,9 @@ impl<'a, M: ReadPhys> RingLog<'a, M> {
         for kept in 0..self.left {
             let id = end.wrapping_sub(kept + 1) & self.id_mask();
             let Ok(Item::Record(info)) = self.fetch(id) else { continue };
-            match budget.checked_sub(cost(&info.record(&self.text))) {
+            match budget.checked_sub(cost(
+                &info.record(self.text.get(self.layout.word..).unwrap_or_default()),
+            )) {
                 Some(left) => budget = left,
                 None => {
                     (self.next, self.left) = (id.wrapping_add(1) & self.id_mask(), kept);
@@ -175,8 +178,9 @@ impl<'a, M: ReadPhys> RingLog<'a, M> {
     fn fetch(&mut self, id: u64) -> Result<Item, Error> {
         let layout = self.layout;
         let index = id & (self.ring.count - 1);
-        let desc = place(self.ring.descs, index, layout.desc_size)?;
-        let state = self.word(desc, layout.state)?;
+        let [desc_used, info_used] = layout.used;
+        let desc = self.item(self.ring.descs, index, layout.desc_size, desc_used)?;
+        let state = desc.field(layout.state, layout.word);
         if state & self.id_mask() != id {
             return Err(Error::BadLog { field: "state_var", value: state });
         }
@@ -185,8 +189,14 @@ impl<'a, M: ReadPhys> RingLog<'a, M> {
             RESERVED => return Ok(Item::Unfinished),
             _ => return Ok(Item::Nothing),
         }
-        let info = self.info(place(self.ring.infos, index, layout.info_size)?)?;
-        let (begin, next) = (self.word(desc, layout.begin)?, self.word(desc, layout.next)?);
+        let info = self.item(self.ring.infos, index, layout.info_size, info_used)?;
+        let info = Info {
+            seq: info.field(layout.seq, 8),
+            ts_nsec: info.field(layout.ts_nsec, 8),
+            caller: Caller(info.field(layout.caller_id, 4) as u32),
+            text_len: info.field(layout.text_len, 2) as usize,
+        };
+        let [begin, next] = [layout.begin, layout.next].map(|at| desc.field(at, layout.word));
         if begin & next & 1 == 1 {
             let is_empty = (begin, next, info.text_len) == (EMPTY_TEXT, EMPTY_TEXT, 0);
             return Ok(if is_empty { Item::Record(info) } else { Item::Unfinished });
@@ -195,14 +205,12 @@ impl<'a, M: ReadPhys> RingLog<'a, M> {
         Ok(Item::Record(info))
     }
 
-    fn info(&self, at: u64) -> Result<Info, Error> {
-        let layout = &self.layout;
-        Ok(Info {
-            seq: self.number(at, layout.seq, 8)?,
-            ts_nsec: self.number(at, layout.ts_nsec, 8)?,
-            caller: Caller(self.number(at, layout.caller_id, 4)? as u32),
-            text_len: self.number(at, layout.text_len, 2)? as usize,
-        })
+    /// The first `used` bytes of item `index` of an array with items of `size` bytes, in one read.
+    fn item(&self, array: u64, index: u64, size: u64, used: usize) -> Result<Bytes, Error> {
+        let at = add(array, index.checked_mul(size).ok_or(Error::Unmapped { at: array })?)?;
+        let mut bytes = [0; MOST_USED];
+        self.memory.read(at, &mut bytes[..used])?;
+        Ok(Bytes(bytes))
     }
 
     /// Reads the text of the block from `begin` up to `next`, which must begin with `id`.
@@ -213,17 +221,18 @@ impl<'a, M: ReadPhys> RingLog<'a, M> {
         if size.checked_sub(word).is_none_or(|room| room < text_len) {
             return Err(Error::BadLog { field: "text_len", value: text_len });
         }
-        let found = self.word(self.ring.data, start)?;
-        if found != id {
-            return Err(Error::BadLog { field: "data block's id", value: found });
-        }
-        let at = add(add(self.ring.data, start)?, word)?;
-        if self.text.len() < length {
+        if self.text.len() < self.layout.word + length {
             // Within the room that `open` has reserved: few records are long.
-            self.text.resize(length.min(MAX_TEXT), 0);
+            self.text.resize(self.layout.word + length.min(MAX_TEXT), 0);
         }
-        let into = self.text.get_mut(..length).ok_or(Error::NO_MEMORY)?;
-        self.memory.read(at, into)
+        let into = self.text.get_mut(..self.layout.word + length).ok_or(Error::NO_MEMORY)?;
+        self.memory.read(add(self.ring.data, start)?, into)?;
+        let mut found = [0; 8];
+        found[..self.layout.word].copy_from_slice(&into[..self.layout.word]);
+        match u64::from_le_bytes(found) {
+            found if found == id => Ok(()),
+            value => Err(Error::BadLog { field: "data block's id", value }),
+        }
     }
 
     /// Offset in the text ring of the block from position `begin` up to `next`, and its length in
@@ -296,7 +305,16 @@ impl Info {
     }
 }
 
-/// The virtual address of item `index` of an array with items of `size` bytes.
-fn place(array: u64, index: u64, size: u64) -> Result<u64, Error> {
-    add(array, index.checked_mul(size).ok_or(Error::Unmapped { at: array })?)
+/// What was read of a descriptor or an info.
+struct Bytes([u8; MOST_USED]);
+
+impl Bytes {
+    /// The little-endian number of `length` bytes, at most 8, at `offset`; the layout has checked
+    /// that it is there.
+    fn field(&self, offset: u64, length: usize) -> u64 {
+        let mut number = [0; 8];
+        let from = self.0.get(offset as usize..).and_then(|from| from.get(..length));
+        number[..length].copy_from_slice(from.unwrap_or(&[0; 8][..length]));
+        u64::from_le_bytes(number)
+    }
 }

@@ -8,16 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use handoff::boot_params::HEADER_MAGIC;
-use handoff::setup_header::{
-    self, DEFAULT_SECTS, HEADER, PAYLOAD_LENGTH, PAYLOAD_OFFSET, SECTOR, SETUP_SECTS, VERSION,
-};
+use handoff::SetupHeader;
+use handoff::setup_header::VERSION_OF_PAYLOAD;
 
 use crate::programs;
 
-const MAGIC: &[u8] = &HEADER_MAGIC;
-/// The first protocol that says where the payload is.
-const OLDEST: u16 = setup_header::VERSION_OF_PAYLOAD;
 /// First bytes of an XZ file (the .xz file format, 2.1.1.1).
 const XZ: &[u8] = b"\xfd7zXZ\0";
 const ELF: &[u8] = b"\x7fELF";
@@ -59,16 +54,12 @@ pub(crate) fn unpack(bzimage: &Path, folder: &Path) -> Result<PathBuf> {
 
 /// Finds the compressed kernel.
 fn payload(file: &[u8]) -> Result<Payload<'_>> {
-    ensure!(file.get(HEADER..).is_some_and(|rest| rest.starts_with(MAGIC)), "this is no bzImage");
-    let version = u16::from_le_bytes(field(file, VERSION)?);
-    ensure!(version >= OLDEST, "boot protocol {version:#x} does not say where the kernel is");
-    let sectors = match field::<1>(file, SETUP_SECTS)? {
-        [0] => DEFAULT_SECTS,
-        [sectors] => sectors.into(),
-    };
-    let [offset, length] = [PAYLOAD_OFFSET, PAYLOAD_LENGTH].map(|at| field(file, at));
-    let (offset, length) = (u32::from_le_bytes(offset?), u32::from_le_bytes(length?));
-    let start = (sectors + 1) * SECTOR + offset as usize;
+    let header = SetupHeader::find(file).context("this is no bzImage, or was cut off")?;
+    let version = header.version.get();
+    let is_known = version >= VERSION_OF_PAYLOAD;
+    ensure!(is_known, "boot protocol {version:#x} does not say where the kernel is");
+    let start = header.code_offset() + header.payload_offset.get() as usize;
+    let length = header.payload_length.get();
     let payload = start.checked_add(length as usize).and_then(|end| file.get(start..end));
     let payload = payload.context("the payload ends behind the file: it was cut off")?;
     let Some((xz, size)) = payload.split_last_chunk::<SIZE>() else { bail!("it has no payload") };
@@ -76,24 +67,19 @@ fn payload(file: &[u8]) -> Result<Payload<'_>> {
     Ok(Payload { xz, size: u32::from_le_bytes(*size) })
 }
 
-fn field<const N: usize>(file: &[u8], at: usize) -> Result<[u8; N]> {
-    let bytes = file.get(at..).and_then(|rest| rest.first_chunk());
-    bytes.copied().context("the file ends within its header: it was cut off")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use handoff::setup_header::SECTOR;
 
     /// A bzImage with two sectors of setup with a payload 16 bytes into the code.
     fn bzimage(payload: &[u8]) -> Vec<u8> {
         let mut file = vec![0; 3 * SECTOR];
-        file[SETUP_SECTS] = 2;
-        file[HEADER..HEADER + 4].copy_from_slice(MAGIC);
-        file[VERSION..VERSION + 2].copy_from_slice(&0x20f_u16.to_le_bytes());
-        file[PAYLOAD_OFFSET] = 16;
-        file[PAYLOAD_LENGTH..PAYLOAD_LENGTH + 4]
-            .copy_from_slice(&(payload.len() as u32).to_le_bytes());
+        file[0x1f1] = 2;
+        file[0x202..0x206].copy_from_slice(b"HdrS");
+        file[0x206..0x208].copy_from_slice(&0x20f_u16.to_le_bytes());
+        file[0x248] = 16;
+        file[0x24c..0x250].copy_from_slice(&(payload.len() as u32).to_le_bytes());
         file.extend([0xfc; 16]);
         file.extend(payload);
         file.extend([0xee; 100]);
@@ -110,7 +96,7 @@ mod tests {
         assert_eq!(payload(&file).unwrap(), expected);
         // Zero sectors are four.
         let mut file = bzimage(COMPRESSED);
-        file[SETUP_SECTS] = 0;
+        file[0x1f1] = 0;
         file.splice(3 * SECTOR..3 * SECTOR, [0; 2 * SECTOR]);
         assert_eq!(payload(&file).unwrap(), expected);
     }
@@ -122,7 +108,7 @@ mod tests {
         assert!(refused(&bzimage(b"\x1f\x8bgzip\0\0\0\0")).contains("XZ"));
         assert!(refused(&bzimage(b"\xfd7z")).contains("no payload"));
         let mut old = bzimage(COMPRESSED);
-        old[VERSION] = 7;
+        old[0x206] = 7;
         assert!(refused(&old).contains("0x207"));
     }
 
@@ -135,8 +121,8 @@ mod tests {
             assert!(payload(&file[..length]).is_err(), "{length}");
         }
         let mut file = bzimage(COMPRESSED);
-        file[PAYLOAD_LENGTH..PAYLOAD_LENGTH + 4].fill(0xff);
-        file[PAYLOAD_OFFSET..PAYLOAD_OFFSET + 4].fill(0xff);
+        file[0x24c..0x250].fill(0xff);
+        file[0x248..0x24c].fill(0xff);
         assert!(payload(&file).is_err());
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! Source: Linux `Documentation/arch/x86/boot.rst` and `zero-page.rst`.
 
-use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+use crate::setup_header::{BOOT_FLAG, HEADER_MAGIC, LOADED_HIGH, LOADER_UNDEFINED, SetupHeader};
 
 /// E820 type of memory that may be used.
 pub const E820_RAM: u32 = 1;
@@ -17,16 +19,8 @@ pub const E820_NVS: u32 = 4;
 pub const E820_UNUSABLE: u32 = 5;
 /// How many E820 entries the page has room for (`E820_MAX_ENTRIES_ZEROPAGE`).
 pub const E820_MAX_ENTRIES: usize = 128;
-/// `boot_flag`: the two bytes at the end of a boot sector.
-pub const BOOT_FLAG: u16 = 0xaa55;
-/// `header`: the magic that says that the fields after it are there.
-pub const HEADER_MAGIC: [u8; 4] = *b"HdrS";
 /// The boot protocol version that we write (2.12: the last with a new field that we care for).
 pub const PROTOCOL_VERSION: u16 = 0x020c;
-/// `type_of_loader` of a boot loader without an assigned number.
-pub const LOADER_UNDEFINED: u8 = 0xff;
-/// `loadflags`: the protected-mode code is loaded high.
-pub const LOADED_HIGH: u8 = 1;
 /// The longest command line, in bytes with its NUL, that Linux/x86 takes (`COMMAND_LINE_SIZE`).
 pub const COMMAND_LINE_SIZE: usize = 2048;
 
@@ -58,46 +52,13 @@ pub struct BootParams {
     pub scratch: U32,
     /// How many entries of `e820_table` are valid.
     pub e820_entries: u8,
-    _pad2: [u8; 0x1f1 - 0x1e9],
+    _pad2: [u8; SetupHeader::OFFSET - 0x1e9],
     /// The part that a boot loader copies from a bzImage and fills in.
     pub hdr: SetupHeader,
     _pad3: [u8; 0x2d0 - 0x268],
     /// The memory map.
     pub e820_table: [E820Entry; E820_MAX_ENTRIES],
     _pad4: [u8; 0x1000 - 0xcd0],
-}
-
-/// `struct setup_header`, protocol 2.12, at offset 0x1f1 of the zero page.
-#[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct SetupHeader {
-    _pad0: [u8; 0x1fe - 0x1f1],
-    /// [`BOOT_FLAG`].
-    pub boot_flag: U16,
-    _jump: [u8; 2],
-    /// [`HEADER_MAGIC`].
-    pub header: [u8; 4],
-    /// Boot protocol version, major in the high byte.
-    pub version: U16,
-    _pad1: [u8; 0x210 - 0x208],
-    /// Who loaded the kernel.
-    pub type_of_loader: u8,
-    /// Bit 0: [`LOADED_HIGH`].
-    pub loadflags: u8,
-    _pad2: [u8; 2],
-    /// Physical address of the protected-mode code.
-    pub code32_start: U32,
-    /// Physical address of the initial ramdisk, or zero.
-    pub ramdisk_image: U32,
-    /// Size of the initial ramdisk in bytes.
-    pub ramdisk_size: U32,
-    _pad3: [u8; 0x228 - 0x220],
-    /// Physical address of the NUL-terminated command line.
-    pub cmd_line_ptr: U32,
-    _pad4: [u8; 0x238 - 0x22c],
-    /// The longest command line that the kernel takes, without its NUL.
-    pub cmdline_size: U32,
-    _pad5: [u8; 0x268 - 0x23c],
 }
 
 impl BootParams {
@@ -134,17 +95,6 @@ mod tests {
         assert_eq!(offset_of!(BootParams, e820_entries), 0x1e8);
         assert_eq!(offset_of!(BootParams, hdr), 0x1f1);
         assert_eq!(offset_of!(BootParams, e820_table), 0x2d0);
-        let hdr = |field: usize| 0x1f1 + field;
-        assert_eq!(hdr(offset_of!(SetupHeader, boot_flag)), 0x1fe);
-        assert_eq!(hdr(offset_of!(SetupHeader, header)), 0x202);
-        assert_eq!(hdr(offset_of!(SetupHeader, version)), 0x206);
-        assert_eq!(hdr(offset_of!(SetupHeader, type_of_loader)), 0x210);
-        assert_eq!(hdr(offset_of!(SetupHeader, loadflags)), 0x211);
-        assert_eq!(hdr(offset_of!(SetupHeader, code32_start)), 0x214);
-        assert_eq!(hdr(offset_of!(SetupHeader, ramdisk_image)), 0x218);
-        assert_eq!(hdr(offset_of!(SetupHeader, ramdisk_size)), 0x21c);
-        assert_eq!(hdr(offset_of!(SetupHeader, cmd_line_ptr)), 0x228);
-        assert_eq!(hdr(offset_of!(SetupHeader, cmdline_size)), 0x238);
         assert_eq!(size_of::<E820Entry>(), 20);
     }
 }

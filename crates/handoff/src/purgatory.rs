@@ -6,7 +6,9 @@
 //! The block carries a digest of itself, taken with the digest field as zeros, and purgatory checks
 //! that first: as long as it does not match, no pointer in the block is followed.
 
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::block::{Block, BlockHeader};
 
 /// The symbol of the block in purgatory's ELF image.
 pub const PARAMS_SYMBOL: &str = "PURGATORY_PARAMS";
@@ -19,10 +21,6 @@ pub const ENTRY64_SYMBOL: &str = "purgatory_entry64";
 /// region of its own, under the name [`REGION_PURGATORY`].
 pub const CONSTANT_SYMBOLS: (&str, &str) = ("__purgatory_start", "__purgatory_constant_end");
 
-/// First bytes of the block.
-pub const PARAMS_MAGIC: [u8; 8] = *b"KDRSPURG";
-/// Version of the block's layout. A purgatory refuses every other.
-pub const PARAMS_VERSION: u32 = 1;
 /// How many regions fit in the block.
 pub const MAX_REGIONS: usize = 16;
 
@@ -79,14 +77,8 @@ pub struct Backup {
 #[derive(Clone, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct PurgatoryParams {
-    /// [`PARAMS_MAGIC`].
-    pub magic: [u8; 8],
-    /// [`PARAMS_VERSION`].
-    pub version: u32,
-    /// Size of the whole block in bytes.
-    pub size: u32,
-    /// SHA-256 of the block, taken while this field is all zeros.
-    pub digest: [u8; 32],
+    /// Magic, version, size and digest.
+    pub block: BlockHeader,
     /// Physical entry point of the capture kernel (32-bit boot protocol).
     pub entry: u32,
     /// What ESI holds there: the physical address of its boot_params.
@@ -122,20 +114,12 @@ impl Region {
     }
 }
 
-impl PurgatoryParams {
-    /// A block with magic, version and size filled in and everything else zero.
-    pub fn new() -> Self {
-        let mut params = Self::new_zeroed();
-        params.magic = PARAMS_MAGIC;
-        params.version = PARAMS_VERSION;
-        params.size = size_of::<Self>() as u32;
-        params
-    }
-}
+impl Block for PurgatoryParams {
+    const MAGIC: [u8; 8] = *b"KDRSPURG";
+    const VERSION: u32 = 1;
 
-impl Default for PurgatoryParams {
-    fn default() -> Self {
-        Self::new()
+    fn header_mut(&mut self) -> &mut BlockHeader {
+        &mut self.block
     }
 }
 
@@ -145,13 +129,13 @@ mod tests {
     use core::mem::offset_of;
 
     /// The layout is the same for every compiler and on 32 and 64 bits: no padding (the derives
-    /// refuse it) and these offsets. Changing one needs a new [`PARAMS_VERSION`].
+    /// refuse it) and these offsets. Changing one needs a new version.
     #[test]
     fn layout_of_version_1() {
-        assert_eq!(PARAMS_VERSION, 1);
+        assert_eq!(PurgatoryParams::VERSION, 1);
         assert_eq!(size_of::<Region>(), 64);
         assert_eq!(size_of::<PurgatoryParams>(), 96 + 64 * MAX_REGIONS);
-        assert_eq!(offset_of!(PurgatoryParams, digest), 16);
+        assert_eq!(offset_of!(PurgatoryParams, block), 0);
         assert_eq!(offset_of!(PurgatoryParams, entry), 48);
         assert_eq!(offset_of!(PurgatoryParams, backup), 64);
         assert_eq!(offset_of!(PurgatoryParams, region_count), 88);

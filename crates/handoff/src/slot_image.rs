@@ -26,12 +26,10 @@
 //! one.
 
 use zerocopy::little_endian::{U32, U64};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// First bytes of an image.
-pub const SLOT_MAGIC: [u8; 8] = *b"KDRSSLOT";
-/// Version of the header's layout. A reader refuses every other.
-pub const SLOT_VERSION: u32 = 1;
+use crate::block::{Block, BlockHeader};
+
 /// Flag: the ELF core header is there and purgatory's digests cover it.
 pub const SLOT_SEALED: u32 = 1;
 /// How many segments fit in the header.
@@ -71,14 +69,8 @@ pub struct SlotSegment {
 #[derive(Clone, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct SlotHeader {
-    /// [`SLOT_MAGIC`].
-    pub magic: [u8; 8],
-    /// [`SLOT_VERSION`].
-    pub version: U32,
-    /// Size of this header in bytes.
-    pub size: U32,
-    /// SHA-256 of this header, taken while this field is all zeros.
-    pub digest: [u8; 32],
+    /// Magic, version, size and digest.
+    pub block: BlockHeader,
     /// [`SLOT_SEALED`] or nothing; other bits must be zero.
     pub flags: U32,
     /// How many of `segments` are in use.
@@ -100,20 +92,12 @@ pub struct SlotHeader {
     _reserved: [u8; 4096 - 128 - 80 * MAX_SLOT_SEGMENTS],
 }
 
-impl SlotHeader {
-    /// A header with magic, version and size filled in and everything else zero.
-    pub fn new() -> Self {
-        let mut header = Self::new_zeroed();
-        header.magic = SLOT_MAGIC;
-        header.version = SLOT_VERSION.into();
-        header.size = (size_of::<Self>() as u32).into();
-        header
-    }
-}
+impl Block for SlotHeader {
+    const MAGIC: [u8; 8] = *b"KDRSSLOT";
+    const VERSION: u32 = 1;
 
-impl Default for SlotHeader {
-    fn default() -> Self {
-        Self::new()
+    fn header_mut(&mut self) -> &mut BlockHeader {
+        &mut self.block
     }
 }
 
@@ -122,15 +106,12 @@ mod tests {
     use super::*;
     use core::mem::{align_of, offset_of};
 
-    /// The layout is the same for every compiler. Changing one needs a new [`SLOT_VERSION`].
+    /// The layout is the same for every compiler. Changing one needs a new version.
     #[test]
     fn layout_of_version_1() {
-        assert_eq!(SLOT_VERSION, 1);
+        assert_eq!(SlotHeader::VERSION, 1);
         assert_eq!((size_of::<SlotHeader>(), align_of::<SlotHeader>()), (4096, 1));
-        assert_eq!(offset_of!(SlotHeader, magic), 0);
-        assert_eq!(offset_of!(SlotHeader, version), 8);
-        assert_eq!(offset_of!(SlotHeader, size), 12);
-        assert_eq!(offset_of!(SlotHeader, digest), 16);
+        assert_eq!(offset_of!(SlotHeader, block), 0);
         assert_eq!(offset_of!(SlotHeader, flags), 48);
         assert_eq!(offset_of!(SlotHeader, segment_count), 52);
         assert_eq!(offset_of!(SlotHeader, slot), 56);

@@ -2,11 +2,11 @@
 
 use alloc::vec::Vec;
 
-use crate::parse::header_digest;
+use crate::params::block_digest;
 use crate::{Error, Name, parse};
 use handoff::layout::{BACKUP_SOURCE, PAGE_SIZE};
 use handoff::slot_image::{MAX_SLOT_SEGMENTS, SLOT_SEALED};
-use handoff::{SlotHeader, SlotPlace, SlotSegment};
+use handoff::{Block, SlotHeader, SlotPlace, SlotSegment};
 use sha2::{Digest, Sha256};
 use vmcore::{PhysAddr, PhysRange};
 use zerocopy::{FromZeros, IntoBytes};
@@ -63,7 +63,7 @@ pub fn encode(contents: &Contents<'_>) -> Result<Vec<u8>, Error> {
     for (entry, segment) in header.segments.iter_mut().zip(&contents.segments) {
         *entry = append(&mut file, segment);
     }
-    header.digest = header_digest(&header);
+    header.block.digest = block_digest(&header);
     file[..size_of::<SlotHeader>()].copy_from_slice(header.as_bytes());
     let room = contents.backup.length();
     if file.len() as u64 > room {

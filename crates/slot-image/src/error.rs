@@ -1,7 +1,8 @@
 //! What can be wrong with a slot image, with the likely cause and the next step.
 
 use crate::Name;
-use handoff::slot_image::{MAX_SLOT_SEGMENTS, SLOT_VERSION};
+use handoff::slot_image::MAX_SLOT_SEGMENTS;
+use handoff::{Block, SlotHeader};
 use vmcore::{PhysAddr, PhysRange};
 
 /// Why an image is refused, or cannot be made.
@@ -11,7 +12,10 @@ pub enum Error {
     #[error("this is not a slot image: make one with `kdump-loader pack`")]
     NotSlotImage,
     /// A header of another layout.
-    #[error("a slot image of version {found}, but only {SLOT_VERSION} is known: pack it again")]
+    #[error(
+        "a slot image of version {found}, but only {} is known: pack it again",
+        SlotHeader::VERSION
+    )]
     OtherVersion {
         /// What its header says.
         found: u32,

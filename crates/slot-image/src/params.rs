@@ -1,19 +1,17 @@
 //! Purgatory's parameter block: its own digest, those of its regions, and the seal.
 
 use crate::Error;
-use handoff::PurgatoryParams;
-use handoff::purgatory::{MAX_REGIONS, PARAMS_MAGIC, PARAMS_VERSION, STATE_SEALED};
+use handoff::purgatory::{MAX_REGIONS, STATE_SEALED};
+use handoff::{Block, PurgatoryParams};
 use sha2::{Digest, Sha256};
 use vmcore::PhysRange;
-use zerocopy::IntoBytes;
 
 /// Zeros to digest, in bytes at a time.
 const ZEROS: [u8; 256] = [0; 256];
 
 /// Takes the block's own digest anew: the last thing after every change.
 pub fn sign(params: &mut PurgatoryParams) {
-    params.digest = [0; 32];
-    params.digest = Sha256::digest(params.as_bytes()).into();
+    params.block.digest = block_digest(params);
 }
 
 /// Checks the block as purgatory will.
@@ -21,13 +19,10 @@ pub fn sign(params: &mut PurgatoryParams) {
 /// # Errors
 /// [`Error::ParamsDamaged`].
 pub fn verify_params(params: &PurgatoryParams) -> Result<(), Error> {
-    let mut signed = params.clone();
-    sign(&mut signed);
-    let is_ours = params.magic == PARAMS_MAGIC
-        && params.version == PARAMS_VERSION
-        && params.size as usize == size_of::<PurgatoryParams>()
-        && params.region_count as usize <= MAX_REGIONS;
-    if is_ours && signed.digest == params.digest { Ok(()) } else { Err(Error::ParamsDamaged) }
+    let is_whole = params.block.is_of::<PurgatoryParams>()
+        && params.region_count as usize <= MAX_REGIONS
+        && params.block.digest == block_digest(params);
+    if is_whole { Ok(()) } else { Err(Error::ParamsDamaged) }
 }
 
 /// Has purgatory find `bytes`, and zeros behind them, in the region that is exactly `range`.
@@ -69,6 +64,12 @@ pub fn seal(
     params.state = STATE_SEALED;
     sign(params);
     Ok(())
+}
+
+/// The digest that the block should have.
+pub(crate) fn block_digest(block: &impl Block) -> [u8; 32] {
+    let parts = block.digested().into_iter();
+    parts.fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize().into()
 }
 
 /// SHA-256 of `bytes` and zeros up to `length` bytes.

@@ -1,12 +1,11 @@
 //! From bytes that may be anything to an image that may be unpacked.
 
-use core::mem::offset_of;
-
+use crate::params::block_digest;
 use crate::{Error, Name, verify_params};
 use handoff::layout::{BACKUP_LENGTH, BACKUP_SOURCE, PAGE_SIZE, SLOT_LIMIT};
 use handoff::purgatory::{STATE_SEALED, STATE_UNSEALED};
-use handoff::slot_image::{MAX_SLOT_SEGMENTS, SLOT_MAGIC, SLOT_SEALED, SLOT_VERSION};
-use handoff::{PurgatoryParams, SlotHeader, SlotPlace, SlotSegment};
+use handoff::slot_image::{MAX_SLOT_SEGMENTS, SLOT_SEALED};
+use handoff::{Block, PurgatoryParams, SlotHeader, SlotPlace, SlotSegment};
 use sha2::{Digest, Sha256};
 use vmcore::{PhysAddr, PhysRange};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
@@ -250,14 +249,14 @@ const PARAMS_LENGTH: u64 = size_of::<PurgatoryParams>() as u64;
 /// The header, when it is ours and whole.
 fn header(bytes: &[u8]) -> Result<&SlotHeader, Error> {
     let (header, _) = SlotHeader::ref_from_prefix(bytes).map_err(|_| Error::NotSlotImage)?;
-    if header.magic != SLOT_MAGIC {
+    if header.block.magic != SlotHeader::MAGIC {
         return Err(Error::NotSlotImage);
     }
-    if header.version.get() != SLOT_VERSION {
-        return Err(Error::OtherVersion { found: header.version.get() });
+    if header.block.version.get() != SlotHeader::VERSION {
+        return Err(Error::OtherVersion { found: header.block.version.get() });
     }
-    let is_whole = header_digest(header) == header.digest
-        && header.size.get() as usize == size_of::<SlotHeader>()
+    let is_whole = header.block.is_of::<SlotHeader>()
+        && header.block.digest == block_digest(header)
         && header.flags.get() & !SLOT_SEALED == 0;
     if !is_whole {
         return Err(Error::HeaderDamaged);
@@ -266,17 +265,6 @@ fn header(bytes: &[u8]) -> Result<&SlotHeader, Error> {
         0..=MAX_SLOT_SEGMENTS => Ok(header),
         count => Err(Error::TooManySegments { count }),
     }
-}
-
-/// SHA-256 of the header, its own digest taken as zeros.
-pub(crate) fn header_digest(header: &SlotHeader) -> [u8; 32] {
-    let bytes = header.as_bytes();
-    let at = offset_of!(SlotHeader, digest);
-    let mut hash = Sha256::new();
-    hash.update(&bytes[..at]);
-    hash.update([0; 32]);
-    hash.update(&bytes[at + 32..]);
-    hash.finalize().into()
 }
 
 fn range(place: SlotPlace) -> Result<PhysRange, Error> {

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use core::mem::offset_of;
 
 use crate::*;
-use handoff::purgatory::{Backup, PARAMS_MAGIC, Region, STATE_SEALED, STATE_UNSEALED};
-use handoff::{PurgatoryParams, SlotHeader};
+use handoff::purgatory::{Backup, Region, STATE_SEALED, STATE_UNSEALED};
+use handoff::{Block, PurgatoryParams, SlotHeader};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use vmcore::{PhysAddr, PhysRange};
@@ -80,8 +80,8 @@ fn with_header(change: impl FnOnce(&mut SlotHeader)) -> Vec<u8> {
     let mut bytes = image();
     let (header, _) = SlotHeader::mut_from_prefix(&mut bytes).expect("a header");
     change(header);
-    header.digest = [0; 32];
-    header.digest = Sha256::digest(header.as_bytes()).into();
+    header.block.digest = [0; 32];
+    header.block.digest = Sha256::digest(header.as_bytes()).into();
     bytes
 }
 
@@ -97,7 +97,7 @@ fn an_image_is_compact_and_says_what_went_in() {
     assert_eq!(bytes.len(), 3 * 4096);
     assert_eq!(&bytes[..12], b"KDRSSLOT\x01\0\0\0");
     assert_eq!(&bytes[4096..4104], b"kernel\0\0");
-    assert_eq!(&bytes[2 * 4096 + 0x20..][..8], &PARAMS_MAGIC);
+    assert_eq!(&bytes[2 * 4096 + 0x20..][..8], b"KDRSPURG");
     let image = parse(&bytes).expect("a good image");
     let shown: Vec<_> = image
         .segments()
@@ -141,8 +141,8 @@ fn a_seal_covers_the_header_and_the_zeros_behind_it() {
     assert_eq!(params.state, STATE_SEALED);
     assert_eq!(hex(&params.regions[0].digest), CORE_AND_ZEROS);
     verify_params(&params).expect("signed");
-    let found = params.digest;
-    params.digest = [0; 32];
+    let found = params.block.digest;
+    params.block.digest = [0; 32];
     assert_eq!(<[u8; 32]>::from(Sha256::digest(params.as_bytes())), found);
 }
 
@@ -163,7 +163,7 @@ fn what_is_foreign_is_refused_by_name() {
     assert_eq!(refused(b""), Error::NotSlotImage);
     assert_eq!(refused(&[0; 8192]), Error::NotSlotImage);
     assert_eq!(refused(&image()[..4095]), Error::NotSlotImage);
-    let other = with_header(|header| header.version = 2.into());
+    let other = with_header(|header| header.block.version = 2.into());
     assert_eq!(refused(&other), Error::OtherVersion { found: 2 });
     let bytes = image();
     let reserved = range((32 * MIB, 34 * MIB));
@@ -191,7 +191,7 @@ fn a_table_that_cannot_be_is_refused() {
     check(|h| h.segment_count = 33.into(), Error::TooManySegments { count: 33 });
     check(|h| h.segment_count = u32::MAX.into(), Error::TooManySegments { count: 0xffff_ffff });
     check(|h| h.flags = 2.into(), Error::HeaderDamaged);
-    check(|h| h.size = 4095.into(), Error::HeaderDamaged);
+    check(|h| h.block.size = 4095.into(), Error::HeaderDamaged);
     check(|h| h.segments[0].place.start = 0x100_0800.into(), Error::BadPlace { name: kernel });
     check(|h| h.segments[0].place.length = 0.into(), Error::BadPlace { name: kernel });
     check(|h| h.segments[0].place.start = 0xff_f000.into(), Error::BadPlace { name: kernel });

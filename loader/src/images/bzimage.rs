@@ -3,46 +3,34 @@
 //! Source: Linux `Documentation/arch/x86/boot.rst`, "The Real-Mode Kernel Header" and "32-bit Boot
 //! Protocol".
 
-use handoff::boot_params::{HEADER_MAGIC, LOADED_HIGH};
-use handoff::setup_header::{
-    self, DEFAULT_SECTS, HEADER, INIT_SIZE, JUMP, KERNEL_ALIGNMENT as ALIGNMENT, LOADFLAGS,
-    PREF_ADDRESS, RELOCATABLE, SECTOR, SETUP_SECTS, VERSION,
-};
+use std::mem::offset_of;
 
 use crate::images::elf::Load;
 use crate::images::error::ImageError;
 use crate::images::kernel_image::KernelImage;
+use handoff::SetupHeader;
+use handoff::setup_header::{LOADED_HIGH, VERSION_OF_PREF_ADDRESS};
 
-const MAGIC: &[u8] = &HEADER_MAGIC;
-/// The first protocol that gives the kernel's memory size (`init_size`).
-const OLDEST: u16 = setup_header::VERSION_OF_PREF_ADDRESS;
 /// More memory than any capture kernel may want, in bytes.
 const MOST_MEMORY: u32 = 1 << 30;
 
-/// Whether the file says of itself that it is a bzImage.
-pub(crate) fn is_bzimage(file: &[u8]) -> bool {
-    file.get(HEADER..HEADER + MAGIC.len()) == Some(MAGIC)
-}
-
-/// Reads and checks the file.
-pub(crate) fn parse(file: &[u8]) -> Result<KernelImage<'_>, ImageError> {
+/// Reads and checks the file. A protocol before 2.10 does not give the kernel's memory size.
+pub(crate) fn parse<'a>(
+    file: &'a [u8],
+    header: &'a SetupHeader,
+) -> Result<KernelImage<'a>, ImageError> {
     let damaged = ImageError::Damaged { what: "setup header" };
-    let version = u16::from_le_bytes(field(file, VERSION)?);
-    if version < OLDEST || byte(file, LOADFLAGS)? & LOADED_HIGH == 0 {
+    let version = header.version.get();
+    if version < VERSION_OF_PREF_ADDRESS || header.loadflags & LOADED_HIGH == 0 {
         return Err(ImageError::OldBzImage { version });
     }
-    let sectors = match byte(file, SETUP_SECTS)? {
-        0 => DEFAULT_SECTS,
-        sectors => sectors.into(),
-    };
-    let code = file.get((sectors + 1) * SECTOR..).filter(|code| !code.is_empty());
+    let code = file.get(header.code_offset()..).filter(|code| !code.is_empty());
     let code = code.ok_or(damaged.clone())?;
-    let header_end = HEADER + usize::from(byte(file, JUMP)?);
-    let setup_header = file.get(SETUP_SECTS..header_end).ok_or(damaged.clone())?;
-    let align = u32::from_le_bytes(field(file, ALIGNMENT)?);
-    let preferred = u64::from_le_bytes(field(file, PREF_ADDRESS)?);
-    let paddr = u32::try_from(preferred).map_err(|_| damaged.clone())?;
-    let memsz = u32::from_le_bytes(field(file, INIT_SIZE)?).max(code.len() as u32);
+    let length = offset_of!(SetupHeader, header) + usize::from(header.length);
+    let setup_header = file.get(SetupHeader::OFFSET..SetupHeader::OFFSET + length);
+    let align = header.kernel_alignment.get();
+    let paddr = u32::try_from(header.pref_address.get()).map_err(|_| damaged.clone())?;
+    let memsz = header.init_size.get().max(code.len() as u32);
     if memsz > MOST_MEMORY {
         return Err(ImageError::TooLarge { size: memsz.into(), limit: MOST_MEMORY.into() });
     }
@@ -52,46 +40,44 @@ pub(crate) fn parse(file: &[u8]) -> Result<KernelImage<'_>, ImageError> {
     Ok(KernelImage {
         loads: vec![Load { vaddr: paddr, paddr, memsz, bytes: code }],
         entry: paddr,
-        movable: byte(file, RELOCATABLE)? != 0,
+        movable: header.relocatable_kernel != 0,
         align: align.into(),
-        setup_header: Some(setup_header),
+        setup_header: Some(setup_header.ok_or(damaged)?),
     })
-}
-
-fn byte(file: &[u8], at: usize) -> Result<u8, ImageError> {
-    field::<1>(file, at).map(|[byte]| byte)
-}
-
-fn field<const N: usize>(file: &[u8], at: usize) -> Result<[u8; N], ImageError> {
-    let bytes = file.get(at..).and_then(|rest| rest.first_chunk());
-    bytes.copied().ok_or(ImageError::Damaged { what: "setup header" })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use handoff::setup_header::{HEADER_MAGIC, SECTOR};
+    use zerocopy::FromBytes;
 
     /// The header fields of Debian's 6.1.0-50-686-pae, around two sectors of code.
-    fn debian() -> Vec<u8> {
+    fn debian(change: fn(&mut SetupHeader)) -> Vec<u8> {
         let mut file = vec![0; 40 * SECTOR];
-        file[SETUP_SECTS] = 39;
-        file[JUMP] = 0x6a;
-        file[HEADER..HEADER + 4].copy_from_slice(MAGIC);
-        file[VERSION..VERSION + 2].copy_from_slice(&0x20f_u16.to_le_bytes());
-        file[LOADFLAGS] = 1;
-        file[ALIGNMENT..ALIGNMENT + 4].copy_from_slice(&0x100_0000_u32.to_le_bytes());
-        file[RELOCATABLE] = 1;
-        file[PREF_ADDRESS..PREF_ADDRESS + 8].copy_from_slice(&0x100_0000_u64.to_le_bytes());
-        file[INIT_SIZE..INIT_SIZE + 4].copy_from_slice(&0x113_5000_u32.to_le_bytes());
+        let (header, _) = SetupHeader::mut_from_prefix(&mut file[0x1f1..]).expect("room");
+        header.setup_sects = 39;
+        header.length = 0x6a;
+        header.header = HEADER_MAGIC;
+        header.version = 0x20f.into();
+        header.loadflags = 1;
+        header.kernel_alignment = 0x100_0000.into();
+        header.relocatable_kernel = 1;
+        header.pref_address = 0x100_0000.into();
+        header.init_size = 0x113_5000.into();
+        change(header);
         file.extend([0xfc; 2 * SECTOR]);
         file
     }
 
+    fn parsed(file: &[u8]) -> Result<KernelImage<'_>, ImageError> {
+        parse(file, SetupHeader::find(file).expect("a header"))
+    }
+
     #[test]
     fn debians_kernel_is_understood() {
-        let file = debian();
-        assert!(is_bzimage(&file));
-        let image = parse(&file).expect("a good file");
+        let file = debian(|_| ());
+        let image = parsed(&file).expect("a good file");
         assert_eq!((image.entry, image.movable, image.align), (0x100_0000, true, 0x100_0000));
         assert_eq!(image.span(), (0x100_0000, 0x213_5000));
         let [load] = image.loads[..] else { panic!("{:?}", image.loads) };
@@ -107,25 +93,21 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        let refused = |change: fn(&mut Vec<u8>)| {
-            let mut file = debian();
-            change(&mut file);
-            parse(&file).err()
-        };
+        let refused = |change| parsed(&debian(change)).err();
         let damaged = Some(ImageError::Damaged { what: "setup header" });
-        assert_eq!(refused(|file| file.truncate(0x210)), damaged);
-        assert_eq!(refused(|file| file.truncate(40 * SECTOR)), damaged);
-        assert_eq!(refused(|file| file[ALIGNMENT] = 3), damaged);
-        assert_eq!(refused(|file| file[PREF_ADDRESS + 4] = 1), damaged);
-        assert_eq!(refused(|file| file[PREF_ADDRESS + 3] = 0xff), damaged);
+        assert_eq!(parsed(&debian(|_| ())[..40 * SECTOR]).err(), damaged);
+        assert_eq!(refused(|header| header.kernel_alignment = 0x100_0003.into()), damaged);
+        assert_eq!(refused(|header| header.pref_address = 0x1_0100_0000.into()), damaged);
+        assert_eq!(refused(|header| header.pref_address = 0xff00_0000.into()), damaged);
         assert_eq!(
-            refused(|file| file[INIT_SIZE + 3] = 0x7f),
+            refused(|header| header.init_size = 0x7f13_5000.into()),
             Some(ImageError::TooLarge { size: 0x7f13_5000, limit: 1 << 30 })
         );
         assert_eq!(
-            refused(|file| file[VERSION] = 9),
+            refused(|header| header.version = 0x209.into()),
             Some(ImageError::OldBzImage { version: 0x209 })
         );
-        assert!(!is_bzimage(b"\x7fELF"));
+        assert!(SetupHeader::find(&debian(|_| ())[..0x210]).is_none());
+        assert!(SetupHeader::find(b"\x7fELF").is_none());
     }
 }

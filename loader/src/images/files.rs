@@ -1,5 +1,7 @@
 //! The two images that go into the slot.
 
+use handoff::SetupHeader;
+
 use crate::images::bzimage;
 use crate::images::error::ImageError;
 use crate::images::kernel_image::KernelImage;
@@ -19,9 +21,9 @@ pub struct Images<'a> {
 impl<'a> Images<'a> {
     /// Reads and checks the capture kernel: an ELF file or a Linux bzImage.
     pub(crate) fn kernel(&self) -> Result<KernelImage<'a>, ImageError> {
-        match bzimage::is_bzimage(self.capture_kernel) {
-            true => bzimage::parse(self.capture_kernel),
-            false => KernelImage::from_elf(self.capture_kernel),
+        match SetupHeader::find(self.capture_kernel) {
+            Some(header) => bzimage::parse(self.capture_kernel, header),
+            None => KernelImage::from_elf(self.capture_kernel),
         }
     }
 

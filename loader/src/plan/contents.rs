@@ -1,14 +1,15 @@
 //! The bytes of every segment, and the digests that purgatory checks before it lets them run.
 
 use cmdline::Action;
-use handoff::boot_params::{COMMAND_LINE_SIZE, LOADED_HIGH};
+use handoff::boot_params::COMMAND_LINE_SIZE;
 use handoff::layout::{BACKUP_LENGTH, BACKUP_SOURCE, PAGE_SIZE};
 use handoff::purgatory::{
     Backup, MAX_REGIONS, ON_MISMATCH_HALT, ON_MISMATCH_RESET, REGION_BOOT_PARAMS,
     REGION_COMMAND_LINE, REGION_ELFCOREHDR, REGION_INITRD, REGION_KERNEL, REGION_PURGATORY, Region,
     STATE_SEALED, STATE_UNSEALED,
 };
-use handoff::{BootParams, PurgatoryParams};
+use handoff::setup_header::LOADED_HIGH;
+use handoff::{Block, BootParams, PurgatoryParams};
 use sha2::{Digest, Sha256};
 use vmcore::{PhysAddr, PhysRange};
 use zerocopy::IntoBytes;

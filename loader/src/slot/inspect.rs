@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use handoff::{Block, SlotHeader};
 use serde::Serialize;
 use slot_image::{Error, Segment, SlotImage, parse};
 
@@ -53,7 +54,7 @@ impl Inspection {
         let segments = image.segments();
         Ok(Self {
             version: INSPECTION_VERSION,
-            image_version: handoff::slot_image::SLOT_VERSION,
+            image_version: SlotHeader::VERSION,
             slot: image.slot.into(),
             sealed: image.is_sealed(),
             entry: image.entry.get(),

@@ -106,7 +106,7 @@ fn without_checks_purgatory_has_no_regions() {
     assert!(plan.warnings[0].starts_with("--no-checks"), "{:?}", plan.warnings);
     let bytes = &segment(&plan, "purgatory")[elf::PARAMS_AT..][..size_of::<PurgatoryParams>()];
     let mut params = PurgatoryParams::read_from_bytes(bytes).expect("its size");
-    let digest = std::mem::take(&mut params.digest);
+    let digest = std::mem::take(&mut params.block.digest);
     assert_eq!(digest, <[u8; 32]>::from(Sha256::digest(zerocopy::IntoBytes::as_bytes(&params))));
 }
 

@@ -5,6 +5,7 @@ use crate::common::{fixture, plan_for, plan_with, rules, segment};
 use cmdline::Action;
 use goblin::elf::Elf;
 use goblin::elf::program_header::{PT_LOAD, PT_NOTE, ProgramHeader};
+use handoff::Block;
 use handoff::boot_params::BootParams;
 use handoff::purgatory::PurgatoryParams;
 use loader::facts::iomem::MemoryMap;
@@ -448,7 +449,8 @@ fn hex(bytes: &[u8]) -> String {
 fn purgatory_is_told_everything() {
     let plan = plan_for(&fixture("i386-512m")).expect("a plan");
     let params = params(&plan);
-    assert_eq!((&params.magic, params.version, params.size), (b"KDRSPURG", 1, 1120));
+    let block = params.block;
+    assert_eq!((&block.magic, block.version.get(), block.size.get()), (b"KDRSPURG", 1, 1120));
     assert_eq!((params.entry, params.boot_params), (0x100_0020, 0x2f5_c000));
     assert_eq!((params.console_port, params.on_mismatch), (0x3f8, 1));
     let backup = params.backup;

@@ -2,25 +2,17 @@
 
 use crate::machine::jump::physical;
 use boot_stub::console::{print, println};
-use core::mem::offset_of;
-use handoff::PurgatoryParams;
-use handoff::purgatory::{MAX_REGIONS, PARAMS_MAGIC, PARAMS_VERSION, Region};
+use handoff::purgatory::{MAX_REGIONS, Region};
+use handoff::{Block, PurgatoryParams};
 use sha2::{Digest, Sha256};
-use zerocopy::IntoBytes;
 
 /// Whether the block is ours, of our version, and has its digest.
 pub(crate) fn block(params: &PurgatoryParams) -> bool {
-    let bytes = params.as_bytes();
-    let digest_at = offset_of!(PurgatoryParams, digest);
     let mut hash = Sha256::new();
-    hash.update(&bytes[..digest_at]);
-    hash.update([0; 32]);
-    hash.update(&bytes[digest_at + 32..]);
-    params.magic == PARAMS_MAGIC
-        && params.version == PARAMS_VERSION
-        && params.size as usize == bytes.len()
+    params.digested().iter().for_each(|part| hash.update(part));
+    params.block.is_of::<PurgatoryParams>()
         && params.region_count as usize <= MAX_REGIONS
-        && <[u8; 32]>::from(hash.finalize()) == params.digest
+        && <[u8; 32]>::from(hash.finalize()) == params.block.digest
 }
 
 /// Whether every region has its digest; those that do not are named, with both digests.

@@ -1,8 +1,8 @@
 //! A segment of the slot is wrong, and its digest is right: a fault that a loader might build in.
 
 use anyhow::{Context, Result, ensure};
-use handoff::PurgatoryParams;
-use handoff::purgatory::{PARAMS_MAGIC, PARAMS_SYMBOL};
+use handoff::purgatory::PARAMS_SYMBOL;
+use handoff::{Block, PurgatoryParams};
 use loader::Plan;
 use vmcore::{PhysAddr, PhysRange};
 use zerocopy::FromBytes;
@@ -30,7 +30,7 @@ impl Hooks for WrongSegment {
         let block = segment(plan, "purgatory")?.get_mut(at..).context("a short purgatory")?;
         let (params, _) = PurgatoryParams::mut_from_prefix(block)
             .map_err(|_| anyhow::anyhow!("purgatory has no room for a parameter block"))?;
-        ensure!(params.magic == PARAMS_MAGIC, "no parameter block there");
+        ensure!(params.block.magic == PurgatoryParams::MAGIC, "no parameter block there");
         slot_image::set_region_digest(params, range, &bytes)
             .with_context(|| format!("purgatory checks no region that is \"{}\"", self.name))
     }

@@ -6,10 +6,9 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use handoff::boot_params::{HEADER_MAGIC, LOADED_HIGH};
+use handoff::SetupHeader;
 use handoff::setup_header::{
-    DEFAULT_SECTS, HEADER, LOADFLAGS, PREF_ADDRESS, SECTOR, SETUP_SECTS, VERSION,
-    VERSION_OF_PREF_ADDRESS, VERSION_OF_XLOADFLAGS, XLF_KERNEL_64, XLOADFLAGS,
+    LOADED_HIGH, VERSION_OF_PREF_ADDRESS, VERSION_OF_XLOADFLAGS, XLF_KERNEL_64,
 };
 
 /// Code of an x86_64 kernel in its first 512 bytes of protected mode, before the 64-bit entry: it
@@ -39,41 +38,27 @@ impl BzImage {
     }
 
     fn parse(file: &[u8]) -> Result<Self> {
-        if !file.get(HEADER..).is_some_and(|rest| rest.starts_with(&HEADER_MAGIC)) {
+        let Some(header) = SetupHeader::find(file) else {
             bail!("this is no bzImage but {}", what_it_is(file));
-        }
-        let version = u16::from_le_bytes(field(file, VERSION)?);
-        let [flags] = field(file, LOADFLAGS)?;
-        let is_high = version >= OLDEST && flags & LOADED_HIGH != 0;
-        ensure!(is_high, "this is a zImage, not a bzImage. Next step: make bzImage");
-        let pref_address = match version {
-            VERSION_OF_PREF_ADDRESS.. => Some(u64::from_le_bytes(field(file, PREF_ADDRESS)?)),
-            _ => None,
         };
+        let version = header.version.get();
+        let is_high = version >= OLDEST && header.loadflags & LOADED_HIGH != 0;
+        ensure!(is_high, "this is a zImage, not a bzImage. Next step: make bzImage");
+        let has_address = version >= VERSION_OF_PREF_ADDRESS;
+        let pref_address = has_address.then(|| header.pref_address.get());
         let is_64_bit = match version {
-            VERSION_OF_XLOADFLAGS.. => {
-                u16::from_le_bytes(field(file, XLOADFLAGS)?) & XLF_KERNEL_64 != 0
-            }
-            _ => switches_to_64_bits(file)?,
+            VERSION_OF_XLOADFLAGS.. => header.xloadflags.get() & XLF_KERNEL_64 != 0,
+            _ => switches_to_64_bits(file.get(header.code_offset()..))?,
         };
         Ok(Self { is_64_bit, pref_address: pref_address.filter(|address| *address != 0) })
     }
 }
 
 /// The same for a kernel whose header does not say: its code does.
-fn switches_to_64_bits(file: &[u8]) -> Result<bool> {
-    let sectors = match field(file, SETUP_SECTS)? {
-        [0] => DEFAULT_SECTS,
-        [sectors] => sectors.into(),
-    };
-    let code = file.get((sectors + 1) * SECTOR..).context("it ends before its code")?;
+fn switches_to_64_bits(code: Option<&[u8]>) -> Result<bool> {
+    let code = code.context("it ends before its code")?;
     let before = &code[..code.len().min(BEFORE_64_BIT_ENTRY)];
     Ok(before.windows(READS_EFER.len()).any(|bytes| bytes == READS_EFER))
-}
-
-fn field<const N: usize>(file: &[u8], at: usize) -> Result<[u8; N]> {
-    let bytes = file.get(at..).and_then(|rest| rest.first_chunk());
-    bytes.copied().context("the file ends within its setup header: it was cut off")
 }
 
 /// What else a developer may have at hand, by its first bytes, and the next step.
@@ -103,15 +88,16 @@ fn what_it_is(file: &[u8]) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use handoff::setup_header::SECTOR;
 
     /// A bzImage with one sector of setup, and two of code.
     fn bzimage(version: u16) -> Vec<u8> {
         let mut file = vec![0; 4 * SECTOR];
-        file[SETUP_SECTS] = 1;
-        file[HEADER..HEADER + 4].copy_from_slice(&HEADER_MAGIC);
-        file[VERSION..VERSION + 2].copy_from_slice(&version.to_le_bytes());
-        file[LOADFLAGS] = LOADED_HIGH;
-        file[PREF_ADDRESS..PREF_ADDRESS + 8].copy_from_slice(&0x100_0000_u64.to_le_bytes());
+        file[0x1f1] = 1;
+        file[0x202..0x206].copy_from_slice(b"HdrS");
+        file[0x206..0x208].copy_from_slice(&version.to_le_bytes());
+        file[0x211] = LOADED_HIGH;
+        file[0x258..0x260].copy_from_slice(&0x100_0000_u64.to_le_bytes());
         file
     }
 
@@ -120,11 +106,11 @@ mod tests {
         let mut file = bzimage(0x20f);
         let i386 = BzImage { is_64_bit: false, pref_address: Some(0x100_0000) };
         assert_eq!(BzImage::parse(&file).unwrap(), i386);
-        file[XLOADFLAGS] = 0x7f;
+        file[0x236] = 0x7f;
         assert_eq!(BzImage::parse(&file).unwrap(), BzImage { is_64_bit: true, ..i386 });
-        file[XLOADFLAGS] = 0x7e;
+        file[0x236] = 0x7e;
         assert_eq!(BzImage::parse(&file).unwrap(), i386);
-        file[PREF_ADDRESS..PREF_ADDRESS + 8].fill(0);
+        file[0x258..0x260].fill(0);
         assert_eq!(BzImage::parse(&file).unwrap().pref_address, None);
     }
 
@@ -132,7 +118,7 @@ mod tests {
     fn the_code_tells_where_an_old_header_does_not() {
         let mut file = bzimage(0x20b);
         // The flags are others' bytes before 2.12.
-        file[XLOADFLAGS] = 1;
+        file[0x236] = 1;
         assert!(!BzImage::parse(&file).unwrap().is_64_bit);
         file[2 * SECTOR + 0x90..][..READS_EFER.len()].copy_from_slice(READS_EFER);
         assert!(BzImage::parse(&file).unwrap().is_64_bit);
@@ -158,9 +144,9 @@ mod tests {
         assert!(refused(b"").contains("empty"));
         assert!(refused(&[0; 4096]).contains("something else"));
         let mut zimage = bzimage(0x20f);
-        zimage[LOADFLAGS] = 0;
+        zimage[0x211] = 0;
         assert!(refused(&zimage).contains("zImage"));
-        for length in 0..PREF_ADDRESS + 8 {
+        for length in 0..0x260 {
             assert!(BzImage::parse(&bzimage(0x20f)[..length]).is_err(), "{length}");
         }
     }

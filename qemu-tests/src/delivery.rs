@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::{Context, Result, ensure};
+
 use crate::host::machine_type::{MachineType, option_path};
 use crate::line::Rates;
 
@@ -58,12 +60,12 @@ impl Way {
 }
 
 impl FromStr for Way {
-    type Err = String;
+    type Err = anyhow::Error;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self> {
         let found = Self::NAMES.iter().find(|(name, _)| *name == text);
         let names = || Self::NAMES.map(|(name, _)| name).join(", ");
-        found.map(|(_, way)| *way).ok_or_else(|| format!("`{text}` is none of {}", names()))
+        found.map(|(_, way)| *way).with_context(|| format!("`{text}` is none of {}", names()))
     }
 }
 
@@ -115,22 +117,17 @@ impl From<Way> for Targets {
 }
 
 impl FromStr for Targets {
-    type Err = String;
+    type Err = anyhow::Error;
 
     /// `virtio-blk`, `virtio-console+serial` for both, `virtio-console,serial` for the first that works.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self> {
         let all = !text.contains(',');
-        if !all && text.contains('+') {
-            return Err(
-                "either `+` (every one) or `,` (the first that works), not both".to_string()
-            );
-        }
+        let is_mixed = !all && text.contains('+');
+        ensure!(!is_mixed, "either `+` (every one) or `,` (the first that works), not both");
         let mut ways = Vec::new();
         for word in text.split(['+', ',']) {
             let way = word.parse()?;
-            if ways.contains(&way) {
-                return Err(format!("`{word}` is there twice"));
-            }
+            ensure!(!ways.contains(&way), "`{word}` is there twice");
             ways.push(way);
         }
         Ok(Self { ways, all })
@@ -264,7 +261,7 @@ mod tests {
         assert_eq!(first.ways(), [Way::SecondSerial, Way::VirtioBlk]);
         assert_eq!(first.words("DISK"), "serial:port=1,baud=115200,DISK");
         assert_eq!(first.to_string(), "serial2,virtio-blk");
-        assert_eq!("virtio-blk".parse(), Ok(Targets::default()));
+        assert_eq!("virtio-blk".parse::<Targets>().unwrap(), Targets::default());
     }
 
     #[test]

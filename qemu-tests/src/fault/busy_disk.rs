@@ -2,15 +2,12 @@
 //! old memory.
 
 use std::fs;
-use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 
-use crate::fault::hooks::Hooks;
-use crate::first::initramfs::Contents;
+use super::hooks::*;
 use crate::first::virtio_modules;
 use crate::host::machine_type::option_path;
-use crate::host::qemu::Machine;
 
 /// Size of the disk in bytes.
 const SIZE: u64 = 64 << 20;

@@ -3,10 +3,9 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 
-use crate::check::core_file::CoreFile;
-use crate::fault::hooks::Hooks;
+use super::hooks::*;
 
 pub(super) struct CorruptVmcore;
 

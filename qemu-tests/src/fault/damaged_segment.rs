@@ -1,10 +1,8 @@
 //! One byte of a segment of the slot changes before the test guest starts.
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 
-use crate::config::Config;
-use crate::fault::hooks::Hooks;
-use crate::first::guest::Guest;
+use super::hooks::*;
 
 pub(super) struct DamagedSegment {
     pub(super) name: &'static str,

@@ -1,10 +1,6 @@
 //! A CPU of the test guest, not the first, never answers the NMI that stops it in a crash.
 
-use anyhow::Result;
-
-use crate::config::Config;
-use crate::fault::hooks::Hooks;
-use crate::first::guest::Guest;
+use super::hooks::*;
 
 pub(super) struct DeafCpu(pub(super) u32);
 

@@ -1,7 +1,6 @@
 //! There is no dump disk, it has a fault, or it is too small. [`Attachment`] has the faults.
 
-use crate::fault::hooks::Hooks;
-use crate::host::dump_disk::Attachment;
+use super::hooks::*;
 
 pub(super) struct Disk(pub(super) Attachment);
 

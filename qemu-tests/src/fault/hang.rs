@@ -1,10 +1,8 @@
 //! The capture kernel hangs at T1.
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 
-use crate::check::truth::Moment;
-use crate::fault::hooks::{Hooks, Vm};
-use crate::host::gdb::Gdb;
+use super::hooks::*;
 use crate::host::image::Image;
 
 /// The instruction that never ends, in hexadecimal digits.

@@ -1,7 +1,6 @@
 //! The test guest's RAM is described to its loader with many holes.
 
-use crate::fault::hooks::Hooks;
-use crate::first::guest::Ingredients;
+use super::hooks::*;
 
 pub(super) struct Holes(pub(super) u64);
 

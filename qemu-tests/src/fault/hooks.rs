@@ -1,24 +1,26 @@
 //! The points of a cycle at which a fault acts.
 
-use std::path::Path;
+// All that a fault needs to name the hooks' arguments.
+pub(super) use std::path::Path;
 
-use anyhow::Result;
-use handoff::Stage;
+pub(super) use anyhow::Result;
+pub(super) use handoff::Stage;
 
-use crate::check::core_file::CoreFile;
-use crate::check::evidence::Evidence;
+pub(super) use crate::check::core_file::CoreFile;
+pub(super) use crate::check::evidence::Evidence;
+pub(super) use crate::check::truth::Moment;
+pub(super) use crate::config::Config;
+pub(super) use crate::event::Stop;
+pub(super) use crate::first::guest::{Guest, Ingredients};
+pub(super) use crate::first::initramfs::Contents;
+pub(super) use crate::host::dump_disk::Attachment;
+pub(super) use crate::host::gdb::Gdb;
+pub(super) use crate::host::memory::GuestMemory;
+pub(super) use crate::host::qemu::{Machine, Qemu};
+pub(super) use crate::host::qmp::Qmp;
+pub(super) use crate::report::Check;
+
 use crate::check::facts::Facts;
-use crate::check::truth::Moment;
-use crate::config::Config;
-use crate::event::Stop;
-use crate::first::guest::{Guest, Ingredients};
-use crate::first::initramfs::Contents;
-use crate::host::dump_disk::Attachment;
-use crate::host::gdb::Gdb;
-use crate::host::memory::GuestMemory;
-use crate::host::qemu::{Machine, Qemu};
-use crate::host::qmp::Qmp;
-use crate::report::Check;
 
 /// A machine with a guest in it.
 pub struct Vm<'a> {

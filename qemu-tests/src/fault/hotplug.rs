@@ -2,25 +2,19 @@
 //! memory some may be taken away again after the load.
 
 use std::ops::Range;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
 use log::info;
 
-use crate::check::core_file::CoreFile;
-use crate::check::evidence::Evidence;
+use super::hooks::*;
 use crate::check::notes::vmcoreinfo_text;
 use crate::check::ranges::{overlap, show, subtract, total};
 use crate::check::truth::Truth;
-use crate::fault::hooks::{Hooks, Vm};
-use crate::first::initramfs::Contents;
 use crate::first::virtio_modules;
 use crate::host::deadline::Deadline;
 use crate::host::machine_type::option_path;
-use crate::host::memory::{GuestMemory, PAGE};
-use crate::host::qemu::Machine;
-use crate::report::Check;
+use crate::host::memory::PAGE;
 
 /// The first physical address of that memory: behind all of a guest with less than 3 GiB.
 const ADDRESS: u64 = 1 << 32;

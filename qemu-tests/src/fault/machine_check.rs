@@ -1,14 +1,7 @@
 //! A machine check comes at T1.
 
-use anyhow::Result;
-
-use crate::check::truth::Moment;
-use crate::event::Stop;
-use crate::fault::hooks::{Hooks, Vm};
-use crate::host::gdb::Gdb;
+use super::hooks::*;
 use crate::host::image::Image;
-use crate::host::qemu::Machine;
-use crate::host::qmp::Qmp;
 
 /// A bank's status: valid, uncorrected, enabled, address and misc valid, a memory read that failed
 /// (Intel manual, volume 3, `IA32_MCi_STATUS`).

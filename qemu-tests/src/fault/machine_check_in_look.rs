@@ -1,18 +1,10 @@
 //! A machine check comes while the capture kernel looks for zeros in old memory: what a second look,
 //! for which there is none, finds is right.
 
-use anyhow::Result;
-
+use super::hooks::*;
 use crate::check::mappings::LARGE_PAGES;
-use crate::check::truth::Moment;
-use crate::config::Config;
-use crate::event::Stop;
-use crate::fault::hooks::{Hooks, Vm};
 use crate::fault::machine_check::{ANYWHERE, Routine, give_banks};
-use crate::host::gdb::Gdb;
 use crate::host::image::Image;
-use crate::host::qemu::Machine;
-use crate::host::qmp::Qmp;
 
 pub(super) struct MachineCheckInLook {
     /// True if the memory is seen through a large page.

@@ -2,18 +2,9 @@
 
 use std::ops::Range;
 
-use anyhow::Result;
-
-use crate::check::truth::Moment;
-use crate::config::Config;
-use crate::event::Stop;
-use crate::fault::hooks::{Hooks, Vm};
+use super::hooks::*;
 use crate::fault::machine_check::{Routine, give_banks};
-use crate::first::guest::Guest;
-use crate::host::gdb::Gdb;
 use crate::host::image::Image;
-use crate::host::qemu::Machine;
-use crate::host::qmp::Qmp;
 
 /// The CPU whose note cannot be read: the second.
 const UNREADABLE_CPU: u32 = 1;

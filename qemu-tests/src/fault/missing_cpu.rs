@@ -1,11 +1,6 @@
 //! The machine has one CPU less than the test guest is told.
 
-use anyhow::Result;
-
-use crate::config::Config;
-use crate::fault::hooks::Hooks;
-use crate::first::guest::Guest;
-use crate::host::qemu::Machine;
+use super::hooks::*;
 
 pub(super) struct MissingCpu;
 

@@ -1,11 +1,7 @@
 //! An NMI arrives at T1, in the middle of the capture: it is sent while the VM is stopped there,
 //! however long this takes.
 
-use anyhow::Result;
-
-use crate::check::truth::Moment;
-use crate::fault::hooks::{Hooks, Vm};
-use crate::host::gdb::Gdb;
+use super::hooks::*;
 
 pub(super) struct Nmi;
 

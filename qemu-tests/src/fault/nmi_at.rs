@@ -1,19 +1,10 @@
 //! An NMI arrives at an instruction of the test guest, or of what runs after it.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
 
-use crate::check::evidence::Evidence;
-use crate::check::truth::Moment;
-use crate::config::Config;
-use crate::event::Stop;
-use crate::fault::hooks::{Hooks, Vm};
+use super::hooks::*;
 use crate::fault::kind::NmiPlace;
-use crate::first::guest::Guest;
-use crate::host::gdb::Gdb;
 use crate::host::image::Image;
-use crate::host::memory::GuestMemory;
-use crate::host::qmp::Qmp;
-use crate::report::Check;
 
 /// Symbols of the capture kernel: its first instruction, and its first byte.
 const CAPTURE_ENTRY: &str = "linux_entry32";

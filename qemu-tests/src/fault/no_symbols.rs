@@ -1,8 +1,6 @@
 //! The symbols that kallsyms shows of a Linux are lost: as of a kernel without it.
 
-use anyhow::Result;
-
-use crate::fault::hooks::{Hooks, Vm};
+use super::hooks::*;
 
 pub(super) struct NoSymbols;
 

@@ -1,8 +1,8 @@
 //! The handler of the sysrq that crashes a Linux begins with an instruction that is none: an oops.
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 
-use crate::fault::hooks::{Hooks, Vm};
+use super::hooks::*;
 
 /// The instruction that is none (`ud2`).
 const NO_INSTRUCTION: [u8; 2] = [0x0f, 0x0b];

@@ -1,10 +1,6 @@
 //! The test guest has reserved another slot than the slot image is for.
 
-use anyhow::Result;
-
-use crate::config::Config;
-use crate::fault::hooks::Hooks;
-use crate::first::guest::Guest;
+use super::hooks::*;
 
 pub(super) struct OtherReservation(pub(super) &'static str);
 

@@ -1,10 +1,6 @@
 //! QEMU itself dies of a signal when the capture kernel is entered.
 
-use anyhow::Result;
-use handoff::Stage;
-
-use crate::fault::hooks::Hooks;
-use crate::host::qemu::Qemu;
+use super::hooks::*;
 
 pub(super) struct QemuDies;
 

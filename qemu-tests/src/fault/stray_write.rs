@@ -2,13 +2,9 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 
-use crate::check::truth::Moment;
-use crate::config::Config;
-use crate::fault::hooks::{Hooks, Vm};
-use crate::first::guest::Guest;
-use crate::host::gdb::Gdb;
+use super::hooks::*;
 
 #[derive(Default)]
 pub(super) struct StrayWrite {

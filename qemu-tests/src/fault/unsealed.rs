@@ -1,10 +1,6 @@
 //! The test guest does not seal the slot image.
 
-use anyhow::Result;
-
-use crate::config::Config;
-use crate::fault::hooks::Hooks;
-use crate::first::guest::Guest;
+use super::hooks::*;
 
 pub(super) struct Unsealed;
 

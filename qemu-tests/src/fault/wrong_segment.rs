@@ -1,15 +1,13 @@
 //! A segment of the slot is wrong, and its digest is right: a fault that a loader might build in.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, ensure};
 use handoff::purgatory::PARAMS_SYMBOL;
 use handoff::{Block, PurgatoryParams};
 use loader::Plan;
 use vmcore::{PhysAddr, PhysRange};
 use zerocopy::FromBytes;
 
-use crate::config::Config;
-use crate::fault::hooks::Hooks;
-use crate::first::guest::Guest;
+use super::hooks::*;
 use crate::host::image::Image;
 
 pub(super) struct WrongSegment {

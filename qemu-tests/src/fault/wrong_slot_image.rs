@@ -1,10 +1,6 @@
 //! The slot image is wrong.
 
-use anyhow::Result;
-
-use crate::config::Config;
-use crate::fault::hooks::Hooks;
-use crate::first::guest::Guest;
+use super::hooks::*;
 
 pub(super) struct WrongSlotImage(pub(super) fn(&mut Vec<u8>));
 

@@ -12,9 +12,9 @@ use serde::Serialize;
 use crate::host::qmp::Qmp;
 
 /// How long QEMU may take: this, and …
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// … this for each GiB.
-const PATIENCE_PER_GIB: Duration = Duration::from_secs(60);
+const TIMEOUT_PER_GIB: Duration = Duration::from_secs(60);
 /// The beginning of an ELF file, and `e_type` of a core (ELF specification, chapter 4).
 const MAGIC: &[u8] = b"\x7fELF";
 const ET_CORE: u16 = 4;
@@ -38,7 +38,7 @@ pub(crate) fn take(qmp: &mut Qmp, memory: u64, path: &Path) -> Result<GuestDump>
     let file = file.with_context(|| format!("opening {}", path.display()))?;
     let gib = memory.div_ceil(1 << 30) as u32;
     let start = Instant::now();
-    qmp.dump_guest_memory(&file, PATIENCE + PATIENCE_PER_GIB * gib)?;
+    qmp.dump_guest_memory(&file, TIMEOUT + TIMEOUT_PER_GIB * gib)?;
     let took = start.elapsed();
     let bytes = length(file, memory)?;
     Ok(GuestDump { bytes, ms: took.as_micros() as f64 / 1000.0 })

@@ -15,7 +15,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 /// large guest's takes a while.
 const GREETING: Duration = Duration::from_secs(120);
 /// Afterwards QEMU answers at once or not at all.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why QEMU ended when the guest reset itself: `ShutdownCause` in QEMU's run-state.json.
 pub const GUEST_RESET: &str = "guest-reset";
@@ -35,14 +35,14 @@ impl Qmp {
     /// When QEMU goes away or does not greet.
     pub fn new(stream: UnixStream) -> Result<Self> {
         stream.set_read_timeout(Some(GREETING))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         let (reader, writer) = (BufReader::new(stream.try_clone()?), stream.try_clone()?);
         let mut connection = qapi::Qmp::new(Stream::new(reader, writer));
         let greeting = connection.inner_mut().fill_buf().context("waiting for QEMU's greeting")?;
         if greeting.is_empty() {
             bail!("QEMU ended before it greeted");
         }
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         connection.handshake().context("QEMU's greeting")?;
         Ok(Self { connection, stream })
     }
@@ -115,8 +115,8 @@ impl Qmp {
     /// Writes all guest memory into `file` as an ELF core, with the VM stopped until it is done.
     ///
     /// # Errors
-    /// When QEMU will not, or does not answer within `patience`.
-    pub fn dump_guest_memory(&mut self, file: &File, patience: Duration) -> Result<()> {
+    /// When QEMU will not, or does not answer within `timeout`.
+    pub fn dump_guest_memory(&mut self, file: &File, timeout: Duration) -> Result<()> {
         let name = "dump";
         self.pass(file).context("passing a file to QEMU")?;
         self.connection.execute(&qmp::getfd { fdname: name.into() }).context("getfd")?;
@@ -129,9 +129,9 @@ impl Qmp {
             paging: false,
             protocol,
         };
-        self.stream.set_read_timeout(Some(patience))?;
+        self.stream.set_read_timeout(Some(timeout))?;
         let dumped = self.connection.execute(&dump).context("dump-guest-memory");
-        self.stream.set_read_timeout(Some(PATIENCE))?;
+        self.stream.set_read_timeout(Some(TIMEOUT))?;
         dumped.map(drop)
     }
 

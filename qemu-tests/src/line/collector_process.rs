@@ -171,7 +171,7 @@ impl Collector {
         self.start(&words, name)
     }
 
-    /// What a command, the line and patience in seconds are on its command line.
+    /// What a command, the line and the timeout in seconds are on its command line.
     fn line(&self, command: &str, wait: u32) -> Vec<OsString> {
         let mut source = OsString::from("unix:");
         source.push(&self.socket);

@@ -263,7 +263,7 @@ mod tests {
     use std::sync::mpsc::channel;
     use tempfile::TempDir;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_secs(60);
 
     /// A guest whose console is read by a thread, as the harness does it.
     struct Line {
@@ -276,7 +276,7 @@ mod tests {
     fn line(noise: Option<Noise>, meter: Meter) -> Line {
         let folder = tempfile::tempdir().expect("a folder");
         let (guest, machine) = UnixStream::pair().expect("sockets");
-        guest.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        guest.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
         let socket = folder.path().join("line");
         let (proxy, mut tap) = LineProxy::new(&machine, socket, noise, meter).expect("a proxy");
         let (sender, text) = channel();
@@ -295,15 +295,15 @@ mod tests {
         /// A collector that the proxy has accepted.
         fn collector(&self) -> UnixStream {
             let stream = UnixStream::connect(self.proxy.socket()).expect("an open line");
-            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-            let deadline = Deadline::new("connection", PATIENCE, &Interrupt::default());
+            stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
+            let deadline = Deadline::new("connection", TIMEOUT, &Interrupt::default());
             let is_there = || self.proxy.shared.collector().is_some();
             deadline.wait_for(|| Ok(is_there().then_some(()))).expect("accepted");
             stream
         }
 
         fn text(&self) -> String {
-            let text = self.text.recv_timeout(PATIENCE).expect("text");
+            let text = self.text.recv_timeout(TIMEOUT).expect("text");
             String::from_utf8(text).expect("text")
         }
     }
@@ -336,7 +336,7 @@ mod tests {
             assert_eq!(read(&collector, 4), word);
             assert_eq!(line.text().as_bytes(), word);
             drop(collector);
-            let deadline = Deadline::new("end", PATIENCE, &Interrupt::default());
+            let deadline = Deadline::new("end", TIMEOUT, &Interrupt::default());
             let is_gone = || line.proxy.shared.collector().is_none();
             deadline.wait_for(|| Ok(is_gone().then_some(()))).expect("gone");
             line.guest.write_all(b"nobody\n").expect("taken");
@@ -417,6 +417,6 @@ mod tests {
         assert!(tripped.try_recv().is_err());
         line.guest.write_all(b"56").expect("taken");
         assert_eq!(read(&collector, 2), b"56");
-        tripped.recv_timeout(PATIENCE).expect("the fifth byte");
+        tripped.recv_timeout(TIMEOUT).expect("the fifth byte");
     }
 }

@@ -133,7 +133,7 @@ fn converse(
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_secs(60);
 
     #[test]
     fn bytes_go_both_ways_and_the_end_of_one_is_the_end_of_both() {
@@ -146,7 +146,7 @@ mod tests {
             let mut collector = UnixStream::connect(relay.socket()).expect("somebody listens");
             let (mut guest, _) = machine.accept().expect("the relay");
             for stream in [&collector, &guest] {
-                stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+                stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
             }
             guest.write_all(b"dump").expect("taken");
             let mut four = [0; 4];
@@ -169,7 +169,7 @@ mod tests {
         let machine = UnixListener::bind(&port).expect("a socket");
         let relay = Relay::open(port, socket, Meter::default()).expect("a relay");
         let mut collector = UnixStream::connect(relay.socket()).expect("somebody listens");
-        collector.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        collector.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
         let guest = machine.accept().expect("the relay");
         drop(relay);
         assert_eq!(collector.read(&mut [0; 4]).expect("an end"), 0);

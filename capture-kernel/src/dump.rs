@@ -10,16 +10,7 @@ use dumpfile::{Contents, Crc32c};
 use vmcore::View;
 
 /// A view and its name in a dump.
-#[derive(Clone, Debug)]
-pub struct NamedView {
-    /// 1 to 32 characters of `a-z`, `0-9` and `-`.
-    pub name: &'static str,
-    /// The bytes.
-    pub view: Rc<dyn View>,
-    /// The address of its first byte: a physical one for oldmem, a virtual one for a stack, zero
-    /// where there is none.
-    pub start: u64,
-}
+pub type NamedView = vmcore::NamedView<Rc<dyn View>>;
 
 /// A dump.
 #[derive(Debug, Default)]

@@ -21,7 +21,7 @@ pub fn pace(baud: u32, patience: u64) -> SenderConfig {
     let frame = SMALL_FRAME as u64 * BITS * 1000 / u64::from(baud.max(1));
     let config = SenderConfig::serial([0; 16]);
     SenderConfig {
-        patience: patience.max(8 * frame),
+        timeout: patience.max(8 * frame),
         announce_every: config.announce_every.max(4 * frame),
         retransmit_after: config.retransmit_after + 4 * frame,
         linger: config.linger + 4 * frame,
@@ -259,10 +259,10 @@ mod tests {
     #[test]
     fn a_slow_line_is_given_the_time_it_takes() {
         let (fast, slow) = (pace(115_200, 1000), pace(300, 1000));
-        assert!((500..600).contains(&fast.retransmit_after) && fast.patience == 1000);
+        assert!((500..600).contains(&fast.retransmit_after) && fast.timeout == 1000);
         // A frame takes 8.5 seconds, and its acknowledgement more than one.
-        assert!(slow.retransmit_after > 20_000 && slow.patience > 60_000);
-        assert!(slow.patience < 100_000);
+        assert!(slow.retransmit_after > 20_000 && slow.timeout > 60_000);
+        assert!(slow.timeout < 100_000);
     }
 
     #[test]

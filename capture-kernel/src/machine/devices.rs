@@ -148,7 +148,7 @@ impl<'c> Finder<'c> {
         let bulk = !self.manner.checksums;
         let codec = if self.compress == Compress::Lz4 { Codec::Lz4 } else { Codec::Raw };
         let config = SenderConfig::console([0; 16]);
-        let config = SenderConfig { patience: *patience, bulk, codec, ..config };
+        let config = SenderConfig { timeout: *patience, bulk, codec, ..config };
         Ok(Box::new(LineTarget::new(line, Window, *slot, *clock, config).saying(say)))
     }
 

@@ -99,7 +99,7 @@ fn small(header: &CoreHeader, vmcore: &Vmcore) -> (Vec<NamedView>, Later) {
 }
 
 fn named(views: Vec<SmallView>) -> Vec<NamedView> {
-    let named = |SmallView { name, start, bytes }| NamedView { name, view: Rc::new(bytes), start };
+    let named = |SmallView { name, start, view }| NamedView { name, start, view: Rc::new(view) };
     views.into_iter().map(named).collect()
 }
 

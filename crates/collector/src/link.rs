@@ -25,7 +25,7 @@ pub struct LinkOptions {
 
 /// What makes links, again when one is cut.
 #[derive(Debug)]
-pub(crate) enum Door {
+pub(crate) enum Connector {
     Connect(Source, LinkOptions),
     Unix(UnixListener, PathBuf),
     Tcp(TcpListener),
@@ -36,7 +36,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// How long bytes may wait to be sent before they are dropped. They are sent again in any case.
 const JAM: Duration = Duration::from_secs(1);
 
-impl Door {
+impl Connector {
     /// Begins to listen, where that is asked for.
     pub(crate) fn new(source: &Source, options: LinkOptions) -> io::Result<Self> {
         match source {
@@ -95,7 +95,7 @@ impl Door {
         }
     }
 
-    /// Waits for somebody at the door, or a little.
+    /// Waits until another end may be there, for a short time at most.
     fn pause(&self, deadline: Instant) -> io::Result<()> {
         let left = deadline.saturating_duration_since(Instant::now());
         match self {
@@ -107,7 +107,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for Connector {
     fn drop(&mut self) {
         if let Self::Unix(_, path) = self {
             // Nobody listens there any more; what is left of it is in nobody's way but ours.

@@ -5,9 +5,9 @@ use std::path::Path;
 use dumpfile::Contents;
 use dumpfile::wire::{Plan, Verdict};
 
+use crate::session::Session;
 use crate::store::Part;
-use crate::talk::Talk;
-use crate::{DumpDisk, Error, LinkOptions, Observer, Patience, Source};
+use crate::{DumpDisk, Error, LinkOptions, Observer, Source, Timeouts};
 
 /// Most bytes that are read at once: they are kept in memory until all have come.
 const MOST: u64 = 256 << 20;
@@ -20,7 +20,7 @@ pub fn read(
     source: &Source,
     (view, start, length): (&str, u64, u64),
     options: LinkOptions,
-    patience: Patience,
+    timeouts: Timeouts,
     observer: &mut dyn Observer,
 ) -> Result<Vec<u8>, Error> {
     if let Source::Disk(path) = source {
@@ -28,8 +28,8 @@ pub fn read(
     }
     let mut part = Part::new(room(length)?);
     let plan = Plan::Part { view: view.to_owned(), start, length };
-    let mut receiver = Talk::receiver(source, plan, None);
-    match Talk::new(source, options, patience)?.run(&mut receiver, &mut part, observer)? {
+    let mut receiver = Session::receiver(source, plan, None);
+    match Session::new(source, options, timeouts)?.run(&mut receiver, &mut part, observer)? {
         Verdict::Complete => Ok(part.into_bytes()),
         Verdict::Differs => Err(Error::Differs),
     }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use dumpfile::LeftRanges;
 use dumpfile::wire::{CLASSES, Held, Plan, Receiver, Verdict, ViewState};
 
+use crate::session::Session;
 use crate::store::{Files, Store, main_view};
-use crate::talk::Talk;
 use crate::text::with_suffix;
-use crate::{Error, LinkOptions, Observer, Patience, Source};
+use crate::{Error, LinkOptions, Observer, Source, Timeouts};
 
 /// What came of a dump.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub fn receive(
     out: &Path,
     view: Option<&str>,
     options: LinkOptions,
-    patience: Patience,
+    timeouts: Timeouts,
     observer: &mut dyn Observer,
 ) -> Result<Received, Error> {
     if out.metadata().is_ok_and(|there| !there.is_file()) {
@@ -73,10 +73,10 @@ pub fn receive(
         let there: u64 = views.iter().map(|view| view.have.total()).sum();
         observer.note(&format!("going on with {there} bytes that are there already"));
     }
-    let mut receiver = Talk::receiver(source, plan, held);
-    let mut talk = Talk::new(source, options, patience)?;
-    let ended = talk.run(&mut receiver, &mut files, observer);
-    let received = Received { damaged_frames: talk.damaged(), ..account(&receiver, out) };
+    let mut receiver = Session::receiver(source, plan, held);
+    let mut session = Session::new(source, options, timeouts)?;
+    let ended = session.run(&mut receiver, &mut files, observer);
+    let received = Received { damaged_frames: session.damaged(), ..account(&receiver, out) };
     match ended {
         Ok(Verdict::Complete) => complete(received, &mut files, &receiver, observer),
         Ok(Verdict::Differs) => stopped(received, Error::Differs, &mut files, &receiver),

@@ -1,5 +1,7 @@
 //! The ELF core header, and the vmcore that it describes.
 
+use std::fmt::Arguments;
+
 use goblin::container::Ctx;
 use goblin::elf::program_header::{PT_LOAD, PT_NOTE};
 use goblin::elf::{Elf, ProgramHeader};
@@ -30,11 +32,10 @@ pub fn elfcorehdr(bytes: &[u8]) {
 }
 
 fn check_small_views(header: &CoreHeader, vmcore: &Vmcore, memory: &Memory<'_>) {
-    let views = linux::small_views(header, vmcore, memory, &mut |text| {
-        assert!(!text.to_string().is_empty());
-    });
-    for view in views {
-        assert!((1..=vmcore::MAX_NOTES).contains(&view.bytes.len()), "{}", view.name);
+    let complain = &mut |text: Arguments<'_>| assert!(!text.to_string().is_empty());
+    let (first, later) = linux::first_views(header, vmcore, memory, complain);
+    for view in first.into_iter().chain(later.read(memory, complain)) {
+        assert!((1..=vmcore::MAX_NOTES).contains(&view.view.len()), "{}", view.name);
     }
 }
 

@@ -25,4 +25,4 @@ pub use dmesg::{Caller, Dmesg, Record, Skipped};
 pub use error::Error;
 pub use kernel_image::{KernelImage, MOST_IMAGE, kernel_image};
 pub use kernel_memory::{KernelMemory, SegmentMap};
-pub use small_views::{LaterViews, SmallView, first_views, small_views};
+pub use small_views::{LaterViews, SmallView, first_views};

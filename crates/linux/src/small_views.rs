@@ -36,20 +36,8 @@ const MAX_RECORDS: u64 = 3 * MAX_LOG as u64 / 16;
 /// | `stack-0` … `stack-3` | instead of it where that CPU is not known: those of the first CPUs |
 /// | `dmesg` | the log, the newest 512 KiB at most, as [`crate::Record`] shows it |
 ///
-/// What cannot be had is left out and said to `complain`, one line each.
-pub fn small_views(
-    header: &CoreHeader,
-    vmcore: &Vmcore,
-    mem: &impl ReadPhys,
-    complain: &mut dyn FnMut(fmt::Arguments<'_>),
-) -> Vec<SmallView> {
-    let (mut views, later) = first_views(header, vmcore, mem, complain);
-    views.extend(later.read(mem, complain));
-    views
-}
-
-/// Of [`small_views`] the first three, for which little is read, and what it takes to read the
-/// others.
+/// The first three are read here, for which little is read; the others by [`LaterViews::read`]. Missing
+/// parts are left out and reported to `complain`, one line each.
 pub fn first_views(
     header: &CoreHeader,
     vmcore: &Vmcore,
@@ -91,7 +79,7 @@ impl LaterViews {
     /// The most bytes of all of them, each rounded up to a page.
     pub const MOST: u64 = (MAX_LOG + stack::MOST) as u64;
 
-    /// Reads them. What cannot be had is left out and said to `complain`, one line each.
+    /// Reads them. Missing parts are left out and reported to `complain`, one line each.
     pub fn read(
         &self,
         mem: &impl ReadPhys,

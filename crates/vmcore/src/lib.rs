@@ -48,7 +48,7 @@ pub use ranges::{Bounded, MemoryRanges, RangeSet, Ranges, Storage};
 pub use read::ReadPhys;
 pub use text::{Text, zeros};
 pub use utc::utc_date;
-pub use view::{Extent, Extents, Piece, View, What};
+pub use view::{Extent, Extents, NamedView, Piece, View, What};
 pub use vmcoreinfo::{LeftOut, MAX_ADDED, Vmcoreinfo, left_out, vmcoreinfo_get};
 
 #[cfg(any(test, feature = "fake"))]

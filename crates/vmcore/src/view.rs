@@ -74,6 +74,18 @@ impl Piece<'_> {
     }
 }
 
+/// A view, or the bytes of one, and its name in a dump.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedView<V> {
+    /// 1 to 32 characters of `a-z`, `0-9` and `-`.
+    pub name: &'static str,
+    /// The address of its first byte: a physical one for oldmem, a virtual one for a stack, zero
+    /// where there is none.
+    pub start: u64,
+    /// The bytes.
+    pub view: V,
+}
+
 /// Bytes that we made are a view by themselves: a small view.
 impl View for Vec<u8> {
     fn len(&self) -> u64 {

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use collector::{Callers, LogFormat, LogPart, VmcoreFile};
-use linux::{Skipped, SmallView, small_views};
+use linux::{Skipped, SmallView, first_views};
 use qemu_tests::FirstKernel;
 use vmcore::{CoreHeader, EM_386, ElfCoreHdr, PhysAddr, ReadPhys, vmcoreinfo_get};
 
@@ -96,14 +96,16 @@ fn assert_small_views(path: &Path, log: &str) {
     let vmcore = vmcore::vmcore(&header, &mem, 1 << 52, &vmcore::Holes::new(), &mut |_| {})
         .expect("a vmcore of it");
     let mut complaints = Vec::new();
-    let views = small_views(&header, &vmcore, &mem, &mut |text| complaints.push(text.to_string()));
+    let complain = &mut |text: std::fmt::Arguments<'_>| complaints.push(text.to_string());
+    let (mut views, later) = first_views(&header, &vmcore, &mem, complain);
+    views.extend(later.read(&mem, complain));
     assert_eq!(complaints, [""; 0]);
     let names: Vec<_> = views.iter().map(|view| view.name).collect();
     assert_eq!(names, ["dmesg-tail", "notes", "vmcoreinfo", "stack", "dmesg"]);
-    assert!(views[4].bytes == log.as_bytes(), "another log");
-    let tail = &views[0].bytes;
+    assert!(views[4].view == log.as_bytes(), "another log");
+    let tail = &views[0].view;
     assert!(log.as_bytes().ends_with(tail) && (4000..=8192).contains(&tail.len()));
-    assert_is_stack(&views[3], &views[2].bytes);
+    assert_is_stack(&views[3], &views[2].view);
 }
 
 /// There are return addresses in it: words that lead to where the kernel's text begins, or the 16 MiB
@@ -114,12 +116,12 @@ fn assert_is_stack(stack: &SmallView, vmcoreinfo: &[u8]) {
     let text = vmcoreinfo_get(vmcoreinfo, "SYMBOL(_stext)").expect("an address");
     let text = u64::from_str_radix(text, 16).expect("an address");
     let words = stack
-        .bytes
+        .view
         .chunks_exact(word)
         .map(|bytes| bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)));
     let returns = words.filter(|value| (text..text + (16 << 20)).contains(value)).count();
     assert!(returns >= 5, "{returns} return addresses from {:#x} on", stack.start);
-    assert!(stack.bytes.len() >= 256 && stack.start.is_multiple_of(16));
+    assert!(stack.view.len() >= 256 && stack.start.is_multiple_of(16));
 }
 
 /// The last records alone are the end of the whole log.

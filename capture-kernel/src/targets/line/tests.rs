@@ -328,7 +328,7 @@ fn pages(kinds: &[bool]) -> Vec<u8> {
 
 fn config(line: &FakeLine<'_>) -> SenderConfig {
     let config = SenderConfig::serial([0; 16]);
-    SenderConfig { bulk: line.limits.is_some(), codec: line.codec, patience: 5000, ..config }
+    SenderConfig { bulk: line.limits.is_some(), codec: line.codec, timeout: 5000, ..config }
 }
 
 /// Delivers, and says what stages were reached.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use collector::{LinkOptions, Patience, Source};
+use collector::{LinkOptions, Source, Timeouts};
 
 /// What SOURCE may be.
 pub(crate) const SOURCES: &str = "\
@@ -41,8 +41,8 @@ impl Line {
         LinkOptions { listen: self.listen, baud: self.baud }
     }
 
-    pub(crate) fn patience(&self) -> Patience {
+    pub(crate) fn timeouts(&self) -> Timeouts {
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
-        Patience { wait: seconds(self.wait), timeout: self.timeout.map(seconds) }
+        Timeouts { wait: seconds(self.wait), timeout: self.timeout.map(seconds) }
     }
 }

@@ -12,7 +12,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    const PATIENCE: Duration = Duration::from_secs(2);
+    const SHOW_AFTER: Duration = Duration::from_secs(2);
     const TEMPLATE: &str = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}";
 
     pub(crate) fn new() -> Self {
@@ -20,7 +20,7 @@ impl Progress {
     }
 
     pub(crate) fn show(&mut self, done: u64, all: u64) {
-        if self.bar.is_none() && self.started.elapsed() > Self::PATIENCE {
+        if self.bar.is_none() && self.started.elapsed() > Self::SHOW_AFTER {
             let style = ProgressStyle::with_template(Self::TEMPLATE);
             self.bar = Some(ProgressBar::new(all).with_elapsed(self.started.elapsed()));
             if let (Some(bar), Ok(style)) = (&self.bar, style) {

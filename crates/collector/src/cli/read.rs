@@ -38,8 +38,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     let Arguments { line, view, range: (start, length) } = arguments;
     let mut console = Console::new(line.console.as_deref())?;
     let part = (view.as_str(), *start, *length);
-    let (options, patience) = (line.options(), line.patience());
-    let bytes = collector::read(&line.source, part, options, patience, &mut console);
+    let (options, timeouts) = (line.options(), line.timeouts());
+    let bytes = collector::read(&line.source, part, options, timeouts, &mut console);
     console.end();
     let written = io::stdout().write_all(&bytes.map_err(super::text)?);
     written.map_err(|error| format!("cannot write to standard output: {error}"))

@@ -52,9 +52,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     }
     let Arguments { line, output, view, .. } = arguments;
     let mut console = Console::new(line.console.as_deref())?;
-    let (options, patience) = (line.options(), line.patience());
+    let (options, timeouts) = (line.options(), line.timeouts());
     let received =
-        collector::receive(&line.source, output, view.as_deref(), options, patience, &mut console);
+        collector::receive(&line.source, output, view.as_deref(), options, timeouts, &mut console);
     console.end();
     let received = received.map_err(super::text)?;
     if arguments.json {

@@ -284,13 +284,13 @@ impl Machine {
     }
 
     pub(crate) fn config(&self) -> SenderConfig {
-        let patience = 20_000;
+        let timeout = 20_000;
         let (retransmit_after, linger) = (if self.bulk { 10_000 } else { 100 }, 300);
         SenderConfig {
             max_frame: self.max_frame,
             bulk: self.bulk,
             codec: self.memory.1.codec,
-            patience,
+            timeout,
             retransmit_after,
             linger,
             ..SenderConfig::serial(ID)
@@ -388,7 +388,7 @@ fn read(line: &mut impl Read, bytes: &mut [u8]) -> Option<usize> {
     }
 }
 
-/// Writes all of it, with patience; false when nobody is there.
+/// Writes all of it, with timeout; false when nobody is there.
 pub(crate) fn write(line: &mut impl Write, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         match line.write(bytes) {

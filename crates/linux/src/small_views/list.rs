@@ -3,18 +3,12 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use vmcore::NamedView;
+
 use crate::Error;
 
-/// One small view.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SmallView {
-    /// Its name, of `a-z0-9-`.
-    pub name: &'static str,
-    /// The dead kernel's virtual address of the first byte, zero where there is none.
-    pub start: u64,
-    /// What it holds.
-    pub bytes: Vec<u8>,
-}
+/// A small view. Its address is a virtual one of the dead kernel.
+pub type SmallView = NamedView<Vec<u8>>;
 
 /// The views so far.
 pub(super) struct Views<'c> {
@@ -28,7 +22,7 @@ impl Views<'_> {
         let room = self.list.try_reserve(1).map_err(|_| Error::NO_MEMORY);
         match room.and(bytes) {
             Ok(bytes) if bytes.is_empty() => {}
-            Ok(bytes) => self.list.push(SmallView { name, start, bytes }),
+            Ok(bytes) => self.list.push(NamedView { name, start, view: bytes }),
             Err(error) => (self.complain)(format_args!("{name}: {error}")),
         }
     }

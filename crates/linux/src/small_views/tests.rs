@@ -84,8 +84,9 @@ impl Dead {
         let vmcore =
             vmcore(&header, &mem, LIMIT, &Holes::new(), &mut |_| {}).expect("a vmcore of a test");
         let mut complaints = Vec::new();
-        let views =
-            small_views(&header, &vmcore, &mem, &mut |text| complaints.push(text.to_string()));
+        let complain = &mut |text: fmt::Arguments<'_>| complaints.push(text.to_string());
+        let (mut views, later) = first_views(&header, &vmcore, &mem, complain);
+        views.extend(later.read(&mem, complain));
         (views, complaints)
     }
 
@@ -113,13 +114,13 @@ fn all_views_of_one_cpu() {
         assert_eq!(complaints, [""; 0]);
         let names: Vec<_> = views.iter().map(|view| view.name).collect();
         assert_eq!(names, ["dmesg-tail", "notes", "vmcoreinfo", "stack", "dmesg"]);
-        assert_eq!(views[0].bytes, LOG.as_bytes());
-        assert_eq!(views[1].bytes, dead.note_areas().concat());
-        assert_eq!(views[2].bytes, machine.vmcoreinfo.as_bytes());
+        assert_eq!(views[0].view, LOG.as_bytes());
+        assert_eq!(views[1].view, dead.note_areas().concat());
+        assert_eq!(views[2].view, machine.vmcoreinfo.as_bytes());
         let end = if machine.word == 4 { 0x2000 } else { 0x4000 };
         assert_eq!(views[3].start, Dead::stack(machine, 0x120), "a multiple of 16");
-        assert_eq!(views[3].bytes, stacks()[0x120..end]);
-        assert_eq!(views[4].bytes, LOG.as_bytes());
+        assert_eq!(views[3].view, stacks()[0x120..end]);
+        assert_eq!(views[4].view, LOG.as_bytes());
         assert!(views.iter().all(|view| view.name == "stack" || view.start == 0));
     }
 }
@@ -157,7 +158,7 @@ fn all_stacks_where_it_is_not_known_who_crashed() {
         let (views, complaints) = dead.views();
         let names: Vec<_> = views[3..7].iter().map(|view| view.name).collect();
         assert_eq!(names, ["stack-0", "stack-1", "stack-2", "stack-3"]);
-        assert_eq!(views[4].bytes[..], stacks()[0x4020..][..views[4].bytes.len()]);
+        assert_eq!(views[4].view[..], stacks()[0x4020..][..views[4].view.len()]);
         assert_eq!((views[7].name, complaints), ("dmesg", vec![]));
     }
 }
@@ -179,7 +180,7 @@ fn a_stack_that_is_not_mapped_is_named() {
 fn a_stack_ends_where_memory_does() {
     for machine in BOTH {
         let dead = Dead::new(machine, &[Some((1, machine.vaddr + 0xff0))]);
-        assert_eq!(dead.view("stack").bytes.len(), 16);
+        assert_eq!(dead.view("stack").view.len(), 16);
     }
 }
 
@@ -279,7 +280,7 @@ proptest! {
                 "vmcoreinfo" => 4096,
                 _ => 16 << 10,
             };
-            prop_assert!((1..=most).contains(&view.bytes.len()), "{}", view.name);
+            prop_assert!((1..=most).contains(&view.view.len()), "{}", view.name);
         }
     }
 }

@@ -2,8 +2,8 @@
 
 mod chunks;
 mod plan;
+mod poll;
 mod seen;
-mod speak;
 mod step;
 mod view;
 
@@ -46,7 +46,7 @@ pub struct Receiver {
     quiet_since: u64,
     /// When something was last sent, when contents were last asked for, and when to repeat what
     /// waits for an answer.
-    spoke: u64,
+    sent_at: u64,
     asked: u64,
     repeat_at: u64,
     phase: Phase,
@@ -103,7 +103,7 @@ impl Receiver {
             seq: 0,
             news: false,
             quiet_since: 0,
-            spoke: 0,
+            sent_at: 0,
             asked: 0,
             repeat_at: 0,
             phase: Phase::Greet,
@@ -134,7 +134,7 @@ impl Receiver {
         self.seq = 0;
         self.news = false;
         self.quiet_since = now;
-        self.spoke = now;
+        self.sent_at = now;
         self.repeat_at = now;
         if self.phase != Phase::Over {
             self.phase = Phase::Greet;

@@ -28,8 +28,8 @@ pub struct Sender<'w> {
     /// Sequence number of the last counted frame.
     seq: u32,
     announce_at: u64,
-    /// When the receiver was last heard, at first when the sender was made.
-    heard: u64,
+    /// When something was last received, at first the time when the sender was made.
+    received_at: u64,
     /// When something was last acknowledged, and how often the oldest frame was sent again since.
     acknowledged: u64,
     fruitless: u32,
@@ -48,7 +48,7 @@ impl<'w> Sender<'w> {
             session: None,
             seq: 0,
             announce_at: now,
-            heard: now,
+            received_at: now,
             acknowledged: now,
             fruitless: 0,
             end: None,
@@ -73,7 +73,7 @@ impl<'w> Sender<'w> {
         if self.end.is_none() {
             self.session = None;
             self.window.clear();
-            (self.heard, self.announce_at) = (now, now);
+            (self.received_at, self.announce_at) = (now, now);
         }
     }
 
@@ -88,11 +88,11 @@ impl<'w> Sender<'w> {
     /// Takes a frame from the receiver.
     pub fn receive(&mut self, packet: &Packet<'_>, now: u64) {
         if let Frame::Hello(hello) = &packet.frame {
-            self.heard = now;
+            self.received_at = now;
             return self.hello(hello, packet.seq, now);
         }
         let Some(session) = &mut self.session else { return };
-        self.heard = now;
+        self.received_at = now;
         if packet.seq <= session.last {
             return;
         }
@@ -174,7 +174,7 @@ impl<'w> Sender<'w> {
                 SenderStep::Wait(until)
             });
         }
-        let deadline = self.heard.saturating_add(self.config.patience);
+        let deadline = self.received_at.saturating_add(self.config.timeout);
         if now >= deadline {
             let outcome = if self.session.is_none() { Outcome::Nobody } else { Outcome::Silent };
             return Ok(SenderStep::Finished(outcome));
@@ -262,8 +262,8 @@ impl<'w> Sender<'w> {
     /// When the frame that is longest in flight is given up. As long as others are acknowledged, it
     /// is only waiting for its turn.
     fn expiry(&self) -> Option<u64> {
-        let patience = self.config.retransmit_after << self.fruitless.min(3);
-        self.window.oldest().map(|at| at.max(self.acknowledged).saturating_add(patience))
+        let timeout = self.config.retransmit_after << self.fruitless.min(3);
+        self.window.oldest().map(|at| at.max(self.acknowledged).saturating_add(timeout))
     }
 
     fn send_again<S: Source>(

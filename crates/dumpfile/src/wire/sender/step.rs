@@ -15,7 +15,7 @@ pub struct SenderConfig {
     /// The encoding of chunks in views that have one, for a receiver that takes it.
     pub codec: Codec,
     /// How long to wait for a receiver, or for a word from it, in milliseconds.
-    pub patience: u64,
+    pub timeout: u64,
     /// How often to announce, in milliseconds.
     pub announce_every: u64,
     /// When a frame is sent again, in milliseconds without any acknowledgement. Doubled up to
@@ -34,7 +34,7 @@ impl SenderConfig {
             max_frame: SMALL_FRAME,
             bulk: false,
             codec: Codec::Raw,
-            patience: 30_000,
+            timeout: 30_000,
             announce_every: 1000,
             retransmit_after: 500,
             linger: 2000,

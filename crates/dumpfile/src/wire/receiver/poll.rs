@@ -1,4 +1,4 @@
-//! What a receiver says, and when.
+//! The frames that a receiver sends, and their times.
 
 use alloc::vec::Vec;
 
@@ -45,7 +45,7 @@ impl Receiver {
     }
 
     /// How it ended, once the sender was told so; its answer is all that may still come.
-    pub fn told(&self) -> Option<Verdict> {
+    pub fn reported(&self) -> Option<Verdict> {
         matches!(self.phase, Phase::Leave(_)).then(|| self.verdict())
     }
 
@@ -95,7 +95,7 @@ impl Receiver {
     fn ack_due(&self, now: u64) -> bool {
         let Seen { unsaid, since, .. } = self.seen;
         let late = unsaid > 0 && now >= since.saturating_add(self.times.ack);
-        let alive = now >= self.spoke.saturating_add(self.times.alive);
+        let alive = now >= self.sent_at.saturating_add(self.times.alive);
         unsaid >= ACK_EVERY
             || late
             || (alive && self.greeting.is_some() && self.phase != Phase::Over)
@@ -195,7 +195,7 @@ impl Receiver {
         let ack = if self.seen.unsaid > 0 {
             self.seen.since.saturating_add(self.times.ack)
         } else {
-            self.spoke.saturating_add(self.times.alive)
+            self.sent_at.saturating_add(self.times.alive)
         };
         let ack = if self.greeting.is_some() { ack } else { until };
         ReceiverStep::Wait(until.min(ack))
@@ -207,7 +207,7 @@ impl Receiver {
         now: u64,
         out: &mut [u8],
     ) -> Result<ReceiverStep, ReceiverError> {
-        self.spoke = now;
+        self.sent_at = now;
         Ok(ReceiverStep::Send(self.encode(frame, out)?))
     }
 

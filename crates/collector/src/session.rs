@@ -8,20 +8,20 @@ use dumpfile::wire::{
     SMALL_FRAME, Verdict, Write,
 };
 
-use crate::link::{Arrived, Door, Link};
+use crate::link::{Arrived, Connector, Link};
 use crate::store::Store;
 use crate::{Error, LinkOptions, Source};
 
-/// How long to wait for what.
+/// Limits of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct Timeouts {
     /// For the other end to come, to come back, or to say something.
     pub wait: Duration,
     /// For everything, if there is a limit.
     pub timeout: Option<Duration>,
 }
 
-/// Who is told how it goes.
+/// Receives the course of a transfer.
 pub trait Observer {
     /// Console text from between the frames; any bytes.
     fn text(&mut self, text: &[u8]);
@@ -45,7 +45,7 @@ const SAVE_EVERY_FRAMES: u64 = 64;
 /// received, or after [`SAVE_EVERY`].
 const SAVE_EVERY_MAPS: u64 = 16;
 /// Interval between two progress reports.
-const TELL_EVERY: Duration = Duration::from_millis(100);
+const REPORT_EVERY: Duration = Duration::from_millis(100);
 /// After so much silence the session is begun anew: the other end may have forgotten it.
 const ANEW: Duration = Duration::from_secs(5);
 
@@ -55,7 +55,7 @@ const LONGEST: Duration = Duration::from_millis(100);
 /// Most bytes that are read at once.
 const BUFFER: usize = 1 << 20;
 
-/// What comes when the receiver has said everything.
+/// What follows when the receiver has sent everything.
 enum Next {
     Pause(Duration),
     Over(Verdict),
@@ -73,38 +73,39 @@ struct Saved {
 }
 
 /// One transfer, over as many links as it takes.
-pub(crate) struct Talk<'a> {
+pub(crate) struct Session<'a> {
     source: &'a Source,
-    door: Door,
-    patience: Patience,
+    connector: Connector,
+    timeouts: Timeouts,
     started: Instant,
     /// When something of the dump last came.
-    heard: Instant,
+    received_at: Instant,
     /// When the session was begun.
     begun: Instant,
     saved: Saved,
-    told: Instant,
+    reported_at: Instant,
     reader: FrameReader<Vec<u8>>,
 }
 
-impl<'a> Talk<'a> {
+impl<'a> Session<'a> {
     pub(crate) fn new(
         source: &'a Source,
         options: LinkOptions,
-        patience: Patience,
+        timeouts: Timeouts,
     ) -> Result<Self, Error> {
-        let door = Door::new(source, options).map_err(|error| unreachable(source, error))?;
+        let connector =
+            Connector::new(source, options).map_err(|error| unreachable(source, error))?;
         let now = Instant::now();
         let reader = FrameReader::new(vec![0; MAX_FRAME]);
         Ok(Self {
             source,
-            door,
-            patience,
+            connector,
+            timeouts,
             started: now,
-            heard: now,
+            received_at: now,
             begun: now,
             saved: Saved { at: now, map: 0, since: 0, whole: 0 },
-            told: now,
+            reported_at: now,
             reader,
         })
     }
@@ -130,12 +131,12 @@ impl<'a> Talk<'a> {
         store: &mut dyn Store,
         observer: &mut dyn Observer,
     ) -> Result<Verdict, Error> {
-        self.heard = Instant::now();
+        self.received_at = Instant::now();
         loop {
             let link = self.link(observer);
             let link = link.map_err(|error| explained(self.cut(error), receiver))?;
             self.begin(receiver)?;
-            let ended = self.converse(&link, receiver, store, observer);
+            let ended = self.exchange(&link, receiver, store, observer);
             let ended = ended.map_err(|error| explained(error, receiver));
             if let Err(error) = &ended {
                 self.farewell(&link, receiver, error);
@@ -150,11 +151,11 @@ impl<'a> Talk<'a> {
 
     /// The next link. Reports it if it has to wait.
     fn link(&self, observer: &mut dyn Observer) -> std::io::Result<Link> {
-        if let Some(link) = self.door.open_now()? {
+        if let Some(link) = self.connector.open_now()? {
             return Ok(link);
         }
         observer.note(&format!("{}: nobody is there; waiting", self.source));
-        let link = self.door.open(self.deadline())?;
+        let link = self.connector.open(self.deadline())?;
         observer.note(&format!("{}: connected", self.source));
         Ok(link)
     }
@@ -163,12 +164,12 @@ impl<'a> Talk<'a> {
     fn begin(&mut self, receiver: &mut Receiver) -> Result<(), Error> {
         self.reader.restart();
         self.begun = Instant::now();
-        receiver.connect(session()?, self.now());
+        receiver.connect(session_number()?, self.now());
         Ok(())
     }
 
     /// Over one link: the verdict, or nothing when it was cut.
-    fn converse(
+    fn exchange(
         &mut self,
         link: &Link,
         receiver: &mut Receiver,
@@ -177,30 +178,32 @@ impl<'a> Talk<'a> {
     ) -> Result<Option<Verdict>, Error> {
         let mut bytes = vec![0; BUFFER];
         loop {
-            let pause = match self.say(link, receiver, store, &mut bytes)? {
+            let pause = match self.poll(link, receiver, store, &mut bytes)? {
                 Next::Pause(pause) => pause,
                 Next::Over(verdict) => {
-                    self.tell(receiver, observer, true);
+                    self.report(receiver, observer, true);
                     return Ok(Some(verdict));
                 }
             };
             match link.read(&mut bytes, pause) {
-                Arrived::Bytes(count) => self.hear(&bytes[..count], receiver, store, observer)?,
+                Arrived::Bytes(count) => {
+                    self.receive(&bytes[..count], receiver, store, observer)?
+                }
                 Arrived::Nothing => {}
-                // Who has been told that all is there may go.
-                Arrived::End => return Ok(receiver.told()),
+                // The other end may go once it knows that all is there.
+                Arrived::End => return Ok(receiver.reported()),
             }
             self.check_time()?;
-            if self.heard.max(self.begun).elapsed() > ANEW {
+            if self.received_at.max(self.begun).elapsed() > ANEW {
                 self.begin(receiver)?;
             }
             self.save_if_due(receiver, store)?;
-            self.tell(receiver, observer, false);
+            self.report(receiver, observer, false);
         }
     }
 
-    /// Lets the receiver say what it has to say.
-    fn say(
+    /// Sends what the receiver has to send.
+    fn poll(
         &mut self,
         link: &Link,
         receiver: &mut Receiver,
@@ -227,7 +230,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    fn hear(
+    fn receive(
         &mut self,
         mut input: &[u8],
         receiver: &mut Receiver,
@@ -262,13 +265,13 @@ impl<'a> Talk<'a> {
                 written(store.write(&write), &write, receiver)?;
             }
             // Not before: time that the disk takes is not silence of the other end.
-            self.heard = Instant::now();
+            self.received_at = Instant::now();
             self.save_if_due(receiver, store)?;
         }
         Ok(())
     }
 
-    /// Tells the other end that it is over, so that it need not wait.
+    /// Reports the end to the other end, so that it need not wait.
     fn farewell(&self, link: &Link, receiver: &mut Receiver, error: &Error) {
         let silent = matches!(error, Error::Silent { .. });
         let mut out = [0; SMALL_FRAME];
@@ -305,9 +308,9 @@ impl<'a> Talk<'a> {
         Ok(())
     }
 
-    fn tell(&mut self, receiver: &Receiver, observer: &mut dyn Observer, now: bool) {
-        if now || self.told.elapsed() > TELL_EVERY {
-            self.told = Instant::now();
+    fn report(&mut self, receiver: &Receiver, observer: &mut dyn Observer, now: bool) {
+        if now || self.reported_at.elapsed() > REPORT_EVERY {
+            self.reported_at = Instant::now();
             let progress = receiver.views().map(|(_, view)| view.progress());
             let (all, done) = progress.fold((0, 0), |sum: (u64, u64), view| {
                 (sum.0.saturating_add(view.0), sum.1.saturating_add(view.1))
@@ -323,8 +326,8 @@ impl<'a> Talk<'a> {
 
     /// When to give up waiting for the other end.
     fn deadline(&self) -> Instant {
-        let wait = self.heard + self.patience.wait;
-        self.patience.timeout.map_or(wait, |timeout| wait.min(self.started + timeout))
+        let wait = self.received_at + self.timeouts.wait;
+        self.timeouts.timeout.map_or(wait, |timeout| wait.min(self.started + timeout))
     }
 
     fn check_time(&self) -> Result<(), Error> {
@@ -332,12 +335,12 @@ impl<'a> Talk<'a> {
     }
 
     fn late(&self) -> Error {
-        match self.patience.timeout {
+        match self.timeouts.timeout {
             Some(timeout) if self.started.elapsed() >= timeout => {
                 Error::TimeOver(timeout.as_secs())
             }
             _ => {
-                let seconds = self.heard.elapsed().as_secs();
+                let seconds = self.received_at.elapsed().as_secs();
                 Error::Silent { link: self.source.to_string(), seconds }
             }
         }
@@ -372,7 +375,7 @@ fn unreachable(source: &Source, error: std::io::Error) -> Error {
 }
 
 /// A number for a session.
-fn session() -> Result<u32, Error> {
+fn session_number() -> Result<u32, Error> {
     let mut bytes = [0; 4];
     getrandom::fill(&mut bytes).map_err(Error::Random)?;
     Ok(u32::from_le_bytes(bytes) | 1)

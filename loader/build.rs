@@ -1,4 +1,4 @@
-//! Puts the two images into the loader when it is told where they are.
+//! Puts the two images into the loader if it is given their paths.
 //!
 //! `cargo xtask build` sets the variables; a plain build leaves them unset and makes a loader that
 //! asks for `--kernel` and `--purgatory`.

@@ -46,16 +46,16 @@ kexec -S exits with 1 when something is loaded and with 0 when not: kdump-loader
 #[derive(Debug, Parser)]
 #[command(name = "kdump-loader", version, after_help = EXAMPLES)]
 pub struct Cli {
-    /// What is to be done.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 
-    /// Print on standard error what is read, what is planned, and the arguments of kexec_load.
+    /// Print on standard error the files that are read, the plan, and the arguments of kexec_load.
     #[arg(short, long, global = true)]
     pub debug: bool,
 }
 
-/// What the loader can do. Three of them have kexec's names as well.
+/// Commands of the loader. Three of them have kexec's names as well.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Load the capture kernel, unless the very same is loaded already.
@@ -64,7 +64,7 @@ pub enum Command {
     /// Unload the capture kernel.
     #[command(short_flag = 'u', long_flag = "unload")]
     Unload(UnloadArgs),
-    /// Say whether a panic would be captured, and what is missing.
+    /// Report whether a panic would be captured, and what is missing.
     #[command(short_flag = 'S', long_flag = "status")]
     Status(StatusArgs),
     /// Show what `load` would do, without doing it.
@@ -73,14 +73,14 @@ pub enum Command {
     Pack(PackArgs),
     /// Write a slot image to a device or a file, read it back and compare.
     Flash(FlashArgs),
-    /// Say what is in a slot image, and whether it is whole.
+    /// Show the contents of a slot image, and whether it is whole.
     Inspect(InspectArgs),
 }
 
 /// Arguments of `load`.
 #[derive(Args, Debug)]
 pub struct LoadCommand {
-    /// What goes into the slot.
+    /// The images for the slot.
     #[command(flatten)]
     pub load: LoadArgs,
 
@@ -89,7 +89,7 @@ pub struct LoadCommand {
     #[arg(long)]
     pub force: bool,
 
-    /// Where what is loaded is noted.
+    /// Folder with the record of the load.
     #[command(flatten)]
     pub state: StateArgs,
 
@@ -101,7 +101,7 @@ pub struct LoadCommand {
 /// Arguments of `unload`.
 #[derive(Args, Debug)]
 pub struct UnloadArgs {
-    /// Where what is loaded is noted.
+    /// Folder with the record of the load.
     #[command(flatten)]
     pub state: StateArgs,
 
@@ -110,7 +110,7 @@ pub struct UnloadArgs {
     pub load_panic: bool,
 }
 
-/// Where the loader keeps what it has loaded.
+/// Folder in which the loader keeps a copy of the load.
 #[derive(Args, Debug)]
 pub struct StateArgs {
     /// The folder that holds a copy of what is loaded, to see changes and to go back to it when a
@@ -119,7 +119,7 @@ pub struct StateArgs {
     pub state_dir: PathBuf,
 }
 
-/// What goes into the slot.
+/// The images for the slot.
 #[derive(Args, Debug)]
 pub struct LoadArgs {
     /// The files.
@@ -140,20 +140,19 @@ pub struct LoadArgs {
     )]
     command_line: Option<String>,
 
-    /// Begin with the running kernel's command line, less what is not for a capture kernel:
-    /// BOOT_IMAGE=, crashkernel=, memmap=, elfcorehdr=, kdump.*, and what follows `--`. For a Linux
-    /// as capture kernel; --append comes behind it.
+    /// Begin with the running kernel's command line, without the words that are not for a capture
+    /// kernel: BOOT_IMAGE=, crashkernel=, memmap=, elfcorehdr=, kdump.*, and all words after `--`.
+    /// For a Linux as capture kernel; --append comes after it.
     #[arg(
         long,
         conflicts_with_all = ["command_line", "target", "compress", "final_action", "failure_action"]
     )]
     pub reuse_cmdline: bool,
 
-    /// Where the dump goes: virtio-blk:id=HEX32 (see `kdump-collector format`),
+    /// Targets of the dump: virtio-blk:id=HEX32 (see `kdump-collector format`),
     /// virtio-console:name=PORT, serial:port=N,baud=N (0 is COM1; 115200) or none (stay until
-    /// `kdump-collector read` asks). Of several with commas between them the first that works; one
-    /// behind a + as well
-    /// [default: the dump disk of this machine, if there is exactly one].
+    /// `kdump-collector read` asks). A list with commas: the first that works; after a + one more
+    /// in any case [default: the dump disk of this machine, if there is exactly one].
     #[arg(long, value_name = "SPEC")]
     target: Option<String>,
 
@@ -161,11 +160,11 @@ pub struct LoadArgs {
     #[arg(long, value_name = "CODEC")]
     compress: Option<CompressName>,
 
-    /// What follows a complete dump [default: reboot].
+    /// Action after a complete dump [default: reboot].
     #[arg(long, value_name = "ACTION")]
     final_action: Option<ActionName>,
 
-    /// What follows a failed dump, or a slot that is found damaged [default: reboot].
+    /// Action after a failed dump, or for a slot that is found damaged [default: reboot].
     #[arg(long, value_name = "ACTION")]
     failure_action: Option<ActionName>,
 
@@ -173,8 +172,8 @@ pub struct LoadArgs {
     #[arg(long, value_name = "PORT", default_value_t = Port(COM1), value_parser = port)]
     console_port: Port,
 
-    /// Let the capture kernel use the first 640 KiB too, whose contents are saved in the slot.
-    /// Ours does not need it; a Linux as capture kernel does.
+    /// Let the capture kernel use the first 640 KiB too, whose contents are saved in the slot. Ours
+    /// does not need it; a Linux as capture kernel does.
     #[arg(long)]
     low_memory: bool,
 
@@ -234,7 +233,7 @@ pub struct StatusArgs {
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
 
-    /// Where what is loaded is noted.
+    /// Folder with the record of the load.
     #[command(flatten)]
     pub state: StateArgs,
 
@@ -246,7 +245,7 @@ pub struct StatusArgs {
 /// Arguments of `plan`.
 #[derive(Args, Debug)]
 pub struct PlanArgs {
-    /// What goes into the slot.
+    /// The images for the slot.
     #[command(flatten)]
     pub load: LoadArgs,
 
@@ -266,7 +265,7 @@ pub struct PlanArgs {
 /// Arguments of `pack`.
 #[derive(Args, Debug)]
 pub struct PackArgs {
-    /// What goes into the slot.
+    /// The images for the slot.
     #[command(flatten)]
     pub load: LoadArgs,
 
@@ -294,10 +293,10 @@ pub struct FlashArgs {
     /// The slot image.
     pub image: PathBuf,
 
-    /// A block device that nobody uses, or a file.
+    /// A block device that is not in use, or a file.
     pub target: PathBuf,
 
-    /// Where the image begins on the target, in bytes.
+    /// Offset of the image on the target, in bytes.
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = size)]
     pub offset: u64,
 }
@@ -314,8 +313,8 @@ pub struct InspectArgs {
 }
 
 impl LoadArgs {
-    /// What the options say, as far as they say it without a look at the system or a file:
-    /// `--reuse-cmdline` and `--initrd` are for the caller to follow.
+    /// Options as far as they need no look at the system or a file: `--reuse-cmdline` and
+    /// `--initrd` are left to the caller.
     pub fn plan_options(&self) -> PlanOptions {
         let text = match &self.command_line {
             Some(text) => UserText::Whole(text.clone()),

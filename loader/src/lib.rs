@@ -7,8 +7,8 @@
 //! ```
 //!
 //! [`plan()`] is pure: it can be run on a saved copy of another machine's files, and its result can
-//! be printed, written as JSON or placed by somebody else. Only [`kexec`] asks the kernel to do
-//! anything; [`reload()`] decides when, and what to do when the kernel refuses.
+//! be printed, written as JSON or placed by another program. Only [`kexec`] makes system calls;
+//! [`reload()`] decides about them, and about the steps after a refusal.
 
 pub mod cli;
 mod error;

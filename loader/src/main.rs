@@ -84,7 +84,7 @@ fn load_or_report(args: &LoadCommand) -> ExitCode {
     code
 }
 
-/// Reads the running system, plans, and loads what is not loaded already.
+/// Reads the running system, plans, and loads unless the same plan is loaded already.
 fn load(args: &LoadCommand) -> anyhow::Result<()> {
     // Of two loaders the one that reads the system last must load last; root's absence is named
     // first.
@@ -128,7 +128,7 @@ fn make_plan(images: &ImageFiles, options: &PlanOptions, system: &System) -> any
     Ok(plan)
 }
 
-/// The options, with what they say is to be read. `running` is the first kernel's command line.
+/// The options, with the files that they name read. `running` is the first kernel's command line.
 fn plan_options(args: &LoadArgs, running: &str) -> anyhow::Result<PlanOptions> {
     let mut options = args.plan_options();
     if let (true, UserText::Append(more)) = (args.reuse_cmdline, &options.text) {
@@ -157,7 +157,7 @@ fn unload(args: &StateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints the status; its exit code tells whether something is loaded.
+/// Prints the status; its exit code reports whether something is loaded.
 fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let system = System::read(&args.root)?;
     // A folder of a saved system is where it was, below that system's root.
@@ -244,7 +244,7 @@ fn inspect(args: &InspectArgs) -> anyhow::Result<()> {
     }
 }
 
-/// The slot image at the start of a file or device: what follows it is left out.
+/// The slot image at the start of a file or device: later bytes are left out.
 fn read_image(path: &Path) -> anyhow::Result<Vec<u8>> {
     let shown = path.display();
     let mut bytes = Vec::new();

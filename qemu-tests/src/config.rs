@@ -1,4 +1,4 @@
-//! What one cycle is made of.
+//! Configuration of one cycle.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ pub struct Config {
     pub memory: u64,
     /// CPUs of the guest.
     pub cpus: u32,
-    /// What follows `crashkernel=`.
+    /// Value of `crashkernel=`.
     pub slot: String,
     /// The folder for vmcore, console.log and report.json.
     pub out: PathBuf,
@@ -44,9 +44,9 @@ pub struct Config {
     pub initrd: Option<PathBuf>,
     /// More words for the first kernel's command line.
     pub first_append: String,
-    /// What a Linux first kernel's shell does after loading and before the crash; see `init.sh`.
+    /// Shell commands of a Linux first kernel after loading and before the crash; see `init.sh`.
     pub before_crash: String,
-    /// Whether to stop the VM for page digests at T0, T1 and T2.
+    /// True if the VM is stopped for page digests at T0, T1 and T2.
     pub truth: bool,
     /// True if QEMU dumps the guest's memory as well, right before the crash (with a stock Linux as
     /// capture kernel only).
@@ -54,7 +54,7 @@ pub struct Config {
     /// True if the dump is extracted and checked. Without, a cycle passes when the capture says
     /// that its dump is complete.
     pub examine: bool,
-    /// The class of the ELF core header, when the loader is told.
+    /// Class of the ELF core header, if the loader gets an option for it.
     pub core_headers: Option<Class>,
     /// Stock kexec-tools load the capture kernel, and not our loader (Linux only).
     pub kexec_tools: Option<KexecTools>,
@@ -62,7 +62,7 @@ pub struct Config {
     pub stock_capture: Option<StockCapture>,
     /// The dump is to be oldmem of this range (physical), which `append` asks for, and no vmcore.
     pub oldmem: Option<Range<u64>>,
-    /// How the dump leaves the guest.
+    /// The way of the dump out of the guest.
     pub delivery: Delivery,
     /// A fault to put in.
     pub fault: Option<Fault>,
@@ -70,7 +70,7 @@ pub struct Config {
     pub dump_disk: Option<PathBuf>,
     /// More properties of the dump disk's device, as QEMU spells them.
     pub disk_properties: String,
-    /// More arguments for QEMU, such as `-device` and what follows it.
+    /// More arguments for QEMU, such as `-device` and its value.
     pub devices: Vec<String>,
     /// Ends the cycle early.
     pub interrupt: Interrupt,
@@ -104,7 +104,7 @@ pub enum Crash {
 }
 
 impl Crash {
-    /// What the first kernel's `/init` is told, on a line.
+    /// Returns the command for the first kernel's `/init`, as a line.
     pub(crate) fn words(self) -> String {
         match self {
             Self::Asked => "crash\n".to_string(),

@@ -14,17 +14,17 @@ use crate::event::{Event, Line};
 
 /// A line longer than this is cut, so that a guest that prints for ever costs no memory (bytes).
 const LONGEST_LINE: usize = 64 << 10;
-/// How the test guest says that it is about to die.
+/// The test guest's message that it is about to die.
 const GUEST_PANIC: &str = "guest: panic";
-/// How Linux says it.
+/// The same message of Linux.
 const LINUX_PANIC: &str = "Kernel panic - not syncing";
-/// What stands in each line that begins an oops: how many there have been, as in `[#1]` (Linux,
+/// Part of each line that begins an oops, before the number of oopses so far, as in `[#1]` (Linux,
 /// `__die_header`).
 const OOPS: &str = " [#";
-/// What `/init` of a Linux first kernel, and the test guest, put before what the host should know.
+/// Prefix of facts for the host, from `/init` of a Linux first kernel and from the test guest.
 const FACT_PREFIX: &str = "first-kernel: ";
 
-/// What a line means to the harness.
+/// Meaning of a line to the harness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Meaning<'a> {
     /// The capture has reached a stage.
@@ -36,7 +36,7 @@ pub enum Meaning<'a> {
     Oops,
     /// The stack pointer of a CPU that an oops shows.
     StackPointer(u64),
-    /// The first kernel tells something about itself.
+    /// The first kernel reports a fact about itself.
     Fact(&'a str),
     /// The first kernel waits for the word to crash.
     Ready,
@@ -48,7 +48,7 @@ pub enum Meaning<'a> {
     Text,
 }
 
-/// Finds out what a line means. A stage line counts even behind the rest of a broken-off line.
+/// Returns the meaning of a line. A stage line counts even after the rest of a broken-off line.
 pub fn meaning(text: &str) -> Meaning<'_> {
     if let Some((_, stage)) = text.split_once(LINE_PREFIX) {
         let name = stage.split_whitespace().next().unwrap_or_default();
@@ -94,7 +94,7 @@ fn of_oops(text: &str) -> Meaning<'_> {
 /// [`Event::Line`] and written to `log` with the seconds since `start` in front.
 ///
 /// # Errors
-/// When `log` cannot be made.
+/// Fails if `log` cannot be made.
 pub fn follow(
     stream: impl Read + Send + 'static,
     log: &Path,

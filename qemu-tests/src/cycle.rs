@@ -25,16 +25,16 @@ const DISK_SPARE: u64 = 16 << 20;
 /// bytes.
 const DISK_SPARE_STOCK: u64 = 80 << 20;
 
-/// How often a first kernel may be booted until it is ready to crash. Linux on several emulated
-/// CPUs was seen standing still in its own boot, one time; that says nothing about a capture, so it
-/// is booted once more, and the report says so.
+/// Most boots of a first kernel until it is ready to crash. Linux on several emulated CPUs was seen
+/// standing still in its own boot, one time. That says nothing about a capture, so it is booted
+/// once more, and the report says so.
 const MOST_BOOTS: u32 = 2;
 
 /// Runs one cycle and writes its files. Each step is logged in a few words.
 ///
 /// # Errors
-/// When the host lacks something or a file cannot be written. What goes wrong in the guest is no
-/// error but a report that says so.
+/// Fails if the host lacks something or a file cannot be written. A failure in the guest is no
+/// error: the report has it.
 pub fn run(config: &Config) -> Result<Report> {
     fs::create_dir_all(&config.out)
         .with_context(|| format!("creating {}", config.out.display()))?;

@@ -1,4 +1,4 @@
-//! How the dump is to leave the guest: over which targets, and what becomes of those who take it.
+//! The way of the dump out of the guest: its targets, and the fate of the collectors.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::line::Rates;
 
 /// The name of the guest's virtio-console port.
 pub const PORT_NAME: &str = "kdump";
-/// What the serial ports are set to, in bits per second. QEMU does not wait for them.
+/// Speed that the serial ports are set to, in bits per second. QEMU does not keep to it.
 const BAUD: u32 = 115_200;
 
 /// One way out of the guest.
@@ -43,12 +43,12 @@ impl Way {
         found.map_or("", |(name, _)| name)
     }
 
-    /// Whether a collector takes the dump from it.
+    /// True if a collector takes the dump from it.
     pub fn is_line(self) -> bool {
         self != Self::VirtioBlk
     }
 
-    /// What stands for it in `kdump.target=`; `disk` is the dump disk's.
+    /// Returns its part of `kdump.target=`; `disk` is the dump disk's.
     fn target(self, disk: &str) -> String {
         match self {
             Self::VirtioBlk => disk.to_string(),
@@ -89,12 +89,12 @@ impl Targets {
         &self.ways
     }
 
-    /// Whether this way is one of them.
+    /// True if this way is one of them.
     pub fn has(&self, way: Way) -> bool {
         self.ways.contains(&way)
     }
 
-    /// Whether every one must get the dump, and not only the first that works.
+    /// True if every target must get the dump, and not only the first that works.
     pub fn is_all(&self) -> bool {
         self.all
     }
@@ -141,7 +141,7 @@ impl fmt::Display for Targets {
     }
 }
 
-/// What becomes of the collectors. They are never there before the panic. Bytes are those that came
+/// The fate of the collectors. None of them is there before the panic. Bytes are those that came
 /// from the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fate {
@@ -152,27 +152,27 @@ pub enum Fate {
     Absent,
     /// They come this long after the capture kernel has turned to its targets.
     Late(Duration),
-    /// They are killed after so many bytes, as soon as a map names some of what they got: on a
-    /// serial line some of the vmcore, else any view.
+    /// They are killed after this many bytes, as soon as a map names some of the bytes received: on
+    /// a serial line some of the vmcore, else any view.
     Killed {
-        /// How many bytes they get.
+        /// Number of bytes that they get.
         after: u64,
-        /// How long it takes until they are started again; for ever without.
+        /// Time until they are started again, if they are.
         back: Option<Duration>,
     },
     /// They do nothing for a time, after so many bytes.
     Stalls {
-        /// How many bytes they get before.
+        /// Number of bytes that they get before.
         after: u64,
         /// For how long.
         pause: Duration,
     },
-    /// Somebody is there who speaks another version of the protocol.
+    /// The endpoint speaks another version of the protocol.
     OtherVersion,
     /// They stay, but the guest is gone after so many bytes, as when its power is cut: they get
     /// none after these.
     PowerCut {
-        /// How many bytes they get.
+        /// Number of bytes that they get.
         after: u64,
     },
 }
@@ -182,40 +182,41 @@ pub enum Fate {
 pub struct Pull {
     /// The view.
     pub view: &'static str,
-    /// Where it begins: in oldmem a physical address, else an offset.
+    /// Its start: a physical address in oldmem, else an offset.
     pub start: u64,
     /// Length in bytes.
     pub length: u64,
 }
 
-/// How the dump is to leave the guest.
+/// The way of the dump out of the guest.
 #[derive(Clone, Debug, Default)]
 pub struct Delivery {
     /// Over which targets.
     pub targets: Targets,
     /// The collector program; lines need it.
     pub collector: PathBuf,
-    /// What becomes of the collectors.
+    /// Fate of the collectors.
     pub fate: Fate,
     /// A line that is among the targets, and that the machine does not have.
     pub missing: Option<Way>,
-    /// What the serial lines do to their bytes, once the collector is there.
+    /// Damage by the serial lines to their bytes, once the collector is there.
     pub noise: Option<Noise>,
-    /// What is pulled over the first line, instead of receiving a dump. The cycle ends with the last.
+    /// Parts to pull over the first link, instead of receiving a dump. The cycle ends with the
+    /// last.
     pub pulls: Vec<Pull>,
 }
 
-/// What a bad line does.
+/// Damage by a bad line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noise {
-    /// How often.
+    /// Its rates.
     pub rates: Rates,
     /// To which bytes: the same ones with the same seed.
     pub seed: u64,
 }
 
 impl Delivery {
-    /// Whether this way is among the targets, and its device in the machine.
+    /// True if this way is among the targets, and its device in the machine.
     pub fn has_device(&self, way: Way) -> bool {
         self.targets.has(way) && self.missing != Some(way)
     }

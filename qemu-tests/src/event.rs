@@ -1,4 +1,4 @@
-//! What can happen while the guest lives.
+//! An event while the guest lives.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ pub enum Event {
 /// One line of the console, without its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// When its last byte reached the host.
+    /// Time at which its last byte reached the host.
     pub at: Instant,
     /// The text; bytes that are not UTF-8 are replaced.
     pub text: String,
@@ -25,7 +25,7 @@ pub struct Line {
 /// The VM has stopped under gdb.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
-    /// When the host learned of it.
+    /// Time at which the host learned of it.
     pub at: Instant,
     /// gdb's record, e.g. `reason="breakpoint-hit",…,addr="0x…"`.
     pub record: String,

@@ -1,4 +1,4 @@
-//! What came of a cycle, from the first check to the report.
+//! Judgement of a cycle, from the first check to the report.
 
 use std::fs;
 use std::path::Path;
@@ -25,13 +25,13 @@ use crate::host::memory::GuestMemory;
 use crate::host::qmp::GUEST_RESET;
 use crate::report::{Banner, Check, Outcome, Report, VERSION, Verdict, hex, verdict};
 
-/// How many of the console's last lines a failed report carries.
+/// Number of the console's last lines in a failed report.
 const LAST_LINES: usize = 15;
 
 /// A cycle whose guest is gone.
 #[derive(Clone, Copy)]
 pub struct Case<'a> {
-    /// What was to be done.
+    /// The cycle's configuration.
     pub config: &'a Config,
     /// The fault that was put in.
     pub hooks: &'a dyn Hooks,
@@ -41,11 +41,11 @@ pub struct Case<'a> {
     pub memory: &'a GuestMemory,
     /// The dump disk.
     pub disk: &'a DumpDisk,
-    /// What was seen while the guest lived.
+    /// Observations while the guest ran.
     pub ended: &'a Ended,
 }
 
-/// What is found out about a cycle.
+/// Findings about a cycle.
 #[derive(Default)]
 struct Findings {
     checks: Vec<Check>,
@@ -59,7 +59,7 @@ impl Case<'_> {
     /// Makes every check that there is something for, and the report.
     ///
     /// # Errors
-    /// When a file of the host cannot be read or written.
+    /// A file of the host cannot be read or written.
     pub fn judge(self) -> Result<Report> {
         let Self { config, ended, .. } = self;
         let truth = self.truth()?;
@@ -174,7 +174,7 @@ impl Case<'_> {
         self.ended.facts.dump_bytes.context("the capture kernel has not said how long")
     }
 
-    /// Gets the dump to `path`, and notes what it is and where it is from.
+    /// Gets the dump to `path`, and records its kind and origin.
     fn fetch(self, path: &Path, findings: &mut Findings) -> Result<()> {
         let sha256 = if self.config.stock_capture.is_some() {
             findings.bytes = self.stock_length()?;
@@ -190,8 +190,8 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// What can be told where there is no dump: whether old memory was left alone, and what was
-    /// pulled.
+    /// Makes the checks that need no dump: old memory must be left alone, and pulled parts must be
+    /// right.
     fn kept_without_dump(self, truth: &Truth) -> Vec<Check> {
         let Self { config, memory, .. } = self;
         // A first kernel that did not get to its crash has not said where the slot is.
@@ -217,7 +217,7 @@ impl Case<'_> {
         Some(Check::new("mappings", found))
     }
 
-    /// What is on a dump disk that was to have the dump and does not.
+    /// Returns the contents of a dump disk that was to have the dump and does not.
     fn disk_after(self, arrived_by: Option<Way>) -> Result<Option<DiskAfter>> {
         let targets = &self.config.delivery.targets;
         let missed = self.ended.failure.is_some()
@@ -248,7 +248,7 @@ fn died_without_a_word(ended: &Ended) -> Option<Check> {
     })
 }
 
-/// The vmcore has headers of the class that the loader was told (`EI_CLASS`).
+/// Checks that the vmcore has headers of the class that was passed to the loader (`EI_CLASS`).
 fn has_class(core: &CoreFile, asked: Class) -> Result<String> {
     let (name, expected) = match asked {
         Class::Elf32 => ("ELF32", 1),

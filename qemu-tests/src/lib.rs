@@ -4,10 +4,10 @@
 //! first_kernel ─ prepare ─▶ qemu ─ console, gdb ─▶ session ─▶ truth, facts ─▶ checks ─▶ report
 //! ```
 //!
-//! A cycle boots a first kernel, has the capture kernel loaded, crashes the machine and looks at
-//! what arrives. The judge shares no code with the judged: the vmcore is read by goblin and gdb,
-//! memory by the file behind QEMU's RAM, and what the dead kernel knew by its own words on the
-//! console. Building images is xtask's work; here they are paths.
+//! A cycle boots a first kernel, has the capture kernel loaded, crashes the machine and checks the
+//! dump that arrives. The judge shares no code with the judged: goblin and gdb read the vmcore,
+//! memory is read from the backing file of QEMU's RAM, and the facts of the dead kernel from its
+//! own console output. Building images is xtask's work; here they are paths.
 
 pub mod check;
 pub mod config;

@@ -1,4 +1,4 @@
-//! `report.json`: what a crash cycle found, for people and programs.
+//! `report.json`: the findings of a crash cycle, for people and programs.
 
 use std::fs::File;
 use std::path::Path;
@@ -19,12 +19,12 @@ pub const VERSION: u32 = 1;
 pub struct Check {
     /// A short name that stays the same from version to version.
     pub name: String,
-    /// Whether it held.
+    /// True if it held.
     pub pass: bool,
     /// True if it could not be made, for want of something that the kernel does not say of itself:
     /// then it passes.
     pub skipped: bool,
-    /// What was compared, what was wrong, or why it could not be made.
+    /// The comparison, the fault, or the reason for which it could not be made.
     pub detail: String,
 }
 
@@ -47,7 +47,7 @@ impl Check {
     }
 }
 
-/// Whether all checks held.
+/// Result of all checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -80,9 +80,9 @@ pub enum Outcome {
 /// A text that the dead kernel has in its memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Banner {
-    /// Where (virtual).
+    /// Its address (virtual).
     pub address: u64,
-    /// How it begins: of a Linux the line in /proc/version.
+    /// Its beginning: of a Linux the line in /proc/version.
     pub text: String,
 }
 
@@ -91,7 +91,7 @@ pub struct Banner {
 pub struct Report {
     /// [`VERSION`].
     pub version: u32,
-    /// Whether all checks held.
+    /// Result of all checks.
     pub verdict: Verdict,
     /// The kind of end; good_dump with the verdict "pass" only.
     pub outcome: Outcome,
@@ -99,7 +99,7 @@ pub struct Report {
     pub panic: Option<String>,
     /// The last stage that was reached; "boot" before the panic.
     pub stage: String,
-    /// How often the first kernel was booted.
+    /// Number of boots of the first kernel.
     pub boots: u32,
     /// The last boot did not get to the point where the kernel can be crashed.
     #[serde(skip)]
@@ -112,7 +112,7 @@ pub struct Report {
     pub memory: u64,
     /// CPUs of the guest.
     pub cpus: u32,
-    /// Where the dump was to go: the value of `kdump.target=`.
+    /// The target of the dump: the value of `kdump.target=`.
     pub target: String,
     /// The target that the vmcore is from, as `--target` calls it, with a dump.
     pub arrived_by: Option<String>,
@@ -122,7 +122,7 @@ pub struct Report {
     pub stage_counters: ByStage<u64>,
     /// Milliseconds in which the VM was stopped; not part of the timeline.
     pub stopped_ms: f64,
-    /// Whether the VM was stopped for page digests (false: `--no-truth`).
+    /// True if the VM was stopped for page digests (false: `--no-truth`).
     pub truth: bool,
     /// Length of the vmcore in bytes.
     pub bytes: u64,
@@ -130,13 +130,14 @@ pub struct Report {
     pub vmcore_sha256: String,
     /// The dead kernel's name for itself, with a dump.
     pub banner: Option<Banner>,
-    /// What QEMU's own dump of the same guest took right before the crash, when it was asked for.
+    /// Size and time of QEMU's own dump of the same guest right before the crash, if it was asked
+    /// for.
     pub guest_dump: Option<GuestDump>,
-    /// How many different pages the guest's memory has in the end, without that of zeros.
+    /// Number of different pages that the guest's memory has in the end, without that of zeros.
     pub distinct_pages: u64,
-    /// What is on the dump disk when there is no complete dump.
+    /// State of the dump disk if there is no complete dump.
     pub disk_after: Option<DiskAfter>,
-    /// What has come over each line that the dump was to take.
+    /// Result of each link that the dump was to take.
     pub received: Vec<Received>,
     /// Everything that was checked.
     pub checks: Vec<Check>,
@@ -148,7 +149,7 @@ impl Report {
     /// Writes the report as JSON.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// Fails if the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
         serde_json::to_writer_pretty(file, self).context("writing the report")

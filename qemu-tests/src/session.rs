@@ -31,7 +31,7 @@ use crate::watch::Watch;
 /// limit for all of it. A hung Linux keeps printing its stalls.
 const BOOT: Duration = Duration::from_secs(120);
 const WHOLE_BOOT: Duration = Duration::from_secs(480);
-/// How long the console may be silent from there to QEMU's end: this, and …
+/// Longest silence of the console from there to QEMU's end: this, and …
 const CAPTURE: Duration = Duration::from_secs(90);
 /// … this for each GiB of guest memory.
 const CAPTURE_PER_GIB: Duration = Duration::from_secs(60);
@@ -69,7 +69,7 @@ impl<'a> Session<'a> {
     /// Starts QEMU with the guest stopped.
     ///
     /// # Errors
-    /// When QEMU cannot be started or the console's log cannot be made.
+    /// Fails if QEMU cannot be started or the console's log cannot be made.
     pub fn start(
         config: &'a Config,
         hooks: &'a mut dyn Hooks,
@@ -235,7 +235,7 @@ impl<'a> Session<'a> {
         self.latest = Instant::now() + LINES;
         self.deadline = match waits {
             true => {
-                // What a userland prints is no sign that the kernel will die.
+                // Output of a userland is no sign that the kernel will die.
                 self.latest = Instant::now();
                 let wait = self.config.crash.wait() + GRACE;
                 let what = "panic, nor a word that the kernel lives,";
@@ -295,7 +295,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Takes what the console still has to say after QEMU's end.
+    /// Reads the rest of the console output after QEMU's end.
     fn drain(&mut self) {
         self.watch = None;
         self.deadline = Deadline::new("end of the console", DRAIN, &self.config.interrupt);
@@ -339,7 +339,7 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             Meaning::StackPointer(pointer) => {
-                // The first one behind its first line; those of user mode come later.
+                // The first one after the oops's first line; those of user mode come later.
                 if self.oops.is_some() && !self.ended.timeline.has_panicked() {
                     self.ended.facts.death.stack_pointer.get_or_insert(pointer);
                 }
@@ -369,8 +369,8 @@ impl<'a> Session<'a> {
         outcome
     }
 
-    /// What runs now says nothing of a panic before it: the first kernel died of its last oops,
-    /// which is when the time begins.
+    /// A stage was reached without a panic before it: the first kernel died of its last oops, and
+    /// the time begins there.
     fn died_of_oops(&mut self, now: Instant) -> Result<()> {
         self.ended.timeline.panicked(self.oops.unwrap_or(now));
         self.receiving.panicked()
@@ -411,7 +411,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Where each CPU is, for a guest that hangs.
+    /// Returns the place of each CPU, for a guest that hangs.
     fn where_cpus_are(&mut self) -> String {
         let registers = match self.qemu.qmp.monitor("info registers -a") {
             Ok(registers) => registers,

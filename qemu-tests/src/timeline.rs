@@ -1,4 +1,4 @@
-//! When each stage was reached, without the time that the VM stood still.
+//! Time of each stage, without the time that the VM stood still.
 
 use std::time::{Duration, Instant};
 
@@ -139,7 +139,7 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let mut timeline = Timeline::default();
         assert_eq!(timeline.last(), "boot");
-        // Attaching gdb before the panic does not count for what comes after it.
+        // Attaching gdb before the panic does not count for later times.
         timeline.stopped(at(10), at(90));
         timeline.panicked(at(100));
         assert_eq!(timeline.last(), "panic");

@@ -25,7 +25,7 @@ impl Watch {
     /// Attaches gdb to the stub at `socket` and lets the VM run until T0 at `entry` (physical).
     ///
     /// # Errors
-    /// When gdb does not get through, or the capture kernel lacks a symbol.
+    /// gdb does not get through, or the capture kernel lacks a symbol.
     pub fn start(
         config: &Config,
         hooks: &mut dyn Hooks,
@@ -53,7 +53,7 @@ impl Watch {
     /// The moment at which `stop` is; none if no moment is waited for, or a program ran there.
     ///
     /// # Errors
-    /// When it is at none of them, or gdb refuses.
+    /// It is at none of them, or gdb refuses.
     pub fn reached(&mut self, stop: &Stop) -> Result<Option<Moment>> {
         let Some(&(next, expected)) = self.waiting.front() else { return Ok(None) };
         let is_first = next == Moment::Purgatory;
@@ -76,7 +76,7 @@ impl Watch {
     /// Lets the VM run on from `moment`; without gdb, and without `Self`, from the last.
     ///
     /// # Errors
-    /// When gdb refuses.
+    /// gdb refuses.
     pub fn go_on(mut self, moment: Moment) -> Result<Option<Self>> {
         if self.waiting.is_empty() {
             self.gdb.detach();

@@ -1,12 +1,12 @@
-//! The file behind guest memory is what QEMU itself says that memory holds. `cargo xtask test` says
-//! where the guest is.
+//! The backing file of guest memory equals memory as QEMU itself reports it. `cargo xtask test`
+//! passes the path of the guest.
 
 use qemu_tests::host::dump_disk::{Attachment, DumpDisk};
 use qemu_tests::host::memory::GuestMemory;
 use qemu_tests::host::qemu::{Boot, Machine, Qemu};
 use qemu_tests::{Interrupt, MachineType};
 
-/// Video memory and ROMs: QEMU shows what the guest sees, the file what lies below.
+/// Video memory and ROMs: QEMU shows the guest's view, the file the RAM below.
 const LEGACY: std::ops::Range<u64> = 0xa_0000..0x10_0000;
 
 struct Paused {
@@ -38,7 +38,7 @@ fn paused(size: u64) -> Paused {
 }
 
 impl Paused {
-    /// What QEMU saves of memory.
+    /// Returns the memory that QEMU saves.
     fn saved(&mut self, address: u64, length: u64) -> GuestMemory {
         let path = self.folder.path().join("saved");
         let command = format!("pmemsave {address:#x} {length:#x} \"{}\"", path.display());

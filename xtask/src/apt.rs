@@ -1,5 +1,5 @@
-//! Debian's packages, unpacked under `target/debian` and never installed. apt finds them and what
-//! they depend on, verifies them against the archive's key and fetches them. It has a state of its
+//! Debian's packages, unpacked under `target/debian` and never installed. apt finds them and their
+//! dependencies, verifies them against the archive's key and fetches them. It has a state of its
 //! own, so that any architecture's packages come without root and without a change to the host.
 
 use std::fs::{self, File, TryLockError};

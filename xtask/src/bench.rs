@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: how fast dumps are, beside those of others, and how small the slot may be.
 //!
-//! In each round every stack dumps the same guest once, so that what the host does besides hits all
-//! of them alike: absolute times are those of this machine at this hour, ratios say more.
+//! In each round every stack dumps the same guest once, so that other load of the host hits all of
+//! them alike: absolute times are those of this machine at this hour, ratios mean more.
 
 mod host;
 mod instructions;

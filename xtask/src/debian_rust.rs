@@ -37,8 +37,8 @@ fn folder() -> PathBuf {
     apt::folder("amd64").join("root")
 }
 
-/// Packages of the host that its own programs can use, from dpkg's status file. What these depend
-/// on does not count: a host need not be in order. Rust must come as a whole, and is left out.
+/// Packages of the host that its own programs can use, from dpkg's status file. Their dependencies
+/// do not count: a host need not be in order. Rust must come as a whole, and is left out.
 fn installed(status: &str) -> String {
     let is_kept = |line: &&str| {
         let (field, _) = line.split_once(':').unwrap_or_default();

@@ -96,7 +96,7 @@ mod tests {
         assert!(bash.contains("--reuse-cmdline") && bash.contains("unload"));
     }
 
-    /// The unit does what the rules ask of it.
+    /// The unit does everything that the rules ask of it.
     #[test]
     fn the_rules_name_the_unit() {
         let [(unit, text), (_, rules)] = FILES;

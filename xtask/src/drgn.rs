@@ -39,13 +39,13 @@ impl Drgn {
     /// Makes sure that it is there.
     ///
     /// # Errors
-    /// Fails if Python or PyPI cannot be had; the text says what to type.
+    /// Fails if Python or PyPI cannot be reached; the text names the command to type.
     pub(crate) fn ensure() -> Result<Self> {
         let folder = target_dir().join("drgn");
         let python = folder.join("bin/python");
         if !is_installed(&python) {
             programs::ensure(programs::PYTHON)?;
-            // Debian's python3 comes without what makes environments.
+            // Debian's python3 comes without the module for environments.
             if output_of(Command::new("python3").args(["-c", "import ensurepip, venv"])).is_err() {
                 programs::install(&["python3-venv"])?;
             }
@@ -54,7 +54,7 @@ impl Drgn {
         Ok(Self { python })
     }
 
-    /// Opens a dump and holds it against what its kernel called itself.
+    /// Opens a dump and compares it with the kernel's own name for itself.
     ///
     /// # Errors
     /// Fails if drgn refuses the dump, or finds something else.

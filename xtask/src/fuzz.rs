@@ -1,5 +1,5 @@
-//! `cargo xtask fuzz`: libFuzzer over the parsers of foreign bytes. Nothing else needs it; what it
-//! has found is in `fuzz/corpus`, and every `cargo test` replays that.
+//! `cargo xtask fuzz`: libFuzzer over the parsers of foreign bytes. Nothing else needs it; its
+//! findings are in `fuzz/corpus`, and every `cargo test` replays them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -199,7 +199,7 @@ impl Equipment {
         }
     }
 
-    /// Runs one cycle, has its dump read, and keeps only what is small.
+    /// Runs one cycle, has its dump read, and keeps only the small files.
     fn row(&self, cycle: Cycle) -> Result<Vec<Cell>> {
         let name = names(cycle).join(" × ");
         let folder = results().join(names(cycle).join("_").replace(", ", "-").replace(' ', "-"));

@@ -39,7 +39,7 @@ struct Cli {
 enum Task {
     /// Build purgatory, the capture kernel, the test guest and the loader
     Build,
-    /// Write what a package of the loader has besides the loader: manual pages, completions, a unit
+    /// Write the files of a package besides the loader itself: manual pages, completions, a unit
     Dist,
     /// Fetch what the other tasks need
     Setup(setup::Args),
@@ -49,7 +49,7 @@ enum Task {
     Interop(interop::Args),
     /// Measure dumps beside those of a stock Linux and of QEMU, and the smallest slot
     Bench(bench::Args),
-    /// Feed a parser of foreign bytes with what libFuzzer thinks of
+    /// Feed a parser of foreign bytes with libFuzzer's inputs
     Fuzz(fuzz::Args),
     /// Run everything that CI runs: format, lints, unit tests, QEMU tests
     Test(test::Args),

@@ -1,4 +1,4 @@
-//! A matrix of what works with what: for people, and as JSON.
+//! A matrix of combinations that work: for people, and as JSON.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// Result of one combination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cell {
-    /// It works: what was seen, and what is worth knowing about it.
+    /// It works: the result, and remarks about it.
     Passed(String, Option<&'static str>),
     /// It should work and does not, for this reason.
     Failed(String),
@@ -16,7 +16,7 @@ pub(crate) enum Cell {
 }
 
 impl Cell {
-    /// From what was found, with a remark for when it works.
+    /// From the result, with a remark for a cell that works.
     pub(crate) fn new(found: anyhow::Result<String>, remark: Option<&'static str>) -> Self {
         match found {
             Ok(detail) => Self::Passed(detail, remark),

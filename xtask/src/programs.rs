@@ -32,8 +32,8 @@ pub(crate) const FUZZ: &[Program] = &[("c++", &["g++"])];
 /// Installs those of `programs` that are missing.
 ///
 /// # Errors
-/// Fails if one is missing and we are not root or apt cannot install it; the text says what to
-/// type.
+/// Fails if one is missing and we are not root or apt cannot install it; the text names the command
+/// to type.
 pub(crate) fn ensure(programs: &[Program]) -> Result<()> {
     let packages = missing(programs, is_installed);
     if packages.is_empty() { Ok(()) } else { install(&packages) }
@@ -42,7 +42,7 @@ pub(crate) fn ensure(programs: &[Program]) -> Result<()> {
 /// Installs Debian packages.
 ///
 /// # Errors
-/// Fails if we are not root or apt cannot install them; the text says what to type.
+/// Fails if we are not root or apt cannot install them; the text names the command to type.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let names = packages.join(" ");
     if !is_root()? {
@@ -88,7 +88,7 @@ pub(crate) fn is_installed(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// Runs `command` to its end, its output captured, and returns what it printed.
+/// Runs `command` to its end, its output captured, and returns that output.
 ///
 /// # Errors
 /// Fails if it cannot be started or fails; the error carries the command and its stderr.

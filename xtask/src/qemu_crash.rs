@@ -1,4 +1,4 @@
-//! `cargo xtask qemu-crash`: boot, crash, capture, check; then say what came of it.
+//! `cargo xtask qemu-crash`: boot, crash, capture, check; then report.
 
 mod text;
 
@@ -84,8 +84,8 @@ pub(crate) struct Args {
     /// More words for the first kernel's command line
     #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
     first_append: String,
-    /// One's own userland: an initramfs (cpio, compressed or not). The capture kernel is loaded
-    /// first, then its /init runs, or what rdinit= or init= in --first-append name
+    /// Your own userland: an initramfs (cpio, compressed or not). The capture kernel is loaded
+    /// first, then its /init runs, or the program that rdinit= or init= in --first-append names
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
     /// The kernel panics by itself, or dies of an oops (panic_on_oops): no sysrq

@@ -25,7 +25,7 @@ const PANIC: &str = "Kernel panic - not syncing";
 /// Zero pages, cached pages, those of programs, free ones: all that makedumpfile can leave out.
 const LEVEL: &str = "31";
 
-/// A Linux's dump and what is known of it.
+/// A Linux's dump and the known facts about it.
 pub(crate) struct Dump<'a> {
     /// Folder with `vmcore` and `console.log`, and for the readers' own files.
     pub folder: &'a Path,
@@ -63,7 +63,7 @@ impl Readers {
         [filtered, self.dmesg(dump), shown, reopened]
     }
 
-    /// makedumpfile leaves out what it can and writes the kdump-compressed format.
+    /// makedumpfile leaves out all pages that it can and writes the kdump-compressed format.
     fn filter(&self, dump: &Dump<'_>) -> Result<String> {
         let (vmcore, smaller) = (dump.folder.join("vmcore"), dump.folder.join(FILTERED));
         finish(self.makedumpfile(dump)?.args(["-d", LEVEL, "-l"]).args([&vmcore, &smaller]))?;
@@ -88,7 +88,7 @@ impl Readers {
         has_died_in(&log, &console, &dump.banner.text)
     }
 
-    /// libkdumpfile, under drgn, finds in the filtered dump what drgn found in the whole one.
+    /// libkdumpfile, under drgn, finds in the filtered dump the same as drgn in the whole one.
     fn reopen(
         &self,
         dump: &Dump<'_>,
@@ -116,7 +116,7 @@ impl Readers {
     }
 }
 
-/// Runs makedumpfile to its end. Its first complaint is the one that tells.
+/// Runs makedumpfile to its end. Its first complaint is the important one.
 fn finish(makedumpfile: &mut Command) -> Result<()> {
     let output = makedumpfile.output().context("cannot start makedumpfile")?;
     let said = String::from_utf8_lossy(&output.stderr);

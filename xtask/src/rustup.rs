@@ -1,5 +1,5 @@
-//! The Rust that `rust-toolchain.toml` pins, and what rustup adds to it. Listing it there is not
-//! enough: where rustup's automatic installation is off, the file installs nothing.
+//! The Rust that `rust-toolchain.toml` pins, and rustup's additions to it. Listing them there is
+//! not enough: if rustup's automatic installation is off, the file installs nothing.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -17,7 +17,7 @@ pub(crate) const LOADER_TARGET: &str = "i686-unknown-linux-musl";
 /// The target of the loader for x86_64 kernels that run no i386 programs.
 pub(crate) const LOADER_TARGET_X86_64: &str = "x86_64-unknown-linux-musl";
 
-/// Makes sure of what the images and the loader are built with: the standard library's sources and
+/// Makes sure of the parts that build the images and the loader: the standard library's sources and
 /// the loader's targets.
 ///
 /// # Errors

@@ -25,7 +25,7 @@ pub(crate) struct Args {
 /// Runs the task: makes sure of everything.
 ///
 /// # Errors
-/// Fails if something is missing and cannot be had; the text says what to type.
+/// Fails if something is missing and cannot be fetched; the text names the command to type.
 pub(crate) fn run(args: &Args) -> Result<()> {
     machine(args)?;
     for architecture in [Architecture::I386, Architecture::Amd64] {
@@ -41,8 +41,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Makes sure of what builds the images and the loader: Rust with the standard library's sources
-/// and the loader's target, a C linker, strip; with rustup's Rust also rustfmt and clippy.
+/// Makes sure of the tools that build the images and the loader: Rust with the standard library's
+/// sources and the loader's target, a C linker, strip; with rustup's Rust also rustfmt and clippy.
 ///
 /// # Errors
 /// As [`run`].
@@ -51,7 +51,7 @@ pub(crate) fn builds(args: &Args) -> Result<()> {
     Toolchain::ensure(args.rust_from, args.mirror.as_deref())
 }
 
-/// Makes sure of what builds, and of QEMU for i386 and x86_64, and gdb.
+/// Makes sure of the build tools, and of QEMU for i386 and x86_64, and gdb.
 ///
 /// # Errors
 /// As [`run`].

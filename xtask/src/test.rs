@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 const ALSO_ON_I686: [&str; 8] =
     ["handoff", "vmcore", "cmdline", "linux", "slot-image", "dumpfile", "capture-kernel", "loader"];
 
-/// Further first kernels, and what the QEMU tests call them.
+/// Further first kernels, and their names in the QEMU tests.
 const KERNELS: [(&str, DebianKernel); 2] = [
     ("KDUMP_TEST_LINUX_I386_NONPAE", debian::I386_NONPAE),
     ("KDUMP_TEST_LINUX_AMD64_6_12", debian::AMD64_6_12),
 ];
-/// Those of `--full` alone: what can leave the mirror, with an old release or by an update.
+/// Kernels of `--full` alone: they can leave the mirror, with an old release or by an update.
 const KERNELS_OF_FULL: [(&str, DebianKernel); 2] = [
     ("KDUMP_TEST_LINUX_AMD64_5_10", debian::AMD64_5_10),
     ("KDUMP_TEST_LINUX_AMD64_7_2", debian::AMD64_7_2),
@@ -31,7 +31,8 @@ pub struct Args {
     /// Run only the suites whose name contains this text
     #[arg(value_name = "SUITE")]
     only: Option<String>,
-    /// Also what takes long: guests of 3 GiB and more one by one, and ten times the repeats
+    /// Also the tests that take long: guests of 3 GiB and more one by one, and ten times the
+    /// repeats
     #[arg(long)]
     full: bool,
 }

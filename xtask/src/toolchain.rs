@@ -18,7 +18,7 @@ pub(crate) enum RustFrom {
     /// Debian's where that was chosen before; else rustup's, and Debian's where rustup's fails
     #[default]
     Auto,
-    /// The pinned toolchain, with what rustup adds to it
+    /// The pinned toolchain, with rustup's additions
     Rustup,
     /// Debian's rustc-web and its sources, unpacked under target/
     Debian,
@@ -38,7 +38,7 @@ impl Toolchain {
     /// tasks.
     ///
     /// # Errors
-    /// Fails if it cannot be had; the text says what to type.
+    /// Fails if it cannot be fetched; the text names the command to type.
     pub(crate) fn ensure(from: RustFrom, mirror: Option<&str>) -> Result<()> {
         let toolchain = match from {
             RustFrom::Rustup => rustup_builds()?,

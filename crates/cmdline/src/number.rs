@@ -2,8 +2,8 @@
 
 use vmcore::{PhysAddr, PhysRange};
 
-/// The number at the start of `text`, and what follows it: decimal, `0x` hexadecimal or `0` octal,
-/// with an optional suffix K, M, G, T, P or E. `None` without a digit, or past 64 bits.
+/// The number at the start of `text`, and the rest: decimal, `0x` hexadecimal or `0` octal, with an
+/// optional suffix K, M, G, T, P or E. `None` without a digit, or past 64 bits.
 ///
 /// The rules are those of Linux' `memparse` (`lib/cmdline.c`), which wraps where this refuses.
 pub fn memparse(text: &[u8]) -> Option<(u64, &[u8])> {
@@ -21,7 +21,7 @@ pub fn memparse(text: &[u8]) -> Option<(u64, &[u8])> {
     (scaled >> shift == value).then_some((scaled, &rest[1..]))
 }
 
-/// `SIZE@START`, as after `crashkernel=`, with nothing behind it.
+/// `SIZE@START`, as after `crashkernel=`, with nothing after it.
 pub fn size_at(text: &[u8]) -> Option<PhysRange> {
     let (size, rest) = memparse(text)?;
     let (start, rest) = memparse(rest.strip_prefix(b"@")?)?;
@@ -53,7 +53,7 @@ fn number(text: &[u8]) -> Option<(u64, &[u8])> {
     Some((value, rest))
 }
 
-/// What stands before and after the first `mark`; the second part is empty without one.
+/// The parts before and after the first `mark`; the second part is empty without one.
 pub(crate) fn split_once(text: &[u8], mark: u8) -> (&[u8], &[u8]) {
     match text.iter().position(|byte| *byte == mark) {
         Some(at) => (&text[..at], &text[at + 1..]),

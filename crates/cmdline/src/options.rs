@@ -1,20 +1,20 @@
-//! What the command line says, as values.
+//! The options of a command line, as values.
 
 use arrayvec::ArrayVec;
 use vmcore::{ElfCoreHdr, MemoryRanges, PhysRange};
 
 use crate::target::TargetEntry;
 
-/// How many `memmap=` ranges there is room for.
+/// Most `memmap=` ranges.
 pub const MAX_MEMMAP: usize = 32;
-/// How many targets there is room for.
+/// Most targets.
 pub const MAX_TARGETS: usize = 4;
-/// How many virtio devices with registers in memory there is room for. QEMU's microvm has 24.
+/// Most virtio devices with registers in memory. QEMU's microvm has 24.
 pub const MAX_VIRTIO_MMIO: usize = 32;
 /// `kdump.timeout` where it is not given, in seconds.
 pub const DEFAULT_TIMEOUT: u32 = 30;
 
-/// What the command line says.
+/// The options of a command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options<'a> {
     /// The command line itself, up to its NUL.
@@ -23,7 +23,7 @@ pub struct Options<'a> {
     pub exactmap: bool,
     /// The RAM of `memmap=SIZE@START`, less what another `memmap=` reserves.
     pub memmap: MemoryRanges<MAX_MEMMAP>,
-    /// `elfcorehdr=`: where the ELF core header lies.
+    /// `elfcorehdr=`: address of the ELF core header.
     pub elfcorehdr: Option<ElfCoreHdr>,
     /// `virtio_mmio.device=SIZE@BASE:IRQ[:ID]`: where virtio devices have their registers
     /// (physical), in the order given, each once.
@@ -31,11 +31,11 @@ pub struct Options<'a> {
     /// `kdump.target`: where the dump goes, to be tried in this order. Empty without the key, and
     /// where no target of the list is usable.
     pub targets: ArrayVec<TargetEntry<'a>, MAX_TARGETS>,
-    /// `kdump.view`: what is dumped.
+    /// `kdump.view`: contents of the dump.
     pub view: ViewSpec,
-    /// `kdump.final_action`: what follows a complete dump.
+    /// `kdump.final_action`: the action after a complete dump.
     pub final_action: Action,
-    /// `kdump.failure_action`: what follows a failed one.
+    /// `kdump.failure_action`: the action after a failed one.
     pub failure_action: Action,
     /// `kdump.checksum`: whether the content of each chunk on a dump disk gets a checksum.
     pub checksum: bool,
@@ -51,7 +51,7 @@ pub struct Options<'a> {
     pub poweroff: Option<PowerOff>,
 }
 
-/// What is dumped.
+/// Contents of the dump.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ViewSpec {
     /// `vmcore`: the ELF core file.
@@ -64,7 +64,7 @@ pub enum ViewSpec {
 /// The encoding of the bulk of a dump.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compress {
-    /// `auto`: lz4 on a serial line, whose bytes are dear; nothing elsewhere.
+    /// `auto`: lz4 on a serial line, which is slow; nothing elsewhere.
     #[default]
     Auto,
     /// `none`: memory as it is.
@@ -73,7 +73,7 @@ pub enum Compress {
     Lz4,
 }
 
-/// What the machine does when the capture is over.
+/// State of the machine after the capture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Action {
     /// `poweroff`, by ACPI.
@@ -90,7 +90,7 @@ pub enum Action {
 pub struct PowerOff {
     /// I/O port of the PM1a control register (`PM1a_CNT_BLK`).
     pub pm1a_control: u16,
-    /// What goes into its SLP_TYP field, 0 to 7.
+    /// Value for its SLP_TYP field, 0 to 7.
     pub sleep_type: u8,
 }
 

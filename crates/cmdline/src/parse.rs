@@ -1,7 +1,7 @@
 //! The one parser of the capture kernel's command line.
 //!
-//! Linux' own words (`memmap=`, `elfcorehdr=`) mean what they mean to Linux; `kdump.*` is ours. A
-//! word that cannot be understood is reported and the rest stands: a capture with a default is
+//! Linux's own words (`memmap=`, `elfcorehdr=`) have their meaning in Linux; `kdump.*` is ours. A
+//! word that cannot be understood is reported and the others hold: a capture with a default is
 //! better than none.
 
 use crate::options::Options;
@@ -42,8 +42,8 @@ impl<'a> Options<'a> {
         options
     }
 
-    /// Gathers the RAM of all `memmap=` (Linux, `arch/x86/kernel/e820.c`): `exactmap` forgets what
-    /// stands before it, and a reservation beats RAM whatever their order.
+    /// Gathers the RAM of all `memmap=` (Linux, `arch/x86/kernel/e820.c`): `exactmap` drops the
+    /// earlier words, and a reservation beats RAM in any order.
     fn read_memmap(&mut self, complain: &mut Complain<'_, 'a>) {
         let line = self.line;
         let start = memmap_items(line)

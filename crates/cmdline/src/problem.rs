@@ -7,15 +7,15 @@ use vmcore::Error;
 /// A word of the command line that could not be followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Problem<'a> {
-    /// What stands before the `=`.
+    /// The text before the `=`.
     pub key: &'a [u8],
-    /// What stands after it, or that part of it which is meant.
+    /// The text after it, or the part of it that is at fault.
     pub value: &'a [u8],
-    /// What is wrong with it.
+    /// The fault.
     pub trouble: Trouble,
 }
 
-/// What is wrong with a word of the command line.
+/// The fault of a word on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// There is no such `kdump.` key.
@@ -50,7 +50,7 @@ impl fmt::Display for Problem<'_> {
     }
 }
 
-/// Writes what may be anything as one short piece of a line.
+/// Writes any bytes as one short piece of a line.
 fn write_text(f: &mut fmt::Formatter<'_>, text: &[u8]) -> fmt::Result {
     const LONGEST: usize = 80;
     use fmt::Write;

@@ -10,7 +10,7 @@ use crate::value;
 /// Takes a part of a value, and what is wrong with it.
 type Report<'r, 'a> = dyn FnMut(&'a [u8], Trouble) + 'r;
 
-/// How the value of a key is read. The capture kernel has these in its image.
+/// The parser of one key's value. The capture kernel has these in its image.
 pub(crate) struct Parser {
     /// The key, with `_` for `-`.
     pub(crate) key: &'static str,
@@ -56,7 +56,7 @@ const TABLE: [Entry; 13] = [
         default: "none: vmcore has length zero",
     },
     Entry {
-        // The key by which Linux is told where a virtio device has its registers.
+        // The key that gives Linux the place of a virtio device's registers.
         parser: Parser {
             key: "virtio_mmio.device",
             right: "SIZE[KMG]@BASE:IRQ[:ID]",

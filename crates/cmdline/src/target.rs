@@ -29,7 +29,7 @@ pub enum TargetSpec<'a> {
     },
     /// `serial:port=N,baud=N`: a 16550.
     Serial(SerialPort),
-    /// `none`: nothing goes out by itself; who asks on the console's line gets what he asks for.
+    /// `none`: nothing goes out by itself; read requests on the console's line are served.
     None,
 }
 
@@ -45,9 +45,9 @@ pub struct SerialPort {
 impl SerialPort {
     /// I/O ports of COM1 to COM4, as every PC has them.
     pub const COM: [u16; 4] = [0x3f8, 0x2f8, 0x3e8, 0x2e8];
-    /// What a 16550 can do at most with a PC's clock, in bits per second. Every speed divides it.
+    /// Highest speed of a 16550 with a PC's clock, in bits per second. Every speed divides it.
     pub const FASTEST: u32 = 115_200;
-    /// What it can do at least: the divisor has 16 bits, and nothing is slower than a teletype.
+    /// Lowest speed: the divisor has 16 bits, and nothing is slower than a teletype.
     const SLOWEST: u32 = 50;
     /// Below are the timers and controllers of the board itself.
     const LOWEST: u16 = 0x100;
@@ -91,8 +91,8 @@ impl fmt::Display for TargetSpec<'_> {
     }
 }
 
-/// The items of a list, each with whether a `+` stands before it. A comma separates items as well as
-/// the arguments of one: what is an argument alone belongs to the item before it.
+/// The items of a list, each with true if a `+` precedes it. A comma separates items as well as the
+/// arguments of one: an argument alone belongs to the item before it.
 pub(crate) fn items(list: &[u8]) -> impl Iterator<Item = (bool, &[u8])> {
     let mut rest = Some(list);
     let mut also = false;
@@ -106,7 +106,7 @@ pub(crate) fn items(list: &[u8]) -> impl Iterator<Item = (bool, &[u8])> {
     })
 }
 
-/// Where the first item of `list` ends.
+/// End of the first item of `list`.
 fn item_end(list: &[u8]) -> usize {
     let mut end = part_end(list);
     while list.get(end) == Some(&b',') {
@@ -129,7 +129,7 @@ fn is_argument(part: &[u8]) -> bool {
     part.contains(&b'=') && !split_once(part, b'=').0.contains(&b':')
 }
 
-/// One item, or what would have been right.
+/// One item, or the right syntax.
 pub(crate) fn parse(item: &[u8]) -> Result<TargetSpec<'_>, &'static str> {
     let (kind, arguments) = split_once(item, b':');
     match kind {
@@ -207,7 +207,7 @@ mod tests {
     use alloc::{borrow::ToOwned, format, vec};
     use proptest::prelude::*;
 
-    /// The entries of a list, as they are written, and what is wrong with it.
+    /// The entries of a list, as they are written, and its fault.
     fn parse_list(list: &str) -> (Vec<(bool, String)>, Vec<String>) {
         let line = format!("kdump.target={list}");
         let mut problems = Vec::new();

@@ -86,7 +86,7 @@ pub(crate) fn action(value: &[u8]) -> Option<Action> {
     }
 }
 
-/// Whether it is `yes`, where it is one of the two.
+/// True if it is `yes`, if it is one of the two.
 pub(crate) fn word(value: &[u8], no: &[u8], yes: &[u8]) -> Option<bool> {
     (value == no || value == yes).then_some(value == yes)
 }

@@ -24,8 +24,8 @@ pub(crate) fn open(path: &Path, disk: bool) -> Result<File, Error> {
     }
 }
 
-/// Opens a disk for reading and writing. A block device is opened exclusively: Linux then refuses
-/// one that is mounted, or one of whose partitions is (open(2), `O_EXCL`).
+/// Opens a disk for reading and writing. A block device is opened exclusively: Linux then refuses a
+/// mounted one, or one with a mounted partition (open(2), `O_EXCL`).
 pub(crate) fn open_to_write(path: &Path) -> Result<File, Error> {
     let error = |source: io::Error| match source.kind() {
         io::ErrorKind::ResourceBusy => Error::Busy(path.to_owned()),

@@ -10,7 +10,7 @@ use crate::dump_disk::DumpDisk;
 use crate::text::printable;
 use crate::{Error, VmcoreFile};
 
-/// How much of the log is wanted.
+/// Part of the log to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogPart {
     /// All of it.
@@ -21,7 +21,7 @@ pub enum LogPart {
     LastBytes(u64),
 }
 
-/// How the log is shown.
+/// Format in which the log is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// As `dmesg` does; see [`linux::Record`].
@@ -51,8 +51,9 @@ struct JsonRecord<'a> {
     text: &'a str,
 }
 
-/// Writes the log of the kernel that left `vmcore` to `out`, oldest record first, and says what was
-/// skipped. When `out` takes no more (a closed pipe), that is an early end and no error.
+/// Writes the log of the kernel that left `vmcore` to `out`, oldest record first, and returns the
+/// number of skipped records. If `out` takes no more (a closed pipe), that is an early end and no
+/// error.
 ///
 /// # Errors
 /// [`Error::NoVmcoreinfo`], [`Error::Vmcore`] when there is no log to be found, or [`Error::Output`].
@@ -84,7 +85,7 @@ pub fn dmesg(
     }
 }
 
-/// Where a log came from.
+/// Origin of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogSource {
     /// The dead kernel's memory, as it is in the vmcore. This was skipped.
@@ -96,8 +97,9 @@ pub enum LogSource {
 /// The name of the small view with the log.
 const SMALL_VIEW: &str = "dmesg";
 
-/// The log of a vmcore or of a dump on a disk (the one with this number, else as for
-/// [`DumpDisk::choose`]). Where the dump on the disk is no whole vmcore, the log is the text beside it.
+/// Writes the log of a vmcore or of a dump on a disk (the one with this number, else as for
+/// [`DumpDisk::choose`]). If the dump on the disk is no whole vmcore, the log is the text beside
+/// it.
 ///
 /// # Errors
 /// As for [`VmcoreFile::open_dump`] and [`dmesg`], where there is no such text.
@@ -128,7 +130,7 @@ fn small_view(path: &Path, number: Option<u64>) -> Result<Option<Vec<u8>>, Error
     view.map_or(Ok(None), |view| disk.read_view(dump, view))
 }
 
-/// Writes the lines of a text, without what a terminal would take for an order.
+/// Writes the lines of a text, without characters that control a terminal.
 fn write_text(
     text: &str,
     part: LogPart,

@@ -31,11 +31,11 @@ pub struct DumpDisk {
 pub struct StoredDump {
     /// Its number: later dumps have larger ones.
     pub number: u64,
-    /// How far it has come.
+    /// State of the dump.
     pub state: DiskState,
     /// Code of the last stage that the capture reached.
     pub stage: u32,
-    /// What it is made of.
+    /// The view that it holds.
     pub contents: Contents,
     /// Length in bytes.
     pub length: u64,
@@ -75,7 +75,7 @@ impl DumpDisk {
         }
     }
 
-    /// The dumps that `found` names, with what their own headers say.
+    /// Reads the dumps that `found` names, with their own headers.
     pub(crate) fn new(mut file: File, path: &Path, found: FoundDisk) -> Result<Self, Error> {
         let size = disk::size(&mut file, path)?;
         let mut disk = Self { path: path.to_owned(), file, size, found, dumps: Vec::new() };
@@ -104,7 +104,7 @@ impl DumpDisk {
         self.found.header.refused
     }
 
-    /// What is wrong with one of the two headers.
+    /// Returns the error in one of the two headers, if any.
     pub const fn header_damage(&self) -> Option<DiskError> {
         self.found.other
     }
@@ -186,7 +186,8 @@ impl DumpDisk {
         self.bulk(dump)?.survey(false).map(|survey| survey.missing)
     }
 
-    /// Finds out what of a dump is there. Bytes that have checksums are compared with them.
+    /// Determines the parts of a dump that are there. Bytes that have checksums are compared with
+    /// them.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -204,12 +205,12 @@ impl DumpDisk {
 }
 
 impl StoredDump {
-    /// Whether all of it is on the disk.
+    /// True if the whole dump is on the disk.
     pub fn is_complete(&self) -> bool {
         self.state == DiskState::COMPLETE
     }
 
-    /// Whether the capture has not said how it ended.
+    /// True if the capture has not reported its end.
     pub(crate) fn is_unfinished(&self) -> bool {
         self.state == DiskState::IN_PROGRESS
     }
@@ -229,8 +230,8 @@ impl StoredDump {
         self.header.is_ok_and(|header| header.no_room)
     }
 
-    /// What the dump's own header says counts for more than the directory: it is written first. A
-    /// complete dump without one is none.
+    /// The dump's own header takes precedence over the directory: it is written first. A complete
+    /// dump without one counts as failed.
     fn new(entry: &DumpEntry, header: Result<DumpHeader, DumpError>) -> Self {
         let (number, region) = (entry.sequence, entry.offset);
         let is_lost = header.is_err() && entry.state == DiskState::COMPLETE;

@@ -1,4 +1,4 @@
-//! What can go wrong, in words that name the next step.
+//! Errors, in words that name the next step.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use handoff::Stage;
 
 use crate::kind::FileKind;
 
-/// Why a disk was not formatted, or a dump not extracted or received.
+/// Reason that a disk was not formatted, or a dump not extracted or received.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be opened.
@@ -18,17 +18,17 @@ pub enum Error {
     Open {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system.
         source: io::Error,
     },
     /// A file can be opened, but reading or writing fails.
     #[error("cannot {what} {}: {source}", .path.display())]
     Io {
-        /// What was tried: read, write.
+        /// Operation that was tried: read, write.
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system.
         source: io::Error,
     },
     /// The block device, or a partition of it, is mounted or otherwise in use.
@@ -75,7 +75,7 @@ pub enum Error {
         path: PathBuf,
         /// Its id.
         id: DiskId,
-        /// How many complete dumps there are.
+        /// Number of complete dumps.
         dumps: usize,
         /// Length of the newest of them in bytes.
         length: u64,
@@ -88,7 +88,7 @@ pub enum Error {
     Header {
         /// The disk.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         source: DiskError,
     },
     /// The disk does not say that its dump is complete.
@@ -96,7 +96,7 @@ pub enum Error {
     NotComplete {
         /// The disk.
         path: PathBuf,
-        /// What it says instead.
+        /// State of the dump.
         state: DiskState,
         /// Code of the last stage that the capture reached.
         stage: u32,
@@ -133,7 +133,7 @@ pub enum Error {
     Link {
         /// The source, as it was named.
         link: String,
-        /// What the system says.
+        /// Error of the system.
         source: io::Error,
     },
     /// The other end says nothing.
@@ -149,7 +149,7 @@ pub enum Error {
     /// The time that was given is over.
     #[error("the time of {0} seconds is over")]
     TimeOver(u64),
-    /// The other end sends what cannot be used.
+    /// The other end sends unusable data.
     #[error(transparent)]
     Receiver(#[from] ReceiverError),
     /// A frame could not be written.
@@ -168,7 +168,7 @@ pub enum Error {
     NotThere {
         /// The disk.
         path: PathBuf,
-        /// What it holds.
+        /// Contents of the disk.
         there: String,
     },
     /// The disk ends before the dump does.
@@ -180,15 +180,15 @@ pub enum Error {
         size: u64,
         /// Length of the dump in bytes.
         length: u64,
-        /// Where it ends, in bytes from the disk's start.
+        /// End of the dump, in bytes from the disk's start.
         end: u64,
     },
-    /// The headers of the vmcore, or what they lead to, are damaged.
+    /// The headers of the vmcore, or the data that they lead to, are damaged.
     #[error("{}: {source}", .path.display())]
     Vmcore {
         /// The vmcore.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         source: linux::Error,
     },
     /// The dump on the disk is not a vmcore.
@@ -283,7 +283,7 @@ fn numbers(there: &[u64]) -> String {
     if numbers.is_empty() { "none".to_owned() } else { numbers.join(", ") }
 }
 
-/// What a state other than complete means, and what to do about it.
+/// Describes a state other than complete, and the next step.
 pub(crate) fn no_dump(state: DiskState, stage: u32) -> String {
     let reached = match Stage::from_code(stage) {
         Some(stage) => format!("the last stage it reached is `{stage}`"),

@@ -28,17 +28,17 @@ pub struct Extracted {
     pub length: u64,
     /// SHA-256 of the file's bytes.
     pub sha256: [u8; 32],
-    /// What it is made of.
+    /// The view that it holds.
     pub contents: Contents,
-    /// How far the capture came.
+    /// State of the capture.
     pub state: DiskState,
     /// Code of the last stage that it reached.
     pub stage: u32,
     /// The file, if there is any whole byte.
     pub path: Option<PathBuf>,
-    /// What the capture did not write, or not for certain: holes in the file.
+    /// Parts that the capture did not write, or not for certain: holes in the file.
     pub missing: Vec<Range>,
-    /// What differs from its checksum: holes in the file.
+    /// Parts that differ from their checksums: holes in the file.
     pub damaged: Vec<Range>,
     /// Parts that the capture has left out, but for zeros: holes in the file.
     pub left: LeftRanges,
@@ -68,7 +68,7 @@ impl Extracted {
         self.length - holes.map(|(start, end)| end - start).sum::<u64>()
     }
 
-    /// Why the dump is not whole, if it is not.
+    /// Returns the reason if the dump is not whole.
     pub fn trouble(&self) -> Option<String> {
         let damaged = "parts of the dump differ from their checksums: the disk is failing";
         let lost = "parts of the dump's log are damaged: the disk is failing";
@@ -83,11 +83,11 @@ impl Extracted {
 
 /// Writes a dump on `disk` into the file `out`, which is replaced: the one with this number, or
 /// else the newest complete one, or else the newest. Pages of zeros become holes. The small views
-/// beside it go to `out` with `.NAME` behind it. `progress` is called with the bytes done and the
+/// beside it go to `out` with the suffix `.NAME`. `progress` is called with the bytes done and the
 /// bytes in all.
 ///
-/// A file called `out` is always whole: what there is of a dump that is not goes to `out` with
-/// `.partial` at the end of its name, with holes for the rest.
+/// A file called `out` is always whole: the existing parts of an incomplete dump go to `out` with
+/// the suffix `.partial`, with holes for the rest.
 ///
 /// # Errors
 /// [`Error::NoDump`], [`Error::NoSuchDump`], [`Error::EmptyDump`], [`Error::Truncated`],
@@ -161,7 +161,7 @@ fn write_dump(
         Ok(sha256)
     });
     if copied.is_err() {
-        // What is left of it is of no use; if it cannot be removed, the first error says more.
+        // The rest of the file is of no use; if it cannot be removed, the first error reports more.
         let _ = fs::remove_file(&part);
     }
     copied

@@ -10,13 +10,13 @@ use dumpfile::{DiskError, DiskHeader, DiskId};
 use crate::kind::FileKind;
 use crate::{DumpDisk, Error, disk};
 
-/// Writes the headers of an empty dump disk and says its id: the one given, else a random one. What
-/// was on the disk is lost, so `force` is needed where that could be of use to anybody.
+/// Writes the headers of an empty dump disk and returns its id: the given one, else a random one.
+/// The old contents of the disk are lost, so `force` is needed if they could be of use to anybody.
 ///
 /// # Errors
-/// [`Error::Busy`] when the disk is in use (even with `force`), [`Error::Foreign`] when its first
-/// blocks are neither empty nor ours, [`Error::HoldsDump`] when it holds a complete dump,
-/// [`Error::TooSmall`], or what the system says.
+/// [`Error::Busy`] if the disk is in use (even with `force`), [`Error::Foreign`] if its first
+/// blocks are neither empty nor ours, [`Error::HoldsDump`] if it holds a complete dump,
+/// [`Error::TooSmall`], or an error of the system.
 pub fn format(path: &Path, id: Option<DiskId>, force: bool) -> Result<DiskId, Error> {
     let mut disk = disk::open_to_write(path)?;
     let front = disk::front(&mut disk, path)?;
@@ -32,7 +32,7 @@ pub fn format(path: &Path, id: Option<DiskId>, force: bool) -> Result<DiskId, Er
     Ok(id)
 }
 
-/// Whether the disk may be overwritten without asking.
+/// Checks that the disk may be overwritten without asking.
 fn check_free(front: &[u8], path: &Path) -> Result<(), Error> {
     if front.iter().all(|byte| *byte == 0) {
         return Ok(());

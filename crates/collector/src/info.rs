@@ -1,4 +1,4 @@
-//! What a vmcore or a dump disk is, in short.
+//! Summary of a vmcore or a dump disk.
 
 mod text;
 
@@ -18,7 +18,7 @@ use crate::readers::Readers;
 use crate::text::printable;
 use crate::{Error, VmcoreFile};
 
-/// What `kdump-collector info` shows.
+/// The output of `kdump-collector info`.
 #[derive(Debug, Serialize)]
 pub struct Info {
     /// Version of the JSON.
@@ -50,7 +50,7 @@ pub struct DiskInfo {
     pub dumps: Vec<DumpInfo>,
     /// Captures since the last dump that found no room.
     pub refused: u32,
-    /// What the last of them needed, in bytes.
+    /// Bytes that the last of them needed.
     pub needed: u64,
 }
 
@@ -71,7 +71,7 @@ pub struct DumpInfo {
     pub length: u64,
     /// Bytes of it that are known to be there.
     pub there: u64,
-    /// Whether its chunks have checksums.
+    /// True if its chunks have checksums.
     pub checksums: bool,
     /// The codec: `none` or `lz4`.
     pub codec: Option<&'static str>,
@@ -81,7 +81,7 @@ pub struct DumpInfo {
     pub pages: BTreeMap<&'static str, u64>,
     /// The small views.
     pub views: Vec<ViewInfo>,
-    /// Why nothing more is known.
+    /// Reason that nothing more is known.
     pub problem: Option<String>,
 }
 
@@ -117,7 +117,7 @@ pub struct VmcoreInfo {
     pub page_size: Option<u64>,
     /// By how much it was moved from where it was linked (VMCOREINFO), in bytes.
     pub kernel_offset: Option<Hex>,
-    /// When it crashed, in seconds since 1970 by its clock (VMCOREINFO).
+    /// Time of the crash, in seconds since 1970 by its clock (VMCOREINFO).
     pub crash_time: Option<u64>,
     /// Memory that is not in the dump, from the `LEFTOUT` lines of VMCOREINFO.
     pub left_out: Vec<LeftOut>,
@@ -166,7 +166,7 @@ pub struct Load {
     pub memsz: Hex,
 }
 
-/// What one CPU saved.
+/// State that one CPU saved.
 #[derive(Debug, Serialize)]
 pub struct Cpu {
     /// The process that ran there.
@@ -180,9 +180,9 @@ pub struct Cpu {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hex(pub u64);
 
-/// What there is to say about a vmcore or a dump disk; of a disk, also about the vmcore with this
-/// number (else as for [`DumpDisk::choose`]). A dump disk without a complete dump is no error; its
-/// headers say so.
+/// Returns a summary of a vmcore or a dump disk; for a disk, also of the vmcore with this number
+/// (else as for [`DumpDisk::choose`]). A dump disk without a complete dump is no error; its headers
+/// report that.
 ///
 /// # Errors
 /// As for [`VmcoreFile::open_dump`].

@@ -1,9 +1,9 @@
 //! The host side of a dump: format a dump disk, extract the vmcore from it or receive it over a
-//! line, and say what is in it.
+//! line, and show its contents.
 //!
-//! A dump disk is a file (the disk of a virtual machine) or a block device. What lies on it was
-//! written by the capture kernel of a machine that has just crashed; its header is checked before a
-//! number in it is used.
+//! A dump disk is a file (the disk of a virtual machine) or a block device. The capture kernel of a
+//! machine that has just crashed wrote its contents; its header is checked before a number in it is
+//! used.
 
 mod disk;
 mod dmesg;

@@ -14,7 +14,7 @@ use rustix::termios::{ControlModes, OptionalActions, tcgetattr, tcsetattr};
 
 use crate::Source;
 
-/// How to get at the other end.
+/// Options for the connection to the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkOptions {
     /// Wait for it to connect, and do not connect to it.
@@ -23,7 +23,7 @@ pub struct LinkOptions {
     pub baud: u32,
 }
 
-/// What makes links, again when one is cut.
+/// Opens a link, and a new one after a cut.
 #[derive(Debug)]
 pub(crate) enum Connector {
     Connect(Source, LinkOptions),
@@ -31,9 +31,10 @@ pub(crate) enum Connector {
     Tcp(TcpListener),
 }
 
-/// How long to wait before connecting is tried again.
+/// Pause before the next attempt to connect.
 const AGAIN: Duration = Duration::from_millis(100);
-/// How long bytes may wait to be sent before they are dropped. They are sent again in any case.
+/// Longest time that bytes wait to be sent before they are dropped. They are sent again in any
+/// case.
 const JAM: Duration = Duration::from_secs(1);
 
 impl Connector {
@@ -110,13 +111,13 @@ impl Connector {
 impl Drop for Connector {
     fn drop(&mut self) {
         if let Self::Unix(_, path) = self {
-            // Nobody listens there any more; what is left of it is in nobody's way but ours.
+            // Nothing listens there any more; the rest of the socket is only in our own way.
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-/// Removes a socket at which nobody listens.
+/// Removes a socket without a listener.
 fn remove_stale(path: &Path) -> io::Result<()> {
     match UnixStream::connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => std::fs::remove_file(path),
@@ -124,7 +125,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether trying again may help.
+/// True if another attempt may succeed.
 fn may_come(error: &io::Error) -> bool {
     use ErrorKind::{
         ConnectionRefused, ConnectionReset, Interrupted, NotFound, TimedOut, WouldBlock,
@@ -166,7 +167,7 @@ fn wait(fd: &impl AsFd, flags: PollFlags, at_most: Duration) -> io::Result<bool>
 #[derive(Debug)]
 pub(crate) struct Link(OwnedFd);
 
-/// What came.
+/// Result of a read.
 pub(crate) enum Arrived {
     Bytes(usize),
     Nothing,
@@ -175,7 +176,7 @@ pub(crate) enum Arrived {
 }
 
 impl Link {
-    /// Reads what there is, waiting for it at most so long.
+    /// Reads the available bytes, and waits for them at most this long.
     pub(crate) fn read(&self, bytes: &mut [u8], at_most: Duration) -> Arrived {
         match self.try_read(bytes) {
             Arrived::Nothing => {}

@@ -29,7 +29,7 @@ Exit codes:
   1  something is damaged, or DISK is no dump disk
   2  the command line is wrong";
 
-/// Prepares dump disks, gets vmcores off them or over a line, and shows what is in them.
+/// Prepares dump disks, gets vmcores off them or over a line, and shows their contents.
 #[derive(Parser)]
 #[command(name = "kdump-collector", version, after_help = EXIT_CODES)]
 struct Arguments {
@@ -39,7 +39,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make DISK a dump disk. What is on it is lost.
+    /// Make DISK a dump disk. Its contents are lost.
     ///
     /// DISK is a whole disk of the machine that may crash: a block device, or the image file of a
     /// virtual machine's disk. The capture kernel writes to a disk only if this has been done, and
@@ -60,7 +60,8 @@ enum Command {
     /// Pages of zeros become holes in the file.
     #[command(after_help = extract::HELP)]
     Extract(extract::Arguments),
-    /// Show the headers, VMCOREINFO and each CPU's registers of a vmcore, and what is on a dump disk.
+    /// Show the headers, VMCOREINFO and each CPU's registers of a vmcore, and the contents of a
+    /// dump disk.
     #[command(after_help = EXIT_CODES)]
     Info {
         /// A vmcore (ELF), or the block device or image file of a dump disk.
@@ -75,7 +76,7 @@ enum Command {
     },
     /// Show the dead kernel's log.
     ///
-    /// Records that were damaged or not finished are left out and counted on standard error. Where the
+    /// Records that were damaged or not finished are left out and counted on standard error. If the
     /// dump on DISK is not whole, the log is the text that the capture kernel stored before it.
     #[command(after_help = EXIT_CODES)]
     Dmesg {
@@ -94,8 +95,8 @@ enum Command {
         /// Only the last records, N bytes of text at most.
         #[arg(long, value_name = "N", conflicts_with = "last")]
         bytes: Option<u64>,
-        /// Show who wrote each record: the task T123 or the CPU C1. `auto` does where the kernel is
-        /// known to do it (CONFIG_PRINTK_CALLER); JSON has it in any case.
+        /// Show the author of each record: the task T123 or the CPU C1. `auto` does so if the
+        /// kernel is known to record it (CONFIG_PRINTK_CALLER); JSON has it in any case.
         #[arg(long, value_name = "WHEN", default_value = "auto", default_missing_value = "always")]
         #[arg(num_args = 0..=1, require_equals = true)]
         caller: Caller,

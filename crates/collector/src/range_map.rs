@@ -1,5 +1,5 @@
-//! The map beside a partial file: what of a dump is there already. A text that can be read by
-//! people:
+//! The map beside a partial file: the parts of a dump that are there already. A text that people
+//! can read:
 //!
 //! ```text
 //! kdump-rs ranges 2
@@ -113,7 +113,7 @@ pub(crate) fn from_text(text: &str) -> Option<Held> {
     Some(held)
 }
 
-/// Start and end of the range of a line, which lies within a view of `whole` bytes.
+/// Returns start and end of the range in a line, which is within a view of `whole` bytes.
 fn range(start: &str, length: &str, whole: u64) -> Option<(u64, u64)> {
     let start: u64 = start.parse().ok()?;
     let end = start.checked_add(length.parse().ok()?).filter(|end| *end <= whole)?;

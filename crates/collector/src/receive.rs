@@ -11,23 +11,23 @@ use crate::store::{Files, Store, main_view};
 use crate::text::with_suffix;
 use crate::{Error, LinkOptions, Observer, Source, Timeouts};
 
-/// What came of a dump.
+/// Result of receiving a dump.
 #[derive(Debug)]
 pub struct Received {
     /// The dump's id, once the other end has named it.
     pub id: Option<[u8; 16]>,
-    /// What came of each view that was wanted.
+    /// Result for each view that was wanted.
     pub views: Vec<ReceivedView>,
     /// Frames that were damaged on the way; each was sent again.
     pub damaged_frames: u64,
-    /// True if both ends compare what has come. A virtio-console port loses nothing: there they
+    /// True if both ends compare the received data. A virtio-console port loses nothing: there they
     /// need not.
     pub compared: bool,
-    /// Why it is not whole, if it is not.
+    /// The reason, if the dump is not whole.
     pub stopped: Option<Error>,
 }
 
-/// What came of a view. All ranges are (start, end), end exclusive, in bytes.
+/// Result for one view. All ranges are (start, end), end exclusive, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedView {
     /// Its name.
@@ -38,23 +38,23 @@ pub struct ReceivedView {
     pub length: u64,
     /// SHA-256 of the whole, if it is whole.
     pub sha256: Option<[u8; 32]>,
-    /// What is missing.
+    /// Missing ranges.
     pub missing: Vec<(u64, u64)>,
     /// The parts that the other end has left out, and that are zero here.
     pub left: LeftRanges,
     /// Number of pages by class code, 0 for the kept ones, as the other end has selected them.
     pub pages: Option<[u64; CLASSES]>,
-    /// What is different on the other side.
+    /// Ranges that differ on the other side.
     pub differs: Vec<(u64, u64)>,
 }
 
-/// Receives a dump into `out`, which is replaced when everything is there. The views beside the
-/// main one go into files whose names have the view's behind them. What an earlier call has left is
-/// not fetched again. `view` is for one view instead of the dump.
+/// Receives a dump into `out`, which is replaced once everything is there. The views beside the
+/// main one go into files whose names end with the view's name. Parts that an earlier call has left
+/// are not fetched again. `view` is for one view instead of the dump.
 ///
 /// # Errors
-/// [`Error::Link`] when there was never a line, [`Error::NotAFile`]. What happens later is in
-/// [`Received::stopped`], beside what has come until then.
+/// [`Error::Link`] if there was never a link, [`Error::NotAFile`]. A later error is in
+/// [`Received::stopped`], beside the parts that have come until then.
 pub fn receive(
     source: &Source,
     out: &Path,
@@ -105,7 +105,7 @@ fn complete(
     Ok(Received { stopped: empty, ..received })
 }
 
-/// Writes down what is there for the next time.
+/// Records the received parts for the next time.
 fn stopped(
     received: Received,
     error: Error,
@@ -119,8 +119,8 @@ fn stopped(
     Ok(Received { stopped: Some(error), ..received })
 }
 
-/// What is there. Where the other end has not come back with its list, the ranges are the last
-/// known.
+/// Returns the parts that are there. If the other end has not come back with its list, the ranges
+/// are the last known.
 fn account(receiver: &Receiver, out: &Path) -> Received {
     let wanted = receiver.views().filter(|(_, view)| view.wanted.is_some());
     let mut views: Vec<_> = wanted.map(|(_, view)| of_view(view, out)).collect();
@@ -161,7 +161,7 @@ fn of_name(name: &str, length: u64, missing: Vec<(u64, u64)>, out: &Path) -> Rec
     }
 }
 
-/// Removes what an earlier call for `out` has left, so that it begins anew.
+/// Removes the state that an earlier call for `out` has left, so that it begins anew.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be removed.

@@ -1,4 +1,4 @@
-//! A receiver and its line: the loop that moves bytes between them, and what happens when the line
+//! A receiver and its line: the loop that moves bytes between them, and the reaction to a line that
 //! is cut or silent.
 
 use std::time::{Duration, Instant};
@@ -55,7 +55,7 @@ const LONGEST: Duration = Duration::from_millis(100);
 /// Most bytes that are read at once.
 const BUFFER: usize = 1 << 20;
 
-/// What follows when the receiver has sent everything.
+/// The step after the receiver has sent everything.
 enum Next {
     Pause(Duration),
     Over(Verdict),
@@ -78,9 +78,9 @@ pub(crate) struct Session<'a> {
     connector: Connector,
     timeouts: Timeouts,
     started: Instant,
-    /// When something of the dump last came.
+    /// Time at which something of the dump last came.
     received_at: Instant,
-    /// When the session was begun.
+    /// Start of the session.
     begun: Instant,
     saved: Saved,
     reported_at: Instant,
@@ -110,7 +110,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// A receiver for what can come over `source`.
+    /// Creates a receiver for the frames that can come over `source`.
     pub(crate) fn receiver(source: &Source, plan: Plan, held: Option<Held>) -> Receiver {
         let receiver = Receiver::new(plan, ReceiverTimes::default(), MAX_FRAME as u32, held);
         if source.is_lossless() { receiver.taking_bulk() } else { receiver }
@@ -124,7 +124,7 @@ impl<'a> Session<'a> {
     /// Until the receiver is through.
     ///
     /// # Errors
-    /// Whatever keeps it from that; what has come until then is in the store.
+    /// The error that stops it; the data received until then is in the store.
     pub(crate) fn run(
         &mut self,
         receiver: &mut Receiver,
@@ -324,7 +324,7 @@ impl<'a> Session<'a> {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// When to give up waiting for the other end.
+    /// Returns the deadline of the wait for the other end.
     fn deadline(&self) -> Instant {
         let wait = self.received_at + self.timeouts.wait;
         self.timeouts.timeout.map_or(wait, |timeout| wait.min(self.started + timeout))
@@ -346,13 +346,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Why there is no link.
+    /// Returns the reason that there is no link.
     fn cut(&self, error: std::io::Error) -> Error {
         unreachable(self.source, error)
     }
 }
 
-/// What could not be written is not there.
+/// Marks bytes as missing if they could not be written.
 fn written(
     result: Result<(), Error>,
     write: &Write<'_>,

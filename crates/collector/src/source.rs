@@ -1,4 +1,4 @@
-//! Where a dump comes from.
+//! Source of a dump.
 
 use std::fmt;
 use std::fs;
@@ -22,8 +22,8 @@ pub enum Source {
 impl FromStr for Source {
     type Err = String;
 
-    /// `unix:PATH`, `tcp:HOST:PORT`, `tcp:PORT` on the loopback interface, or the path of something
-    /// that tells by itself what it is.
+    /// `unix:PATH`, `tcp:HOST:PORT`, `tcp:PORT` on the loopback interface, or the path of a file
+    /// whose type shows its kind.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(Self::Unix(path.into()));
@@ -45,7 +45,7 @@ impl FromStr for Source {
 }
 
 impl Source {
-    /// Whether what comes over it is what was sent: a socket loses and damages nothing.
+    /// True if bytes arrive as they were sent: a socket loses and damages nothing.
     pub(crate) const fn is_lossless(&self) -> bool {
         matches!(self, Self::Unix(_) | Self::Tcp(_))
     }

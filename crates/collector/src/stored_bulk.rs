@@ -56,7 +56,7 @@ pub struct Survey {
     pub pages: PageCounts,
     /// Bytes that agree with their checksum.
     pub checked: u64,
-    /// Segments that are damaged, or name what cannot be.
+    /// Segments that are damaged, or name impossible values.
     pub lost_segments: u64,
 }
 
@@ -215,7 +215,7 @@ impl StoredBulk {
         Ok(survey)
     }
 
-    /// Adds what is left out of these chunks. Zeros are no loss.
+    /// Adds the parts that these chunks leave out. Zeros are no loss.
     fn add_left(&self, chunks: &StoredChunks, left: &mut LeftRanges) {
         let pages = pages_of(chunks.entry.chunk, self.length);
         let class = |page| chunks.entry.left.get(page).filter(|class| *class != PageClass::Zero);

@@ -1,4 +1,4 @@
-//! Whether what is on a dump disk is right.
+//! Verification of a dump disk.
 
 use std::fmt;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::dump_disk::{DumpDisk, StoredDump};
 use crate::info::{stage_name, state_name};
 use crate::stored_bulk::{Range, Survey};
 
-/// What `kdump-collector verify` has found.
+/// Findings of `kdump-collector verify`.
 #[derive(Debug, Serialize)]
 pub struct Verified {
     /// Version of the JSON.
@@ -23,13 +23,13 @@ pub struct Verified {
     /// True if nothing is damaged that a dump or the disk depends on. A dump that is not whole and
     /// says so is not damaged.
     pub intact: bool,
-    /// What is damaged and costs nothing.
+    /// Damage that costs nothing.
     pub notes: Vec<String>,
     /// The dumps, oldest first.
     pub dumps: Vec<VerifiedDump>,
 }
 
-/// What there is to say of a dump.
+/// Result for one dump.
 #[derive(Debug, Serialize)]
 pub struct VerifiedDump {
     /// Its number.
@@ -42,11 +42,11 @@ pub struct VerifiedDump {
     pub length: u64,
     /// Bytes that agree with their checksum.
     pub checked: u64,
-    /// What is missing: start and end, in bytes.
+    /// Missing ranges: start and end, in bytes.
     pub missing: Vec<Range>,
-    /// What differs from its checksum: start and end, in bytes.
+    /// Ranges that differ from their checksums: start and end, in bytes.
     pub damaged: Vec<Range>,
-    /// What is wrong.
+    /// The problems that were found.
     pub problems: Vec<String>,
 }
 

@@ -46,8 +46,8 @@ pub struct Missing {
     pub memory: Vec<PhysRange>,
 }
 
-/// The bytes of the vmcore. What the crate `vmcore` takes for a physical address (`p_offset` of an
-/// ELF core header) is an offset here.
+/// The bytes of the vmcore. A physical address in the crate `vmcore` (`p_offset` of an ELF core
+/// header) is an offset here.
 #[derive(Debug)]
 struct Bytes {
     source: Source,

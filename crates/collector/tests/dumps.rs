@@ -1,4 +1,4 @@
-//! Dump disks: whole and partial dumps, damage, and what each command makes of them.
+//! Dump disks: whole and partial dumps, damage, and each command's result for them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ impl Disk {
         fs::write(self.path(), &self.bytes).expect("a disk");
     }
 
-    /// Adds a dump whose first segments are there; the rest of its place keeps strange bytes.
+    /// Adds a dump with its first segments; the rest of its place keeps strange bytes.
     fn add(&mut self, seed: u8, state: DiskState, segments: usize, checksums: bool) -> DumpHeader {
         let views = [("dmesg", LOG.to_vec()), ("notes", vec![seed; 5000])];
         let bulk = dump(seed);
@@ -73,7 +73,7 @@ impl Disk {
         self.store();
     }
 
-    /// Where the region of the dump with this number begins.
+    /// Returns the start of the region of the dump with this number.
     fn region(&self, number: u64) -> u64 {
         let mut dumps = self.header.dumps.as_slice().iter();
         dumps.find(|dump| dump.sequence == number).expect("this dump").offset

@@ -33,7 +33,7 @@ const TABLE: &str = "        offset       physical            virtual         fi
 registers 0, pid 4711
 ";
 
-/// Where the page with the log lies in the vmcore.
+/// Offset of the page with the log in the vmcore.
 const PAGE: usize = 0x1000;
 
 fn words(words: &[u32]) -> Vec<u8> {
@@ -74,7 +74,7 @@ fn put_log(page: &mut [u8]) {
     put(page, 0, &words(&[BASE + 0x40]));
     let desc_ring = [1, BASE + 0x80, BASE + 0x100, 1, 0, 0];
     put(page, 0x40, &words(&[&desc_ring[..], &[6, BASE + 0x200, 0, 0]].concat()));
-    // State 2 is finalized; the block lies from 0 up to 16.
+    // State 2 is finalized; the block is from 0 up to 16.
     put(page, 0x80, &words(&[2 << 30, 0, 16, 1, 16, 32]));
     put(page, 0x100, &words(&[7, 0, 1_500_000_000, 0, 8, 1]));
     put(page, 0x200, b"\0\0\0\0hell\xc3\xb6\x1bX");
@@ -89,7 +89,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What the program prints when all goes well.
+/// Returns the output of the program, which must succeed.
 #[track_caller]
 fn shown(folder: &Path, arguments: &[&str]) -> String {
     let output = collector(folder, arguments);
@@ -193,7 +193,7 @@ fn info_says_what_a_received_dump_lacks() {
         !shown(folder.path(), &["info", "vmcore"]).contains("left out     user"),
         "another file's"
     );
-    // The ranges of a map lie within its view.
+    // The ranges of a map are within its view.
     fs::write(folder.path().join("vmcore"), [&vmcore()[..], &[0; 16_448]].concat())
         .expect("a file");
     let words = shown(folder.path(), &["info", "vmcore"]);

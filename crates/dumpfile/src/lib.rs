@@ -1,13 +1,14 @@
-//! How a dump is stored and sent: the dump disk, and the frames of the [`wire`] protocol.
+//! Formats of a dump that is stored or sent: the dump disk, and the frames of the [`wire`]
+//! protocol.
 //!
 //! The bulk of a dump consists of [`chunk`]s, wherever it goes.
 //!
 //! A [dump disk](disk) is a whole disk (not a partition) that is ours alone: a header, then dumps.
-//! The capture kernel writes to no disk that does not carry a header with the id it was told to
-//! look for; `collector` puts that header there.
+//! The capture kernel writes only to a disk that carries a header with the requested id;
+//! `collector` puts that header there.
 //!
 //! The layout is a contract between programs of different age: it has a version, it is pinned byte
-//! by byte in the tests, and what is read back is checked before it is believed.
+//! by byte in the tests, and data that is read back is checked before use.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,5 +1,4 @@
-//! Bulks step by step: how much is in flight, when something is sent again, and what the receiver
-//! says.
+//! Bulks step by step: bytes in flight, repeated frames, and the receiver's answers.
 
 use dumpfile::chunk::{ChunkEntry, Codec, Left, PAGES};
 use dumpfile::wire::{
@@ -12,7 +11,7 @@ use vmcore::PageClass;
 const ID: [u8; 16] = *b"0123456789abcdef";
 const MIB: u64 = 1 << 20;
 
-/// A view whose first bytes are zero and whose others are not. Nobody may read it.
+/// A view that begins with zeros; its other bytes are not zero. It must not be read.
 struct Plain {
     zeros: u64,
     length: u64,
@@ -54,7 +53,8 @@ fn ack(sender: &mut Sender<'_>, seq: u32, highest: u32, now: u64) {
     sender.receive(&Packet { seq, frame }, now);
 }
 
-/// What is sent as bulks, as offsets in MiB, until the sender waits; and until when it does.
+/// Returns the bulks that are sent until the sender waits, as offsets in MiB; and the end of that
+/// wait.
 fn bulks(sender: &mut Sender<'_>, source: &mut Plain, now: u64) -> (Vec<u64>, u64) {
     let mut offsets = Vec::new();
     loop {
@@ -80,7 +80,7 @@ fn what_is_in_flight_has_a_bound_and_is_not_sent_twice() {
     // The list of one view has number 1, the first bulk number 2.
     ack(&mut sender, 2, 3, 4000);
     assert_eq!(bulks(&mut sender, &mut source, 4000), (vec![16, 17], 14_000));
-    // A collector whose disk stalls for so long gets one of them again, not all.
+    // A collector whose disk stalls this long gets one of them again, not all.
     assert_eq!(bulks(&mut sender, &mut source, 13_999).0, []);
     assert_eq!(bulks(&mut sender, &mut source, 14_000).0, [2]);
     ack(&mut sender, 3, 20, 15_000);
@@ -155,7 +155,7 @@ fn take(receiver: &mut Receiver, seq: u32, frame: Frame<'_>) {
     assert_eq!(write, None);
 }
 
-/// What the receiver says, until it waits, by the first word of each frame.
+/// Returns the frames that the receiver sends until it waits, by the first word of each.
 fn words(receiver: &mut Receiver, now: u64) -> Vec<String> {
     let mut words = Vec::new();
     let mut out = [0; SMALL_FRAME];
@@ -187,7 +187,7 @@ fn a_bulk_is_acknowledged_when_it_is_whole_and_written() {
     receiver.receive_piece(&rest).expect("in order").expect("new");
     take(&mut receiver, 2, Frame::Bulk(bulk(0)));
     assert_eq!(words(&mut receiver, 200), ["Ack"]);
-    // What could not be written is missing, and its bulk is not acknowledged.
+    // Bytes that could not be written are missing, and their bulk is not acknowledged.
     let piece = Piece { view: 0, offset: MIB, bytes: &bytes };
     let write = receiver.receive_piece(&piece).expect("in order").expect("new");
     receiver.not_written(&write);
@@ -228,7 +228,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
     })
 }
 
-/// Chunk 1, of whose pages only page 2 is kept; the others belong to users.
+/// Chunk 1: only page 2 of it is kept; the others belong to users.
 fn chunk(stored: &[u8], follows: bool) -> Chunk {
     let left = Left::from_bytes([0x44, 0x40, 0x44, 0x44, 0x44, 0x44, 0x44, 0x44], PAGES);
     let (codec, crc) = (Codec::Lz4, Some(crc32c(stored)));
@@ -331,7 +331,7 @@ fn the_end_needs_no_hash() {
     assert_eq!(words(&mut receiver, 100), ["Done"]);
 }
 
-/// A greeting of another version may lie in the dead kernel's memory.
+/// A greeting of another version may be in the dead kernel's memory.
 #[test]
 fn another_version_is_believed_when_no_welcome_comes() {
     let mut receiver = Receiver::new(Plan::Dump, ReceiverTimes::default(), 65_536, None);

@@ -1,5 +1,5 @@
-//! The dump disk: its encodings byte by byte, and what damage does to them. Checksums were worked
-//! out by a bitwise CRC-32C in Python.
+//! The dump disk: its encodings byte by byte, and the effects of damage. Checksums were worked out
+//! by a bitwise CRC-32C in Python.
 
 use dumpfile::chunk::{CHUNK, ChunkEntry, Codec, Left, PAGE};
 use dumpfile::disk::{
@@ -426,7 +426,7 @@ fn the_newer_copy_of_a_dumps_header_counts() {
     assert_eq!(decode(&[0; 2 * BLOCK]), Err(DumpError::NotOurs));
 }
 
-/// Any directory: dumps behind one another with gaps, in any order of age.
+/// Any directory: dumps one after another with gaps, in any order of age.
 fn any_directory() -> impl Strategy<Value = Directory> {
     let dump = (0u64..6, 1u64..6, 1u32..5);
     prop::collection::vec(dump, 0..=MAX_DUMPS).prop_flat_map(|dumps| {
@@ -447,7 +447,7 @@ fn any_directory() -> impl Strategy<Value = Directory> {
     })
 }
 
-/// Whether `need` blocks fit somewhere beside these dumps, tried out block by block.
+/// True if `need` bytes fit somewhere beside these dumps, tried out block by block.
 fn fits(dumps: &[DumpEntry], capacity: u64, need: u64) -> bool {
     let places = (2..(capacity / 4096).saturating_sub(need / 4096 - 1)).map(|block| block * 4096);
     let free = |at: u64| {
@@ -490,8 +490,8 @@ proptest! {
         prop_assert!(Segment::decode(&flipped(segment_block()), &dump_header(), AT).is_err());
     }
 
-    /// Neither costs one wrong byte in one copy what the other says, unless it makes another disk
-    /// of it.
+    /// One wrong byte in one copy does not lose the contents of the other either, unless it makes
+    /// another disk of it.
     #[test]
     fn one_wrong_byte_never_loses_the_disk(copy in 0..2usize, offset in 8..BLOCK, flip in 1u8..) {
         let mut bytes = front(disk_block(), disk_block());
@@ -536,7 +536,7 @@ proptest! {
         }
     }
 
-    /// The same in a segment: what it names lies in it, and in the raw view.
+    /// The same for a segment: everything that it names is in it, and in the raw view.
     #[test]
     fn a_segment_that_is_taken_is_right(
         fields in prop::collection::vec((36usize..156, any::<u8>()), 1..4),
@@ -628,7 +628,7 @@ proptest! {
     }
 }
 
-/// A dump that ends gives back what it does not use; its region never grows.
+/// A dump that ends gives back its unused space; its region never grows.
 #[test]
 fn a_region_only_shrinks() {
     let mut dumps = directory(&[entry(1, 0x2000, 0x5000, DiskState::IN_PROGRESS)]);

@@ -1,4 +1,4 @@
-//! Frames byte by byte, and what a reader makes of a stream.
+//! Frames byte by byte, and a reader's results for a stream.
 
 use dumpfile::chunk::{ChunkEntry, Codec, Left};
 use dumpfile::wire::{
@@ -30,7 +30,7 @@ fn range(view: u16, offset: u64, length: u64) -> Range {
     Range::new(view, offset, length).expect("a range")
 }
 
-/// What a reader finds, as text.
+/// Returns the events that a reader finds, as text.
 fn found(mut input: &[u8]) -> Vec<String> {
     let mut reader = FrameReader::new(vec![0; 1024]);
     let mut found = Vec::new();
@@ -136,7 +136,7 @@ fn encoding_of_version_2() {
     }
 }
 
-/// The head of a chunk, whose page 1 is zero and whose page 15 is offline.
+/// The head of a chunk: page 1 is zero and page 15 is offline.
 fn chunk_7() -> Chunk {
     let mut left = Left::default();
     left.set(1, PageClass::Zero);
@@ -213,7 +213,8 @@ fn text_and_frames_share_a_line() {
     // The rest of a cut frame is not taken for text, and the next frame is whole.
     let cut = [&frame[..9], &frame, b"text"].concat();
     assert_eq!(found(&cut), ["frame 7", "text text"]);
-    // A broken header hides what follows it, up to the next mark, or as much as a frame can have.
+    // A broken header hides the bytes after it, up to the next mark, or as many as a frame can
+    // have.
     let mut broken = frame.clone();
     broken[4] ^= 1;
     let line = [&broken[..], b"lost", &frame, b"text"].concat();
@@ -315,7 +316,7 @@ fn no_header_hides_what_follows_where_frames_are_small() {
     assert_eq!(event, Some(Event::Frame(Packet { seq: 3, frame: Frame::Bye })));
 }
 
-/// Whole frames, whose writer had other ideas.
+/// Whole frames with invalid contents.
 #[test]
 fn a_checksum_does_not_make_it_right() {
     let spoilt = |frame: Frame<'_>, offset: usize, value: u8| {

@@ -31,14 +31,14 @@ impl Dice {
     }
 }
 
-/// How bad a line is: one in so many bytes, zero for never.
+/// Error rates of a link: one in so many bytes, zero for never.
 #[derive(Clone, Copy, Debug, Default)]
 struct Noise {
     drops: u64,
     flips: u64,
     /// All bytes are damaged for as long as the line takes for 64 of them.
     bursts: u64,
-    /// What was sent at once is sent twice.
+    /// Bytes that were sent at once are sent twice.
     repeats: u64,
 }
 
@@ -221,7 +221,8 @@ fn clear(bytes: &mut [u8], offset: u64, start: u64, end: u64) {
     bytes[from..to].fill(0);
 }
 
-/// What a page of memory may be: zeros, text, pointers, and bytes that look like our marks.
+/// Returns contents that a page of memory may have: zeros, text, pointers, and bytes that look like
+/// our marks.
 fn content(dice: &mut Dice, length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length + 4096);
     while bytes.len() < length {
@@ -238,9 +239,9 @@ fn content(dice: &mut Dice, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// What a hostile program has put into its memory to be taken for frames, before it could know the
-/// number of a session: words of a sender and a receiver, greetings of another version, headers of
-/// large frames.
+/// Returns bytes that a hostile program has put into its memory to be taken for frames, before it
+/// could know the number of a session: frames of a sender and a receiver, greetings of another
+/// version, headers of large frames.
 fn forged() -> Vec<u8> {
     let id = *b"a forged dump id";
     let greeting = Greeting { id, length: 1, max_frame: 256, views: 1, bulk: true };
@@ -279,7 +280,7 @@ struct Bench {
     /// Console lines go between frames, one in so many.
     chatter: u64,
     printed: u64,
-    /// What the collector has written, by view.
+    /// Bytes that the collector has written, by view.
     files: Vec<Vec<u8>>,
     /// Bytes that went as bulks.
     bulk_bytes: u64,
@@ -290,7 +291,7 @@ struct Bench {
     text: Vec<u8>,
     lost_frames: u64,
     sent_bytes: u64,
-    /// The stored bytes are changed once, behind the receiver's back.
+    /// The stored bytes are changed once, unnoticed by the receiver.
     rot: bool,
 }
 
@@ -358,7 +359,7 @@ impl Bench {
 
     fn sender_turn(&mut self, sender: &mut Sender<'_>) -> Option<Outcome> {
         let mut out = vec![0; self.max_frame];
-        // One that can be written to at once, as a driver does whose queue is full.
+        // The line takes bytes at once until the queue is full, as with a driver.
         for _ in 0..64 {
             if self.down.free_at > self.now + 20 {
                 return None;
@@ -433,7 +434,7 @@ impl Bench {
         panic!("a receiver that never waits");
     }
 
-    /// What has come down the line.
+    /// Takes the bytes that have come down the link.
     fn hear(&mut self, eyes: &mut FrameReader<Vec<u8>>, receiver: &mut Receiver) {
         let arrived = self.down.arrived(self.now, self.budget);
         self.budget -= arrived.len();
@@ -491,7 +492,8 @@ impl Bench {
         receiver
     }
 
-    /// What was written is right, byte for byte; what was not is what the receiver says is missing.
+    /// Checks that the written bytes are right, byte for byte, and that the receiver reports all
+    /// others as missing.
     fn assert_honest(&self, receiver: &Receiver) {
         for (number, view) in receiver.views() {
             let (file, truth) = (&self.files[usize::from(number)], self.truth(number));
@@ -598,7 +600,7 @@ fn a_good_line_is_used_once() {
     bench.assert_whole();
     assert_eq!(bench.lost_frames, 0);
     assert!(bench.files[1].iter().all(|byte| *byte == 0), "what is not pushed is not sent");
-    // 230 bytes in a frame of 256, 700 bytes of dmesg, and a few frames of talk.
+    // 230 bytes in a frame of 256, 700 bytes of dmesg, and a few frames of the session.
     let least = 60_000 * 256 / 230;
     assert!((least..least + 3000).contains(&bench.sent_bytes), "{}", bench.sent_bytes);
 }
@@ -752,7 +754,7 @@ fn text_goes_through_unharmed() {
     let mut receiver = receiver(Plan::Dump, None, 77, 0);
     assert_eq!(bench.run(&mut sender, &mut receiver, LONGEST), WHOLE);
     bench.assert_whole();
-    // What is printed after the end, nobody reads here.
+    // Text that is printed after the end is not read here.
     assert!(bench.text.len() > LINE.len() * 10);
     assert!(LINE.repeat(bench.printed as usize).starts_with(&bench.text));
 }
@@ -923,7 +925,7 @@ fn what_is_not_there_is_refused_in_words() {
     }
 }
 
-/// Lets both talk over a good line until the receiver refuses.
+/// Runs both ends over a good line until the receiver refuses.
 fn refusal(bench: &mut Bench, sender: &mut Sender<'_>, receiver: &mut Receiver) -> String {
     let (mut ears, mut eyes) = (FrameReader::new([0; 256]), FrameReader::new([0; 256]));
     let mut out = [0; 256];
@@ -995,8 +997,8 @@ fn left() -> impl Strategy<Value = Vec<LeftOut>> {
     prop::collection::vec((0u64..50, 1u64..24, 2u8..9), 0..6)
 }
 
-/// A transfer of `length` bytes with `window` slots, whose collectors are killed after so many
-/// milliseconds each. One that has finished is not killed any more, nor is another one started.
+/// A transfer of `length` bytes with `window` slots; its collectors are killed after this many
+/// milliseconds each. A finished one is not killed any more, nor is another one started.
 fn arrives(
     (noise, seed, length): (Noise, u64, usize),
     (codec, left): (Codec, &[LeftOut]),
@@ -1052,7 +1054,7 @@ proptest! {
         arrives((noise, seed, length), (Codec::Lz4, &left), window, chatter, kills);
     }
 
-    /// A line that loses nothing is cut at any byte, now and then; what was left in it may come to
+    /// A line that loses nothing is cut at any byte, now and then; the bytes left in it may come to
     /// the next session first; collectors are replaced by others, which take bulks or do not. The
     /// memory is hostile, and parts of it cannot be read.
     #[test]

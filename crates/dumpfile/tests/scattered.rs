@@ -50,7 +50,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static HEAP: Counting = Counting;
 
-/// Runs the sender's side, whose memory is counted.
+/// Runs the sender's side, and counts its memory.
 fn counted<T>(work: impl FnOnce() -> T) -> T {
     COUNTS.set(true);
     let result = work();
@@ -58,9 +58,9 @@ fn counted<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Length of the view: 8 GiB, of whose 2,097,152 pages one half is kept.
+/// Length of the view: 8 GiB, with 2,097,152 pages; one half of them is kept.
 const LENGTH: u64 = 8 << 30;
-/// In chunks whose number is a multiple of this, nothing is kept; in the others, all pages but
+/// Chunks with a number that is a multiple of this keep nothing; the others keep all pages but
 /// some.
 const GONE: u64 = 4;
 
@@ -237,8 +237,8 @@ impl Marks {
     }
 }
 
-/// One session with the sender: what comes of `wants` (of all, if there are none), until nothing is
-/// left or until `stop` chunks and bulks have come.
+/// Runs one session with the sender for `wants` (for all, if there are none), until nothing is left
+/// or until `stop` chunks and bulks have come.
 fn session(
     sender: &mut Sender<'_>,
     machine: &mut Machine,
@@ -279,7 +279,7 @@ fn session(
             },
             SenderStep::Finished(outcome) => panic!("{outcome}"),
         };
-        // The frame of a bulk or chunk comes out of the reader behind its bytes.
+        // The reader returns the frame of a bulk or chunk after its bytes.
         let length = match step {
             SenderStep::Bulk { range, .. } => {
                 marks.mark(range, is_kept);
@@ -338,7 +338,7 @@ fn ranges() -> Vec<Range> {
     (0..LENGTH / STEP).map(|index| range(index * STEP)).collect()
 }
 
-/// A sender's side of this codec: what it needs of memory.
+/// A sender's side of this codec: the memory that it needs.
 fn machine(codec: Codec) -> (Machine, Vec<Slot>) {
     let memory = || (Encoder::new().expect("room"), vec![0; MOST_COMPRESSED]);
     let lz4 = (codec == Codec::Lz4).then(memory);

@@ -5,7 +5,7 @@ use cmdline::Options;
 /// Parses the bytes as a command line; whatever is complained about can be printed.
 ///
 /// # Panics
-/// When the memory map is not in order, or there is nothing to wait for.
+/// Panics if the memory map is not in order, or the timeout is zero.
 pub fn command_line(bytes: &[u8]) {
     let mut problems = 0;
     let options = Options::parse(bytes, &mut |problem| {

@@ -5,14 +5,14 @@ use vmcore::{PhysAddr, Segment, SegmentKind};
 
 use crate::memory::{AT, Memory};
 
-/// Where the memory is mapped (virtual), and how much of it, in bytes.
+/// Virtual address of the mapped memory, and its length in bytes.
 const VADDR: u64 = 0xc000_0000;
 const LENGTH: u64 = 1 << 20;
 
-/// Takes the bytes up to the first NUL for the text of VMCOREINFO, and those behind it for memory.
+/// Takes the bytes up to the first NUL as the text of VMCOREINFO, and those after it as memory.
 ///
 /// # Panics
-/// When there are more records than there are bytes to make them of, or one cannot be printed.
+/// Panics if there are more records than there are bytes to make them of, or one cannot be printed.
 pub fn dmesg(bytes: &[u8]) {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     let (text, rest) = bytes.split_at(end);

@@ -5,12 +5,12 @@ use dumpfile::disk::{
 };
 use dumpfile::{Crc32c, DiskHeader, DiskId, DiskState};
 
-/// Decodes the bytes as each kind of block that there is on a disk, also with zeros behind them and
-/// with the checksum that they should have. What is accepted says the same when it is written
-/// again.
+/// Decodes the bytes as each kind of block that there is on a disk, also with zeros after them and
+/// with the checksum that they should have. An accepted block decodes to the same after it is
+/// written again.
 ///
 /// # Panics
-/// When it does not.
+/// Panics if it does not.
 pub fn dump_disk(bytes: &[u8]) {
     decode(bytes);
     let mut blocks = bytes.to_vec();

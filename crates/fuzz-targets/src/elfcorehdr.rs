@@ -12,7 +12,7 @@ use crate::memory::{AT, END, Memory};
 /// Takes the bytes for an ELF core header and makes its vmcore.
 ///
 /// # Panics
-/// When a header that is accepted gives a file that another ELF reader does not read, or one with
+/// Panics if an accepted header gives a file that another ELF reader does not read, or one with
 /// memory in it that does not exist.
 pub fn elfcorehdr(bytes: &[u8]) {
     let memory = Memory(bytes);

@@ -1,4 +1,4 @@
-//! Frames of the wire protocol, and what both ends make of them.
+//! Frames of the wire protocol, and the reactions of both ends.
 
 use dumpfile::wire::{
     Event, Frame, FrameReader, Plan, Receiver, ReceiverStep, ReceiverTimes, SMALL_FRAME, Sender,
@@ -8,19 +8,19 @@ use dumpfile::wire::{
 /// The session of the seeds.
 const SESSION: u32 = 0x4d;
 
-/// Reads the bytes as a stream, in one piece and byte by byte: both find the same. What is a frame
-/// says the same when it is written again. A receiver and a sender take the frames.
+/// Reads the bytes as a stream, in one piece and byte by byte: both find the same. A frame decodes
+/// to the same after it is written again. A receiver and a sender take the frames.
 ///
 /// # Panics
-/// When one of this is not so.
+/// Panics if one of these does not hold.
 pub fn frames(bytes: &[u8]) {
     let whole = events(bytes, bytes.len().max(1));
     assert_eq!(whole, events(bytes, 1), "the pieces matter");
     both_ends(bytes);
 }
 
-/// What a reader finds: frames as bytes, text and the bytes of bulks as they are, and how many
-/// frames are damaged.
+/// Returns the findings of a reader: frames as bytes, text and the bytes of bulks as they are, and
+/// the number of damaged frames.
 fn events(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, Vec<u8>, Vec<u8>, u64) {
     let mut reader = FrameReader::new(vec![0; 1024]);
     let (mut frames, mut text, mut raw) = (Vec::new(), Vec::new(), Vec::new());
@@ -45,7 +45,7 @@ fn events(bytes: &[u8], piece: usize) -> (Vec<Vec<u8>>, Vec<u8>, Vec<u8>, u64) {
     (frames, text, raw, reader.damage().frames)
 }
 
-/// What a reader makes of a frame that was written again, with as many bytes behind it as it says.
+/// Reads a frame that was written again, with as many bytes after it as it announces.
 fn read_again(written: &[u8], frame: &Frame<'_>) -> Option<String> {
     let raw = match frame {
         Frame::Bulk(range) => range.length(),

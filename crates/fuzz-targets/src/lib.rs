@@ -1,8 +1,8 @@
-//! What each fuzz target does with its bytes: one function for every parser of foreign bytes. A
-//! function returns, whatever the bytes; it panics only when a promise of the parser is broken.
+//! The work of each fuzz target: one function for every parser of foreign bytes. A function
+//! returns, whatever the bytes; it panics only if a promise of the parser is broken.
 //!
-//! `cargo xtask fuzz` feeds them with what libFuzzer thinks of; the corpora in `fuzz/corpus` go
-//! through them in every `cargo test`.
+//! `cargo xtask fuzz` feeds them with libFuzzer's inputs; the corpora in `fuzz/corpus` go through
+//! them in every `cargo test`.
 
 mod command_line;
 mod dmesg;

@@ -2,7 +2,7 @@
 
 use vmcore::{Error, PhysAddr, ReadPhys};
 
-/// Where the bytes lie (physical).
+/// Physical address of the bytes.
 pub(crate) const AT: u64 = 0x200_0000;
 /// One past the last byte of memory (physical).
 pub(crate) const END: u64 = 1 << 36;
@@ -14,7 +14,7 @@ impl Memory<'_> {
     fn byte(&self, at: u64) -> u8 {
         let index = at.checked_sub(AT).and_then(|index| usize::try_from(index).ok());
         let inside = index.and_then(|index| self.0.get(index));
-        // Outside lie zeros, as in most memory: a note area of zeros is an empty one.
+        // Outside are zeros, as in most memory: a note area of zeros is an empty one.
         inside.copied().unwrap_or(0)
     }
 }

@@ -8,7 +8,7 @@ const MACHINES: [u16; 3] = [3, 62, 0];
 /// Walks the bytes as a note area.
 ///
 /// # Panics
-/// When a note lies outside the area, or the walk does not end.
+/// Panics if a note is outside the area, or the walk does not end.
 pub fn notes(bytes: &[u8]) {
     let area = bytes.as_ptr_range();
     let mut seen = 0;

@@ -3,14 +3,14 @@
 use sha2::{Digest, Sha256};
 use slot_image::SlotImage;
 
-/// Length of the header, and where in it its own digest lies, in bytes.
+/// Length of the header, and the range of its own digest in it, in bytes.
 const HEADER: usize = 4096;
 const DIGEST: std::ops::Range<usize> = 16..48;
 
 /// Reads the bytes as a slot image, as they are and with the digest that their header should have.
 ///
 /// # Panics
-/// When an image is accepted whose segments lie outside its slot, or over each other.
+/// Panics if an image is accepted whose segments are outside its slot, or overlap.
 pub fn slot_image(bytes: &[u8]) {
     check(bytes);
     let mut signed = bytes.to_vec();

@@ -17,7 +17,7 @@ pub const E820_ACPI: u32 = 3;
 pub const E820_NVS: u32 = 4;
 /// E820 type of memory that was found broken.
 pub const E820_UNUSABLE: u32 = 5;
-/// How many E820 entries the page has room for (`E820_MAX_ENTRIES_ZEROPAGE`).
+/// Most E820 entries of the page (`E820_MAX_ENTRIES_ZEROPAGE`).
 pub const E820_MAX_ENTRIES: usize = 128;
 /// The boot protocol version that we write (2.12: the last with a new field that we care for).
 pub const PROTOCOL_VERSION: u16 = 0x020c;
@@ -40,7 +40,7 @@ pub struct E820Entry {
 
 /// The zero page, 4096 bytes, its physical address in ESI at the 32-bit entry point.
 ///
-/// Only what we use has a name; the rest is padding that stays zero.
+/// Only the fields that we use have a name; the rest is padding that stays zero.
 #[derive(Clone, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct BootParams {
@@ -50,7 +50,7 @@ pub struct BootParams {
     _pad1: [u8; 0x16c],
     /// Four bytes that the entry code may use as a stack before it has one (`scratch`).
     pub scratch: U32,
-    /// How many entries of `e820_table` are valid.
+    /// Number of valid entries of `e820_table`.
     pub e820_entries: u8,
     _pad2: [u8; SetupHeader::OFFSET - 0x1e9],
     /// The part that a boot loader copies from a bzImage and fills in.

@@ -1,4 +1,4 @@
-//! Where things lie: constants that more than one stage depends on.
+//! Layout: constants that more than one stage depends on.
 
 /// Size of a page, in bytes.
 pub const PAGE_SIZE: u64 = 4096;
@@ -7,7 +7,7 @@ pub const PAGE_SIZE: u64 = 4096;
 /// pages wherever it was put (2 MiB).
 pub const SLOT_ALIGN: u64 = 2 << 20;
 
-/// Slots lie below this physical address (4 GiB): purgatory and the capture kernel's entry run with
+/// Slots are below this physical address (4 GiB): purgatory and the capture kernel's entry run with
 /// paging off.
 pub const SLOT_LIMIT: u64 = 1 << 32;
 

@@ -1,4 +1,4 @@
-//! What one stage of a crash hands to the next, and nothing else.
+//! The data that one stage of a crash hands to the next, and nothing else.
 //!
 //! ```text
 //! loader ──PurgatoryParams──▶ purgatory ──BootParams──▶ capture kernel

@@ -1,7 +1,8 @@
-//! The block through which the loader tells purgatory what to check, what to save and where to go.
+//! The block by which the loader gives purgatory the regions to check, the memory to save and the
+//! address to jump to.
 //!
-//! It lies in purgatory's own image under the symbol [`PARAMS_SYMBOL`]; the loader fills it in
-//! before the image is handed to the kernel. All addresses are physical, all lengths are bytes.
+//! It is in purgatory's own image under the symbol [`PARAMS_SYMBOL`]; the loader fills it in before
+//! the image is handed to the kernel. All addresses are physical, all lengths are bytes.
 //!
 //! The block carries a digest of itself, taken with the digest field as zeros, and purgatory checks
 //! that first: as long as it does not match, no pointer in the block is followed.
@@ -17,11 +18,11 @@ pub const ENTRY32_SYMBOL: &str = "purgatory_entry32";
 /// The symbol of the 64-bit entry point, for x86_64 first kernels: 64-bit mode with memory mapped
 /// where it is.
 pub const ENTRY64_SYMBOL: &str = "purgatory_entry64";
-/// First and one-past-last byte of what is constant in purgatory (text and rodata): hashed as a
+/// First and one-past-last byte of the constant part of purgatory (text and rodata): hashed as a
 /// region of its own, under the name [`REGION_PURGATORY`].
 pub const CONSTANT_SYMBOLS: (&str, &str) = ("__purgatory_start", "__purgatory_constant_end");
 
-/// How many regions fit in the block.
+/// Most regions of the block.
 pub const MAX_REGIONS: usize = 16;
 
 /// Name of the region that holds purgatory's own text and rodata.
@@ -47,11 +48,11 @@ pub const STATE_SEALED: u32 = 0;
 /// The block's state: the ELF core header is still to be built, by the first kernel.
 pub const STATE_UNSEALED: u32 = 1;
 
-/// One region whose bytes must be what they were when the loader saw them.
+/// One region whose bytes must be the same as at the time of loading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Region {
-    /// What a person calls it, in ASCII, padded with NULs.
+    /// Name for people, in ASCII, padded with NULs.
     pub name: [u8; 16],
     /// Physical address of the first byte.
     pub start: u64,
@@ -81,15 +82,15 @@ pub struct PurgatoryParams {
     pub block: BlockHeader,
     /// Physical entry point of the capture kernel (32-bit boot protocol).
     pub entry: u32,
-    /// What ESI holds there: the physical address of its boot_params.
+    /// Value of ESI there: the physical address of its boot_params.
     pub boot_params: u32,
     /// I/O port of the 16550 that messages go to, or zero for silence.
     pub console_port: u32,
     /// [`ON_MISMATCH_HALT`] or [`ON_MISMATCH_RESET`].
     pub on_mismatch: u32,
-    /// What is saved before the jump.
+    /// Memory that is saved before the jump.
     pub backup: Backup,
-    /// How many of `regions` are in use.
+    /// Number of `regions` in use.
     pub region_count: u32,
     /// [`STATE_SEALED`] or [`STATE_UNSEALED`].
     pub state: u32,

@@ -46,7 +46,7 @@ pub struct SetupHeader {
     /// Boot protocol version, major in the high byte.
     pub version: U16,
     _pad1: [u8; 0x210 - 0x208],
-    /// Who loaded the kernel.
+    /// The boot loader of the kernel.
     pub type_of_loader: u8,
     /// Bit 0: [`LOADED_HIGH`].
     pub loadflags: u8,

@@ -11,11 +11,11 @@
 //! # Where an image lies
 //! A boot loader may hand the image to the first kernel as a module, anywhere outside the slot. Or
 //! firmware puts it *in place* before the first kernel runs: its first byte at the start of the
-//! slot's backup region, the last [`BACKUP_LENGTH`](crate::layout::BACKUP_LENGTH) bytes of the slot.
-//! That place follows from `crashkernel=SIZE@BASE` alone, and an image longer than it is refused when
-//! it is packed. The first kernel unpacks the segments from there to their places, which never
-//! overlap the backup region. When it dies, purgatory copies low memory over the image; by then
-//! nobody needs it.
+//! slot's backup region, the last [`BACKUP_LENGTH`](crate::layout::BACKUP_LENGTH) bytes of the
+//! slot. That place follows from `crashkernel=SIZE@BASE` alone, and an image longer than it is
+//! refused when it is packed. The first kernel unpacks the segments from there to their places,
+//! which never overlap the backup region. After the first kernel's death, purgatory copies low
+//! memory over the image; by then nobody needs it.
 //!
 //! # Sealing
 //! Whoever packs an image need not know the first kernel's RAM, nor where its CPUs leave their
@@ -32,7 +32,7 @@ use crate::block::{Block, BlockHeader};
 
 /// Flag: the ELF core header is there and purgatory's digests cover it.
 pub const SLOT_SEALED: u32 = 1;
-/// How many segments fit in the header.
+/// Most segments of the header.
 pub const MAX_SLOT_SEGMENTS: usize = 32;
 
 /// A piece of physical memory.
@@ -53,13 +53,13 @@ pub struct SlotPlace {
 )]
 #[repr(C)]
 pub struct SlotSegment {
-    /// What a person calls it, in ASCII, padded with NULs.
+    /// Name for people, in ASCII, padded with NULs.
     pub name: [u8; 16],
     /// Its place, in whole pages.
     pub place: SlotPlace,
-    /// Where its bytes begin in the file, in bytes; a multiple of a page.
+    /// Offset of its bytes in the file, in bytes; a multiple of a page.
     pub file_offset: U64,
-    /// How many bytes the file has; the rest of the place is zeros.
+    /// Number of its bytes in the file; the rest of the place is zeros.
     pub file_length: U64,
     /// SHA-256 of the bytes in the file.
     pub digest: [u8; 32],
@@ -73,17 +73,17 @@ pub struct SlotHeader {
     pub block: BlockHeader,
     /// [`SLOT_SEALED`] or nothing; other bits must be zero.
     pub flags: U32,
-    /// How many of `segments` are in use.
+    /// Number of `segments` in use.
     pub segment_count: U32,
     /// The reservation that the image is for.
     pub slot: SlotPlace,
-    /// Where the first kernel jumps when it dies: purgatory's 32-bit entry point.
+    /// Address to which the first kernel jumps when it dies: purgatory's 32-bit entry point.
     pub entry: U64,
-    /// Where purgatory's [`PurgatoryParams`](crate::PurgatoryParams) lie, within one segment.
+    /// Place of purgatory's [`PurgatoryParams`](crate::PurgatoryParams), within one segment.
     pub params: U64,
     /// The place of the ELF core header: all of one segment.
     pub elfcorehdr: SlotPlace,
-    /// What purgatory copies into the slot, and …
+    /// Memory that purgatory copies into the slot, and …
     pub backup_source: U64,
     /// … to where; no segment overlaps that.
     pub backup: SlotPlace,

@@ -8,7 +8,7 @@ use core::fmt;
 /// I/O port of the POST code display.
 pub const POST_PORT: u16 = 0x80;
 
-/// What every stage line begins with, up to the name.
+/// Start of every stage line, up to the name.
 pub const LINE_PREFIX: &str = "kdump: stage=";
 
 macro_rules! stages {

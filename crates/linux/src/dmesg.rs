@@ -78,7 +78,7 @@ impl<'a, M: ReadPhys> Dmesg<'a, M> {
         record.map(|record| Record { shows_caller, ..record })
     }
 
-    /// What was skipped so far.
+    /// Records that were skipped so far.
     pub const fn skipped(&self) -> Skipped {
         match &self.log {
             Log::Ring(log) => log.skipped(),

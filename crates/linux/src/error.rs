@@ -1,6 +1,6 @@
 //! Reasons why a structure of the dead kernel was not found or not believed.
 
-/// Why memory could not be read by its virtual address, or the log not be found.
+/// The reason why memory could not be read by its virtual address, or the log not be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The dump or the memory below it.
@@ -14,7 +14,7 @@ pub enum Error {
         /// The first such address.
         at: u64,
     },
-    /// VMCOREINFO does not say what is needed to find the kernel's log.
+    /// VMCOREINFO lacks a key that is needed to find the kernel's log.
     #[error(
         "VMCOREINFO has no {key}: the dead kernel has no log, or one of a kind that is not known"
     )]
@@ -22,7 +22,7 @@ pub enum Error {
         /// The key that is missing.
         key: &'static str,
     },
-    /// VMCOREINFO says what cannot be.
+    /// VMCOREINFO has an impossible value.
     #[error("the value of {key} in VMCOREINFO cannot be: the note is damaged")]
     BadKey {
         /// The key whose value is wrong.
@@ -33,7 +33,7 @@ pub enum Error {
     BadLog {
         /// The field's name in Linux.
         field: &'static str,
-        /// What it holds.
+        /// Its value.
         value: u64,
     },
 }

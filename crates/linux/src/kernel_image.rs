@@ -1,5 +1,5 @@
-//! The dead kernel's own image in a vmcore: what leaves the machine first where there is no room
-//! for all.
+//! The dead kernel's own image in a vmcore: it leaves the machine first if there is no room for
+//! all.
 
 use core::ops::Range;
 
@@ -20,9 +20,9 @@ pub struct KernelImage {
     pub file: Range<u64>,
 }
 
-/// The dead kernel's image, at most [`MOST_IMAGE`] bytes of it: the PT_LOAD that is a part of another
-/// one, which x86_64 kernels have for it, or what follows the symbol `_stext` of VMCOREINFO.
-/// [`None`] if neither is there.
+/// The dead kernel's image, at most [`MOST_IMAGE`] bytes of it: the PT_LOAD that is a part of
+/// another one, which x86_64 kernels have for it, or the memory from the symbol `_stext` of
+/// VMCOREINFO on. [`None`] if neither is there.
 pub fn kernel_image(vmcore: &Vmcore) -> Option<KernelImage> {
     let head = Head(vmcore);
     let loads = || {
@@ -112,8 +112,8 @@ mod tests {
         Some((image.memory, image.file))
     }
 
-    /// The PT_LOAD that x86_64 kernels have for their image; where there is none, what follows
-    /// `_stext`.
+    /// The PT_LOAD that x86_64 kernels have for their image; without one, the memory from `_stext`
+    /// on.
     #[test]
     fn the_kernel_image_is_found() {
         let whole = load(0x10_0000, 0xffff_8880_0010_0000, 0x800_0000);

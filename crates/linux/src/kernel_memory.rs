@@ -77,9 +77,9 @@ impl Piece {
     }
 }
 
-/// Memory by the dead kernel's virtual addresses: the direct map, and for x86_64 also the map of the
-/// kernel's image, as `p_vaddr` of the PT_LOADs has them. There is no walk over page tables: what
-/// the kernel mapped otherwise (vmalloc, modules, highmem) is not found.
+/// Memory by the dead kernel's virtual addresses: the direct map, and for x86_64 also the map of
+/// the kernel's image, as `p_vaddr` of the PT_LOADs has them. There is no walk over page tables:
+/// other mappings of the kernel (vmalloc, modules, highmem) are not found.
 ///
 /// It works over the ELF core header and over a vmcore file alike. `p_offset` of the one is a
 /// physical address, of the other an offset in the file, and `mem` reads at either.
@@ -134,8 +134,7 @@ impl<'a, M: ReadPhys> KernelMemory<'a, M> {
         Ok(self.mem.read_phys(source.ok_or(Error::Unmapped { at })?, into)?)
     }
 
-    /// Where the byte at `at` lies, and how many bytes from there on lie behind each other: at
-    /// least one.
+    /// Source of the byte at `at`, and the number of consecutive bytes from there on: at least one.
     fn translate(&self, at: u64) -> Option<(PhysAddr, u64)> {
         let (load, into) = find(&self.segments.by_vaddr, at)?;
         let left = load.length.checked_sub(into).filter(|left| *left > 0)?;

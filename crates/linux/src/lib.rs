@@ -1,4 +1,4 @@
-//! What we know of a dead Linux: its memory by virtual addresses, its image, its log, its stacks.
+//! Knowledge about a dead Linux: its memory by virtual addresses, its image, its log, its stacks.
 //!
 //! ```text
 //! segments ──KernelMemory──▶ Dmesg ──▶ first_views(), LaterViews

@@ -23,7 +23,7 @@ pub(crate) struct PageCache<'a, M> {
 struct Pages {
     /// Physical address of each page, if there is one.
     addresses: [Option<PhysAddr>; PAGES],
-    /// The pages one behind the other; none where the heap had no room.
+    /// The pages one after the other; none if the heap had no room.
     bytes: Vec<u8>,
     /// Which one is replaced next.
     oldest: usize,
@@ -35,7 +35,7 @@ impl<'a, M: ReadPhys> PageCache<'a, M> {
         Self { mem, pages: RefCell::new(Pages { bytes, ..Pages::default() }) }
     }
 
-    /// Reads bytes of one page. Where the page cannot be had as a whole, perhaps they can.
+    /// Reads bytes of one page. If the page cannot be read as a whole, the bytes are tried alone.
     fn read_within(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Error> {
         let mut pages = self.pages.borrow_mut();
         let from = (at.get() % PAGE_SIZE) as usize;

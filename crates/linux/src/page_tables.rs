@@ -1,6 +1,6 @@
-//! The dead x86_64 kernel's own page tables, for what no PT_LOAD has: stacks are vmalloc'ed
-//! (`CONFIG_VMAP_STACK`), and so have addresses outside of the direct map. (AMD64 manual, volume 2,
-//! chapter 5)
+//! The dead x86_64 kernel's own page tables, for addresses that no PT_LOAD has: stacks are
+//! vmalloc'ed (`CONFIG_VMAP_STACK`), and so have addresses outside of the direct map. (AMD64
+//! manual, volume 2, chapter 5)
 
 use handoff::layout::PAGE_SIZE;
 
@@ -22,7 +22,7 @@ pub(crate) struct PageTables<'a, M> {
     memory: KernelMemory<'a, M>,
     /// The highest table (virtual, in the kernel's image).
     root: u64,
-    /// How many levels there are: 4 or 5.
+    /// Number of levels: 4 or 5.
     levels: u32,
 }
 
@@ -81,8 +81,8 @@ mod tests {
     use vmcore::fake::FakeMemory;
     use vmcore::{PhysAddr, Segment, SegmentKind};
 
-    /// Where memory lies, and at which addresses the dead kernel had it: the tables, as a part of the
-    /// kernel's image, and the same in the direct map.
+    /// Place of memory, and the addresses at which the dead kernel had it: the tables, as a part of
+    /// the kernel's image, and the same in the direct map.
     const TABLES: u64 = 0x20_0000;
     const IMAGE: u64 = 0xffff_ffff_8100_0000;
     const DIRECT: u64 = 0xffff_8880_0000_0000;
@@ -102,7 +102,7 @@ mod tests {
         SegmentMap::new(loads.map(Ok)).expect("room")
     }
 
-    /// Tables at [`TABLES`], one behind the other, each with one entry, and a page behind them.
+    /// Tables at [`TABLES`], one after the other, each with one entry, followed by a page.
     fn memory(entries: &[(usize, u64)]) -> FakeMemory {
         let mut bytes: Vec<u8> = vec![0; 0x1000 * entries.len()];
         for (number, (index, entry)) in entries.iter().enumerate() {

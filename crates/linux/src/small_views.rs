@@ -1,5 +1,5 @@
-//! The small, precious part of a dump: what tells why the kernel died, even when the capture dies
-//! half-way through the bulk.
+//! The small, precious part of a dump: it shows the cause of the kernel's death, even if the
+//! capture dies half-way through the bulk.
 
 mod list;
 mod stack;
@@ -86,7 +86,7 @@ impl LaterViews {
         complain: &mut dyn FnMut(fmt::Arguments<'_>),
     ) -> Vec<SmallView> {
         let mem = PageCache::new(mem);
-        // That these cannot be read was said with the first views.
+        // The first views have reported this error already.
         let segments = segments(&self.header, &mem, &mut |_| ());
         let memory = KernelMemory::new(&mem, &segments);
         let mut views = Views { list: Vec::new(), complain };
@@ -114,7 +114,7 @@ fn log<M: ReadPhys>(views: &mut Views<'_>, memory: KernelMemory<'_, M>, vmcorein
 #[derive(Default)]
 struct Log {
     text: Vec<u8>,
-    /// Who wrote the newest record.
+    /// Writer of the newest record.
     newest: Option<Caller>,
 }
 
@@ -138,8 +138,8 @@ impl Log {
         Ok(log)
     }
 
-    /// Reads as many of the newest records as have `bytes` bytes in all, and few more: all where
-    /// there are not so many. Where one record is long, all that [`Self::read`] takes.
+    /// Reads the newest records that have `bytes` bytes in all, and few more. Reads all records of
+    /// a shorter log. If one record is long, it reads as much as [`Self::read`].
     fn read_end<M: ReadPhys>(
         memory: KernelMemory<'_, M>,
         vmcoreinfo: &[u8],
@@ -172,7 +172,7 @@ fn segments(
     })
 }
 
-/// The text of the note, without the padding behind it; nothing where there is no such note.
+/// The text of the note, without its padding; nothing if there is no such note.
 fn vmcoreinfo(area: &[u8]) -> &[u8] {
     let note = notes(area).flatten().find(|note| note.is_vmcoreinfo());
     let text = note.map_or(&[][..], |note| note.desc);

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use vmcore::{PhysAddr, PhysRange};
 use zerocopy::{FromZeros, IntoBytes};
 
-/// What an image is made of. All addresses are physical.
+/// Input of an image. All addresses are physical.
 #[derive(Clone, Debug)]
 pub struct Contents<'a> {
     /// The reservation.
@@ -22,9 +22,9 @@ pub struct Contents<'a> {
     pub params: PhysAddr,
     /// The place of the ELF core header.
     pub elfcorehdr: PhysRange,
-    /// Where purgatory saves low memory.
+    /// Place to which purgatory saves low memory.
     pub backup: PhysRange,
-    /// Whether the ELF core header is there.
+    /// True if the ELF core header is there.
     pub sealed: bool,
     /// The segments, lowest first, the backup region not among them.
     pub segments: Vec<ContentsSegment<'a>>,
@@ -33,7 +33,7 @@ pub struct Contents<'a> {
 /// A segment to pack.
 #[derive(Clone, Copy, Debug)]
 pub struct ContentsSegment<'a> {
-    /// What a person calls it.
+    /// Name for people.
     pub name: Name,
     /// Its place, in whole pages (physical).
     pub place: PhysRange,
@@ -41,10 +41,10 @@ pub struct ContentsSegment<'a> {
     pub bytes: &'a [u8],
 }
 
-/// Packs an image. What comes out is what [`parse()`] accepts, and it fits in place.
+/// Packs an image. [`parse()`] accepts the result, and it fits in place.
 ///
 /// # Errors
-/// What `parse` says against it, [`Error::TooManySegments`] or [`Error::TooLarge`].
+/// An objection of `parse`, [`Error::TooManySegments`] or [`Error::TooLarge`].
 pub fn encode(contents: &Contents<'_>) -> Result<Vec<u8>, Error> {
     let count = contents.segments.len();
     if count > MAX_SLOT_SEGMENTS {
@@ -73,7 +73,7 @@ pub fn encode(contents: &Contents<'_>) -> Result<Vec<u8>, Error> {
     Ok(file)
 }
 
-/// Puts a segment's bytes, less the zeros at their end, behind the file.
+/// Appends a segment's bytes to the file, without the zeros at their end.
 fn append(file: &mut Vec<u8>, segment: &ContentsSegment<'_>) -> SlotSegment {
     let used = segment.bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let bytes = &segment.bytes[..used];

@@ -1,11 +1,11 @@
-//! What can be wrong with a slot image, with the likely cause and the next step.
+//! Faults of a slot image, with the likely cause and the next step.
 
 use crate::Name;
 use handoff::slot_image::MAX_SLOT_SEGMENTS;
 use handoff::{Block, SlotHeader};
 use vmcore::{PhysAddr, PhysRange};
 
-/// Why an image is refused, or cannot be made.
+/// The reason why an image is refused, or cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Other first bytes, or too few for a header.
@@ -17,10 +17,10 @@ pub enum Error {
         SlotHeader::VERSION
     )]
     OtherVersion {
-        /// What its header says.
+        /// The value in its header.
         found: u32,
     },
-    /// The header's own digest, its size, or a flag that nobody knows.
+    /// The header's own digest, its size, or an unknown flag is wrong.
     #[error("the header of the slot image is damaged: write the image again")]
     HeaderDamaged,
     /// The image was packed for another reservation.
@@ -29,7 +29,7 @@ pub enum Error {
          crashkernel=, or pack it with that --slot"
     )]
     OtherSlot {
-        /// What the image is for.
+        /// The purpose of the image.
         image: PhysRange,
         /// The reservation.
         reserved: PhysRange,
@@ -37,10 +37,10 @@ pub enum Error {
     /// The table of segments has no room.
     #[error("{count} segments, but a slot image has at most {MAX_SLOT_SEGMENTS}")]
     TooManySegments {
-        /// How many.
+        /// Their number.
         count: usize,
     },
-    /// A place that is no whole pages, is empty, or lies outside the slot.
+    /// A place that is no whole pages, is empty, or is outside the slot.
     #[error("the place of \"{name}\" is no whole pages inside the slot: pack the image again")]
     BadPlace {
         /// Which segment or region.
@@ -66,10 +66,10 @@ pub enum Error {
         /// Which segment.
         name: Name,
     },
-    /// Entry or parameter block lie in no segment.
+    /// Entry or parameter block are in no segment.
     #[error("the {what} lies in no segment of the slot image: pack it again")]
     NotInSegment {
-        /// What lies outside.
+        /// The part that is outside.
         what: &'static str,
     },
     /// Purgatory's parameter block does not verify.
@@ -78,7 +78,7 @@ pub enum Error {
     /// The header says something else than the parameter block.
     #[error("header and parameter block of the slot image disagree on the {what}: pack it again")]
     Disagree {
-        /// On what.
+        /// The other place.
         what: &'static str,
     },
     /// Purgatory would not check the region.
@@ -95,13 +95,13 @@ pub enum Error {
     CoreHeaderTooLong {
         /// Its length in bytes.
         length: usize,
-        /// What there is room for, in bytes.
+        /// The room that there is, in bytes.
         room: u64,
     },
-    /// The image lies where its segments are to go.
+    /// The image is in a place where its segments are to go.
     #[error("the slot image at {at} lies where it is to be unpacked: put it elsewhere")]
     InTheWay {
-        /// Where it lies (physical).
+        /// Its address (physical).
         at: PhysAddr,
     },
     /// The image does not fit into the backup region.

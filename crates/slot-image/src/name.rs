@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-/// The name of a segment: at most 16 bytes, padded with NULs. What is not printable ASCII shows as
-/// a question mark.
+/// The name of a segment: at most 16 bytes, padded with NULs. Bytes that are not printable ASCII
+/// show as a question mark.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Name(pub [u8; 16]);
 

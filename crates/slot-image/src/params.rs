@@ -25,7 +25,7 @@ pub fn verify_params(params: &PurgatoryParams) -> Result<(), Error> {
     if is_whole { Ok(()) } else { Err(Error::ParamsDamaged) }
 }
 
-/// Has purgatory find `bytes`, and zeros behind them, in the region that is exactly `range`.
+/// Has purgatory find `bytes`, followed by zeros, in the region that is exactly `range`.
 ///
 /// # Errors
 /// [`Error::NoRegion`] when it checks no such region.
@@ -44,11 +44,11 @@ pub fn set_region_digest(
 }
 
 /// Seals a slot whose ELF core header is `header`: its digest over the whole of `elfcorehdr`, with
-/// zeros behind it, the state, and the block's own digest. The caller puts `header` and the zeros
+/// zeros at the end, the state, and the block's own digest. The caller puts `header` and the zeros
 /// into their place, and the block back into its segment.
 ///
 /// # Errors
-/// When the block does not verify, the header is too long, or purgatory does not check its place; the
+/// The block does not verify, the header is too long, or purgatory does not check its place; the
 /// block is then as it was.
 pub fn seal(
     params: &mut PurgatoryParams,

@@ -23,14 +23,14 @@ pub struct SlotImage<'a> {
     pub params_place: PhysRange,
     /// The place of the ELF core header.
     pub elfcorehdr: PhysRange,
-    /// Where purgatory saves low memory; an image that is put in place lies there.
+    /// Place to which purgatory saves low memory; an image that is put in place is there.
     pub backup: PhysRange,
 }
 
 /// A segment of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment<'a> {
-    /// What a person calls it.
+    /// Name for people.
     pub name: Name,
     /// Its place in the slot, in whole pages (physical).
     pub place: PhysRange,
@@ -41,7 +41,7 @@ pub struct Segment<'a> {
 }
 
 /// Reads an image and checks all of it: header, places, every digest, purgatory's parameter block.
-/// `bytes` may go on behind its end.
+/// `bytes` may be longer than the image.
 ///
 /// # Errors
 /// The first check that failed.
@@ -52,7 +52,7 @@ pub fn parse(bytes: &[u8]) -> Result<SlotImage<'_>, Error> {
     Ok(image)
 }
 
-/// Where an image for `slot` lies when it is put in place: the last 640 KiB of the slot.
+/// Place of an image for `slot` that is put in place: the last 640 KiB of the slot.
 ///
 /// # Errors
 /// [`Error::BadPlace`] when the slot is smaller.
@@ -64,8 +64,8 @@ pub fn backup_place(slot: PhysRange) -> Result<PhysRange, Error> {
 }
 
 impl<'a> SlotImage<'a> {
-    /// Reads the header and checks that everything in it can be; what the segments hold is not
-    /// looked at. [`parse`] does that, too.
+    /// Reads the header and checks that everything in it is possible; the contents of the segments
+    /// are not read. [`parse`] does that, too.
     ///
     /// # Errors
     /// The first check that failed.
@@ -88,7 +88,7 @@ impl<'a> SlotImage<'a> {
         Ok(image)
     }
 
-    /// Whether the ELF core header is there.
+    /// True if the ELF core header is there.
     pub fn is_sealed(&self) -> bool {
         self.header.flags.get() & SLOT_SEALED != 0
     }
@@ -117,7 +117,7 @@ impl<'a> SlotImage<'a> {
         Ok(params)
     }
 
-    /// Whether the image is for the slot that the first kernel has reserved.
+    /// True if the image is for the slot that the first kernel has reserved.
     ///
     /// # Errors
     /// [`Error::OtherSlot`].
@@ -128,7 +128,7 @@ impl<'a> SlotImage<'a> {
         Err(Error::OtherSlot { image: self.slot, reserved })
     }
 
-    /// Whether unpacking leaves the image alone, as it must, when that lies at `at` (physical).
+    /// True if unpacking leaves the image alone, as it must, for an image at `at` (physical).
     ///
     /// # Errors
     /// [`Error::InTheWay`].
@@ -140,7 +140,7 @@ impl<'a> SlotImage<'a> {
         Ok(())
     }
 
-    /// How many bytes the image has, in whole pages.
+    /// Number of bytes of the image, in whole pages.
     pub fn length(&self) -> u64 {
         let ends =
             self.table().iter().map(|entry| entry.file_offset.get() + entry.file_length.get());
@@ -210,7 +210,7 @@ impl<'a> SlotImage<'a> {
         header.map(drop).ok_or(outside("ELF core header"))
     }
 
-    /// Purgatory is told the same as the header says.
+    /// Purgatory gets the same values as the header has.
     fn check_params(&self) -> Result<(), Error> {
         let params = self.params()?;
         let state = if self.is_sealed() { STATE_SEALED } else { STATE_UNSEALED };
@@ -230,7 +230,7 @@ impl<'a> SlotImage<'a> {
 }
 
 impl Segment<'_> {
-    /// Whether the bytes have their digest.
+    /// True if the bytes have their digest.
     ///
     /// # Errors
     /// [`Error::SegmentDamaged`].

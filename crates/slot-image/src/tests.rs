@@ -233,7 +233,7 @@ fn names_from_anywhere_are_printed_safely() {
     assert_eq!(Name(*b"a\x1b[2J\xff b\0\0\0\0\0\0\0\0").to_string(), "a?[2J??b");
 }
 
-/// Where a byte counts: the header, and each segment's bytes in the file.
+/// Places in which a byte counts: the header, and each segment's bytes in the file.
 fn is_covered(at: usize) -> bool {
     let purgatory = 2 * 4096 + 0x20 + offset_of!(PurgatoryParams, regions) + 64;
     at < 4096 + 6 || (2 * 4096..purgatory).contains(&at)
@@ -247,8 +247,7 @@ proptest! {
         prop_assert_eq!(parse(&bytes).is_err(), is_covered(at), "byte {:#x}", at);
     }
 
-    /// With a header whose digest is right, whatever it says: no panic, and what is accepted lies in
-    /// the slot.
+    /// Any header whose digest is right: no panic, and an accepted one is in the slot.
     #[test]
     fn arbitrary_headers(at in 48usize..400, value: u64) {
         let bytes = with_header(|header| {

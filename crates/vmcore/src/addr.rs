@@ -78,9 +78,9 @@ pub enum RangeError {
     /// A range ends before it starts.
     #[error("the range {start}..{end} runs backwards")]
     Backwards {
-        /// Where it is to start.
+        /// The start that was asked for.
         start: PhysAddr,
-        /// Where it is to end.
+        /// The end that was asked for.
         end: PhysAddr,
     },
 }
@@ -120,7 +120,7 @@ impl PhysAddr {
         }
     }
 
-    /// Whether the address is a multiple of `align`, a power of two.
+    /// True if the address is a multiple of `align`, a power of two.
     pub const fn is_aligned(self, align: u64) -> bool {
         self.align_down(align).0 == self.0
     }
@@ -189,22 +189,22 @@ impl PhysRange {
         self.end
     }
 
-    /// How many bytes.
+    /// Number of bytes.
     pub const fn length(self) -> u64 {
         self.end.0 - self.start.0
     }
 
-    /// Whether there is no byte in it.
+    /// True if there is no byte in it.
     pub const fn is_empty(self) -> bool {
         self.start.0 == self.end.0
     }
 
-    /// Whether the byte at `at` belongs to it.
+    /// True if the byte at `at` belongs to it.
     pub const fn contains(self, at: PhysAddr) -> bool {
         self.start.0 <= at.0 && at.0 < self.end.0
     }
 
-    /// Whether every byte of `other` belongs to it. An empty `other` has to lie within or at an end.
+    /// True if every byte of `other` belongs to it. An empty `other` has to be inside or at an end.
     pub const fn contains_range(self, other: PhysRange) -> bool {
         self.start.0 <= other.start.0 && other.end.0 <= self.end.0
     }
@@ -215,7 +215,7 @@ impl PhysRange {
         (start < end).then_some(Self { start, end })
     }
 
-    /// Whether there is a byte that both have.
+    /// True if there is a byte that both have.
     pub fn overlaps(self, other: PhysRange) -> bool {
         self.intersect(other).is_some()
     }

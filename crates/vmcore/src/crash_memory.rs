@@ -11,7 +11,7 @@ use crate::{Class, Error, PhysAddr, PhysRange, RangeSet, Segment, SegmentKind};
 
 /// `p_flags`: readable, writable, executable.
 pub const RWX: u32 = 7;
-/// One past what a 32-bit header can name.
+/// One past the highest address of a 32-bit header.
 const ELF32_END: u64 = 1 << 32;
 
 /// The part of physical memory that the first kernel maps at a fixed distance.
@@ -23,7 +23,7 @@ pub struct LinearMap {
     pub end: PhysAddr,
 }
 
-/// All RAM of the first kernel less what is reserved for a crash kernel, where nobody but us has ever
+/// All RAM of the first kernel except the reservation for a crash kernel, where only we have ever
 /// written. No range is too small.
 ///
 /// # Errors
@@ -37,9 +37,9 @@ pub fn crash_memory_ranges(
     Ok(ranges)
 }
 
-/// One PT_LOAD for each range of RAM, cut where the virtual addresses end and where the backup
-/// region ends. What purgatory copies into the backup region is read from there: `backup` is the
-/// region's first byte.
+/// One PT_LOAD for each range of RAM, cut at the end of the virtual addresses and at the end of the
+/// memory that purgatory copies into the backup region. That memory is read from the copy: `backup`
+/// is the region's first byte.
 pub fn loads(ram: &RangeSet, linear: Option<LinearMap>, backup: PhysAddr) -> Vec<Segment> {
     let backup_end = PhysAddr::new(BACKUP_SOURCE + BACKUP_LENGTH);
     let cuts = [Some(backup_end), linear.map(|map| map.end)];

@@ -1,4 +1,4 @@
-//! The vmcore: one ELF core file made of what lies scattered in the dead kernel's memory (paper,
+//! The vmcore: one ELF core file made of scattered parts of the dead kernel's memory (paper,
 //! section 4.5.1; Linux, `fs/proc/vmcore.c`).
 //!
 //! ```text
@@ -51,13 +51,13 @@ pub struct Vmcore {
     pub class: Class,
     /// `e_machine`.
     pub machine: u16,
-    /// How many PRSTATUS notes it has: one for each CPU that saved its registers.
+    /// Number of PRSTATUS notes: one for each CPU that saved its registers.
     pub cpus: usize,
-    /// What became of each PT_NOTE of the ELF core header.
+    /// Outcome of each PT_NOTE of the ELF core header.
     pub note_areas: Vec<NoteArea>,
     /// Memory of its PT_LOADs that is left out. It is zero in the file, and named in VMCOREINFO.
     pub left_out: Holes,
-    /// Where the merged notes lie in the headers.
+    /// Place of the merged notes in the headers.
     merged: Range<usize>,
 }
 
@@ -90,35 +90,35 @@ impl Vmcore {
     }
 }
 
-/// A PT_NOTE of the ELF core header and what became of it.
+/// A PT_NOTE of the ELF core header and its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoteArea {
     /// Physical address.
     pub source: PhysAddr,
     /// Length in bytes.
     pub length: u64,
-    /// What became of it.
+    /// The outcome.
     pub outcome: NoteOutcome,
 }
 
-/// What became of a note area.
+/// Outcome of a note area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoteOutcome {
     /// Its notes are in the vmcore.
     Kept {
-        /// How many.
+        /// Number of its notes.
         notes: usize,
     },
     /// It holds no note: that CPU saved nothing.
     Empty,
     /// Its last note is damaged; those before it are in the vmcore.
     Broken {
-        /// How many these are.
+        /// Number of those notes.
         notes: usize,
-        /// What is wrong with the next.
+        /// The fault of the next note.
         error: Error,
     },
-    /// It does not lie in memory that can be read.
+    /// It is not in memory that can be read.
     Unreadable(Error),
     /// The notes before it take up all the room there is.
     NoRoom,
@@ -131,9 +131,9 @@ pub enum NoteOutcome {
 /// to `complain` and do not stop it.
 ///
 /// # Errors
-/// The first check that failed. PT_LOADs must neither wrap, nor lie beyond `phys_limit`, nor have
-/// more bytes in the file than in memory, nor overlap, be it where they lie or what they stand for,
-/// unless one is a part of the other and less than it.
+/// The first check that failed. PT_LOADs must neither wrap, nor be beyond `phys_limit`, nor have
+/// more bytes in the file than in memory, nor overlap, neither at their source nor in the memory
+/// that they describe, unless one is a part of the other and smaller.
 pub fn vmcore(
     header: &CoreHeader,
     mem: &impl ReadPhys,
@@ -193,7 +193,7 @@ fn below(range: PhysRange, limit: u64) -> Result<(), Error> {
     if range.end().get() > limit { Err(Error::BeyondLimit { range, limit }) } else { Ok(()) }
 }
 
-/// What is gathered from the PT_NOTEs (`merge_note_headers` in Linux).
+/// Notes gathered from the PT_NOTEs (`merge_note_headers` in Linux).
 #[derive(Default)]
 struct MergedNotes {
     bytes: Vec<u8>,
@@ -255,7 +255,7 @@ impl MergedNotes {
         })
     }
 
-    /// How many bytes there are so far, with those that wait for [`MergedNotes::finish`].
+    /// Number of bytes so far, with those that wait for [`MergedNotes::finish`].
     fn length(&self) -> usize {
         self.bytes.len() + self.vmcoreinfo.as_ref().map_or(0, Vec::len) + self.added.len()
     }
@@ -320,7 +320,7 @@ fn lay_out(header: &CoreHeader, notes: &[u8], loads: &[Segment]) -> Result<Exten
     Extents::new(extents)
 }
 
-/// Where the program headers end and the notes begin.
+/// End of the program headers and start of the notes.
 const fn table_end(class: Class, loads: usize) -> usize {
     class.header_size() + (loads + 1) * class.entry_size()
 }
@@ -367,7 +367,7 @@ fn note_header(offset: usize, length: usize) -> ProgramHeader {
     segment.program_header(offset as u64)
 }
 
-/// How many bytes to skip from `offset` on to be where `paddr` is in its page.
+/// Number of bytes to skip from `offset` on to reach the place of `paddr` in its page.
 const fn gap(offset: u64, paddr: PhysAddr) -> u64 {
     paddr.get().wrapping_sub(offset) % PAGE_SIZE
 }
@@ -404,7 +404,7 @@ mod tests {
     use goblin::elf::header::{EM_386, EM_X86_64};
     use proptest::prelude::*;
 
-    /// Where the core header block lies.
+    /// Address of the core header block.
     const BLOCK: u64 = 0x2ff_c000;
     /// One past the highest address of a CPU with 36 address bits.
     const LIMIT: u64 = 1 << 36;
@@ -429,7 +429,7 @@ mod tests {
         segment(SegmentKind::Note, source, 0, 0, size)
     }
 
-    /// The vmcore of these segments, and what was complained about.
+    /// The vmcore of these segments, and the complaints.
     fn capture(
         machine: u16,
         class: Class,
@@ -677,7 +677,7 @@ mod tests {
         assert_eq!(vmcore.view.len(), (4 << 20) + 0x1000);
     }
 
-    /// VMCOREINFO's size need not be a multiple of four; what follows it must stay aligned.
+    /// VMCOREINFO's size need not be a multiple of four; the bytes after it must stay aligned.
     #[test]
     fn the_padding_that_an_area_lacks_is_added() {
         let info = note(b"VMCOREINFO\0", 0, b"A=1");
@@ -773,8 +773,7 @@ mod tests {
         assert_eq!(bytes.len(), 0x7000, "each byte goes out once");
     }
 
-    /// A part must lie wholly in the other, in the file and in memory, and come from the same
-    /// place.
+    /// A part must be wholly in the other, in the file and in memory, and come from the same place.
     #[test]
     fn what_is_half_a_part_is_an_overlap() {
         let ram = load(0x10_0000, 0, 0x10_0000, 0x4000);
@@ -799,7 +798,7 @@ mod tests {
         assert_eq!((view.extents().len(), &view.extents()[1], view.len()), (2, &expected, 0x2000));
     }
 
-    /// What must hold of every vmcore, whatever the header was. goblin reads the file's head.
+    /// Properties of every vmcore, for any header. goblin reads the file's head.
     fn check_invariants(vmcore: &Vmcore) {
         let extents = vmcore.view.extents();
         assert_eq!(extents.iter().map(Extent::len).sum::<u64>(), vmcore.view.len());
@@ -825,7 +824,7 @@ mod tests {
                     == other.p_paddr.wrapping_sub(other.p_offset);
                 let empty = ph.p_memsz == 0 || other.p_memsz == 0;
                 assert!(apart || same || empty, "{ph:?} {other:?}");
-                // A part leads back into its whole, past what lies between them in the table.
+                // A part leads back into its whole, past the entries between them in the table.
                 let apart_in_file = other.p_offset + other.p_filesz <= ph.p_offset
                     || ph.p_offset + ph.p_filesz <= other.p_offset;
                 assert!(same || empty || apart_in_file, "{ph:?} {other:?}");

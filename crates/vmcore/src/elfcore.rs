@@ -1,5 +1,5 @@
-//! The ELF core header block: what the loader leaves in the slot, and what the capture kernel
-//! makes of it (paper, section 4.2; `elfcorehdr=`).
+//! The ELF core header block: the loader leaves it in the slot, and the capture kernel reads it
+//! (paper, section 4.2; `elfcorehdr=`).
 //!
 //! ELF32 and ELF64 differ in the width of their fields only. goblin's header types hold both, so
 //! that everything below is written once; [`Class`] decides how these are laid out in bytes.
@@ -36,13 +36,13 @@ pub struct ElfCoreHdr {
 /// The width of the headers' fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// 32 bits: what gdb wants of an i386 kernel without PAE.
+    /// 32 bits: gdb needs them for an i386 kernel without PAE.
     Elf32,
-    /// 64 bits: needed when RAM lies above 4 GiB.
+    /// 64 bits: needed if there is RAM above 4 GiB.
     Elf64,
 }
 
-/// What a segment holds.
+/// Contents of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentKind {
     /// `PT_LOAD`: memory.
@@ -56,7 +56,7 @@ pub enum SegmentKind {
 pub struct Segment {
     /// Memory or notes.
     pub kind: SegmentKind,
-    /// `p_offset`: the physical address where the bytes lie now. Not `paddr` for the backup region.
+    /// `p_offset`: the present physical address of the bytes. Not `paddr` for the backup region.
     pub source: PhysAddr,
     /// `p_vaddr`: the first kernel's virtual address, or zero or all ones where it has none.
     pub vaddr: u64,
@@ -79,7 +79,7 @@ pub struct CoreHeader {
     pub machine: u16,
     /// `e_flags`.
     pub flags: u32,
-    /// How many program headers there are, of any type.
+    /// Number of program headers, of any type.
     pub segments: u16,
     table: PhysAddr,
 }
@@ -128,7 +128,7 @@ impl Class {
 }
 
 impl Segment {
-    /// The memory where the bytes lie now.
+    /// The memory that holds the bytes now.
     ///
     /// # Errors
     /// [`RangeError::Wraps`] when that does not end within 64 bits.
@@ -218,12 +218,13 @@ impl CoreHeader {
         (0..self.segments).filter_map(move |index| table.segment(mem, index).transpose())
     }
 
-    /// Checks that every PT_LOAD can be asked where its bytes lie and what they stand for. The rest
-    /// is for `vmcore()`, which needs a heap; this does not, and comes before there is one. A PT_NOTE
-    /// may lie anywhere: `vmcore()` leaves out what cannot be read, and says so.
+    /// Checks that every PT_LOAD has valid ranges for its bytes and for the memory that they
+    /// describe. The other checks are those of `vmcore()`, which needs a heap; this does not, and
+    /// comes before there is one. A PT_NOTE may be anywhere: `vmcore()` leaves out and reports
+    /// areas that cannot be read.
     ///
     /// # Errors
-    /// [`RangeError::Wraps`], or what kept a program header from being read.
+    /// [`RangeError::Wraps`], or the error of reading a program header.
     pub fn check_ranges(&self, mem: &impl ReadPhys) -> Result<(), Error> {
         self.segments(mem).try_for_each(|segment| match segment? {
             load if load.kind == SegmentKind::Load => {
@@ -306,8 +307,8 @@ fn check(field: &'static str, value: u64, right: &[u64]) -> Result<(), Error> {
     if right.contains(&value) { Ok(()) } else { Err(Error::BadField { field, value }) }
 }
 
-/// The physical address of the program headers, which must lie behind the ELF header and, where
-/// its length is known, within the block.
+/// The physical address of the program headers, which must be after the ELF header and, if its
+/// length is known, within the block.
 fn check_table(header: &Header, class: Class, block: ElfCoreHdr) -> Result<PhysAddr, Error> {
     let length = u64::from(header.e_phnum) * class.entry_size() as u64;
     let offset = header.e_phoff;
@@ -384,7 +385,7 @@ mod tests {
     use alloc::vec;
     use proptest::prelude::*;
 
-    /// Where the block lies in these tests.
+    /// Address of the block in these tests.
     const AT: u64 = 0x2f5_d000;
 
     /// ELF header and first program header of ELF32, written out from the ELF specification 1.2.

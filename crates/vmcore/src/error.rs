@@ -1,4 +1,4 @@
-//! What can be wrong with what a dead kernel left, or with what a loader wants to leave.
+//! Faults in the data that a dead kernel left, or that a loader wants to leave.
 
 use crate::{PhysAddr, PhysRange, RangeError};
 
@@ -6,7 +6,7 @@ use crate::{PhysAddr, PhysRange, RangeError};
 /// means that the number is stored elsewhere; no kernel and no kdump tool uses it.
 pub const MAX_SEGMENTS: u16 = 0xfffe;
 
-/// Why a range, a header or a dump was refused.
+/// The reason why a range, a header or a dump was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A range that cannot be.
@@ -15,7 +15,7 @@ pub enum Error {
     /// A list of ranges has no room for one more.
     #[error("more than {capacity} separate memory ranges: join some or leave small ones out")]
     Full {
-        /// How many ranges there is room for.
+        /// Number of ranges that fit.
         capacity: usize,
     },
     /// Physical memory that cannot be read.
@@ -27,7 +27,7 @@ pub enum Error {
     /// A machine check came while physical memory was read.
     #[error("machine check at {at}: that memory is broken, what lies there is lost")]
     MachineCheck {
-        /// Where reading stopped.
+        /// Address at which reading stopped.
         at: PhysAddr,
     },
     /// The heap has no room for the headers and notes of the dump.
@@ -46,10 +46,10 @@ pub enum Error {
     BadField {
         /// The field's name in the ELF specification.
         field: &'static str,
-        /// What it holds.
+        /// Its value.
         value: u64,
     },
-    /// The program headers do not lie within the block that holds the ELF core header.
+    /// The program headers are not within the block that holds the ELF core header.
     #[error(
         "the program headers ({length:#x} bytes at {offset:#x}) lie outside the core header's block: it is damaged, or the size in elfcorehdr= is too small"
     )]
@@ -62,13 +62,13 @@ pub enum Error {
     /// A dump would have more segments than [`MAX_SEGMENTS`].
     #[error("{count} segments, but an ELF core header has at most {MAX_SEGMENTS}")]
     TooManySegments {
-        /// How many.
+        /// Number of segments.
         count: usize,
     },
     /// A segment has more bytes in the file than in memory.
     #[error("segment at {at}: p_filesz {filesz:#x} is above p_memsz {memsz:#x}")]
     FileLarger {
-        /// Where its bytes lie.
+        /// Address of its bytes.
         at: PhysAddr,
         /// `p_filesz` in bytes.
         filesz: u64,
@@ -83,7 +83,7 @@ pub enum Error {
         /// The later one.
         second: PhysRange,
     },
-    /// A segment lies where this CPU has no physical memory.
+    /// A segment is at an address where this CPU has no physical memory.
     #[error("segment {range} lies beyond {limit:#x}, where this CPU's physical addresses end")]
     BeyondLimit {
         /// The memory it claims.
@@ -96,7 +96,7 @@ pub enum Error {
     TooLargeForElf32 {
         /// The field's name in the ELF specification.
         field: &'static str,
-        /// What it would have to hold.
+        /// The value that it would need.
         value: u64,
     },
     /// The dump would be longer than 64 bits can say.
@@ -105,7 +105,7 @@ pub enum Error {
     /// A note does not end within its area.
     #[error("the note at offset {offset:#x} does not end within its area")]
     NoteTruncated {
-        /// Where in the area it starts, in bytes.
+        /// Offset of its start in the area, in bytes.
         offset: usize,
     },
     /// A PRSTATUS note is shorter than the machine's register set, or the machine is not an x86.

@@ -1,13 +1,13 @@
-//! What a dump is: memory ranges, ELF core headers, notes, views.
+//! The contents of a dump: memory ranges, ELF core headers, notes, views.
 //!
 //! ```text
 //! elfcorehdr= ──CoreHeader──▶ segments ──vmcore()──▶ View
 //! ```
 //!
 //! Everything here is pure: it runs in the capture kernel, in the loader and in host tests alike.
-//! Memory comes in through [`ReadPhys`]; nothing else is touched. The bytes behind it were left by
-//! a kernel that has just died, so every number in them is checked before it is used, every loop
-//! over them is bounded, and nothing is allocated by their word alone.
+//! Memory comes in through [`ReadPhys`]; nothing else is touched. A kernel that has just died left
+//! those bytes, so every number in them is checked before it is used, every loop over them is
+//! bounded, and no allocation has one as its size.
 
 #![no_std]
 #![forbid(unsafe_code)]

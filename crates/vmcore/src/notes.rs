@@ -1,4 +1,5 @@
-//! ELF notes: what each CPU of the dead kernel saved, and what the kernel says about itself.
+//! ELF notes: the saved registers of each CPU of the dead kernel, and the kernel's description of
+//! itself.
 //!
 //! A note is a header of three 32-bit words (length of the name, length of the descriptor, type),
 //! the name and the descriptor, each padded to a multiple of four bytes (ELF specification 1.2, and
@@ -24,11 +25,11 @@ const HEADER_SIZE: usize = 12;
 /// One note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Note<'a> {
-    /// Whose note it is, without the NUL.
+    /// Owner of the note, without the NUL.
     pub name: &'a [u8],
-    /// What the owner of the name calls it (`n_type`).
+    /// Type of the note (`n_type`), defined by the owner.
     pub kind: u32,
-    /// What it says.
+    /// The descriptor's bytes.
     pub desc: &'a [u8],
 }
 
@@ -46,24 +47,24 @@ pub const fn notes(area: &[u8]) -> Notes<'_> {
 }
 
 impl Note<'_> {
-    /// Whether it holds the registers of a CPU.
+    /// True if it holds the registers of a CPU.
     pub fn is_prstatus(&self) -> bool {
         self.name == NAME_CORE && self.kind == NT_PRSTATUS
     }
 
-    /// Whether it holds VMCOREINFO.
+    /// True if it holds VMCOREINFO.
     pub fn is_vmcoreinfo(&self) -> bool {
         self.name == NAME_VMCOREINFO
     }
 
-    /// Whether it holds lines for VMCOREINFO.
+    /// True if it holds lines for VMCOREINFO.
     pub fn is_addendum(&self) -> bool {
         self.name == NAME_ADDENDUM
     }
 }
 
 impl<'a> Notes<'a> {
-    /// How many bytes of the area the whole notes so far take, with their padding.
+    /// Number of bytes of the area that the whole notes so far take, with their padding.
     pub const fn offset(&self) -> usize {
         self.offset
     }
@@ -119,7 +120,7 @@ const X86_64: [&str; 27] = [
     "gs",
 ];
 
-/// How a machine lays out its `elf_prstatus`: all offsets and lengths in bytes.
+/// Layout of a machine's `elf_prstatus`: all offsets and lengths in bytes.
 struct Layout {
     size: usize,
     pid: usize,

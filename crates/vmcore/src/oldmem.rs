@@ -8,9 +8,9 @@ use crate::view::{Extent, Extents};
 use crate::{Error, PhysAddr, PhysRange, RangeSet};
 
 /// The raw linear view of `range`, or of everything up to the end of `ram`: offset 0 is the first
-/// address. It knows nothing of a backup region. What is not RAM reads as zeros and is never
-/// touched, because reading a device's registers may change the device; so do the last bytes that
-/// fill up a page.
+/// address. It ignores the backup region. Addresses that are not RAM read as zeros and are never
+/// touched, because a read of a device's registers may change the device. The last bytes that fill
+/// up a page are zeros as well.
 ///
 /// # Errors
 /// [`Error::NoMemory`], or [`Error::TooLong`] when the length has no room in 64 bits.

@@ -109,7 +109,7 @@ impl<S: Storage> Ranges<S> {
         Self { ranges: S::default() }
     }
 
-    /// Adds a range. What overlaps or touches it becomes one range with it.
+    /// Adds a range. Ranges that overlap or touch it become one range with it.
     ///
     /// # Errors
     /// [`Error::Full`] or [`Error::NoMemory`] if there is no room; the list is then unchanged.
@@ -174,7 +174,7 @@ impl<S: Storage> Ranges<S> {
         self.iter().map(|range| range.length()).sum()
     }
 
-    /// Whether every byte of `wanted` is in the list.
+    /// True if every byte of `wanted` is in the list.
     pub fn contains(&self, wanted: S::Range) -> bool {
         let (start, end) = wanted.bounds();
         start >= end || self.find(start).is_some_and(|range| end <= range.bounds().1)

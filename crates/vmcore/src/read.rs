@@ -2,8 +2,8 @@
 
 use crate::{Error, PhysAddr, RangeError};
 
-/// Somebody who can read physical memory: the capture kernel's window on old memory, a file with
-/// the memory of a guest, a fake.
+/// A reader of physical memory: the capture kernel's window on old memory, a file with the memory
+/// of a guest, a fake.
 pub trait ReadPhys {
     /// Reads `into.len()` bytes of physical memory from `at` on.
     ///
@@ -12,8 +12,8 @@ pub trait ReadPhys {
     /// `into` then holds nothing of use.
     fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Error>;
 
-    /// Whether `length` bytes from `at` on are zero. All of them can be read, also where the first are not
-    /// zero: a device that is then sent there will not fail.
+    /// True if the `length` bytes from `at` on are zero. All of them can be read, even if the first
+    /// are not zero: a device that is then sent there will not fail.
     ///
     /// # Errors
     /// As [`Self::read_phys`].

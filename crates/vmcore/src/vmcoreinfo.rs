@@ -1,8 +1,8 @@
 //! VMCOREINFO, the kernel's description of itself: lines `KEY=VALUE` (Linux,
 //! `Documentation/admin-guide/kdump/vmcoreinfo.rst`).
 //!
-//! Readers of dumps take one such note and do not look for a second. So what a loader has to add,
-//! in a note of its own name ([`crate::NAME_ADDENDUM`]), goes into the dead kernel's text.
+//! Readers of dumps take one such note and do not look for a second. So the loader's additions, in
+//! a note of their own name ([`crate::NAME_ADDENDUM`]), go into the dead kernel's text.
 
 use alloc::vec::Vec;
 use core::cell::Cell;
@@ -55,8 +55,8 @@ pub fn vmcoreinfo_get<'a>(text: &'a [u8], key: &str) -> Option<&'a str> {
 }
 
 /// The text of a VMCOREINFO note, in which many keys are looked up. Each search goes on from the
-/// value found last: keys in the order in which the kernel writes them take one pass in all. Where
-/// a key is there twice, any of its values is found.
+/// value found last: keys in the order in which the kernel writes them take one pass in all. If a
+/// key is there twice, any of its values is found.
 pub struct Vmcoreinfo<'a> {
     text: &'a [u8],
     /// Offset of the end of the line found last.
@@ -111,7 +111,7 @@ fn end_of_line(text: &[u8]) -> usize {
 }
 
 /// Adds those of `lines` to `text` whose key is not in it. Lines that are not printable ASCII of
-/// the form `KEY=VALUE` are passed over. A text that nothing is added to stays as it is.
+/// the form `KEY=VALUE` are skipped. Without an addition the text stays as it is.
 ///
 /// # Errors
 /// [`Error::NoMemory`] when the heap has no room.

@@ -1,4 +1,4 @@
-//! How this machine is switched off: the PM1a control port and the sleep type of S5.
+//! Power-off of this machine: the PM1a control port and the sleep type of S5.
 //!
 //! Source: ACPI specification 6.4, 5.2.9 (FADT), 7.4.2 (`\_Sx`), 20.2 (AML encoding).
 
@@ -17,7 +17,8 @@ const AML_PACKAGE: u8 = 0x12;
 const AML_ROOT: u8 = b'\\';
 const S5: &[u8] = b"_S5_";
 
-/// Finds what `kdump.pm1a=` needs in the FADT and the DSDT; `None` when one of the two does not say.
+/// Finds the values of `kdump.pm1a=` in the FADT and the DSDT; `None` if one of the two does not
+/// have them.
 ///
 /// The tables come from firmware: they are searched, never interpreted.
 pub(crate) fn power_off(fadt: &[u8], dsdt: &[u8]) -> Option<PowerOff> {

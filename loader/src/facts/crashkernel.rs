@@ -9,7 +9,7 @@ use cmdline::memparse;
 /// Newer kernels round the size of memory up to a multiple of this before they look for a range.
 const ROUNDING: u64 = 128 << 20;
 
-/// What the last word that says where to load asks for.
+/// Meaning of the last word that asks for a place.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
     /// So many bytes, at a place of its own or not.
@@ -87,7 +87,7 @@ fn range(text: &str) -> Option<(u64, u64, u64)> {
     Some((size(from)?, to, size(bytes)?))
 }
 
-/// A number with its suffix, and nothing behind it.
+/// A number with its suffix, and nothing after it.
 fn size(text: &str) -> Option<u64> {
     memparse(text.as_bytes()).filter(|(_, rest)| rest.is_empty()).map(|(bytes, _)| bytes)
 }

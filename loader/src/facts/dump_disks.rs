@@ -1,4 +1,4 @@
-//! The dump disks of this machine: where a dump can go when nobody says where.
+//! The dump disks of this machine: the default targets of a dump.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use dumpfile::disk::{BLOCK, DumpHeader, FIRST_OFFSET, FoundDisk};
 use dumpfile::{DiskHeader, DiskId};
 
-/// What Linux calls virtio-blk disks; the capture kernel writes to no others.
+/// Prefix of Linux's names for virtio-blk disks; the capture kernel writes to no others.
 const PREFIX: &str = "vd";
 /// Most disks that are looked at.
 const MOST: usize = 256;
@@ -36,7 +36,7 @@ pub struct FoundDumpDisk {
 pub struct DumpDisks {
     /// The disks, by name.
     pub found: Vec<FoundDumpDisk>,
-    /// Whether there are disks that could not be read.
+    /// True if there are disks that could not be read.
     pub unreadable: bool,
     /// Number of virtio disks, dump disks or not; `None` if it is unknown, as in a saved system.
     pub seen: Option<usize>,

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why the facts could not be read.
+/// The reason why the facts could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SystemError {
     /// A file that every Linux has cannot be read.
@@ -11,15 +11,15 @@ pub enum SystemError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// A file does not look like what the kernel writes.
+    /// A file does not have the kernel's format.
     #[error("{} is not understood: {what}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         what: String,
     },
 }

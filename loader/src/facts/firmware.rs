@@ -1,5 +1,5 @@
-//! What firmware and hypervisor leave in the first kernel's files: where the ACPI tables begin, and
-//! whether memory is encrypted.
+//! Words of firmware and hypervisor in the first kernel's files: the address of the ACPI tables,
+//! and the encryption of memory.
 
 use vmcore::PhysAddr;
 
@@ -7,9 +7,9 @@ use vmcore::PhysAddr;
 /// `Documentation/admin-guide/kernel-parameters.txt`).
 const RSDP_WORD: &str = "acpi_rsdp=";
 
-/// The ACPI root pointer of a machine with EFI firmware, whose place a kernel that did not come from
-/// firmware cannot find out: from `/sys/firmware/efi/systab`, or as this kernel was told itself.
-/// [`None`] on a machine with a BIOS, where it is found by search.
+/// The ACPI root pointer of a machine with EFI firmware. A kernel that did not come from firmware
+/// cannot find its place. It is taken from `/sys/firmware/efi/systab`, or from this kernel's own
+/// command line. [`None`] on a machine with a BIOS, on which a search finds it.
 pub(crate) fn acpi_rsdp(systab: Option<&str>, command_line: &str) -> Option<PhysAddr> {
     let mut told = command_line.split_whitespace().filter_map(|word| word.strip_prefix(RSDP_WORD));
     let listed = |key: &str| systab?.lines().find_map(|line| line.strip_prefix(key));

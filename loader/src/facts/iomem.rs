@@ -6,22 +6,22 @@ use handoff::boot_params::{E820_ACPI, E820_NVS, E820_RESERVED, E820_UNUSABLE};
 use procfs_core::{FromBufRead, Iomem};
 use vmcore::{PhysAddr, PhysRange};
 
-/// What `/proc/iomem` says that a plan needs. All addresses are physical.
+/// The parts of `/proc/iomem` that a plan needs. All addresses are physical.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryMap {
     /// Every "System RAM", hot-added memory included ("System RAM (virtio_mem)", "System RAM
     /// (kmem)"), at any depth. The kernel's own code and the slot, which are nested in it, do not
-    /// split it; what must not be read does.
+    /// split it; memory that must not be read does.
     pub ram: Vec<PhysRange>,
-    /// RAM that is not in `ram`, because nobody may read it or the kernel does not use it.
+    /// RAM that is not in `ram`, because it must not be read or the kernel does not use it.
     pub left_out: Vec<LeftOutRam>,
     /// Memory of other types in the firmware's map, with the type's E820 number.
     pub others: Vec<(PhysRange, u32)>,
-    /// Every "Crash kernel": what `crashkernel=` reserved.
+    /// Every "Crash kernel": the reservations of `crashkernel=`.
     pub reservations: Vec<PhysRange>,
-    /// Where the first kernel's text starts ("Kernel code").
+    /// Start of the first kernel's text ("Kernel code").
     pub kernel_code: Option<PhysAddr>,
-    /// Whether the kernel hid the addresses: to who is not root, all of them are zero.
+    /// True if the kernel hid the addresses: all of them are zero for users other than root.
     pub hidden: bool,
 }
 
@@ -53,7 +53,7 @@ impl MemoryMap {
         Ok(map)
     }
 
-    /// The same without reservations that lie in one of these ranges: they are for something else.
+    /// The same without reservations that are in one of these ranges: they have another purpose.
     #[must_use]
     pub(crate) fn without_slots_in(mut self, others: &[PhysRange]) -> Self {
         self.reservations
@@ -99,7 +99,7 @@ impl MemoryMap {
         self.ram.push(range);
     }
 
-    /// Takes what must not be read out of the RAM that it is nested in, and notes that.
+    /// Takes memory that must not be read out of the RAM that it is nested in, and records it.
     fn leave_out(&mut self, hole: PhysRange, name: &str) {
         let taken = self.ram.iter().filter_map(|ram| ram.intersect(hole));
         let reason = || name.to_owned();
@@ -108,7 +108,7 @@ impl MemoryMap {
     }
 }
 
-/// What is left of `range`, lowest first.
+/// The rest of `range`, lowest first.
 fn without(range: PhysRange, hole: PhysRange) -> impl Iterator<Item = PhysRange> {
     let bounds = match range.intersect(hole) {
         Some(hole) => [(range.start(), hole.start()), (hole.end(), range.end())],
@@ -129,15 +129,15 @@ fn is_ram(name: &str) -> bool {
 /// it away as RAM (`E820_TYPE_SOFT_RESERVED`).
 const SET_ASIDE: &str = "Soft Reserved";
 
-/// True if `name`, nested in RAM, is that of addresses which must not be read: what firmware keeps
-/// for itself, and the aperture of AMD's GART, behind which there is no memory of its own (Linux,
+/// True if `name`, nested in RAM, is that of addresses which must not be read: memory that firmware
+/// keeps for itself, and the aperture of AMD's GART, which has no memory of its own (Linux,
 /// `arch/x86/kernel/aperture_64.c`; kexec-tools leave it out, too).
 fn is_no_ram(name: &str) -> bool {
     e820_type(name).is_some() || ["GART", "RAM buffer", "Unknown E820 type"].contains(&name)
 }
 
-/// The E820 type of what Linux calls `name` (`e820_type_to_string` in arch/x86/kernel/e820.c; before
-/// 4.12 "reserved" was written small).
+/// The E820 type for Linux's `name` (`e820_type_to_string` in arch/x86/kernel/e820.c; before 4.12
+/// "reserved" was written small).
 fn e820_type(name: &str) -> Option<u32> {
     match name {
         "Reserved" | "reserved" => Some(E820_RESERVED),

@@ -1,8 +1,8 @@
-//! What an x86_64 kernel maps where, from the program headers of `/proc/kcore`, and one line of its
+//! Mappings of an x86_64 kernel, from the program headers of `/proc/kcore`, and one line of its
 //! VMCOREINFO, from the notes there.
 //!
-//! Source: Linux `fs/proc/kcore.c`. Virtual addresses are random on most kernels (KASLR), and this is
-//! the file that tells them.
+//! Source: Linux `fs/proc/kcore.c`. Virtual addresses are random on most kernels (KASLR), and this
+//! file has them.
 
 use goblin::container::{Container, Ctx, Endian};
 use goblin::elf::program_header::{PT_LOAD, PT_NOTE, ProgramHeader};
@@ -15,13 +15,14 @@ pub(crate) const HEADER: u64 = SIZEOF_EHDR as u64;
 /// The most that is read of the file, in bytes: the headers come first, and their count has 16
 /// bits.
 const MOST: u64 = 4 << 20;
-/// Where the kernel's own image is mapped, and not all of memory (`__START_KERNEL_map`).
+/// Address from which the kernel's own image is mapped, and not all of memory
+/// (`__START_KERNEL_map`).
 pub(crate) const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
 /// The lowest start of the mapping of all memory: that of 5-level page tables.
 const LOWEST_PAGE_OFFSET: u64 = 0xff11_0000_0000_0000;
 /// That start is a multiple of this: a page upper directory's entry, 1 GiB.
 const PAGE_OFFSET_ALIGN: u64 = 1 << 30;
-/// `p_paddr` of what is mapped page by page (vmalloc, modules).
+/// `p_paddr` of memory that is mapped page by page (vmalloc, modules).
 const NO_PADDR: u64 = u64::MAX;
 
 /// The mappings of an x86_64 kernel, and whether it encrypts memory.
@@ -31,8 +32,8 @@ pub struct Kcore {
     pub page_offset: Option<u64>,
     /// The kernel's own image.
     pub image: Option<KernelMap>,
-    /// `NUMBER(sme_mask)`: the bit of a page table's entry that marks memory as encrypted, zero
-    /// where the kernel encrypts none. Unknown before Linux 4.19, whose notes have no VMCOREINFO.
+    /// `NUMBER(sme_mask)`: the bit of a page table's entry that marks memory as encrypted, zero if
+    /// the kernel encrypts none. Unknown before Linux 4.19, whose notes have no VMCOREINFO.
     pub sme_mask: Option<u64>,
 }
 
@@ -41,20 +42,20 @@ pub struct Kcore {
 pub struct KernelMap {
     /// The first virtual address.
     pub vaddr: u64,
-    /// The physical memory behind it.
+    /// Its physical memory.
     pub range: PhysRange,
 }
 
 /// The length of `/proc/kcore` up to the end of its program headers, by the file's ELF header:
-/// there is one for each range of RAM, and what lies behind them is memory.
+/// there is one for each range of RAM, and memory follows them.
 pub(crate) fn head_length(header: &[u8]) -> u64 {
     let Some(header) = header.first_chunk().map(Header::from_bytes) else { return 0 };
     let table = u64::from(header.e_phnum) * SIZEOF_PHDR as u64;
     header.e_phoff.saturating_add(table).min(MOST)
 }
 
-/// The same up to the end of the notes, which lie behind the program headers; `table` is the file
-/// up to there.
+/// The same up to the end of the notes, which follow the program headers; `table` is the file up to
+/// there.
 pub(crate) fn notes_end(table: &[u8]) -> u64 {
     let notes = program_headers(table).into_iter().flatten().filter(is_note);
     let ends = notes.map(|header| header.p_offset.saturating_add(header.p_filesz));
@@ -62,8 +63,8 @@ pub(crate) fn notes_end(table: &[u8]) -> u64 {
 }
 
 impl Kcore {
-    /// Reads the head of an ELF64 `/proc/kcore`, notes included. What is not there or makes no
-    /// sense is `None`.
+    /// Reads the head of an ELF64 `/proc/kcore`, notes included. Parts that are absent or make no
+    /// sense are `None`.
     pub(crate) fn parse(head: &[u8]) -> Self {
         let mut kcore = Self { sme_mask: sme_mask(head), ..Self::default() };
         for header in program_headers(head).unwrap_or_default() {

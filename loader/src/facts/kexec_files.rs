@@ -1,5 +1,5 @@
-//! The files in which the kernel says what it has reserved and loaded. They have moved: new names
-//! are read first, and old ones where there are no new ones.
+//! The files in which the kernel reports its reservations and the loaded kernel. They have moved:
+//! new names are read first, then old ones.
 //!
 //! Source: Linux, `Documentation/ABI/testing/sysfs-kernel-kexec-kdump` (since 6.19) and
 //! `Documentation/ABI/obsolete/sysfs-kernel-kexec-kdump` (the old names, to be removed after 2028);
@@ -14,12 +14,12 @@ use vmcore::{PhysAddr, PhysRange};
 /// The names of one file under a folder that looks like `/`, the newest first.
 pub(crate) type Names = [&'static str; 2];
 
-/// Whether a capture kernel is loaded: `0` or `1`.
+/// `1` if a capture kernel is loaded, else `0`.
 pub(crate) const CRASH_LOADED: Names =
     ["sys/kernel/kexec/crash_loaded", "sys/kernel/kexec_crash_loaded"];
 /// Size of the reservation in bytes.
 pub(crate) const CRASH_SIZE: Names = ["sys/kernel/kexec/crash_size", "sys/kernel/kexec_crash_size"];
-/// What `crashkernel=SIZE,cma` has reserved.
+/// Memory that `crashkernel=SIZE,cma` has reserved.
 pub(crate) const CMA_RANGES: Names =
     ["sys/kernel/kexec/crash_cma_ranges", "sys/kernel/kexec_crash_cma_ranges"];
 /// A file that every kernel has beside them, with kexec and without.
@@ -50,8 +50,8 @@ pub(crate) fn cma_ranges(text: &str) -> Vec<PhysRange> {
     text.lines().filter_map(range).filter(|range| !range.is_empty()).collect()
 }
 
-/// Reads what the kernel may have locked: the size of the reservation is not told while another
-/// program loads (EBUSY; `kernel/kexec_core.c`, `crash_get_memory_size`).
+/// Reads a file that the kernel may have locked: the size of the reservation is hidden while
+/// another program loads (EBUSY; `kernel/kexec_core.c`, `crash_get_memory_size`).
 pub(crate) fn patiently<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     for _ in 0..PATIENCE.0 {
         match read() {

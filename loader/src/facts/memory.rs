@@ -14,7 +14,7 @@ pub(crate) type Ram = RangeSet;
 /// The first kernel's linear mapping, or why it is not known.
 pub(crate) fn linear_map(system: &System) -> Result<LinearMap, &'static str> {
     if system.machine == Some(Machine::X86_64) {
-        // All of memory is mapped; the kernel's own image comes behind it.
+        // All of memory is mapped; the kernel's own image follows.
         let found = system.kcore.page_offset;
         let page_offset = found.ok_or("/proc/kcore does not tell where memory is mapped")?;
         return Ok(LinearMap { page_offset, end: PhysAddr::new(KERNEL_MAP - page_offset) });

@@ -25,8 +25,8 @@ const CAP_SYS_BOOT: u64 = 1 << 22;
 
 impl System {
     /// Reads the facts from `root`: `/` for the running kernel, or a folder with copies of the same
-    /// files in the same places. Files that only some kernels have may be missing, and so may what
-    /// only root can read: the plan says what it lacks.
+    /// files in the same places. Files that only some kernels have may be missing, and so may files
+    /// that only root can read: the plan names the missing ones.
     ///
     /// # Errors
     /// [`SystemError`] when there is no memory map or a file is damaged.
@@ -161,7 +161,8 @@ impl Root<'_> {
         Ok(lines.find(|line| line.split_whitespace().nth(2) == Some("_text")))
     }
 
-    /// What the kernel calls itself; kernels before 6.1 only show how wide their addresses are.
+    /// The kernel's name for its machine; kernels before 6.1 only show the width of their
+    /// addresses.
     fn machine(&self, symbol: Option<&str>) -> Result<Option<Machine>, SystemError> {
         let arch = self.text("proc/sys/kernel/arch")?;
         Ok(match (arch.as_deref().map(str::trim), symbol) {

@@ -1,11 +1,11 @@
-//! What the first kernel's own boot header says, from `/sys/kernel/boot_params/data`.
+//! The first kernel's own boot header, from `/sys/kernel/boot_params/data`.
 //!
 //! Source: Linux, `Documentation/x86/boot.rst`.
 
 use handoff::SetupHeader;
 use handoff::setup_header::VERSION_OF_PREF_ADDRESS;
 
-/// How much of the file is read, in bytes: the whole page.
+/// Length of the part of the file that is read, in bytes: the whole page.
 pub(crate) const LENGTH: u64 = 4096;
 
 /// The physical address that the kernel is linked for (`LOAD_PHYSICAL_ADDR`); `None` when the boot

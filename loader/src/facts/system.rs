@@ -7,7 +7,7 @@ use crate::facts::dump_disks::DumpDisks;
 use crate::facts::iomem::MemoryMap;
 use crate::facts::kcore::Kcore;
 
-/// Whether the first kernel's registers and pointers have 32 or 64 bits.
+/// Width of the first kernel's registers and pointers: 32 or 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Machine {
     /// i386, with or without PAE.
@@ -16,7 +16,7 @@ pub enum Machine {
     X86_64,
 }
 
-/// Where a CPU leaves its registers when the first kernel dies.
+/// Place in which a CPU leaves its registers when the first kernel dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuNotes {
     /// The CPU's number.
@@ -25,7 +25,7 @@ pub struct CpuNotes {
     pub area: Option<PhysRange>,
 }
 
-/// Whether this kernel lets us load anything; `None` where it does not say.
+/// True if this kernel lets us load anything; `None` if it does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KexecState {
     /// Size of the reservation in bytes, `/sys/kernel/kexec/crash_size` (before Linux 6.19
@@ -39,11 +39,11 @@ pub struct KexecState {
     pub cma: Vec<PhysRange>,
     /// True if the kernel was built to load a capture kernel.
     pub supported: Option<bool>,
-    /// Whether loading is switched off until the next boot, `kernel.kexec_load_disabled`.
+    /// True if loading is switched off until the next boot, `kernel.kexec_load_disabled`.
     pub disabled: Option<bool>,
     /// The lockdown mode, `/sys/kernel/security/lockdown`: `none` lets us load.
     pub lockdown: Option<String>,
-    /// Whether this process has CAP_SYS_BOOT.
+    /// True if this process has CAP_SYS_BOOT.
     pub capable: Option<bool>,
 }
 
@@ -68,16 +68,16 @@ pub struct System {
     pub vmcoreinfo: Option<PhysRange>,
     /// The first kernel's command line.
     pub command_line: String,
-    /// How the machine is switched off.
+    /// Power-off of the machine.
     pub power_off: Option<PowerOff>,
     /// True if the rate of the time stamp counter does not change.
     pub has_steady_tsc: bool,
     /// That rate in kHz, where it was measured ([`crate::tsc_khz`]); [`System::read`] leaves it
     /// out.
     pub tsc_khz: Option<u32>,
-    /// Where the ACPI tables begin, on a machine with EFI firmware.
+    /// Address of the ACPI tables, on a machine with EFI firmware.
     pub acpi_rsdp: Option<PhysAddr>,
-    /// What encrypts this guest's memory, if anything does.
+    /// Encryption of this guest's memory, if there is any.
     pub confidential: Option<&'static str>,
     /// True if the kernel encrypts its own memory (AMD SME).
     pub encrypts_memory: bool,
@@ -85,6 +85,6 @@ pub struct System {
     pub dump_disks: DumpDisks,
     /// The id of this boot.
     pub boot_id: Option<String>,
-    /// Whether loading is possible at all.
+    /// True if loading is possible at all.
     pub kexec: KexecState,
 }

@@ -44,7 +44,7 @@ fn measure(system: &System) -> Option<u32> {
 /// Clock and counter at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
-    /// CLOCK_MONOTONIC_RAW, which nobody adjusts, in nanoseconds.
+    /// CLOCK_MONOTONIC_RAW, which is never adjusted, in nanoseconds.
     clock: i128,
     /// The counter, in ticks.
     counter: u64,

@@ -1,4 +1,4 @@
-//! Where the kernel's linear mapping ends, from `/proc/zoneinfo`.
+//! End of the kernel's linear mapping, from `/proc/zoneinfo`.
 
 use handoff::layout::PAGE_SIZE;
 use vmcore::PhysAddr;
@@ -16,7 +16,7 @@ pub(crate) fn lowmem_end(zoneinfo: &str) -> Option<PhysAddr> {
         .map(PhysAddr::new)
 }
 
-/// Whether the block `0, zone   Normal …` is about a zone in the linear mapping.
+/// True if the block `0, zone   Normal …` is about a zone in the linear mapping.
 fn is_linearly_mapped(zone: &str) -> bool {
     let mut words = zone.split_whitespace().skip_while(|word| *word != "zone").skip(1);
     matches!(words.next(), Some("DMA" | "DMA32" | "Normal"))

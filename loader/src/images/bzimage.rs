@@ -86,7 +86,7 @@ mod tests {
             (0x100_0000, 0x113_5000, &[0xfc; 1024][..])
         );
         assert_eq!(image.setup_header.expect("a header").len(), 0x202 + 0x6a - 0x1f1);
-        // Where the slot begins elsewhere, it goes to the next multiple of its alignment.
+        // In a slot that begins elsewhere, it goes to the next multiple of its alignment.
         assert_eq!(image.moved_start(0x420_0000), 0x500_0000);
         assert_eq!(image.moved_start(0x400_0000), 0x400_0000);
     }

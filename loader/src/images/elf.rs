@@ -1,4 +1,4 @@
-//! What both images have in common: 32-bit little-endian ELF files for i386.
+//! Parts that both images share: 32-bit little-endian ELF files for i386.
 //!
 //! The files come from a build of ours or from anybody's: every number in them is checked here.
 
@@ -27,7 +27,7 @@ pub(crate) struct Load<'a> {
     pub(crate) memsz: u32,
 }
 
-/// How goblin is to read an ELF32 file.
+/// goblin's context for an ELF32 file.
 pub(crate) const CONTEXT: Ctx = Ctx { container: Container::Little, le: Endian::Little };
 
 impl<'a> Elf32<'a> {

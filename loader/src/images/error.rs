@@ -1,6 +1,6 @@
 //! The reasons to refuse an image.
 
-/// Why an image cannot be used.
+/// The reason why an image cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     /// No ELF magic.
@@ -33,10 +33,10 @@ pub enum ImageError {
     WrongType {
         /// `e_type`.
         e_type: u16,
-        /// What would be right.
+        /// The right value.
         wanted: &'static str,
     },
-    /// A header or table does not lie within the file, or makes no sense.
+    /// A header or table is not within the file, or makes no sense.
     #[error("its {what} is damaged: copy or build the image anew")]
     Damaged {
         /// Which part of the file.
@@ -48,9 +48,9 @@ pub enum ImageError {
     /// More PT_LOADs than one kexec_load call takes.
     #[error("it has {count} PT_LOADs, at most {limit} can be loaded: link it with fewer sections")]
     TooManySegments {
-        /// How many there are.
+        /// Their number.
         count: usize,
-        /// How many are possible.
+        /// The highest number that is possible.
         limit: usize,
     },
     /// Two PT_LOADs that share a page.
@@ -61,7 +61,7 @@ pub enum ImageError {
         /// Address of the higher one.
         second: u32,
     },
-    /// The entry point is not in what is loaded.
+    /// The entry point is not in a loaded segment.
     #[error("its entry point {entry:#x} lies in no PT_LOAD: e_entry must be a physical address")]
     EntryOutside {
         /// `e_entry`.
@@ -70,9 +70,9 @@ pub enum ImageError {
     /// More memory than such an image has any use for.
     #[error("it takes {size:#x} bytes of memory, at most {limit:#x} are accepted")]
     TooLarge {
-        /// How many bytes it wants.
+        /// Number of bytes that it wants.
         size: u64,
-        /// How many it may have.
+        /// The limit.
         limit: u64,
     },
     /// A symbol that the loader needs.
@@ -95,10 +95,10 @@ pub enum ImageError {
         /// Bytes of ours.
         wanted: u32,
     },
-    /// The parameter block lies in what is taken for constant.
+    /// The parameter block is in the part that is taken for constant.
     #[error("its parameter block lies among the constant bytes: the linker script is wrong")]
     ParamsAreConstant,
-    /// Nothing says what to change when it is moved.
+    /// The file has no relocations, so the image cannot be moved.
     #[error("it has no relocations: link it with --emit-relocs and do not strip it")]
     NoRelocations,
     /// A relocation that the loader does not know.
@@ -106,7 +106,7 @@ pub enum ImageError {
         "its relocation at {offset:#x} has type {kind}: only R_386_32 and R_386_PC32 can be moved"
     )]
     RelocationType {
-        /// Where.
+        /// The address.
         offset: u32,
         /// Its type.
         kind: u32,
@@ -114,7 +114,7 @@ pub enum ImageError {
     /// A relocation that changes or names something outside the image.
     #[error("its relocation at {offset:#x} leads outside the image: everything must be linked in")]
     RelocationOutside {
-        /// Where.
+        /// The address.
         offset: u32,
     },
 }

@@ -1,4 +1,4 @@
-//! The capture kernel's image: what is loaded where, and whether it may be moved.
+//! The capture kernel's image: its segments with their addresses, and whether it may be moved.
 
 use goblin::elf::header::{ET_DYN, ET_EXEC};
 use handoff::layout::{PAGE_SIZE, SLOT_ALIGN};
@@ -6,8 +6,8 @@ use handoff::layout::{PAGE_SIZE, SLOT_ALIGN};
 use crate::images::elf::{Elf32, Load};
 use crate::images::error::ImageError;
 
-/// How many PT_LOADs fit: one kexec_load call takes 16 segments (`KEXEC_SEGMENT_MAX`), and five of
-/// them are ours: command line, boot_params, purgatory, elfcorehdr and backup region.
+/// Most PT_LOADs: one kexec_load call takes 16 segments (`KEXEC_SEGMENT_MAX`), and five of them are
+/// ours: command line, boot_params, purgatory, elfcorehdr and backup region.
 pub const MAX_KERNEL_SEGMENTS: usize = 16 - 5;
 
 /// A capture kernel that can be placed.
@@ -18,7 +18,7 @@ pub(crate) struct KernelImage<'a> {
     pub(crate) entry: u32,
     /// ET_DYN: it finds out by itself where it runs. ET_EXEC: it runs at `p_paddr` only.
     pub(crate) movable: bool,
-    /// What its distance from where it is linked must be a multiple of, in bytes; a power of two.
+    /// Unit of the distance from its linked address, in bytes; a power of two.
     pub(crate) align: u64,
     /// The setup header of a bzImage, which goes into boot_params.
     pub(crate) setup_header: Option<&'a [u8]>,
@@ -50,8 +50,8 @@ impl<'a> KernelImage<'a> {
         (first as i64, end as i64)
     }
 
-    /// Where the image begins when it is moved into a slot that starts at `slot`: as far behind a
-    /// boundary of its alignment as it is linked.
+    /// Start of the image after a move into a slot that starts at `slot`: as far after a boundary
+    /// of its alignment as it is linked.
     pub(crate) fn moved_start(&self, slot: i64) -> i64 {
         let align = self.align as i64;
         let behind = self.span().0 % align;

@@ -21,7 +21,7 @@ const WORD: usize = 4;
 
 /// A purgatory that can be linked to any base.
 pub(crate) struct PurgatoryImage {
-    /// The image as it lies in memory when its base is 0: file bytes and zeroed bss.
+    /// The image in memory at base 0: file bytes and zeroed bss.
     image: Vec<u8>,
     /// Offsets of the words that the base is added to (R_386_32).
     absolute: Vec<usize>,
@@ -53,7 +53,7 @@ impl PurgatoryImage {
         Ok(Self { image, absolute, entry32, entry64, params, constant })
     }
 
-    /// How much memory it takes, in bytes.
+    /// Amount of memory that it takes, in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.image.len() as u64
     }
@@ -147,7 +147,7 @@ fn is_defined(symbol: &Sym) -> bool {
     symbol.st_shndx != goblin::elf::section_header::SHN_UNDEF as usize
 }
 
-/// The bytes between the two symbols around what never changes.
+/// The bytes between the two symbols around the constant part.
 fn constant(symbols: &Symbols<'_>, size: usize) -> Result<Range<usize>, ImageError> {
     let (start, end) = CONSTANT_SYMBOLS;
     let range = symbols.offset(start, size)?..symbols.offset(end, size)?;
@@ -202,15 +202,15 @@ fn absolute_words(
     seen.then_some(absolute).ok_or(ImageError::NoRelocations)
 }
 
-/// Whether the section holds relocations of a section that is in memory at run time.
+/// True if the section holds relocations of a section that is in memory at run time.
 fn relocates_loaded(section: &SectionHeader, sections: &[SectionHeader]) -> bool {
     let target = sections.get(section.sh_info as usize);
     matches!(section.sh_type, SHT_REL | SHT_RELA)
         && target.is_some_and(|target| target.sh_flags & u64::from(SHF_ALLOC) != 0)
 }
 
-/// Checks one relocation. Only R_386_32 has anything to change: what is relative to its own place
-/// stays right when the image moves as a whole.
+/// Checks one relocation. Only R_386_32 changes anything: relative values stay right if the image
+/// moves as a whole.
 fn absolute_word(
     reloc: &Reloc,
     symbols: &Symbols<'_>,

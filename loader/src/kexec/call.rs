@@ -29,7 +29,7 @@ const KEXEC_ARCH_X86_64: usize = 62 << 16;
 struct KexecSegment {
     /// The bytes in this process.
     buf: *const u8,
-    /// How many.
+    /// Their number.
     bufsz: usize,
     /// Physical address, page aligned.
     mem: usize,
@@ -37,10 +37,10 @@ struct KexecSegment {
     memsz: usize,
 }
 
-/// What one call hands over.
+/// Arguments of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call<'a> {
-    /// Where the first kernel jumps when it dies (physical).
+    /// Address to which the first kernel jumps when it dies (physical).
     pub entry: PhysAddr,
     /// The segments, lowest first.
     pub segments: &'a [PlannedSegment],
@@ -65,11 +65,11 @@ impl fmt::Display for Call<'_> {
     }
 }
 
-/// Loads what a plan holds. When the kernel has begun to take it, what was loaded before is gone,
+/// Loads the segments of a plan. Once the kernel has begun to take them, the earlier image is gone,
 /// even if this fails.
 ///
 /// # Errors
-/// Why the kernel does not take it, with the next step.
+/// The reason why the kernel does not take it, with the next step.
 pub fn load(plan: Call<'_>, system: &System) -> Result<(), KexecError> {
     check(system)?;
     let segments = plan.segments.iter().map(raw).collect::<Result<Vec<_>, _>>()?;
@@ -77,7 +77,7 @@ pub fn load(plan: Call<'_>, system: &System) -> Result<(), KexecError> {
     kexec_load(entry, &segments, system.machine).map_err(|error| explain(error, system))
 }
 
-/// Whether the running kernel says that a capture kernel is loaded; `None` where it does not say.
+/// True if the running kernel says that a capture kernel is loaded; `None` if it does not say.
 pub fn crash_loaded() -> Option<bool> {
     let read = |name| fs::read_to_string(Path::new("/").join(name)).ok();
     CRASH_LOADED.into_iter().find_map(|name| flag(read(name)?.trim()))
@@ -86,7 +86,7 @@ pub fn crash_loaded() -> Option<bool> {
 /// Unloads the capture kernel, if one is loaded.
 ///
 /// # Errors
-/// Why the kernel does not do it, with the next step.
+/// The reason why the kernel does not do it, with the next step.
 pub fn unload(system: &System) -> Result<(), KexecError> {
     check(system)?;
     kexec_load(0, &[], system.machine).map_err(|error| explain(error, system))
@@ -126,7 +126,7 @@ fn narrow(value: u64) -> Result<usize, KexecError> {
     usize::try_from(value).map_err(|error| KexecError::Other(io::Error::other(error)))
 }
 
-/// What the kernel's answer means here.
+/// Meaning of the kernel's answer.
 fn explain(error: io::Error, system: &System) -> KexecError {
     match error.raw_os_error() {
         Some(libc::EPERM) => check(system).err().unwrap_or(KexecError::Refused),
@@ -150,9 +150,9 @@ fn flags(machine: Option<Machine>) -> usize {
 #[expect(unsafe_code, reason = "no crate has this system call")]
 fn kexec_load(entry: usize, segments: &[KexecSegment], machine: Option<Machine>) -> io::Result<()> {
     let flags = flags(machine);
-    // SAFETY: `segments` holds as many `struct kexec_segment` as is said, each with a buffer of
-    // `bufsz` readable bytes that outlives the call; the kernel only reads them, and it writes
-    // nowhere but into the memory that it has reserved for this.
+    // SAFETY: `segments` holds the given number of `struct kexec_segment`, each with a buffer of
+    // `bufsz` readable bytes that outlives the call; the kernel only reads them, and it writes only
+    // into the memory that it has reserved for this.
     let result = unsafe {
         libc::syscall(libc::SYS_kexec_load, entry, segments.len(), segments.as_ptr(), flags)
     };

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::kexec::holder::{Holder, shown};
 
-/// The reason why a plan is not loaded, or its load is not recorded. Where a reload has failed, the text
-/// says what is loaded now.
+/// The reason why a plan is not loaded, or its load is not recorded. After a failed reload, the
+/// text names the image that is loaded now.
 #[derive(Debug, thiserror::Error)]
 pub enum KexecError {
     /// The process may not.
@@ -86,7 +86,7 @@ pub enum KexecError {
         /// Time that this program has waited.
         waited: Duration,
     },
-    /// The kernel refused before it let go of what is loaded.
+    /// The kernel refused before it freed the loaded image.
     #[error("{0}; what was loaded before is still loaded")]
     Kept(Box<Self>),
     /// The last good plan is loaded again.
@@ -98,9 +98,9 @@ pub enum KexecError {
     /// The last good plan does not load either.
     #[error("{refused}; what was loaded before does not load again either: {lost}")]
     LostBoth {
-        /// Why the new plan was not loaded.
+        /// The reason why the new plan was not loaded.
         refused: Box<Self>,
-        /// Why the last one was not.
+        /// The reason why the last one was not.
         lost: Box<Self>,
     },
     /// The kernel contradicts itself.

@@ -1,7 +1,7 @@
 //! The process that holds the lock of a file.
 //!
-//! The kernel itself knows who holds a lock: a number that a program had left in the file could be
-//! that of one that has ended long ago.
+//! The kernel itself knows the holder of a lock: a number that a program had left in the file could
+//! be that of one that has ended long ago.
 //!
 //! Source: `proc_locks(5)`, `proc_pid_stat(5)`, `proc_uptime(5)`.
 
@@ -94,7 +94,7 @@ impl fmt::Display for Holder {
 mod tests {
     use super::*;
 
-    /// As a kernel of 6.18 has them, and a lock that somebody waits for.
+    /// Locks as a kernel of 6.18 shows them, with a waiter.
     const LOCKS: &str = "\
         1: FLOCK  ADVISORY  WRITE 5586 fe:00:10010682 0 EOF\n\
         2: POSIX  ADVISORY  WRITE 777 fe:00:10010683 0 EOF\n\

@@ -139,7 +139,8 @@ impl Status {
     }
 }
 
-/// Whether a capture kernel is loaded: the kernel's word, or that it has no place for one.
+/// True if a capture kernel is loaded, as the kernel says; or the fact that it has no place for
+/// one.
 fn is_loaded(system: &System) -> Option<bool> {
     let no_place = !system.memory.hidden && system.memory.reservations.is_empty();
     let cannot_be =

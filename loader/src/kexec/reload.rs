@@ -1,8 +1,8 @@
 //! Loading again: not when nothing has changed, and with a way back.
 //!
-//! `kexec_load` frees what is loaded before it takes the new image. From then until it returns,
-//! some milliseconds, a panic is not captured; and when it fails, nothing is loaded. So a plan that
-//! is loaded already makes no call, and after a failure the last good plan is loaded again.
+//! `kexec_load` frees the loaded image before it takes the new one. From then until it returns,
+//! some milliseconds, a panic is not captured; if it fails, nothing is loaded. So a plan that is
+//! loaded already makes no call, and after a failure the last good plan is loaded again.
 //!
 //! Source: Linux, `kernel/kexec.c`, `do_kexec_load`.
 
@@ -12,15 +12,15 @@ use crate::kexec::error::KexecError;
 use crate::kexec::record::Record;
 use crate::kexec::state::{LastCall, State};
 
-/// What a reload asks of the first kernel.
+/// Requests of a reload to the first kernel.
 pub trait Kernel {
-    /// Whether a capture kernel is loaded; `None` where it does not say.
+    /// True if a capture kernel is loaded; `None` if the kernel does not say.
     fn crash_loaded(&self) -> Option<bool>;
 
     /// Loads.
     ///
     /// # Errors
-    /// Why the kernel does not take it.
+    /// The reason why the kernel does not take it.
     fn load(&mut self, call: Call<'_>) -> Result<(), KexecError>;
 }
 
@@ -38,7 +38,7 @@ impl Kernel for Running<'_> {
     }
 }
 
-/// What a reload has done.
+/// Outcome of a reload.
 #[derive(Debug)]
 pub enum Done {
     /// Nothing: this plan is loaded already.
@@ -47,10 +47,10 @@ pub enum Done {
     Loaded(Result<(), KexecError>),
 }
 
-/// Loads a plan, unless it is what is loaded; with `force`, also then. `record` is noted of it.
+/// Loads a plan, unless it is loaded already; with `force`, also then. Stores `record` with it.
 ///
 /// # Errors
-/// Why it is not loaded, and what is loaded now.
+/// The reason why it is not loaded, and the image that is loaded now.
 pub fn reload(
     call: Call<'_>,
     record: &Record,
@@ -106,12 +106,12 @@ mod tests {
     use crate::plan::types::PlannedSegment;
     use tempfile::TempDir;
 
-    /// A kernel that frees what is loaded and then takes an image, or not.
+    /// A kernel that frees the loaded image and then takes another, or not.
     #[derive(Default)]
     struct Fake {
         loaded: Option<Vec<PlannedSegment>>,
         calls: usize,
-        /// Refuses this many calls after it has freed what was loaded.
+        /// Refuses this many calls after it has freed the loaded image.
         refusals: usize,
         /// Refuses before.
         busy: bool,
@@ -232,7 +232,7 @@ mod tests {
         assert!(matches!(machine.reload("old", false), Ok(Done::Loaded(_))));
     }
 
-    /// What was unloaded, or loaded by another program, is not brought back.
+    /// An image that was unloaded, or loaded by another program, is not brought back.
     #[test]
     fn what_is_not_known_is_not_loaded_again() {
         let mut machine = Machine::new();

@@ -1,7 +1,7 @@
-//! What was loaded last, kept in a folder until the next boot.
+//! Record and copy of the last load, kept in a folder until the next boot.
 //!
-//! The kernel says whether something is loaded, but not what. A copy of it answers that, and it can
-//! be loaded again when its successor is refused.
+//! The kernel reports that something is loaded, but not its contents. A copy answers that, and it
+//! can be loaded again if its successor is refused.
 //!
 //! ```text
 //! SHA-256 of all that follows │ one line of JSON: boot, record, entry, segments │ the segments' bytes
@@ -34,7 +34,7 @@ const LOCK: &str = "lock";
 const VERSION: u32 = 2;
 /// Length of the digest in bytes.
 const DIGEST: usize = 32;
-/// No copy is longer, in bytes: a slot lies below 4 GiB, and nobody reserves that much.
+/// No copy is longer, in bytes: a slot is below 4 GiB, and no reservation is that large.
 const LONGEST: u64 = 1 << 30;
 /// Time that another loader may take.
 const TIMEOUTS: Timeouts = Timeouts {
@@ -64,7 +64,7 @@ pub(crate) struct LastCall {
 /// The state that a folder records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recorded {
-    /// Nothing: nobody has loaded with this folder, or it was unloaded.
+    /// Nothing: there was no load with this folder, or it was unloaded.
     Nothing,
     /// Something was loaded in another boot, and is lost.
     OfAnotherBoot,
@@ -77,7 +77,7 @@ pub enum Recorded {
 }
 
 impl Recorded {
-    /// Reads what was loaded last from `folder`, in the boot with this id. Waits for nobody.
+    /// Reads the last load from `folder`, in the boot with this id. Never waits.
     pub fn read(folder: &Path, boot: Option<&str>) -> Self {
         let content = match read(&folder.join(FILE)) {
             Ok(content) => content,
@@ -112,7 +112,7 @@ impl LastCall {
     }
 }
 
-/// What stands before the bytes.
+/// Header before the bytes.
 #[derive(Deserialize, Serialize)]
 struct Head {
     version: u32,
@@ -135,7 +135,7 @@ impl State {
     /// reason after two seconds.
     ///
     /// # Errors
-    /// When the folder cannot be used, or another loader does not end.
+    /// The folder cannot be used, or another loader does not end.
     pub fn open(folder: &Path) -> Result<Self, KexecError> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
         Self::open_in_boot(folder, boot.map(|id| id.trim().to_owned()), TIMEOUTS)
@@ -163,13 +163,13 @@ impl State {
         self.read()?.record.tsc_khz()
     }
 
-    /// What was loaded last in this boot; `None` when that is not known.
+    /// The last load in this boot; `None` if it is not known.
     pub(crate) fn read(&self) -> Option<LastCall> {
         let (boot, last) = decode(&read(&self.file()).ok()?)?;
         (self.boot == Some(boot)).then_some(last)
     }
 
-    /// Notes what is loaded now.
+    /// Records the load.
     pub(crate) fn write(&self, call: Call<'_>, record: &Record) -> Result<(), KexecError> {
         let Some(boot) = &self.boot else { return Ok(()) };
         let new = self.folder.join("loaded.new");
@@ -181,10 +181,10 @@ impl State {
         written.map_err(|source| KexecError::State { path: new, source })
     }
 
-    /// Forgets what was loaded.
+    /// Removes the record.
     ///
     /// # Errors
-    /// When the file cannot be removed.
+    /// The file cannot be removed.
     pub fn forget(&self) -> Result<(), KexecError> {
         match fs::remove_file(self.file()) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -229,7 +229,7 @@ fn encode(call: Call<'_>, record: &Record, boot: &str) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// The boot and what was loaded in it, when the copy is whole.
+/// The boot and the load in it, if the copy is whole.
 fn decode(content: &[u8]) -> Option<(String, LastCall)> {
     let (digest, rest) = content.split_at_checked(DIGEST)?;
     if Sha256::digest(rest).as_slice() != digest {
@@ -319,7 +319,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// What is whole may still be nonsense.
+    /// A whole file may still hold nonsense.
     #[test]
     fn numbers_that_make_no_sense_are_refused() {
         let record = serde_json::to_string(&record()).expect("JSON");

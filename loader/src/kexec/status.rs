@@ -53,13 +53,13 @@ pub struct Status {
     pub verdict: Verdict,
     /// The same in one line.
     pub summary: String,
-    /// Where the slot lies; unknown to who is not root.
+    /// Place of the slot; unknown to users other than root.
     pub slot: Option<RangeJson>,
     /// Size of the reservation in bytes, zero if there is none.
     pub reserved: Option<u64>,
-    /// What `crashkernel=SIZE,cma` has reserved: not for the slot, and in the dump.
+    /// Memory that `crashkernel=SIZE,cma` has reserved: not for the slot, and in the dump.
     pub cma: Vec<RangeJson>,
-    /// Whether a capture kernel is loaded.
+    /// True if a capture kernel is loaded.
     pub loaded: Option<bool>,
     /// The record of the loaded plan, if this loader loaded it in this boot.
     pub record: Option<Record>,
@@ -69,15 +69,15 @@ pub struct Status {
     pub misfits: Vec<String>,
     /// The dump disks of the target that is loaded, or else of the default target.
     pub disks: Vec<DiskRoom>,
-    /// What is not wrong, and should be known.
+    /// Facts that are no fault and should be known.
     pub warnings: Vec<String>,
     /// The process that is loading now.
     pub at_work: Option<Holder>,
-    /// Where `kdump-loader load` without `--target` would have the dump go.
+    /// Target of `kdump-loader load` without `--target`.
     pub target: String,
-    /// What keeps a capture kernel from being loaded, each with its next step.
+    /// Obstacles to loading a capture kernel, each with its next step.
     pub missing: Vec<String>,
-    /// What to do next.
+    /// The next step.
     pub next_step: String,
 }
 

@@ -1,4 +1,4 @@
-//! The capture kernel's command line: what the user wants, then what it cannot do without.
+//! The capture kernel's command line: the user's words, then the words that it needs.
 //!
 //! Source: paper, section 4.4 (`memmap=`, `elfcorehdr=`).
 
@@ -17,18 +17,18 @@ use crate::plan::types::{PlanOptions, UserText};
 /// The key that names the target.
 const TARGET: &str = "kdump.target";
 
-/// The one way to hide what stands behind.
+/// The one way to hide the words that follow.
 const OPEN_QUOTE: &str = "a quotation mark in --append or --command-line is not closed";
 
-/// Why `poweroff` will not work.
+/// The reason why `poweroff` will not work.
 const NO_POWER_OFF: &str = "poweroff is asked for, but the ACPI tables (FACP, DSDT) do not say how \
                             to switch this machine off: the capture kernel will reboot instead";
 
-/// The command line and what the capture kernel will make of it.
+/// The command line and its meaning for the capture kernel.
 pub(crate) struct CommandLine {
     /// The text, without its NUL.
     pub(crate) text: String,
-    /// What follows a failed capture.
+    /// Action after a failed capture.
     pub(crate) failure_action: Action,
     /// The target of the dump.
     pub(crate) target: Target,
@@ -37,7 +37,7 @@ pub(crate) struct CommandLine {
 }
 
 impl CommandLine {
-    /// Joins the options and the user's text, adds `memmap=` and `elfcorehdr=` behind them, where
+    /// Joins the options and the user's text, adds `memmap=` and `elfcorehdr=` at the end, where
     /// nothing can undo them, and reads the result as the capture kernel will.
     pub(crate) fn new(
         options: &PlanOptions,
@@ -85,7 +85,7 @@ impl CommandLine {
     }
 }
 
-/// What the options and the user's text make, in this order: of two equal keys the last one counts.
+/// Words of the options and of the user, in this order: of two equal keys the last one counts.
 fn user_part(options: &PlanOptions, target: &Target, system: &System) -> Result<String, PlanError> {
     let (UserText::Append(user) | UserText::Whole(user)) = &options.text;
     if let Some(at) = user.bytes().position(|byte| byte.is_ascii_control()) {
@@ -138,8 +138,8 @@ fn target_word(target: &str, disks: &DumpDisks) -> Result<String, PlanError> {
     problem.map_or(Ok(word), Err)
 }
 
-/// Why the capture kernel would pass over a target, and which disks there are: a placeholder stands
-/// where one of their ids belongs.
+/// The reason why the capture kernel would skip a target, and the disks that there are: a
+/// placeholder stands for one of their ids.
 fn bad_target_error(problem: &Problem<'_>, disks: &DumpDisks) -> PlanError {
     let mut problem = problem.to_string().replace(", ignored", "");
     if !disks.found.is_empty() {
@@ -162,7 +162,7 @@ fn size_at(range: PhysRange) -> String {
     format!("{}K@{}K", range.length() / 1024, range.start().get() / 1024)
 }
 
-/// Adds words behind the others.
+/// Adds words at the end.
 fn push(text: &mut String, words: &str) {
     if !text.is_empty() && !words.is_empty() {
         text.push(' ');

@@ -24,7 +24,7 @@ use crate::plan::error::PlanError;
 use crate::plan::layout::Layout;
 use crate::plan::types::{PlanOptions, PlannedSegment};
 
-/// What the segments are made from.
+/// Input of the segments.
 pub(crate) struct Contents<'a> {
     pub(crate) kernel: &'a KernelImage<'a>,
     pub(crate) purgatory: &'a PurgatoryImage,
@@ -32,7 +32,7 @@ pub(crate) struct Contents<'a> {
     pub(crate) e820: &'a E820,
     pub(crate) line: &'a CommandLine,
     pub(crate) options: &'a PlanOptions,
-    /// Whether `elfcorehdr` is what it will be when the first kernel dies.
+    /// True if `elfcorehdr` is final, as it will be when the first kernel dies.
     pub(crate) sealed: bool,
 }
 
@@ -88,7 +88,7 @@ impl Contents<'_> {
     /// Purgatory at its place, with its parameters; the last region it checks is itself.
     fn linked_purgatory(&self, layout: &Layout, mut regions: Vec<Region>) -> Vec<u8> {
         let base = layout.purgatory.start();
-        // The slot lies below 4 GiB, and so do all addresses below.
+        // The slot is below 4 GiB, and so are all addresses below.
         let mut image = self.purgatory.relocated(base.get() as u32);
         let constant = self.purgatory.constant.clone();
         let start = PhysAddr::new(base.get() + constant.start as u64);
@@ -138,7 +138,7 @@ fn kernel_segment(
     Ok(PlannedSegment { name: format!("kernel-{index}"), range, bytes })
 }
 
-/// The file part of each PT_LOAD; what follows it is bss, which the kernel clears by itself.
+/// The file part of each PT_LOAD; the rest is bss, which the kernel clears by itself.
 fn kernel_regions(loads: &[Load<'_>], layout: &Layout) -> Vec<Region> {
     let loads = loads.iter().filter(|load| !load.bytes.is_empty());
     loads.map(|load| region(REGION_KERNEL, layout.moved(load.paddr.into()), load.bytes)).collect()
@@ -151,7 +151,7 @@ fn region(name: &str, start: PhysAddr, bytes: &[u8]) -> Region {
     region
 }
 
-/// `bytes` and zeros behind them: the whole segment is digested.
+/// `bytes`, followed by zeros: the whole segment is digested.
 fn padded(bytes: &[u8], segment: PhysRange) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     bytes.resize(segment.length() as usize, 0);
@@ -168,8 +168,8 @@ fn boot_params(e820: &E820, command_line: PhysAddr) -> BootParams {
     page
 }
 
-/// Gives a bzImage its own setup header, with what a boot loader fills in: who it is, where the code
-/// lies, and where the command line.
+/// Gives a bzImage its own setup header, with the fields that a boot loader fills in: the loader's
+/// type, the address of the code, and that of the command line.
 fn put_setup_header(page: &mut BootParams, header: &[u8], entry: PhysAddr) {
     let ours = page.hdr.clone();
     let room = page.hdr.as_mut_bytes();
@@ -181,7 +181,7 @@ fn put_setup_header(page: &mut BootParams, header: &[u8], entry: PhysAddr) {
     page.hdr.cmd_line_ptr = ours.cmd_line_ptr;
 }
 
-/// Tells a Linux where its initramfs is. The slot lies below 4 GiB.
+/// Gives a Linux the address of its initramfs. The slot is below 4 GiB.
 fn put_initrd(page: &mut BootParams, initrd: Option<(PhysRange, &[u8])>) {
     if let Some((range, bytes)) = initrd {
         page.hdr.ramdisk_image = (range.start().get() as u32).into();

@@ -1,5 +1,5 @@
-//! The ELF core header block: PT_NOTE per CPU, PT_NOTE for VMCOREINFO and for what is to be added to
-//! it, PT_LOAD per range of RAM; behind the headers, the bytes of that last note.
+//! The ELF core header block: PT_NOTE per CPU, PT_NOTE for VMCOREINFO and for its additions,
+//! PT_LOAD per range of RAM; after the headers, the bytes of that last note.
 //!
 //! Source: paper, section 4.2.
 
@@ -14,7 +14,7 @@ use crate::plan::error::PlanError;
 use crate::plan::left_out;
 use crate::plan::types::PlannedNotes;
 
-/// What the block is made from.
+/// Input of the block.
 pub(crate) struct Core {
     /// RAM less the reservations.
     pub(crate) ram: Ram,
@@ -30,11 +30,11 @@ pub(crate) struct Core {
     /// RAM that the dump will not have, for lines of VMCOREINFO.
     left_out: Vec<LeftOutRam>,
     pub(crate) class: Class,
-    /// Whether all of this is known; else the first kernel builds the block.
+    /// True if all of this is known; otherwise the first kernel builds the block.
     pub(crate) known: bool,
     /// The least that the block gets, in bytes.
     pub(crate) room: u64,
-    /// What the dump will lack.
+    /// Memory that the dump will lack.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -185,7 +185,7 @@ impl Core {
     }
 }
 
-/// All RAM of the first kernel less what is reserved for a crash kernel.
+/// All RAM of the first kernel except the reservation for a crash kernel.
 pub(crate) fn crash_memory_ranges(system: &System) -> Result<Ram, PlanError> {
     let memory = &system.memory;
     if memory.ram.iter().all(|range| range.is_empty()) {
@@ -194,13 +194,13 @@ pub(crate) fn crash_memory_ranges(system: &System) -> Result<Ram, PlanError> {
     Ok(vmcore::crash_memory_ranges(memory.ram.iter().copied(), &memory.reservations)?)
 }
 
-/// Segments beside those of CPUs and of whole ranges: VMCOREINFO, what is added to it, the kernel's
-/// image, and two more where ranges are cut.
+/// Segments besides those of CPUs and of whole ranges: VMCOREINFO, its additions, the kernel's
+/// image, and two more for cut ranges.
 const BESIDE: usize = 5;
 /// Number of ranges that fit in any slot that holds the rest.
 const ALWAYS: usize = 64;
-/// What the capture kernel's heap holds that does not depend on the number of ranges, in bytes: the
-/// log and the rings of devices for the most part.
+/// Part of the capture kernel's heap that does not depend on the number of ranges, in bytes: mostly
+/// the log and the rings of devices.
 const HEAP_BASE: u64 = 1 << 20;
 /// The reason given for a range that did not fit.
 const TOO_MANY: &str = "too many ranges";
@@ -239,7 +239,7 @@ fn class(ram: &Ram, machine: u16, asked: Option<Class>) -> Result<Class, PlanErr
     }
 }
 
-/// The note area of every CPU, or what is wrong with one of them.
+/// The note area of every CPU, or the fault of one of them.
 pub(crate) fn note_areas(cpus: &[CpuNotes], ram: &Ram) -> Result<Vec<PlannedNotes>, PlanError> {
     if cpus.is_empty() {
         return Err(PlanError::NoCpus);

@@ -1,8 +1,8 @@
 //! The memory map that the capture kernel finds in its boot_params: all of the first kernel's memory
 //! with its types, the slot as the RAM that it is.
 //!
-//! Which part of it may be written is said by `memmap=`; this says what may be read, also where the
-//! ELF core header is of no use, and where the ACPI tables lie.
+//! `memmap=` names the part of it that may be written; this table names the part that may be read,
+//! also if the ELF core header is of no use, and the place of the ACPI tables.
 
 use std::cmp::Reverse;
 
@@ -14,7 +14,7 @@ use crate::facts::iomem::MemoryMap;
 use crate::facts::memory::Ram;
 use crate::plan::error::PlanError;
 
-/// The table, lowest address first, and what there was no room for.
+/// The table, lowest address first, and the ranges without room in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct E820 {
     pub(crate) entries: Vec<E820Entry>,
@@ -23,8 +23,9 @@ pub(crate) struct E820 {
 }
 
 impl E820 {
-    /// All of `map` and the memory that the capture kernel may use. Where not everything finds
-    /// room, the capture kernel's own memory comes first, then other RAM, the largest range first.
+    /// All of `map` and the memory that the capture kernel may use. If there is no room for
+    /// everything, the capture kernel's own memory comes first, then other RAM, the largest range
+    /// first.
     pub(crate) fn new(map: &MemoryMap, usable: &[PhysRange]) -> Result<Self, PlanError> {
         let ram = Ram::union(map.ram.iter().chain(usable).copied())?;
         let is_ours = |range: &PhysRange| usable.iter().any(|usable| range.contains_range(*usable));
@@ -38,7 +39,7 @@ impl E820 {
         Ok(Self { entries: all.into_iter().map(entry).collect(), left_out })
     }
 
-    /// What a person should know of it.
+    /// A warning for the user.
     pub(crate) fn warning(&self) -> Option<String> {
         let Self { entries, left_out } = self;
         (*left_out > 0).then(|| {

@@ -1,4 +1,4 @@
-//! Why there is no plan, with the likely cause and the next step.
+//! Reasons why there is no plan, with the likely cause and the next step.
 
 use dumpfile::DiskId;
 use vmcore::{PhysAddr, PhysRange};
@@ -91,7 +91,7 @@ pub enum PlanError {
     SlotTooSmall {
         /// The reservation.
         slot: PhysRange,
-        /// How much more it takes, in KiB.
+        /// Memory that is missing, in KiB.
         missing: u64,
     },
     /// The image was linked for another place and cannot be moved.
@@ -130,7 +130,7 @@ pub enum PlanError {
     /// A note area where the dead kernel has no memory.
     #[error("the note area {area} of {owner} lies outside the first kernel's RAM: damaged copy?")]
     NotesOutsideRam {
-        /// Whose notes: a CPU or VMCOREINFO.
+        /// Owner of the notes: a CPU or VMCOREINFO.
         owner: String,
         /// The area.
         area: PhysRange,
@@ -141,29 +141,29 @@ pub enum PlanError {
          adds): shorten --append or --command-line"
     )]
     CommandLineTooLong {
-        /// How many bytes too long.
+        /// Number of bytes beyond the limit.
         excess: usize,
-        /// How many it may have.
+        /// The limit.
         limit: usize,
     },
     /// A byte that ends the line early or another that no command line has.
     #[error("the command line has a control character at byte {at}: take it out")]
     CommandLineBytes {
-        /// Its offset in what the user gave, in bytes.
+        /// Its offset in the user's text, in bytes.
         at: usize,
     },
-    /// What the user wrote keeps the capture kernel from seeing what the loader added.
+    /// The user's words hide words of the loader from the capture kernel.
     #[error(
         "the capture kernel would not see the memmap= and elfcorehdr= that the loader adds: {why}"
     )]
     CommandLineHides {
-        /// What hides them.
+        /// The words that hide them.
         why: String,
     },
     /// The value of `--target` or of `kdump.target=` in the user's text.
     #[error("the target cannot be used: {problem}")]
     BadTarget {
-        /// What the parser of the capture kernel says to it.
+        /// Message of the capture kernel's parser.
         problem: String,
     },
     /// A disk that would get the dump is not there.
@@ -220,7 +220,7 @@ impl From<vmcore::RangeError> for PlanError {
 }
 
 impl PlanError {
-    /// That no disk carries this id, with what there is.
+    /// The error that no disk carries this id, with the ids that there are.
     pub(crate) fn unknown_disk(id: DiskId, disks: &DumpDisks) -> Self {
         let none = disks.found.is_empty();
         let number = disks.seen.unwrap_or_default();

@@ -36,7 +36,7 @@ pub fn plan(
     fill(Ground { slot, core, system }, &parsed, options)
 }
 
-/// What a plan is made for: a slot that is known, and a first kernel that may not be.
+/// Input of a plan: a slot that is known, and a first kernel that may not be.
 pub(crate) struct Ground<'a> {
     pub(crate) slot: PhysRange,
     pub(crate) core: Core,
@@ -45,7 +45,7 @@ pub(crate) struct Ground<'a> {
 }
 
 impl Ground<'_> {
-    /// What everything takes. Where there are more ranges of RAM than the slot has room for, the
+    /// Sizes of everything. If there are more ranges of RAM than the slot has room for, the
     /// smallest are left out.
     fn sizes(
         &mut self,
@@ -120,7 +120,7 @@ pub(crate) fn fill(
     Ok(plan)
 }
 
-/// What the options make worse, and what the memory map has no room for.
+/// Disadvantages of the options, and memory that does not fit in the memory map.
 fn made_worse(options: &PlanOptions, e820: &E820, unused: usize) -> Vec<String> {
     let unchecked =
         "--no-checks: purgatory will run whatever is in the slot then, overwritten or not";
@@ -152,9 +152,9 @@ fn entry(machine: Option<Machine>, purgatory: &PurgatoryImage) -> u64 {
     }
 }
 
-/// What the capture kernel may use: the slot up to what must stay as it is, and on request the low
-/// memory that purgatory has saved. Of more ranges than the command line has room for, the smallest
-/// are not used; returns how many these are as well.
+/// Memory that the capture kernel may use: the slot up to the parts that must stay as they are, and
+/// on request the low memory that purgatory has saved. If the command line has no room for all
+/// ranges, the smallest are not used; returns their number as well.
 fn usable_memory(ram: &Ram, layout: &Layout, options: &PlanOptions) -> (Vec<PhysRange>, usize) {
     let mut memory: Vec<PhysRange> = Vec::new();
     if options.low_memory {

@@ -1,4 +1,4 @@
-//! Where everything lies in the slot. Pure arithmetic over sizes; no bytes yet.
+//! Places of everything in the slot. Pure arithmetic over sizes; no bytes yet.
 //!
 //! ```text
 //! slot start                                                                   slot end
@@ -14,7 +14,7 @@ use crate::facts::system::Machine;
 use crate::images::kernel_image::KernelImage;
 use crate::plan::error::PlanError;
 
-/// How much of the slot at least stays undeclared, in one piece: the first kernel takes its control
+/// Least part of the slot that stays undeclared, in one piece: the first kernel takes its control
 /// pages from there (Linux, `kimage_alloc_crash_control_pages`). 64 KiB.
 const CONTROL_PAGES: u64 = 64 << 10;
 
@@ -32,7 +32,7 @@ pub(crate) fn control_pages(machine: Option<Machine>, ram: &Ram) -> u64 {
     CONTROL_PAGES + tables * PAGE_SIZE
 }
 
-/// How many bytes the parts above the capture kernel take.
+/// Number of bytes that the parts above the capture kernel take.
 pub(crate) struct Sizes {
     pub(crate) elfcorehdr: u64,
     pub(crate) purgatory: u64,
@@ -44,13 +44,13 @@ pub(crate) struct Sizes {
 /// The places of all parts, in whole pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// What is added to each of the image's physical addresses; negative when it moves down.
+    /// Number that is added to each of the image's physical addresses; negative if it moves down.
     pub(crate) delta: i64,
     /// From the slot's start up to the command line: `memmap=`.
     pub(crate) memory: PhysRange,
     /// The longest undeclared piece of the slot.
     pub(crate) gap: PhysRange,
-    /// At the end of `memory`: a Linux would copy an initramfs that lies outside. May be empty.
+    /// At the end of `memory`: a Linux would copy an initramfs that is outside. May be empty.
     pub(crate) initrd: PhysRange,
     pub(crate) command_line: PhysRange,
     pub(crate) boot_params: PhysRange,
@@ -59,7 +59,7 @@ pub(crate) struct Layout {
     pub(crate) backup: PhysRange,
 }
 
-/// A piece of the slot. Signed, because what does not fit ends up below the slot's start.
+/// A piece of the slot. Signed, because a piece that does not fit ends up below the slot's start.
 type Piece = (i64, i64);
 
 impl Layout {
@@ -101,7 +101,7 @@ impl Layout {
         })
     }
 
-    /// Where the byte of the kernel lies that is linked to the physical address `linked`.
+    /// Place of the byte of the kernel that is linked to the physical address `linked`.
     pub(crate) fn moved(&self, linked: i64) -> PhysAddr {
         PhysAddr::new((linked + self.delta) as u64)
     }
@@ -112,8 +112,8 @@ fn range((start, end): Piece) -> Result<PhysRange, PlanError> {
     Ok(PhysRange::from_bounds(start, end)?)
 }
 
-/// Where the kernel goes in the free part of the slot: at its own address if it fits there, else,
-/// if it may be moved, at the slot's start.
+/// Place of the kernel in the free part of the slot: its own address if it fits there; otherwise,
+/// if it may be moved, the slot's start.
 ///
 /// Returns the distance it moves and the gap that stays.
 fn place_kernel(

@@ -31,8 +31,8 @@ pub(crate) fn warnings(left_out: &[LeftOutRam]) -> Vec<String> {
     warnings
 }
 
-/// `LEFTOUT(START-END)=REASON` for each range, the longest first, in at most `room` bytes; what is
-/// too much is counted in a last line.
+/// `LEFTOUT(START-END)=REASON` for each range, the longest first, in at most `room` bytes; ranges
+/// without room are counted in a last line.
 pub(crate) fn lines(left_out: &[LeftOutRam], room: usize) -> String {
     let mut text = String::new();
     let (mut count, mut bytes) = (0_u64, 0_u64);

@@ -134,7 +134,7 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
-    /// What the dump will be made of.
+    /// Contents of the dump.
     fn fmt_dump(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\nThe dump ({} headers):", class_name(self.class))?;
         for load in &self.loads {

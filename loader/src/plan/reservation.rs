@@ -8,7 +8,7 @@ use crate::facts::system::{Machine, System};
 use crate::plan::error::PlanError;
 use crate::plan::types::PlanOptions;
 
-/// Checks what does not depend on the images, and picks the slot.
+/// Checks everything that does not depend on the images, and picks the slot.
 pub(crate) fn check_system(system: &System) -> Result<PhysRange, PlanError> {
     if system.memory.hidden {
         return Err(PlanError::AddressesHidden);
@@ -22,8 +22,8 @@ pub(crate) fn check_system(system: &System) -> Result<PhysRange, PlanError> {
     pick_slot(system)
 }
 
-/// The end of what an i386 kernel surely maps linearly, where it does not say: it reserves below
-/// this by itself (Linux, `CRASH_ADDR_LOW_MAX`).
+/// The end of the memory that an i386 kernel surely maps linearly, if it does not report it: it
+/// reserves below this by itself (Linux, `CRASH_ADDR_LOW_MAX`).
 const SURELY_LOWMEM: PhysAddr = PhysAddr::new(512 << 20);
 
 /// The reservation that the kernel loads into, `crashk_res`. With `,high` there are two, and that
@@ -46,7 +46,7 @@ pub(crate) fn pick_slot(system: &System) -> Result<PhysRange, PlanError> {
     PhysRange::from_bounds(slot.start(), end.max(slot.start())).map_err(PlanError::from)
 }
 
-/// What `--mem-min` and `--mem-max` leave of the slot; it begins as slots do.
+/// The part of the slot that `--mem-min` and `--mem-max` allow; it begins as slots do.
 pub(crate) fn bounded(slot: PhysRange, options: &PlanOptions) -> Result<PhysRange, PlanError> {
     let error = PlanError::BoundsOutsideSlot { slot };
     let (mut start, mut end) = (slot.start(), slot.end());

@@ -1,11 +1,11 @@
-//! What of the running kernel's command line a capture kernel may have, too: with `--reuse-cmdline`
-//! nearly all of it, and without it what says where devices are.
+//! Words of the running kernel's command line that a capture kernel may have, too: with
+//! `--reuse-cmdline` nearly all, and without it those that name the places of devices.
 //!
 //! Source: kexec(8) (`BOOT_IMAGE` and `crashkernel` are taken out); Linux, `kernel/params.c`
-//! (quotation marks, and `--`, behind which everything is init's).
+//! (quotation marks, and `--`, after which all words are init's).
 
-/// Words that say where the running kernel came from, what it has set aside, or what another capture
-/// kernel was told; with `kdump.` in front, what ours was.
+/// Words about the source of the running kernel, its reservations, or another capture kernel; with
+/// the prefix `kdump.`, those of ours.
 const NOT_REUSED: [&str; 4] = ["BOOT_IMAGE", "crashkernel", "memmap", "elfcorehdr"];
 
 /// The words of a running kernel's command line that are of use to a capture kernel, in their order
@@ -24,7 +24,7 @@ pub(crate) fn virtio_mmio_words(line: &str) -> String {
     told.collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a word has this key.
+/// True if a word has this key.
 pub(crate) fn has_key(line: &str, wanted: &str) -> bool {
     words(line).into_iter().any(|word| key(word) == wanted)
 }
@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(virtio_mmio_words("virtio_mmio.devices=1 x=virtio_mmio.device=1"), "");
     }
 
-    /// memmap= would not be seen behind it.
+    /// memmap= would not be seen after it.
     #[test]
     fn what_is_for_init_is_left_out() {
         assert_eq!(reusable("ro -- single"), "ro");

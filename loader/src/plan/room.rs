@@ -18,7 +18,7 @@ use crate::plan::machine::Facts;
 const PAGE: u64 = 4096;
 /// The most bytes of the end of the log that leaves first.
 const LONGEST_DMESG_TAIL: u64 = 8 << 10;
-/// The most bytes of an entry in an ELF program header table, and of what stands before it.
+/// The most bytes of an entry in an ELF program header table, and of the part before the table.
 const ELF_ENTRY: u64 = 64;
 
 /// A dump disk that a target names, and the outcome of the next dump there.
@@ -34,7 +34,7 @@ pub struct DiskRoom {
     pub dumps: usize,
     /// Most bytes that the next dump takes.
     pub need: u64,
-    /// The largest place for it, in bytes; what may be given up for it counts.
+    /// The largest place for it, in bytes; dumps that may be given up count as room.
     pub room: u64,
     /// The dumps that are overwritten for it.
     pub given_up: Vec<u64>,
@@ -49,7 +49,7 @@ pub struct DiskRoom {
 struct Need {
     /// All of it.
     whole: u64,
-    /// Its headers and first small views. What does not fit in these is refused.
+    /// Its headers and first small views. Larger ones are refused.
     least: u64,
 }
 
@@ -97,7 +97,7 @@ impl DiskRoom {
         let part = match header.place_part(self.size, need.least, 0, replace) {
             Ok(placed) => {
                 self.given_up = numbers(&placed);
-                // Without complete dumps that are given up, this is what there is.
+                // Without complete dumps that are given up, this is the room.
                 self.room = placed.entry.length;
                 "the small views and as much of memory as fits, the kernel's own first, will get there"
             }
@@ -138,7 +138,7 @@ pub(crate) fn of_line(line: &str, facts: &Facts, disks: &DumpDisks) -> Vec<DiskR
     found.filter_map(|disk| DiskRoom::new(disk, need, options.replace_oldest)).collect()
 }
 
-/// What a dump takes on a disk at most, in bytes: a bound, because notes and log are not there yet.
+/// Upper bound of a dump's size on a disk, in bytes: notes and log are not there yet.
 fn need(options: &Options<'_>, facts: &Facts) -> Need {
     let sum = |ranges: &mut dyn Iterator<Item = RangeJson>| {
         ranges.fold(0_u64, |sum, range| sum.saturating_add(range.length))
@@ -197,7 +197,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// The only disk, with what `change` makes of it, and these words behind the target.
+    /// The only disk, changed by `change`, and these words after the target.
     fn room(size: u64, words: &str, change: impl FnOnce(&mut FoundDumpDisk)) -> DiskRoom {
         let mut found = disk("/dev/vdb", 1, size * MIB);
         change(&mut found);

@@ -1,4 +1,4 @@
-//! Where the dump goes: as the user says, or to the one dump disk of this machine.
+//! The target of the dump: the user's choice, or the one dump disk of this machine.
 
 use cmdline::{Options, TargetSpec};
 use dumpfile::DiskId;
@@ -9,7 +9,7 @@ use crate::plan::error::PlanError;
 use crate::plan::reuse::has_key;
 use crate::plan::types::{PlanOptions, UserText};
 
-/// What a crash will do for want of a target.
+/// Outcome of a crash without a target.
 const NONE: &str = "none: no --target, and no virtio disk of this machine is a dump disk; a crash will \
                     be told on the console, nothing will be written, and the failure action follows. \
                     Next step: `kdump-collector format` a disk";
@@ -19,7 +19,7 @@ const NONE: &str = "none: no --target, and no virtio disk of this machine is a d
 pub(crate) struct Target {
     /// The value of `kdump.target=`, unless it is in the user's text or there is none.
     pub(crate) value: Option<String>,
-    /// What a person is told.
+    /// Text for a person.
     pub(crate) words: String,
     /// True if a crash leaves no dump because there is no target.
     pub(crate) missing: bool,
@@ -58,8 +58,8 @@ impl Target {
     }
 }
 
-/// Where the disks that the targets name are to be seen: a refusal of an id that no disk carries,
-/// unless `any` is given, and warnings where that cannot be told.
+/// If the disks of the targets can be seen, refuses an id that no disk carries, unless `any` is
+/// given; otherwise warns.
 pub(crate) fn check_disks<'a>(
     targets: impl IntoIterator<Item = &'a TargetSpec<'a>>,
     disks: &DumpDisks,

@@ -1,4 +1,4 @@
-//! What the user decides, and the plan that comes of it.
+//! The user's options, and the plan that follows from them.
 
 use cmdline::{Action, Compress};
 use vmcore::{Class, PhysAddr, PhysRange, Segment};
@@ -6,8 +6,8 @@ use vmcore::{Class, PhysAddr, PhysRange, Segment};
 /// I/O port of the first serial port, COM1.
 pub const COM1: u16 = 0x3f8;
 
-/// The user's part of the capture kernel's command line. `memmap=` and `elfcorehdr=` come behind it
-/// in either case.
+/// The user's part of the capture kernel's command line. `memmap=` and `elfcorehdr=` follow it in
+/// either case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserText {
     /// Behind the words that come from the options and from the machine.
@@ -16,7 +16,7 @@ pub enum UserText {
     Whole(String),
 }
 
-/// What the user may decide.
+/// Options of the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanOptions {
     /// Text for the command line.
@@ -27,22 +27,22 @@ pub struct PlanOptions {
     pub any_disk: bool,
     /// `kdump.compress=`: the encoding of the bulk.
     pub compress: Option<Compress>,
-    /// `kdump.final_action=`: what follows a complete dump.
+    /// `kdump.final_action=`: the action after a complete dump.
     pub final_action: Option<Action>,
-    /// `kdump.failure_action=`: what follows a failed one; decides for purgatory, too.
+    /// `kdump.failure_action=`: the action after a failed one; purgatory uses it, too.
     pub failure_action: Option<Action>,
-    /// I/O port of the 16550 that purgatory talks to; zero for silence.
+    /// I/O port of the 16550 that purgatory prints to; zero for silence.
     pub console_port: u16,
-    /// Whether the capture kernel may also use what purgatory has saved, the first 640 KiB. Ours
-    /// does not need it; a Linux does.
+    /// True if the capture kernel may also use the memory that purgatory has saved, the first 640
+    /// KiB. Ours does not need it; a Linux does.
     pub low_memory: bool,
-    /// The width of the ELF core header's fields; by itself ELF64 when memory lies above 4 GiB.
+    /// The width of the ELF core header's fields; by default ELF64 if there is memory above 4 GiB.
     pub class: Option<Class>,
     /// The lowest physical address that is used.
     pub mem_min: Option<PhysAddr>,
     /// The highest physical address that is used.
     pub mem_max: Option<PhysAddr>,
-    /// Whether purgatory verifies the slot; its own parameters it always does.
+    /// True if purgatory verifies the slot. It always verifies its own parameters.
     pub checks: bool,
     /// An initramfs, for a Linux as capture kernel.
     pub initrd: Option<Vec<u8>>,
@@ -51,7 +51,7 @@ pub struct PlanOptions {
 /// One segment of the kexec_load call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedSegment {
-    /// What a person calls it; no two segments have the same name.
+    /// Its name for people; no two segments have the same name.
     pub name: String,
     /// Its place in physical memory, in whole pages.
     pub range: PhysRange,
@@ -64,7 +64,7 @@ pub struct PlannedSegment {
 pub struct PlannedNotes {
     /// The CPU's number.
     pub cpu: u32,
-    /// Where the first kernel writes its registers.
+    /// Address at which the first kernel writes its registers.
     pub area: PhysRange,
 }
 
@@ -73,19 +73,20 @@ pub struct PlannedNotes {
 pub struct Plan {
     /// The reservation, or the part of it that the options allow.
     pub slot: PhysRange,
-    /// Where the first kernel jumps when it dies: purgatory's entry point for its machine.
+    /// Address to which the first kernel jumps when it dies: purgatory's entry point for its
+    /// machine.
     pub entry: PhysAddr,
-    /// Where purgatory jumps: the capture kernel's entry point, moved with its image.
+    /// Address to which purgatory jumps: the capture kernel's entry point, moved with its image.
     pub kernel_entry: PhysAddr,
     /// The first page of the capture kernel's image.
     pub kernel_base: PhysAddr,
-    /// How far the capture kernel lies from where it was linked, in bytes.
+    /// Distance of the capture kernel from its linked address, in bytes.
     pub kernel_delta: i64,
     /// The segments, lowest first; they do not overlap.
     pub segments: Vec<PlannedSegment>,
     /// The capture kernel's command line.
     pub command_line: String,
-    /// Where the dump goes, or what happens without a target, for a person.
+    /// Target of the dump, or the outcome without a target, for a person.
     pub target: String,
     /// True without a target: a crash is then reported on the console only, and no dump is kept.
     pub no_target: bool,
@@ -93,14 +94,15 @@ pub struct Plan {
     pub elfcorehdr: PhysRange,
     /// The width of its fields.
     pub class: Class,
-    /// Whether there is an ELF core header; else the first kernel builds it and seals the slot.
+    /// True if there is an ELF core header; otherwise the first kernel builds it and seals the
+    /// slot.
     pub sealed: bool,
     /// The first byte of purgatory's parameter block.
     pub params: PhysAddr,
     /// The memory that the capture kernel may use: its `memmap=`. Its e820 table has all of the
     /// first kernel's memory.
     pub memory: Vec<PhysRange>,
-    /// Where purgatory saves the first kernel's memory from 0 to 640 KiB.
+    /// Place to which purgatory saves the first kernel's memory from 0 to 640 KiB.
     pub backup: PhysRange,
     /// The longest piece of the slot that no segment takes; the first kernel's control pages come
     /// from there.
@@ -111,7 +113,7 @@ pub struct Plan {
     pub vmcoreinfo: Option<PhysRange>,
     /// The PT_LOADs of the dump, lowest `p_paddr` first.
     pub loads: Vec<Segment>,
-    /// What will be missing in the dump or at its end, and why.
+    /// Parts that will be missing in the dump or at its end, with the reason.
     pub warnings: Vec<String>,
 }
 

@@ -9,12 +9,12 @@ use rustix::fs::{Advice, fadvise, major, minor};
 
 use crate::slot::in_use::user;
 
-/// How much is written and read at a time, in bytes.
+/// Size of one write and one read, in bytes.
 const CHUNK: usize = 64 << 10;
 /// No offset in a file is larger (`off_t`), in bytes.
 const LONGEST_FILE: u64 = i64::MAX as u64;
 
-/// Why an image is not on its device.
+/// The reason why an image is not on its device.
 #[derive(Debug, thiserror::Error)]
 pub enum FlashError {
     /// The image itself.
@@ -25,7 +25,7 @@ pub enum FlashError {
     Open {
         /// The target.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Neither block device nor file.
@@ -43,10 +43,10 @@ pub enum FlashError {
     InUse {
         /// The target.
         path: PathBuf,
-        /// Who or how.
+        /// The user of the device, and the kind of use.
         by: String,
     },
-    /// The image would end behind the device.
+    /// The image would end after the end of the device.
     #[error(
         "{} is too small: {size} bytes, and the image ends at {needed}; nothing was written",
         path.display()
@@ -56,7 +56,7 @@ pub enum FlashError {
         path: PathBuf,
         /// Its size in bytes.
         size: u64,
-        /// Where the image would end, in bytes.
+        /// End of the image, in bytes.
         needed: u64,
     },
     /// Reading or writing failed.
@@ -66,7 +66,7 @@ pub enum FlashError {
         path: PathBuf,
         /// "writing" or "reading back".
         doing: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Something else was read than written.
@@ -83,8 +83,8 @@ pub enum FlashError {
 }
 
 /// Writes `image` to the block device or file `path` at `offset` bytes, waits until it is stored,
-/// reads it back and compares. A file that does not exist is created. `progress` is told how many
-/// bytes were written, several times.
+/// reads it back and compares. A file that does not exist is created. Calls `progress` several
+/// times with the number of bytes written.
 ///
 /// # Errors
 /// The first thing that went wrong. Nothing is written to a device that is too small or in use, nor
@@ -110,13 +110,13 @@ pub fn flash(
         progress((index * CHUNK) + chunk.len());
     }
     file.sync_all().map_err(writing)?;
-    // What the system still holds would say nothing of the device; where it cannot forget that, the
-    // comparison is all the same right.
+    // The system's cache would say nothing about the device. If the cache cannot be dropped, the
+    // comparison is still right.
     let _ = fadvise(&file, offset, None, Advice::DontNeed);
     compare(&file, path, image, offset)
 }
 
-/// Opens a target that nobody else uses.
+/// Opens a target that has no other user.
 fn open(path: &Path) -> Result<File, FlashError> {
     let failed = |source| FlashError::Open { path: path.into(), source };
     let mut options = OpenOptions::new();
@@ -147,7 +147,7 @@ fn open(path: &Path) -> Result<File, FlashError> {
     })
 }
 
-/// Where the target ends at most, in bytes; a file grows.
+/// Limit of the target in bytes; a file grows.
 fn room(mut file: &File) -> io::Result<u64> {
     if file.metadata()?.is_file() { Ok(LONGEST_FILE) } else { file.seek(SeekFrom::End(0)) }
 }

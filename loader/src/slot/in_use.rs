@@ -1,10 +1,10 @@
-//! Who uses a block device: mounts, swap, and devices that lie on top of it.
+//! Users of a block device: mounts, swap, and devices on top of it.
 
 use std::path::Path;
 use std::{fs, io};
 
-/// Who uses the device with this number (major, minor) or one of its partitions, if anybody does.
-/// `root` is `/`, or a folder with copies of files under /proc and /sys.
+/// The user of the device with this number (major, minor) or of one of its partitions, if there is
+/// one. `root` is `/`, or a folder with copies of files under /proc and /sys.
 pub(crate) fn user(root: &Path, (major, minor): (u32, u32)) -> io::Result<Option<String>> {
     let folder = root.join(format!("sys/dev/block/{major}:{minor}"));
     let folder = fs::canonicalize(folder)?;
@@ -28,7 +28,7 @@ pub(crate) fn user(root: &Path, (major, minor): (u32, u32)) -> io::Result<Option
     Ok(None)
 }
 
-/// Who uses the device that this folder under /sys describes.
+/// The user of the device that this folder under /sys describes.
 fn user_of_one(device: &Path, mounts: &str, swaps: &str) -> io::Result<Option<String>> {
     let name = device.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let number = fs::read_to_string(device.join("dev"))?;

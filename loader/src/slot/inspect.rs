@@ -1,4 +1,4 @@
-//! What a slot image says of itself, for people (a table) and for programs (JSON).
+//! Description of a slot image, for people (a table) and for programs (JSON).
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub struct Inspection {
     file_length: u64,
     command_line: String,
     segments: Vec<SegmentReport>,
-    /// What is wrong with the image, if anything is.
+    /// Faults of the image, if there are any.
     pub problem: Option<String>,
 }
 
@@ -47,8 +47,8 @@ impl Inspection {
     /// Looks at an image.
     ///
     /// # Errors
-    /// When its header is not in order, so that nothing can be said of the rest. Other damage is
-    /// part of the report.
+    /// Its header is damaged, so that nothing can be said about the rest. Other damage is part of
+    /// the report.
     pub fn new(bytes: &[u8]) -> Result<Self, Error> {
         let image = SlotImage::read(bytes)?;
         let segments = image.segments();
@@ -86,7 +86,7 @@ impl From<vmcore::PhysRange> for Place {
     }
 }
 
-/// The capture kernel's command line, what is not printable replaced.
+/// The capture kernel's command line, unprintable characters replaced.
 fn command_line(image: &SlotImage<'_>) -> String {
     let segment = image.segments().find(|segment| segment.name.to_string() == COMMAND_LINE);
     let bytes = segment.map_or(&[][..], |segment| segment.bytes);

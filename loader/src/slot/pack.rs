@@ -12,10 +12,10 @@ use crate::plan::fill::{Ground, fill, parse};
 use crate::plan::reservation::{check_system, pick_slot};
 use crate::plan::types::{Plan, PlanOptions};
 
-/// What is known of the first kernel when its slot is packed.
+/// Knowledge about the first kernel when its slot is packed.
 #[derive(Clone, Copy, Debug)]
 pub struct SlotSpec<'a> {
-    /// What it will reserve (physical).
+    /// The memory that it will reserve (physical).
     pub slot: PhysRange,
     /// The least room for its ELF core header, in bytes.
     pub elfcorehdr: u64,
@@ -65,7 +65,7 @@ fn check_options(options: &PlanOptions) -> Result<(), PlanError> {
 /// The plan as a slot image: one file, small enough to be put in place.
 ///
 /// # Errors
-/// [`slot_image::Error::TooLarge`] and what else keeps it from being packed.
+/// [`slot_image::Error::TooLarge`] and other errors of packing.
 pub fn pack(plan: &Plan) -> Result<Vec<u8>, slot_image::Error> {
     let segments = plan.segments.iter().filter(|segment| segment.range != plan.backup);
     let segments = segments.map(|segment| ContentsSegment {

@@ -102,7 +102,7 @@ fn what_the_kernel_does_not_tell_is_said() {
     }
 }
 
-/// The guest with these lines behind those of its `/proc/iomem`.
+/// The guest with these lines after those of its `/proc/iomem`.
 fn with_lines(lines: &str) -> System {
     let text = include_str!("../fixtures/amd64-512m/proc/iomem");
     let mut system = fixture("amd64-512m");
@@ -127,7 +127,7 @@ fn hot_added_ram_is_in_the_core_header_and_in_the_memory_map() {
     assert!(entries.any(|entry| entry == (0x1_0000_0000, 0x1000_0000, 1)));
 }
 
-/// The last program header of the notes, behind those of CPUs and VMCOREINFO, names the lines.
+/// The last program header of the notes, after those of CPUs and VMCOREINFO, names the lines.
 #[test]
 fn ram_that_is_left_out_is_in_the_warnings_and_in_a_note() {
     let system = with_lines(

@@ -1,4 +1,4 @@
-//! The program: what it prints, what it writes, how it exits. It is never told to load anything.
+//! The program: its output, its files, its exit codes. No test has it load anything.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -27,7 +27,7 @@ pub(crate) fn path(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
-/// Runs `plan` for a saved system with the tiny images and these words behind.
+/// Runs `plan` for a saved system with the tiny images and these words at the end.
 fn plan(name: &str, words: &[&str]) -> Output {
     plan_of(&fixture_folder(name), words)
 }
@@ -235,7 +235,7 @@ fn an_empty_initramfs_is_refused() {
     );
 }
 
-/// On standard error, so that standard output stays what it is.
+/// On standard error, so that standard output does not change.
 #[test]
 fn debug_shows_what_is_read_planned_and_handed_over() {
     let output = plan("i386-512m", &["--json", "--debug"]);

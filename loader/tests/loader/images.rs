@@ -1,4 +1,4 @@
-//! Images that are damaged or not what they should be.
+//! Images that are damaged or of another kind.
 
 use crate::common::elf::{self, ET_DYN, ET_EXEC, Load, Purgatory, R_386_32};
 use crate::common::{fixture, plan_with, segment};
@@ -30,7 +30,7 @@ fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-/// Purgatory lies at 0x2f5d000. R_386_32 adds that to what the linker left (0x200 and 0x1800);
+/// Purgatory is at 0x2f5d000. R_386_32 adds that to the linker's values (0x200 and 0x1800);
 /// R_386_PC32 and R_386_PLT32 stay, because both ends move.
 #[test]
 fn relocations_by_hand() {

@@ -1,4 +1,4 @@
-//! What the loader promises, checked from outside: one program, so that the helpers are shared.
+//! Promises of the loader, checked from outside: one program, so that the helpers are shared.
 
 mod amd64;
 mod cli;

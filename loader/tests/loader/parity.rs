@@ -1,4 +1,4 @@
-//! What kexec's users know: an initramfs, bounds, no checks, CPUs that come and go.
+//! Features that kexec's users know: an initramfs, bounds, no checks, CPUs that come and go.
 
 use std::fs;
 

@@ -132,7 +132,7 @@ fn a_fixed_kernel_stays_or_fails() {
     );
 }
 
-/// A kernel that is linked 1 MiB behind a 2 MiB boundary keeps this distance.
+/// A kernel that is linked 1 MiB after a 2 MiB boundary keeps this distance.
 #[test]
 fn a_moved_kernel_keeps_its_alignment() {
     let system = with_slot("  04000000-05ffffff : Crash kernel\n");
@@ -254,7 +254,7 @@ fn the_core_header_of_a_small_guest() {
         (0x300_0000, 0x300_0000, 0x1cfe_0000, 0xc300_0000),
     ];
     assert_eq!(loads(&headers), expected);
-    // Ours lies behind the headers, at 52 + 7 × 32: 12 bytes, 12 for the name, 21 and padding.
+    // Our note follows the headers, at 52 + 7 × 32: 12 bytes, 12 for the name, 21 and padding.
     let areas = [(0x1fac_ae00, 176), (0x1fad_de00, 176), (0x318_2000, 0x1024), (0x2f5_f114, 48)];
     assert_eq!(notes(&headers), areas);
     assert!(headers[..4].iter().all(|header| header.p_type == PT_NOTE), "notes come first");
@@ -300,8 +300,8 @@ fn with_class(system: &System, class: Class) -> Result<Plan, PlanError> {
     plan_with(system, &kernel(), &options)
 }
 
-/// The same segments in fields of either width: 52 + 7 × 32 bytes, or 64 + 7 × 56; our note comes
-/// behind.
+/// The same segments in fields of either width: 52 + 7 × 32 bytes, or 64 + 7 × 56; our note
+/// follows.
 #[test]
 fn the_width_of_the_core_header_can_be_chosen() {
     let system = fixture("i386-512m");
@@ -470,7 +470,7 @@ fn purgatory_is_told_everything() {
     assert_eq!(regions, expected.map(|(name, start, length)| (name.to_owned(), start, length)));
 }
 
-/// Every digest is that of the bytes which lie in the region once the segments are placed.
+/// Every digest is that of the bytes that are in the region once the segments are placed.
 #[test]
 fn digests_are_of_what_lies_in_the_slot() {
     let plan = plan_for(&fixture("i386-512m")).expect("a plan");

@@ -8,7 +8,7 @@ use vmcore::{PhysAddr, PhysRange};
 
 const IOMEM: &str = include_str!("../fixtures/i386-5g/proc/iomem");
 
-/// Changes of single bytes: where (as a share of the length), and into what.
+/// Changes of single bytes: the place (as a share of the length), and the new value.
 fn changes() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
     prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6)
 }
@@ -70,7 +70,7 @@ proptest! {
     fn mutated_images(kernel in changes(), purgatory in changes()) {
         let system = fixture("i386-512m");
         let headers = |image: &[u8]| image.len().min(400);
-        // Most of the kernel is contents; what matters stands at its start.
+        // Most of the kernel is contents; the fields that matter are at its start.
         let image = elf::kernel();
         let (head, tail) = image.split_at(headers(&image));
         let kernel = [&changed(head, &kernel), tail].concat();

@@ -10,7 +10,7 @@ use vmcore::{
     SegmentKind,
 };
 
-/// Where the pieces begin: above all other memory of the fixture.
+/// Start of the pieces: above all other memory of the fixture.
 const FIRST: u64 = 0x4000_0000;
 const PAGE: u64 = 0x1000;
 
@@ -51,7 +51,7 @@ fn pieces_of(loads: impl Iterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
     loads.filter(|(at, _)| *at >= FIRST).collect()
 }
 
-/// Each error has its cause once, be it a part of the text or behind it.
+/// Each error has its cause once, either as a part of the text or after it.
 #[test]
 fn a_cause_is_named_once() {
     let memory = vmcore::Error::NoMemory;
@@ -80,7 +80,7 @@ fn five_thousand_ranges_go_from_the_plan_into_the_dump() {
     let found = found.expect("all can be read").into_iter();
     let loads = found.filter(|segment| segment.kind == SegmentKind::Load);
     assert_eq!(pieces_of(loads.map(|load| (load.paddr.get(), load.memsz))), pieces);
-    // What the capture kernel makes of it, in the eyes of another reader of ELF files.
+    // The capture kernel's result, read by another reader of ELF files.
     let vmcore = vmcore::vmcore(&header, &Memory(&plan), 1 << 36, &Holes::new(), &mut |_| ())
         .expect("a vmcore");
     let Some(Extent::Bytes(head)) = vmcore.view.extents().first() else { panic!("no head") };
@@ -99,8 +99,8 @@ fn left_out(plan: &Plan) -> (String, String) {
     (warning, lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// `e_phnum` has 16 bits, and 0xffff means something else. Beside the pieces there are two PT_NOTEs
-/// of CPUs, two more for VMCOREINFO, four PT_LOADs, and a place or two for what is cut.
+/// `e_phnum` has 16 bits, and 0xffff has another meaning. Besides the pieces there are two PT_NOTEs
+/// of CPUs, two more for VMCOREINFO, four PT_LOADs, and a place or two for cut ranges.
 #[test]
 fn of_seventy_thousand_ranges_the_smallest_are_left_out_and_counted() {
     let (mut system, pieces) = in_pieces(70_000);
@@ -121,8 +121,8 @@ fn of_seventy_thousand_ranges_the_smallest_are_left_out_and_counted() {
     assert!(core_header(&plan).segments(&Memory(&plan)).all(|segment| segment.is_ok()));
 }
 
-/// 4 MiB have room for the headers of some thousand ranges, and for what the capture kernel keeps
-/// of each; what is left over stays what it was.
+/// 4 MiB have room for the headers of some thousand ranges, and for the capture kernel's data about
+/// each; the rest stays as before.
 #[test]
 fn of_more_ranges_than_a_small_slot_has_room_for_the_smallest_are_left_out() {
     let (mut system, pieces) = in_pieces(20_000);

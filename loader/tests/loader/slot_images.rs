@@ -40,7 +40,7 @@ fn a_slot_is_planned_without_a_system() {
     assert_eq!(image.params().expect("parameters").state, 1);
 }
 
-/// With the first kernel's files, an image holds what `load` would load.
+/// With the first kernel's files, an image holds the same segments as `load`.
 #[test]
 fn an_image_of_a_known_system_is_its_plan() {
     let system = fixture("i386-512m");
@@ -113,7 +113,7 @@ fn flash_refuses_before_it_writes() {
     assert!(!target.exists());
 }
 
-/// Runs `pack` with the tiny images and these words behind.
+/// Runs `pack` with the tiny images and these words at the end.
 fn run_pack(output: &Path, words: &[&str]) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
     let (kernel, purgatory) = (folder.path().join("kernel"), folder.path().join("purgatory"));

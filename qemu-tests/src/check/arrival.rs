@@ -1,4 +1,4 @@
-//! What came of a dump at the other end of each target.
+//! The dump as it arrived at the other end of each target.
 
 use std::fs;
 use std::ops::Range;
@@ -35,7 +35,7 @@ pub struct Arrival {
 /// it.
 ///
 /// # Errors
-/// When a target that was to have it does not.
+/// Fails if a target that was to have the dump lacks it.
 pub fn collect(
     config: &Config,
     disk: &DumpDisk,
@@ -64,7 +64,7 @@ pub fn collect(
 /// bytes.
 ///
 /// # Errors
-/// When that target has no whole dump.
+/// Fails if that target has no complete dump.
 pub fn length(config: &Config, disk: &DumpDisk, received: &[Received]) -> Result<u64> {
     let way = config.delivery.targets.ways().first().context("no target is named")?;
     if *way == Way::VirtioBlk {
@@ -78,7 +78,7 @@ pub fn length(config: &Config, disk: &DumpDisk, received: &[Received]) -> Result
     Ok(view.context("the collector names no vmcore")?.bytes)
 }
 
-/// Where the dump of a target goes first.
+/// Returns the first path of a target's dump.
 pub fn dump_of(way: Way, out: &Path) -> PathBuf {
     out.join(receiving::FOLDER).join(way.name()).join(DUMP)
 }
@@ -137,7 +137,7 @@ fn take_over(dump: &Path, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether every byte that a collector claims to have, of a dump that is not whole, is right.
+/// Checks that every byte that a collector claims to have of an incomplete dump is right.
 pub fn accounts(
     config: &Config,
     received: &[Received],
@@ -156,7 +156,7 @@ pub fn accounts(
     checks
 }
 
-/// Whether what was pulled of oldmem is what memory held.
+/// Checks that the pulled parts of oldmem equal memory.
 pub fn pulled(config: &Config, memory: &GuestMemory, truth: &Truth) -> Vec<Check> {
     let pulls = config.delivery.pulls.iter().enumerate();
     let oldmem = pulls.filter(|(_, pull)| pull.view == "oldmem");
@@ -169,7 +169,7 @@ pub fn pulled(config: &Config, memory: &GuestMemory, truth: &Truth) -> Vec<Check
         .collect()
 }
 
-/// The file with what a pull got.
+/// Returns the path of a pull's output file.
 pub fn pull_file(config: &Config, number: usize) -> PathBuf {
     let line = config.delivery.targets.ways().iter().find(|way| way.is_line());
     let folder = line.map_or("", |way| way.name());
@@ -206,7 +206,7 @@ mod tests {
         assert!(out.path().join("vmcore").exists() && !out.path().join("said").exists());
     }
 
-    /// A collector is believed when the file is what it says, and not before.
+    /// A collector is believed if the file matches its report, and only then.
     #[test]
     fn a_file_must_have_the_sha256_that_the_collector_says() {
         let out = tempfile::tempdir().unwrap();

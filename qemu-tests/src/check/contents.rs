@@ -13,10 +13,10 @@ use crate::check::truth::Truth;
 use crate::host::memory::{GuestMemory, PAGE, digest};
 use crate::line::collector_process::ReceivedView;
 
-/// How much of the vmcore is compared at once, in bytes; a multiple of [`PAGE`].
+/// Bytes of the vmcore that are compared at once; a multiple of [`PAGE`].
 const CHUNK: u64 = 1 << 20;
 
-/// Every byte of every PT_LOAD is what memory held at T1.
+/// Checks that every byte of every PT_LOAD equals memory at T1.
 pub(crate) fn vmcore_equals_memory(evidence: &Evidence<'_>) -> Result<String> {
     let loads = &evidence.core.loads;
     ensure!(!loads.is_empty(), "the vmcore has no PT_LOAD");
@@ -48,7 +48,7 @@ fn drop_reused(evidence: &Evidence<'_>, wrong: &mut Vec<u64>) -> String {
     }
 }
 
-/// A file and what it is compared with.
+/// A file and the sources that it is compared with.
 struct Compared<'a> {
     core: &'a CoreFile,
     memory: &'a GuestMemory,
@@ -102,10 +102,10 @@ fn compare_pages(
     Ok(())
 }
 
-/// Whether the file at `path` is what `range` of memory (physical) held, byte for byte.
+/// Checks that the file at `path` equals `range` of memory (physical), byte for byte.
 ///
 /// # Errors
-/// When it is not, or the file cannot be read.
+/// Fails if they differ, or the file cannot be read.
 pub fn oldmem_equals_memory(
     path: &Path,
     memory: &GuestMemory,
@@ -121,11 +121,11 @@ pub fn oldmem_equals_memory(
     Ok(format!("{} bytes from {:#x} on equal memory", found.len(), range.start))
 }
 
-/// Every byte of the partial vmcore at `path` that `view` does not name as missing or different is
-/// what memory held. What could not be read is zero, and named as well.
+/// Checks that every byte of the partial vmcore at `path` equals memory, unless `view` names it as
+/// missing or different. Bytes that could not be read are zero, and named as well.
 ///
 /// # Errors
-/// When one is not, or what is there has no headers to say what it is.
+/// Fails if a byte differs, or the file has no headers to describe its bytes.
 pub fn claims_equal_memory(
     path: &Path,
     view: &ReceivedView,

@@ -1,4 +1,4 @@
-//! A vmcore as goblin reads it: not our own reader, because this is what judges our writer.
+//! A vmcore as goblin reads it. Our own reader is not used, because this code judges our writer.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -19,7 +19,7 @@ const MOST_NOTES: u64 = 16 << 20;
 /// One PT_LOAD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
-    /// Where its bytes begin in the file.
+    /// Offset of its bytes in the file.
     pub offset: u64,
     /// Its first physical address.
     pub paddr: u64,
@@ -38,7 +38,7 @@ pub struct Note {
     pub name: String,
     /// Its type.
     pub kind: u32,
-    /// What it says.
+    /// Its content.
     pub desc: Vec<u8>,
     /// Header, name and description as they are in the file, with their padding.
     pub raw: Vec<u8>,
@@ -117,7 +117,7 @@ impl CoreFile {
     /// Opens a vmcore and reads its tables.
     ///
     /// # Errors
-    /// When it is no ELF core of an x86, or a table or segment leaves the file.
+    /// Fails if the file is no ELF core of an x86, or a table or segment leaves the file.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
         let length = file.metadata()?.len();
@@ -130,7 +130,7 @@ impl CoreFile {
         Ok(core)
     }
 
-    /// Where the file is.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -184,7 +184,7 @@ impl CoreFile {
     /// Reads at a file offset.
     ///
     /// # Errors
-    /// When the file ends before.
+    /// Fails if the file ends too early.
     pub fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<()> {
         let read = self.file.read_exact_at(into, offset);
         read.with_context(|| format!("reading the vmcore at {offset:#x}"))
@@ -193,7 +193,7 @@ impl CoreFile {
     /// Reads at a physical address, from one PT_LOAD.
     ///
     /// # Errors
-    /// When no PT_LOAD has all of it.
+    /// Fails if no PT_LOAD has all of the bytes.
     pub fn read_physical(&self, address: u64, into: &mut [u8]) -> Result<()> {
         let found = self.loads.iter().find_map(|load| {
             let at = address.checked_sub(load.paddr)?;

@@ -13,12 +13,13 @@ use crate::host::memory::PAGE;
 const FIRST_PAGE: Range<u64> = 0..PAGE;
 /// The extended BIOS data area's page, video memory and ROMs.
 const LEGACY: Range<u64> = 0x9_f000..0x10_0000;
-/// SeaBIOS keeps ACPI tables and its drivers' rings at the end of memory below 4 GiB: 128 KiB and
-/// a few more for each disk; never more than this, in bytes. What the dead kernel itself calls
-/// System RAM there must be in the vmcore all the same.
+/// SeaBIOS keeps ACPI tables and its drivers' rings at the end of memory below 4 GiB: 128 KiB and a
+/// few more for each disk; never more than this, in bytes. Memory there that the dead kernel itself
+/// calls System RAM must be in the vmcore all the same.
 const FIRMWARE_TOP: u64 = 256 << 10;
 
-/// The PT_LOADs are RAM less the slot less what is listed as not RAM, and each byte once.
+/// Checks that the PT_LOADs are RAM minus the slot minus the ranges listed as not RAM, and have
+/// each byte once.
 pub(crate) fn coverage(evidence: &Evidence<'_>) -> Result<String> {
     let loads = &evidence.core.loads;
     if let Some(load) = loads.iter().find(|load| load.filesz != load.memsz) {
@@ -55,8 +56,8 @@ pub(crate) fn coverage(evidence: &Evidence<'_>) -> Result<String> {
     Ok(format!("{bytes} bytes are RAM less the slot less firmware's {left_out}{told}"))
 }
 
-/// Whether `load` only gives other virtual addresses to bytes of `other`: those in the file, or, where
-/// it `repeats`, those in memory.
+/// True if `load` only gives other virtual addresses to bytes of `other`: to bytes in the file or,
+/// with `repeats`, to bytes in memory.
 pub(crate) fn is_alias(load: &Load, other: &Load, repeats: bool) -> bool {
     let bytes = |load: &Load| load.paddr..load.paddr.saturating_add(load.filesz);
     let (inner, outer) = (bytes(load), bytes(other));

@@ -40,7 +40,7 @@ pub(crate) fn registers(evidence: &Evidence<'_>) -> Result<String> {
     Ok(format!("instruction pointers {}", places.join(", ")))
 }
 
-/// True if something of the kernel is mapped there, as far as can be told: on i386 modules lie
+/// True if a part of the kernel is mapped there, as far as can be determined: on i386 modules are
 /// above all memory that is mapped directly.
 fn is_mapped(evidence: &Evidence<'_>, address: u64) -> bool {
     match evidence.dead.page_tables {
@@ -49,7 +49,7 @@ fn is_mapped(evidence: &Evidence<'_>, address: u64) -> bool {
     }
 }
 
-/// The physical address behind an address on a kernel stack.
+/// Returns the physical address of an address on a kernel stack.
 fn physical(evidence: &Evidence<'_>, address: u64) -> Result<u64> {
     match evidence.dead.page_tables {
         Some(tables) => page_tables::translate(evidence.core, tables, address),
@@ -75,7 +75,8 @@ pub(crate) fn register_pattern(evidence: &Evidence<'_>) -> Result<String> {
     Ok(format!("{} general registers of each of {known} CPUs", GENERAL_REGISTERS.len()))
 }
 
-/// One CPU died where kernels record a panic, and its stack tells how it came there.
+/// Checks that one CPU died in a function in which kernels record a panic, and that its stack shows
+/// the path to it.
 pub(crate) fn panic_path(evidence: &Evidence<'_>) -> Result<String> {
     let within = |functions: &[Function], address: u64| {
         functions.iter().find(|(_, code)| code.contains(&address)).map(|(name, _)| name.clone())

@@ -1,4 +1,4 @@
-//! What is known of the dead kernel from itself: the facts that a vmcore is held against.
+//! The dead kernel's facts about itself. A vmcore is compared with them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,8 +10,8 @@ use crate::check::facts::Facts;
 use crate::check::page_tables::PageTables;
 use crate::host::memory::GuestMemory;
 
-/// The functions in which Linux records the registers of the CPU that panics: which one it is
-/// depends on what the compiler made part of what (kernel/kexec_core.c).
+/// The functions in which Linux records the registers of the CPU that panics: the compiler's
+/// inlining decides which of them it is (kernel/kexec_core.c).
 const RECORDERS: [&str; 4] = ["__crash_kexec", "crash_kexec", "vpanic", "panic"];
 /// Those of them that only some versions have.
 const NEW_RECORDERS: [&str; 1] = ["vpanic"];
@@ -30,19 +30,20 @@ pub type Function = (String, Range<u64>);
 /// Virtual address of the first byte of memory in the image of an x86_64 Linux
 /// (`__START_KERNEL_map`).
 const X86_64_MAP: u64 = 0xffff_ffff_8000_0000;
-/// Where Linux is linked for (`LOAD_PHYSICAL_ADDR`) when its header does not say (physical).
+/// Link address of Linux (`LOAD_PHYSICAL_ADDR`, physical) if its header has none.
 const USUAL_ADDRESS: u64 = 16 << 20;
 /// The longest VMCOREINFO (Linux, `VMCOREINFO_BYTES`, is a page of at most 64 KiB).
 const MOST_VMCOREINFO: usize = 64 << 10;
 
-/// What counts, besides its own words, when a Linux is judged.
+/// Facts for the checks of a Linux, besides its own words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Linux {
     /// True for x86_64, false for i386.
     pub is_64_bit: bool,
     /// True if the dump must report the kernel's offset.
     pub says_offset: bool,
-    /// Whether it says all that the checks need; else those that lack something are skipped.
+    /// True if it reports all that the checks need. Otherwise checks that lack something are
+    /// skipped.
     pub is_known: bool,
     /// The physical address that it is linked for, where its header says so.
     pub pref_address: Option<u64>,
@@ -57,26 +58,26 @@ pub struct Linux {
 pub struct Vmcoreinfo {
     /// Physical address of its note.
     pub note: u64,
-    /// How far the kernel runs from where it is linked, in bytes, where its VMCOREINFO is to say that:
-    /// i386 Linux does not, and other loaders than ours do not add it.
+    /// Distance of the kernel from its link address, in bytes, if its VMCOREINFO must have it. i386
+    /// Linux does not write it, and loaders other than ours do not add it.
     pub kernel_offset: Option<u64>,
 }
 
-/// What the vmcore of a kernel must agree with.
+/// Facts that the vmcore of a kernel must agree with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadKernel {
     /// The reservation that the capture kernel lived in (physical).
     pub slot: Range<u64>,
-    /// What the kernel itself called RAM (physical).
+    /// Ranges that the kernel itself calls RAM (physical).
     pub system_ram: Vec<Range<u64>>,
-    /// RAM that nobody called so (physical): it is not in the vmcore.
+    /// RAM that was not reported as RAM (physical): it is not in the vmcore.
     pub holes: Vec<Range<u64>>,
     /// Physical address of each CPU's crash note, in the CPUs' order; of those CPUs that can leave one.
     pub crash_notes: Vec<u64>,
     /// Its VMCOREINFO, of a kernel that has one.
     pub vmcoreinfo: Option<Vmcoreinfo>,
-    /// What each of these CPUs had in its [`GENERAL_REGISTERS`], in the same order, and `None` where that
-    /// is not known; empty when it is known of none.
+    /// Contents of the [`GENERAL_REGISTERS`] of each of these CPUs, in the same order; `None` if
+    /// they are not known. Empty if they are known of no CPU.
     pub register_patterns: Vec<Option<[u32; GENERAL_REGISTERS.len()]>>,
     /// Addresses of pages (physical) into which a device may still write until it is quiet.
     pub arriving: Vec<u64>,
@@ -84,7 +85,7 @@ pub struct DeadKernel {
     pub several_die: bool,
     /// The kernel's code (virtual).
     pub text: Range<u64>,
-    /// What to subtract from a virtual address of directly mapped memory for its physical one.
+    /// Virtual address minus physical address in directly mapped memory.
     pub virtual_base: u64,
     /// The kernel's page tables, where its stacks are not in directly
     /// mapped memory.
@@ -104,10 +105,11 @@ pub struct DeadKernel {
 }
 
 impl DeadKernel {
-    /// A Linux, from what its `/init` printed and, for what that lacks, from its memory.
+    /// Describes a Linux from the output of its `/init` and, for facts missing there, from its
+    /// memory.
     ///
     /// # Errors
-    /// When something that the checks need was not printed.
+    /// Fails if something that the checks need was not printed.
     pub fn linux(facts: &Facts, memory: &GuestMemory, linux: &Linux) -> Result<Self> {
         if facts.cpus == 0 || facts.crash_notes.len() != facts.cpus {
             bail!("{} CPUs online but {} crash notes", facts.cpus, facts.crash_notes.len());
@@ -157,8 +159,8 @@ impl DeadKernel {
         Ok(())
     }
 
-    /// What led to its death. One of an oops without a panic leaves the registers of the fault,
-    /// wherever that was: its console has the stack pointer.
+    /// Takes the cause of its death. An oops without a panic leaves the registers of the fault,
+    /// which may be anywhere; the console has the stack pointer.
     fn take_death(&mut self, facts: &Facts, linux: &Linux) -> Result<()> {
         let function = |name: &str| Ok::<_, Error>((name.to_string(), facts.symbol(name)?));
         if linux.is_asked || facts.death.panicked {
@@ -211,8 +213,8 @@ fn offset(linux: &Linux, text: &Range<u64>, code: &Range<u64>) -> u64 {
     }
 }
 
-/// Where an x86_64 Linux has its page tables: as far from its first byte of code as in virtual
-/// memory. Where kallsyms lists no data, VMCOREINFO tells.
+/// Returns an x86_64 Linux's page tables: as far from its first byte of code as in virtual memory.
+/// If kallsyms lists no data, VMCOREINFO has the address.
 fn page_tables(
     facts: &Facts,
     memory: &GuestMemory,
@@ -258,8 +260,8 @@ fn hexadecimal(vmcoreinfo: &str, key: &str) -> Result<u64> {
     u64::from_str_radix(value(vmcoreinfo, key)?, 16).with_context(|| format!("the value of {key}"))
 }
 
-/// Where `linux_banner` is (virtual): from kallsyms when the kernel lists its data there, else the
-/// one place among its constants that holds the text of /proc/version.
+/// Returns the address of `linux_banner` (virtual): from kallsyms if the kernel lists its data
+/// there, else the one place among its constants that holds the text of /proc/version.
 fn linux_banner(facts: &Facts, memory: &GuestMemory, virtual_base: u64) -> Result<u64> {
     if let Ok(symbol) = facts.symbol("linux_banner") {
         return Ok(symbol.start);

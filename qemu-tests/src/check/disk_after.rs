@@ -1,4 +1,4 @@
-//! What a cycle without a dump left on the dump disk.
+//! State of the dump disk after a cycle without a dump.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -12,44 +12,44 @@ use crate::check::core_file::CoreFile;
 use crate::host::dump_disk::{DumpDisk, HEADER};
 use crate::host::memory::GuestMemory;
 
-/// Bytes of the two headers of the disk's first dump, behind them.
+/// Bytes of the two headers of the disk's first dump, after those.
 const DUMP_HEADER: u64 = 8192;
 /// Bytes of a page.
 const PAGE: usize = 4096;
-/// How much of a disk is looked at at once, in bytes.
+/// Bytes of a disk that are read at once.
 const CHUNK: usize = 1 << 20;
 
-/// What a cycle without a dump left on the disk.
+/// State of the disk after a cycle without a dump.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DiskAfter {
-    /// Why `kdump-collector extract` finds no dump there.
+    /// The reason why `kdump-collector extract` finds no dump there.
     pub refused: String,
-    /// Whether the header was written.
+    /// True if the header was written.
     pub header_written: bool,
-    /// Whether anything was written behind the headers of the disk and of its first dump.
+    /// True if anything was written after the headers of the disk and of its first dump.
     pub data_written: bool,
-    /// What could be extracted all the same.
+    /// Part of the dump that could be extracted all the same.
     pub partial: Option<Partial>,
 }
 
-/// What there is of a dump that is not whole. All numbers are bytes.
+/// Sizes of an incomplete dump. All numbers are bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Partial {
     /// Length of the whole dump.
     pub length: u64,
-    /// What is there.
+    /// Bytes that are there.
     pub there: u64,
-    /// What of it is memory, and was compared.
+    /// Bytes of these that are memory, and were compared.
     pub compared: u64,
-    /// What of that is different.
+    /// Bytes of those that are different.
     pub wrong: u64,
 }
 
-/// Looks at the disk when there is no whole dump on it. What is extracted all the same goes to
+/// Looks at the disk when there is no complete dump on it. The part that can be extracted goes to
 /// `out`, and is compared with `memory`.
 ///
 /// # Errors
-/// When the file cannot be read.
+/// The file cannot be read.
 pub fn after_failure(disk: &DumpDisk, out: &Path, memory: &GuestMemory) -> Result<DiskAfter> {
     let header_written = disk.has_new_header()?;
     let mut file = File::open(disk.path()).context("opening the dump disk")?;
@@ -65,7 +65,7 @@ pub fn after_failure(disk: &DumpDisk, out: &Path, memory: &GuestMemory) -> Resul
     Ok(DiskAfter { refused, header_written, data_written, partial })
 }
 
-/// Compares what is there of a vmcore with the memory that its PT_LOADs describe.
+/// Compares the existing parts of a vmcore with the memory that its PT_LOADs describe.
 fn partial(extracted: &Extracted, memory: &GuestMemory) -> Result<Option<Partial>> {
     let Some(path) = &extracted.path else { return Ok(None) };
     let core = CoreFile::open(path)?;
@@ -92,7 +92,7 @@ fn partial(extracted: &Extracted, memory: &GuestMemory) -> Result<Option<Partial
     Ok(Some(Partial { length: extracted.length, there: extracted.there(), compared, wrong }))
 }
 
-/// Whether anything but zeros follows. The disk may be larger than the host's memory.
+/// True if anything but zeros follows. The disk may be larger than the host's memory.
 fn has_data(mut rest: impl Read) -> io::Result<bool> {
     let mut chunk = vec![0; CHUNK];
     loop {

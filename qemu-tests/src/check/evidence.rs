@@ -1,4 +1,4 @@
-//! What the checks of a vmcore look at.
+//! Input of the checks of a vmcore.
 
 use crate::check::core_file::CoreFile;
 use crate::check::dead_kernel::DeadKernel;
@@ -14,9 +14,10 @@ pub struct Evidence<'a> {
     pub memory: &'a GuestMemory,
     /// Its digests.
     pub truth: &'a Truth,
-    /// What the dead kernel said of itself.
+    /// The dead kernel's facts about itself.
     pub dead: &'a DeadKernel,
-    /// Whether a stock Linux wrote it. The file may then have bytes of memory twice, as those of an x86_64
-    /// kernel's text; and the first 640 KiB of memory are no more what they were: it has used them.
+    /// True if a stock Linux wrote the vmcore. The file may then have bytes of memory twice, as
+    /// those of an x86_64 kernel's text. The first 640 KiB of memory have changed, because that
+    /// Linux has used them.
     pub is_stock: bool,
 }

@@ -1,4 +1,4 @@
-//! What the first kernel said of itself before it died: the `first-kernel:` lines of `/init`.
+//! The first kernel's facts about itself before it died: the `first-kernel:` lines of `/init`.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,7 +14,7 @@ pub struct Resource {
     pub name: String,
 }
 
-/// What was said so far.
+/// Facts reported so far.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// /proc/version.
@@ -27,7 +27,7 @@ pub struct Facts {
     pub iomem: Vec<Resource>,
     /// Physical address of each CPU's crash note, by CPU number.
     pub crash_notes: BTreeMap<usize, u64>,
-    /// Physical address of its VMCOREINFO note; zero until it is said.
+    /// Physical address of its VMCOREINFO note; zero until it is reported.
     pub vmcoreinfo: u64,
     /// Virtual addresses from a symbol to the next one.
     pub symbols: BTreeMap<String, Range<u64>>,
@@ -37,11 +37,11 @@ pub struct Facts {
     pub dump_bytes: Option<u64>,
     /// Purgatory's entry (physical), from another loader than ours.
     entry: Option<u64>,
-    /// How it died, in its own words.
+    /// Its death, in its own words.
     pub death: Death,
 }
 
-/// What the first kernel said as it died.
+/// Facts that the first kernel printed as it died.
 #[derive(Clone, Debug, Default)]
 pub struct Death {
     /// The line of its panic, or else of the last oops: of a death by `panic_on_oops` there is no
@@ -54,10 +54,10 @@ pub struct Death {
 }
 
 impl Facts {
-    /// Takes one fact: the line behind `first-kernel: `. Unknown ones are none of ours.
+    /// Takes one fact: the text after `first-kernel: `. Unknown facts are ignored.
     ///
     /// # Errors
-    /// When a known one cannot be read; the text repeats it.
+    /// Fails if a known fact cannot be read; the text repeats it.
     pub fn take(&mut self, fact: &str) -> Result<()> {
         let (key, value) = fact.split_once(' ').unwrap_or((fact, ""));
         let read = match key {
@@ -117,7 +117,7 @@ impl Facts {
     /// The crashkernel reservation.
     ///
     /// # Errors
-    /// When /proc/iomem has none.
+    /// Fails if /proc/iomem has no reservation.
     pub fn slot(&self) -> Result<Range<u64>> {
         let slots = self.resources("Crash kernel");
         slots.into_iter().next().context(
@@ -129,7 +129,7 @@ impl Facts {
     /// A symbol of the first kernel and where the next one starts (virtual addresses).
     ///
     /// # Errors
-    /// When its /proc/kallsyms did not show it.
+    /// Fails if its /proc/kallsyms did not show the symbol.
     pub fn symbol(&self, name: &str) -> Result<Range<u64>> {
         match self.symbols.get(name) {
             Some(range) if range.start != 0 => Ok(range.clone()),
@@ -137,10 +137,10 @@ impl Facts {
         }
     }
 
-    /// Purgatory's entry (physical), from what the loader printed.
+    /// Returns purgatory's entry (physical), from the loader's output.
     ///
     /// # Errors
-    /// When there is no plan or no entry in it.
+    /// Fails if there is no plan, or no entry in it.
     pub fn purgatory_entry(&self) -> Result<u64> {
         if let Some(entry) = self.entry {
             return Ok(entry);

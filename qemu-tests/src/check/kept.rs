@@ -9,8 +9,8 @@ use crate::check::truth::Truth;
 use crate::host::memory::{Digests, GuestMemory, PAGE};
 use crate::report::Check;
 
-/// Whether memory outside the slot stayed as it was between the moments of which there are digests.
-/// Before the devices are quiet, what was under way to the dead kernel may still arrive.
+/// Checks that memory outside the slot did not change between the moments that have digests. Until
+/// the devices are quiet, data in flight to the dead kernel may still arrive.
 pub fn memory_kept(memory: &GuestMemory, dead: &DeadKernel, truth: &Truth) -> Vec<Check> {
     let (slot, arriving) = (&dead.slot, &dead.arriving);
     let mut checks = Vec::new();

@@ -17,7 +17,7 @@ const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// Bytes that a large page maps, and an entry of a page directory stands for.
 const BLOCK: u64 = 2 << 20;
-/// EFER: entries may forbid that what they map is executed.
+/// EFER: entries may forbid execution of the memory that they map.
 const EFER_NXE: u64 = 1 << 11;
 /// The window on old memory (virtual), by ARCHITECTURE.md.
 const WINDOW: Range<u64> = 0xd000_0000..0xe000_0000;
@@ -29,7 +29,7 @@ pub(crate) const LARGE_PAGES: u64 = WINDOW.start + BLOCK;
 struct Mapping {
     /// Its virtual address.
     at: u64,
-    /// The memory behind it (physical).
+    /// The memory that it maps (physical).
     physical: Range<u64>,
     is_writable: bool,
     is_executable: bool,
@@ -52,15 +52,16 @@ impl Mapping {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mappings {
     pages: Vec<Mapping>,
-    /// The CPU obeys what the entries say about execution.
+    /// True if the CPU obeys the execution bits of the entries.
     has_no_execute: bool,
 }
 
 impl Mappings {
-    /// Those of the CPU that is at `eip`, by what QEMU's monitor says to `info registers -a`.
+    /// Reads the mappings of the CPU that is at `eip`, from the monitor's answer to `info registers
+    /// -a`.
     ///
     /// # Errors
-    /// When no CPU is there, or its page tables are not in memory.
+    /// Fails if no CPU is at `eip`, or its page tables are not in memory.
     pub fn read(memory: &GuestMemory, registers: &str, eip: u64) -> Result<Self> {
         let mut words = registers.split_whitespace();
         let is_there = |word: &str| hexadecimal(word, "EIP=") == Some(eip);
@@ -117,7 +118,7 @@ impl Mappings {
     }
 }
 
-/// Adds what the entry of a page directory maps at the virtual address `at`.
+/// Adds the mappings of a page directory's entry at the virtual address `at`.
 fn read_entry(memory: &GuestMemory, at: u64, entry: u64, pages: &mut Vec<Mapping>) -> Result<()> {
     if entry & PRESENT == 0 {
         return Ok(());
@@ -134,7 +135,7 @@ fn read_entry(memory: &GuestMemory, at: u64, entry: u64, pages: &mut Vec<Mapping
     Ok(())
 }
 
-/// The number behind `name` in a word of the monitor's.
+/// Returns the number after `name` in a word of the monitor's output.
 fn hexadecimal(word: &str, name: &str) -> Option<u64> {
     u64::from_str_radix(word.strip_prefix(name)?, 16).ok()
 }

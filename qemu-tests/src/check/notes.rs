@@ -6,7 +6,7 @@ use crate::check::core_file::{CoreFile, Note};
 use crate::check::dead_kernel::Vmcoreinfo;
 use crate::check::evidence::Evidence;
 
-/// The name of the note with what our loader adds to VMCOREINFO.
+/// Name of the note with our loader's additions to VMCOREINFO.
 const ADDITION: &str = "KDUMP-RS";
 
 /// The notes with the registers of a CPU.
@@ -14,7 +14,8 @@ pub(crate) fn prstatus(core: &CoreFile) -> impl Iterator<Item = &Note> {
     core.notes.iter().filter(|note| note.is_prstatus())
 }
 
-/// One PRSTATUS note per CPU, byte for byte what the dead kernel left at the address it named.
+/// Checks that there is one PRSTATUS note per CPU, byte for byte as the dead kernel left it at the
+/// address that it named.
 pub(crate) fn prstatus_notes(evidence: &Evidence<'_>) -> Result<String> {
     let expected = &evidence.dead.crash_notes;
     let found = prstatus(evidence.core).count();
@@ -28,14 +29,14 @@ pub(crate) fn prstatus_notes(evidence: &Evidence<'_>) -> Result<String> {
     Ok(format!("{found} notes equal the dead kernel's, byte for byte"))
 }
 
-/// The one VMCOREINFO note begins with what memory holds, and says how far the kernel has moved, where
-/// kernel or loader know that it should.
+/// Checks that the one VMCOREINFO note begins with the bytes in memory, and gives the distance that
+/// the kernel has moved, if kernel or loader know that it should.
 pub(crate) fn only_vmcoreinfo(evidence: &Evidence<'_>, dead: Vmcoreinfo) -> Result<String> {
     let notes = &evidence.core.notes;
     let mut texts = notes.iter().filter(|note| note.name.starts_with("VMCOREINFO"));
     let text = &texts.next().context("there is no VMCOREINFO note")?.desc;
     ensure!(texts.next().is_none(), "there is more than one VMCOREINFO note");
-    // Whoever does not know what our loader adds passes it on as it is.
+    // A capture kernel that does not know our loader's addition passes it on unchanged.
     let is_known = |note: &Note| {
         let is_addition = note.name == ADDITION && dead.kernel_offset.is_none();
         is_addition || note.is_prstatus() || note.name.starts_with("VMCOREINFO")
@@ -62,7 +63,7 @@ pub(crate) fn only_vmcoreinfo(evidence: &Evidence<'_>, dead: Vmcoreinfo) -> Resu
 /// The text of the VMCOREINFO note.
 ///
 /// # Errors
-/// When there is none, or it is no text.
+/// Fails if there is no such note, or it is no text.
 pub fn vmcoreinfo_text(core: &CoreFile) -> Result<String> {
     let note = core.notes.iter().find(|note| note.name.starts_with("VMCOREINFO"));
     let text = note.context("there is no VMCOREINFO note")?.desc.clone();

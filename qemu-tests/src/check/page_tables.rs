@@ -1,5 +1,5 @@
-//! What a virtual address of an x86_64 kernel stands for: a walk through its page tables in a vmcore.
-//! Its stacks are mapped page by page, so no PT_LOAD tells.
+//! Translation of virtual addresses of an x86_64 kernel: a walk through its page tables in a
+//! vmcore. Its stacks are mapped page by page, so no PT_LOAD covers them.
 //!
 //! Source: Intel manual, volume 3, 4.5 (4-level and 5-level paging).
 
@@ -21,10 +21,10 @@ pub struct PageTables {
     pub levels: u32,
 }
 
-/// The physical address behind `address`, by these tables.
+/// Returns the physical address that these tables map `address` to.
 ///
 /// # Errors
-/// When nothing is mapped there, or a table is not in the vmcore.
+/// Fails if nothing is mapped at `address`, or a table is not in the vmcore.
 pub fn translate(core: &CoreFile, tables: PageTables, address: u64) -> Result<u64> {
     let mut table = tables.root;
     for level in (0..tables.levels).rev() {

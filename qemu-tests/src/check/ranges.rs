@@ -1,7 +1,7 @@
 //! Sets of half-open ranges of physical addresses, in bytes.
 //!
-//! The harness has its own, written differently from `crates/vmcore`: what judges the product does
-//! not share its arithmetic.
+//! The harness has its own, written differently from `crates/vmcore`: the judge does not share the
+//! product's arithmetic.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -20,7 +20,7 @@ pub fn union(ranges: impl IntoIterator<Item = Range<u64>>) -> Vec<Range<u64>> {
     joined
 }
 
-/// What is in `from` and in none of `holes`.
+/// Returns the parts of `from` that are in none of `holes`.
 pub fn subtract(from: &[Range<u64>], holes: &[Range<u64>]) -> Vec<Range<u64>> {
     let holes = union(holes.iter().cloned());
     let mut left = Vec::new();

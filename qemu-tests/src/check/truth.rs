@@ -43,8 +43,8 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// What the vmcore must equal, and what to call it: T1, T0 where the capture kernel is a stock one
-    /// and has no T1, or memory after QEMU's end.
+    /// Returns the digests that the vmcore must match, and their name: T1, T0 if the capture kernel
+    /// is a stock one and has no T1, or memory after QEMU's end.
     pub fn reference(&self) -> (&Digests, &'static str) {
         match (&self.quiesced, &self.purgatory) {
             (Some(digests), _) => (digests, "T1"),
@@ -53,10 +53,10 @@ impl Truth {
         }
     }
 
-    /// Whether the VM was stopped at all three moments.
+    /// Checks that the VM was stopped at all three moments.
     ///
     /// # Errors
-    /// When one was not reached under gdb.
+    /// Fails if a moment was not reached under gdb.
     pub fn complete(&self) -> Result<String> {
         for (name, digests) in [("T0", &self.purgatory), ("T1", &self.quiesced), ("T2", &self.end)]
         {
@@ -67,11 +67,10 @@ impl Truth {
 
     /// The bytes that guest memory held at the reference moment (physical address).
     ///
-    /// The file has what memory held at the very end; the digests say whether that is still the
-    /// same.
+    /// The file has the memory of the very end; the digests show if the range is still the same.
     ///
     /// # Errors
-    /// When a page has changed since, or the range is not RAM.
+    /// Fails if a page has changed since, or the range is not RAM.
     pub fn bytes(&self, memory: &GuestMemory, address: u64, length: u64) -> Result<Vec<u8>> {
         let (reference, name) = self.reference();
         let end = address.checked_add(length).context("a range that wraps")?;

@@ -1,4 +1,4 @@
-//! What must hold of a vmcore (each check sees a vmcore that fails it in the tests below).
+//! Properties of every vmcore (the tests below have a vmcore for each check that fails it).
 
 use anyhow::{Context, Result, ensure};
 

@@ -1,4 +1,4 @@
-//! Linux reads from a second, slow disk when it dies: there are requests in flight whose buffers are
+//! Linux reads from a second, slow disk when it dies: requests are in flight, and their buffers are
 //! old memory.
 
 use std::fs;

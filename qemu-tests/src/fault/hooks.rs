@@ -40,7 +40,7 @@ pub trait Hooks {
     /// Guest memory has been made in `_folder`, before anything uses it.
     ///
     /// # Errors
-    /// When the file cannot be made.
+    /// The file cannot be made.
     fn memory(&self, memory: GuestMemory, _folder: &Path) -> Result<GuestMemory> {
         Ok(memory)
     }
@@ -51,7 +51,7 @@ pub trait Hooks {
     /// Before the initramfs of a Linux first kernel is packed, for the bzImage at `_kernel`.
     ///
     /// # Errors
-    /// When a file cannot be read.
+    /// A file cannot be read.
     fn initramfs(&self, _kernel: &Path, _contents: &mut Contents<'_>) -> Result<()> {
         Ok(())
     }
@@ -62,7 +62,7 @@ pub trait Hooks {
     /// Before the segments or the slot image of the test guest are written.
     ///
     /// # Errors
-    /// When the fault does not fit this guest.
+    /// The fault does not fit this guest.
     fn guest(&mut self, _guest: &mut Guest, _config: &Config) -> Result<()> {
         Ok(())
     }
@@ -70,7 +70,7 @@ pub trait Hooks {
     /// Before QEMU starts.
     ///
     /// # Errors
-    /// When a file cannot be written.
+    /// A file cannot be written.
     fn machine(&self, _machine: &mut Machine<'_>) -> Result<()> {
         Ok(())
     }
@@ -78,7 +78,7 @@ pub trait Hooks {
     /// A Linux first kernel is ready to crash.
     ///
     /// # Errors
-    /// When the machine does not do what it is asked for.
+    /// The machine does not follow the request.
     fn ready(&mut self, _vm: &mut Vm<'_>) -> Result<()> {
         Ok(())
     }
@@ -87,7 +87,7 @@ pub trait Hooks {
     /// the next two.
     ///
     /// # Errors
-    /// When gdb refuses, or a symbol is missing.
+    /// gdb refuses, or a symbol is missing.
     fn attached(&mut self, _gdb: &mut Gdb, _config: &Config) -> Result<()> {
         Ok(())
     }
@@ -95,7 +95,7 @@ pub trait Hooks {
     /// gdb has stopped the VM at T0, T1 or T2.
     ///
     /// # Errors
-    /// When gdb or QEMU refuse.
+    /// gdb or QEMU refuse.
     fn moment(&mut self, _moment: Moment, _gdb: &mut Gdb, _vm: &mut Vm<'_>) -> Result<()> {
         Ok(())
     }
@@ -104,7 +104,7 @@ pub trait Hooks {
     /// resumed.
     ///
     /// # Errors
-    /// When gdb or QEMU refuse.
+    /// gdb or QEMU refuse.
     fn stopped(&mut self, _stop: &Stop, _gdb: &mut Gdb, _qmp: &mut Qmp) -> Result<bool> {
         Ok(false)
     }
@@ -112,7 +112,7 @@ pub trait Hooks {
     /// The capture has reached a stage.
     ///
     /// # Errors
-    /// When QEMU cannot be reached.
+    /// QEMU cannot be reached.
     fn stage(&self, _stage: Stage, _qemu: &Qemu) -> Result<()> {
         Ok(())
     }
@@ -120,7 +120,7 @@ pub trait Hooks {
     /// Before the vmcore is checked.
     ///
     /// # Errors
-    /// When the file cannot be changed.
+    /// The file cannot be changed.
     fn vmcore(&self, _core: &CoreFile) -> Result<()> {
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! Memory that is added while the first kernel runs: a virtio-mem device, in the middle of whose
-//! memory some may be taken away again after the load.
+//! Memory that is added while the first kernel runs: a virtio-mem device. After the load, some
+//! memory in its middle may be taken away again.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::host::deadline::Deadline;
 use crate::host::machine_type::option_path;
 use crate::host::memory::PAGE;
 
-/// The first physical address of that memory: behind all of a guest with less than 3 GiB.
+/// First physical address of that memory: above all memory of a guest with less than 3 GiB.
 const ADDRESS: u64 = 1 << 32;
 /// QEMU's name of the device.
 const DEVICE: &str = "hot0";
@@ -56,7 +56,7 @@ impl Hooks for Hotplug {
         let (Range { start, end }, path) = (hot.range(), option_path(hot.path()));
         let size = end - start;
         let backend = format!("memory-backend-file,id=hot,size={size},mem-path={path},share=on");
-        // A driver that does not know that what is unplugged must not be read is refused.
+        // The device refuses a driver that does not know that unplugged memory must not be read.
         let device = format!(
             "virtio-mem-pci,id={DEVICE},memdev=hot,memaddr={start:#x},requested-size={size},\
              unplugged-inaccessible=on"
@@ -92,8 +92,9 @@ impl Hooks for Hotplug {
     }
 }
 
-/// Hot-added memory of which `plugged` bytes were plugged at the crash: what was not is named in
-/// VMCOREINFO, and nothing else is; nobody has touched it since; and what was plugged has contents.
+/// Checks hot-added memory of which `plugged` bytes were plugged at the crash: VMCOREINFO names the
+/// unplugged memory and nothing else; unplugged memory is untouched since; and plugged memory has
+/// contents.
 fn check(core: &CoreFile, memory: &GuestMemory, truth: &Truth, plugged: u64) -> Result<String> {
     let hot = memory.hot().context("there is no such memory")?;
     let range = hot.range();

@@ -14,11 +14,11 @@ pub enum Fault {
     /// The handler of the sysrq that crashes a Linux begins with an instruction that is none: an
     /// oops.
     Oops,
-    /// What kallsyms shows of a Linux is lost: as of a kernel without it.
+    /// The kallsyms output of a Linux is lost, as of a kernel without it.
     NoSymbols,
     /// A CPU of the test guest, not the first, never answers the NMI that stops it in a crash.
     DeafCpu(u32),
-    /// The machine has one CPU less than the test guest is told.
+    /// The machine has one CPU less than reported to the test guest.
     MissingCpu,
     /// One byte of a segment of the slot changes before the test guest starts.
     DamagedSegment {
@@ -31,10 +31,10 @@ pub enum Fault {
     WrongSegment {
         /// The segment's name in the loader's plan.
         name: &'static str,
-        /// What makes its bytes wrong; where they end is not for it to change.
+        /// The change that makes its bytes wrong; it does not move their end.
         change: fn(&mut [u8]),
     },
-    /// The slot image is wrong. What changes it gets the whole file.
+    /// The slot image is wrong. The function that changes it gets the whole file.
     WrongSlotImage(fn(&mut Vec<u8>)),
     /// The test guest has reserved this slot, and the slot image is for another.
     OtherReservation(&'static str),
@@ -48,21 +48,21 @@ pub enum Fault {
     QemuDies,
     /// An NMI arrives at T1, in the middle of the capture; needs the truth's gdb.
     Nmi,
-    /// Linux reads from a second, slow disk when it dies: there are requests in flight whose
-    /// buffers are old memory.
+    /// Linux reads from a second, slow disk when it dies: requests are in flight, and their buffers
+    /// are old memory.
     BusyDisk,
     /// A machine check comes while the capture kernel reads the note of the test guest's second
     /// CPU.
     MachineCheckInNote,
-    /// A machine check comes while the capture kernel looks for zeros in old memory: what a second
-    /// look, for which there is none, finds is right.
+    /// A machine check comes while the capture kernel looks for zeros in old memory. A second look
+    /// gets no machine check, and its result is right.
     MachineCheckInLook {
         /// True if that memory is seen through a large page.
         large: bool,
     },
     /// A machine check comes at T1; needs the truth's gdb.
     MachineCheck {
-        /// Whether the bank says that the state of the CPU is damaged.
+        /// True if the bank reports that the state of the CPU is damaged.
         context_corrupt: bool,
     },
     /// The capture kernel hangs at T1; needs the truth's gdb.
@@ -75,12 +75,12 @@ pub enum Fault {
         /// load.
         left: Option<u64>,
     },
-    /// An NMI arrives at an instruction of the test guest, or of what runs after it; needs the
+    /// An NMI arrives at an instruction of the test guest, or of code that runs after it; needs the
     /// truth's gdb.
     NmiAt(NmiPlace),
 }
 
-/// Where an NMI arrives to the instruction.
+/// Place at which an NMI arrives, to the instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NmiPlace {
     /// In the test guest, which waits for one: `ignore-nmi` or `die=nmi`.

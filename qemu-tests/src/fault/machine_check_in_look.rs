@@ -1,5 +1,5 @@
-//! A machine check comes while the capture kernel looks for zeros in old memory: what a second look,
-//! for which there is none, finds is right.
+//! A machine check comes while the capture kernel looks for zeros in old memory. A second look gets
+//! no machine check, and its result is right.
 
 use super::hooks::*;
 use crate::check::mappings::LARGE_PAGES;

@@ -1,4 +1,4 @@
-//! The machine has one CPU less than the test guest is told.
+//! The machine has one CPU less than reported to the test guest.
 
 use super::hooks::*;
 

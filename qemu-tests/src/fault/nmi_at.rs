@@ -16,7 +16,7 @@ pub(super) struct NmiAt {
     place: NmiPlace,
     /// The instruction at which it is still to arrive, or the byte whose read it is.
     address: Option<u64>,
-    /// Where purgatory counts the NMIs that it takes (physical).
+    /// Address of purgatory's counter of NMIs (physical).
     counter: u64,
 }
 

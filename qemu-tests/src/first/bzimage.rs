@@ -1,4 +1,4 @@
-//! What a bzImage says of the kernel in it, and what a file is that is none.
+//! Facts about the kernel in a bzImage, and the kind of a file that is no bzImage.
 //!
 //! Source: Linux, `Documentation/arch/x86/boot.rst`, "The Real-Mode Kernel Header".
 
@@ -31,7 +31,8 @@ impl BzImage {
     /// Reads the header of the file at `path`.
     ///
     /// # Errors
-    /// When it cannot be read, or is no bzImage: the text says what it is, and what to pass instead.
+    /// Fails if it cannot be read, or is no bzImage: the text names its kind, and the file to pass
+    /// instead.
     pub fn read(path: &Path) -> Result<Self> {
         let file = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
         Self::parse(&file).with_context(|| path.display().to_string())
@@ -54,14 +55,14 @@ impl BzImage {
     }
 }
 
-/// The same for a kernel whose header does not say: its code does.
+/// The same for a kernel whose header lacks it: from its code.
 fn switches_to_64_bits(code: Option<&[u8]>) -> Result<bool> {
     let code = code.context("it ends before its code")?;
     let before = &code[..code.len().min(BEFORE_64_BIT_ENTRY)];
     Ok(before.windows(READS_EFER.len()).any(|bytes| bytes == READS_EFER))
 }
 
-/// What else a developer may have at hand, by its first bytes, and the next step.
+/// Names other files that a developer may have at hand, by their first bytes, and the next step.
 fn what_it_is(file: &[u8]) -> &'static str {
     match file {
         [0x7f, b'E', b'L', b'F', ..] => {

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 pub enum FirstKernel {
     /// A Linux with our loader in its initramfs.
     Linux {
-        /// What the report calls it.
+        /// Its name in the report.
         name: String,
-        /// Whether it is an x86_64 kernel; else it is i386.
+        /// True for an x86_64 kernel, false for i386.
         is_64_bit: bool,
         /// Its bzImage.
         kernel: PathBuf,
@@ -25,13 +25,13 @@ pub enum FirstKernel {
     Guest {
         /// The ELF file, with its symbols.
         elf: PathBuf,
-        /// How the slot is filled.
+        /// The way in which the slot is filled.
         loading: Loading,
     },
 }
 
 impl FirstKernel {
-    /// What the report calls it.
+    /// Its name in the report.
     pub fn name(&self) -> &str {
         match self {
             FirstKernel::Linux { name, .. } => name,
@@ -39,13 +39,13 @@ impl FirstKernel {
         }
     }
 
-    /// Whether it takes a CPU with 64-bit mode.
+    /// True if it takes a CPU with 64-bit mode.
     pub fn is_64_bit(&self) -> bool {
         matches!(self, FirstKernel::Linux { is_64_bit: true, .. })
     }
 }
 
-/// How the slot is filled.
+/// The way in which the slot is filled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loading {
     /// QEMU puts every segment of a whole plan into its place.
@@ -54,6 +54,6 @@ pub enum Loading {
     Module,
     /// The same, but the image was sealed when it was packed.
     SealedModule,
-    /// The guest unpacks and seals a slot image that lies in place, at the backup region.
+    /// The guest unpacks and seals a slot image in place, at the backup region.
     InPlace,
 }

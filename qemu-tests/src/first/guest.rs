@@ -1,4 +1,4 @@
-//! The test guest as a first kernel: what a loader would find out and do, done from outside.
+//! The test guest as a first kernel: the work of a loader, done from outside.
 //!
 //! The guest is mapped one to one. Its plan is made by the loader's
 //! own [`loader::plan()`] from facts that are written down here, and QEMU puts the segments in
@@ -27,9 +27,9 @@ use crate::host::qemu::{Blob, Boot};
 /// Symbols of the guest's ELF file.
 const NOTES: &str = "GUEST_CRASH_NOTES";
 const BANNER: &str = "GUEST_BANNER";
-/// Where it waits for an NMI.
+/// Symbol of its wait for an NMI.
 const NMI_WAIT: &str = "guest_wait_for_nmi";
-/// What its command line may say behind `die=`, and in which function it is then when it dies.
+/// Values of `die=` on its command line, and the function in which it then dies.
 const DEATHS: [(&str, &str); 8] = [
     ("panic", "guest_panic"),
     ("null", "guest_null_dereference"),
@@ -42,17 +42,17 @@ const DEATHS: [(&str, &str); 8] = [
 ];
 /// One of its crash note areas, in bytes.
 const NOTE_AREA: u64 = 1024;
-/// What the plan takes for the distance between virtual and physical addresses. The guest has no
-/// page tables; the dump gets the virtual addresses that an i386 Linux would have, so that there is
-/// something for gdb to look up.
+/// Distance between virtual and physical addresses that the plan assumes. The guest has no page
+/// tables. The dump gets the virtual addresses that an i386 Linux would have, so that gdb has
+/// something to look up.
 const PAGE_OFFSET: u64 = 0xc000_0000;
 /// One past the last physical address that an i386 Linux maps directly (896 MiB).
 const LOWMEM_END: u64 = 0x3800_0000;
 /// RAM below the extended BIOS data area.
 const LOW_RAM: Range<u64> = 0x1000..0x9_fc00;
-/// Where RAM goes on.
+/// Address at which RAM continues (physical).
 const HIGH_RAM: u64 = 0x10_0000;
-/// What SeaBIOS keeps for itself below the end of memory at most, in bytes.
+/// Most memory that SeaBIOS keeps for itself below the end of memory, in bytes.
 const FIRMWARE_TOP: u64 = 256 << 10;
 
 /// A guest with its plan.
@@ -72,7 +72,7 @@ pub struct Guest {
     image: Vec<u8>,
 }
 
-/// What the plan is made of.
+/// The input of the plan.
 pub struct Ingredients<'a> {
     /// The guest's ELF file, with its symbols.
     pub elf: &'a Path,
@@ -80,23 +80,23 @@ pub struct Ingredients<'a> {
     pub capture_kernel: &'a Path,
     /// Purgatory.
     pub purgatory: &'a Path,
-    /// What follows `crashkernel=`.
+    /// Value of `crashkernel=`.
     pub slot: &'a str,
-    /// How many CPUs the guest starts.
+    /// Number of CPUs that the guest starts.
     pub cpus: u32,
     /// More words for its command line.
     pub words: &'a str,
     /// The value of `kdump.target=`.
     pub target: &'a str,
-    /// What a first kernel is told of its machine, and its loader passes on.
+    /// Words about the machine for a first kernel, which its loader passes on.
     pub machine_words: &'a str,
     /// More words for the capture kernel's command line.
     pub append: &'a str,
-    /// The class of the ELF core header, when the loader is told.
+    /// Class of the ELF core header, if the loader gets an option for it.
     pub core_headers: Option<Class>,
-    /// How the slot is filled.
+    /// The way in which the slot is filled.
     pub loading: Loading,
-    /// How many holes there are in what the plan is told of RAM.
+    /// Number of holes in the RAM that is described to the plan.
     pub holes: u64,
 }
 
@@ -104,7 +104,8 @@ impl Guest {
     /// Plans the slot.
     ///
     /// # Errors
-    /// When a file cannot be read, the slot is not in the guest's memory, or the loader refuses.
+    /// Fails if a file cannot be read, the slot is not in the guest's memory, or the loader
+    /// refuses.
     pub fn new(from: &Ingredients<'_>, memory: &GuestMemory) -> Result<Self> {
         let elf = Image::open(from.elf)?;
         let slot = parse_slot(from.slot)?;
@@ -166,7 +167,7 @@ impl Guest {
     /// Tells the guest that it has reserved another slot than the image is for.
     ///
     /// # Errors
-    /// When it is none.
+    /// Fails if `slot` is no slot.
     pub fn reserve(&mut self, slot: &str) -> Result<()> {
         self.slot = parse_slot(slot)?;
         Ok(())
@@ -177,7 +178,7 @@ impl Guest {
         self.plan.entry.get()
     }
 
-    /// What the guest calls RAM (physical).
+    /// Returns the ranges that the guest calls RAM (physical).
     pub fn ram(&self) -> &[Range<u64>] {
         &self.ram
     }
@@ -187,10 +188,10 @@ impl Guest {
         &mut self.plan
     }
 
-    /// Where a segment of the slot lies (physical).
+    /// Returns the addresses of a segment of the slot (physical).
     ///
     /// # Errors
-    /// When the plan has none of this name.
+    /// Fails if the plan has no segment of this name.
     pub fn segment(&self, name: &str) -> Result<Range<u64>> {
         let mut segments = self.plan.segments.iter();
         let segment = segments.find(|segment| segment.name == name);
@@ -201,7 +202,7 @@ impl Guest {
     /// The instruction at which it waits for an NMI.
     ///
     /// # Errors
-    /// When the ELF file lacks the symbol.
+    /// Fails if the ELF file lacks the symbol.
     pub fn nmi_wait(&self) -> Result<u64> {
         Ok(self.elf.symbol(NMI_WAIT)?.start)
     }
@@ -212,7 +213,7 @@ impl Guest {
         self.words.push_str(words);
     }
 
-    /// What its command line says behind a key, each time.
+    /// Returns each value of a key on its command line.
     fn said<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
         let words = self.words.split_whitespace();
         words.filter_map(move |word| word.strip_prefix(key)?.strip_prefix('='))
@@ -221,7 +222,7 @@ impl Guest {
     /// `cpu`, not the first, will have no note in the vmcore. Returns its note area (physical).
     ///
     /// # Errors
-    /// When the guest does not start it.
+    /// Fails if the guest does not start this CPU.
     pub fn lose_note(&mut self, cpu: u32) -> Result<Range<u64>> {
         let is_there = (1..self.notes.len()).contains(&(cpu as usize));
         ensure!(is_there, "there is no CPU {cpu} besides the first");
@@ -233,7 +234,7 @@ impl Guest {
     /// Writes the segments or the slot image into `folder` for QEMU.
     ///
     /// # Errors
-    /// When a file cannot be written.
+    /// Fails if a file cannot be written.
     pub fn boot(&self, elf: &Path, folder: &Path) -> Result<Boot> {
         let (initrd, blobs) = match self.loading {
             Loading::Placed => (None, self.segments(folder)?),
@@ -277,10 +278,10 @@ impl Guest {
         line
     }
 
-    /// What the vmcore must agree with.
+    /// Returns the facts that the vmcore must agree with.
     ///
     /// # Errors
-    /// When the ELF file lacks a symbol.
+    /// Fails if the ELF file lacks a symbol.
     pub fn dead_kernel(&self) -> Result<DeadKernel> {
         let banner = self.elf.symbol(BANNER)?;
         let text = self.elf.bytes_at(&banner)?.to_vec();
@@ -333,7 +334,7 @@ fn address(text: &str) -> Result<u64> {
     u64::from_str_radix(digits, 16).with_context(|| format!("{text} is no address"))
 }
 
-/// Where each CPU leaves its note (physical).
+/// Returns the address of each CPU's note (physical).
 fn notes(elf: &Image, cpus: u32) -> Result<Vec<u64>> {
     let areas = elf.symbol(NOTES)?;
     let room = (areas.end - areas.start) / NOTE_AREA;
@@ -341,8 +342,8 @@ fn notes(elf: &Image, cpus: u32) -> Result<Vec<u64>> {
     Ok((0..u64::from(cpus)).map(|cpu| areas.start + cpu * NOTE_AREA).collect())
 }
 
-/// What the guest puts into the general registers of a CPU (its asm/registers.S): 0x50 and the
-/// register's place in the note, the number of the CPU, 0x5a5a.
+/// Returns the values that the guest puts into the general registers of a CPU (its
+/// asm/registers.S): 0x50 and the register's place in the note, the number of the CPU, 0x5a5a.
 fn register_pattern(cpu: usize) -> [u32; GENERAL_REGISTERS.len()] {
     std::array::from_fn(|register| (0x50 + register as u32) << 24 | (cpu as u32) << 16 | 0x5a5a)
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::{Result, ensure};
 use cpio::newc::{self, Builder};
 
-/// What `/init` does; see the script.
+/// The script `/init`.
 const INIT: &str = include_str!("init.sh");
 /// The busybox programs that `/init` uses.
 const APPLETS: [&str; 12] = [
@@ -15,15 +15,15 @@ const APPLETS: [&str; 12] = [
 /// The folder of the harness's files beside the user's own userland.
 const OWN_FOLDER: &str = "kdump-rs";
 const OWN_PREFIX: &str = "kdump-rs/";
-/// `/init` there, as the kernel is told.
+/// `/init` there, as on the kernel's command line.
 pub const OWN_INIT: &str = "/kdump-rs/init";
-/// What stands first in `/init`, and what stands there instead beside one's own userland.
+/// First line of `/init`, and the line that replaces it beside one's own userland.
 const INTERPRETER: &str = "#!/bin/sh\n";
 const OWN_INTERPRETER: &str = "#!/kdump-rs/bin/sh\n";
-/// An archive behind another begins at a multiple of this (bytes).
+/// An archive after another begins at a multiple of this (bytes).
 const ALIGNMENT: usize = 512;
 
-/// Every folder that something lies in or is mounted on.
+/// Every folder that contains a file or is a mount point.
 const FOLDERS: [&str; 13] = [
     "bin",
     "dev",
@@ -57,7 +57,7 @@ impl Archive {
     /// Adds a file, a folder or a link, as `mode` says.
     ///
     /// # Errors
-    /// When the content is longer than the format has numbers for.
+    /// Fails if the content is too long for the format.
     pub(crate) fn add(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
         let length = u32::try_from(content.len())?;
         let name = format!("{}{name}", self.prefix);
@@ -91,11 +91,11 @@ impl Archive {
 /// A file for the archive: its path there, and its bytes.
 pub type Packed = (&'static str, Vec<u8>);
 
-/// What goes into the initramfs of a first kernel.
+/// Contents of the initramfs of a first kernel.
 pub struct Contents<'a> {
     /// A static busybox.
     pub busybox: &'a [u8],
-    /// Our loader, or what stands in for it: path and bytes.
+    /// Our loader, or its substitute: path and bytes.
     pub programs: &'a [Packed],
     /// Its arguments, one a line in a file.
     pub arguments: &'a [String],
@@ -105,7 +105,7 @@ pub struct Contents<'a> {
     pub memory_modules: Vec<Vec<u8>>,
     /// Size of hot-added memory in bytes.
     pub hot_memory: u64,
-    /// What the shell does between the load and the crash.
+    /// Shell commands between the load and the crash.
     pub before_crash: &'a str,
     /// One's own userland.
     pub userland: Option<&'a Userland>,
@@ -121,11 +121,11 @@ pub struct Userland {
 }
 
 impl Userland {
-    /// Takes the initramfs `archive` for a first kernel whose command line has `words`: as in
-    /// Linux, `rdinit=` names the program, else it is `/init`, else what `init=` names.
+    /// Takes the initramfs `archive` for a first kernel whose command line has `words`. As in
+    /// Linux, `rdinit=` names the program, else it is `/init`, else the one that `init=` names.
     ///
     /// # Errors
-    /// When it does not begin as any initramfs does.
+    /// Fails if it does not begin as any initramfs does.
     pub fn new(archive: Vec<u8>, words: &str) -> Result<Self> {
         ensure!(
             BEGINNINGS.iter().any(|beginning| archive.starts_with(beginning)),
@@ -144,8 +144,8 @@ impl Userland {
     }
 }
 
-/// How an initramfs may begin: newc with and without checksums, gzip, bzip2, LZMA, XZ, LZO, LZ4
-/// (legacy), zstd (Linux, `lib/decompress.c`).
+/// Possible beginnings of an initramfs: newc with and without checksums, gzip, bzip2, LZMA, XZ,
+/// LZO, LZ4 (legacy), zstd (Linux, `lib/decompress.c`).
 const BEGINNINGS: [&[u8]; 10] = [
     b"070701",
     b"070702",
@@ -163,7 +163,7 @@ const BEGINNINGS: [&[u8]; 10] = [
 /// name in both: Linux unpacks one archive after the other.
 ///
 /// # Errors
-/// When a file is longer than the format has numbers for.
+/// Fails if a file is too long for the format.
 pub fn pack(contents: &Contents<'_>) -> Result<Vec<u8>> {
     let Some(userland) = contents.userland else {
         let archive = Archive::default();
@@ -216,7 +216,7 @@ fn add_all(contents: &Contents<'_>, mut archive: Archive, init: String) -> Resul
 mod tests {
     use super::*;
 
-    /// The names and modes of the archive's files, and what follows it.
+    /// Returns the names and modes of the archive's files, and the bytes after it.
     fn listed(packed: &[u8]) -> (Vec<(String, u32)>, &[u8]) {
         let mut found = Vec::new();
         let mut rest = packed;

@@ -31,16 +31,16 @@ const AMD64_LIBRARIES: &[&str] = &[
 pub struct KexecTools {
     /// The folder that the packages were unpacked into.
     pub root: PathBuf,
-    /// Whether the memory map goes on the command line (`--pass-memmap-cmdline`) besides into
+    /// True if the memory map goes on the command line (`--pass-memmap-cmdline`) besides into
     /// boot_params.
     pub memmap: bool,
 }
 
 impl KexecTools {
-    /// What goes into the initramfs besides what is always there.
+    /// Returns the files for the initramfs besides those that are always there.
     ///
     /// # Errors
-    /// When a file cannot be read; the text names it.
+    /// Fails if a file cannot be read; the text names it.
     pub fn files(&self) -> Result<Vec<Packed>> {
         let is_amd64 = self.root.join(AMD64_LIBRARIES[0]).exists();
         let libraries = if is_amd64 { AMD64_LIBRARIES } else { I386_LIBRARIES };
@@ -65,9 +65,9 @@ impl KexecTools {
         words.map(str::to_string).collect()
     }
 
-    /// Its command line for our capture kernel, whose own words are `words`. `--append` stands last:
-    /// Debian's 2.0.25 gives its options for x86 and for ELF files the same numbers, so that
-    /// `--pass-memmap-cmdline` takes the text of an `--append` before it away.
+    /// Returns its command line for our capture kernel with the kernel's own words `words`.
+    /// `--append` is last: Debian's 2.0.25 gives its options for x86 and for ELF files the same
+    /// numbers, so `--pass-memmap-cmdline` takes the text of an `--append` before it away.
     pub fn arguments(&self, words: &str, core_headers: Option<&str>) -> Vec<String> {
         let append = format!("--append={words}");
         let mut arguments = vec!["-p", "--type=elf-x86", "--args-linux"];

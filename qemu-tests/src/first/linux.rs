@@ -29,10 +29,10 @@ pub(crate) struct Files<'a> {
 }
 
 impl Files<'_> {
-    /// What QEMU is told, with the initramfs in `folder`.
+    /// QEMU's arguments, with the initramfs in `folder`.
     ///
     /// # Errors
-    /// When a file cannot be read or written.
+    /// A file cannot be read or written.
     pub(crate) fn boot(
         &self,
         config: &Config,
@@ -49,10 +49,10 @@ impl Files<'_> {
         Ok(Boot { kernel, initrd, command_line, blobs: Vec::new() })
     }
 
-    /// What else counts when it is judged.
+    /// Further facts for the judge.
     ///
     /// # Errors
-    /// When its bzImage cannot be read.
+    /// Its bzImage cannot be read.
     pub(crate) fn known(&self, config: &Config, is_known: bool, is_64_bit: bool) -> Result<Linux> {
         // i386's offset takes our loader to know and our capture kernel to add.
         let is_ours = config.kexec_tools.is_none() && config.stock_capture.is_none();
@@ -90,7 +90,7 @@ impl Files<'_> {
     }
 }
 
-/// What loads the capture kernel under Linux, and its arguments.
+/// Returns the program that loads the capture kernel under Linux, and its arguments.
 fn loading(config: &Config, loader: &Path, target: &str) -> Result<(Vec<Packed>, Vec<String>)> {
     let class = config.core_headers.map(core_headers_option);
     if let Some(tools) = &config.kexec_tools {
@@ -117,7 +117,7 @@ fn loading(config: &Config, loader: &Path, target: &str) -> Result<(Vec<Packed>,
     Ok((files, arguments))
 }
 
-/// The option that tells the loader.
+/// Returns the loader's option for the class.
 fn core_headers_option(class: Class) -> &'static str {
     match class {
         Class::Elf32 => "--elf32-core-headers",
@@ -145,7 +145,7 @@ fn command_line(slot: &str, append: &str, has_userland: bool) -> Result<String> 
     Ok(words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "))
 }
 
-/// The last `rdinit=` counts: theirs must go. What follows `--` is for the program.
+/// The last `rdinit=` counts: theirs must go. Words after `--` are for the program.
 fn without_rdinit(words: &str) -> String {
     let (ours, theirs) = words.split_once(" -- ").unwrap_or((words, ""));
     let kept = ours.split_whitespace().filter(|word| !word.starts_with("rdinit="));

@@ -1,4 +1,4 @@
-//! First kernels: what they are made of, and how they load a capture kernel.
+//! First kernels: their parts, and their ways to load a capture kernel.
 
 pub mod bzimage;
 pub mod first_kernel;

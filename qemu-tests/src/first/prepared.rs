@@ -17,18 +17,18 @@ use crate::host::qemu::Boot;
 
 /// A first kernel that is ready to boot.
 pub struct Prepared {
-    /// What QEMU is told.
+    /// Boot settings for QEMU.
     pub boot: Boot,
-    /// What else counts when a Linux is judged.
+    /// Other facts for the checks of a Linux.
     linux: Linux,
     guest: Option<Guest>,
 }
 
 impl Prepared {
-    /// Writes what QEMU needs into `folder`. `target` is the value of `kdump.target=`.
+    /// Writes QEMU's input files into `folder`. `target` is the value of `kdump.target=`.
     ///
     /// # Errors
-    /// When a file cannot be read or written, or the slot cannot be planned.
+    /// Fails if a file cannot be read or written, or the slot cannot be planned.
     pub fn new(
         config: &Config,
         hooks: &mut dyn Hooks,
@@ -57,10 +57,10 @@ impl Prepared {
         self.guest.as_ref().map(Guest::entry)
     }
 
-    /// What the vmcore must agree with.
+    /// Returns the facts that the vmcore must agree with.
     ///
     /// # Errors
-    /// When the first kernel did not tell what the checks need.
+    /// Fails if the first kernel did not report a fact that the checks need.
     pub fn dead_kernel(&self, facts: &Facts, memory: &GuestMemory) -> Result<DeadKernel> {
         match &self.guest {
             Some(guest) => guest.dead_kernel(),

@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, ensure};
 
-/// Where the test guest's slot goes when nobody says: 16 MiB.
+/// Default base of the test guest's slot: 16 MiB.
 const DEFAULT_BASE: u64 = 16 << 20;
 
-/// Bytes of a number with an optional K, M or G (binary) behind it.
+/// Returns the bytes of a number with an optional suffix K, M or G (binary).
 ///
 /// # Errors
-/// When it is no such number or does not fit.
+/// Fails if the text is no such number, or the number does not fit.
 pub fn parse_size(text: &str) -> Result<u64> {
     let (digits, shift) = match text.char_indices().last() {
         Some((at, 'K' | 'k')) => (&text[..at], 10),
@@ -26,7 +26,7 @@ pub fn parse_size(text: &str) -> Result<u64> {
 /// The physical addresses of `SIZE@BASE`, or of `SIZE` at 16 MiB.
 ///
 /// # Errors
-/// When it is not written so, is empty or does not end below 4 GiB.
+/// Fails if the text has another form, or the slot is empty or does not end below 4 GiB.
 pub fn parse_slot(text: &str) -> Result<Range<u64>> {
     let (size, base) = match text.split_once('@') {
         Some((size, base)) => (parse_size(size)?, parse_size(base)?),

@@ -1,4 +1,4 @@
-//! A stock Linux as the capture kernel: what others use today.
+//! A stock Linux as the capture kernel: the common setup today.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -10,23 +10,23 @@ use sha2::{Digest, Sha256};
 use crate::first::initramfs::{Archive, FOLDER, PROGRAM, Packed, TEXT};
 use crate::first::virtio_modules;
 
-/// Where both lie in the first kernel's initramfs.
+/// Paths of kernel and initramfs in the first kernel's initramfs.
 pub const KERNEL: &str = "capture-kernel";
 /// See [`KERNEL`].
 pub const INITRAMFS: &str = "capture-initramfs";
-/// Its command line, before what the loader adds. One CPU and no left-over devices, as the kernel's
-/// documentation asks for (kdump.rst). `earlyprintk=` before `quiet` lets the kernel's first lines out, and
-/// no others, so that it can be seen when it starts, and is not held up by its console.
+/// Its command line, before the loader's additions. One CPU and no left-over devices, as the
+/// kernel's documentation asks for (kdump.rst). `earlyprintk=` before `quiet` lets only the
+/// kernel's first lines out, so that its start can be seen, and its console does not hold it up.
 pub const COMMAND_LINE: &str = "earlyprintk=ttyS0,115200 console=ttyS0,115200 quiet nr_cpus=1 irqpoll \
      reset_devices panic=-1 nokaslr";
 /// In the first line of every Linux.
 pub const FIRST_LINE: &str = "Linux version ";
-/// What `/init` does; see the script.
+/// The script `/init`.
 const INIT: &str = include_str!("stock-capture.sh");
 /// The busybox programs that it uses.
 const APPLETS: [&str; 7] = ["sh", "mount", "insmod", "stat", "dd", "reboot", "sleep"];
 
-/// A Linux and what goes into its initramfs.
+/// A Linux and the contents of its initramfs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StockCapture {
     /// Its bzImage, as Debian's package unpacks it.
@@ -42,7 +42,7 @@ impl StockCapture {
     /// Kernel and initramfs, for the first kernel's initramfs.
     ///
     /// # Errors
-    /// When a file cannot be read; the text names it.
+    /// Fails if a file cannot be read; the text names it.
     pub fn files(&self) -> Result<Vec<Packed>> {
         let kernel = read(self.vmlinux.as_ref().unwrap_or(&self.kernel))?;
         Ok(vec![(KERNEL, kernel), (INITRAMFS, self.initramfs()?)])
@@ -67,7 +67,8 @@ impl StockCapture {
     }
 }
 
-/// What our loader is told to load it. Linux needs the low memory that purgatory has saved.
+/// Returns the arguments with which our loader loads it. Linux needs the low memory that purgatory
+/// has saved.
 pub fn loader_arguments() -> Vec<String> {
     let (kernel, initramfs) = (format!("/{KERNEL}"), format!("/{INITRAMFS}"));
     let words = [
@@ -82,11 +83,10 @@ pub fn loader_arguments() -> Vec<String> {
     words.map(str::to_string).to_vec()
 }
 
-/// Copies the first `length` bytes of the disk, which is what `dd` wrote, to `out`; returns their
-/// SHA-256.
+/// Copies the first `length` bytes of the disk, which `dd` wrote, to `out`; returns their SHA-256.
 ///
 /// # Errors
-/// When a file cannot be read or written, or the disk is shorter.
+/// Fails if a file cannot be read or written, or the disk is shorter.
 pub fn extract(disk: &Path, length: u64, out: &Path) -> Result<[u8; 32]> {
     let mut from = File::open(disk).context("opening the dump disk")?.take(length);
     let mut to = File::create(out).with_context(|| format!("creating {}", out.display()))?;

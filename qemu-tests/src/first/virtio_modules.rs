@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// What any virtio device on the PCI bus needs: each module those before it.
+/// Modules that any virtio device on the PCI bus needs. Each needs those before it.
 const BUS: [&str; 5] = [
     "virtio/virtio.ko",
     "virtio/virtio_ring.ko",
@@ -18,11 +18,11 @@ pub const DISK: &str = "block/virtio_blk.ko";
 /// The driver of memory.
 pub const MEMORY: &str = "virtio/virtio_mem.ko";
 
-/// `driver` and what it needs, in the order in which they are loaded, from the folder that Debian's package unpacks to
-/// beside that of `kernel`.
+/// Returns `driver` and the modules that it needs, in load order, from the folder that Debian's
+/// package unpacks to beside that of `kernel`.
 ///
 /// # Errors
-/// When the kernel does not lie as the package has it, or a module cannot be read.
+/// Fails if the kernel is not at its place in the package, or a module cannot be read.
 pub fn of(kernel: &Path, driver: &str) -> Result<Vec<Vec<u8>>> {
     let version = kernel.file_name().and_then(|name| name.to_str()?.strip_prefix("vmlinuz-"));
     let version = version.context("a kernel that is not called vmlinuz-VERSION")?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How long a wait sleeps before it looks again.
+/// Time that a wait sleeps before it looks again.
 const SLICE: Duration = Duration::from_millis(20);
 
 /// A flag that Ctrl-C sets and every wait looks at.
@@ -40,10 +40,10 @@ impl Deadline {
         Self { what: what.into(), start: Instant::now(), limit, interrupt: interrupt.clone() }
     }
 
-    /// How long to sleep before looking again.
+    /// Returns the time to sleep before looking again.
     ///
     /// # Errors
-    /// When the limit has passed or the user interrupted.
+    /// Fails if the limit has passed or the user interrupted.
     pub fn slice(&self) -> Result<Duration> {
         if self.interrupt.is_set() {
             bail!("interrupted while waiting for {}", self.what);

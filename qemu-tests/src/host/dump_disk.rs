@@ -13,7 +13,7 @@ use crate::host::nbd::NbdServer;
 /// Bytes of the disk's two headers.
 pub(crate) const HEADER: usize = 8192;
 
-/// How QEMU attaches the dump disk.
+/// The attachment of the dump disk to QEMU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Attachment {
     /// As an ordinary disk.
@@ -28,8 +28,8 @@ pub enum Attachment {
         /// The sector's number.
         sector: u64,
     },
-    /// The file behind it has no room for a write that touches this sector of 512 bytes, and QEMU
-    /// tells the guest: by itself it stops the machine until there is room.
+    /// The backing file has no room for a write that touches this sector of 512 bytes, and QEMU
+    /// reports it to the guest: by default QEMU stops the machine until there is room.
     Full {
         /// The sector's number.
         sector: u64,
@@ -49,11 +49,11 @@ impl Attachment {
     }
 }
 
-/// Bytes in a second that a disk behind a process takes: the end of the dump is seconds off when
-/// its first byte is there.
+/// Bytes per second of a disk that a process serves: the end of the dump is seconds off when its
+/// first byte is there.
 const SERVED_RATE: u64 = 16 << 20;
-/// The same of a disk whose machine is killed: many seconds, since the capture kernel notes how far
-/// it is once in a second of its own clock.
+/// The same for a disk whose machine is killed: many seconds, since the capture kernel records its
+/// progress once per second of its own clock.
 const SLOW_RATE: u64 = 8 << 20;
 
 /// A formatted dump disk.
@@ -74,7 +74,7 @@ impl DumpDisk {
     /// may also give the memory that a page of the file needs only when it is touched.
     ///
     /// # Errors
-    /// When the file cannot be written or served.
+    /// Fails if the file cannot be written or served.
     pub fn create(
         folder: &Path,
         size: u64,
@@ -96,7 +96,7 @@ impl DumpDisk {
     /// Takes a disk that is formatted already.
     ///
     /// # Errors
-    /// When it is not, or cannot be served.
+    /// Fails if the disk is not formatted, or cannot be served.
     pub fn open(path: PathBuf, attachment: Attachment) -> Result<Self> {
         let id = collector::DumpDisk::open(&path).context("opening the dump disk")?.id();
         let header = header(&path).context("reading the dump disk")?;
@@ -104,7 +104,7 @@ impl DumpDisk {
         Ok(Self { path, target: format!("virtio-blk:id={id}"), attachment, header, server })
     }
 
-    /// The file behind it.
+    /// The backing file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -112,8 +112,8 @@ impl DumpDisk {
     /// QEMU's words for it on a machine of this kind; `properties` are more properties of its
     /// device.
     ///
-    /// On PCI a transitional virtio-blk device. Its host cache is `unsafe`: what is lost when the
-    /// host dies does not matter here, and a flush costs nothing.
+    /// On PCI a transitional virtio-blk device. Its host cache is `unsafe`: data loss at the host's
+    /// death does not matter here, and a flush costs nothing.
     pub fn arguments(&self, machine: MachineType, properties: &str) -> Vec<String> {
         let path = option_path(&self.path);
         let (file, more) = match self.attachment {
@@ -146,19 +146,19 @@ impl DumpDisk {
         words.map(str::to_string).to_vec()
     }
 
-    /// Whether the disk's headers are no more what they were before the cycle.
+    /// True if the cycle has changed the disk's headers.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn has_new_header(&self) -> Result<bool> {
         Ok(header(&self.path)? != self.header)
     }
 
-    /// Has the process behind the disk do what it is there for, when the capture has got that far.
-    /// It is gone before the machine is reset: QEMU waits for one that is stopped.
+    /// Stops or kills the process that serves the disk, as configured, once the capture has got
+    /// that far. It is gone before the machine is reset: QEMU waits for a stopped one.
     ///
     /// # Errors
-    /// When the process cannot be stopped.
+    /// Fails if the process cannot be stopped.
     pub fn follow(&mut self, reached: Stage) -> Result<()> {
         let Some(server) = &mut self.server else { return Ok(()) };
         match (self.attachment, reached) {
@@ -170,7 +170,7 @@ impl DumpDisk {
         Ok(())
     }
 
-    /// Whether the machine is to be killed now: there is something on the disk, and not everything.
+    /// True if the machine is to be killed now: the disk has a part of the dump, and not all of it.
     pub fn kills(&self) -> bool {
         self.attachment == Attachment::PowerLoss && self.has_marks().unwrap_or(false)
     }

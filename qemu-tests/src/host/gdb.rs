@@ -34,7 +34,7 @@ impl Gdb {
     /// later stop is sent as an [`Event::Stopped`].
     ///
     /// # Errors
-    /// When gdb cannot be started or does not get through to the stub.
+    /// Fails if gdb cannot be started or does not get through to the stub.
     pub fn attach(socket: &Path, events: Sender<Event>, interrupt: &Interrupt) -> Result<Self> {
         let mut child = Command::new("gdb")
             .args(["-nx", "-q", "--interpreter=mi3"])
@@ -58,7 +58,7 @@ impl Gdb {
     /// while paging is off, or maps memory where it is.
     ///
     /// # Errors
-    /// When gdb refuses.
+    /// Fails if gdb refuses.
     pub fn stop_once_at(&mut self, address: u64) -> Result<()> {
         self.ask(&format!("-break-insert -h -t *{address:#x}")).map(drop)
     }
@@ -66,7 +66,7 @@ impl Gdb {
     /// The same, where `condition` holds there, after it has held `before` times.
     ///
     /// # Errors
-    /// When gdb refuses.
+    /// Fails if gdb refuses.
     pub fn stop_where(&mut self, address: u64, condition: &str, before: u32) -> Result<()> {
         let when = format!("-i {before} -c \"{condition}\"");
         self.ask(&format!("-break-insert -h -t {when} *{address:#x}")).map(drop)
@@ -76,7 +76,7 @@ impl Gdb {
     /// gone with [`Gdb::forget_reads`].
     ///
     /// # Errors
-    /// When gdb refuses.
+    /// Fails if gdb refuses.
     pub fn stop_at_read(&mut self, address: u64) -> Result<()> {
         let answer = self.ask(&format!("-break-watch -r *(char*){address:#x}"))?;
         let number = answer.split_once("number=\"").and_then(|(_, rest)| rest.split('"').next());
@@ -84,10 +84,10 @@ impl Gdb {
         Ok(())
     }
 
-    /// Takes back what [`Gdb::stop_at_read`] has set, if it has.
+    /// Removes the watchpoint of [`Gdb::stop_at_read`], if there is one.
     ///
     /// # Errors
-    /// When gdb refuses.
+    /// Fails if gdb refuses.
     pub fn forget_reads(&mut self) -> Result<()> {
         match self.watchpoint.take() {
             Some(number) => self.ask(&format!("-break-delete {number}")).map(drop),
@@ -98,7 +98,7 @@ impl Gdb {
     /// Lets the VM run until the next breakpoint.
     ///
     /// # Errors
-    /// When gdb refuses.
+    /// Fails if gdb refuses.
     pub fn resume(&mut self) -> Result<()> {
         self.ask("-exec-continue").map(drop)
     }
@@ -106,15 +106,15 @@ impl Gdb {
     /// Writes bytes, given as hexadecimal digits, to a virtual address.
     ///
     /// # Errors
-    /// When gdb refuses.
+    /// Fails if gdb refuses.
     pub fn write(&mut self, address: u64, bytes: &str) -> Result<()> {
         self.ask(&format!("-data-write-memory-bytes {address:#x} {bytes}")).map(drop)
     }
 
-    /// Whether the stopped CPU runs a program, by the privilege level of its code segment.
+    /// True if the stopped CPU runs a program, by the privilege level of its code segment.
     ///
     /// # Errors
-    /// When gdb refuses.
+    /// Fails if gdb refuses.
     pub fn is_in_user_mode(&mut self) -> Result<bool> {
         let answer = self.ask("-data-evaluate-expression $cs")?;
         is_user_selector(&answer).with_context(|| format!("gdb's answer for CS: {answer}"))
@@ -125,7 +125,7 @@ impl Gdb {
         let _ = self.ask("-target-detach");
     }
 
-    /// Sends one command and waits for its result record, the text behind `^done,`.
+    /// Sends one command and waits for its result record, the text after `^done,`.
     fn ask(&mut self, command: &str) -> Result<String> {
         let token = self.next.to_string();
         self.next += 1;
@@ -159,11 +159,11 @@ fn is_user_selector(answer: &str) -> Option<bool> {
     Some(selector & PRIVILEGE == PRIVILEGE)
 }
 
-/// Sorts gdb's output records ("GDB/MI Output Syntax" in gdb's manual): results have a token and
-/// go to who asked, stops become events, and the rest is for people.
+/// Sorts gdb's output records ("GDB/MI Output Syntax" in gdb's manual): results have a token and go
+/// to the caller, stops become events, and the rest is for people.
 fn read_records(output: impl BufRead, answers: &Sender<String>, events: &Sender<Event>) {
     for record in output.lines().map_while(Result::ok) {
-        // Who asked may be gone; then gdb is about to be killed.
+        // The caller may be gone; then gdb is about to be killed.
         if let Some(stopped) = record.strip_prefix("*stopped") {
             let stop = Stop { at: Instant::now(), record: stopped.to_string() };
             let _ = events.send(Event::Stopped(stop));
@@ -173,10 +173,10 @@ fn read_records(output: impl BufRead, answers: &Sender<String>, events: &Sender<
     }
 }
 
-/// What gdb, with the dead kernel's ELF file, says of the place at which each CPU was.
+/// Returns gdb's output about the place at which each CPU was, with the dead kernel's ELF file.
 ///
 /// # Errors
-/// When gdb cannot be started.
+/// Fails if gdb cannot be started.
 pub fn places(core: &Path, elf: &Path) -> Result<String> {
     let output = Command::new("gdb")
         .args(["-nx", "-q", "-batch", "-ex", "thread apply all backtrace 1"])
@@ -190,7 +190,7 @@ pub fn places(core: &Path, elf: &Path) -> Result<String> {
 /// Reads `length` bytes at a virtual address of a vmcore with gdb, without a vmlinux.
 ///
 /// # Errors
-/// When gdb cannot open the vmcore or finds nothing at the address; the text has gdb's words.
+/// Fails if gdb cannot open the vmcore or finds nothing at the address; the text has gdb's words.
 pub fn read_core(core: &Path, address: u64, length: usize) -> Result<Vec<u8>> {
     let folder = tempfile::tempdir()?;
     let bytes = folder.path().join("bytes");

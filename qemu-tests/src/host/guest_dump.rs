@@ -1,4 +1,4 @@
-//! QEMU's own dump of a guest's memory: what a capture kernel's speed is measured against.
+//! QEMU's own dump of a guest's memory: the reference for a capture kernel's speed.
 
 use std::fs::File;
 use std::io::Seek;
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::host::qmp::Qmp;
 
-/// How long QEMU may take: this, and …
+/// Timeout of QEMU: this, and …
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// … this for each GiB.
 const TIMEOUT_PER_GIB: Duration = Duration::from_secs(60);
@@ -19,7 +19,7 @@ const TIMEOUT_PER_GIB: Duration = Duration::from_secs(60);
 const MAGIC: &[u8] = b"\x7fELF";
 const ET_CORE: u16 = 4;
 
-/// What `dump-guest-memory` wrote and how long that took.
+/// Length of the file that `dump-guest-memory` wrote, and the time that it took.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct GuestDump {
     /// Length of the ELF core in bytes.
@@ -32,7 +32,7 @@ pub struct GuestDump {
 /// still meanwhile. The file is passed open: one that QEMU opens by its name would lose its room first.
 ///
 /// # Errors
-/// When the file cannot be opened, QEMU refuses, or what it wrote is no core of that size.
+/// Fails if the file cannot be opened, QEMU refuses, or QEMU's file is no core of that size.
 pub(crate) fn take(qmp: &mut Qmp, memory: u64, path: &Path) -> Result<GuestDump> {
     let file = File::options().read(true).write(true).open(path);
     let file = file.with_context(|| format!("opening {}", path.display()))?;
@@ -44,7 +44,7 @@ pub(crate) fn take(qmp: &mut Qmp, memory: u64, path: &Path) -> Result<GuestDump>
     Ok(GuestDump { bytes, ms: took.as_micros() as f64 / 1000.0 })
 }
 
-/// How much was written. QEMU and we share the position in the file.
+/// Returns the number of bytes written. QEMU and we share the position in the file.
 fn length(mut file: File, memory: u64) -> Result<u64> {
     let mut head = [0; 18];
     file.read_exact_at(&mut head, 0).context("reading QEMU's dump")?;

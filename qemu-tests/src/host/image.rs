@@ -1,4 +1,4 @@
-//! What the harness reads from the ELF files it is given: symbols, and bytes at addresses.
+//! Reads from the ELF files that the harness gets: symbols, and bytes at addresses.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ impl Image {
     /// Reads the file.
     ///
     /// # Errors
-    /// When it cannot be read or is no ELF file.
+    /// Fails if the file cannot be read or is no ELF file.
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
         let image = Self { path: path.to_path_buf(), bytes };
@@ -38,7 +38,7 @@ impl Image {
     /// From a symbol's address (virtual) over its size.
     ///
     /// # Errors
-    /// When the file has no such symbol, for instance because it was stripped.
+    /// Fails if the file has no such symbol, for instance because it was stripped.
     pub fn symbol(&self, name: &str) -> Result<Range<u64>> {
         let elf = self.elf()?;
         let mut symbols = elf.syms.iter();
@@ -51,7 +51,7 @@ impl Image {
     /// The bytes that the file puts at virtual addresses.
     ///
     /// # Errors
-    /// When a byte of the range is in no loaded part of the file.
+    /// Fails if a byte of the range is in no loaded part of the file.
     pub fn bytes_at(&self, range: &Range<u64>) -> Result<&[u8]> {
         let elf = self.elf()?;
         let bytes =
@@ -68,7 +68,7 @@ impl Image {
     /// From the first to the last executable byte (virtual addresses).
     ///
     /// # Errors
-    /// When nothing is executable.
+    /// Fails if nothing is executable.
     pub fn text(&self) -> Result<Range<u64>> {
         let elf = self.elf()?;
         let code =

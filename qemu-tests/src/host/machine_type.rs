@@ -1,9 +1,10 @@
-//! The kinds of machine that QEMU plays: how the dump disk is attached, and what kernels must be told.
+//! The kinds of machine that QEMU emulates: attachment of the dump disk, and arguments for the
+//! kernels.
 
 use std::path::Path;
 
-/// Where the first two virtio transports of QEMU's microvm have their registers, and their interrupts
-/// (`hw/i386/microvm.c`, `VIRTIO_MMIO_BASE` and `VIRTIO_IRQ_BASE`; without ACPI).
+/// Addresses of the registers of the first two virtio transports of QEMU's microvm, and their
+/// interrupts (`hw/i386/microvm.c`, `VIRTIO_MMIO_BASE` and `VIRTIO_IRQ_BASE`; without ACPI).
 const TRANSPORTS: [&str; 2] =
     ["virtio_mmio.device=512@0xfeb00000:5", "virtio_mmio.device=512@0xfeb00200:6"];
 
@@ -13,8 +14,8 @@ pub enum MachineType {
     /// QEMU's `pc`: virtio on the PCI bus.
     #[default]
     Pc,
-    /// QEMU's `microvm`: no PCI, no ACPI; virtio devices have their registers in memory, and kernels are
-    /// told where.
+    /// QEMU's `microvm`: no PCI, no ACPI; virtio devices have their registers in memory, and
+    /// kernels get their addresses.
     MicroVm,
 }
 
@@ -53,8 +54,8 @@ impl MachineType {
         }
     }
 
-    /// What a kernel must be told to find the dump disk and the virtio console, of which those that
-    /// are `used` count. QEMU itself tells a Linux, but no multiboot kernel.
+    /// Words by which a kernel finds the dump disk and the virtio console, as far as they are
+    /// `used`. QEMU itself passes them to a Linux, but not to a multiboot kernel.
     pub fn device_words(self, used: [bool; 2]) -> String {
         let words = TRANSPORTS.iter().zip(used).filter(|(_, used)| *used);
         match self {

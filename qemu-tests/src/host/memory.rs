@@ -1,4 +1,5 @@
-//! The guest's memory as the host sees it: the file behind QEMU's RAM, and digests of its pages.
+//! The guest's memory as the host sees it: the backing file of QEMU's RAM, and digests of its
+//! pages.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -11,13 +12,13 @@ use twox_hash::XxHash3_128;
 
 /// Size of a page in bytes.
 pub const PAGE: u64 = 4096;
-/// Where addresses of RAM go on after the hole below 4 GiB.
+/// Address at which RAM continues after the hole below 4 GiB.
 const ABOVE_4G: u64 = 1 << 32;
 /// QEMU's `pc` machine: with this much RAM or more …
 const SPLIT_FROM: u64 = 0xe000_0000;
-/// … everything above this lies at 4 GiB and up (hw/i386/pc_piix.c, `max-ram-below-4g`).
+/// … everything above this is at 4 GiB and up (hw/i386/pc_piix.c, `max-ram-below-4g`).
 const SPLIT_AT: u64 = 0xc000_0000;
-/// How much of the file is read at once, in bytes; a multiple of [`PAGE`].
+/// Bytes of the file that are read at once; a multiple of [`PAGE`].
 const CHUNK: usize = 1 << 20;
 
 static ZERO_PAGE: [u8; PAGE as usize] = [0; PAGE as usize];
@@ -27,7 +28,7 @@ pub fn digest(page: &[u8]) -> u128 {
     if page == ZERO_PAGE { 0 } else { XxHash3_128::oneshot(page) | 1 }
 }
 
-/// The file that is the guest's RAM, and the one behind memory that is added while it runs.
+/// The file that is the guest's RAM, and the backing file of memory that is added while it runs.
 #[derive(Debug)]
 pub struct GuestMemory {
     file: File,
@@ -36,7 +37,7 @@ pub struct GuestMemory {
     hot: Option<HotMemory>,
 }
 
-/// Memory that is added while the guest runs: a file behind a device.
+/// Memory that is added while the guest runs: the backing file of a device.
 #[derive(Debug)]
 pub struct HotMemory {
     file: File,
@@ -60,7 +61,7 @@ impl HotMemory {
     /// since it was unplugged. Only a file system that keeps files sparse in memory can tell.
     ///
     /// # Errors
-    /// When the file cannot be asked.
+    /// Fails if the seek in the file fails.
     pub fn is_untouched(&self, range: &Range<u64>) -> Result<bool> {
         let offset = |address: u64| address.saturating_sub(self.range.start);
         match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(offset(range.start))) {
@@ -75,7 +76,7 @@ impl GuestMemory {
     /// Creates the file for `size` bytes of RAM in `folder`.
     ///
     /// # Errors
-    /// When the size is no multiple of a page or the file cannot be made.
+    /// Fails if the size is no multiple of a page or the file cannot be made.
     pub fn create(size: u64, folder: &Path) -> Result<Self> {
         if size == 0 || !size.is_multiple_of(PAGE) {
             bail!("guest memory of {size} bytes: not a multiple of {PAGE}");
@@ -89,7 +90,7 @@ impl GuestMemory {
     /// above all other memory.
     ///
     /// # Errors
-    /// When they would not lie there, or the file cannot be made.
+    /// Fails if `address` is not above all other memory, or the file cannot be made.
     pub fn and_hot(self, size: u64, address: u64, folder: &Path) -> Result<Self> {
         let end = self.ranges().iter().map(|range| range.end).max().unwrap_or(0);
         if size == 0 || !(size | address).is_multiple_of(PAGE) || address < end.max(ABOVE_4G) {
@@ -103,14 +104,14 @@ impl GuestMemory {
     /// Opens an existing file as guest memory, for reading.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// Fails if the file cannot be opened.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
         let size = file.metadata()?.len();
         Ok(Self { file, path: path.to_path_buf(), size, hot: None })
     }
 
-    /// Where QEMU finds the file.
+    /// Returns the path at which QEMU finds the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -120,7 +121,7 @@ impl GuestMemory {
         self.size
     }
 
-    /// The same with what is added while it runs.
+    /// The same, with memory that is added while it runs.
     pub fn total(&self) -> u64 {
         self.size + self.hot.as_ref().map_or(0, |hot| hot.range.end - hot.range.start)
     }
@@ -138,13 +139,13 @@ impl GuestMemory {
         [0..below, above].into_iter().chain(hot).filter(|range| !range.is_empty()).collect()
     }
 
-    /// Bytes of RAM that lie below 4 GiB.
+    /// Returns the bytes of RAM below 4 GiB.
     pub fn below_4g(&self) -> u64 {
         if self.size >= SPLIT_FROM { SPLIT_AT } else { self.size }
     }
 
-    /// Where the byte at a physical address lies in the file; hot-added memory follows in the
-    /// other.
+    /// Returns the offset in the file of the byte at a physical address; hot-added memory follows
+    /// in the other.
     pub fn file_offset(&self, address: u64) -> Option<u64> {
         let below = self.below_4g();
         if let Some(hot) = self.hot.iter().find(|hot| hot.range.contains(&address)) {
@@ -160,23 +161,23 @@ impl GuestMemory {
     /// Reads guest memory at a physical address, as it is now.
     ///
     /// # Errors
-    /// When the range is not RAM from its first to its last byte.
+    /// Fails if the range is not RAM from its first to its last byte.
     pub fn read(&self, address: u64, into: &mut [u8]) -> Result<()> {
         let offset = self.offset_of_range(address, into.len())?;
         self.read_file(into, offset).with_context(|| format!("reading {address:#x}"))
     }
 
-    /// Writes guest memory at a physical address: what a faulty stage would do.
+    /// Writes guest memory at a physical address, as a faulty stage would.
     ///
     /// # Errors
-    /// When the range is not RAM from its first to its last byte.
+    /// Fails if the range is not RAM from its first to its last byte.
     pub fn write(&self, address: u64, bytes: &[u8]) -> Result<()> {
         let offset = self.offset_of_range(address, bytes.len())?;
         let (file, offset) = self.file_at(offset);
         file.write_all_at(bytes, offset).with_context(|| format!("writing {address:#x}"))
     }
 
-    /// The file in which the byte at an offset of both together lies, and where.
+    /// The file that has the byte at an offset of both together, and the offset in it.
     fn file_at(&self, offset: u64) -> (&File, u64) {
         match &self.hot {
             Some(hot) if offset >= self.size => (&hot.file, offset - self.size),
@@ -184,7 +185,7 @@ impl GuestMemory {
         }
     }
 
-    /// Reads bytes that lie in one file, or across the end of the first.
+    /// Reads bytes that are in one file, or across the end of the first.
     fn read_file(&self, into: &mut [u8], offset: u64) -> Result<()> {
         let first = self.size.saturating_sub(offset).min(into.len() as u64) as usize;
         let (low, high) = into.split_at_mut(first);
@@ -207,7 +208,7 @@ impl GuestMemory {
     /// Digests of all pages as they are now. The VM must be stopped for this to mean anything.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// Fails if the file cannot be read.
     pub fn digests(&self) -> Result<Digests> {
         let total = self.total();
         let half = (total / 2).next_multiple_of(PAGE).min(total);
@@ -271,7 +272,7 @@ pub struct Digests {
 }
 
 impl Digests {
-    /// How many different pages there are, without that of zeros.
+    /// Returns the number of different pages, without that of zeros.
     pub fn distinct(&self) -> u64 {
         let digests: HashSet<_> = self.pages.iter().filter(|digest| **digest != 0).collect();
         digests.len() as u64

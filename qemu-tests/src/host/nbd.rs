@@ -1,4 +1,4 @@
-//! A disk behind another process, which can be stopped or killed: qemu-nbd on a unix socket.
+//! A disk served by another process, which can be stopped or killed: qemu-nbd on a unix socket.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::host::deadline::{Deadline, Interrupt};
 
-/// How long qemu-nbd may take to open its socket.
+/// Timeout for qemu-nbd to open its socket.
 const STARTUP: Duration = Duration::from_secs(30);
 
 /// A running qemu-nbd. Dropping it kills and reaps the process, stopped or not.
@@ -24,7 +24,7 @@ impl NbdServer {
     /// Serves the raw image at `path`.
     ///
     /// # Errors
-    /// When qemu-nbd cannot be started or opens no socket.
+    /// Fails if qemu-nbd cannot be started or opens no socket.
     pub fn start(path: &Path) -> Result<Self> {
         let folder = tempfile::tempdir().context("a folder for the socket of qemu-nbd")?;
         let socket = folder.path().join("nbd");
@@ -48,7 +48,7 @@ impl NbdServer {
         Ok(server)
     }
 
-    /// Where it listens.
+    /// Returns the path of its socket.
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("nbd")
     }
@@ -56,13 +56,13 @@ impl NbdServer {
     /// Has it answer nothing any more.
     ///
     /// # Errors
-    /// When the system does not stop it.
+    /// Fails if the system does not stop it.
     pub fn stop(&self) -> Result<()> {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::STOP).context("stopping qemu-nbd")
     }
 
-    /// Ends it. What it was asked and has not done is not done any more.
+    /// Ends it. It does not finish the requests that it has.
     pub fn kill(&mut self) {
         // Both fail only when the process is gone and reaped already.
         let _ = self.child.kill();

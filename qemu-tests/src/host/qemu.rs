@@ -20,7 +20,7 @@ use crate::host::qmp::Qmp;
 /// From this much memory on, i386 guests run on qemu-system-x86_64: qemu-system-i386 fails them
 /// with reserved bits in page table entries (bytes).
 const LARGE: u64 = 3 << 30;
-/// How long QEMU may take to open its sockets.
+/// Timeout for QEMU to open its sockets.
 const STARTUP: Duration = Duration::from_secs(30);
 /// Time from the end of a dying process's sockets to its exit status.
 const DYING: Duration = Duration::from_secs(2);
@@ -39,18 +39,18 @@ pub struct Blob {
 /// The machine that QEMU plays.
 #[derive(Clone, Debug)]
 pub struct Machine<'a> {
-    /// What kind of machine it is.
+    /// Kind of the machine.
     pub kind: MachineType,
-    /// The file behind its RAM.
+    /// Backing file of its RAM.
     pub memory: &'a GuestMemory,
-    /// Whether the host gives the guest all of its memory before it starts, so that times do not
+    /// True if the host gives the guest all of its memory before it starts, so that times do not
     /// contain the host's page faults on it (they take half of a dump's time otherwise).
     pub prealloc: bool,
     /// CPUs.
     pub cpus: u32,
     /// The model of its CPUs, as QEMU spells it; else QEMU's own choice.
     pub cpu_model: Option<&'static str>,
-    /// Whether these have 64-bit mode.
+    /// True if its CPUs have 64-bit mode.
     pub is_64_bit: bool,
     /// Its dump disk.
     pub disk: &'a DumpDisk,
@@ -60,7 +60,7 @@ pub struct Machine<'a> {
     pub devices: Vec<String>,
 }
 
-/// What QEMU is asked to boot.
+/// The boot settings of QEMU.
 #[derive(Clone, Debug, Default)]
 pub struct Boot {
     /// A bzImage or a multiboot ELF.
@@ -69,7 +69,7 @@ pub struct Boot {
     pub initrd: Option<PathBuf>,
     /// Its command line.
     pub command_line: String,
-    /// What lies in memory besides.
+    /// Other files in memory.
     pub blobs: Vec<Blob>,
 }
 
@@ -90,7 +90,7 @@ impl Qemu {
     /// Starts QEMU with the guest stopped before its first instruction; [`Qmp::run`] lets it go.
     ///
     /// # Errors
-    /// When QEMU cannot be started or ends at once; the text carries what it said.
+    /// Fails if QEMU cannot be started or ends at once; the text has QEMU's messages.
     pub fn start(boot: &Boot, machine: &Machine<'_>, interrupt: &Interrupt) -> Result<Self> {
         let sockets = tempfile::tempdir().context("a folder for QEMU's sockets")?;
         let console = UnixListener::bind(sockets.path().join("console"))?;
@@ -120,7 +120,7 @@ impl Qemu {
         Ok(Self { child, killed: false, stderr: Some(stderr), sockets, console, qmp })
     }
 
-    /// Where gdb finds QEMU's debug stub.
+    /// Returns gdb's socket to QEMU's debug stub.
     pub fn gdb_socket(&self) -> PathBuf {
         self.sockets.path().join("gdb")
     }
@@ -145,21 +145,21 @@ impl Qemu {
     /// Has QEMU die of a signal, as of a fault of its own.
     ///
     /// # Errors
-    /// When the signal cannot be sent.
+    /// Fails if the signal cannot be sent.
     pub fn crash(&self) -> Result<()> {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::SEGV).context("sending QEMU a signal")
     }
 
-    /// How QEMU ended, if it has.
+    /// Returns the exit status of QEMU, if it has ended.
     ///
     /// # Errors
-    /// When the system cannot tell.
+    /// Fails if the system does not report it.
     pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
         self.child.try_wait().context("asking for QEMU's exit status")
     }
 
-    /// Ends QEMU and returns what it wrote to its standard error.
+    /// Ends QEMU and returns its standard error.
     pub fn end(mut self) -> String {
         self.kill();
         let stderr = self.stderr.take().map(|thread| thread.join().unwrap_or_default());
@@ -192,7 +192,7 @@ impl Starting {
         std::thread::spawn(move || {
             let Some(mut stderr) = stderr else { return String::new() };
             let mut text = Vec::new();
-            // What cannot be read is not shown; the rest is drained so that QEMU never blocks.
+            // Text that cannot be read is not shown; the rest is drained so that QEMU never blocks.
             let _ = stderr.by_ref().take(MOST_STDERR).read_to_end(&mut text);
             let _ = std::io::copy(&mut stderr, &mut std::io::sink());
             String::from_utf8_lossy(&text).into_owned()

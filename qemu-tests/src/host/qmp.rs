@@ -11,13 +11,14 @@ use anyhow::{Context, Result, bail, ensure};
 use qapi::{Stream, qmp};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-/// How long QEMU may take to greet: it first finds all of the guest's memory, when it is told to, and a
-/// large guest's takes a while.
+/// Timeout for QEMU's greeting: it first finds all of the guest's memory, if it is asked to, and
+/// that takes a while for a large guest.
 const GREETING: Duration = Duration::from_secs(120);
 /// Afterwards QEMU answers at once or not at all.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why QEMU ended when the guest reset itself: `ShutdownCause` in QEMU's run-state.json.
+/// QEMU's reason for its end after the guest reset itself: `ShutdownCause` in QEMU's
+/// run-state.json.
 pub const GUEST_RESET: &str = "guest-reset";
 /// More events than this no QEMU leaves unread.
 const MOST_EVENTS: usize = 1000;
@@ -32,7 +33,7 @@ impl Qmp {
     /// Takes over the connection that QEMU made.
     ///
     /// # Errors
-    /// When QEMU goes away or does not greet.
+    /// Fails if QEMU goes away or does not greet.
     pub fn new(stream: UnixStream) -> Result<Self> {
         stream.set_read_timeout(Some(GREETING))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
@@ -50,7 +51,7 @@ impl Qmp {
     /// Lets the guest run.
     ///
     /// # Errors
-    /// When QEMU does not answer.
+    /// Fails if QEMU does not answer.
     pub fn run(&mut self) -> Result<()> {
         self.connection.execute(&qmp::cont {}).context("starting the guest")?;
         Ok(())
@@ -59,17 +60,17 @@ impl Qmp {
     /// Sends a non-maskable interrupt to every CPU.
     ///
     /// # Errors
-    /// When QEMU does not answer.
+    /// Fails if QEMU does not answer.
     pub fn inject_nmi(&mut self) -> Result<()> {
         self.connection.execute(&qmp::inject_nmi {}).context("sending an NMI")?;
         Ok(())
     }
 
     /// Raises a machine check on CPU 0: bank 1 holds `status` and `address` (physical), and the CPU
-    /// may restart what it interrupted.
+    /// may restart the interrupted code.
     ///
     /// # Errors
-    /// When QEMU does not answer or will not.
+    /// Fails if QEMU does not answer or refuses.
     pub fn machine_check(&mut self, status: u64, address: u64) -> Result<()> {
         let said = self.monitor(&format!("mce 0 1 {status:#x} 0x5 {address:#x} 0x8c"))?;
         ensure!(said.trim().is_empty(), "QEMU raises no machine check: {}", said.trim());
@@ -79,7 +80,7 @@ impl Qmp {
     /// A property of an object.
     ///
     /// # Errors
-    /// When QEMU does not answer, or has no such property.
+    /// Fails if QEMU does not answer, or has no such property.
     pub fn get(&mut self, path: &str, property: &str) -> Result<serde_json::Value> {
         let get = qmp::qom_get { path: path.into(), property: property.into() };
         self.connection.execute(&get).with_context(|| format!("qom-get {path} {property}"))
@@ -88,15 +89,15 @@ impl Qmp {
     /// Sets a property of an object.
     ///
     /// # Errors
-    /// When QEMU does not answer, or will not.
+    /// Fails if QEMU does not answer, or refuses.
     pub fn set(&mut self, path: &str, property: &str, value: serde_json::Value) -> Result<()> {
         let set = qmp::qom_set { path: path.into(), property: property.into(), value };
         self.connection.execute(&set).with_context(|| format!("qom-set {path} {property}"))?;
         Ok(())
     }
 
-    /// Why the machine was shut down, in QEMU's word for it, once QEMU has ended; `None` when it did not
-    /// say.
+    /// Returns the reason of the machine's shutdown, in QEMU's word for it, once QEMU has ended;
+    /// `None` if QEMU did not report it.
     pub fn shutdown_reason(&mut self) -> Option<String> {
         let known = self.connection.events().find_map(|event| match event {
             qmp::Event::SHUTDOWN { data, .. } => serde_json::to_value(data.reason).ok(),
@@ -115,7 +116,7 @@ impl Qmp {
     /// Writes all guest memory into `file` as an ELF core, with the VM stopped until it is done.
     ///
     /// # Errors
-    /// When QEMU will not, or does not answer within `timeout`.
+    /// QEMU refuses, or does not answer within `timeout`.
     pub fn dump_guest_memory(&mut self, file: &File, timeout: Duration) -> Result<()> {
         let name = "dump";
         self.pass(file).context("passing a file to QEMU")?;
@@ -145,10 +146,10 @@ impl Qmp {
         Ok(())
     }
 
-    /// A monitor command of the kind that people type, and what it printed.
+    /// Runs a monitor command of the kind that people type, and returns its output.
     ///
     /// # Errors
-    /// When QEMU does not answer.
+    /// Fails if QEMU does not answer.
     pub fn monitor(&mut self, command: &str) -> Result<String> {
         let line = qmp::human_monitor_command { command_line: command.into(), cpu_index: None };
         self.connection.execute(&line).with_context(|| format!("monitor command {command}"))

@@ -1,4 +1,4 @@
-//! Where guest memory and the dump disk live while a cycle runs.
+//! Place of guest memory and the dump disk while a cycle runs.
 
 use std::fs;
 use std::path::Path;
@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 /// Shared memory: files there never meet a disk.
 const SHARED: &str = "/dev/shm";
-/// How much more than what is asked for must be free, at least and in bytes: everything else on the
-/// host needs memory as well.
+/// Least free memory beyond the requested amount, in bytes: everything else on the host needs
+/// memory as well.
 const SPARE: u64 = 256 << 20;
 
 /// A folder that vanishes when it is dropped, with room for `bytes`: in shared memory when there
@@ -17,7 +17,7 @@ const SPARE: u64 = 256 << 20;
 /// on a disk the host then makes the writers wait, and times say more about it than about us.
 ///
 /// # Errors
-/// When no folder can be made.
+/// Fails if no folder can be made.
 pub fn folder(bytes: u64, extracts: bool, out: &Path) -> Result<TempDir> {
     let more = if extracts { bytes / 2 } else { 0 };
     let needed = bytes.saturating_add(more.max(SPARE));

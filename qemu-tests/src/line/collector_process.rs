@@ -15,40 +15,40 @@ use serde::{Deserialize, Serialize};
 
 /// The dump's name in the collector's folder.
 const DUMP: &str = "vmcore";
-/// What it printed, and what it said.
+/// Files of its standard output and its messages.
 const PRINTED: &str = "printed";
 const SAID: &str = "said";
-/// The end of what it says when it has no link and waits for one.
+/// End of its messages while it has no link and waits for one.
 const WAITS: &str = "nobody is there; waiting";
 /// Text of the line that is no frame, as the collector heard it.
 const CONSOLE: &str = "console";
-/// The longest end of what it said that is kept, in bytes.
+/// Most bytes of the end of its messages that are kept.
 const MOST_SAID: usize = 4 << 10;
-/// How long it waits for the guest, in seconds: as long as a cycle may take. The harness ends it
+/// Time that it waits for the guest, in seconds: as long as a cycle may take. The harness ends it
 /// sooner.
 const WAIT: u32 = 3600;
 
-/// What came of a dump over one line.
+/// Result of a dump over one link.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Received {
     /// The line, as `--target` calls it.
     pub target: String,
     /// The collector has all of it, and has compared it.
     pub complete: bool,
-    /// How often a collector was started.
+    /// Number of times that a collector was started.
     pub collectors: u32,
     /// Bytes that came from the guest while one was there; of a virtio console only where they are
     /// counted.
     pub line_bytes: u64,
     /// Frames that were damaged on the way to the last of them.
     pub damaged_frames: u64,
-    /// What came of each view.
+    /// Result of each view.
     pub views: Vec<ReceivedView>,
-    /// The end of what it said.
+    /// The end of its messages.
     pub said: String,
 }
 
-/// What came of one view. Ranges are start and length, in bytes.
+/// Result of one view. Ranges are start and length, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceivedView {
     /// Its name.
@@ -57,17 +57,17 @@ pub struct ReceivedView {
     pub bytes: u64,
     /// SHA-256 of the whole, in hexadecimal, if it is whole.
     pub sha256: Option<String>,
-    /// What has not come.
+    /// Ranges that have not come.
     pub missing: Vec<(u64, u64)>,
     /// Parts that were left out, each with its class.
     pub left: Vec<(u64, u64, String)>,
     /// Pages by class, as they were selected.
     pub pages: Option<BTreeMap<String, u64>>,
-    /// What is different there.
+    /// Ranges that are different there.
     pub differs: Vec<(u64, u64)>,
 }
 
-/// What `kdump-collector receive --json` prints.
+/// Output of `kdump-collector receive --json`.
 #[derive(Deserialize)]
 struct Printed {
     verdict: String,
@@ -92,22 +92,22 @@ pub fn has_recorded(folder: &Path, any_view: bool) -> bool {
     views.any(|view| any_view || view.starts_with(&format!("{DUMP} ")))
 }
 
-/// The process, for whoever has to stop it from another thread.
+/// The process, for another thread that has to stop it.
 #[derive(Clone, Default)]
 pub struct Running(Arc<Mutex<Process>>);
 
 #[derive(Default)]
 struct Process {
     child: Option<Child>,
-    /// When it was killed or stopped.
+    /// Time at which it was killed or stopped.
     struck: Option<Instant>,
 }
 
 impl Collector {
-    /// One that will take what comes at `socket` and put it into `folder`, which is made.
+    /// Creates a collector that receives at `socket` into `folder`, which is made.
     ///
     /// # Errors
-    /// When the folder cannot be made.
+    /// Fails if the folder cannot be made.
     pub fn new(program: &Path, socket: PathBuf, folder: PathBuf) -> Result<Self> {
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         let running = Running::default();
@@ -119,7 +119,7 @@ impl Collector {
         &self.running
     }
 
-    /// Where the dump is when it is whole; its other views have names behind this.
+    /// Returns the path of the complete dump; the names of its other views begin with this.
     pub fn dump(&self) -> PathBuf {
         self.folder.join(DUMP)
     }
@@ -129,17 +129,17 @@ impl Collector {
         &self.folder
     }
 
-    /// Where it connects.
+    /// Returns the socket to which it connects.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// How often it was started.
+    /// Returns the number of its starts.
     pub fn starts(&self) -> u32 {
         self.starts
     }
 
-    /// Whether it has ended, or was never started.
+    /// True if it has ended, or was never started.
     pub fn is_idle(&self) -> bool {
         let process = &mut *self.running.lock();
         process.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)))
@@ -155,7 +155,7 @@ impl Collector {
     /// Starts it, or starts it again.
     ///
     /// # Errors
-    /// When the program does not start.
+    /// Fails if the program does not start.
     pub fn receive(&mut self) -> Result<()> {
         self.start(&self.receiving(WAIT), PRINTED)
     }
@@ -163,7 +163,7 @@ impl Collector {
     /// Starts it to read a part of a view, which it prints into the file `name` of its folder.
     ///
     /// # Errors
-    /// When the program does not start.
+    /// Fails if the program does not start.
     pub fn read(&mut self, view: &str, start: u64, length: u64, name: &str) -> Result<()> {
         let range = format!("{start:#x}+{length}");
         let mut words = self.line("read", WAIT);
@@ -171,7 +171,7 @@ impl Collector {
         self.start(&words, name)
     }
 
-    /// What a command, the line and the timeout in seconds are on its command line.
+    /// Its arguments: a command, the link and the timeout in seconds.
     fn line(&self, command: &str, wait: u32) -> Vec<OsString> {
         let mut source = OsString::from("unix:");
         source.push(&self.socket);
@@ -205,11 +205,11 @@ impl Collector {
         Ok(())
     }
 
-    /// What came of it, once it has ended or is not needed any more: it is killed if it runs. One
-    /// that could not say what is there is followed by one that only looks.
+    /// Returns its result, once it has ended or is not needed any more. If it runs, it is killed.
+    /// If it could not report its bytes, another one follows that only looks.
     ///
     /// # Errors
-    /// When the program does not start, or prints no JSON.
+    /// Fails if the program does not start, or prints no JSON.
     pub fn received(&mut self, target: &str) -> Result<Received> {
         self.running.kill();
         let mut printed = self.printed();
@@ -246,17 +246,17 @@ impl Running {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How it ended; nothing while it runs, or when it was never started.
+    /// Returns its exit status; nothing while it runs, or if it was never started.
     ///
     /// # Errors
-    /// When the system cannot tell.
+    /// Fails if the system does not report it.
     pub fn ended(&self) -> Result<Option<ExitStatus>> {
         let mut process = self.lock();
         let Some(child) = &mut process.child else { return Ok(None) };
         child.try_wait().context("asking for the collector's exit status")
     }
 
-    /// When it was last killed or stopped by force.
+    /// Returns the time at which it was last killed or stopped by force.
     pub fn struck(&self) -> Option<Instant> {
         self.lock().struck
     }
@@ -346,7 +346,8 @@ mod tests {
         );
     }
 
-    /// One that was killed has said nothing; the next one is asked, and waits for nobody.
+    /// A killed collector has reported nothing; the next one is asked, and does not wait for a
+    /// link.
     #[test]
     fn after_a_kill_another_one_is_asked() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,4 @@
-//! Whether bytes move on the lines.
+//! State of the byte flow on the links.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ pub(crate) const LINES: Duration = Duration::from_secs(1800);
 pub(crate) struct Flow {
     bytes: u64,
     at: Instant,
-    /// What is left of the time that may be given.
+    /// Rest of the time that may be given.
     left: Duration,
 }
 

@@ -40,7 +40,7 @@ impl Meter {
         Self { trip: Some(Arc::new(trip)), ..Self::default() }
     }
 
-    /// How many bytes were counted.
+    /// Returns the number of bytes counted.
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
@@ -76,7 +76,8 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
-    /// What a meter passes on, and when it acts: three times at most, with success the last time.
+    /// Returns the pieces that a meter passes on, and its actions: three at most, with success the
+    /// last time.
     fn log(
         meter: impl FnOnce(Box<dyn Fn() -> bool + Send + Sync>) -> Meter,
         acts: usize,

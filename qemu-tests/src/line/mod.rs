@@ -1,5 +1,5 @@
-//! Lines between the guest and a collector: what goes over them, what a bad one does to it, and where
-//! both of them are at hand.
+//! Lines between the guest and a collector: their bytes, the effects of a bad line, and the code
+//! that handles both ends.
 //!
 //! ```text
 //! QEMU's COM1 ─▶ Tap ─ text ─▶ the harness's console

@@ -1,13 +1,13 @@
-//! What a bad serial line does to the bytes on it.
+//! Damage by a bad serial line to the bytes on it.
 
-/// How often something happens to a byte, in a million bytes.
+/// Number of events of each kind in a million bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
     /// It gets another value.
     pub flips: u32,
     /// It is lost.
     pub drops: u32,
-    /// It and the 63 behind it get any values.
+    /// It and the 63 after it get any values.
     pub bursts: u32,
 }
 
@@ -30,7 +30,7 @@ impl Mangler {
         Self { rates, dice: Dice::new(seed), burst: 0 }
     }
 
-    /// What is left of `bytes` on the other side.
+    /// Returns `bytes` as they arrive on the other side.
     pub fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
         bytes.iter().filter_map(|byte| self.pass_byte(*byte)).collect()
     }
@@ -114,7 +114,7 @@ mod tests {
         let passed = passed(Rates { bursts: 100, ..Rates::default() }, 1);
         assert_eq!(passed.len(), BYTES);
         let wrong: Vec<_> = (0..BYTES).filter(|at| passed[*at] != 0x55).collect();
-        // Bursts lie 10 000 bytes apart: a gap of more than 20 good bytes is between two.
+        // Bursts are 10 000 bytes apart: a gap of more than 20 good bytes is between two.
         let bursts: Vec<_> = wrong.chunk_by(|one, next| next - one < 20).collect();
         assert_about(bursts.len(), 400);
         let longest = bursts.iter().map(|burst| burst[burst.len() - 1] - burst[0] + 1).max();

@@ -1,10 +1,10 @@
-//! Somebody at the collector's end who speaks a later version of the protocol.
+//! An endpoint in the collector's place that speaks a later version of the protocol.
 
 use dumpfile::wire::{HEADER_SIZE, MARK, TRAILER_SIZE, VERSION};
 
 /// Number of a hello's kind, in every version.
 const HELLO: u8 = 2;
-/// What a hello says: session number, largest frame, flags. A later version may say more.
+/// Fields of a hello: session number, largest frame, flags. A later version may have more.
 const BODY: [u8; 10] = [1, 2, 3, 4, 0, 1, 0, 0, 1, 0];
 
 /// A whole hello of the next version.

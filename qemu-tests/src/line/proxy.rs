@@ -1,4 +1,4 @@
-//! A serial line: text to the harness, everything to the collector, and back what that says.
+//! A serial line: text to the harness, everything to the collector, and the collector's bytes back.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -15,15 +15,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::{Mangler, Meter, TextOf};
 use crate::delivery::Noise;
 
-/// How long a wait lasts before its end is looked for.
+/// Longest wait before the next check for its end.
 const SLICE: Duration = Duration::from_millis(20);
-/// QEMU writes byte by byte. Where they are frames, and few have come, more of them may come before the
-/// next look: otherwise all of the time goes into waking up.
+/// QEMU writes byte by byte. If the bytes are frames, and few have come, more of them may come
+/// before the next look. Otherwise all of the time goes into waking up.
 const NAP: Duration = Duration::from_micros(500);
 const FEW: usize = 256;
-/// How many bytes wait for a collector that does not read; what comes then is lost.
+/// Number of bytes that wait for a collector that does not read; bytes after these are lost.
 const ROOM: usize = 64 << 10;
-/// How long the guest may take to read; what it has not read then is lost, as on any serial line.
+/// Timeout for the guest to read; bytes that it has not read then are lost, as on any serial line.
 const JAM: Duration = Duration::from_secs(1);
 
 /// The collector's end of a serial port of QEMU.
@@ -35,21 +35,21 @@ pub struct LineProxy {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the threads of both directions know.
+/// State that the threads of both directions share.
 #[derive(Default)]
 struct Shared {
     collector: Mutex<Option<ToCollector>>,
     ended: AtomicBool,
 }
 
-/// What goes to a collector. A socket alone has room for some hundred writes, and QEMU writes each byte
-/// by itself.
+/// Bytes for a collector. A socket alone has room for some hundred writes, and QEMU writes each
+/// byte by itself.
 struct ToCollector {
     stream: UnixStream,
     waiting: VecDeque<u8>,
 }
 
-/// The harness's end: reading from it moves the line's bytes on, and gives what of them is text.
+/// The harness's end: reading from it moves the line's bytes on, and returns the text among them.
 pub struct Tap {
     machine: UnixStream,
     shared: Arc<Shared>,
@@ -64,7 +64,7 @@ impl LineProxy {
     /// are counted by `meter`.
     ///
     /// # Errors
-    /// When the system has no more file descriptors.
+    /// Fails if the system has no more file descriptors.
     pub fn new(
         machine: &UnixStream,
         socket: PathBuf,
@@ -85,15 +85,15 @@ impl LineProxy {
         Ok((Self { machine, socket, noise, shared, thread: None }, tap))
     }
 
-    /// Where collectors connect.
+    /// Returns the socket to which collectors connect.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// From now on there is somebody at the other end. Before, nothing can reach the guest.
+    /// Opens the collectors' end. Before, nothing can reach the guest.
     ///
     /// # Errors
-    /// When there is no socket to be had.
+    /// Fails if no socket can be made.
     pub fn open(&mut self) -> Result<()> {
         let listener = UnixListener::bind(&self.socket).context("a socket for the collector")?;
         listener.set_nonblocking(true)?;
@@ -126,7 +126,7 @@ impl Shared {
         *self.collector() = collector;
     }
 
-    /// Sends what waits, as far as there is room; says whether more does.
+    /// Sends waiting bytes, as far as there is room; true if more are waiting.
     fn flush(&self) -> bool {
         let mut collector = self.collector();
         let alive = collector.as_mut().is_some_and(ToCollector::flush);
@@ -141,7 +141,7 @@ impl Shared {
     }
 }
 
-/// Takes one collector after the other, and passes on what they say.
+/// Accepts one collector after the other, and forwards their bytes.
 fn serve(
     listener: &UnixListener,
     mut machine: UnixStream,
@@ -159,7 +159,7 @@ fn serve(
     }
 }
 
-/// Passes on what one collector says, until it goes.
+/// Forwards the bytes of one collector, until it disconnects.
 fn converse(
     mut collector: UnixStream,
     machine: &mut UnixStream,
@@ -199,7 +199,8 @@ fn mangled(noise: Option<&mut Mangler>, bytes: &[u8]) -> Vec<u8> {
 }
 
 impl Tap {
-    /// Passes `bytes` on to the collector, if one is there; what it has no room for is lost.
+    /// Passes `bytes` on to the collector, if one is connected; bytes that it has no room for are
+    /// lost.
     fn pass(&mut self, bytes: &[u8]) {
         let mut collector = self.shared.collector();
         let Some(to) = collector.as_mut() else { return };
@@ -212,15 +213,15 @@ impl Tap {
 }
 
 impl ToCollector {
-    /// Sends `bytes` behind what waits, or lets them wait, or loses them; says whether there is still a
-    /// reader.
+    /// Sends `bytes` after the waiting ones, or lets them wait, or loses them; true if there is
+    /// still a reader.
     fn push(&mut self, bytes: &[u8]) -> bool {
         let room = ROOM - self.waiting.len();
         self.waiting.extend(&bytes[..bytes.len().min(room)]);
         self.flush()
     }
 
-    /// Sends what there is room for; says whether there is still a reader.
+    /// Sends waiting bytes as far as there is room; true if there is still a reader.
     fn flush(&mut self) -> bool {
         while !self.waiting.is_empty() {
             match self.stream.write(self.waiting.as_slices().0) {
@@ -345,7 +346,7 @@ mod tests {
         assert_eq!(meter.count(), 8);
     }
 
-    /// What is damaged on the way to the collector is whole for the harness.
+    /// Bytes that are damaged on the way to the collector are intact for the harness.
     #[test]
     fn noise_does_not_reach_the_harness() {
         let rates = Rates { flips: 1_000_000, ..Rates::default() };

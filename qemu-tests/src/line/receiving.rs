@@ -1,5 +1,5 @@
-//! The host's ends of the lines that the dump leaves the guest over: who is there, from when on, and
-//! what happens to them.
+//! The host's ends of the lines over which the dump leaves the guest: the collectors, the time of
+//! their start, and their fate.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -18,13 +18,13 @@ use crate::host::machine_type::MachineType;
 use crate::line::collector_process::{Collector, Received, has_recorded};
 use crate::line::{LineProxy, Meter, Relay, hello_of_another_version};
 
-/// The folder with what the collectors have received, in the cycle's own.
+/// Folder of the files that the collectors have received, in the cycle's own.
 pub const FOLDER: &str = "received";
-/// How long a collector may take at most to finish when the guest is gone: this, and …
+/// Longest time that a collector may take to finish when the guest is gone: this, and …
 const FINISH: Duration = Duration::from_secs(120);
 /// … this for each GiB of memory, which it hashes.
 const FINISH_PER_GIB: Duration = Duration::from_secs(60);
-/// How often somebody of another version says hello.
+/// Interval between the hellos of a peer with another version.
 const HELLO_EVERY: Duration = Duration::from_millis(200);
 
 /// All lines of a cycle. Dropping it ends every process and thread.
@@ -38,11 +38,11 @@ pub struct Receiving {
     /// The guest is to be gone.
     power_cut: Arc<AtomicBool>,
     interrupt: Interrupt,
-    /// How many pulls have ended, and whether the next one runs.
+    /// Number of pulls that have ended, and true if the next one runs.
     pulled: (usize, bool),
 }
 
-/// One line. A collector is ended before what it talks to.
+/// One line. A collector is ended before the end that it is connected to.
 struct Line {
     way: Way,
     collector: Collector,
@@ -51,7 +51,7 @@ struct Line {
     stranger: Option<Stranger>,
 }
 
-/// What the collector connects to.
+/// The peer to which the collector connects.
 enum End {
     /// Something before a serial port.
     Proxy(LineProxy),
@@ -62,10 +62,10 @@ enum End {
 }
 
 impl Receiving {
-    /// Makes ready for the lines of `delivery`, whose files go to `out`.
+    /// Prepares the lines of `delivery`, whose files go to `out`.
     ///
     /// # Errors
-    /// When there are lines and no collector, or no folder can be made.
+    /// Fails if there are links and no collector, or no folder can be made.
     pub fn prepare(delivery: &Delivery, out: &Path, interrupt: &Interrupt) -> Result<Self> {
         let sockets = tempfile::tempdir().context("a folder for the sockets of lines")?;
         let power_cut = Arc::new(AtomicBool::new(false));
@@ -88,10 +88,10 @@ impl Receiving {
         self.delivery.devices(machine, self.sockets.path())
     }
 
-    /// Puts itself between QEMU and its serial ports. Returns what the harness is to read of COM1.
+    /// Connects itself between QEMU and its serial ports. Returns the harness's reader of COM1.
     ///
     /// # Errors
-    /// When a port cannot be reached.
+    /// Fails if a port cannot be reached.
     pub fn connect(&mut self, console: &UnixStream) -> Result<Box<dyn Read + Send>> {
         let mut read: Box<dyn Read + Send> = Box::new(console.try_clone()?);
         let noise = self.delivery.noise;
@@ -117,10 +117,11 @@ impl Receiving {
         Ok(read)
     }
 
-    /// The first kernel has panicked: from now on somebody may be at the other end.
+    /// To be called after the first kernel's panic: from now on a collector may be at the other
+    /// end.
     ///
     /// # Errors
-    /// When a socket or a process cannot be made.
+    /// Fails if a socket or a process cannot be made.
     pub fn panicked(&mut self) -> Result<()> {
         if self.panic.is_some() || self.delivery.fate == Fate::Absent {
             return Ok(());
@@ -139,10 +140,10 @@ impl Receiving {
         }
     }
 
-    /// Does what is due. To be called every now and then.
+    /// Does the work that is due. To be called every now and then.
     ///
     /// # Errors
-    /// When a process cannot be started, or a pull fails.
+    /// Fails if a process cannot be started, or a pull fails.
     pub fn tick(&mut self) -> Result<()> {
         if self.panic.is_none() {
             return Ok(());
@@ -159,13 +160,13 @@ impl Receiving {
         self.lines.iter().map(|line| line.meter.count()).sum()
     }
 
-    /// Whether all was pulled that was to be pulled.
+    /// True once all pulls have ended.
     pub fn has_pulled_all(&self) -> bool {
         let pulls = self.delivery.pulls.len();
         pulls > 0 && self.pulled.0 == pulls
     }
 
-    /// Whether the guest is to be gone.
+    /// True if the guest is to be gone.
     pub fn has_power_cut(&self) -> bool {
         self.power_cut.load(Ordering::SeqCst)
     }
@@ -190,15 +191,15 @@ impl Receiving {
         Ok(())
     }
 
-    /// Waits until the collectors are through with a guest of `memory` bytes that is gone, as far as they
-    /// get; then says what each has.
+    /// Waits until the collectors have finished with a guest of `memory` bytes that is gone, as far
+    /// as they get; then returns the result of each.
     ///
     /// # Errors
-    /// When a collector cannot be asked.
+    /// Fails if a collector cannot be asked.
     pub fn end(mut self, memory: u64) -> Result<Vec<Received>> {
         let limit = FINISH + FINISH_PER_GIB * (memory.div_ceil(1 << 30) as u32);
         let deadline = Deadline::new("end of the collectors", limit, &self.interrupt);
-        // With the line ends what comes over it. One that is stopped cannot see that.
+        // The bytes of the line end with it. A stopped collector cannot notice that.
         for line in &mut self.lines {
             line.end = End::Direct;
             line.collector.running().resume();
@@ -217,7 +218,7 @@ pub fn pulled_name(number: usize) -> String {
     format!("pull-{number}")
 }
 
-/// What the collector will connect to, and where. A proxy comes once QEMU is there.
+/// Returns the collector's peer, and the socket to connect to. A proxy comes once QEMU is there.
 fn end_of(way: Way, fate: Fate, sockets: &Path) -> (End, PathBuf) {
     let counted = matches!(fate, Fate::Killed { .. } | Fate::Stalls { .. } | Fate::PowerCut { .. });
     let before = sockets.join(format!("{}-collector", way.name()));
@@ -228,13 +229,13 @@ fn end_of(way: Way, fate: Fate, sockets: &Path) -> (End, PathBuf) {
     }
 }
 
-/// What counts the bytes, and strikes the collector down, or the guest.
+/// Returns the meter that counts the bytes, and strikes the collector down, or the guest.
 fn meter(way: Way, fate: Fate, collector: &Collector, power_cut: &Arc<AtomicBool>) -> Meter {
     let (running, power_cut) = (collector.running().clone(), Arc::clone(power_cut));
     match fate {
         Fate::Killed { after, .. } => {
             let folder = collector.folder().to_path_buf();
-            // What goes over a console port within a second need not be in the map.
+            // Bytes that go over a console port within a second need not be in the map.
             let any_view = way == Way::VirtioConsole;
             Meter::with_trip(after, move || {
                 let is_time = has_recorded(&folder, any_view);
@@ -270,13 +271,13 @@ impl Line {
         }
     }
 
-    /// What has come of it.
+    /// Returns its result.
     fn received(&mut self) -> Result<Received> {
         let received = self.collector.received(self.way.name())?;
         Ok(Received { line_bytes: self.meter.count(), ..received })
     }
 
-    /// Does what its fate has for this moment.
+    /// Does the action of its fate for this moment.
     fn tick(&mut self, fate: Fate, views: Option<Instant>) -> Result<()> {
         let struck = self.collector.running().struck();
         let is_new = self.collector.starts() == 0;
@@ -301,7 +302,7 @@ impl Line {
     }
 }
 
-/// Somebody who says hello in another version again and again, and listens to nothing.
+/// An endpoint that sends hellos of another version again and again, and ignores its input.
 #[derive(Default)]
 struct Stranger {
     line: Option<UnixStream>,
@@ -325,7 +326,7 @@ impl Stranger {
     }
 }
 
-/// Says hello, and takes what has come; says whether the line is still there.
+/// Sends a hello, and discards the bytes received; true if the line is still there.
 fn speak(line: &mut UnixStream) -> bool {
     let mut buffer = [0; 4096];
     loop {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 
 use super::Meter;
 
-/// How long a wait lasts before its end is looked for.
+/// Longest wait before the next check for its end.
 const SLICE: Duration = Duration::from_millis(20);
 
 /// Connects to QEMU when a collector connects to it, and goes with it: the guest sees its port open and
@@ -32,11 +32,11 @@ struct Shared {
 }
 
 impl Relay {
-    /// Takes collectors at `socket` for the one that listens at `machine`, and counts with `meter` what
-    /// they get.
+    /// Accepts collectors at `socket` for the listener at `machine`, and counts the bytes that they
+    /// get with `meter`.
     ///
     /// # Errors
-    /// When there is no socket to be had.
+    /// Fails if no socket can be made.
     pub fn open(machine: PathBuf, socket: PathBuf, meter: Meter) -> Result<Self> {
         let listener = UnixListener::bind(&socket).context("a socket for the collector")?;
         listener.set_nonblocking(true)?;
@@ -48,7 +48,7 @@ impl Relay {
         Ok(Self { socket, shared, thread: Some(thread) })
     }
 
-    /// Where collectors connect.
+    /// Returns the socket to which collectors connect.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
@@ -92,7 +92,7 @@ fn serve(listener: &UnixListener, machine: &Path, shared: &Shared, meter: &Meter
             std::thread::sleep(SLICE);
             continue;
         };
-        // Where QEMU is gone the collector sees its connection end.
+        // If QEMU is gone, the collector sees its connection end.
         let _ = converse(collector, machine, shared, meter);
         shared.cut();
     }

@@ -2,7 +2,7 @@
 
 use dumpfile::wire::{Event, FrameReader, SMALL_FRAME};
 
-/// A session that nobody has: where frames end is known without it.
+/// A session that no receiver has: the ends of frames are known without it.
 const NO_SESSION: u32 = 0;
 
 /// Takes the frames out of a serial line's bytes.
@@ -54,7 +54,7 @@ mod tests {
         assert_eq!(text(&bytes), "kdump: stage=views\n");
     }
 
-    /// The harness's times are those of the text: it may not wait for what follows.
+    /// The harness's times are those of the text: it may not wait for the bytes after it.
     #[test]
     fn text_does_not_wait_for_more() {
         let (mut of, mut text) = (TextOf::default(), Vec::new());

@@ -68,8 +68,8 @@ pub(crate) fn over(targets: &str) -> Delivery {
     Delivery { targets, collector: file("KDUMP_TEST_COLLECTOR"), ..Delivery::default() }
 }
 
-/// One cycle with what `change` makes of the ordinary configuration, and everything that was on the
-/// console; its files are in `out`.
+/// Runs one cycle with `change` applied to the ordinary configuration. Returns the report and all
+/// console output; its files are in `out`.
 pub(crate) fn cycle_into(
     out: &tempfile::TempDir,
     first_kernel: FirstKernel,
@@ -101,7 +101,7 @@ pub(crate) fn debian_kernel(variable: &str) -> FirstKernel {
     }
 }
 
-/// Everything that is checked of a Linux whose VM is stopped.
+/// All checks of a Linux whose VM is stopped.
 pub(crate) const LINUX_CHECKS: &[&str] = &[
     "cycle",
     "vmcore_equals_memory",

@@ -17,7 +17,8 @@ fn console_of(append: &str) -> String {
     console
 }
 
-/// The rate that the capture kernel counts with, in kHz, and what it says of that.
+/// Returns the rate that the capture kernel counts with, in kHz, and the text after it on the
+/// console.
 fn counted(console: &str) -> (u32, &str) {
     let line = console.lines().find_map(|line| line.split_once("kdump: tsc_per_ms="));
     let (_, said) = line.expect("the capture kernel says its rate");

@@ -1,4 +1,4 @@
-//! Command lines of the capture kernel that lie.
+//! Wrong command lines of the capture kernel.
 
 use crate::common::*;
 use qemu_tests::Fault;
@@ -9,7 +9,7 @@ fn with_memmap(line: &mut [u8], words: &str) {
     replace(line, "memmap=", |_| words.to_string());
 }
 
-/// Puts what `new` makes of the last word that begins with `key` in the place of all of these.
+/// Replaces all words that begin with `key` by the result of `new` for the last of them.
 fn replace(line: &mut [u8], key: &str, new: impl Fn(&str) -> String) {
     let text = std::str::from_utf8(line).expect("ASCII").trim_end_matches('\0').to_string();
     let (these, others): (Vec<_>, Vec<_>) = text.split(' ').partition(|word| word.starts_with(key));
@@ -49,7 +49,7 @@ fn memmap_that_is_not_aligned_is_cut_to_pages() {
     assert_captured(fault, "does not cover our own image");
 }
 
-/// There is no memory, only what the command line says: nothing that lies there is used.
+/// There is no memory, only the claim of the command line: nothing there is used.
 #[test]
 fn memmap_without_ram_behind_it_is_not_believed() {
     let fault = wrong_line(|line| with_memmap(line, "memmap=exactmap memmap=8M@16M memmap=64M@3G"));

@@ -1,4 +1,4 @@
-//! What every scenario needs: the ordinary cycle, and what can come of one.
+//! Parts that every scenario needs: the ordinary cycle, and its possible results.
 
 pub(crate) use crate::basics::*;
 use qemu_tests::check::disk_after::DiskAfter;
@@ -37,7 +37,7 @@ pub(crate) fn debian_amd64_and_native_loader() -> FirstKernel {
     debian
 }
 
-/// One cycle with what `change` makes of the ordinary configuration.
+/// Runs one cycle with `change` applied to the ordinary configuration.
 pub(crate) fn cycle(first_kernel: FirstKernel, change: impl FnOnce(&mut Config)) -> Report {
     cycle_and_console(first_kernel, change).0
 }
@@ -82,14 +82,14 @@ pub(crate) fn assert_no_dump(report: &Report, said: &str) {
     assert!(heard, "the console does not say {said:?}: {report:#?}");
 }
 
-/// Whether the check compares memory before the failure action; without a target's search there is
+/// True if the check compares memory before the failure action; without a target's search there is
 /// no T1.
 pub(crate) fn is_kept_to_the_end(check: &str) -> bool {
     ["memory_kept_t1_t2", "memory_kept_t0_t2"].contains(&check)
 }
 
-/// The guest with a fault that ends the capture at `stage`, with the failure action and `said` on the
-/// console, and without a write to old memory. Returns what is on the disk.
+/// Checks that a fault ends the guest's capture at `stage`, with the failure action and `said` on
+/// the console, and without a write to old memory. Returns the contents of the disk.
 #[track_caller]
 pub(crate) fn assert_capture_fails(
     fault: Fault,
@@ -148,7 +148,7 @@ pub(crate) fn assert_refused(disk: &DiskAfter, reason: &str) {
     assert!(disk.refused.contains(reason), "extract does not say {reason:?}: {disk:?}");
 }
 
-/// A cycle of the guest, and what can be asked of its dump.
+/// A cycle of the guest, and queries about its dump.
 pub(crate) struct Dump {
     out: tempfile::TempDir,
     pub(crate) report: Report,
@@ -156,7 +156,7 @@ pub(crate) struct Dump {
 }
 
 impl Dump {
-    /// One cycle with what `change` makes of the ordinary configuration.
+    /// Runs one cycle with `change` applied to the ordinary configuration.
     pub(crate) fn of(change: impl FnOnce(&mut Config)) -> Self {
         let out = tempfile::tempdir().expect("a folder for the results");
         let (report, console) = cycle_into(&out, guest(), change);

@@ -111,8 +111,7 @@ fn memory_in_thousands_of_pieces() {
     assert!(detail.contains(" in 2503 PT_LOADs"), "{detail}\n{console}");
 }
 
-/// A slot that has no room for the headers of all: the capture kernel takes what the loader leaves
-/// in.
+/// A slot without room for all headers: the capture kernel takes those that the loader leaves in.
 #[test]
 fn more_pieces_than_a_small_slot_has_room_for() {
     let (report, _) = cycle_and_console(guest(), |config| {

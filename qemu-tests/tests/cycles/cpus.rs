@@ -1,4 +1,4 @@
-//! The other CPUs: how many, and what they do when the guest dies.
+//! The other CPUs: their number, and their behaviour at the guest's death.
 
 use crate::common::*;
 use qemu_tests::Fault;

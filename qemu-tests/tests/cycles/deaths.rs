@@ -52,7 +52,7 @@ fn of_a_stack_overflow_on_the_first_cpu() {
     dump.assert_place(0, "guest_stack_overflow");
 }
 
-/// There is nothing to capture; but the report says at once what became of the machine.
+/// There is nothing to capture; but the report names the fate of the machine at once.
 #[test]
 fn of_a_triple_fault() {
     let report = cycle(guest(), |config| config.first_append = "die=triple-fault".into());

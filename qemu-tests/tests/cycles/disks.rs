@@ -73,8 +73,8 @@ fn a_small_disk_gets_as_much_as_fits() {
     assert!(partial.there > 7 * MIB && partial.there < 8 * MIB, "{partial:?}");
 }
 
-/// A 512 MiB guest and a disk of 300 MiB: the small views are right, what is there of the memory is
-/// right and fills the disk, and everything says that it is a part.
+/// A 512 MiB guest and a disk of 300 MiB: the small views are right, the saved part of memory is
+/// right and fills the disk, and all reports name it as a part.
 #[test]
 fn a_disk_of_300_mib_gets_most_of_512() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -105,7 +105,7 @@ fn a_disk_of_300_mib_gets_most_of_512() {
     assert!(verified.intact, "{verified}");
 }
 
-/// The dump is about 90 MiB long: sector 65536 lies 32 MiB into it. What was written before is
+/// The dump is about 90 MiB long: sector 65536 is 32 MiB into it. Data written before that is
 /// there.
 #[test]
 fn an_io_error_half_way_is_named() {
@@ -126,7 +126,8 @@ fn assert_partial_is_right(disk: &DiskAfter) -> &Partial {
     partial
 }
 
-/// QEMU is killed while the dump is written: what the header named by then is there, and right.
+/// QEMU is killed while the dump is written: the bytes that the header named by then are there, and
+/// right.
 #[test]
 fn a_dump_that_is_cut_off_yields_what_was_committed() {
     let report = cycle(guest(), |config| {
@@ -185,8 +186,8 @@ fn an_io_error_in_the_header_leaves_the_disk_as_it_was() {
     assert_refused(&disk, "no capture has begun on it");
 }
 
-/// The guest with a disk behind a process that stops or ends in the middle of the dump. The VM is
-/// not stopped for digests: that would wait for the disk.
+/// Checks the guest with a disk whose serving process stops or ends in the middle of the dump. The
+/// VM is not stopped for digests: that would wait for the disk.
 #[track_caller]
 fn assert_disk_process_is_missed(attachment: Attachment, said: &str) {
     let (report, console) = cycle_and_console(guest(), |config| {

@@ -13,8 +13,8 @@ const EDU: &str = "edu,dma_mask=0xffffffff";
 /// 512 MiB move to more than 100 ms.
 const TIME: [&str; 2] = ["-icount", "shift=2"];
 
-/// QEMU's `edu` devices write 100 ms after they are told: the first kernel is dead by then, and the dump
-/// under way. Without the bus they cannot, and memory stays as it is from T1 on.
+/// QEMU's `edu` devices write 100 ms after the command: the first kernel is dead by then, and the
+/// dump in progress. Without the bus they cannot write, and memory does not change from T1 on.
 #[test]
 fn dma_in_flight_does_not_reach_memory_that_is_being_dumped() {
     let report = cycle(guest(), |config| {

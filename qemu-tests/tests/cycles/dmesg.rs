@@ -1,4 +1,4 @@
-//! The dead kernel's log out of the vmcore, against what the kernel itself had put on the console.
+//! The dead kernel's log from the vmcore, compared with the kernel's own console output.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -12,7 +12,7 @@ use vmcore::{CoreHeader, EM_386, ElfCoreHdr, PhysAddr, ReadPhys, vmcoreinfo_get}
 use crate::common::*;
 use crate::readers::assert_makedumpfile_agrees;
 
-/// What the kernel says at its start and at its end.
+/// Lines of the kernel at its start and at its end.
 const SAID: [&str; 3] = [
     "] Linux version 6.1.0-",
     "] sysrq: Trigger a crash",
@@ -49,9 +49,9 @@ fn log(vmcore: &VmcoreFile, part: LogPart) -> (String, Skipped) {
     (String::from_utf8(text).expect("escaped"), skipped)
 }
 
-/// What the kernel put on the console is the vmcore's log, but for a few bytes that are in the log
-/// only: QEMU's serial port drops one now and then on a busy host, and while `/init` runs the console
-/// shows emergencies only. `debug` makes it show all the rest.
+/// Checks that the kernel's lines on the console are the vmcore's log, but for a few bytes that are
+/// in the log only: QEMU's serial port drops one now and then on a busy host, and while `/init`
+/// runs the console shows emergencies only. `debug` makes it show all the rest.
 fn assert_log_is_the_consoles(first_kernel: FirstKernel, first_append: &str) {
     let out = tempfile::tempdir().expect("a folder for the results");
     let mut config = config(first_kernel, &out);
@@ -108,8 +108,8 @@ fn assert_small_views(path: &Path, log: &str) {
     assert_is_stack(&views[3], &views[2].view);
 }
 
-/// There are return addresses in it: words that lead to where the kernel's text begins, or the 16 MiB
-/// behind that.
+/// Checks that it has return addresses: words that point to the start of the kernel's text, or the
+/// 16 MiB after it.
 fn assert_is_stack(stack: &SmallView, vmcoreinfo: &[u8]) {
     let word = vmcoreinfo_get(vmcoreinfo, "SIZE(atomic_long_t)").expect("a size");
     let word: usize = word.parse().expect("a size");
@@ -140,8 +140,8 @@ fn debian_i386_leaves_its_log() {
     assert_log_is_the_consoles(debian(), "");
 }
 
-/// With a log of its own size the kernel takes it from the direct map; what points to it stays in the
-/// kernel's image.
+/// With a log of its own size the kernel takes it from the direct map; the pointer to it stays in
+/// the kernel's image.
 #[test]
 fn debian_amd64_leaves_its_log() {
     assert_log_is_the_consoles(debian_amd64(), "log_buf_len=1M");

@@ -3,7 +3,7 @@
 use crate::common::*;
 use qemu_tests::Fault;
 
-/// With `kdump.timeout=1` the watchdog's patience is 7 s.
+/// With `kdump.timeout=1` the watchdog's timeout is 7 s.
 #[track_caller]
 fn assert_watchdog_bites(first_append: &str, append: &str, last_word: &str) -> String {
     let (report, console) = cycle_and_console(guest(), |config| {

@@ -3,7 +3,7 @@
 use crate::common::*;
 use qemu_tests::Fault;
 
-/// The check of hot-added memory was made; what the report says of it.
+/// Checks that the check of hot-added memory was made; returns its detail from the report.
 #[track_caller]
 fn hot_memory(report: &qemu_tests::Report) -> &str {
     assert_passes(report);
@@ -24,8 +24,8 @@ fn debian_amd64_with_hot_added_memory() {
     assert!(report.bytes > 700 * MIB, "{report:#?}");
 }
 
-/// The loader has seen all of it. What is gone at the crash is named, and neither CPU nor device
-/// touches it.
+/// The loader has seen all of it. Memory that is gone at the crash is named, and neither CPU nor
+/// device touches it.
 #[test]
 fn memory_that_is_unplugged_after_the_load_is_a_named_hole() {
     let (report, console) = cycle_and_console(debian_amd64(), |config| {

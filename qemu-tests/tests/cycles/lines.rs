@@ -1,5 +1,5 @@
-//! Bad lines and collectors that go away: the dump is whole, or what is missing is named. Every
-//! byte that a collector claims is compared with memory (`claims_of_…`).
+//! Bad lines and collectors that disappear: the dump is whole, or the missing parts are named.
+//! Every byte that a collector claims is compared with memory (`claims_of_…`).
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use qemu_tests::line::Rates;
 use qemu_tests::line::collector_process::Received;
 use qemu_tests::{Config, Delivery, Fate, Noise, Report};
 
-/// About half of the bytes on a serial line where they are not compressed; what goes wrong does so
-/// then.
+/// About half of the bytes on a serial line if they are not compressed; faults happen at that
+/// point.
 const HALF: u64 = 250_000;
 /// Memory as it is, also on a serial line.
 const RAW: &str = "kdump.compress=none";
-/// A moment in which nobody is there.
+/// A moment without a collector.
 const MOMENT: Duration = Duration::from_millis(700);
 
-/// The guest on `targets`, of whose collectors this becomes.
+/// Runs the guest on `targets`, with this fate of their collectors.
 fn fated(targets: &str, fate: Fate, change: impl FnOnce(&mut Config)) -> (Report, String) {
     cycle_and_console(guest(), |config| {
         small(config);

@@ -45,8 +45,8 @@ fn debian_i386_with_elf64_core_headers() {
     }));
 }
 
-/// The VM is not stopped for digests: that would wait for the requests. What a device writes into old
-/// memory after that was sent makes the vmcore differ from memory at the end.
+/// The VM is not stopped for digests: that would wait for the requests. If a device writes into old
+/// memory after that part was sent, the vmcore differs from memory at the end.
 #[test]
 fn a_disk_that_is_busy_when_linux_dies_writes_nothing_behind_our_back() {
     let (report, console) = cycle_and_console(debian(), |config| {

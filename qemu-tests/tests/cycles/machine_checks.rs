@@ -1,4 +1,4 @@
-//! Machine checks: broken memory costs what lies in it and no more.
+//! Machine checks: broken memory costs its own contents and no more.
 
 use crate::common::*;
 use qemu_tests::Fault;

@@ -1,5 +1,6 @@
-//! Crash-and-capture cycles: each test boots a first kernel under QEMU, crashes it, and looks at
-//! what the capture kernel saved. `cargo xtask test` builds what they need and says where it is.
+//! Crash-and-capture cycles: each test boots a first kernel under QEMU, crashes it, and checks the
+//! dump that the capture kernel saved. `cargo xtask test` builds the files that they need and
+//! passes their paths.
 
 mod basics;
 mod clock;

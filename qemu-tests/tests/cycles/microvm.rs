@@ -3,7 +3,7 @@
 use crate::common::*;
 use qemu_tests::{Config, Fault, FirstKernel, MachineType, Report};
 
-/// A cycle on QEMU's microvm with what `change` makes of it, and everything that was on the console.
+/// Runs a cycle on QEMU's microvm with `change` applied. Returns the report and all console output.
 fn on_microvm(first_kernel: FirstKernel, change: impl FnOnce(&mut Config)) -> (Report, String) {
     cycle_and_console(first_kernel, |config| {
         config.machine = MachineType::MicroVm;
@@ -25,7 +25,7 @@ fn a_guest_on_a_microvm() {
     assert_says(&console, &said);
 }
 
-/// QEMU tells Linux where the disk is, and our loader tells the capture kernel.
+/// QEMU passes the disk's address to Linux, and our loader passes it to the capture kernel.
 #[test]
 fn debian_on_a_microvm() {
     let (report, console) = on_microvm(debian(), |config| config.memory = 256 * MIB);
@@ -33,7 +33,7 @@ fn debian_on_a_microvm() {
     assert_says(&console, &["kdump: target virtio-blk at MMIO 0xfeb00000"]);
 }
 
-/// What QEMU's microvm has unless it is told otherwise.
+/// The disk that QEMU's microvm has by default.
 #[test]
 fn a_legacy_only_disk_of_a_microvm_is_named_and_left_alone() {
     let legacy = ["-global", "virtio-mmio.force-legacy=true"].map(str::to_string);
@@ -68,13 +68,13 @@ fn forget_devices(line: &mut [u8]) {
     line[at] = b'x';
 }
 
-/// Bytes in old memory that look like the registers of a disk whose driver is at work: each entry is an
-/// address (physical), and what is there. The guest's own pattern is at the start of each page.
+/// Bytes in old memory that look like the registers of a disk with an active driver: each entry is
+/// an address (physical) and the value there. The guest's own pattern is at the start of each page.
 const DECOY: u64 = 0x500_0800;
 const DECOY_REGISTERS: [(u64, u32); 4] =
     [(DECOY, 0x7472_6976), (DECOY + 4, 2), (DECOY + 8, 2), (DECOY + 0x70, 0xf)];
 
-/// What is wrong is named and not written to, and the right one is used all the same.
+/// Wrong places are named and not written to, and the right one is used all the same.
 #[test]
 fn wrong_places_of_virtio_devices_are_named_and_left_alone() {
     let wrong = [

@@ -5,8 +5,8 @@ use crate::common::*;
 #[test]
 fn oldmem_is_memory_as_it_is() {
     assert_passes(&cycle(guest(), |config| {
-        // The end of low memory, read where it is and not in the backup region; the hole behind it
-        // is video memory and ROMs, where RAM as QEMU's file has it is not what a CPU would read.
+        // The end of low memory is read at its own place and not in the backup region. The hole
+        // after it is video memory and ROMs: RAM in QEMU's file differs there from a CPU's reads.
         config.append = "kdump.view=oldmem:0x20000+0x7f000".into();
         config.oldmem = Some(0x2_0000..0x9_f000);
     }));
@@ -16,8 +16,8 @@ fn oldmem_is_memory_as_it_is() {
     }));
 }
 
-/// Each page of the dump is looked at through the window, which has room for all blocks of 64 MiB:
-/// what is mapped in the end is all that ever was. The first block has a hole below 1 MiB, the last
+/// Each page of the dump is read through the window, which has room for all blocks of 64 MiB: the
+/// mappings at the end are all that ever existed. The first block has a hole below 1 MiB, the last
 /// one ends in firmware's tables.
 #[test]
 fn each_block_of_ram_and_no_other_is_read_through_a_large_page() {

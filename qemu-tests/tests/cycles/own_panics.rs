@@ -13,7 +13,7 @@ use qemu_tests::{Config, Crash, Fault, FirstKernel, Outcome, Report};
 /// Deadlines are far off: a busy host must not make one pass.
 const LONG: Crash = Crash::Expected(Duration::from_secs(300));
 
-/// What own userlands of the tests begin with. It mounts as if nobody had done so before.
+/// Beginning of the tests' own userlands. It mounts as if nothing were mounted yet.
 const MOUNT: &str = "#!/bin/busybox sh
 set -e
 /bin/busybox mount -t proc proc /proc
@@ -208,7 +208,7 @@ fn an_oops_without_a_panic_is_captured_on_amd64() {
     assert_oops_is_captured(debian_amd64());
 }
 
-/// A kernel without kallsyms: VMCOREINFO says what is left to be said, and one check is not made.
+/// A kernel without kallsyms: VMCOREINFO supplies the remaining facts, and one check is not made.
 #[test]
 fn a_kernel_without_symbols_is_checked_by_vmcoreinfo() {
     for kernel in [debian(), debian_amd64()] {

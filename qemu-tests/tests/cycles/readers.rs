@@ -9,7 +9,7 @@ use collector::{Callers, Error, FileKind, LogFormat, LogPart, VmcoreFile};
 
 use crate::common::*;
 
-/// A program of Debian's i386, with the libraries that lie beside it.
+/// A program of Debian's i386, with the libraries beside it.
 fn tool(path: &str) -> Command {
     let root = file("KDUMP_TEST_TOOLS_I386");
     let folders = ["lib", "usr/lib"].map(|folder| root.join(folder).join("i386-linux-gnu"));
@@ -19,7 +19,7 @@ fn tool(path: &str) -> Command {
     tool
 }
 
-/// What a program writes to its standard output.
+/// Returns a program's standard output.
 fn output(command: &mut Command) -> Vec<u8> {
     let output = command.output().expect("it starts");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -41,8 +41,8 @@ fn kind(path: &Path) -> FileKind {
     }
 }
 
-/// makedumpfile shows the same log of this i386 vmcore, and its own files are known for what they
-/// are.
+/// makedumpfile shows the same log of this i386 vmcore, and the kinds of its own files are
+/// recognized.
 pub(crate) fn assert_makedumpfile_agrees(vmcore: &Path, ours: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
@@ -94,7 +94,7 @@ fn what_qemu_writes_is_opened_or_named() {
 
     let info = collector::info(&path("core"), None).expect("a core").vmcore.expect("headers");
     assert_eq!((info.origin, info.vmcoreinfo, info.machine), (Some("qemu"), false, "i386"));
-    // Where an x86 CPU begins (Intel's manual, volume 3, 9.1.4).
+    // First instruction of an x86 CPU (Intel's manual, volume 3, 9.1.4).
     let register = |name| info.cpus[0].registers.iter().find(|(other, _)| *other == name);
     assert_eq!(register("eip").map(|(_, value)| value.0), Some(0xfff0));
     assert_eq!(register("cs").map(|(_, value)| value.0), Some(0xf000));
@@ -105,7 +105,7 @@ fn what_qemu_writes_is_opened_or_named() {
     assert!(error.to_string().contains("-device vmcoreinfo"), "{error}");
 }
 
-/// Where the page of the old logs is mapped.
+/// Virtual address of the page of the old logs.
 const VADDR: u32 = 0xc010_0000;
 
 fn words(words: &[u32]) -> Vec<u8> {

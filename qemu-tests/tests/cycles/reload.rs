@@ -2,8 +2,8 @@
 
 use crate::common::*;
 
-/// Takes a CPU away and brings it back, then loads 100 times, every tenth time in earnest, and counts
-/// what the loader says.
+/// Takes a CPU away and brings it back, then loads 100 times, every tenth time with force, and
+/// counts the loader's results.
 const HOTPLUG: &str = r#"
 online=/sys/devices/system/cpu/cpu1/online
 load_and_count() {

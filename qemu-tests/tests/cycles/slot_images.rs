@@ -1,4 +1,5 @@
-//! Slot images: the guest does the whole of the paper itself, and refuses what it cannot use.
+//! Slot images: the guest does the whole of the paper itself, and refuses images that it cannot
+//! use.
 
 use std::process::Command;
 
@@ -61,7 +62,7 @@ fn an_image_for_another_slot_is_refused() {
     assert_image_refused(Loading::Module, Fault::OtherReservation("32M@32M"), said);
 }
 
-/// The first segment begins behind the header's page.
+/// The first segment begins after the header's page.
 #[test]
 fn an_image_with_a_damaged_segment_is_refused() {
     let fault = Fault::WrongSlotImage(|image| image[0x1234] ^= 1);
@@ -84,7 +85,7 @@ fn an_image_of_another_version_is_refused() {
     assert_image_refused(Loading::Module, fault, "guest: a slot image of version 2");
 }
 
-/// The program itself: it packs with its own images, inspects, and writes what it packed.
+/// The program itself: it packs with its own images, inspects, and writes the packed image.
 #[test]
 fn the_loader_packs_flashes_and_inspects() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,4 @@
-//! What `kdump-loader status` says in a running machine, and what a second loader is told.
+//! Output of `kdump-loader status` in a running machine, and the message for a second loader.
 
 use crate::common::*;
 

@@ -1,5 +1,5 @@
-//! Stock kexec-tools load our capture kernel, with their own purgatory, and our loader loads a stock
-//! Linux, behind ours.
+//! Stock kexec-tools load our capture kernel, with their own purgatory, and our loader loads a
+//! stock Linux, with ours.
 
 use crate::common::*;
 use qemu_tests::KexecTools;
@@ -43,7 +43,7 @@ fn our_loader_and_a_stock_linux() {
     }));
 }
 
-/// It adds "Kernel text" as a PT_LOAD of its own, which lies within another.
+/// It adds "Kernel text" as a PT_LOAD of its own, which is within another.
 #[test]
 fn kexec_tools_under_an_x86_64_kernel() {
     let root = file("KDUMP_TEST_TOOLS_AMD64");

@@ -4,7 +4,7 @@ use crate::common::*;
 use qemu_tests::host::dump_disk::Attachment;
 use qemu_tests::{Config, Delivery, Fate, Fault, Report, Way};
 
-/// As short as it may be where one target's patience is to end, and the other must do its work.
+/// As short as possible: one target's timeout must end, and the other must do its work.
 const PATIENCE: &str = "kdump.timeout=10";
 
 /// The guest with `targets`; the one of this name gets the dump, and `said` is on the console.
@@ -85,7 +85,7 @@ fn a_collector_of_another_version() {
     });
 }
 
-/// What the collector got is named to the byte, and the disk has everything.
+/// The bytes that the collector got are named exactly, and the disk has everything.
 #[test]
 fn a_collector_that_is_gone_for_good() {
     let said = "the collector has fallen silent";
@@ -98,7 +98,7 @@ fn a_collector_that_is_gone_for_good() {
     assert!(claims.is_some_and(|check| check.pass), "{report:#?}");
 }
 
-/// The file behind the disk has no room left, half-way.
+/// The disk's backing file has no room left, half-way.
 #[test]
 fn a_disk_that_is_full() {
     let fault = Fault::Disk(Attachment::Full { sector: 20480 });

@@ -39,7 +39,7 @@ fn a_guest_over_a_virtio_console() {
     assert!(console.contains("kdump: target virtio-console:name=kdump: has the dump"), "{console}");
 }
 
-/// What is small and precious lies beside the dump, and is the same whichever way it took.
+/// The small views are beside the dump, and are the same over either way.
 #[test]
 fn debian_i386_over_a_disk_and_a_virtio_console() {
     let out = tempfile::tempdir().expect("a folder for the results");
@@ -86,7 +86,7 @@ fn a_guest_over_all_targets_in_turn() {
     assert!(vmcores.len() == 2 && vmcores.iter().all(|view| view.sha256 == sha256), "{report:#?}");
 }
 
-/// What is asked for instead of the vmcore comes over a line as well.
+/// A view that is asked for instead of the vmcore comes over a link as well.
 #[test]
 fn a_part_of_oldmem_over_the_serial_console() {
     assert_passes(&cycle(debian(), |config| {

@@ -1,4 +1,4 @@
-//! The machine that measures: what it is, and how busy.
+//! The machine that measures: its hardware and its load.
 
 use std::fs;
 use std::process::Command;

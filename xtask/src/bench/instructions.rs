@@ -30,7 +30,7 @@ pub(super) struct Instructions {
 pub(super) struct Count {
     /// The target.
     pub name: String,
-    /// The numbers, or what was wrong.
+    /// The numbers, or the fault.
     pub found: Result<Instructions, String>,
 }
 

@@ -108,7 +108,7 @@ pub(super) struct Results {
     pub measured: Vec<Measured>,
     /// Instructions up to our first byte.
     pub counts: Vec<Count>,
-    /// Ours first, and what the smallest slot may be.
+    /// Ours first, and the limit of the smallest slot.
     pub slots: Vec<(Search, bool)>,
     /// Ctrl-C ended it.
     pub interrupted: bool,

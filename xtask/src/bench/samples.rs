@@ -38,8 +38,8 @@ impl Sample {
         Some(self.first_byte? - self.purgatory?)
     }
 
-    /// From the capture kernel's first line to the first bytes of the dump, where purgatory tells
-    /// that it is our capture kernel.
+    /// From the capture kernel's first line to the first bytes of the dump, if purgatory reports
+    /// our capture kernel.
     fn entry_to_first_byte(&self) -> Option<f64> {
         self.purgatory?;
         Some(self.first_byte? - self.first_line?)
@@ -140,8 +140,8 @@ impl Spread {
     }
 }
 
-/// Comparison of one stack with another. Each round gives a quotient of its own, because what the
-/// host does besides hits the dumps of one round alike.
+/// Comparison of one stack with another. Each round gives a quotient of its own, because other load
+/// of the host hits the dumps of one round alike.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Ratio {
     /// Name of the comparison.

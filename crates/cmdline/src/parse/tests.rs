@@ -40,7 +40,7 @@ fn defaults() {
     assert_eq!((options.timeout, options.poweroff), (30, None));
 }
 
-/// What `kexec -p --pass-memmap-cmdline` appends to a first kernel's line.
+/// Words that `kexec -p --pass-memmap-cmdline` appends to a first kernel's line.
 #[test]
 fn line_of_kexec_tools() {
     let options = good(

@@ -1,4 +1,4 @@
-//! Who is told how a transfer goes: the progress bar, and the place for console text.
+//! Observer of a transfer: the progress bar, and the output for console text.
 
 use std::fs::File;
 use std::io::Write;
@@ -55,7 +55,7 @@ impl Observer for Console {
     }
 }
 
-/// Whether a byte does nothing to a terminal but print: what comes over a line may be anything.
+/// True if a byte only prints on a terminal: bytes from the link can be anything.
 fn is_harmless(byte: &u8) -> bool {
     matches!(byte, b' '..=b'~' | b'\n' | b'\t')
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::progress::Progress;
 use super::{check_output, hex};
 
-/// What stands below the options.
+/// Help text below the options.
 pub(crate) const HELP: &str = "\
 What is there of a dump that is not whole goes to FILE.partial, with holes for the rest, and is named.
 The small views beside a dump (registers, VMCOREINFO, log, stack) go to FILE.NAME.
@@ -26,7 +26,7 @@ Exit codes:
 pub(crate) struct Arguments {
     /// Block device or image file.
     disk: PathBuf,
-    /// Where the dump goes.
+    /// File for the dump.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// The dump with this number (see `info`) [default: the newest complete one, else the newest].
@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     extract(disk, *dump, output, *force, *json)
 }
 
-/// Extracts a dump and says what came of it.
+/// Extracts a dump and reports the result.
 pub(crate) fn extract(
     disk: &Path,
     number: Option<u64>,
@@ -98,7 +98,7 @@ fn in_words_view(view: &ExtractedView) -> String {
 /// Most ranges that are named on the terminal; --json has them all.
 const NAMED: usize = 20;
 
-/// What there is of a dump that is not whole.
+/// Describes the parts that are there of a dump that is not whole.
 fn what_is_there(disk: &Path, extracted: &Extracted, trouble: &str) -> String {
     let Extracted { number, length, path, missing, damaged, views, .. } = extracted;
     let mut text = format!("{}: dump {number}: {trouble}", disk.display());
@@ -142,7 +142,7 @@ struct Json<'a> {
     file: Option<String>,
     missing: Vec<Range>,
     damaged: Vec<Range>,
-    /// Start, length and class of what is left out, but for zeros.
+    /// Start, length and class of the parts that are left out, except zeros.
     left: Vec<(u64, u64, &'static str)>,
     pages: BTreeMap<&'static str, u64>,
     no_room: bool,

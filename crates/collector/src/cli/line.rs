@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use collector::{LinkOptions, Source, Timeouts};
 
-/// What SOURCE may be.
+/// Forms of SOURCE.
 pub(crate) const SOURCES: &str = "\
 SOURCE:
   unix:PATH           a Unix socket (a PATH that is one will do)
@@ -17,7 +17,7 @@ SOURCE:
 
 #[derive(Args)]
 pub(crate) struct Line {
-    /// Where the dump comes from; see below.
+    /// Source of the dump; see below.
     pub(crate) source: Source,
     /// Wait for the other end to connect to the socket, instead of connecting to it.
     #[arg(long)]
@@ -25,10 +25,10 @@ pub(crate) struct Line {
     /// Speed of a serial line in bits per second.
     #[arg(long, default_value_t = 115_200)]
     baud: u32,
-    /// How long the other end may take to come, to come back or to say something.
+    /// Timeout for the other end to appear, to come back or to send something.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u32,
-    /// How long all of it may take [default: as long as it goes on].
+    /// Timeout for the whole transfer [default: none].
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u32>,
     /// Append console text that comes over the same line to FILE [default: standard error].

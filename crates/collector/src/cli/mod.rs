@@ -1,4 +1,4 @@
-//! The commands that talk to the other end of a line.
+//! The commands that communicate with the other end of a line.
 
 pub(crate) mod console;
 pub(crate) mod extract;
@@ -11,7 +11,7 @@ use std::path::Path;
 
 use collector::Error;
 
-/// Refuses to replace a file without being told to.
+/// Refuses to replace a file without the force option.
 pub(crate) fn check_output(output: &Path, force: bool) -> Result<(), String> {
     if !force && output.symlink_metadata().is_ok() {
         return Err(format!("{} exists: name another file or say --force", output.display()));

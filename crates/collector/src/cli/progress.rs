@@ -25,7 +25,7 @@ impl Progress {
             self.bar = Some(ProgressBar::new(all).with_elapsed(self.started.elapsed()));
             if let (Some(bar), Ok(style)) = (&self.bar, style) {
                 bar.set_style(style);
-                // What was there before has no part in the rate.
+                // Bytes that were there before do not count for the rate.
                 bar.set_position(done);
                 bar.reset_eta();
             }
@@ -35,7 +35,7 @@ impl Progress {
         }
     }
 
-    /// The same for what is done after that, in words.
+    /// The same for the steps after that, with their name.
     pub(crate) fn show_next(&mut self, what: &'static str, done: u64, all: u64) {
         self.show(done, all);
         if let Some(bar) = self.bar.as_ref().filter(|bar| bar.message() != what) {

@@ -7,7 +7,7 @@ use clap::Args;
 use super::console::Console;
 use super::line::{Line, SOURCES};
 
-/// What stands below the options.
+/// Help text below the options.
 pub(crate) fn help() -> String {
     format!(
         "{SOURCES}\n
@@ -28,8 +28,8 @@ pub(crate) struct Arguments {
     /// The view: oldmem, vmcore, dmesg, ...
     #[arg(long, value_name = "NAME", default_value = "oldmem")]
     view: String,
-    /// What of it: START+LENGTH, with 0x for hexadecimal and K, M, G. START is an address in oldmem,
-    /// an offset in other views.
+    /// Range of the view: START+LENGTH, with 0x for hexadecimal and K, M, G. START is an address in
+    /// oldmem, an offset in other views.
     #[arg(long, value_name = "RANGE", value_parser = range)]
     range: (u64, u64),
 }

@@ -10,7 +10,7 @@ use super::extract::extract;
 use super::line::{Line, SOURCES};
 use super::{check_output, hex};
 
-/// What stands below the options.
+/// Help text below the options.
 pub(crate) fn help() -> String {
     format!(
         "{SOURCES}\n\nUntil the dump is whole, it is in FILE.NAME.partial, and FILE.ranges says what is there: the same
@@ -27,13 +27,13 @@ Exit codes:
 pub(crate) struct Arguments {
     #[command(flatten)]
     line: Line,
-    /// Where the dump goes. Small views beside it go to FILE.NAME.
+    /// File for the dump. Small views beside it go to FILE.NAME.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Receive this view instead of the dump.
     #[arg(long, value_name = "NAME")]
     view: Option<String>,
-    /// Replace FILE if it exists, and do not go on with what an earlier run has left.
+    /// Replace FILE if it exists, and do not continue from an earlier run's data.
     #[arg(long)]
     force: bool,
     /// Print the result as one line of JSON.
@@ -106,7 +106,7 @@ fn what_is_left_out(view: &ReceivedView) -> String {
 /// Most ranges that are named on the terminal; the map and --json have them all.
 const NAMED: usize = 20;
 
-/// What has not come, and why.
+/// Describes the missing parts and the reason.
 fn what_is_missing(received: &Received) -> String {
     let mut text = received.stopped.as_ref().map(ToString::to_string).unwrap_or_default();
     for view in &received.views {

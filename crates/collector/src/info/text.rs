@@ -1,4 +1,4 @@
-//! What `collector info` shows, as text for a person.
+//! The output of `kdump-collector info` as text for people.
 
 use std::fmt;
 

@@ -30,7 +30,7 @@ impl Files {
         Self { out: out.to_owned(), files: BTreeMap::new() }
     }
 
-    /// Where the main view goes.
+    /// Returns the path for the main view.
     pub(crate) fn out(&self) -> &Path {
         &self.out
     }
@@ -43,7 +43,7 @@ impl Files {
         with_suffix(&self.out, ".ranges")
     }
 
-    /// What an earlier run has left: a map, and the files that it is about.
+    /// Returns the state that an earlier run has left: a map, and the files that it is about.
     pub(crate) fn held(&self) -> Option<Held> {
         let text = fs::read_to_string(self.map()).ok()?;
         let mut held = range_map::from_text(&text)?;
@@ -156,7 +156,7 @@ impl Store for Files {
     }
 }
 
-/// Makes the file as long as its view, and zero where nothing is known to be there: what was
+/// Makes the file as long as its view, and zero except in the parts known to be there: bytes
 /// written after the last map may be there in part.
 fn blank(file: &File, length: u64, have: &Ranges) -> std::io::Result<()> {
     file.set_len(length)?;

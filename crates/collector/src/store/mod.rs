@@ -1,4 +1,4 @@
-//! Where what is received goes.
+//! Storage for received bytes.
 
 mod files;
 mod part;
@@ -11,7 +11,7 @@ pub(crate) use part::Part;
 
 use crate::Error;
 
-/// Takes the views of a receiver. What was never written is zero.
+/// Takes the views of a receiver. Bytes that were never written are zero.
 pub(crate) trait Store {
     /// Makes room for the views that are wanted; called again whenever there may be more.
     fn prepare(&mut self, receiver: &Receiver) -> Result<(), Error>;
@@ -22,7 +22,7 @@ pub(crate) trait Store {
     /// Makes a range zero, as if it was never written.
     fn clear(&mut self, range: Range) -> Result<(), Error>;
 
-    /// SHA-256 of what was written of a range.
+    /// SHA-256 of the bytes written in a range.
     fn hash(&mut self, range: Range) -> Result<[u8; 32], Error>;
 
     /// Saves the map of the bytes written, in place of the old one. Returns its length in bytes.

@@ -24,7 +24,7 @@ impl Part {
         self.bytes
     }
 
-    /// The place of a range, as far as it is wanted, and how much of the range lies before it.
+    /// Returns the place of a range, as far as it is wanted, and the length of the range before it.
     fn place(&mut self, offset: u64, length: u64) -> (&mut [u8], usize) {
         let end = self.offset + self.bytes.len() as u64;
         let from = offset.clamp(self.offset, end);

@@ -9,10 +9,10 @@ use sha2::{Digest, Sha256};
 
 /// Size of a block that may become a hole, in bytes: a page, and a block of most file systems.
 const BLOCK: usize = 4096;
-/// How much is read or zeroed at once, in bytes.
+/// Number of bytes that are read or zeroed at once.
 const CHUNK: u64 = 1 << 20;
 
-/// Writes `bytes` to `offset`, where the file is zero, and leaves out what lies in one block and is zero.
+/// Writes `bytes` to `offset`, where the file is zero, and skips their zeros block by block.
 pub(super) fn write(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     let mut start = 0;
     while start < bytes.len() {
@@ -24,8 +24,8 @@ pub(super) fn write(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// How many bytes from the front of `bytes` on, which belong to `offset`, lie in blocks that are all zero,
-/// or in blocks that are not.
+/// Returns the number of bytes from the front of `bytes` on, which belong to `offset`, in blocks
+/// that are all zero, or in blocks that are not.
 fn run(bytes: &[u8], offset: u64, zero: bool) -> usize {
     let mut end = 0;
     while end < bytes.len() {

@@ -26,7 +26,7 @@ pub(crate) fn accept(socket: &UnixListener) -> UnixStream {
     stream
 }
 
-/// What `kdump-collector receive` prints, having got the whole dump of `length` bytes.
+/// The output of `kdump-collector receive` after the whole dump of `length` bytes.
 pub(crate) fn received(folder: &TempDir, length: usize) -> String {
     let received = collector(folder, &["receive", "port", "-o", "vmcore", "--json"]);
     assert_eq!(received.status.code(), Some(0), "{}", text(&received.stderr));
@@ -74,12 +74,12 @@ fn a_line_that_is_cut_within_a_bulk_costs_the_rest_of_it() {
     });
     let words = received(&folder, 4 << 20);
     assert!(words.contains("the other end has gone"), "{words}");
-    // Three quarters of it are not zero; what a cut loses is one bulk at most.
+    // Three quarters of it are not zero; a cut loses one bulk at most.
     let sent = machine.join().expect("the machine");
     assert!(sent < (3 << 20) + (3 << 20) + 100_000, "{sent} bytes were sent");
 }
 
-/// What a hostile program may have put into memory to be taken for frames.
+/// Returns bytes that a hostile program may have put into memory to be taken for frames.
 fn forged() -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut put = |frame, session| {
@@ -118,7 +118,7 @@ fn memory_that_looks_like_frames_is_only_memory() {
         let mut sender = Sender::new(machine.config(), &mut slots, 0);
         machine.cut_at = 1_500_000;
         assert_eq!(machine.serve(&mut sender, &mut accept(&socket)), None);
-        // What QEMU still had of the bulk goes to the next collector first.
+        // The rest of the bulk that QEMU still had goes to the next collector first.
         let mut stream = accept(&socket);
         stream.write_all(&truth[1_400_000..2_000_000]).expect("a collector");
         assert_eq!(machine.serve(&mut sender, &mut stream), Some(Outcome::Complete));

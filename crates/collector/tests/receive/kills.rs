@@ -141,8 +141,8 @@ fn a_kill_costs_64_bulks_at_most() {
     assert_eq!(killed.after.contents[0].total(), 0, "the log is not sent again");
 }
 
-/// A machine whose memory is compressed: half of each page is a text, half of it is noise. Two runs
-/// of pages are left out, and one of these is a part of a chunk.
+/// A machine with compressed memory: half of each page is a text, half of it is noise. Two runs of
+/// pages are left out, and one of these is a part of a chunk.
 fn compressing(length: usize) -> Machine {
     let mut machine = Machine::new(Memory::new(length), 0);
     let Memory(views, encoding) = &mut machine.memory;
@@ -168,7 +168,7 @@ fn a_kill_inside_a_chunk_costs_no_more_than_elsewhere() {
         machine.bulk = bulk;
         let killed = killed_with_map(&folder, machine);
         let sent = killed.before.contents[1].total();
-        // The chunk that was begun, and what was saved last.
+        // The chunk that was begun, and the data saved last.
         assert!(sent > SERIAL && killed.cost() <= SERIAL + CHUNK, "{} of {sent}", killed.cost());
         assert_eq!(killed.after.contents[0].total(), 0, "the log is not sent again");
     }

@@ -262,7 +262,7 @@ impl Record {
     }
 }
 
-/// How it ended, or nothing when the line was cut.
+/// The outcome, or nothing if the link was cut.
 pub(crate) type Ended = Option<Outcome>;
 
 impl Machine {
@@ -301,7 +301,7 @@ impl Machine {
         self.started.elapsed().as_millis() as u64
     }
 
-    /// Serves one line, whose reads do not block for long.
+    /// Serves one line with reads that do not block for long.
     pub(crate) fn serve(
         &mut self,
         sender: &mut Sender<'_>,
@@ -363,7 +363,7 @@ impl Machine {
         }
     }
 
-    /// Serves whoever connects, until the dump is out.
+    /// Serves every connection, until the dump is out.
     pub(crate) fn listen(mut self, listener: UnixListener) -> Outcome {
         let mut slots = [Slot::default(); 64];
         let mut sender = Sender::new(self.config(), &mut slots, 0);
@@ -377,7 +377,7 @@ impl Machine {
     }
 }
 
-/// Reads what there is; nothing when nobody is there.
+/// Reads the available bytes; nothing if the other end is gone.
 fn read(line: &mut impl Read, bytes: &mut [u8]) -> Option<usize> {
     match line.read(bytes) {
         Ok(0) => None,

@@ -84,7 +84,7 @@ impl Encoder {
     }
 }
 
-/// Reads a page, whose last bytes may be after the view's end.
+/// Reads a page; its last bytes may be after the view's end.
 fn read_page(
     view: &dyn View,
     mut at: u64,

@@ -12,28 +12,28 @@ pub const MAX_DUMPS: usize = 32;
 pub struct DumpEntry {
     /// Its number: later dumps have larger ones, and none is used twice.
     pub sequence: u64,
-    /// Where its region begins, in bytes from the disk's start.
+    /// Start of its region, in bytes from the disk's start.
     pub offset: u64,
     /// Length of its region in bytes.
     pub length: u64,
-    /// How far it has come. Its own header may know more.
+    /// State of the dump. Its own header may have a newer one.
     pub state: DiskState,
     /// Differs from capture to capture. The dump's header has the same.
     pub key: u32,
 }
 
 impl DumpEntry {
-    /// Where its region ends, exclusive.
+    /// Returns the end of its region, exclusive.
     pub const fn end(&self) -> u64 {
         self.offset.saturating_add(self.length)
     }
 
-    /// Whether it has bytes in common with a range.
+    /// True if it has bytes in common with a range.
     pub const fn overlaps(&self, offset: u64, length: u64) -> bool {
         self.offset < offset.saturating_add(length) && offset < self.end()
     }
 
-    /// Whether a dump can lie there.
+    /// True if a dump can have this place.
     fn is_placed(&self) -> bool {
         let whole = |bytes: u64| bytes.is_multiple_of(BLOCK as u64);
         let is_whole = whole(self.offset) && whole(self.length) && self.length > 0;
@@ -60,7 +60,7 @@ impl Directory {
         &self.entries[..self.count]
     }
 
-    /// Whether there is room for no more.
+    /// True if there is no room for another dump.
     pub const fn is_full(&self) -> bool {
         self.count == MAX_DUMPS
     }

@@ -30,15 +30,15 @@ pub struct DumpHeader {
     pub key: u32,
     /// Larger in each header that is written: of two, the larger one counts.
     pub generation: u64,
-    /// How far it has come.
+    /// State of the dump.
     pub state: DiskState,
     /// Code of the last stage that the capture reached (`handoff::Stage`).
     pub stage: u32,
-    /// What the bulk is made of.
+    /// The view that the bulk holds.
     pub contents: Contents,
     /// True if all stored chunks have checksums.
     pub checksums: bool,
-    /// True if the dump level is higher than what was asked for, for want of room.
+    /// True if the dump level is higher than requested, for want of room.
     pub level_raised: bool,
     /// True if the region is too small for all of the dump.
     pub no_room: bool,
@@ -48,7 +48,7 @@ pub struct DumpHeader {
     pub codec: Codec,
     /// Length of the raw view in bytes.
     pub raw_length: u64,
-    /// Where the bulk begins, in bytes from the region's start.
+    /// Start of the bulk, in bytes from the region's start.
     pub bulk_start: u64,
     /// End of the last segment that counts, in bytes from the region's start.
     pub committed: u64,
@@ -58,10 +58,10 @@ pub struct DumpHeader {
     pub small: SmallViews,
 }
 
-/// What a dump is to be made of.
+/// Parameters of a dump to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct NewDump<'a> {
-    /// What the bulk is made of.
+    /// The view that the bulk holds.
     pub contents: Contents,
     /// The small views; their offsets do not count.
     pub views: &'a [SmallView],
@@ -75,7 +75,7 @@ pub struct NewDump<'a> {
     pub checksums: bool,
 }
 
-/// Why a block is not the header of a dump.
+/// Reason that a block is not the header of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DumpError {
     /// There are too few bytes, or they do not begin as they must.
@@ -94,7 +94,7 @@ pub enum DumpError {
         "the header is that of dump {0}, which was there before: the capture ended before it wrote its own"
     )]
     OtherDump(u64),
-    /// What it names lies outside of its region, or in a wrong place.
+    /// A place that it names is outside of its region, or wrong.
     #[error("the header of the dump names places that cannot be: the writer is at fault")]
     Layout,
     /// There are more small views than there is room for, or their names cannot be used.
@@ -256,7 +256,7 @@ impl DumpHeader {
     }
 
     /// Reads one copy of the header of the dump that `entry` names on the disk with `id`.
-    /// Everything that it names lies in the dump's region.
+    /// Everything that it names is in the dump's region.
     ///
     /// # Errors
     /// The first check that failed.
@@ -284,13 +284,13 @@ impl DumpHeader {
     /// The newer one of the two copies at the front of a dump's region that are whole.
     ///
     /// # Errors
-    /// What is wrong with the first copy, when the second does not help.
+    /// The error of the first copy, if the second does not help.
     pub fn decode_copies(front: &[u8], id: DiskId, entry: &DumpEntry) -> Result<Self, DumpError> {
         let second = front.get(BLOCK..).unwrap_or_default();
         match [front, second].map(|copy| Self::decode(copy, id, entry)) {
             [Ok(first), Ok(second)] if second.generation > first.generation => Ok(second),
             [Err(_), Ok(second)] => Ok(second),
-            // If there is none yet, the second copy tells more than the first.
+            // If there is none yet, the second copy's error is more precise than the first's.
             [Err(DumpError::NotOurs), second @ Err(_)] => second,
             [first, _] => first,
         }

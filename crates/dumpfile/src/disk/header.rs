@@ -1,4 +1,4 @@
-//! The header of a dump disk: whose it is, and which dumps are on it.
+//! The header of a dump disk: the id of the disk, and its dumps.
 
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -27,9 +27,9 @@ pub struct DiskHeader {
 /// Captures since the last dump that found no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
-    /// How many.
+    /// Number of captures.
     pub captures: u32,
-    /// What the last of them needed, in bytes.
+    /// Bytes that the last of them needed.
     pub need: u64,
 }
 
@@ -105,7 +105,7 @@ impl DiskHeader {
         seal(bytes);
     }
 
-    /// Reads one of the two copies. Bytes behind the first [`BLOCK`] are not looked at.
+    /// Reads one of the two copies. Bytes after the first [`BLOCK`] are ignored.
     ///
     /// # Errors
     /// The first check that failed.
@@ -154,7 +154,7 @@ impl FoundDisk {
     /// version; only when it is damaged, block 1 alone counts.
     ///
     /// # Errors
-    /// What is wrong with block 0, when block 1 does not help.
+    /// The error of block 0, if block 1 does not help.
     pub fn decode(front: &[u8]) -> Result<Self, DiskError> {
         let first = first_block(front).ok_or(DiskError::TooShort(front.len()))?;
         if !first.starts_with(&MAGIC) {

@@ -17,11 +17,10 @@
 //! these chunks. Chunks that are left out have no stored bytes. Raw chunks start at multiples of
 //! [`BLOCK`]. The chunks of a dump may stand in any order; each stands in one segment only.
 //!
-//! Of two copies the older one is written over, and the newer one that is whole counts: a write
-//! that is torn by a power loss costs what it would have said, and nothing else. Only segments that
-//! end at or before `committed` of the header count, and that is written when a flush has followed
-//! all of them. So what is committed is there, whatever happens later. Small views have checksums
-//! instead.
+//! Of two copies the older one is overwritten, and the newer one that is whole counts: a write that
+//! is torn by a power loss costs its own contents, and nothing else. Only segments that end at or
+//! before `committed` of the header count, and that is written after a flush that follows all of
+//! them. So committed data is there, whatever happens later. Small views have checksums instead.
 //!
 //! The entry of the directory and the dump's header (and each segment) have a key, which differs
 //! from capture to capture: a header that an earlier capture left in the same place, with the same
@@ -56,10 +55,10 @@ pub const MAGIC: [u8; 8] = *b"KDRSDISK";
 pub const VERSION: u32 = 3;
 /// The unit of everything on the disk, in bytes.
 pub const BLOCK: usize = 4096;
-/// Where on the disk the first dump can begin, in bytes.
+/// Lowest possible start of the first dump on the disk, in bytes.
 pub const FIRST_OFFSET: u64 = 2 * BLOCK as u64;
 
-/// How far a dump has come. Foreign bytes may have any number here, so this is not an `enum`.
+/// State of a dump. Foreign bytes may have any number here, so this is not an `enum`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct DiskState(pub u32);
 
@@ -75,13 +74,13 @@ impl DiskState {
     /// A capture has ended as it should, but the disk had no room for all of the dump.
     pub const PARTIAL: Self = Self(4);
 
-    /// Whether this is known not to be a whole dump.
+    /// True if this is known not to be a whole dump.
     pub const fn is_partial(self) -> bool {
         matches!(self, Self::EMPTY | Self::IN_PROGRESS | Self::FAILED | Self::PARTIAL)
     }
 }
 
-/// What a dump is made of.
+/// The view that a dump holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Contents {
     /// An ELF core file, the vmcore view. Zero on the disk, as before there was another.
@@ -118,7 +117,7 @@ impl Contents {
     }
 }
 
-/// Why a block is not the header of a dump disk.
+/// Reason that a block is not the header of a dump disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DiskError {
     /// There are fewer than [`BLOCK`] bytes.

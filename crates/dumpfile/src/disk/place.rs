@@ -1,4 +1,4 @@
-//! Where the next dump goes.
+//! Place of the next dump.
 
 use super::{BLOCK, Directory, DiskHeader, DiskState, DumpEntry, FIRST_OFFSET, Refused};
 
@@ -9,24 +9,25 @@ pub struct Placement {
     pub header: DiskHeader,
     /// The new dump.
     pub entry: DumpEntry,
-    /// What is given up. It is lost as soon as the header is on the disk.
+    /// Dumps that are given up. They are lost as soon as the header is on the disk.
     pub given_up: Directory,
 }
 
 /// There is no place for a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRoom {
-    /// What it needs, in bytes.
+    /// Bytes that the dump needs.
     pub need: u64,
-    /// The largest place that there is, or that there could be by giving up what may be, in bytes.
+    /// The largest place, in bytes, that there is or that there could be after giving up all dumps
+    /// that may be given up.
     pub have: u64,
-    /// Whether it would fit if complete dumps were given up.
+    /// True if the dump would fit if complete dumps were given up.
     pub complete_dumps: bool,
 }
 
 impl DiskHeader {
     /// Finds a place of `need` bytes for another dump on a disk of `capacity` bytes: the first gap
-    /// that is large enough. Where there is none, partial dumps are given up, and then, with
+    /// that is large enough. If there is none, partial dumps are given up, and then, with
     /// `replace_complete`, complete ones: the oldest first, one at a time, and only those that are
     /// in the way. `key` is the new dump's.
     ///
@@ -97,7 +98,7 @@ impl DiskHeader {
             dumps: self.dumps.retain(is_kept),
             ..*self
         };
-        // A disk whose numbers are used up takes no more dumps.
+        // A disk without unused numbers takes no more dumps.
         let no_room = NoRoom { need: length, have: 0, complete_dumps: false };
         let is_last = header.next == self.next;
         header.dumps.push(entry).ok().filter(|()| !is_last).ok_or(no_room)?;
@@ -113,7 +114,7 @@ struct Search {
 }
 
 impl Search {
-    /// An offset, and what is to be given up for it.
+    /// Returns an offset, and the dumps to give up for it.
     fn run(&self, replace_complete: bool) -> Option<(u64, Directory)> {
         let mut kept = self.dumps;
         loop {
@@ -125,8 +126,8 @@ impl Search {
         }
     }
 
-    /// Of those that are not in `kept`, what overlaps the place; something in any case when there
-    /// is no room for another entry.
+    /// Returns the dumps outside `kept` that overlap the place; never none if there is no room for
+    /// another entry.
     fn in_the_way(&self, offset: u64, length: u64, kept: &Directory) -> Directory {
         let lost = self.dumps.retain(|dump| !kept.as_slice().contains(dump));
         let overlapping = lost.retain(|dump| dump.overlaps(offset, length));

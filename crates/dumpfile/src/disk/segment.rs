@@ -104,7 +104,7 @@ pub fn encode_segment(
 
 impl Segment {
     /// Reads the block of a segment of `dump`, which is at `at` bytes from the region's start. All
-    /// that it names lies in the segment, and the segment ends at or before what is committed.
+    /// that it names is in the segment, and the segment ends at or before the committed end.
     ///
     /// # Errors
     /// The first check that failed.

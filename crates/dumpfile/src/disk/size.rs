@@ -42,10 +42,9 @@ impl BulkSize {
         size
     }
 
-    /// The most bytes that the bulk takes in a dump's region, whichever codec: kept pages, and a
-    /// block for each segment, which has at least `least` bytes of kept pages where it is not full.
-    /// A chunk is compressed only where that saves a page, which is more than what is lost by
-    /// padding.
+    /// The most bytes that the bulk takes in a dump's region, with any codec: kept pages, and a
+    /// block for each segment. A segment that is not full has at least `least` bytes of kept pages.
+    /// A chunk is compressed only if that saves a page, which is more than the loss by padding.
     pub const fn most(&self, least: u64) -> u64 {
         let Self { raw_length, pages, chunks, runs } = *self;
         // A piece that is left out is one entry, and one for each 65536 chunks, and shares at most

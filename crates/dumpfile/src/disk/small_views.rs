@@ -44,7 +44,7 @@ pub struct SmallView {
     pub name: ViewName,
     /// The address of its first byte: a virtual one for a stack, zero where there is none.
     pub start: u64,
-    /// Where it begins, in bytes from the region's start.
+    /// Start of the view, in bytes from the region's start.
     pub offset: u64,
     /// Length in bytes.
     pub length: u64,

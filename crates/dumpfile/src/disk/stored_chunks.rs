@@ -79,7 +79,7 @@ impl StoredChunks {
         last.is_some_and(|last| pages_of(last, raw_length) == PAGES)
     }
 
-    /// True if it says what can be, for stored bytes between `start` and `end` of the region.
+    /// True if its values are possible, for stored bytes between `start` and `end` of the region.
     pub(super) fn is_right(&self, raw_length: u64, start: u64, end: u64) -> bool {
         let is_repeated = self.repeat == 0 || self.is_alike() && self.is_full(raw_length);
         let is_raw = self.entry.codec == Codec::Raw;

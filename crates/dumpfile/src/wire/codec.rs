@@ -11,7 +11,7 @@ use super::{
 use crate::checksum::CRC32C;
 use crate::chunk::{CHUNK, ChunkEntry, Codec, Left, PAGES};
 
-/// What every version has in front of a body.
+/// Header of a frame, the same in every version.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(super) struct Header {
@@ -139,7 +139,7 @@ const FOLLOWS: u8 = 2;
 const BULK: u16 = 1;
 /// Bit 0 of a view's flags.
 const PUSHED: u16 = 1;
-/// Where the bytes of a data frame lie in it.
+/// Offset of the bytes in a data frame.
 const DATA_START: usize = HEADER_SIZE + size_of::<DataBody>();
 /// The same in a part frame.
 const PART_START: usize = HEADER_SIZE + size_of::<PartBody>();
@@ -181,7 +181,7 @@ impl Header {
         HEADER_SIZE + usize::from(self.length.get()) + TRAILER_SIZE
     }
 
-    /// Whether the mask covers the whole frame.
+    /// True if the mask covers the whole frame.
     pub(super) fn is_small(&self) -> bool {
         self.total() <= SMALL_FRAME
     }
@@ -192,14 +192,14 @@ impl Header {
         frame[2..end].iter_mut().for_each(|byte| *byte ^= self.mask);
     }
 
-    /// Whether the checksum of an unmasked frame is right.
+    /// True if the checksum of an unmasked frame is right.
     pub(super) fn is_whole(&self, frame: &[u8], session: u32) -> bool {
         let (rest, trailer) = frame.split_at(frame.len() - TRAILER_SIZE);
         let session = session_of(self.kind, session);
         trailer == checksum(session, &rest[2..]).to_le_bytes()
     }
 
-    /// Whether the session number is part of its checksum.
+    /// True if the session number is part of its checksum.
     pub(super) const fn has_session(&self) -> bool {
         has_session(self.kind)
     }
@@ -238,7 +238,8 @@ pub(super) fn data_bytes(out: &mut [u8], length: usize) -> Option<&mut [u8]> {
     out.get_mut(DATA_START..DATA_START.checked_add(length)?)
 }
 
-/// Completes the data frame whose `length` bytes are in `out` already ([`data_bytes`]). Its length.
+/// Completes the data frame of the `length` bytes that are in `out` already ([`data_bytes`]).
+/// Returns its length.
 pub(super) fn seal_data(
     out: &mut [u8],
     session: u32,
@@ -265,7 +266,8 @@ pub(super) fn part_bytes(out: &mut [u8], length: usize) -> Option<&mut [u8]> {
     out.get_mut(PART_START..PART_START.checked_add(length)?)
 }
 
-/// Completes the part frame whose `length` bytes are in `out` already ([`part_bytes`]). Its length.
+/// Completes the part frame of the `length` bytes that are in `out` already ([`part_bytes`]).
+/// Returns its length.
 pub(super) fn seal_part(
     out: &mut [u8],
     (session, seq): (u32, u32),
@@ -284,7 +286,7 @@ pub(super) fn seal_part(
 /// the hello chose; announce and hello ignore it.
 ///
 /// # Errors
-/// [`WireError::Room`], [`WireError::Name`] for a view whose name is none.
+/// [`WireError::Room`], [`WireError::Name`] if the name of a view is invalid.
 pub fn encode(packet: &Packet<'_>, session: u32, out: &mut [u8]) -> Result<usize, WireError> {
     let mut body = Body { out, length: 0 };
     let kind = match &packet.frame {
@@ -326,7 +328,7 @@ pub fn encode(packet: &Packet<'_>, session: u32, out: &mut [u8]) -> Result<usize
     seal(out, session, packet.seq, kind, length)
 }
 
-/// A body that is being written behind the place of its header.
+/// A body that is being written after the place of its header.
 struct Body<'o> {
     out: &'o mut [u8],
     length: usize,
@@ -426,8 +428,8 @@ fn bulk_length(offset: u64, length: u64) -> Result<u32, WireError> {
     fits.ok_or(WireError::Range { offset, length })
 }
 
-/// Puts header and trailer around a body of `length` bytes that lies at its place in `out`, and
-/// masks it all.
+/// Puts header and trailer around a body of `length` bytes that is at its place in `out`, and masks
+/// it all.
 fn seal(
     out: &mut [u8],
     session: u32,
@@ -458,7 +460,7 @@ fn seal(
     Ok(total)
 }
 
-/// Masks everything behind the first byte, which becomes the mask, so that [`MARK`] is nowhere.
+/// Masks everything after the first byte, which becomes the mask, so that [`MARK`] is nowhere.
 fn mask(bytes: &mut [u8]) {
     let mut taken = [0u64; 4];
     let mut take = |mask: u8| taken[usize::from(mask >> 6)] |= 1 << (mask & 63);
@@ -471,7 +473,7 @@ fn mask(bytes: &mut [u8]) {
     bytes[1..].iter_mut().for_each(|byte| *byte ^= mask);
 }
 
-/// What an unmasked frame says whose checksums are right.
+/// Decodes an unmasked frame whose checksums are right.
 pub(super) fn decode<'a>(header: &Header, frame: &'a [u8]) -> Result<Packet<'a>, WireError> {
     let body = &frame[HEADER_SIZE..frame.len() - TRAILER_SIZE];
     let wrong = WireError::Body { kind: header.kind, length: body.len() };

@@ -1,6 +1,6 @@
-//! Why bytes are no frame of ours.
+//! Reasons that bytes are no frame of ours.
 
-/// What is wrong with a frame whose checksum is right, or with a buffer for one.
+/// Error in a frame whose checksum is right, or in a buffer for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// A kind that this version does not have.
@@ -18,7 +18,7 @@ pub enum WireError {
     /// [`MAX_BULK`](super::MAX_BULK) bytes.
     #[error("a frame names the range {offset:#x}+{length:#x}: the other end is at fault")]
     Range {
-        /// Where it begins in its view, in bytes.
+        /// Its start in the view, in bytes.
         offset: u64,
         /// Its length in bytes.
         length: u64,

@@ -1,4 +1,4 @@
-//! What frames say.
+//! Contents of frames.
 
 use vmcore::PageClass;
 
@@ -11,11 +11,11 @@ pub struct Packet<'a> {
     /// Counted frames: from 1 on. From the receiver: from 1 on, so that repetitions by the link are
     /// known. Otherwise zero.
     pub seq: u32,
-    /// What it says.
+    /// Contents of the frame.
     pub frame: Frame<'a>,
 }
 
-/// What a frame says. The [module](super) has the layouts.
+/// Contents of a frame. The [module](super) has the layouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
     /// There is a dump.
@@ -30,7 +30,7 @@ pub enum Frame<'a> {
     Data {
         /// The view's number.
         view: u16,
-        /// Where they belong in the view, in bytes.
+        /// Their offset in the view, in bytes.
         offset: u64,
         /// The bytes.
         bytes: &'a [u8],
@@ -39,9 +39,8 @@ pub enum Frame<'a> {
     Zero(Range),
     /// A range is left out for a reason; it counts as zero.
     Left(Range, PageClass),
-    /// The bytes of a range, at most [`MAX_BULK`](super::MAX_BULK), stand behind the frame as they
-    /// are. A [`FrameReader`](super::FrameReader) hands out those first, and the frame when it had
-    /// all.
+    /// The bytes of a range, at most [`MAX_BULK`](super::MAX_BULK), follow the frame as they are. A
+    /// [`FrameReader`](super::FrameReader) returns those first, and the frame after all of them.
     Bulk(Range),
     /// A chunk. A [`FrameReader`](super::FrameReader) hands out the stored bytes that follow it
     /// first, and the frame when it had all. Otherwise they come in parts.
@@ -79,7 +78,7 @@ pub enum Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// Whether the frame is counted: acknowledged, and sent again when lost.
+    /// True if the frame is counted: acknowledged, and sent again if lost.
     pub const fn is_counted(&self) -> bool {
         matches!(
             self,
@@ -123,7 +122,7 @@ impl Chunk {
 /// Number of counters in [`Frame::Totals`]: one for each value of four bits.
 pub const CLASSES: usize = 16;
 
-/// Who sends.
+/// Description of the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Greeting {
     /// Tells this dump from every other; random, or from the first kernel's build and crash time.
@@ -138,16 +137,16 @@ pub struct Greeting {
     pub bulk: bool,
 }
 
-/// Who receives.
+/// Description of the receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// A random number, another one for each session.
     pub session: u32,
     /// Largest frame that it takes, in bytes.
     pub max_frame: u32,
-    /// Whether the pushed views are to be sent without being asked for.
+    /// True if the pushed views are to be sent without a request.
     pub push: bool,
-    /// Whether bulks may be sent: only over a line that loses nothing.
+    /// True if bulks may be sent: only over a link that loses nothing.
     pub bulk: bool,
     /// True if chunks may be compressed by LZ4.
     pub lz4: bool,
@@ -162,7 +161,7 @@ pub struct ViewInfo<'a> {
     pub length: u64,
     /// The address of its first byte: a physical one for oldmem, zero where there are no addresses.
     pub start: u64,
-    /// Whether it is part of the dump, and not there for pulls only.
+    /// True if it is part of the dump, and not there for pulls only.
     pub pushed: bool,
     /// The dump level: the classes of pages that were selected to be left out.
     pub level: u8,
@@ -171,7 +170,7 @@ pub struct ViewInfo<'a> {
 }
 
 impl ViewInfo<'_> {
-    /// Whether `name` may be the name of a view.
+    /// True if `name` may be the name of a view.
     pub fn is_name(name: &[u8]) -> bool {
         let fits = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
         (1..=MAX_NAME).contains(&name.len()) && name.iter().all(fits)
@@ -206,7 +205,7 @@ impl Range {
         self.view
     }
 
-    /// Where it begins in the view, in bytes.
+    /// Returns its start in the view, in bytes.
     pub const fn offset(&self) -> u64 {
         self.offset
     }
@@ -216,13 +215,13 @@ impl Range {
         self.length
     }
 
-    /// Where it ends, exclusive, in bytes.
+    /// Returns its end, exclusive, in bytes.
     pub const fn end(&self) -> u64 {
         self.offset + self.length
     }
 }
 
-/// What is wanted: a few ranges.
+/// The ranges that a receiver wants: a few.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wants {
     ranges: [Range; MAX_WANTS],
@@ -255,14 +254,14 @@ impl FromIterator<Range> for Wants {
     }
 }
 
-/// How a receiver ended.
+/// Outcome of a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// Everything has come, and was compared where that was agreed.
     Complete,
-    /// It gives up: no room, or what has come differs from what is there.
+    /// It gives up: no room, or the received data differs from the sender's.
     GaveUp,
-    /// It has what it came for, which was not the dump.
+    /// It has the requested data, which was not the dump.
     Left,
 }
 
@@ -276,7 +275,7 @@ impl End {
         }
     }
 
-    /// What a number means; one of a later program means that it gave up.
+    /// Decodes a number; one of a later program means that it gave up.
     pub(super) const fn from_code(code: u8) -> Self {
         match code {
             0 => Self::Complete,

@@ -3,8 +3,8 @@
 //!
 //! # Roles
 //! The [`Sender`] is the capture kernel, the [`Receiver`] the collector. Neither does I/O nor looks
-//! at a clock: both are given frames and a time in milliseconds from any start, and say what to do
-//! next. [`FrameReader`] turns the bytes of a stream into frames and text.
+//! at a clock: both are given frames and a time in milliseconds from any start, and return the next
+//! action. [`FrameReader`] turns the bytes of a stream into frames and text.
 //!
 //! # A frame, version 2
 //! All numbers are little-endian.
@@ -21,12 +21,13 @@
 //! | 12 | length | body |
 //! | 12 + length | 4 | CRC-32C of the session number (4 bytes), of bytes 2–11 and of the body, unmasked |
 //!
-//! The mask is chosen such that [`MARK`] occurs nowhere behind the frame's first byte: 254 bytes
+//! The mask is chosen such that [`MARK`] occurs nowhere after the frame's first byte: 254 bytes
 //! cannot rule out 255 masks. A reader that has lost bytes is therefore in step again at the next
-//! frame, and no dump, whatever a hostile program has put into its memory, can contain a frame that
-//! is taken for one. Larger frames are for links that lose nothing; their bodies are not masked, so
-//! that they can be sent from where they lie. There the session number stands in for the mask: it
-//! is chosen after the machine has died. The header's layout is the same in every version.
+//! frame, and no dump, whatever a hostile program has put into its memory, can contain bytes that
+//! are taken for a frame. Larger frames are for links that lose nothing; their bodies are not
+//! masked, so that they can be sent from their place in memory. There the session number replaces
+//! the mask: it is chosen after the machine has died. The header's layout is the same in every
+//! version.
 //!
 //! # Bodies
 //!
@@ -51,35 +52,37 @@
 //! | 18 | totals | sender | view 2, pages of it by class 16 × 8 (index 0: kept) |
 //!
 //! Announce and hello are checked with session number 0, everything else with the number that the
-//! hello chose: what is left in the pipe from an earlier receiver is not accepted.
+//! hello chose: bytes left in the pipe from an earlier receiver are not accepted.
 //!
 //! # The course of a session
 //! 1. The sender announces itself every now and then. A receiver says hello, also unasked, until it
 //!    gets the welcome. Frames are no larger than either side takes. A hello with another session
 //!    number is a new session, at any time: so a receiver that was restarted goes on.
 //! 2. The sender lists its views, each with name and length. With *push* it then sends those that
-//!    are flagged as pushed, in their order: small, precious views come first. Without, and once the
-//!    receiver asks for what is still missing, it sends what the last `want` names (*pull*).
-//! 3. View, data, zero, left, bulk, chunk, part and totals frames are counted: each time one is sent it gets the next sequence
-//!    number. A link does not reorder, so a frame below the highest number seen that was not seen
-//!    is lost and is sent again under a new number. The others have sequence numbers of their own
-//!    (receiver) or none (sender: zero) and are repeated by who misses the answer.
-//! 4. Without bulk (below), when nothing is missing, the receiver has the sender hash what it has sent, range by range,
-//!    and compares that with what it has stored. What differs is fetched again. CRC-32C over the
-//!    whole would not do: it is blind to errors that the frames' own CRC-32C has missed.
+//!    are flagged as pushed, in their order: small, precious views come first. Without, and once
+//!    the receiver asks for missing parts, it sends the ranges of the last `want` (*pull*).
+//! 3. View, data, zero, left, bulk, chunk, part and totals frames are counted: each time one is
+//!    sent it gets the next sequence number. A link does not reorder, so a frame below the highest
+//!    number seen that was not seen is lost and is sent again under a new number. The others have
+//!    sequence numbers of their own (receiver) or none (sender: zero). The end that misses the
+//!    answer repeats them.
+//! 4. Without bulk (below), once nothing is missing, the receiver has the sender hash the sent
+//!    bytes, range by range, and compares that with the stored bytes. Ranges that differ are
+//!    fetched again. CRC-32C over the whole would not do: it is blind to errors that the frames'
+//!    own CRC-32C has missed.
 //! 5. `done` says how it ended, `bye` that this was heard.
 //!
 //! # Chunks
-//! A view whose codec is not raw goes in [`chunk`](crate::chunk)s where these become shorter: chunk frames
-//! with the stored bytes behind them where bulks were agreed, otherwise a chunk frame and then its parts.
-//! All other bytes go as data, bulk and zero frames, also in such a view: chunks that do not become
-//! shorter, those of which only a part is wanted, and those with memory that cannot be read, so that it is
-//! named line by line. Wants, checks and what a receiver holds are ranges of the raw view; hashes take
-//! what is left out as zero.
+//! A view whose codec is not raw goes in [`chunk`](crate::chunk)s if these become shorter: chunk
+//! frames followed by the stored bytes if bulks were agreed, otherwise a chunk frame and then its
+//! parts. All other bytes go as data, bulk and zero frames, also in such a view: chunks that do not
+//! become shorter, those of which only a part is wanted, and those with memory that cannot be read,
+//! so that it is named line by line. Wants, checks and the ranges that a receiver holds are ranges
+//! of the raw view; hashes take parts that are left out as zero.
 //!
 //! Pages that are left out are named by the chunk they are in, or by left frames (zero frames for
-//! zeros); in a view of chunks left frames end at the end of a chunk where the run goes on. What
-//! the sender has selected as a whole stands in the totals, before the first contents of a view.
+//! zeros). In a view of chunks, left frames end at the end of a chunk if the run goes on. The
+//! totals have the sender's selection as a whole; they come before the first contents of a view.
 //!
 //! The receiver keeps the stored bytes of a few chunks until each is whole, then checks their
 //! CRC-32C. A chunk that is damaged, whose head was lost or that was begun when the session ended
@@ -87,16 +90,16 @@
 //! The sender encodes a chunk again when it is sent again: the same memory gives the same bytes.
 //!
 //! # Bulk
-//! A virtio-console port is a socket on the host: it loses and damages nothing, and a processor that
-//! looks at each byte would be the slowest part of the way. So where the hello takes it and the
-//! sender is set up for it, which the flag in its welcome says, contents go as bulks, from where they
-//! lie, and are neither summed nor hashed: there is no step 4. All frames are small ones then, and at
-//! most [`BULK_IN_FLIGHT`] bytes are not acknowledged.
+//! A virtio-console port is a socket on the host: it loses and damages nothing, and a processor
+//! that looks at each byte would be the slowest part of the way. So if the hello takes bulk and the
+//! sender is set up for it, as the flag in its welcome shows, contents go as bulks, from their
+//! place in memory, and are neither summed nor hashed: there is no step 4. All frames are small
+//! ones then, and at most [`BULK_IN_FLIGHT`] bytes are not acknowledged.
 //!
-//! A bulk can be torn only together with the line. What came of it is kept. The rest of it may be
-//! the first that the next session sees, and a hostile memory has whole frames in it. They lack the
-//! session number. Announcements need none, and one of another version is believed only when no
-//! welcome comes. A large frame that is none could hide a real one: none is accepted before the
+//! A bulk can be torn only together with the link. Bytes that have come are kept. The rest may be
+//! the first bytes that the next session sees, and a hostile memory has whole frames in it. They
+//! lack the session number. Announcements need none, and one of another version is believed only if
+//! no welcome comes. A false large frame could hide a real one: none is accepted before the
 //! welcome, nor with bulk.
 
 mod codec;
@@ -125,12 +128,12 @@ pub use window::Slot;
 pub const MARK: u8 = 0xf6;
 /// Version of the protocol. An end of another version is refused.
 pub const VERSION: u8 = 2;
-/// Length of what stands before the body, in bytes.
+/// Length of the header before the body, in bytes.
 pub const HEADER_SIZE: usize = 12;
-/// Length of the checksum behind the body, in bytes.
+/// Length of the checksum after the body, in bytes.
 pub const TRAILER_SIZE: usize = 4;
-/// The largest frame that is masked as a whole, in bytes: the limit on a serial line, and what both
-/// ends must be able to take. Only data frames are ever larger.
+/// The largest frame that is masked as a whole, in bytes: the limit on a serial line, and the size
+/// that both ends must be able to take. Only data frames are ever larger.
 pub const SMALL_FRAME: usize = 256;
 /// The largest frame that a length of 16 bits allows, rounded down to 16, in bytes.
 pub const MAX_FRAME: usize = 65_536;
@@ -144,7 +147,7 @@ pub const MAX_VIEWS: u16 = 16;
 pub const MAX_NAME: usize = 32;
 /// Most ranges in a `want`.
 pub const MAX_WANTS: usize = 8;
-/// Most counted frames in flight: an `ack` tells about no more.
+/// Most counted frames in flight: an `ack` covers no more.
 pub const MAX_WINDOW: usize = 64;
 /// Most separate ranges of a view that a receiver tells apart: what is foreign cannot make the list
 /// longer.

@@ -3,7 +3,7 @@
 use super::codec::{self, Header};
 use super::{Chunk, Frame, HEADER_SIZE, MARK, Packet, Range, SMALL_FRAME, VERSION, WireError};
 
-/// What a stream holds.
+/// The next part of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// Bytes outside of frames: console text, if all is well.
@@ -20,12 +20,12 @@ pub enum Event<'a> {
     Nonsense(WireError),
 }
 
-/// Bytes of a view that stood behind the head of a bulk, not covered by any checksum.
+/// Bytes of a view that followed the head of a bulk, not covered by any checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece<'a> {
     /// The view's number.
     pub view: u16,
-    /// Where they belong in the view, in bytes.
+    /// Their offset in the view, in bytes.
     pub offset: u64,
     /// The bytes.
     pub bytes: &'a [u8],
@@ -42,39 +42,39 @@ pub struct Stored<'a> {
     pub bytes: &'a [u8],
 }
 
-/// What a reader had to throw away.
+/// Frames and bytes that a reader had to throw away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Damage {
     /// Frames that were begun and are not whole, or are of another session.
     pub frames: u64,
-    /// Bytes in them and right behind them.
+    /// Bytes in them and directly after them.
     pub bytes: u64,
 }
 
-/// Finds the frames in a stream of bytes. Needs no memory but the buffer it is given, whose length
-/// is that of the largest frame it takes.
+/// Finds the frames in a stream of bytes. Needs no memory but the given buffer; the buffer's length
+/// is that of the largest frame accepted.
 #[derive(Clone, Debug)]
 pub struct FrameReader<B> {
     buffer: B,
-    /// How much of the frame in the buffer is there; zero outside of frames.
+    /// Number of bytes of the frame in the buffer; zero outside of frames.
     filled: usize,
-    /// How many bytes behind a broken header are taken for its body and not for text.
+    /// Number of bytes after a broken header that are taken for its body and not for text.
     skip: usize,
-    /// The bulk or chunk whose bytes come now.
+    /// The bulk or chunk that is being received.
     bulk: Option<Bulk>,
     /// Larger frames are damage.
     limit: usize,
     damage: Damage,
 }
 
-/// A bulk or chunk whose head was whole.
+/// A bulk or chunk with a whole head.
 #[derive(Clone, Copy, Debug)]
 struct Bulk {
     /// The session of its head.
     session: u32,
     seq: u32,
     what: Raw,
-    /// How many of its bytes have come.
+    /// Number of its bytes that have come.
     done: u64,
 }
 
@@ -111,13 +111,13 @@ impl Raw {
     }
 }
 
-/// What the next bytes are.
+/// Kind of the next bytes.
 enum Found<'i> {
     Text(&'i [u8]),
     Frame(Header),
 }
 
-/// What became of a frame that is complete.
+/// Result for a frame that is complete.
 enum Judged {
     Damage,
     Bulk(Bulk),
@@ -125,7 +125,7 @@ enum Judged {
 }
 
 impl Bulk {
-    /// What `input` has of the `left` bytes that are still to come.
+    /// Takes from `input` as many as it has of the `left` bytes that are still to come.
     fn piece<'i>(&mut self, input: &mut &'i [u8], left: u64) -> Option<Event<'i>> {
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
         let (bytes, rest) = input.split_at(count);
@@ -150,13 +150,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> FrameReader<B> {
         Self { buffer, filled: 0, skip: 0, bulk: None, limit: usize::MAX, damage }
     }
 
-    /// From now on frames of more than `limit` bytes are damage. Where only small ones are to be
-    /// expected, no header that somebody has forged keeps the reader from the next frame.
+    /// Makes frames of more than `limit` bytes count as damage from now on. If only small ones are
+    /// to be expected, no forged header keeps the reader from the next frame.
     pub const fn limit(&mut self, limit: usize) {
         self.limit = limit;
     }
 
-    /// What was thrown away so far.
+    /// Returns the number of frames and bytes thrown away so far.
     pub const fn damage(&self) -> Damage {
         self.damage
     }
@@ -169,8 +169,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> FrameReader<B> {
         self.skip = 0;
     }
 
-    /// The next thing in `input`, which is shortened by what was looked at; `None` when all of it
-    /// was. `session` is the number that the hello chose, or anything before.
+    /// Returns the next event in `input`, which is shortened by the bytes read; `None` if all of it
+    /// was read. `session` is the number that the hello chose, or any number before.
     pub fn next<'e, 'i: 'e>(&'e mut self, input: &mut &'i [u8], session: u32) -> Option<Event<'e>> {
         let header = loop {
             if self.bulk.is_some() {
@@ -197,7 +197,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> FrameReader<B> {
         Some(decoded.map_or_else(Event::Nonsense, Event::Frame))
     }
 
-    /// Takes the mask off the frame in the buffer and says what it is.
+    /// Unmasks the frame in the buffer and judges it.
     fn judge(&mut self, header: &Header, session: u32) -> Judged {
         let frame = &mut self.buffer.as_mut()[..header.total()];
         header.unmask(frame);
@@ -217,8 +217,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> FrameReader<B> {
         }
     }
 
-    /// The next of a bulk: some bytes, or its frame behind the last. Outside, nothing when `input`
-    /// is empty; inside, nothing when it is not for this session.
+    /// Returns the next event of a bulk: some bytes, or its frame after the last. Outside, nothing
+    /// if `input` is empty; inside, nothing if it is not for this session.
     fn raw<'i>(&mut self, input: &mut &'i [u8], session: u32) -> Option<Option<Event<'i>>> {
         let bulk = self.bulk.as_mut()?;
         let ours = bulk.session == session;
@@ -277,7 +277,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> FrameReader<B> {
         None
     }
 
-    /// Fills the buffer up to `end` bytes; says whether that many are there. Where the bytes are
+    /// Fills the buffer up to `end` bytes; returns true if that many are there. If the bytes are
     /// `masked`, a mark among them is the next frame, and the one before it is cut.
     fn take(&mut self, input: &mut &[u8], end: usize, masked: bool) -> bool {
         let wanted = end.saturating_sub(self.filled).min(input.len());

@@ -1,16 +1,16 @@
-//! Where a sender's bytes come from.
+//! Source of a sender's bytes.
 
 use vmcore::PageClass;
 
 use super::{CLASSES, ViewInfo};
 use crate::chunk::ChunkEntry;
 
-/// Where the bytes come from.
+/// Source of the bytes.
 pub trait Source {
     /// A view; `None` from the number of views on. At most [`MAX_VIEWS`](super::MAX_VIEWS).
     fn view(&self, view: u16) -> Option<ViewInfo<'_>>;
 
-    /// Fills `bytes` from `offset` on, which lies within the view. The same bytes each time.
+    /// Fills `bytes` from `offset` on, which is within the view. The same bytes each time.
     ///
     /// # Errors
     /// [`Unreadable`] when the memory cannot be read: the range is left out as unreadable.
@@ -23,7 +23,7 @@ pub trait Source {
     }
 
     /// Encodes a chunk of a view whose codec is not raw. The stored bytes of this chunk are there
-    /// until the next call. [`None`] where it cannot be done: then the chunk is sent as it is.
+    /// until the next call. [`None`] if it cannot be encoded: then the chunk is sent as it is.
     fn chunk(&mut self, _view: u16, _chunk: u32) -> Option<ChunkEntry> {
         None
     }
@@ -61,21 +61,21 @@ pub trait Source {
 /// Bytes of a view, as they were selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// None of the next so many is left out. More of them may follow: nobody looks further than
+    /// This many bytes are not left out. More of them may follow: the sender looks no further than
     /// [`MAX_BULK`](super::MAX_BULK) for that.
     Kept(u64),
     /// So many are left out, or are zeros. More of them may follow.
     Left(PageClass, u64),
 }
 
-/// What the bytes from some offset on are.
+/// Kind of the bytes from some offset on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
     /// So many are zero. More are, if that is known without looking.
     Zeros(u64),
-    /// So many can be sent from where they lie.
+    /// This many bytes can be sent from their place in memory.
     Bulk(u64),
-    /// They are to be read: they lie nowhere, are few, or cannot be read.
+    /// The bytes must be read: they have no place in memory, are few, or cannot be read.
     Read,
 }
 
@@ -83,7 +83,7 @@ pub enum Run {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable;
 
-/// How much is looked at at once, in bytes: a bulk ends where as many are zero.
+/// Number of bytes that are examined at once: a bulk ends where as many are zero.
 const BLOCK: usize = 1024;
 
 fn run_by_reading<S: Source + ?Sized>(source: &mut S, view: u16, offset: u64, most: u64) -> Run {

@@ -1,10 +1,11 @@
-//! What was sent and not acknowledged.
+//! Frames that were sent and not acknowledged.
 
 use vmcore::PageClass;
 
 use super::{BULK_IN_FLIGHT, MAX_BULK, MAX_WINDOW, Range};
 
-/// Room for one counted frame in flight. It holds no bytes: what is sent again is read again.
+/// Room for one counted frame in flight. It holds no bytes: for a repeated frame they are read
+/// again.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Slot(Option<Sent>);
 
@@ -17,7 +18,7 @@ struct Sent {
     flight: Option<(u32, u64)>,
 }
 
-/// What a counted frame carries.
+/// Contents of a counted frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Item {
     View(u16),
@@ -53,7 +54,7 @@ impl Item {
         }
     }
 
-    /// Bytes that are fetched from where they lie.
+    /// Returns the bytes fetched from their place in memory.
     const fn weight(&self) -> u64 {
         match self {
             Self::Bulk(range) => range.length(),
@@ -86,13 +87,13 @@ impl<'w> Window<'w> {
         self.slots.iter().all(|slot| slot.0.is_some())
     }
 
-    /// Whether one more bulk would be too many bytes in flight.
+    /// True if one more bulk would be too many bytes in flight.
     pub(super) fn is_heavy(&self) -> bool {
         let items = self.slots.iter().filter_map(|slot| slot.0).map(|sent| sent.item);
         items.map(|item| item.weight()).sum::<u64>() + u64::from(MAX_BULK) > BULK_IN_FLIGHT
     }
 
-    /// Notes what was sent for the first time. There must be room.
+    /// Records an item that was sent for the first time. There must be room.
     pub(super) fn sent(&mut self, item: Item, seq: u32, now: u64) {
         if let Some(free) = self.slots.iter_mut().find(|slot| slot.0.is_none()) {
             *free = Slot(Some(Sent { item, flight: Some((seq, now)) }));
@@ -131,7 +132,7 @@ impl<'w> Window<'w> {
         any
     }
 
-    /// When the frame that is longest in flight was sent, in milliseconds.
+    /// Returns the time at which the frame that is longest in flight was sent, in milliseconds.
     pub(super) fn oldest(&self) -> Option<u64> {
         self.slots.iter().filter_map(|slot| slot.0?.flight).map(|(_, at)| at).min()
     }

@@ -7,10 +7,10 @@ use crate::SegmentMap;
 use vmcore::fake::FakeMemory;
 use vmcore::{PhysAddr, Segment, SegmentKind};
 
-/// Where the page with the ring lies.
+/// Address of the page with the ring.
 pub(crate) const PADDR: u64 = 0x500_0000;
 
-// What lies where in that page.
+// Offsets in that page.
 pub(crate) const PRB: usize = 0x000;
 pub(crate) const RING: usize = 0x040;
 pub(crate) const DESCS: usize = 0x100;
@@ -22,7 +22,7 @@ pub(crate) const PAGE: usize = 0x1000;
 pub(crate) const COUNT_BITS: u64 = 2;
 pub(crate) const SIZE_BITS: u64 = 7;
 
-/// A machine, with what differs between the two.
+/// A machine, with the differences between the two.
 #[derive(Clone, Copy)]
 pub(crate) struct Machine {
     /// Length of a `long` in bytes.
@@ -77,7 +77,7 @@ pub(crate) const X86_64: Machine = Machine {
 
 pub(crate) const BOTH: [Machine; 2] = [I386, X86_64];
 
-/// The page with the ring, and whose it is.
+/// The page with the ring, and its machine.
 #[derive(Clone)]
 pub(crate) struct Page {
     pub(crate) machine: Machine,
@@ -180,7 +180,7 @@ pub(crate) fn old(machine: Machine) -> Page {
     page.desc(2, state(machine, 2, -2), [-64, -32]);
     page.info(2, 6, 5_000_001_000, 6, 1);
     page.block(64, id(machine, -2), b"sysrq:");
-    // 32 bytes are left, 40 are needed: the block lies at the front, the id here as well.
+    // 32 bytes are left, 40 are needed: the block is at the front, with its id.
     page.desc(3, state(machine, 2, -1), [-32, 40]);
     page.info(3, 7, 5_000_002_000, 30, 1);
     page.block(96, id(machine, -1), b"");

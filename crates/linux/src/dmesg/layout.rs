@@ -1,4 +1,4 @@
-//! How this build of the kernel lays out its log: VMCOREINFO says it, nothing is assumed.
+//! Layout of the log in this build of the kernel. It comes from VMCOREINFO; nothing is assumed.
 //!
 //! Before Linux 5.10, VMCOREINFO has no length of a pointer. It has the length of `list_head`,
 //! which is two pointers.
@@ -46,7 +46,7 @@ pub(super) struct Layout {
     pub(super) ts_nsec: u64,
     /// In `printk_info`: length of its text (16 bits).
     pub(super) text_len: u64,
-    /// In `printk_info`: who wrote it (32 bits).
+    /// In `printk_info`: its writer (32 bits).
     pub(super) caller_id: u64,
     /// Bytes of a descriptor, and of a `printk_info`, up to the last of these fields.
     pub(super) used: [usize; 2],

@@ -15,7 +15,7 @@ pub struct Record<'a> {
     pub caller: Option<Caller>,
     /// True if `Display` shows the caller.
     pub shows_caller: bool,
-    /// What it says, without the end of the last line. Any bytes, at most 64 KiB.
+    /// The text, without the end of the last line. Any bytes, at most 64 KiB.
     pub text: &'a [u8],
 }
 
@@ -29,7 +29,7 @@ pub struct Skipped {
     pub damaged: u64,
 }
 
-/// Who wrote a record (Linux, `printk_caller_id`): a task, or a CPU that was not running one.
+/// Writer of a record (Linux, `printk_caller_id`): a task, or a CPU that was not running one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller(pub u32);
 

@@ -305,7 +305,7 @@ impl Info {
     }
 }
 
-/// What was read of a descriptor or an info.
+/// The bytes of a descriptor or an info.
 struct Bytes([u8; MOST_USED]);
 
 impl Bytes {

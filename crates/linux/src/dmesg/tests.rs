@@ -1,4 +1,4 @@
-//! The log of rings put together by hand, and of what is left of them.
+//! The log of rings put together by hand, and of damaged ones.
 
 use super::fake::*;
 use super::*;
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use vmcore::fake::FakeMemory;
 
 impl Page {
-    /// What `use_log` makes of the log.
+    /// The result of `use_log` for the log.
     fn log<T>(&self, use_log: impl FnOnce(Dmesg<'_, FakeMemory>) -> T) -> Result<T, Error> {
         let (mem, segments) = self.memory();
         let memory = KernelMemory::new(&mem, &segments);
@@ -64,7 +64,7 @@ fn the_log_of_an_old_kernel() {
     }
 }
 
-/// Since Linux 6.18 a block may end where the ring ends; before, it lay at the front.
+/// Since Linux 6.18 a block may end at the end of the ring; before, it was at the front.
 #[test]
 fn a_block_may_fill_the_ring_to_its_end() {
     for machine in BOTH {
@@ -77,7 +77,7 @@ fn a_block_may_fill_the_ring_to_its_end() {
     }
 }
 
-/// All records but the one that `change` spoils, the second one, and what was counted.
+/// All records but the one that `change` spoils, the second one, and the counts.
 #[track_caller]
 fn assert_skips(skipped: [u64; 2], change: impl Fn(&mut Page, Machine)) {
     for machine in BOTH {
@@ -119,7 +119,7 @@ fn damaged_records_are_skipped_and_counted() {
     }
 }
 
-/// All texts together have room in the ring, so blocks that lie in each other bring no flood.
+/// All texts together have room in the ring, so blocks that overlap bring no flood.
 #[test]
 fn there_is_no_more_text_than_the_ring_has_room_for() {
     for machine in BOTH {
@@ -298,7 +298,7 @@ fn records_that_are_skipped_do_not_count_as_kept() {
 }
 
 proptest! {
-    /// Whatever lies there: no panic, no endless loop, no flood.
+    /// For any bytes there: no panic, no endless loop, no flood.
     #[test]
     fn any_memory(
         is_64_bit: bool,

@@ -10,7 +10,7 @@ use crate::{Caller, Error, KernelMemory};
 use vmcore::zeros;
 use vmcore::{EM_386, NoteArea, NoteOutcome, Prstatus, ReadPhys, Vmcore, notes};
 
-/// What the stack pointer is a multiple of, or is rounded down to.
+/// The stack pointer is a multiple of this, or is rounded down to one.
 const ALIGN: u64 = 16;
 
 /// The names of the stacks when it is not known which CPU crashed. All are in the vmcore.
@@ -65,7 +65,7 @@ impl Cpus {
     }
 
     /// A CPU by its number. There is a note area for each CPU, in their order; a CPU that saved
-    /// nothing would shift those behind it.
+    /// nothing would shift the later ones.
     fn of_number(&self, number: u32) -> Option<Cpu> {
         let number = usize::try_from(number).ok()?;
         self.list.get(number).copied().filter(|_| number < self.known)
@@ -112,7 +112,7 @@ fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
 }
 
 /// The bytes from `start` up to the end of the stack, or up to the first page that is not there.
-/// Each read that `read_page` is asked for lies within one page.
+/// Each read of `read_page` is within one page.
 ///
 /// # Errors
 /// That of the first page.

@@ -9,11 +9,11 @@ use vmcore::{
     Class, EM_386, EM_X86_64, ElfCoreHdr, Holes, PhysAddr, Segment, SegmentKind, build, vmcore,
 };
 
-/// Where the core header block lies.
+/// Address of the core header block.
 const BLOCK: u64 = 0x2ff_c000;
-/// Where the note areas lie: one in each page.
+/// Address of the note areas: one in each page.
 const NOTES: u64 = 0x300_0000;
-/// Where the stacks lie: two of 16 KiB.
+/// Address of the stacks: two of 16 KiB.
 const STACKS: u64 = 0x600_0000;
 const LIMIT: u64 = 1 << 36;
 
@@ -57,7 +57,7 @@ impl Dead {
         desc
     }
 
-    /// The small views, and what was complained about.
+    /// The small views, and the complaints.
     fn views(&self) -> (Vec<SmallView>, Vec<String>) {
         let load = |source: u64, vaddr, filesz| {
             let (kind, source) = (SegmentKind::Load, PhysAddr::new(source));
@@ -254,7 +254,7 @@ fn the_end_of_a_log_has_as_much_as_is_asked_for() {
 }
 
 proptest! {
-    /// Whatever lies there: no panic, and every view within its bound.
+    /// For any bytes there: no panic, and every view within its bound.
     #[test]
     fn any_memory(
         is_64_bit: bool,

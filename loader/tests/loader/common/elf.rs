@@ -64,7 +64,7 @@ pub(crate) fn kernel_from(e_type: u16, entry: u32, loads: &[Load]) -> Vec<u8> {
     file(e_type, entry, loads, &[])
 }
 
-/// The usual capture kernel, linked at 16 MiB: one page of zeros, then 5 bytes and bss behind them
+/// The usual capture kernel, linked at 16 MiB: one page of zeros, then 5 bytes, followed by bss
 /// that starts in the middle of a page. Three pages.
 pub(crate) fn kernel_of_type(e_type: u16) -> Vec<u8> {
     let loads = [
@@ -97,7 +97,7 @@ pub(crate) struct Purgatory {
     pub(crate) symbols: Vec<Symbol>,
     pub(crate) relocations: Vec<Relocation>,
     pub(crate) memsz: u32,
-    /// SHT_REL, or what a test wants instead.
+    /// SHT_REL, or another type that a test wants.
     pub(crate) relocation_section: u32,
 }
 
@@ -164,7 +164,8 @@ impl Purgatory {
             section(2, table, 4, 1),
             section(3, names, 0, 0),
             section(1, Vec::new(), 0, 0),
-            // Relocations of what is not loaded, of a type that nobody knows: not to be looked at.
+            // Relocations of a section that is not loaded, of an unknown type: they must be
+            // ignored.
             section(9, words(&[0x7fff_ffff, 0xff]), 3, 5),
         ]
     }

@@ -1,4 +1,4 @@
-//! What holds for every plan, whatever it was made from.
+//! Rules that hold for every plan, for any input.
 
 use loader::{Plan, System};
 use vmcore::{PhysRange, Segment};

@@ -36,7 +36,7 @@ struct World {
     strays: (Option<u64>, Option<u64>),
     /// See [`Evidence::is_stock`].
     is_stock: bool,
-    /// Whether digests were taken at T0, T1 and T2.
+    /// True if digests were taken at T0, T1 and T2.
     is_watched: bool,
 }
 
@@ -430,8 +430,8 @@ fn a_vmcore_cut_short_does_not_open() {
     assert!(CoreFile::open(&path).is_err());
 }
 
-/// What a collector claims of the world's vmcore when `missing` (start and length in the file) has
-/// not come.
+/// Checks a collector's claims about the world's vmcore, of which `missing` (start and length in
+/// the file) has not come.
 fn claims(world: &World, missing: &[(u64, u64)]) -> Result<String> {
     let path = world.write_core();
     let view = crate::line::collector_process::ReceivedView {
@@ -448,7 +448,7 @@ fn claims(world: &World, missing: &[(u64, u64)]) -> Result<String> {
     claims_equal_memory(&path, &view, &world.memory, &truth)
 }
 
-/// The wrong byte lies in the second PT_LOAD, at an odd place of its page.
+/// The wrong byte is in the second PT_LOAD, at an odd place of its page.
 #[test]
 fn a_wrong_byte_must_be_in_a_range_that_is_named() {
     let mut world = World::new();

@@ -1,17 +1,17 @@
-//! Chunks whose stored bytes have come in part.
+//! Chunks of which some stored bytes have come.
 
 use alloc::vec::Vec;
 
 use crate::chunk::{CHUNK, ChunkEntry};
 use crate::wire::Ranges;
 
-/// Most stored bytes of all of them. One that is incomplete is completed by what is in flight; only
-/// a few others can have begun until then.
+/// Most stored bytes of all of them. Data in flight completes an incomplete one; only a few others
+/// can have begun until then.
 const MOST: u64 = 4 * CHUNK;
 /// Most of them, as each takes a little more.
 const COUNT: usize = 64;
 
-/// Chunks whose stored bytes have come in part, oldest first.
+/// Chunks of which some stored bytes have come, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Chunks(Vec<Begun>);
 
@@ -29,8 +29,8 @@ impl Chunks {
         self.0.clear();
     }
 
-    /// Makes room for a chunk that begins. The oldest ones are dropped for it: what is missing in
-    /// the end is asked for again.
+    /// Makes room for a chunk that begins. The oldest ones are dropped for it: parts missing in the
+    /// end are requested again.
     pub(super) fn begin(&mut self, view: u16, entry: ChunkEntry) {
         if self.0.iter().any(|begun| begun.view == view && begun.entry == entry) {
             return;

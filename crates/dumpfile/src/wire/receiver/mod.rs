@@ -34,37 +34,37 @@ pub struct Receiver {
     takes_bulk: bool,
     held: Option<Held>,
     session: u32,
-    /// What the sender has said of itself in this session.
+    /// The sender's description of itself in this session.
     greeting: Option<Greeting>,
-    /// Another version that somebody has greeted with, and when.
+    /// Another version from a greeting, and the time of that greeting.
     other_version: Option<(u8, u64)>,
     views: BTreeMap<u16, ViewState>,
     seen: Seen,
     seq: u32,
-    /// Whether anything has come since it was last asked what to do, and since when nothing has.
+    /// True if anything has come since the last poll, and the time since which nothing has.
     news: bool,
     quiet_since: u64,
-    /// When something was last sent, when contents were last asked for, and when to repeat what
-    /// waits for an answer.
+    /// Time of the last frame sent, of the last request for contents, and of the next repetition of
+    /// a frame that waits for an answer.
     sent_at: u64,
     asked: u64,
     repeat_at: u64,
     phase: Phase,
     attempts: BTreeMap<(u16, u64), u8>,
-    /// Chunks whose stored bytes are still coming.
+    /// Chunks with stored bytes still to come.
     chunks: Chunks,
-    /// One whose stored bytes have come, before the end of its frame.
+    /// A chunk of which all stored bytes have come, before the end of its frame.
     whole: Option<(u16, (ChunkEntry, Vec<u8>))>,
 }
 
-/// What is waited for.
+/// The event that the receiver waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
     /// The welcome, and the list of views.
     Greet,
-    /// What is pushed.
+    /// The pushed views.
     Push,
-    /// What was asked for.
+    /// The requested ranges.
     Fill(Wants),
     /// A hash.
     Check(Range),
@@ -76,7 +76,7 @@ enum Phase {
     Over,
 }
 
-/// What became of a range that has come.
+/// Result for a range that has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stored {
     New,
@@ -86,8 +86,8 @@ enum Stored {
 }
 
 impl Receiver {
-    /// A receiver that takes frames of at most `max_frame` bytes, and does not fetch again what is
-    /// `held`. Next comes [`Receiver::connect`].
+    /// Creates a receiver that takes frames of at most `max_frame` bytes, and does not fetch the
+    /// parts in `held` again. Next comes [`Receiver::connect`].
     pub fn new(plan: Plan, times: ReceiverTimes, max_frame: u32, held: Option<Held>) -> Self {
         Self {
             plan,
@@ -171,7 +171,8 @@ impl Receiver {
         self.views.iter().map(|(number, view)| (*number, view))
     }
 
-    /// What is there, for a later session: this one's, or what an earlier one has left.
+    /// Returns the parts that are there, for a later session: this one's, or those that an earlier
+    /// one has left.
     pub fn held(&self) -> Held {
         let earlier = self.held.clone().unwrap_or_default();
         let Some(greeting) = self.greeting else { return earlier };
@@ -188,8 +189,8 @@ impl Receiver {
         Held { id: greeting.id, views }
     }
 
-    /// Takes note of a greeting of another version. It counts when no welcome comes: what is left
-    /// in the line of the dead kernel's memory may look like one.
+    /// Records a greeting of another version. It counts if no welcome comes: remains of the dead
+    /// kernel's memory in the line may look like one.
     pub fn other_version(&mut self, version: u8, now: u64) {
         if self.greeting.is_none() {
             self.other_version.get_or_insert((version, now));
@@ -201,11 +202,11 @@ impl Receiver {
         self.other_version.map(|(version, _)| ReceiverError::Version(version))
     }
 
-    /// Takes a frame from the sender. What it returns is to be written down before the receiver is
-    /// asked what to do next: then it may be acknowledged.
+    /// Takes a frame from the sender. The caller must write the result before it polls the
+    /// receiver: then the frame may be acknowledged.
     ///
     /// # Errors
-    /// What makes going on useless.
+    /// An error that makes it useless to go on.
     pub fn receive<'a>(
         &mut self,
         packet: &Packet<'a>,
@@ -256,7 +257,7 @@ impl Receiver {
         }
     }
 
-    /// What a frame of this session does.
+    /// Applies a frame of this session.
     fn take<'a>(
         &mut self,
         frame: &Frame<'a>,
@@ -284,7 +285,7 @@ impl Receiver {
                 }
             }
             Frame::Chunk(chunk) => self.expect(&chunk),
-            // Without its chunk it is of no use: what is missing in the end is asked for again.
+            // Without its chunk it is of no use: parts missing in the end are requested again.
             Frame::Part { view, chunk, offset, bytes } => {
                 if let Some((entry, bytes)) = self.chunks.add((view, chunk), offset, bytes) {
                     return Ok(self.decode(view, &entry, &bytes));
@@ -444,22 +445,22 @@ impl Receiver {
         }
     }
 
-    /// Whether some of a range is wanted and not there. Of what is not wanted, nothing is lacking.
+    /// True if some of a range is wanted and not there. A range that is not wanted lacks nothing.
     fn lacks(&self, range: &Range) -> bool {
         let Some(view) = self.views.get(&range.view()) else { return true };
         let outside = view.wanted.is_none() || range.end() > view.length;
         !outside && !view.have.contains((range.offset(), range.end()))
     }
 
-    /// Takes back what could not be written down.
+    /// Takes back bytes that could not be written.
     pub fn not_written(&mut self, write: &Write<'_>) {
         if let Some(view) = self.views.get_mut(&write.view) {
             view.forget(write.offset, write.offset.saturating_add(write.bytes.len() as u64));
         }
     }
 
-    /// What the caller has found: whether what it has written is what the hash says. True when the
-    /// range is fetched again: then the caller makes it zero first.
+    /// Takes the result of the caller's comparison: `same` if the written bytes have the given
+    /// hash. Returns true if the range is fetched again: then the caller makes it zero first.
     #[must_use]
     pub fn compared(&mut self, range: Range, same: bool) -> bool {
         self.phase = Phase::Fill(Wants::default());

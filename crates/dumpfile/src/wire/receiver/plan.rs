@@ -1,10 +1,10 @@
-//! What a receiver wants, and why it may not get it.
+//! The dump, view or part that a receiver wants, and the reasons that it may not get it.
 
 use alloc::string::String;
 
 use crate::wire::{ViewInfo, WireError};
 
-/// What a receiver wants.
+/// The dump, view or part that a receiver wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
     /// The dump: every view that the sender pushes.
@@ -23,7 +23,7 @@ pub enum Plan {
 }
 
 impl Plan {
-    /// What of a view is wanted, from byte to byte (exclusive), if anything.
+    /// Returns the wanted part of a view, from byte to byte (exclusive), if any.
     pub(super) fn part(&self, info: &ViewInfo<'_>) -> Result<Option<(u64, u64)>, ReceiverError> {
         match self {
             Self::Dump => Ok(info.pushed.then_some((0, info.length))),
@@ -52,7 +52,7 @@ impl Plan {
     }
 }
 
-/// Why a receiver cannot go on.
+/// Reason that a receiver cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiverError {
     /// The sender speaks another version.

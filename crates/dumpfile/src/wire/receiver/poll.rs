@@ -6,7 +6,7 @@ use super::seen::ACK_EVERY;
 use super::{Phase, Plan, Receiver, ReceiverError, ReceiverStep, Seen, Verdict};
 use crate::wire::{End, Frame, Hello, Packet, Range, Wants, WireError, codec};
 
-/// How often to say `done` to a sender that does not answer.
+/// Number of times that `done` is sent to a sender that does not answer.
 const FAREWELLS: u8 = 5;
 /// After so many retries without a welcome, another version is believed.
 const BELIEVE: u64 = 4;
@@ -14,7 +14,7 @@ const BELIEVE: u64 = 4;
 const LOSSLESS: u64 = 10;
 
 impl Receiver {
-    /// What to do now. A frame goes into `out`, which has room for
+    /// Returns the next step. A frame goes into `out`, which has room for
     /// [`SMALL_FRAME`](crate::wire::SMALL_FRAME) bytes.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl Receiver {
         self.leave(now, out)
     }
 
-    /// How it ended, once the sender was told so; its answer is all that may still come.
+    /// Returns the verdict, once it was sent to the sender; only the answer may still come.
     pub fn reported(&self) -> Option<Verdict> {
         matches!(self.phase, Phase::Leave(_)).then(|| self.verdict())
     }
@@ -59,7 +59,8 @@ impl Receiver {
         self.encode(Frame::Done(end), out)
     }
 
-    /// Whether the sender pushes in this session: it does so to who wants the dump and has nothing.
+    /// True if the sender pushes in this session: it does so for a receiver that wants the dump and
+    /// has nothing.
     fn pushes(&self) -> bool {
         self.plan == Plan::Dump && self.held.as_ref().is_none_or(|held| held.views.is_empty())
     }
@@ -69,7 +70,7 @@ impl Receiver {
         count.is_some_and(|count| self.views.len() >= count)
     }
 
-    /// Goes on from the list to what is wanted of it.
+    /// Goes on from the list to the views that are wanted.
     fn begin(&mut self, now: u64) -> Result<(), ReceiverError> {
         self.check_plan()?;
         let push = self.pushes();
@@ -121,8 +122,8 @@ impl Receiver {
         self.say(Frame::Hello(hello), now, out)
     }
 
-    /// Waits for what is missing, and asks for it when nothing comes, or when all that was asked
-    /// for is there.
+    /// Waits for missing parts, and requests them if nothing comes, or if all requested parts are
+    /// there.
     fn fill(&mut self, now: u64, out: &mut [u8]) -> Result<ReceiverStep, ReceiverError> {
         let patience = self.times.retry * if self.has_bulk() { LOSSLESS } else { 1 };
         let quiet_until = self.quiet_since.max(self.asked).saturating_add(patience);

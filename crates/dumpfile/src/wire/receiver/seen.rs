@@ -10,7 +10,7 @@ const LARGE: u64 = 256 << 10;
 pub(super) struct Seen {
     pub(super) highest: u32,
     pub(super) before: u64,
-    /// How many came since the last acknowledgement, and since when one is due.
+    /// Number of frames since the last acknowledgement, and the time since which one is due.
     pub(super) unsaid: u32,
     pub(super) since: u64,
 }
@@ -25,7 +25,7 @@ impl Seen {
             let last = if self.highest == 0 { 0 } else { 1u64.checked_shl(ahead - 1).unwrap_or(0) };
             self.before = shifted | last;
             self.highest = seq;
-            // What is lost is said at once.
+            // A loss is reported at once.
             self.unsaid += if ahead > 1 { ACK_EVERY } else { weight };
         } else {
             let age = self.highest - seq;

@@ -1,13 +1,13 @@
-//! How a receiver is told to behave, and what it tells its caller.
+//! Settings of a receiver, and the steps for its caller.
 
 use alloc::borrow::Cow;
 
 use crate::wire::Range;
 
-/// How long a receiver waits before it repeats itself, in milliseconds.
+/// Times that a receiver waits before it repeats itself, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiverTimes {
-    /// For an answer, or for more of what is missing.
+    /// For an answer, or for more of the missing parts.
     pub retry: u64,
     /// For the hash of a range.
     pub check: u64,
@@ -23,25 +23,25 @@ impl Default for ReceiverTimes {
     }
 }
 
-/// What the receiver's caller writes down: bytes that are not there yet. Everything else is zero
-/// there, so zeros need not be written.
+/// Bytes for the receiver's caller to write: they are not there yet. Everything else is zero there,
+/// so zeros need not be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write<'a> {
     /// The view's number.
     pub view: u16,
-    /// Where, in bytes.
+    /// Offset in bytes.
     pub offset: u64,
     /// The bytes: those of the frame, or the pages of a chunk.
     pub bytes: Cow<'a, [u8]>,
 }
 
-/// What the receiver's caller does next.
+/// Next step of the receiver's caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReceiverStep {
     /// Send the first so many bytes of the buffer, then ask again.
     Send(usize),
-    /// Hash what was written of this range, say whether it is the same ([`Receiver::compared`]),
-    /// then ask again.
+    /// Hash the bytes written in this range, report if the hash is the same
+    /// ([`Receiver::compared`]), then ask again.
     Compare(Range, [u8; 32]),
     /// Ask again when bytes have come, or at this time in milliseconds.
     Wait(u64),
@@ -49,7 +49,7 @@ pub enum ReceiverStep {
     Finished(Verdict),
 }
 
-/// How it ended.
+/// Result of the transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Everything that was wanted is there, and the same as on the other side where that was

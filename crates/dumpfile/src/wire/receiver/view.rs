@@ -1,4 +1,4 @@
-//! What is there of the views.
+//! Parts of the views that are there.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -9,28 +9,28 @@ use crate::LeftRanges;
 use crate::chunk::Codec;
 use crate::wire::{CLASSES, Range, Ranges};
 
-/// What is hashed at once, in bytes.
+/// Number of bytes that are hashed at once.
 const BLOCK: u64 = 1 << 20;
-/// How often a block is fetched before it counts as different for good.
+/// Number of times that a block is fetched before it counts as different for good.
 pub(super) const ATTEMPTS: u8 = 3;
 
-/// What is there already, from an earlier session.
+/// Parts that are there already, from an earlier session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     /// The dump's id.
     pub id: [u8; 16],
-    /// What is stored of which view.
+    /// The stored part of each view.
     pub views: Vec<HeldView>,
 }
 
-/// What is there of a view.
+/// The part of a view that is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeldView {
     /// Its name.
     pub name: String,
     /// Its length in bytes.
     pub length: u64,
-    /// What of it is stored.
+    /// Its stored ranges.
     pub have: Ranges,
     /// The parts of that which the sender has left out; zero here. Zeros are not in it.
     pub left: LeftRanges,
@@ -38,7 +38,7 @@ pub struct HeldView {
     pub totals: Option<[u64; CLASSES]>,
 }
 
-/// What is known of a view.
+/// State of a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ViewState {
     /// Its name.
@@ -47,11 +47,11 @@ pub struct ViewState {
     pub length: u64,
     /// The address of its first byte.
     pub start: u64,
-    /// Whether it is part of the dump.
+    /// True if it is part of the dump.
     pub pushed: bool,
-    /// What of it is wanted, from byte to byte (exclusive), if anything.
+    /// The wanted part, from byte to byte (exclusive), if any.
     pub wanted: Option<(u64, u64)>,
-    /// What of it is there.
+    /// The ranges that are there.
     pub have: Ranges,
     /// The dump level that the sender has selected by.
     pub level: u8,
@@ -61,14 +61,14 @@ pub struct ViewState {
     pub left: LeftRanges,
     /// Number of pages by class code, 0 for the kept ones, as the sender has selected them.
     pub totals: Option<[u64; CLASSES]>,
-    /// What stays different from what the sender has.
+    /// Ranges that stay different from those of the sender.
     pub differs: Ranges,
-    /// What was compared.
+    /// Ranges that were compared.
     pub(super) compared: Ranges,
 }
 
 impl ViewState {
-    /// What is wanted and not there, ascending, as (start, end) in bytes.
+    /// Returns the ranges that are wanted and not there, ascending, as (start, end) in bytes.
     pub fn missing(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let (start, end) = self.wanted.unwrap_or((0, 0));
         self.have.gaps((start, end))
@@ -88,8 +88,8 @@ impl ViewState {
         Some((from, to.min((from / BLOCK + 1).saturating_mul(BLOCK))))
     }
 
-    /// Notes that `start..end`, which is not stored yet, is left out. What was there before stays
-    /// kept. One too many for the list is still told by its zeros.
+    /// Notes that `start..end`, which is not stored yet, is left out. Parts that were there before
+    /// stay kept. A range too many for the list is still visible by its zeros.
     pub(super) fn leave_out(&mut self, start: u64, end: u64, class: PageClass) {
         if class != PageClass::Zero {
             for (from, to) in self.have.gaps((start, end.min(self.length))) {

@@ -23,8 +23,8 @@ impl Check {
         (self.done >= self.range.length()).then(|| self.hash.clone().finalize().into())
     }
 
-    /// Hashes as much as fits into `buffer`. What cannot be read, or lies past the view's end, counts
-    /// as zero.
+    /// Hashes as much as fits into `buffer`. Bytes that cannot be read, or are past the view's end,
+    /// count as zero.
     pub(super) fn step<S: Source>(&mut self, source: &mut S, buffer: &mut [u8]) {
         let view = self.range.view();
         let left = self.range.length() - self.done;
@@ -43,7 +43,7 @@ impl Check {
     }
 }
 
-/// Reads what can be read; the other lines are zero.
+/// Reads the readable lines; the other lines are zero.
 fn read_around_holes<S: Source>(source: &mut S, view: u16, offset: u64, bytes: &mut [u8]) {
     if source.read(view, offset, bytes).is_ok() {
         return;

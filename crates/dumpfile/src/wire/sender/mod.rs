@@ -15,9 +15,9 @@ use super::{
 };
 use crate::chunk::Codec;
 
-/// Sends views to a receiver. Needs no memory but the slots it is given; the bytes in flight are
-/// `slots × max_frame`, or [`BULK_IN_FLIGHT`](super::BULK_IN_FLIGHT) as bulks, which should cover
-/// what the line carries until an answer comes: 64 slots of 256 bytes are 1.4 seconds at 115200
+/// Sends views to a receiver. Needs no memory but the given slots; the bytes in flight are `slots ×
+/// max_frame`, or [`BULK_IN_FLIGHT`](super::BULK_IN_FLIGHT) as bulks. They should cover the bytes
+/// that the line carries until an answer comes: 64 slots of 256 bytes are 1.4 seconds at 115200
 /// baud.
 #[derive(Debug)]
 pub struct Sender<'w> {
@@ -28,9 +28,10 @@ pub struct Sender<'w> {
     /// Sequence number of the last counted frame.
     seq: u32,
     announce_at: u64,
-    /// When something was last received, at first the time when the sender was made.
+    /// Time of the last received frame; at first the time at which the sender was made.
     received_at: u64,
-    /// When something was last acknowledged, and how often the oldest frame was sent again since.
+    /// Time of the last acknowledgement, and number of times that the oldest frame was sent again
+    /// since.
     acknowledged: u64,
     fruitless: u32,
     /// The end, and since when.
@@ -39,8 +40,8 @@ pub struct Sender<'w> {
 }
 
 impl<'w> Sender<'w> {
-    /// A sender whose time begins at `now`. More than [`MAX_WINDOW`](super::MAX_WINDOW) slots are
-    /// of no use.
+    /// Creates a sender; its time begins at `now`. More than [`MAX_WINDOW`](super::MAX_WINDOW)
+    /// slots are of no use.
     pub fn new(config: SenderConfig, slots: &'w mut [Slot], now: u64) -> Self {
         Self {
             config,
@@ -61,14 +62,14 @@ impl<'w> Sender<'w> {
         self.session.as_ref().map_or(0, |session| session.number)
     }
 
-    /// How it ended, once the receiver has said so: also before the sender has lingered, in case
-    /// the line is cut then.
+    /// Returns the outcome, once the receiver has reported it: also before the sender has lingered,
+    /// in case the link is cut then.
     pub fn outcome(&self) -> Option<Outcome> {
         self.end.map(|(outcome, _)| outcome)
     }
 
-    /// Takes note of a line that was cut, where the caller knows that: nothing but announcements is
-    /// sent until a receiver says hello. Where it does not know, the next hello does the same.
+    /// Takes note of a cut link, if the caller knows of it: only announcements are sent until a
+    /// receiver sends hello. If it does not know, the next hello does the same.
     pub fn disconnected(&mut self, now: u64) {
         if self.end.is_none() {
             self.session = None;
@@ -128,7 +129,7 @@ impl<'w> Sender<'w> {
         self.session = Some(Session::new(hello, self.means(hello), seq));
     }
 
-    /// How contents go to the receiver that says `hello`.
+    /// Returns the options for sending contents to the receiver that sends `hello`.
     fn means(&self, hello: &Hello) -> Means {
         let bulk = self.config.bulk && hello.bulk;
         let limit = usize::try_from(hello.max_frame).unwrap_or(MAX_FRAME);
@@ -151,11 +152,11 @@ impl<'w> Sender<'w> {
         }
     }
 
-    /// What to do now. A frame goes into `out`, which has room for the largest one.
+    /// Returns the next step. A frame goes into `out`, which has room for the largest one.
     ///
     /// # Errors
-    /// [`WireError::Room`] for a buffer that is too short, [`WireError::Name`] for a view whose name
-    /// is none: both are the caller's fault.
+    /// [`WireError::Room`] for a buffer that is too short, [`WireError::Name`] for a view with an
+    /// invalid name: both are the caller's fault.
     pub fn poll<S: Source>(
         &mut self,
         source: &mut S,
@@ -185,7 +186,8 @@ impl<'w> Sender<'w> {
         }
     }
 
-    /// The last word: to a receiver of another version it is the announcement, which tells ours.
+    /// The last frame: to a receiver of another version it is the announcement, which has our
+    /// version.
     fn part<S: Source>(&self, source: &S, out: &mut [u8]) -> Result<SenderStep, WireError> {
         match &self.session {
             Some(_) => self.send(Frame::Bye, 0, out),
@@ -193,7 +195,7 @@ impl<'w> Sender<'w> {
         }
     }
 
-    /// How long to stay after the end. A receiver of another version has nothing more to say.
+    /// Returns the time to stay after the end. A receiver of another version sends nothing more.
     fn linger(&self, outcome: Outcome) -> u64 {
         if matches!(outcome, Outcome::Version(_)) { 0 } else { self.config.linger }
     }
@@ -259,8 +261,8 @@ impl<'w> Sender<'w> {
         Ok(SenderStep::Wait(self.expiry().map_or(deadline, |expiry| expiry.min(deadline))))
     }
 
-    /// When the frame that is longest in flight is given up. As long as others are acknowledged, it
-    /// is only waiting for its turn.
+    /// Returns the time at which the frame that is longest in flight is given up. As long as others
+    /// are acknowledged, it only waits for its turn.
     fn expiry(&self) -> Option<u64> {
         let timeout = self.config.retransmit_after << self.fruitless.min(3);
         self.window.oldest().map(|at| at.max(self.acknowledged).saturating_add(timeout))
@@ -304,7 +306,7 @@ impl<'w> Sender<'w> {
         Ok(Some(step))
     }
 
-    /// Hashes a little more of what is to be checked, by way of `out`.
+    /// Hashes a little more of the range to check, with `out` as the buffer.
     fn hash<S: Source>(
         &mut self,
         source: &mut S,

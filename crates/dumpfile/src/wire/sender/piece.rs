@@ -1,4 +1,4 @@
-//! What comes next of a range, and counted frames as bytes.
+//! The next piece of a range, and counted frames as bytes.
 
 use vmcore::PageClass;
 
@@ -10,13 +10,13 @@ use crate::wire::{
     WireError, codec,
 };
 
-/// How finely holes are told from what can be read, in bytes: a line can be read as a whole or not
-/// at all, as memory is poisoned line by line.
+/// Granularity of holes, in bytes: a line can be read as a whole or not at all, as memory is
+/// poisoned line by line.
 const LINE: u64 = 64;
-/// How far one step looks for the end of a run of zeros, in bytes.
+/// Number of bytes in which one step looks for the end of a run of zeros.
 const ZERO_SCAN: u64 = 1 << 20;
 
-/// What is at the front of a range.
+/// Front of a range.
 pub(super) enum Front {
     /// So many zeros, or more.
     Zeros(u64),
@@ -24,18 +24,18 @@ pub(super) enum Front {
     Item(Item),
 }
 
-/// How contents may be sent.
+/// Options for sending contents.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Means {
     /// Largest frame, in bytes.
     pub(super) max_frame: usize,
-    /// Whether bulks were agreed.
+    /// True if bulks were agreed.
     pub(super) bulk: bool,
     /// True if chunks are compressed.
     pub(super) lz4: bool,
 }
 
-/// How many of `length` bytes from `offset` on lie in the same line.
+/// Returns the number of the `length` bytes from `offset` on that are in the same line.
 pub(super) fn in_line(offset: u64, length: u64) -> u64 {
     length.min(LINE - offset % LINE)
 }
@@ -70,9 +70,9 @@ pub(super) fn front<S: Source>(
     uncompressed(rest, source, means, out)
 }
 
-/// The front of `rest` that `length` bytes of one class are, if they are to be sent by themselves.
-/// In a view of chunks these go on to the end of a chunk: the rest of the run is told with its
-/// chunk.
+/// Returns the front of `rest` that consists of `length` bytes of one class, if they are to be sent
+/// by themselves. In a view of chunks these go on to the end of a chunk: the rest of the run is
+/// named by its chunk.
 fn left_out(
     rest: Range,
     class: PageClass,
@@ -158,7 +158,7 @@ fn uncompressed<S: Source>(
     by_reading(rest, source, means.max_frame, out)
 }
 
-/// The front of `rest`, whose bytes are read into the place of a data frame's bytes in `out`.
+/// Returns the front of `rest`; its bytes are read into the place of a data frame's bytes in `out`.
 fn by_reading<S: Source>(
     rest: Range,
     source: &mut S,
@@ -213,7 +213,7 @@ fn room(out: &mut [u8], length: usize) -> Result<&mut [u8], WireError> {
     codec::data_bytes(out, length).ok_or(WireError::Room { needed, room })
 }
 
-/// Completes the data frame of `range`, whose bytes are in `out`.
+/// Completes the data frame of `range`; its bytes are in `out`.
 pub(super) fn seal(
     range: Range,
     session: u32,

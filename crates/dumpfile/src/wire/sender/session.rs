@@ -1,4 +1,4 @@
-//! What one receiver wants, and how much of that was sent.
+//! Wants of one receiver, and the part of them that was sent.
 
 use super::check::Check;
 use super::piece::{self, Front, Means};
@@ -6,11 +6,11 @@ use crate::chunk::CHUNK;
 use crate::wire::window::{Item, Part};
 use crate::wire::{Hello, MAX_VIEWS, Range, Source, Wants, WireError, codec};
 
-/// How long a run of zeros is followed before it is sent, in milliseconds: silence any longer would
-/// worry the receiver.
+/// Longest time that a run of zeros is followed before it is sent, in milliseconds: a longer
+/// silence would worry the receiver.
 const LOOK_FOR: u64 = 200;
 
-/// What one receiver wants.
+/// Wants of one receiver.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) number: u32,
@@ -20,31 +20,31 @@ pub(super) struct Session {
     pub(super) last: u32,
     pub(super) check: Option<Check>,
     next_view: u16,
-    /// Where pushing has come to.
+    /// Position of the push.
     push: Option<(u16, u64)>,
     wants: Wants,
-    /// How much of the wants was sent: an index, and bytes in that range.
+    /// The part of the wants that was sent: an index, and bytes in that range.
     sent: (usize, u64),
-    /// The zeros at the front of what is left, so far.
+    /// The zeros at the front of the rest, so far.
     zeros: Zeros,
-    /// The bulk or chunk behind these zeros.
+    /// The bulk or chunk after these zeros.
     behind: Option<Item>,
     /// The stored bytes of a chunk that are to be sent in parts.
     parts: Option<Part>,
-    /// Views whose totals were sent, by bit.
+    /// Views with totals already sent, by bit.
     counted: u16,
 }
 
-/// A run of zeros whose end is looked for.
+/// A run of zeros; its end is not known yet.
 #[derive(Clone, Copy, Debug, Default)]
 struct Zeros {
     /// In bytes; zero when there is none.
     length: u64,
-    /// When it was begun, in milliseconds.
+    /// Start of the run, in milliseconds.
     since: u64,
 }
 
-/// What there is to send.
+/// The next thing to send.
 pub(super) enum Next {
     Item(Item),
     /// Not known yet: ask again.
@@ -93,8 +93,8 @@ impl Session {
         }
     }
 
-    /// What comes next: a view of the list, or the next piece of a view. The bytes of a data frame
-    /// are read into their place in `out`.
+    /// Returns the next item: a view of the list, or the next piece of a view. The bytes of a data
+    /// frame are read into their place in `out`.
     pub(super) fn next<S: Source>(
         &mut self,
         source: &mut S,
@@ -132,8 +132,8 @@ impl Session {
         }
     }
 
-    /// Looks at what is behind the zeros that are known: a piece if there are none, nothing when
-    /// the run of zeros has ended.
+    /// Looks at the bytes after the known zeros: a piece if there are none, nothing if the run of
+    /// zeros has ended.
     fn look<S: Source>(
         &mut self,
         rest: Range,
@@ -156,7 +156,7 @@ impl Session {
             }
             Front::Item(item) if known == 0 => Ok(Some(self.send(item))),
             Front::Item(item) => {
-                // What was read for a data frame is overwritten by that of the zeros.
+                // The frame of the zeros overwrites bytes that were read for a data frame.
                 self.behind = matches!(item, Item::Bulk(_) | Item::Chunk(..)).then_some(item);
                 Ok(None)
             }
@@ -173,7 +173,7 @@ impl Session {
         (length > 0).then_some(Part { length, ..rest })
     }
 
-    /// Goes on behind `item`.
+    /// Goes on after `item`.
     fn send(&mut self, item: Item) -> Next {
         if let Item::Chunk(range, length) = item
             && !self.means.bulk
@@ -189,7 +189,7 @@ impl Session {
         Next::Item(item)
     }
 
-    /// What is left of the range that is being sent, within its view.
+    /// Returns the rest of the range that is being sent, within its view.
     fn next_range<S: Source>(&mut self, source: &S) -> Option<Range> {
         self.next_pushed(source).or_else(|| self.next_wanted(source))
     }

@@ -1,9 +1,9 @@
-//! How a sender is told to behave, and what it tells its caller.
+//! Settings of a sender, and the steps for its caller.
 
 use crate::chunk::Codec;
 use crate::wire::{MAX_FRAME, Range, SMALL_FRAME};
 
-/// How a sender behaves.
+/// Settings of a sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SenderConfig {
     /// Tells this dump from every other.
@@ -14,15 +14,14 @@ pub struct SenderConfig {
     pub bulk: bool,
     /// The encoding of chunks in views that have one, for a receiver that takes it.
     pub codec: Codec,
-    /// How long to wait for a receiver, or for a word from it, in milliseconds.
+    /// Timeout for a receiver, or for a frame from it, in milliseconds.
     pub timeout: u64,
-    /// How often to announce, in milliseconds.
+    /// Interval between announcements, in milliseconds.
     pub announce_every: u64,
-    /// When a frame is sent again, in milliseconds without any acknowledgement. Doubled up to
+    /// Time until a frame is sent again, in milliseconds without any acknowledgement. Doubled up to
     /// eightfold while there is none.
     pub retransmit_after: u64,
-    /// How long to stay after the end, in case the receiver has not heard the `bye`, in
-    /// milliseconds.
+    /// Time to stay after the end, in case the receiver has not got the `bye`, in milliseconds.
     pub linger: u64,
 }
 
@@ -41,8 +40,8 @@ impl SenderConfig {
         }
     }
 
-    /// For a virtio-console port, which loses nothing: what is not acknowledged waits for the
-    /// collector's disk, and a `bye` that was sent is heard. With `bulk: false` contents are summed
+    /// For a virtio-console port, which loses nothing: unacknowledged data waits for the
+    /// collector's disk, and a `bye` that was sent arrives. With `bulk: false` contents are summed
     /// and hashed, in large frames.
     pub const fn console(id: [u8; 16]) -> Self {
         let (max_frame, retransmit_after) = (MAX_FRAME, 10_000);
@@ -50,22 +49,21 @@ impl SenderConfig {
     }
 }
 
-/// What the sender's caller does next.
+/// Next step of the sender's caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SenderStep {
     /// Send the first so many bytes of the buffer, then ask again.
     Send(usize),
-    /// Send the first `head` bytes of the buffer, right behind them the bytes of `range` from where
-    /// they lie, then ask again. The buffer may be used again once these have left.
+    /// Send the first `head` bytes of the buffer, directly after them the bytes of `range` from
+    /// their place in memory, then ask again. The buffer may be used again once these have left.
     Bulk {
         /// Length of the bulk's frame in bytes.
         head: usize,
-        /// What of which view follows it, at most [`MAX_BULK`](crate::wire::MAX_BULK) bytes.
+        /// The range of a view that follows it, at most [`MAX_BULK`](crate::wire::MAX_BULK) bytes.
         range: Range,
     },
-    /// Send the first `head` bytes of the buffer, right behind them the stored bytes of this chunk,
-    /// which the last call of [`Source::chunk`](crate::wire::Source::chunk) has made, then ask
-    /// again.
+    /// Send the first `head` bytes of the buffer, directly after them the stored bytes of this
+    /// chunk from the last call of [`Source::chunk`](crate::wire::Source::chunk), then ask again.
     Chunk {
         /// Length of the chunk's frame in bytes.
         head: usize,
@@ -82,7 +80,7 @@ pub enum SenderStep {
     Finished(Outcome),
 }
 
-/// How it ended.
+/// Result of the transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Outcome {
     /// The receiver has everything, and has compared it where that was agreed.

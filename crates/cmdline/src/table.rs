@@ -179,7 +179,7 @@ pub(crate) static PARSERS: [Parser; TABLE.len()] = {
     parsers
 };
 
-/// The table of options in Markdown, as `docs/using.md` shows it.
+/// The table of options in Markdown, as `docs/reference.md` shows it.
 pub fn table() -> impl fmt::Display {
     fmt::from_fn(|f| {
         f.write_str("| key | value | default |\n|---|---|---|\n")?;

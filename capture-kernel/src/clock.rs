@@ -1,4 +1,4 @@
-//! Time, and the end of patience.
+//! Time and deadlines.
 
 /// Something that counts on.
 pub trait Clock {

@@ -1,15 +1,17 @@
 //! The search for devices on the buses: memory devices, and the device of a target.
 
+use crate::Clock;
 use crate::bus::{Buses, Place, find, name};
+use crate::driver::Error;
 use crate::driver::dma::SlotMemory;
 use crate::driver::virtio::blk::VirtioBlk;
 use crate::driver::virtio::console::{PortList, PortName, VirtioConsole};
 use crate::driver::virtio::mem::{self, Region};
+use crate::targets::TargetError;
 use crate::targets::disk::DumpDisk;
-use crate::{Clock, Failure};
-use core::fmt;
 use core::mem::ManuallyDrop;
 use dumpfile::DiskId;
+use log::{info, warn};
 use virtio_drivers::transport::{DeviceType, Transport};
 use vmcore::{Holes, PhysRange};
 
@@ -22,30 +24,29 @@ pub struct Asking<'a> {
     /// Memory for the queues.
     pub slot: SlotMemory,
     /// Milliseconds that one device may take.
-    pub patience: u64,
+    pub timeout: u64,
 }
 
-/// Adds to `holes` the unplugged memory of the virtio-mem devices on `buses`. Stops all of them;
-/// reports the result for each to `say`.
+/// Adds to `holes` the unplugged memory of the virtio-mem devices on `buses`. Stops all of them,
+/// and logs the result for each.
 pub fn find_unplugged<T: Transport>(
     buses: Buses<'_, T>,
     asking: &Asking<'_>,
     holes: &mut Holes,
     clock: &dyn Clock,
-    say: &mut dyn FnMut(fmt::Arguments<'_>),
 ) {
     let kind = DeviceType::Memory;
     for bus in buses {
         for place in bus.devices(kind) {
             let asked = bus
                 .start(place, clock)
-                .and_then(|transport| ask(transport, place, asking, holes, clock, say));
+                .and_then(|transport| ask(transport, place, asking, holes, clock));
             if let Err(failure) = asked {
-                say(format_args!(
+                warn!(
                     "{} at {place}: {failure}; its memory is not known, and may be read although it \
                      is unplugged",
                     name(kind)
-                ));
+                );
             }
             bus.stop(place, clock);
         }
@@ -56,83 +57,75 @@ pub fn find_unplugged<T: Transport>(
 fn ask<T: Transport>(
     transport: T,
     place: Place,
-    Asking { ours, most, slot, patience }: &Asking<'_>,
+    Asking { ours, most, slot, timeout }: &Asking<'_>,
     holes: &mut Holes,
     clock: &dyn Clock,
-    say: &mut dyn FnMut(fmt::Arguments<'_>),
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     // Dropping a transport waits for a reset without an end.
     let transport = ManuallyDrop::new(transport);
     let region = Region::read(&*transport)?;
     if ours.iter().any(|ours| ours.overlaps(region.range)) {
-        return Err(Failure::BadRegion);
+        return Err(Error::BadRegion);
     }
     let transport = ManuallyDrop::into_inner(transport);
     let name = name(DeviceType::Memory);
     let Region { range, plugged, .. } = region;
-    say(format_args!(
-        "{name} at {place}: memory {range}, {plugged} of {} bytes are plugged",
-        range.length()
-    ));
-    match mem::ask(transport, &region, (holes, *most), *slot, clock, *patience) {
-        Err(Failure::NoMemory) => Err(Failure::NoMemory),
+    info!("{name} at {place}: memory {range}, {plugged} of {} bytes are plugged", range.length());
+    match mem::ask(transport, &region, (holes, *most), *slot, clock, *timeout) {
+        Err(Error::NoMemory) => Err(Error::NoMemory),
         Err(failure) => {
-            say(format_args!(
-                "{name} at {place}: {failure}; what it has not answered for is left out"
-            ));
+            warn!("{name} at {place}: {failure}; what it has not answered for is left out");
             Ok(())
         }
         Ok(()) => Ok(()),
     }
 }
 
-/// The virtio disk on one of `buses` whose header carries `id`, which has `patience` milliseconds for
-/// any one request. The others are stopped; what becomes of each goes to `say`.
+/// The virtio disk on one of `buses` whose header carries `id`, which has `timeout` milliseconds for
+/// any one request. The others are stopped, and the reason for each is logged.
 ///
 /// # Errors
-/// [`Failure::NoSuchDisk`].
+/// [`TargetError::NoSuchDisk`].
 pub fn find_disk<'c, T: Transport>(
     buses: Buses<'_, T>,
     id: DiskId,
     slot: SlotMemory,
     clock: &'c dyn Clock,
-    patience: u64,
-    say: &mut dyn FnMut(fmt::Arguments<'_>),
-) -> Result<DumpDisk<'c, VirtioBlk<'c, T>>, Failure> {
+    timeout: u64,
+) -> Result<DumpDisk<'c, VirtioBlk<'c, T>>, TargetError> {
     let open = |transport| {
-        let device = VirtioBlk::start(transport, slot, clock, patience)?;
+        let device = VirtioBlk::start(transport, slot, clock, timeout)?;
         DumpDisk::open(device, id, slot, clock)
     };
-    let found = find(buses, DeviceType::Block, clock, open, say);
-    let (place, disk) = found.ok_or(Failure::NoSuchDisk(id))?;
-    say(format_args!("target virtio-blk at {place}, id {id}"));
+    let found = find(buses, DeviceType::Block, clock, open);
+    let (place, disk) = found.ok_or(TargetError::NoSuchDisk(id))?;
+    info!("target virtio-blk at {place}, id {id}");
     Ok(disk)
 }
 
-/// The virtio console on one of `buses` that has a port called `name`. The others are stopped; what
-/// becomes of each goes to `say`.
+/// The virtio console on one of `buses` that has a port called `name`. The others are
+/// stopped, and the reason for each is logged.
 ///
 /// # Errors
-/// [`Failure::NoSuchPort`], with the names that there are.
+/// [`Error::NoSuchPort`], with the names that there are.
 pub fn find_console<'c, T: Transport>(
     buses: Buses<'_, T>,
     name: PortName,
     slot: SlotMemory,
     clock: &'c dyn Clock,
-    patience: u64,
-    say: &mut dyn FnMut(fmt::Arguments<'_>),
-) -> Result<VirtioConsole<'c, T>, Failure> {
+    timeout: u64,
+) -> Result<VirtioConsole<'c, T>, Error> {
     let mut all = PortList::default();
     let open = |transport| {
-        VirtioConsole::open(transport, name, slot, clock, patience).inspect_err(|failure| {
-            if let Failure::NoSuchPort { found, .. } = failure {
+        VirtioConsole::open(transport, name, slot, clock, timeout).inspect_err(|failure| {
+            if let Error::NoSuchPort { found, .. } = failure {
                 all.join(found);
             }
         })
     };
-    let found = find(buses, DeviceType::Console, clock, open, say);
-    let (place, console) = found.ok_or(Failure::NoSuchPort { name, found: all })?;
-    say(format_args!("target virtio-console at {place}, port {name}"));
+    let found = find(buses, DeviceType::Console, clock, open);
+    let (place, console) = found.ok_or(Error::NoSuchPort { name, found: all })?;
+    info!("target virtio-console at {place}, port {name}");
     Ok(console)
 }
 
@@ -140,7 +133,7 @@ pub fn find_console<'c, T: Transport>(
 mod tests {
     use super::*;
     use crate::bus::Bus;
-    use crate::fake::{Console, Disk, FakeClock, FakeDevice, FakeTransport, Mem, slot};
+    use crate::fake::{Console, Disk, FakeClock, FakeDevice, FakeTransport, Mem, logged, slot};
     use alloc::vec::Vec;
     use core::cell::RefCell;
     use dumpfile::DiskHeader;
@@ -184,7 +177,7 @@ mod tests {
             (1..=count).map(|page| Place::Mmio(PhysAddr::new(page << 12))).collect()
         }
 
-        fn start(&mut self, place: Place, _: &dyn Clock) -> Result<FakeTransport<D>, Failure> {
+        fn start(&mut self, place: Place, _: &dyn Clock) -> Result<FakeTransport<D>, Error> {
             let Place::Mmio(at) = place else { panic!("{place}") };
             self.started.push(at.get());
             Ok(FakeTransport::new(&self.devices[(at.get() >> 12) as usize - 1]))
@@ -199,11 +192,9 @@ mod tests {
     fn search(
         first: &mut FakeBus<Disk>,
         second: &mut FakeBus<Disk>,
-    ) -> (Option<Failure>, Vec<String>) {
-        let (clock, mut said) = (FakeClock::default(), Vec::new());
-        let mut say = |text: fmt::Arguments<'_>| said.push(text.to_string());
-        let found = find_disk([first, second], OURS, slot(), &clock, 100, &mut say);
-        (found.err(), said)
+    ) -> (Option<TargetError>, Vec<String>) {
+        let clock = FakeClock::default();
+        logged(|| find_disk([first, second], OURS, slot(), &clock, 100).err())
     }
 
     #[test]
@@ -226,7 +217,7 @@ mod tests {
     fn without_the_id_nothing_is_written_and_all_are_stopped() {
         let mut buses = [FakeBus::with(&[]), FakeBus::with(&[OTHER, OTHER])];
         let [first, second] = &mut buses;
-        assert_eq!(search(first, second).0, Some(Failure::NoSuchDisk(OURS)));
+        assert_eq!(search(first, second).0, Some(TargetError::NoSuchDisk(OURS)));
         assert_eq!(second.stopped, [0x1000, 0x2000]);
         assert!(second.devices.iter().all(|disk| disk.borrow().writes == 0));
     }
@@ -238,11 +229,11 @@ mod tests {
         consoles[1].borrow_mut().base.features = 1 << 32;
         let mut first = FakeBus::new(consoles[..1].to_vec());
         let mut second = FakeBus::new(consoles[1..].to_vec());
-        let (clock, mut said) = (FakeClock::default(), Vec::new());
-        let mut say = |text: fmt::Arguments<'_>| said.push(text.to_string());
+        let clock = FakeClock::default();
         let buses: Buses<'_, _> = [&mut first, &mut second];
-        find_console(buses, PortName::new("kdump"), slot(), &clock, 1000, &mut say)
-            .expect("is there");
+        let (found, said) =
+            logged(|| find_console(buses, PortName::new("kdump"), slot(), &clock, 1000));
+        found.expect("is there");
         assert_eq!((first.stopped, second.stopped), (vec![0x1000], vec![0x1000]));
         assert_eq!(consoles.map(|console| console.borrow().base.status == 0), [true, false, false]);
         let one = "virtio-console at MMIO 0x1000: no virtio-console has a port named kdump; ports \
@@ -256,11 +247,10 @@ mod tests {
     fn unplugged(second: &Rc<RefCell<Mem>>, ours: &[PhysRange]) -> (Vec<String>, Vec<String>) {
         let first = Mem::new(1 << 32, vec![true, false]);
         let mut buses = [FakeBus::new(vec![first]), FakeBus::new(vec![second.clone()])];
-        let (clock, mut said, mut holes) = (FakeClock::default(), Vec::new(), Holes::new());
-        let mut say = |text: fmt::Arguments<'_>| said.push(text.to_string());
-        let asking = Asking { ours, most: 64, slot: slot(), patience: 100 };
+        let (clock, mut holes) = (FakeClock::default(), Holes::new());
+        let asking = Asking { ours, most: 64, slot: slot(), timeout: 100 };
         let [one, other] = &mut buses;
-        find_unplugged([one, other], &asking, &mut holes, &clock, &mut say);
+        let ((), said) = logged(|| find_unplugged([one, other], &asking, &mut holes, &clock));
         assert!(buses.iter().all(|bus| bus.stopped == [0x1000]));
         (holes.iter().map(|hole| hole.to_string()).collect(), said)
     }
@@ -302,14 +292,7 @@ mod tests {
         buses[1].devices[0].borrow_mut().ports = vec![(7, "\x1b[2Jx"), (8, "another-long-name")];
         let [first, second] = &mut buses;
         let clock = FakeClock::default();
-        let found = find_console(
-            [first, second],
-            PortName::new("vmcore"),
-            slot(),
-            &clock,
-            1000,
-            &mut |_| (),
-        );
+        let found = find_console([first, second], PortName::new("vmcore"), slot(), &clock, 1000);
         let failure = found.err().expect("is not there").to_string();
         let names = "named vmcore; ports found: hvc, org.qemu.guest_agent.0, kdump ... (QEMU";
         assert!(failure.contains(names), "{failure}");

@@ -3,7 +3,7 @@
 //! Old memory goes as it is where the device can reach it. Our own bytes, and what of old memory a
 //! device cannot take as it lies, are copied to a buffer of the pool.
 
-use crate::Failure;
+use crate::driver::Error;
 use crate::driver::dma::{DmaPiece, Lease, Limits, MAX_PIECES, Pieces, Pool, ZEROS};
 use core::mem;
 use vmcore::{PhysRange, Piece, ReadPhys, What};
@@ -55,14 +55,14 @@ impl<'c> Gather<'c> {
     /// Adds the beginning of a piece of the view. What is left out goes as zeros.
     ///
     /// # Errors
-    /// [`Failure::Unreadable`] for old memory that has to be copied, [`Failure::NoMemory`].
-    pub fn add(&mut self, piece: Piece<'_>) -> Result<Added, Failure> {
+    /// [`Error::Unreadable`] for old memory that has to be copied, [`Error::NoMemory`].
+    pub fn add(&mut self, piece: Piece<'_>) -> Result<Added, Error> {
         let part = first(piece, self.limits.bytes - self.bytes);
         let is_done = self.room() == 0 && self.bytes.is_multiple_of(self.unit);
         if is_done || part.len == 0 {
             return Ok(Added::Full);
         }
-        self.pieces.try_reserve(1).or(Err(Failure::NoMemory))?;
+        self.pieces.try_reserve(1).or(Err(Error::NoMemory))?;
         let length = self.uncopied(&part);
         let piece = match part.what {
             What::Phys(range) if length > 0 => DmaPiece::Old(range).split(length).0,
@@ -115,7 +115,7 @@ impl<'c> Gather<'c> {
 
     /// Copies the beginning of `part`: all of it, or to the next place from which the rest can go
     /// as it lies.
-    fn copy(&mut self, part: Piece<'_>) -> Result<Added, Failure> {
+    fn copy(&mut self, part: Piece<'_>) -> Result<Added, Error> {
         let to_end_of = |step: u64| step - self.bytes % step;
         let most = match self.is_reached(&part) {
             true if self.room() > 1 => to_end_of(self.limits.align.into()),
@@ -139,7 +139,7 @@ impl<'c> Gather<'c> {
             What::Zero | What::Left(_) => lease[..length].fill(0),
             What::Phys(range) => {
                 let read = self.copies.memory.read_phys(range.start(), &mut lease[..length]);
-                read.or(Err(Failure::Unreadable(range.start())))?;
+                read.or(Err(Error::Unreadable(range.start())))?;
             }
         }
         let next = lease.cut(length);
@@ -182,18 +182,18 @@ impl<'c> Gather<'c> {
     /// request.
     ///
     /// # Errors
-    /// [`Failure::Fragmented`] when the request is full, and has no whole unit; [`Failure::NoMemory`].
-    pub fn take(&mut self) -> Result<(Pieces, u64), Failure> {
+    /// [`Error::Fragmented`] when the request is full, and has no whole unit; [`Error::NoMemory`].
+    pub fn take(&mut self) -> Result<(Pieces, u64), Error> {
         let whole = self.bytes / self.unit * self.unit;
         if whole == self.bytes {
             self.bytes = 0;
             return Ok((mem::take(&mut self.pieces), whole));
         }
         if whole == 0 {
-            return Err(Failure::Fragmented);
+            return Err(Error::Fragmented);
         }
         let (mut send, mut left) = (Pieces::new(), whole);
-        send.try_reserve_exact(self.pieces.len()).or(Err(Failure::NoMemory))?;
+        send.try_reserve_exact(self.pieces.len()).or(Err(Error::NoMemory))?;
         for piece in mem::take(&mut self.pieces) {
             let (now, later) = piece.split(left);
             left -= now.length();

@@ -17,19 +17,18 @@ pub mod clock;
 pub mod devices;
 pub mod driver;
 pub mod dump;
-pub mod failure;
 pub mod gather;
 pub mod held;
+pub mod list;
 pub mod local_apic;
 pub mod memory;
-pub mod patience;
 pub mod pump;
 pub mod rate;
 pub mod targets;
+pub mod watch;
 pub mod window;
 
 pub use clock::{Clock, Deadline};
-pub use failure::Failure;
 
 #[cfg(test)]
 mod fake;

@@ -5,7 +5,7 @@
 //! with interrupts that are pending, and perhaps with one in service, when the kernel died in its
 //! handler.
 
-use core::fmt;
+use thiserror::Error;
 
 /// IA32_APIC_BASE: the registers are MSRs.
 const X2APIC: u64 = 1 << 10;
@@ -62,27 +62,20 @@ pub enum Access {
 }
 
 /// Why there is no local APIC to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Absent {
     /// The CPU has none.
+    #[error("this CPU has no local APIC")]
     NotThere,
     /// It was switched off, for good as most CPUs have it.
+    #[error("the local APIC is switched off")]
     Off,
     /// Its registers cannot be mapped at this physical address.
+    #[error("the local APIC at {0:#x} cannot be mapped")]
     NotMapped(u64),
     /// Its timer does not count.
+    #[error("the local APIC's timer does not count")]
     Still,
-}
-
-impl fmt::Display for Absent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotThere => f.write_str("this CPU has no local APIC"),
-            Self::Off => f.write_str("the local APIC is switched off"),
-            Self::NotMapped(at) => write!(f, "the local APIC at {at:#x} cannot be mapped"),
-            Self::Still => f.write_str("the local APIC's timer does not count"),
-        }
-    }
 }
 
 /// How the registers are reached, given IA32_APIC_BASE, if the CPU has it.

@@ -1,6 +1,6 @@
 //! The pump: moves the extents of a view to a sink, in order.
 
-use crate::Failure;
+use crate::driver::Error;
 use crate::driver::dma::{Limits, Pieces};
 use crate::gather::{Added, Copies, Gather};
 use core::mem;
@@ -19,20 +19,20 @@ pub trait Sink {
     ///
     /// # Errors
     /// When this or an earlier piece could not be sent.
-    fn send(&mut self, at: DumpOffset, pieces: Pieces) -> Result<(), Failure>;
+    fn send(&mut self, at: DumpOffset, pieces: Pieces) -> Result<(), Error>;
 
     /// Waits until one of the requests on their way has arrived, so that its pieces are free; false
     /// when none is on its way.
     ///
     /// # Errors
     /// When one has not arrived.
-    fn wait_for_one(&mut self) -> Result<bool, Failure>;
+    fn wait_for_one(&mut self) -> Result<bool, Error>;
 
     /// Waits until everything that was sent has arrived.
     ///
     /// # Errors
     /// When something has not.
-    fn drain(&mut self) -> Result<(), Failure>;
+    fn drain(&mut self) -> Result<(), Error>;
 }
 
 /// The next request, and the way there.
@@ -54,7 +54,7 @@ pub fn send(
     copies: Copies<'_>,
     sink: &mut impl Sink,
     first_arrived: impl FnOnce(),
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     let limits = sink.limits();
     let gather = Gather::new(copies, limits, BLOCK);
     let mut pump = Pump { sink, gather, at: 0, first_arrived: Some(first_arrived) };
@@ -79,13 +79,13 @@ pub fn send(
 impl<S: Sink, F: FnOnce()> Pump<'_, S, F> {
     /// Adds the beginning of `piece`, sending what there is before if that is enough. Returns the
     /// offset after it.
-    fn add(&mut self, piece: Piece<'_>) -> Result<DumpOffset, Failure> {
+    fn add(&mut self, piece: Piece<'_>) -> Result<DumpOffset, Error> {
         loop {
             match self.gather.add(piece)? {
                 Added::Taken(count) => return Ok(DumpOffset::new(piece.at.get() + count)),
                 Added::NoBuffer if self.gather.bytes() < BLOCK => {
                     if !self.sink.wait_for_one()? {
-                        return Err(Failure::NoMemory);
+                        return Err(Error::NoMemory);
                     }
                 }
                 Added::Full | Added::NoBuffer => self.send()?,
@@ -94,7 +94,7 @@ impl<S: Sink, F: FnOnce()> Pump<'_, S, F> {
     }
 
     /// Sends as many whole blocks as there are; what is left waits for more.
-    fn send(&mut self) -> Result<(), Failure> {
+    fn send(&mut self) -> Result<(), Error> {
         if self.gather.bytes() == 0 {
             return Ok(());
         }
@@ -117,7 +117,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::VecDeque;
     use std::vec::Vec;
-    use vmcore::{Error, Extent, Extents, PhysAddr, PhysRange, ReadPhys};
+    use vmcore::{Extent, Extents, PhysAddr, PhysRange, ReadPhys};
 
     /// Takes every piece by its physical address, as a device would.
     struct Recorder {
@@ -151,7 +151,7 @@ mod tests {
             self.limits
         }
 
-        fn send(&mut self, at: DumpOffset, pieces: Pieces) -> Result<(), Failure> {
+        fn send(&mut self, at: DumpOffset, pieces: Pieces) -> Result<(), Error> {
             assert_eq!(at.get(), self.bytes.len() as u64, "in order, nothing left out");
             assert!(pieces.len() <= self.limits.pieces);
             let total: u64 = pieces.iter().map(DmaPiece::length).sum();
@@ -175,12 +175,12 @@ mod tests {
             Ok(())
         }
 
-        fn wait_for_one(&mut self) -> Result<bool, Failure> {
+        fn wait_for_one(&mut self) -> Result<bool, Error> {
             self.waits += 1;
             Ok(self.kept.pop_front().is_some())
         }
 
-        fn drain(&mut self) -> Result<(), Failure> {
+        fn drain(&mut self) -> Result<(), Error> {
             self.drained_at.get_or_insert(self.bytes.len());
             self.kept.clear();
             Ok(())
@@ -188,7 +188,7 @@ mod tests {
     }
 
     /// Sends `view` with four buffers of a block.
-    fn pump(view: &dyn View, target: &mut Recorder) -> (Result<(), Failure>, usize) {
+    fn pump(view: &dyn View, target: &mut Recorder) -> (Result<(), Error>, usize) {
         let pool = Pool::new(slot(), 4, 4096).expect("memory");
         let (mut announced, copies) = (0, Copies { pool: &pool, memory: &Pointers });
         let sent = send(view, copies, target, || announced += 1);
@@ -315,7 +315,7 @@ mod tests {
         let pool = Pool::new(slot(), 1, 4096).expect("memory");
         let _taken = pool.lease();
         let copies = Copies { pool: &pool, memory: &Pointers };
-        assert_eq!(send(&view, copies, &mut target, || ()), Err(Failure::NoMemory));
+        assert_eq!(send(&view, copies, &mut target, || ()), Err(Error::NoMemory));
     }
 
     /// Pieces that are too short to make a block.
@@ -324,7 +324,7 @@ mod tests {
         let crumbs = std::vec![phys(&[1; 16]); 256];
         let view = Extents::new(crumbs).expect("small");
         let mut target = Recorder::new(1 << 20, 7, 512);
-        assert_eq!(pump(&view, &mut target).0, Err(Failure::Fragmented));
+        assert_eq!(pump(&view, &mut target).0, Err(Error::Fragmented));
     }
 
     /// Nobody can read it, and the device cannot take it as it lies.
@@ -332,8 +332,8 @@ mod tests {
     fn unreadable_memory_that_must_be_copied_is_an_error() {
         struct Bad;
         impl ReadPhys for Bad {
-            fn read_phys(&self, at: PhysAddr, _: &mut [u8]) -> Result<(), Error> {
-                Err(Error::MachineCheck { at })
+            fn read_phys(&self, at: PhysAddr, _: &mut [u8]) -> Result<(), vmcore::Error> {
+                Err(vmcore::Error::MachineCheck { at })
             }
         }
         let memory = std::vec![1_u8; 8192];
@@ -343,7 +343,7 @@ mod tests {
         target.limits.align = 512;
         let pool = Pool::new(slot(), 4, 4096).expect("memory");
         let copies = Copies { pool: &pool, memory: &Bad };
-        let failure = Failure::Unreadable(physical(at));
+        let failure = Error::Unreadable(physical(at));
         assert_eq!(send(&view, copies, &mut target, || ()), Err(failure));
     }
 }

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 
-use capture_kernel::driver::BlockDevice;
+use capture_kernel::Clock;
 use capture_kernel::driver::dma::{DmaPiece, Limits, Pieces, SlotMemory};
+use capture_kernel::driver::{BlockDevice, Error};
 use capture_kernel::dump::{Dump, NamedView, Urgent};
-use capture_kernel::targets::Target;
-use capture_kernel::targets::disk::{DumpDisk, Manner};
-use capture_kernel::{Clock, Failure};
+use capture_kernel::targets::disk::{DumpDisk, WriteOptions};
+use capture_kernel::targets::{Target, TargetError};
 use dumpfile::disk::{DumpHeader, FoundDisk, Segment, StoredChunks};
 use dumpfile::{Contents, DiskHeader, DiskId, DiskState};
 use vmcore::{DumpOffset, PageClass, PhysAddr, PhysRange, Piece, View, What};
@@ -123,7 +123,7 @@ impl BlockDevice for FakeDisk {
         Limits { bytes: 1 << 20, pieces: 32, piece: 1 << 20, align: 1, address_bits: 64 }
     }
 
-    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Failure> {
+    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Error> {
         for (block, bytes) in (at..).step_by(PAGE as usize).zip(into.chunks_mut(PAGE as usize)) {
             match self.written.borrow().blocks.get(&block) {
                 Some(there) => bytes.copy_from_slice(there),
@@ -133,7 +133,7 @@ impl BlockDevice for FakeDisk {
         Ok(())
     }
 
-    fn write(&mut self, at: u64, pieces: Pieces) -> Result<(), Failure> {
+    fn write(&mut self, at: u64, pieces: Pieces) -> Result<(), Error> {
         uncounted(|| {
             let mut written = self.written.borrow_mut();
             written.requests += 1;
@@ -162,15 +162,15 @@ impl BlockDevice for FakeDisk {
         Ok(())
     }
 
-    fn wait_for_one(&mut self) -> Result<bool, Failure> {
+    fn wait_for_one(&mut self) -> Result<bool, Error> {
         Ok(false)
     }
 
-    fn drain(&mut self) -> Result<(), Failure> {
+    fn drain(&mut self) -> Result<(), Error> {
         Ok(())
     }
 
-    fn settle(&mut self) -> Result<(), Failure> {
+    fn settle(&mut self) -> Result<(), Error> {
         Ok(())
     }
 
@@ -178,11 +178,11 @@ impl BlockDevice for FakeDisk {
         u64::MAX
     }
 
-    fn flush(&mut self) -> Result<(), Failure> {
+    fn flush(&mut self) -> Result<(), Error> {
         Ok(())
     }
 
-    fn stop(&mut self) -> Result<(), Failure> {
+    fn stop(&mut self) -> Result<(), Error> {
         Ok(())
     }
 }
@@ -201,7 +201,7 @@ impl Clock for Ticks {
 fn deliver(
     capacity: u64,
     urgent: Vec<std::ops::Range<u64>>,
-) -> (Result<(), Failure>, Written, isize) {
+) -> (Result<(), TargetError>, Written, isize) {
     let written = Rc::new(RefCell::new(Written::default()));
     for at in [0, PAGE] {
         written.borrow_mut().blocks.insert(at, DiskHeader::new(ID).encode().to_vec());
@@ -222,7 +222,7 @@ fn deliver(
     PEAK.store(0, Ordering::Relaxed);
     COUNTS.store(true, Ordering::Relaxed);
     let target = DumpDisk::open(device, ID, slot, &clock).expect("a dump disk");
-    let delivered = target.with(Manner::default()).deliver(&dump, &mut |_| ());
+    let delivered = target.with(WriteOptions::default()).deliver(&dump, &mut |_| ());
     COUNTS.store(false, Ordering::Relaxed);
     (delivered, written.take(), PEAK.load(Ordering::Relaxed))
 }
@@ -287,7 +287,7 @@ fn a_million_scattered_pages_take_little_memory() {
     // The room ends after a GiB, and a part in the middle goes first.
     let urgent = 1000 * 65_536..1100 * 65_536;
     let (delivered, written, peak) = deliver(1 << 30, vec![urgent]);
-    assert!(matches!(delivered, Err(Failure::NoRoom { .. })), "{delivered:?}");
+    assert!(matches!(delivered, Err(TargetError::NoRoom { .. })), "{delivered:?}");
     assert!(peak <= MOST, "{peak} bytes");
     let (header, region, chunks) = stored(&written);
     assert_eq!((header.state, header.no_room), (DiskState::PARTIAL, true));

@@ -2,7 +2,7 @@
 //! are: `virtio_mmio.device=` does. A wrong one may name anything, so that nothing is written before
 //! it is known that a virtio device is there.
 
-use core::fmt;
+use thiserror::Error;
 use virtio_drivers::transport::DeviceType;
 use vmcore::{PhysRange, RangeSet};
 
@@ -39,40 +39,29 @@ impl Identity {
 }
 
 /// Why what `virtio_mmio.device=` names is left alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// The registers would lie in RAM.
+    #[error("that is memory, not a device")]
     InMemory,
     /// They do not begin at a multiple of four.
+    #[error("registers begin at a multiple of 4")]
     NotAligned,
     /// They are fewer bytes than every device has.
+    #[error("registers take {CONFIGURATION} bytes at least")]
     TooSmall,
     /// They lie beyond what the CPU can address, or there is no room to map them.
+    #[error("cannot be mapped")]
     NotMapped,
     /// This was read in place of the magic value.
+    #[error("no virtio device is there (it reads {0:#010x})")]
     NotVirtio(u32),
     /// There is no device behind the registers.
+    #[error("a virtio transport without a device")]
     Empty,
     /// The registers are of a version that we do not know.
+    #[error("a virtio device of version {0}, which is not known here")]
     Version(u32),
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InMemory => f.write_str("that is memory, not a device"),
-            Self::NotAligned => f.write_str("registers begin at a multiple of 4"),
-            Self::TooSmall => write!(f, "registers take {CONFIGURATION} bytes at least"),
-            Self::NotMapped => f.write_str("cannot be mapped"),
-            Self::NotVirtio(magic) => {
-                write!(f, "no virtio device is there (it reads {magic:#010x})")
-            }
-            Self::Empty => f.write_str("a virtio transport without a device"),
-            Self::Version(version) => {
-                write!(f, "a virtio device of version {version}, which is not known here")
-            }
-        }
-    }
 }
 
 /// Whether registers may lie there, given what is known to be RAM.

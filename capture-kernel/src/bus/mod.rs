@@ -3,9 +3,11 @@
 pub mod mmio;
 pub mod pci;
 
-use crate::{Clock, Failure};
+use crate::Clock;
+use crate::driver::Error;
 use alloc::vec::Vec;
 use core::fmt;
+use log::warn;
 use virtio_drivers::transport::pci::bus::DeviceFunction;
 use virtio_drivers::transport::{DeviceType, Transport};
 use vmcore::PhysAddr;
@@ -40,7 +42,7 @@ pub trait Bus {
     ///
     /// # Errors
     /// Why the device cannot be used.
-    fn start(&mut self, place: Place, clock: &dyn Clock) -> Result<Self::Transport, Failure>;
+    fn start(&mut self, place: Place, clock: &dyn Clock) -> Result<Self::Transport, Error>;
 
     /// From now on the device at `place` does no DMA.
     fn stop(&mut self, place: Place, clock: &dyn Clock);
@@ -50,19 +52,18 @@ pub trait Bus {
 pub type Buses<'b, T> = [&'b mut dyn Bus<Transport = T>; 2];
 
 /// The first device of this kind on one of `buses` that `open` takes, and where it is. The others are
-/// stopped; what becomes of each goes to `say`.
-pub fn find<T: Transport, D>(
+/// stopped, and the reason for each is logged.
+pub fn find<T: Transport, D, E: fmt::Display + From<Error>>(
     buses: Buses<'_, T>,
     kind: DeviceType,
     clock: &dyn Clock,
-    mut open: impl FnMut(T) -> Result<D, Failure>,
-    say: &mut dyn FnMut(fmt::Arguments<'_>),
+    mut open: impl FnMut(T) -> Result<D, E>,
 ) -> Option<(Place, D)> {
     for bus in buses {
         for place in bus.devices(kind) {
-            match bus.start(place, clock).and_then(&mut open) {
+            match bus.start(place, clock).map_err(E::from).and_then(&mut open) {
                 Ok(device) => return Some((place, device)),
-                Err(failure) => say(format_args!("{} at {place}: {failure}", name(kind))),
+                Err(failure) => warn!("{} at {place}: {failure}", name(kind)),
             }
             bus.stop(place, clock);
         }

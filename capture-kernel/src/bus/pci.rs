@@ -10,7 +10,7 @@ use virtio_drivers::transport::pci::bus::{
 use virtio_drivers::transport::pci::virtio_device_type;
 
 /// How long pending transactions may take to drain, in milliseconds.
-const DRAIN_PATIENCE: u64 = 100;
+const DRAIN_TIMEOUT: u64 = 100;
 /// No machine that we know has more; a walk that finds more is reading garbage.
 const MAX_FUNCTIONS: usize = 4096;
 
@@ -185,7 +185,7 @@ pub fn quiet<C: ConfigurationAccess>(
     for (at, _) in endpoints() {
         set_bus_master(root, *at, false);
     }
-    let deadline = Deadline::after(clock, DRAIN_PATIENCE);
+    let deadline = Deadline::after(clock, DRAIN_TIMEOUT);
     endpoints()
         .map(|(at, _)| *at)
         .filter(|at| !deadline.wait(clock, || !has_pending_transactions(root, access, *at)))

@@ -13,7 +13,7 @@ mod pool;
 pub use piece::{DmaPiece, Limits, MAX_PIECES, Pieces, ZEROS};
 pub use pool::{Frozen, Lease, Pool};
 
-use crate::Failure;
+use crate::driver::Error;
 use alloc::alloc::{alloc_zeroed, dealloc};
 use core::alloc::Layout;
 use core::cell::Cell;
@@ -76,18 +76,18 @@ impl DmaBuffer {
     /// A buffer of `length` bytes, at least one.
     ///
     /// # Errors
-    /// [`Failure::NoMemory`].
-    pub fn new(slot: SlotMemory, length: usize) -> Result<Self, Failure> {
-        let layout = Layout::from_size_align(length.max(1), ALIGN).or(Err(Failure::NoMemory))?;
+    /// [`Error::NoMemory`].
+    pub fn new(slot: SlotMemory, length: usize) -> Result<Self, Error> {
+        let layout = Layout::from_size_align(length.max(1), ALIGN).or(Err(Error::NoMemory))?;
         // SAFETY: the layout's size is not zero.
-        let pointer = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(Failure::NoMemory)?;
+        let pointer = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(Error::NoMemory)?;
         let is_shared = Cell::new(false);
         match slot.physical(pointer.as_ptr() as usize, layout.size()) {
             Some(physical) => Ok(Self { pointer, layout, physical, is_shared }),
             None => {
                 // SAFETY: just allocated with this layout.
                 unsafe { dealloc(pointer.as_ptr(), layout) };
-                Err(Failure::NoMemory)
+                Err(Error::NoMemory)
             }
         }
     }

@@ -1,11 +1,13 @@
 //! Drivers of devices that a dump goes to, and the traits by which targets use them.
 
 pub mod dma;
+mod error;
 pub mod serial;
 pub mod virtio;
 
+pub use error::Error;
+
 use self::dma::{Limits, Pieces};
-use crate::Failure;
 
 /// A disk that takes several writes at a time. Offsets and lengths are bytes and multiples of 4096.
 ///
@@ -24,57 +26,57 @@ pub trait BlockDevice {
     ///
     /// # Errors
     /// When the device says no or nothing.
-    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Failure>;
+    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Error>;
     /// Starts writing `pieces` at `at`.
     ///
     /// # Errors
     /// When this or an earlier write failed.
-    fn write(&mut self, at: u64, pieces: Pieces) -> Result<(), Failure>;
+    fn write(&mut self, at: u64, pieces: Pieces) -> Result<(), Error>;
     /// Waits for one write, whose pieces are then free; false when none is in flight.
     ///
     /// # Errors
     /// When one failed.
-    fn wait_for_one(&mut self) -> Result<bool, Failure>;
+    fn wait_for_one(&mut self) -> Result<bool, Error>;
     /// Waits for every write.
     ///
     /// # Errors
     /// When one failed.
-    fn drain(&mut self) -> Result<(), Failure>;
+    fn drain(&mut self) -> Result<(), Error>;
     /// Waits for every write, whatever becomes of it.
     ///
     /// # Errors
     /// When the device does not answer.
-    fn settle(&mut self) -> Result<(), Failure>;
+    fn settle(&mut self) -> Result<(), Error>;
     /// Every write that was started below this offset has succeeded, and no flush has failed.
     fn written_below(&self) -> u64;
     /// Waits for every write and for the device's cache.
     ///
     /// # Errors
     /// When one failed.
-    fn flush(&mut self) -> Result<(), Failure>;
+    fn flush(&mut self) -> Result<(), Error>;
     /// Stops the device: it does no DMA any more.
     ///
     /// # Errors
     /// When it does not stop, or has not answered a request.
-    fn stop(&mut self) -> Result<(), Failure>;
+    fn stop(&mut self) -> Result<(), Error>;
 }
 
-/// A line of bytes, both ways.
+/// A channel of bytes, both ways.
 pub trait Link {
     /// Takes what has come, up to `into.len()` bytes, and says how many that were; zero when there
     /// is nothing. Never waits.
     ///
     /// # Errors
     /// When the device is at fault, not when the other end is away.
-    fn receive(&mut self, into: &mut [u8]) -> Result<usize, Failure>;
+    fn receive(&mut self, into: &mut [u8]) -> Result<usize, Error>;
 
-    /// Sends all of `bytes`: they are out or copied when this returns. Waits as long as the line's
-    /// patience at most, counted from the last byte that the line has taken.
+    /// Sends all of `bytes`: they are out or copied when this returns. Waits as long as the link's
+    /// timeout at most, counted from the last byte that the link has taken.
     ///
     /// # Errors
-    /// When the line takes no more: also when the other end has been away for that long. A part of
+    /// When the link takes no more: also when the other end has been away for that long. A part of
     /// `bytes` may have gone out, or go out later.
-    fn send(&mut self, bytes: &[u8]) -> Result<(), Failure>;
+    fn send(&mut self, bytes: &[u8]) -> Result<(), Error>;
 
     /// Limits of one call of [`Self::send_bulk`], without its head; [`None`] where there is no
     /// DMA.
@@ -85,25 +87,25 @@ pub trait Link {
     ///
     /// # Errors
     /// As [`Self::send`]. What has not gone out may do so until [`Self::stop`].
-    fn send_bulk(&mut self, head: &[u8], pieces: Pieces) -> Result<(), Failure>;
+    fn send_bulk(&mut self, head: &[u8], pieces: Pieces) -> Result<(), Error>;
 
     /// Waits until one of the things sent has left the machine, and its pieces are free; false when
     /// none is on its way.
     ///
     /// # Errors
     /// As [`Self::send`].
-    fn wait_for_one(&mut self) -> Result<bool, Failure>;
+    fn wait_for_one(&mut self) -> Result<bool, Error>;
 
-    /// Waits until all that was sent has left the machine, as long as the line's patience.
+    /// Waits until all that was sent has left the machine, as long as the link's timeout.
     ///
     /// # Errors
     /// As [`Self::send`].
-    fn drain(&mut self) -> Result<(), Failure>;
+    fn drain(&mut self) -> Result<(), Error>;
 
     /// From now on the device does no DMA. What has not left the machine does not leave it any
     /// more.
     ///
     /// # Errors
-    /// When the device does not stop: then the line leaks the memory that it may use.
-    fn stop(&mut self) -> Result<(), Failure>;
+    /// When the device does not stop: then the link leaks the memory that it may use.
+    fn stop(&mut self) -> Result<(), Error>;
 }

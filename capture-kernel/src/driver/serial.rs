@@ -1,11 +1,11 @@
 //! A serial line: a 16550 by polling.
 
 use super::Link;
+use crate::driver::Error;
 use crate::driver::dma::{Limits, Pieces};
-use crate::{Clock, Deadline, Failure};
+use crate::{Clock, Deadline};
 use alloc::collections::VecDeque;
 use cmdline::SerialPort;
-use dumpfile::wire::{SMALL_FRAME, SenderConfig};
 
 /// Room for bytes that come while something is sent: two frames and more. Bytes that do not fit
 /// are lost, and sent again.
@@ -13,21 +13,6 @@ const BACKLOG: usize = 1024;
 /// Below this speed (bits per second) bytes are sent one by one, so that the console behind them on
 /// the same line has its turn before it is taken for dead.
 const SLOW: u32 = 1200;
-
-/// Behaviour of a sender on a line of `baud` bits per second, whose collector may be silent for
-/// `patience` milliseconds: where a frame takes long, so do answers.
-pub fn pace(baud: u32, patience: u64) -> SenderConfig {
-    const BITS: u64 = 10; // with start and stop
-    let frame = SMALL_FRAME as u64 * BITS * 1000 / u64::from(baud.max(1));
-    let config = SenderConfig::serial([0; 16]);
-    SenderConfig {
-        timeout: patience.max(8 * frame),
-        announce_every: config.announce_every.max(4 * frame),
-        retransmit_after: config.retransmit_after + 4 * frame,
-        linger: config.linger + 4 * frame,
-        ..config
-    }
-}
 
 /// The registers of a 16550, without any waiting.
 pub trait Uart {
@@ -47,35 +32,35 @@ pub trait Uart {
     fn take(&mut self) -> Option<u8>;
 }
 
-/// A 16550 as a [`Line`].
-pub struct SerialLine<'c, U: Uart> {
+/// A 16550 as a [`Link`].
+pub struct SerialLink<'c, U: Uart> {
     uart: U,
     /// How many bytes it takes at once.
     depth: usize,
     /// What has come while something was sent.
     backlog: VecDeque<u8>,
     clock: &'c dyn Clock,
-    patience: u64,
+    timeout: u64,
 }
 
-impl<'c, U: Uart> SerialLine<'c, U> {
-    /// Sets up the 16550 at `serial`, once it has sent what it has. It may take `patience`
+impl<'c, U: Uart> SerialLink<'c, U> {
+    /// Sets up the 16550 at `serial`, once it has sent what it has. It may take `timeout`
     /// milliseconds for whatever it takes next.
     ///
     /// # Errors
-    /// [`Failure::NoUart`], [`Failure::NoMemory`], [`Failure::Timeout`].
+    /// [`Error::NoUart`], [`Error::NoMemory`], [`Error::Timeout`].
     pub fn open(
         mut uart: U,
         serial: SerialPort,
         clock: &'c dyn Clock,
-        patience: u64,
-    ) -> Result<Self, Failure> {
+        timeout: u64,
+    ) -> Result<Self, Error> {
         let mut backlog = VecDeque::new();
-        backlog.try_reserve_exact(BACKLOG).or(Err(Failure::NoMemory))?;
+        backlog.try_reserve_exact(BACKLOG).or(Err(Error::NoMemory))?;
         if !uart.is_present() {
-            return Err(Failure::NoUart(serial.port));
+            return Err(Error::NoUart(serial.port));
         }
-        let mut line = Self { uart, depth: 1, backlog, clock, patience };
+        let mut line = Self { uart, depth: 1, backlog, clock, timeout };
         line.drain()?;
         line.uart.configure(serial.baud);
         if serial.baud >= SLOW {
@@ -86,9 +71,9 @@ impl<'c, U: Uart> SerialLine<'c, U> {
 
     /// Waits until the 16550 is ready, and looks after what comes meanwhile: its FIFO has room for
     /// a fraction of a frame only.
-    fn wait(&mut self, mut ready: impl FnMut(&mut U) -> bool) -> Result<(), Failure> {
+    fn wait(&mut self, mut ready: impl FnMut(&mut U) -> bool) -> Result<(), Error> {
         let Self { uart, backlog, .. } = self;
-        let in_time = Deadline::after(self.clock, self.patience).wait(self.clock, || {
+        let in_time = Deadline::after(self.clock, self.timeout).wait(self.clock, || {
             while backlog.len() < BACKLOG
                 && let Some(byte) = uart.take()
             {
@@ -96,12 +81,12 @@ impl<'c, U: Uart> SerialLine<'c, U> {
             }
             ready(uart)
         });
-        in_time.then_some(()).ok_or(Failure::Timeout("take a byte to send"))
+        in_time.then_some(()).ok_or(Error::Timeout("take a byte to send"))
     }
 }
 
-impl<U: Uart> Link for SerialLine<'_, U> {
-    fn receive(&mut self, into: &mut [u8]) -> Result<usize, Failure> {
+impl<U: Uart> Link for SerialLink<'_, U> {
+    fn receive(&mut self, into: &mut [u8]) -> Result<usize, Error> {
         let mut count = 0;
         for place in into {
             let Some(byte) = self.backlog.pop_front().or_else(|| self.uart.take()) else { break };
@@ -111,7 +96,7 @@ impl<U: Uart> Link for SerialLine<'_, U> {
         Ok(count)
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
         for burst in bytes.chunks(self.depth) {
             self.wait(U::can_send)?;
             burst.iter().for_each(|byte| self.uart.put(*byte));
@@ -123,20 +108,20 @@ impl<U: Uart> Link for SerialLine<'_, U> {
         None
     }
 
-    fn send_bulk(&mut self, _: &[u8], _: Pieces) -> Result<(), Failure> {
+    fn send_bulk(&mut self, _: &[u8], _: Pieces) -> Result<(), Error> {
         // Nobody does: `bulk` says that it cannot be done.
-        Err(Failure::Timeout("send by DMA"))
+        Err(Error::Timeout("send by DMA"))
     }
 
-    fn wait_for_one(&mut self) -> Result<bool, Failure> {
+    fn wait_for_one(&mut self) -> Result<bool, Error> {
         Ok(false)
     }
 
-    fn drain(&mut self) -> Result<(), Failure> {
+    fn drain(&mut self) -> Result<(), Error> {
         self.wait(U::is_idle)
     }
 
-    fn stop(&mut self) -> Result<(), Failure> {
+    fn stop(&mut self) -> Result<(), Error> {
         Ok(())
     }
 }
@@ -224,7 +209,7 @@ mod tests {
             let mut uart = FakeUart { depth, ..FakeUart::default() };
             uart.out.extend(*b"console");
             let text: Vec<u8> = (0..100).collect();
-            let mut line = SerialLine::open(&mut uart, at(baud), &clock, 100).expect("is there");
+            let mut line = SerialLink::open(&mut uart, at(baud), &clock, 100).expect("is there");
             line.send(&text).expect("goes out");
             line.drain().expect("goes out");
             assert_eq!(uart.sent, [b"console", &text[..]].concat());
@@ -238,7 +223,7 @@ mod tests {
         let mut uart = FakeUart { depth: 16, ..FakeUart::default() };
         let frame: Vec<u8> = (0..200).collect();
         uart.other.extend(&frame);
-        let mut line = SerialLine::open(&mut uart, at(115_200), &clock, 1000).expect("is there");
+        let mut line = SerialLink::open(&mut uart, at(115_200), &clock, 1000).expect("is there");
         line.send(&[7; 256]).expect("goes out");
         let mut came = [0; 256];
         assert_eq!(line.receive(&mut came[..150]), Ok(150));
@@ -251,28 +236,19 @@ mod tests {
     fn where_nobody_is_nothing_is_waited_for() {
         let clock = FakeClock::default();
         let mut uart = FakeUart { absent: true, stuck: true, ..FakeUart::default() };
-        let failure = SerialLine::open(&mut uart, at(9600), &clock, 1 << 40).err();
-        assert_eq!(failure, Some(Failure::NoUart(0x2f8)));
+        let failure = SerialLink::open(&mut uart, at(9600), &clock, 1 << 40).err();
+        assert_eq!(failure, Some(Error::NoUart(0x2f8)));
         assert!(clock.milliseconds() < 10);
     }
 
     #[test]
-    fn a_slow_line_is_given_the_time_it_takes() {
-        let (fast, slow) = (pace(115_200, 1000), pace(300, 1000));
-        assert!((500..600).contains(&fast.retransmit_after) && fast.timeout == 1000);
-        // A frame takes 8.5 seconds, and its acknowledgement more than one.
-        assert!(slow.retransmit_after > 20_000 && slow.timeout > 60_000);
-        assert!(slow.timeout < 100_000);
-    }
-
-    #[test]
-    fn patience_ends_when_nothing_goes_out() {
+    fn a_wait_ends_when_nothing_goes_out() {
         let clock = FakeClock::default();
         let mut uart = FakeUart { depth: 16, ..FakeUart::default() };
-        let mut line = SerialLine::open(&mut uart, at(9600), &clock, 100).expect("is there");
+        let mut line = SerialLink::open(&mut uart, at(9600), &clock, 100).expect("is there");
         line.uart.stuck = true;
         let failure = line.send(&[1; 17]).expect_err("it is stuck");
-        assert_eq!(failure, Failure::Timeout("take a byte to send"));
+        assert_eq!(failure, Error::Timeout("take a byte to send"));
         assert!((100..300).contains(&clock.milliseconds()));
     }
 }

@@ -4,8 +4,10 @@
 mod console;
 mod device;
 mod disk;
+mod log;
 mod mem;
 
+pub(crate) use self::log::logged;
 pub(crate) use console::Console;
 pub(crate) use device::{Base, Chain, FakeDevice, FakeTransport};
 pub(crate) use disk::{Disk, Done, ORDINARY};

@@ -3,7 +3,7 @@
 use crate::machine::{truth, watchdog};
 use boot_stub::console::{self, println};
 use boot_stub::{exceptions, machine_check, power};
-use capture_kernel::Failure;
+use capture_kernel::targets::TargetError;
 use cmdline::{Action, Options, PowerOff};
 use core::sync::atomic::{AtomicBool, Ordering};
 use handoff::Stage;
@@ -37,7 +37,7 @@ pub(crate) fn finish() -> ! {
 }
 
 /// When the dump did not leave the machine.
-pub(crate) fn give_up(failure: Failure) -> ! {
+pub(crate) fn give_up(failure: TargetError) -> ! {
     println!("kdump: no dump: {failure}");
     on_failure()
 }

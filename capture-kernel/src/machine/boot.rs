@@ -3,7 +3,6 @@
 #![expect(unsafe_code, reason = "the address space is taken once")]
 
 use crate::machine::oldmem::{self, Window};
-use boot_stub::console::println;
 use boot_stub::paging::{AddressSpace, SlotMemory, physical_limit};
 use boot_stub::{double_fault, machine_check};
 use capture_kernel::driver::dma::SlotMemory as Heap;
@@ -29,7 +28,7 @@ pub(crate) fn take_machine(physical_minus_virtual: u32) -> Machine {
     double_fault::init();
     machine_check::init();
     if !space.window_refuses_writes() {
-        println!("kdump: this CPU lets us write to old memory; giving up before that happens");
+        log::warn!("this CPU lets us write to old memory; giving up before that happens");
         boot_stub::fail()
     }
     let (start, end) = space.image();
@@ -63,14 +62,14 @@ impl Parameters {
         let mut copy = BootParams::new_zeroed();
         let at = PhysAddr::new(at.into());
         if let Err(error) = Window.read_phys(at, copy.as_mut_bytes()) {
-            println!("kdump: boot_params at {at}: {error}");
+            log::warn!("boot_params at {at}: {error}");
         }
         let line_at = PhysAddr::new(copy.hdr.cmd_line_ptr.get().into());
         let mut command_line = [0; COMMAND_LINE_SIZE];
         if line_at.get() == 0 {
-            println!("kdump: boot_params name no command line");
+            log::warn!("boot_params name no command line");
         } else if let Err(error) = Window.read_phys(line_at, &mut command_line) {
-            println!("kdump: command line at {line_at}: {error}");
+            log::warn!("command line at {line_at}: {error}");
         }
         let page_of = |at: PhysAddr, length: usize| {
             PhysRange::new(at, length as u64).expect("a 32-bit address does not wrap 64 bits")
@@ -129,7 +128,7 @@ impl Parameters {
         let holes = holes.iter().map(|hole| hole.range);
         let undisputed = ram.and_then(|ram| memory::undisputed(ram, self.e820(), holes));
         if let Err(error) = undisputed.and_then(|ram| oldmem::know(ram.iter())) {
-            println!("kdump: old memory is mapped by pages of 4 KiB only: {error}");
+            log::warn!("old memory is mapped by pages of 4 KiB only: {error}");
         }
     }
 }
@@ -137,11 +136,11 @@ impl Parameters {
 /// The ELF core header that `elfcorehdr=` names, or [`None`] and the reason on the console.
 pub(crate) fn core_header(options: &Options<'_>) -> Option<CoreHeader> {
     let Some(elfcorehdr) = options.elfcorehdr else {
-        println!("kdump: no elfcorehdr= on the command line: vmcore has length zero");
+        log::warn!("no elfcorehdr= on the command line: vmcore has length zero");
         return None;
     };
     CoreHeader::read(&Window, elfcorehdr)
         .and_then(|header| header.check_ranges(&Window).map(|()| header))
-        .inspect_err(|error| println!("kdump: elfcorehdr refused: {error}; vmcore has length zero"))
+        .inspect_err(|error| log::warn!("elfcorehdr refused: {error}; vmcore has length zero"))
         .ok()
 }

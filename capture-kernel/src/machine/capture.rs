@@ -2,8 +2,8 @@
 
 use crate::machine::action::on_failure;
 use crate::machine::time::Tsc;
-use crate::machine::{action, boot, devices, heap, oldmem, truth, views, watchdog};
-use boot_stub::console::{self, Hold, println};
+use crate::machine::{action, boot, devices, heap, logger, oldmem, truth, views, watchdog};
+use boot_stub::console::{self, Hold};
 use boot_stub::exceptions;
 use capture_kernel::held::Held;
 use cmdline::Options;
@@ -19,12 +19,13 @@ fn main(boot_params: u32, physical_minus_virtual: u32) -> ! {
     // First, because an NMI that finds no descriptor table resets the machine.
     exceptions::init();
     console::init(console::COM1);
+    logger::start();
     console::hold(Hold { add: |text| LINES.add(text), release: |print| LINES.release(print) });
     let machine = boot::take_machine(physical_minus_virtual);
     console::stage(Stage::CaptureEntry);
 
     let boot = boot::Parameters::read(boot_params, machine.image);
-    let options = Options::parse(&boot.command_line, &mut |problem| println!("kdump: {problem}"));
+    let options = Options::parse(&boot.command_line, &mut |problem| log::warn!("{problem}"));
     action::set(&options);
     let header = boot::core_header(&options);
     let slot = heap::start(&options, &boot, machine.slot_memory, header.as_ref());
@@ -52,7 +53,7 @@ fn main(boot_params: u32, physical_minus_virtual: u32) -> ! {
     match delivered {
         Ok(()) => {
             console::stage(Stage::Done);
-            println!("kdump: dump complete, {} bytes", dump.length());
+            log::info!("dump complete, {} bytes", dump.length());
         }
         Err(failure) => action::give_up(failure),
     }

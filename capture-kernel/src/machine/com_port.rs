@@ -2,14 +2,13 @@
 
 use crate::machine::oldmem::Window;
 use crate::machine::time::Tsc;
-use boot_stub::console::{self, println};
+use boot_stub::console;
 use boot_stub::uart;
-use capture_kernel::Failure;
+use capture_kernel::driver::Error;
 use capture_kernel::driver::dma::SlotMemory;
-use capture_kernel::driver::serial::{SerialLine, Uart, pace};
-use capture_kernel::targets::line::LineTarget;
+use capture_kernel::driver::serial::{SerialLink, Uart};
+use capture_kernel::targets::link::{LinkTarget, pace};
 use cmdline::SerialPort;
-use core::fmt::Arguments;
 use dumpfile::chunk::Codec;
 use dumpfile::wire::SenderConfig;
 
@@ -17,14 +16,14 @@ use dumpfile::wire::SenderConfig;
 const REMIND: u64 = 5000;
 
 /// A collector on a serial line.
-pub(crate) type SerialTarget<'c> = LineTarget<'c, SerialLine<'c, ComPort>, Window>;
+pub(crate) type SerialTarget<'c> = LinkTarget<'c, SerialLink<'c, ComPort>, Window>;
 
 /// What is needed for a target on a serial line.
 pub(crate) struct SerialPorts<'c> {
     pub(crate) slot: SlotMemory,
     pub(crate) clock: &'c Tsc,
     /// Milliseconds that a line may take nothing, and a collector say nothing.
-    pub(crate) patience: u64,
+    pub(crate) timeout: u64,
     /// Speed of the console's line in bits per second.
     pub(crate) console_baud: u32,
     /// The encoding of memory.
@@ -33,48 +32,43 @@ pub(crate) struct SerialPorts<'c> {
 
 impl<'c> SerialPorts<'c> {
     /// The target `serial`. When that is the console's line, the console changes its speed, too.
-    pub(crate) fn open(&mut self, serial: SerialPort) -> Result<SerialTarget<'c>, Failure> {
+    pub(crate) fn open(&mut self, serial: SerialPort) -> Result<SerialTarget<'c>, Error> {
         let SerialPort { port, baud } = serial;
         let shared = console::port() == port;
         if shared && baud != self.console_baud {
-            println!("kdump: from here on console and dump go at {baud} baud");
+            log::info!("from here on console and dump go at {baud} baud");
         }
-        let target = self.target(serial, pace(baud, self.patience))?;
+        let target = self.target(serial, pace(baud, self.timeout))?;
         if shared {
             self.console_baud = baud;
         }
         let beside = if shared { ", beside the console" } else { "" };
-        println!("kdump: target serial at I/O port {port:#x}, {baud} baud{beside}");
+        log::info!("target serial at I/O port {port:#x}, {baud} baud{beside}");
         Ok(target)
     }
 
     /// The console's line, for who asks.
-    pub(crate) fn open_console(&self) -> Result<SerialTarget<'c>, Failure> {
+    pub(crate) fn open_console(&self) -> Result<SerialTarget<'c>, Error> {
         let port = Some(console::port()).filter(|port| *port != 0).unwrap_or(console::COM1);
         let baud = self.console_baud;
-        let config = pace(baud, self.patience);
+        let config = pace(baud, self.timeout);
         let announce_every = config.announce_every.max(REMIND);
         let target =
             self.target(SerialPort { port, baud }, SenderConfig { announce_every, ..config })?;
-        println!(
-            "kdump: whoever asks on this line gets it: `kdump-collector read LINE --baud {baud} \
+        log::info!(
+            "whoever asks on this line gets it: `kdump-collector read LINE --baud {baud} \
              --view vmcore --range 0+4K`, `kdump-collector receive LINE --baud {baud} -o vmcore`"
         );
         Ok(target)
     }
 
-    fn target(
-        &self,
-        serial: SerialPort,
-        config: SenderConfig,
-    ) -> Result<SerialTarget<'c>, Failure> {
+    fn target(&self, serial: SerialPort, config: SenderConfig) -> Result<SerialTarget<'c>, Error> {
         // Before the line has another speed or carries frames, and before the wait for a collector.
         console::release();
         let uart = ComPort(uart::Uart { port: serial.port });
-        let line = SerialLine::open(uart, serial, self.clock, self.patience)?;
+        let line = SerialLink::open(uart, serial, self.clock, self.timeout)?;
         let config = SenderConfig { codec: self.codec, ..config };
-        let say = |line: Arguments<'_>| println!("kdump: {line}");
-        Ok(LineTarget::new(line, Window, self.slot, self.clock, config).saying(say))
+        Ok(LinkTarget::new(line, Window, self.slot, self.clock, config))
     }
 }
 

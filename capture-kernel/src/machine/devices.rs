@@ -6,18 +6,16 @@ use crate::machine::oldmem::Window;
 use crate::machine::pci_bus::PciBus;
 use crate::machine::time::Tsc;
 use alloc::boxed::Box;
-use boot_stub::console::println;
-use capture_kernel::Failure;
 use capture_kernel::devices::{Asking, find_console, find_disk, find_unplugged};
 use capture_kernel::driver::dma::SlotMemory;
 use capture_kernel::driver::virtio::console::PortName;
 use capture_kernel::dump::Dump;
-use capture_kernel::targets::disk::Manner;
-use capture_kernel::targets::line::LineTarget;
+use capture_kernel::targets::TargetError;
+use capture_kernel::targets::disk::WriteOptions;
+use capture_kernel::targets::link::LinkTarget;
 use capture_kernel::targets::stay::{Stay, Visit};
 use capture_kernel::targets::{self, Target};
 use cmdline::{Compress, Options, SerialPort, TargetEntry, TargetSpec};
-use core::fmt::Arguments;
 use dumpfile::DiskId;
 use dumpfile::chunk::Codec;
 use dumpfile::wire::SenderConfig;
@@ -38,7 +36,7 @@ impl Buses {
         let mmio = match ram {
             Ok(ram) => MmioBus::quiet(&options.virtio_mmio, &ram, clock),
             Err(error) => {
-                println!("kdump: where memory is, is not known ({error}): no virtio_mmio.device=");
+                log::warn!("where memory is, is not known ({error}): no virtio_mmio.device=");
                 MmioBus::default()
             }
         };
@@ -56,10 +54,10 @@ impl Buses {
     ) -> Holes {
         let mut holes = Holes::new();
         let most = (slot.length / HEAP_PER_HOLE).max(LEAST_HOLES);
-        let patience = u64::from(options.timeout) * 1000;
-        let asking = Asking { ours, most, slot, patience };
+        let timeout = u64::from(options.timeout) * 1000;
+        let asking = Asking { ours, most, slot, timeout };
         let Self { pci, mmio } = self;
-        find_unplugged([pci, mmio], &asking, &mut holes, clock, &mut say);
+        find_unplugged([pci, mmio], &asking, &mut holes, clock);
         holes
     }
 }
@@ -76,22 +74,20 @@ pub(crate) struct Finder<'c> {
     slot: SlotMemory,
     clock: &'c Tsc,
     /// Milliseconds that any one request may take.
-    patience: u64,
-    /// How dumps are written to disks.
-    manner: Manner<'c>,
+    timeout: u64,
+    write_options: WriteOptions<'c>,
     /// `kdump.compress`.
     compress: Compress,
 }
 
-/// How dumps are to be written to disks.
-fn manner(options: &Options<'_>) -> Manner<'static> {
-    Manner {
+/// The options for dumps on disks.
+fn write_options(options: &Options<'_>) -> WriteOptions<'static> {
+    WriteOptions {
         codec: if options.compress == Compress::Lz4 { Codec::Lz4 } else { Codec::Raw },
         checksums: options.checksum,
         replace_complete: options.replace_oldest,
         memory: &Window,
-        say,
-        ..Manner::default()
+        ..WriteOptions::default()
     }
 }
 
@@ -103,13 +99,13 @@ impl<'c> Finder<'c> {
         slot: SlotMemory,
         clock: &'c Tsc,
     ) -> Self {
-        let patience = u64::from(options.timeout) * 1000;
+        let timeout = u64::from(options.timeout) * 1000;
         let console_baud = SerialPort::FASTEST;
-        let (manner, compress) = (manner(options), options.compress);
+        let (write_options, compress) = (write_options(options), options.compress);
         // The bytes of a serial line are dear.
         let codec = if compress == Compress::None { Codec::Raw } else { Codec::Lz4 };
-        let ports = SerialPorts { slot, clock, patience, console_baud, codec };
-        Self { buses, ports, slot, clock, patience, manner, compress }
+        let ports = SerialPorts { slot, clock, timeout, console_baud, codec };
+        Self { buses, ports, slot, clock, timeout, write_options, compress }
     }
 
     /// Gives `dump` to the targets of a list; where it is empty, to whoever asks in time.
@@ -118,16 +114,16 @@ impl<'c> Finder<'c> {
         list: &[TargetEntry<'_>],
         dump: &Dump,
         reached: &mut dyn FnMut(Stage),
-    ) -> Result<(), Failure> {
+    ) -> Result<(), TargetError> {
         if list.is_empty() {
-            println!("kdump: no kdump.target= on the command line that could be used");
+            log::info!("no kdump.target= on the command line that could be used");
             return self.stay(Visit::Awhile)?.deliver(dump, reached);
         }
-        targets::serve(list, |target| self.open(target), dump, reached, &mut say)
+        targets::serve(list, |target| self.open(target), dump, reached)
     }
 
     /// The target behind an entry of `kdump.target`.
-    fn open(&mut self, target: &TargetSpec<'_>) -> Result<Opened<'c>, Failure> {
+    fn open(&mut self, target: &TargetSpec<'_>) -> Result<Opened<'c>, TargetError> {
         match target {
             TargetSpec::VirtioBlk { id } => self.disk(DiskId(*id)),
             TargetSpec::VirtioConsole { name } => self.console(PortName::new(name)),
@@ -136,30 +132,26 @@ impl<'c> Finder<'c> {
         }
     }
 
-    fn disk(&mut self, id: DiskId) -> Result<Opened<'c>, Failure> {
-        let Self { buses: Buses { pci, mmio }, slot, clock, patience, .. } = self;
-        let disk = find_disk([pci, mmio], id, *slot, *clock, *patience, &mut say)?;
-        Ok(Box::new(disk.with(self.manner)))
+    fn disk(&mut self, id: DiskId) -> Result<Opened<'c>, TargetError> {
+        let Self { buses: Buses { pci, mmio }, slot, clock, timeout, .. } = self;
+        let disk = find_disk([pci, mmio], id, *slot, *clock, *timeout)?;
+        Ok(Box::new(disk.with(self.write_options)))
     }
 
-    fn console(&mut self, name: PortName) -> Result<Opened<'c>, Failure> {
-        let Self { buses: Buses { pci, mmio }, slot, clock, patience, .. } = self;
-        let line = find_console([pci, mmio], name, *slot, *clock, *patience, &mut say)?;
-        let bulk = !self.manner.checksums;
+    fn console(&mut self, name: PortName) -> Result<Opened<'c>, TargetError> {
+        let Self { buses: Buses { pci, mmio }, slot, clock, timeout, .. } = self;
+        let line = find_console([pci, mmio], name, *slot, *clock, *timeout)?;
+        let bulk = !self.write_options.checksums;
         let codec = if self.compress == Compress::Lz4 { Codec::Lz4 } else { Codec::Raw };
         let config = SenderConfig::console([0; 16]);
-        let config = SenderConfig { timeout: *patience, bulk, codec, ..config };
-        Ok(Box::new(LineTarget::new(line, Window, *slot, *clock, config).saying(say)))
+        let config = SenderConfig { timeout: *timeout, bulk, codec, ..config };
+        Ok(Box::new(LinkTarget::new(line, Window, *slot, *clock, config)))
     }
 
     /// The console's line for who asks, where no target is named or where that is what is named.
-    fn stay(&self, visit: Visit) -> Result<Opened<'c>, Failure> {
+    fn stay(&self, visit: Visit) -> Result<Opened<'c>, TargetError> {
         Ok(Box::new(Stay::new(self.ports.open_console()?, visit)))
     }
-}
-
-fn say(line: Arguments<'_>) {
-    println!("kdump: {line}");
 }
 
 /// A target, ready for a dump.

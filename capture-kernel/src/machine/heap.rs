@@ -4,7 +4,6 @@
 
 use crate::machine::boot::Parameters;
 use crate::machine::oldmem::Window;
-use boot_stub::console::println;
 use boot_stub::heap::LockedHeap;
 use boot_stub::paging::{self, AREA_SIZE};
 use capture_kernel::driver::dma::SlotMemory;
@@ -23,14 +22,14 @@ pub(crate) fn start(
     header: Option<&CoreHeader>,
 ) -> SlotMemory {
     let free = free_ranges(options, boot, header).unwrap_or_else(|error| {
-        println!("kdump: the memory map cannot be used: {error}");
+        log::warn!("the memory map cannot be used: {error}");
         boot_stub::fail()
     });
     let Some(range) = memory::heap(&free, AREA_SIZE as u64) else {
-        println!("kdump: no free memory in the slot: check memmap= and the size of the slot");
+        log::info!("no free memory in the slot: check memmap= and the size of the slot");
         boot_stub::fail()
     };
-    println!("kdump: image {}, heap {range}", boot.image);
+    log::info!("image {}, heap {range}", boot.image);
     let length = range.length() as usize;
     // SAFETY: granted by the loader, outside of our image and of everything that is to be read, and
     // this is the only call.
@@ -51,11 +50,11 @@ fn free_ranges(
     let image = boot.image;
     let (mut free, source) = memory::granted(options, boot.e820(), image)?;
     if !free.contains(image) {
-        println!("kdump: the memory map ({source:?}) does not cover our own image {image}");
+        log::warn!("the memory map ({source:?}) does not cover our own image {image}");
     }
     if source == Source::CommandLine {
         for nothing in memory::not_ram(&free, boot.e820(), image)?.iter() {
-            println!("kdump: memmap= covers {nothing}, no RAM in e820: left alone");
+            log::warn!("memmap= covers {nothing}, no RAM in e820: left alone");
             free.give_up(nothing);
         }
     }
@@ -86,7 +85,7 @@ fn exclude_old_memory(
         // The PT_LOADs have passed `check_ranges`. A PT_NOTE that wraps is nowhere.
         for old in [segment.source_range(), segment.memory_range()].into_iter().flatten() {
             if source == Source::CommandLine && free.iter().any(|range| range.overlaps(old)) {
-                println!("kdump: memmap= covers old memory {old}: left alone");
+                log::warn!("memmap= covers old memory {old}: left alone");
             }
             free.give_up(old);
         }

@@ -5,10 +5,10 @@
 use crate::machine::registers;
 use crate::machine::time::Tsc;
 use alloc::vec::Vec;
-use boot_stub::console::println;
+use capture_kernel::Clock;
 use capture_kernel::bus::mmio::{self, Identity, Refusal};
 use capture_kernel::bus::{Bus, Place};
-use capture_kernel::{Clock, Failure};
+use capture_kernel::driver::Error;
 use core::ptr::NonNull;
 use handoff::layout::PAGE_SIZE;
 use virtio_drivers::transport::mmio::MmioTransport;
@@ -43,14 +43,14 @@ impl Device {
         unsafe { registers::reset(self.registers.byte_add(mmio::STATUS).cast::<u32>(), clock) }
     }
 
-    fn transport(&self) -> Result<SomeTransport<'static>, Failure> {
+    fn transport(&self) -> Result<SomeTransport<'static>, Error> {
         if !self.identity.is_modern {
-            return Err(Failure::LegacyOnly);
+            return Err(Error::LegacyOnly);
         }
         // SAFETY: `length` bytes of a virtio device's registers are mapped there for good. All but
         // `reset` is up to the transport.
         let transport = unsafe { MmioTransport::new(self.registers.cast(), self.length) };
-        Ok(transport.or(Err(Failure::NoConfiguration))?.into())
+        Ok(transport.or(Err(Error::NoConfiguration))?.into())
     }
 }
 
@@ -69,16 +69,16 @@ impl MmioBus {
             match Device::find(*place, ram) {
                 Ok(device) => devices.push(device),
                 Err(refusal) => {
-                    println!("kdump: virtio_mmio.device= at {place}: {refusal}; ignored")
+                    log::warn!("virtio_mmio.device= at {place}: {refusal}; ignored")
                 }
             }
         }
         for device in devices.iter().filter(|device| !device.reset(clock)) {
             let at = device.place;
-            println!("kdump: MMIO {at}: a virtio device that does not reset; going on");
+            log::warn!("MMIO {at}: a virtio device that does not reset; going on");
         }
         if !places.is_empty() {
-            println!("kdump: {} virtio devices by virtio_mmio.device=", devices.len());
+            log::info!("{} virtio devices by virtio_mmio.device=", devices.len());
         }
         Self { devices }
     }
@@ -96,10 +96,10 @@ impl Bus for MmioBus {
         found.map(|device| Place::Mmio(device.place)).collect()
     }
 
-    fn start(&mut self, place: Place, clock: &dyn Clock) -> Result<Self::Transport, Failure> {
-        let device = self.device(place).ok_or(Failure::NoConfiguration)?;
+    fn start(&mut self, place: Place, clock: &dyn Clock) -> Result<Self::Transport, Error> {
+        let device = self.device(place).ok_or(Error::NoConfiguration)?;
         if !device.reset(clock) {
-            return Err(Failure::Timeout("reset"));
+            return Err(Error::Timeout("reset"));
         }
         device.transport()
     }

@@ -5,13 +5,13 @@
 use crate::machine::registers::{self, Registers};
 use crate::machine::time::Tsc;
 use alloc::vec::Vec;
-use boot_stub::console::println;
 use boot_stub::pci_config;
+use capture_kernel::Clock;
 use capture_kernel::bus::pci;
 use capture_kernel::bus::pci::CopiedBars;
 use capture_kernel::bus::{Bus, Place};
+use capture_kernel::driver::Error;
 use capture_kernel::driver::virtio::device;
-use capture_kernel::{Clock, Failure};
 use core::mem::ManuallyDrop;
 use virtio_drivers::transport::pci::bus::{
     ConfigurationAccess, DeviceFunction, DeviceFunctionInfo, PciRoot,
@@ -55,9 +55,9 @@ impl PciBus {
         let mut root = PciRoot::new(Ports);
         let functions = pci::functions(&root, &Ports);
         for busy in pci::quiet(&mut root, &Ports, &functions, clock) {
-            println!("kdump: PCI {busy}: transactions still pending; going on");
+            log::warn!("PCI {busy}: transactions still pending; going on");
         }
-        println!("kdump: {} PCI functions, none is bus master", functions.len());
+        log::info!("{} PCI functions, none is bus master", functions.len());
         let mut bus = Self { root, functions };
         bus.reset_virtio(clock);
         bus
@@ -71,12 +71,12 @@ impl PciBus {
             pci::decode_memory(&mut self.root, *at);
             let status = common.and_then(|common| registers::map(common, device::STATUS + 1));
             let Some(status) = status else {
-                println!("kdump: PCI {at}: a virtio device that cannot be reset; going on");
+                log::warn!("PCI {at}: a virtio device that cannot be reset; going on");
                 continue;
             };
             // SAFETY: the device's own register, in a mapping that holds it.
             if !unsafe { registers::reset(status.byte_add(device::STATUS), clock) } {
-                println!("kdump: PCI {at}: a virtio device that does not reset; going on");
+                log::warn!("PCI {at}: a virtio device that does not reset; going on");
             }
         }
     }
@@ -92,15 +92,15 @@ impl Bus for PciBus {
 
     /// It gets the bus only when it is reset: until then it may still have the dead kernel's
     /// requests.
-    fn start(&mut self, place: Place, clock: &dyn Clock) -> Result<Self::Transport, Failure> {
-        let Place::Pci(at) = place else { return Err(Failure::NoConfiguration) };
+    fn start(&mut self, place: Place, clock: &dyn Clock) -> Result<Self::Transport, Error> {
+        let Place::Pci(at) = place else { return Err(Error::NoConfiguration) };
         pci::decode_memory(&mut self.root, at);
         let mut copy = PciRoot::new(CopiedBars::new(Ports, at));
         let transport = PciTransport::new::<Registers, _>(&mut copy, at).map_err(|error| {
-            println!("kdump: PCI {at}: {error}");
+            log::warn!("PCI {at}: {error}");
             match error {
-                VirtioPciError::MissingCommonConfig => Failure::LegacyOnly,
-                _ => Failure::NoConfiguration,
+                VirtioPciError::MissingCommonConfig => Error::LegacyOnly,
+                _ => Error::NoConfiguration,
             }
         })?;
         // Dropping a transport waits for a reset without an end.

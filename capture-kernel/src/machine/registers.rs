@@ -6,7 +6,6 @@
     reason = "memory-mapped registers, and the trait of virtio-drivers for them"
 )]
 
-use boot_stub::console::println;
 use boot_stub::paging::Devices;
 use capture_kernel::Clock;
 use capture_kernel::driver::virtio::device;
@@ -54,7 +53,7 @@ unsafe impl Hal for Registers {
 
     unsafe fn mmio_phys_to_virt(start: u64, length: usize) -> NonNull<u8> {
         map(start, length).unwrap_or_else(|| {
-            println!("kdump: cannot map {length:#x} bytes of device registers at {start:#x}");
+            log::warn!("cannot map {length:#x} bytes of device registers at {start:#x}");
             boot_stub::fail()
         })
     }

@@ -1,7 +1,7 @@
 //! The clock: the time stamp counter.
 
-use crate::machine::watchdog;
-use boot_stub::console::{self, println};
+use crate::machine::progress;
+use boot_stub::console;
 use boot_stub::tsc;
 use capture_kernel::Clock;
 use capture_kernel::rate::{self, Found};
@@ -26,14 +26,14 @@ impl Tsc {
             Found::HandedOver => ", as kdump.tsc_khz= says",
             Found::Measured | Found::Differs(_) => "",
             Found::Unknown => {
-                println!("kdump: the PIT does not answer: deadlines may come late");
+                log::warn!("the PIT does not answer: deadlines may come late");
                 ""
             }
         };
         if let Found::Differs(claimed) = found {
-            println!("kdump: kdump.tsc_khz={claimed} is wrong here, so the rate was measured");
+            log::warn!("kdump.tsc_khz={claimed} is wrong here, so the rate was measured");
         }
-        println!("kdump: tsc_per_ms={per_millisecond}{how}");
+        log::info!("tsc_per_ms={per_millisecond}{how}");
         Self { per_millisecond, release: tsc::now() / per_millisecond + HELD }
     }
 
@@ -60,6 +60,6 @@ impl Clock for Tsc {
     }
 
     fn progress(&self) {
-        watchdog::pet();
+        progress::report();
     }
 }

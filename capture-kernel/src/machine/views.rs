@@ -3,7 +3,6 @@
 use crate::machine::{boot, oldmem};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use boot_stub::console::println;
 use boot_stub::{paging, tsc};
 use capture_kernel::dump::{Dump, Later, NamedView, Urgent, id};
 use cmdline::{Options, ViewSpec};
@@ -48,15 +47,15 @@ pub(crate) fn read(
 
 /// The vmcore, or [`None`] and the reason on the console: then its length is zero.
 fn read_vmcore(header: &CoreHeader, holes: &Holes) -> Option<Vmcore> {
-    let complain = &mut |area: &vmcore::NoteArea| println!("kdump: {area}");
+    let complain = &mut |area: &vmcore::NoteArea| log::info!("{area}");
     match vmcore::vmcore(header, &oldmem::Window, paging::physical_limit(), holes, complain) {
         Ok(vmcore) => {
-            println!("kdump: vmcore of {} bytes, {} CPUs", vmcore.view.len(), vmcore.cpus);
+            log::info!("vmcore of {} bytes, {} CPUs", vmcore.view.len(), vmcore.cpus);
             say_left_out(&vmcore.left_out);
             Some(vmcore)
         }
         Err(error) => {
-            println!("kdump: elfcorehdr refused: {error}; vmcore has length zero");
+            log::warn!("elfcorehdr refused: {error}; vmcore has length zero");
             None
         }
     }
@@ -83,11 +82,11 @@ fn urgent(vmcore: &Vmcore, view: ViewSpec) -> Vec<Range<u64>> {
 /// Names the first ranges that are left out, and counts all of them.
 fn say_left_out(left_out: &Holes) {
     for hole in left_out.iter().take(NAMED) {
-        println!("kdump: left out: {}, {}, zero in the dump", hole.range, hole.reason);
+        log::info!("left out: {}, {}, zero in the dump", hole.range, hole.reason);
     }
     if !left_out.is_empty() {
         let (count, bytes) = (left_out.iter().len(), left_out.total());
-        println!("kdump: left out: {bytes} bytes in all, in {count} ranges");
+        log::info!("left out: {bytes} bytes in all, in {count} ranges");
     }
 }
 
@@ -104,7 +103,7 @@ fn named(views: Vec<SmallView>) -> Vec<NamedView> {
 }
 
 fn complain(line: Arguments<'_>) {
-    println!("kdump: {line}");
+    log::info!("{line}");
 }
 
 /// Physical memory as it is, as far as it is known to be RAM.
@@ -117,8 +116,8 @@ fn read_oldmem(
     let ram = boot.ram(options, header);
     let view = ram.and_then(|ram| vmcore::oldmem(&ram, range)?.without(holes));
     match &view {
-        Ok(view) => println!("kdump: oldmem of {} bytes", view.len()),
-        Err(error) => println!("kdump: oldmem: {error}"),
+        Ok(view) => log::info!("oldmem of {} bytes", view.len()),
+        Err(error) => log::warn!("oldmem: {error}"),
     }
     view.ok()
 }

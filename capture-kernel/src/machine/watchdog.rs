@@ -4,7 +4,7 @@
 //! The local APIC's timer interrupts a few times a second, wherever the kernel is. Nothing else does:
 //! what the dead kernel's devices still send is masked, or held back by its priority.
 
-use crate::machine::action::on_failure;
+use crate::machine::progress::{Sign, sign};
 use crate::machine::registers;
 use crate::machine::time::Tsc;
 use boot_stub::apic::{self, LocalApic, X2Apic};
@@ -12,9 +12,8 @@ use boot_stub::console::{self, println};
 use boot_stub::exceptions::Frame;
 use boot_stub::interrupts::{self, SPURIOUS, TIMER};
 use capture_kernel::local_apic::{self, Absent, Access, Timer};
-use capture_kernel::patience::{self, Watch};
-use core::sync::atomic::{AtomicU32, Ordering};
-use handoff::Stage;
+use capture_kernel::watch::{self, Watch};
+use log::{info, warn};
 use spin::{Mutex, Once};
 
 /// How long the timer is measured, in milliseconds: QEMU counts some 7,800 in one.
@@ -22,20 +21,15 @@ const MEASURED: u64 = 1;
 /// The registers that are used, in bytes from the first.
 const REGISTERS: usize = 0x400;
 
-/// How often there was progress.
-static PROGRESS: AtomicU32 = AtomicU32::new(0);
 static DOG: Once<Dog> = Once::new();
 
 struct Dog {
     timer: Timer<Registers>,
     /// Seconds.
     limit: u32,
-    /// Whose only user, once it is there, is the interrupt.
+    /// Only the interrupt handler uses it after the start.
     watch: Mutex<Watch<Sign>>,
 }
-
-/// What changes when there is progress.
-type Sign = (u32, Option<Stage>);
 
 /// The local APIC's registers.
 enum Registers {
@@ -66,17 +60,17 @@ pub(crate) fn start(timeout: u32, clock: &Tsc) {
         let timer = Timer::take(registers, TIMER, SPURIOUS);
         let mut elapsed = 0;
         let counts = timer.count(|| elapsed = clock.pass(MEASURED));
-        let period = patience::period(counts, elapsed, clock.per_millisecond());
+        let period = watch::period(counts, elapsed, clock.per_millisecond());
         Ok((timer, period.ok_or(Absent::Still)?))
     });
     match started {
-        Ok((timer, period)) => watch(timer, period, patience::limit(timeout)),
-        Err(why) => println!("kdump: no watchdog: {why}"),
+        Ok((timer, period)) => run(timer, period, watch::limit(timeout)),
+        Err(why) => warn!("no watchdog: {why}"),
     }
 }
 
-fn watch(timer: Timer<Registers>, period: u32, limit: u32) {
-    println!("kdump: watchdog: the failure action comes after {limit} s without progress");
+fn run(timer: Timer<Registers>, period: u32, limit: u32) {
+    info!("watchdog: the failure action comes after {limit} s without progress");
     let watch = Mutex::new(Watch::new(sign(), limit));
     let dog = DOG.call_once(|| Dog { timer, limit, watch });
     interrupts::init(on_interrupt);
@@ -99,21 +93,12 @@ fn memory(at: u64) -> Option<LocalApic> {
     Some(unsafe { LocalApic::new(page.cast()) })
 }
 
-/// There was progress: something came back, or a wait began that has its own end.
-pub(crate) fn pet() {
-    PROGRESS.fetch_add(1, Ordering::Relaxed);
-}
-
 /// No more interrupts: before the machine is left alone for good.
 pub(crate) fn stop() {
     interrupts::disable();
     if let Some(dog) = DOG.get() {
         dog.timer.stop();
     }
-}
-
-fn sign() -> Sign {
-    (PROGRESS.load(Ordering::Relaxed), console::last_stage())
 }
 
 /// Interrupts are off here. The console has no lock, so that a line may be cut in two by this one.
@@ -127,7 +112,7 @@ fn on_interrupt(frame: &Frame) {
             "\nkdump: watchdog: no progress for {limit} s at stage={stage} eip={:#010x}",
             frame.eip
         );
-        on_failure()
+        boot_stub::fail()
     }
     dog.timer.end_of_interrupt();
 }

@@ -1,13 +1,15 @@
 //! Where a dump goes.
 
 pub mod disk;
-pub mod line;
+mod error;
+pub mod link;
 mod serve;
 pub mod stay;
 
+pub use error::TargetError;
 pub use serve::serve;
 
-use crate::Failure;
+use crate::driver;
 use crate::dump::Dump;
 use handoff::Stage;
 
@@ -23,12 +25,12 @@ pub trait Target {
     ///
     /// # Errors
     /// Why not everything is out and marked.
-    fn deliver(&mut self, dump: &Dump, reached: &mut dyn FnMut(Stage)) -> Result<(), Failure>;
+    fn deliver(&mut self, dump: &Dump, reached: &mut dyn FnMut(Stage)) -> Result<(), TargetError>;
 
     /// From now on its device does no DMA. A target whose device does not stop leaks the memory
     /// that the device may use.
     ///
     /// # Errors
     /// When the device does not stop.
-    fn stop(&mut self) -> Result<(), Failure>;
+    fn stop(&mut self) -> Result<(), driver::Error>;
 }

@@ -1,42 +1,41 @@
 //! The list of targets: the first that works gets the dump.
 
 use super::Target;
-use crate::Failure;
 use crate::dump::Dump;
+use crate::targets::TargetError;
 use alloc::boxed::Box;
 use cmdline::{TargetEntry, TargetSpec};
-use core::fmt::Arguments;
 use handoff::Stage;
+use log::{info, warn};
 
 /// Gives `dump` to the first of the targets on `list` that takes it, and to those that are to have
-/// it as well; says what becomes of each. `open` finds the device behind a target.
+/// it as well; logs the result of each. `open` finds the device behind a target.
 ///
 /// # Errors
-/// When none has taken it: what the last one failed of, or [`Failure::NoTarget`].
+/// When none has taken it: what the last one failed of, or [`TargetError::NoTarget`].
 pub fn serve<'t>(
     list: &[TargetEntry<'_>],
-    mut open: impl FnMut(&TargetSpec<'_>) -> Result<Box<dyn Target + 't>, Failure>,
+    mut open: impl FnMut(&TargetSpec<'_>) -> Result<Box<dyn Target + 't>, TargetError>,
     dump: &Dump,
     reached: &mut dyn FnMut(Stage),
-    say: &mut dyn FnMut(Arguments<'_>),
-) -> Result<(), Failure> {
-    let mut result = Err(Failure::NoTarget);
+) -> Result<(), TargetError> {
+    let mut result = Err(TargetError::NoTarget);
     for (number, TargetEntry { target, also }) in (1..).zip(list) {
         if result.is_ok() && !also {
             break;
         }
         match open(target).and_then(|opened| deliver(opened, dump, reached)) {
             Ok(()) => {
-                say(format_args!("target {target}: has the dump"));
+                info!("target {target}: has the dump");
                 result = Ok(());
             }
             Err(failure) => {
                 result = result.or(Err(failure));
                 let goes_on = |next: &TargetEntry<'_>| next.also || result.is_err();
                 if list.get(number).is_some_and(goes_on) {
-                    say(format_args!("target {target}: {failure}; trying the next"));
+                    warn!("target {target}: {failure}; trying the next");
                 } else if result.is_ok() {
-                    say(format_args!("target {target}: {failure}"));
+                    warn!("target {target}: {failure}");
                 }
             }
         }
@@ -49,7 +48,7 @@ fn deliver<'t>(
     mut target: Box<dyn Target + 't>,
     dump: &Dump,
     reached: &mut dyn FnMut(Stage),
-) -> Result<(), Failure> {
+) -> Result<(), TargetError> {
     let delivered = target.deliver(dump, reached);
     // The result of the delivery does not depend on it.
     let _ = target.stop();
@@ -59,52 +58,48 @@ fn deliver<'t>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::cell::RefCell;
-    use std::string::{String, ToString};
+    use crate::driver;
+    use crate::fake::logged;
+    use std::string::String;
     use std::vec::Vec;
 
-    /// What happens, in order.
-    type Log = RefCell<Vec<String>>;
-
     /// Fails or not, and tells.
-    struct Scripted<'l> {
+    struct Scripted {
         name: &'static str,
-        failure: Option<Failure>,
+        failure: Option<TargetError>,
         stops: bool,
-        log: &'l Log,
     }
 
-    impl Target for Scripted<'_> {
-        fn deliver(&mut self, _: &Dump, reached: &mut dyn FnMut(Stage)) -> Result<(), Failure> {
-            self.log.borrow_mut().push(std::format!("deliver {}", self.name));
+    impl Target for Scripted {
+        fn deliver(&mut self, _: &Dump, reached: &mut dyn FnMut(Stage)) -> Result<(), TargetError> {
+            info!("deliver {}", self.name);
             reached(Stage::FirstByte);
             self.failure.map_or(Ok(()), Err)
         }
 
-        fn stop(&mut self) -> Result<(), Failure> {
-            self.log.borrow_mut().push(std::format!("stop {}", self.name));
-            self.stops.then_some(()).ok_or(Failure::Timeout("reset"))
+        fn stop(&mut self) -> Result<(), driver::Error> {
+            info!("stop {}", self.name);
+            self.stops.then_some(()).ok_or(driver::Error::Timeout("reset"))
         }
     }
 
-    impl Drop for Scripted<'_> {
+    impl Drop for Scripted {
         fn drop(&mut self) {
-            self.log.borrow_mut().push(std::format!("drop {}", self.name));
+            info!("drop {}", self.name);
         }
     }
 
     /// Serves a list of scripted targets; a `+` before a name means that it is served as well.
-    fn run(list: &[&'static str]) -> (Result<(), Failure>, Vec<String>) {
-        let log = Log::default();
-        let open = |target: &TargetSpec<'_>| -> Result<Box<dyn Target + '_>, Failure> {
+    fn run(list: &[&'static str]) -> (Result<(), TargetError>, Vec<String>) {
+        let open = |target: &TargetSpec<'_>| -> Result<Box<dyn Target>, TargetError> {
             let TargetSpec::VirtioConsole { name } = target else { panic!("{target}") };
             let (name, failure) = match *name {
                 "good" => ("good", None),
-                "bad" => ("bad", Some(Failure::Io(1))),
-                "stuck" => ("stuck", Some(Failure::Io(1))),
-                _ => return Err(Failure::NoMemory),
+                "bad" => ("bad", Some(TargetError::Device(driver::Error::Io(1)))),
+                "stuck" => ("stuck", Some(TargetError::Device(driver::Error::Io(1)))),
+                _ => return Err(TargetError::Device(driver::Error::NoMemory)),
             };
-            Ok(Box::new(Scripted { name, failure, stops: name != "stuck", log: &log }))
+            Ok(Box::new(Scripted { name, failure, stops: name != "stuck" }))
         };
         let entry = |text: &&'static str| {
             let name = text.strip_prefix('+');
@@ -112,11 +107,8 @@ mod tests {
             TargetEntry { target, also: name.is_some() }
         };
         let list: Vec<TargetEntry<'_>> = list.iter().map(entry).collect();
-        let mut say = |line: Arguments<'_>| {
-            log.borrow_mut().push(line.to_string().replace("virtio-console:name=", ""));
-        };
-        let result = serve(&list, open, &Dump::default(), &mut |_| (), &mut say);
-        (result, log.into_inner())
+        let (result, log) = logged(|| serve(&list, open, &Dump::default(), &mut |_| ()));
+        (result, log.iter().map(|line| line.replace("virtio-console:name=", "")).collect())
     }
 
     /// Of a log, what was said.
@@ -170,7 +162,7 @@ mod tests {
 
     #[test]
     fn when_none_works_the_last_reason_is_told() {
-        assert_eq!(run(&["bad", "+absent"]).0, Err(Failure::NoMemory));
-        assert_eq!(run(&[]).0, Err(Failure::NoTarget));
+        assert_eq!(run(&["bad", "+absent"]).0, Err(TargetError::Device(driver::Error::NoMemory)));
+        assert_eq!(run(&[]).0, Err(TargetError::NoTarget));
     }
 }

@@ -2,7 +2,8 @@
 //! devices.
 
 use super::{DmaBuffer, SlotMemory};
-use crate::Failure;
+use crate::driver::Error;
+use crate::list;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::Cell;
@@ -27,12 +28,10 @@ impl Pool {
     /// `count` buffers of `size` bytes each.
     ///
     /// # Errors
-    /// [`Failure::NoMemory`].
-    pub fn new(slot: SlotMemory, count: usize, size: usize) -> Result<Self, Failure> {
-        let mut uses = Vec::new();
-        uses.try_reserve_exact(count).or(Err(Failure::NoMemory))?;
-        uses.resize(count, Cell::new(0));
-        let length = count.checked_mul(size).ok_or(Failure::NoMemory)?;
+    /// [`Error::NoMemory`].
+    pub fn new(slot: SlotMemory, count: usize, size: usize) -> Result<Self, Error> {
+        let uses = list::filled(count, Cell::new(0))?;
+        let length = count.checked_mul(size).ok_or(Error::NoMemory)?;
         Ok(Self(Rc::new(Inner { memory: DmaBuffer::new(slot, length)?, size, uses })))
     }
 
@@ -52,17 +51,17 @@ impl Pool {
     /// has answered a request and returns false when no request is in flight.
     ///
     /// # Errors
-    /// Those of `wait`; [`Failure::NoMemory`] when all buffers are in use and nothing is in flight.
+    /// Those of `wait`; [`Error::NoMemory`] when all buffers are in use and nothing is in flight.
     pub fn lease_or_wait(
         &self,
-        mut wait: impl FnMut() -> Result<bool, Failure>,
-    ) -> Result<Lease, Failure> {
+        mut wait: impl FnMut() -> Result<bool, Error>,
+    ) -> Result<Lease, Error> {
         loop {
             if let Some(lease) = self.lease() {
                 return Ok(lease);
             }
             if !wait()? {
-                return self.lease().ok_or(Failure::NoMemory);
+                return self.lease().ok_or(Error::NoMemory);
             }
         }
     }

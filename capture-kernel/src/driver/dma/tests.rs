@@ -59,8 +59,8 @@ fn without_a_buffer_one_is_waited_for() {
         Ok(true)
     });
     assert!(lease.is_ok() && waits == 3);
-    assert_eq!(pool.lease_or_wait(|| Ok(false)).err(), Some(Failure::NoMemory));
-    let late = Failure::Timeout("answer");
+    assert_eq!(pool.lease_or_wait(|| Ok(false)).err(), Some(Error::NoMemory));
+    let late = Error::Timeout("answer");
     assert_eq!(pool.lease_or_wait(|| Err(late)).err(), Some(late));
 }
 

@@ -4,8 +4,9 @@
 use super::device::{self, Features};
 use super::requests::{Body, Requests, Shape};
 use crate::driver::BlockDevice;
+use crate::driver::Error;
 use crate::driver::dma::{DmaBuffer, Limits, MAX_PIECES, Pieces, SlotMemory};
-use crate::{Clock, Deadline, Failure};
+use crate::{Clock, Deadline};
 use alloc::vec::Vec;
 use core::mem::{self, ManuallyDrop};
 use virtio_drivers::transport::Transport;
@@ -34,7 +35,7 @@ mod kind {
 }
 
 /// A request is late.
-const UNFINISHED: Failure = Failure::Timeout("complete a request");
+const UNFINISHED: Error = Error::Timeout("complete a request");
 
 /// `VIRTIO_BLK_S_OK`.
 const OK: u8 = 0;
@@ -61,7 +62,7 @@ pub struct VirtioBlk<'c, T: Transport> {
     transport: ManuallyDrop<T>,
     clock: &'c dyn Clock,
     /// Milliseconds that any one request may take.
-    patience: u64,
+    timeout: u64,
     features: Features,
     capacity: u64,
     block_size: u32,
@@ -76,17 +77,17 @@ pub struct VirtioBlk<'c, T: Transport> {
 }
 
 impl<'c, T: Transport> VirtioBlk<'c, T> {
-    /// Resets and starts the device behind `transport`. Any one request may then take `patience`
+    /// Resets and starts the device behind `transport`. Any one request may then take `timeout`
     /// milliseconds.
     ///
     /// # Errors
-    /// What the device lacks or refuses, [`Failure::Timeout`], [`Failure::NoMemory`].
+    /// What the device lacks or refuses, [`Error::Timeout`], [`Error::NoMemory`].
     pub fn start(
         transport: T,
         slot: SlotMemory,
         clock: &'c dyn Clock,
-        patience: u64,
-    ) -> Result<Self, Failure> {
+        timeout: u64,
+    ) -> Result<Self, Error> {
         let mut transport = ManuallyDrop::new(transport);
         let wanted = Features::SIZE_MAX
             | Features::SEG_MAX
@@ -103,7 +104,7 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
         let mut device = Self {
             transport,
             clock,
-            patience,
+            timeout,
             features,
             capacity: 0,
             block_size: SECTOR as u32,
@@ -118,7 +119,7 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
         Ok(device)
     }
 
-    fn read_configuration(&mut self) -> Result<(), Failure> {
+    fn read_configuration(&mut self) -> Result<(), Error> {
         let low = self.config(config::CAPACITY)?;
         let high = self.config(config::CAPACITY + 4)?;
         let sectors = u64::from(high) << 32 | u64::from(low);
@@ -136,15 +137,15 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
         Ok(())
     }
 
-    fn config(&self, offset: usize) -> Result<u32, Failure> {
-        self.transport.read_config_space(offset).or(Err(Failure::NoConfiguration))
+    fn config(&self, offset: usize) -> Result<u32, Error> {
+        self.transport.read_config_space(offset).or(Err(Error::NoConfiguration))
     }
 
     /// Offers one request and returns without waiting for it, unless there is no room for it.
-    fn request(&mut self, kind: u32, at: u64, body: Body) -> Result<(), Failure> {
+    fn request(&mut self, kind: u32, at: u64, body: Body) -> Result<(), Error> {
         let slot = self.free_slot(&body)?;
         let header = Header { kind, reserved: 0, sector: at / SECTOR };
-        let deadline = Deadline::after(self.clock, self.patience);
+        let deadline = Deadline::after(self.clock, self.timeout);
         self.requests.offer(slot, header.as_bytes(), body, deadline);
         self.writes_at[usize::from(slot)] = match kind {
             kind::IN => u64::MAX,
@@ -157,20 +158,20 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
         Ok(())
     }
 
-    fn free_slot(&mut self, body: &Body) -> Result<u16, Failure> {
+    fn free_slot(&mut self, body: &Body) -> Result<u16, Error> {
         self.collect()?;
         loop {
             if let Some(slot) = self.requests.free(body) {
                 return Ok(slot);
             }
             if !self.wait_for_one()? {
-                return Err(Failure::Fragmented);
+                return Err(Error::Fragmented);
             }
         }
     }
 
     /// Takes back what the device has finished; whether there was anything.
-    fn collect(&mut self) -> Result<bool, Failure> {
+    fn collect(&mut self) -> Result<bool, Error> {
         let mut any = false;
         while let Some(done) = self.requests.take_back()? {
             self.inbox = self.inbox.take().or(done.buffer);
@@ -179,7 +180,7 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
                 OK => any = true,
                 status => {
                     self.failed_at = self.failed_at.min(writes_at);
-                    return Err(Failure::Io(status));
+                    return Err(Error::Io(status));
                 }
             }
         }
@@ -187,7 +188,7 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
     }
 
     /// Reads at most [`READ`] bytes, with nothing else in flight.
-    fn read_part(&mut self, at: u64, into: &mut [u8]) -> Result<(), Failure> {
+    fn read_part(&mut self, at: u64, into: &mut [u8]) -> Result<(), Error> {
         self.drain()?;
         let inbox = self.inbox.take().ok_or(UNFINISHED)?;
         self.request(kind::IN, at, Body::In(inbox, into.len()))?;
@@ -214,16 +215,16 @@ impl<T: Transport> BlockDevice for VirtioBlk<'_, T> {
         self.limits
     }
 
-    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Failure> {
+    fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Error> {
         let mut parts = (at..).step_by(READ).zip(into.chunks_mut(READ));
         parts.try_for_each(|(at, part)| self.read_part(at, part))
     }
 
-    fn write(&mut self, at: u64, pieces: Pieces) -> Result<(), Failure> {
+    fn write(&mut self, at: u64, pieces: Pieces) -> Result<(), Error> {
         self.request(kind::OUT, at, Body::Out(pieces))
     }
 
-    fn wait_for_one(&mut self) -> Result<bool, Failure> {
+    fn wait_for_one(&mut self) -> Result<bool, Error> {
         if self.requests.is_idle() {
             return Ok(false);
         }
@@ -236,7 +237,7 @@ impl<T: Transport> BlockDevice for VirtioBlk<'_, T> {
         Ok(true)
     }
 
-    fn drain(&mut self) -> Result<(), Failure> {
+    fn drain(&mut self) -> Result<(), Error> {
         while self.wait_for_one()? {}
         Ok(())
     }
@@ -245,17 +246,17 @@ impl<T: Transport> BlockDevice for VirtioBlk<'_, T> {
         self.writes_at.iter().copied().fold(self.failed_at, u64::min)
     }
 
-    fn settle(&mut self) -> Result<(), Failure> {
+    fn settle(&mut self) -> Result<(), Error> {
         loop {
             match self.drain() {
                 // That request is back, so that this ends.
-                Err(Failure::Io(_)) => {}
+                Err(Error::Io(_)) => {}
                 other => return other,
             }
         }
     }
 
-    fn flush(&mut self) -> Result<(), Failure> {
+    fn flush(&mut self) -> Result<(), Error> {
         self.drain()?;
         if self.features.contains(Features::FLUSH) {
             self.request(kind::FLUSH, 0, Body::Out(Pieces::new()))?;
@@ -264,7 +265,7 @@ impl<T: Transport> BlockDevice for VirtioBlk<'_, T> {
         Ok(())
     }
 
-    fn stop(&mut self) -> Result<(), Failure> {
+    fn stop(&mut self) -> Result<(), Error> {
         if !self.requests.is_idle() {
             // QEMU holds the machine in a reset until the disk behind it has answered every
             // request.
@@ -290,13 +291,13 @@ mod tests {
     use std::vec;
     use std::vec::Vec;
 
-    const PATIENCE: u64 = 100;
+    const TIMEOUT: u64 = 100;
 
     fn start<'c>(
         disk: &Rc<RefCell<Disk>>,
         clock: &'c FakeClock,
-    ) -> Result<VirtioBlk<'c, FakeTransport<Disk>>, Failure> {
-        VirtioBlk::start(FakeTransport::new(disk), slot(), clock, PATIENCE)
+    ) -> Result<VirtioBlk<'c, FakeTransport<Disk>>, Error> {
+        VirtioBlk::start(FakeTransport::new(disk), slot(), clock, TIMEOUT)
     }
 
     fn pieces<const N: usize>(pieces: [DmaPiece; N]) -> Pieces {
@@ -342,7 +343,7 @@ mod tests {
         assert!(start(&disk, &clock).expect("starts").is_read_only());
     }
 
-    fn first_error(change: impl FnOnce(&mut Disk)) -> Failure {
+    fn first_error(change: impl FnOnce(&mut Disk)) -> Error {
         let (disk, clock) = (Disk::new(vec![0; 8192]), FakeClock::default());
         change(&mut disk.borrow_mut());
         let page = [7_u8; 4096];
@@ -356,19 +357,19 @@ mod tests {
 
     #[test]
     fn a_device_that_misbehaves_is_an_error_and_not_a_hang() {
-        let unfinished = Failure::Timeout("complete a request");
+        let unfinished = Error::Timeout("complete a request");
         assert_eq!(first_error(|disk| disk.stalls_after = Some(1)), unfinished);
-        assert_eq!(first_error(|disk| disk.fails = 1..2), Failure::Io(1));
-        assert_eq!(first_error(|disk| disk.answers_with = Some(7)), Failure::BadAnswer(7));
-        assert_eq!(first_error(|disk| disk.answers_with = Some(5000)), Failure::BadAnswer(5000));
+        assert_eq!(first_error(|disk| disk.fails = 1..2), Error::Io(1));
+        assert_eq!(first_error(|disk| disk.answers_with = Some(7)), Error::BadAnswer(7));
+        assert_eq!(first_error(|disk| disk.answers_with = Some(5000)), Error::BadAnswer(5000));
         // A descriptor that exists, but is in no chain.
-        assert_eq!(first_error(|disk| disk.answers_with = Some(50)), Failure::BadAnswer(50));
+        assert_eq!(first_error(|disk| disk.answers_with = Some(50)), Error::BadAnswer(50));
         // A descriptor in the middle of a chain that is in flight.
-        assert_eq!(first_error(|disk| disk.answers_with = Some(1)), Failure::BadAnswer(1));
-        assert_eq!(first_error(|disk| disk.base.never_resets = true), Failure::Timeout("reset"));
-        assert_eq!(first_error(|disk| disk.base.features = 1 << 9), Failure::LegacyOnly);
+        assert_eq!(first_error(|disk| disk.answers_with = Some(1)), Error::BadAnswer(1));
+        assert_eq!(first_error(|disk| disk.base.never_resets = true), Error::Timeout("reset"));
+        assert_eq!(first_error(|disk| disk.base.features = 1 << 9), Error::LegacyOnly);
         let behind = first_error(|disk| disk.base.features = ORDINARY | 1 << 33);
-        assert_eq!(behind, Failure::BehindIommu);
+        assert_eq!(behind, Error::BehindIommu);
     }
 
     #[test]
@@ -379,8 +380,8 @@ mod tests {
         let mut device = start(&disk, &clock).expect("starts");
         device.write(0, pieces([old(&page)])).expect("is taken");
         device.write(4096, pieces([old(&page)])).expect("is taken");
-        assert_eq!(device.drain(), Err(Failure::Timeout("complete a request")));
-        assert_eq!(device.stop(), Err(Failure::Timeout("complete a request")));
+        assert_eq!(device.drain(), Err(Error::Timeout("complete a request")));
+        assert_eq!(device.stop(), Err(Error::Timeout("complete a request")));
         assert_ne!(disk.borrow().base.status, 0);
     }
 
@@ -427,7 +428,7 @@ mod tests {
             device.drain().expect("arrives");
             assert!(disk.borrow().bytes[3 * 4096..].starts_with(&page.repeat(most)));
             let too_many = (0..=most).map(|_| old(&page)).collect();
-            assert_eq!(device.write(0, too_many), Err(Failure::Fragmented));
+            assert_eq!(device.write(0, too_many), Err(Error::Fragmented));
         }
     }
 
@@ -539,6 +540,6 @@ mod tests {
     fn a_queue_without_room_for_a_request_is_refused() {
         let (disk, clock) = (Disk::new(vec![0; 4096]), FakeClock::default());
         disk.borrow_mut().base.queue_size = 3;
-        assert_eq!(start(&disk, &clock).err(), Some(Failure::QueueTooShort(2)));
+        assert_eq!(start(&disk, &clock).err(), Some(Error::QueueTooShort(2)));
     }
 }

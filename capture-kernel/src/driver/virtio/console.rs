@@ -3,18 +3,21 @@
 //! deadline.
 
 mod control;
+mod device;
 mod names;
 
 pub use names::{PortList, PortName};
 
-use super::device::{self, Features};
 use super::inbox::{Filled, Inbox};
 use super::requests::{Body, Requests, Shape};
+use crate::Clock;
+use crate::driver::Error;
 use crate::driver::Link;
 use crate::driver::dma::{Limits, MAX_PIECES, Pieces, SlotMemory, Stopped};
-use crate::{Clock, Deadline, Failure};
+use crate::driver::virtio::device::go;
 use control::{Control, Message};
 use core::mem::ManuallyDrop;
+use device::Device;
 use virtio_drivers::transport::Transport;
 
 /// Chains in flight to the other end, of a mebibyte each at most.
@@ -26,32 +29,6 @@ const BULK: u64 = 1 << 20;
 /// Buffers for what comes from the other end, and bytes of each.
 const RECEIVE_BUFFERS: u16 = 16;
 const RECEIVE_LENGTH: usize = 1024;
-
-/// The device and what every wait for it needs.
-struct Device<'c, T: Transport> {
-    /// Never dropped: virtio-drivers' PCI transport would wait for a reset without an end.
-    transport: ManuallyDrop<T>,
-    slot: SlotMemory,
-    clock: &'c dyn Clock,
-    /// Milliseconds that any one request may take.
-    patience: u64,
-}
-
-impl<T: Transport> Device<'_, T> {
-    fn negotiate(&mut self) -> Result<(), Failure> {
-        let features = device::negotiate(&mut *self.transport, self.clock, Features::MULTIPORT)?;
-        let has_names = features.contains(Features::MULTIPORT);
-        has_names.then_some(()).ok_or(Failure::NoNamedPorts)
-    }
-
-    fn reset(&mut self) -> Result<Stopped, Failure> {
-        device::reset(&mut *self.transport, self.clock)
-    }
-
-    fn deadline(&self) -> Deadline {
-        Deadline::after(self.clock, self.patience)
-    }
-}
 
 /// The queues of our port.
 struct Port {
@@ -73,8 +50,8 @@ fn queues(id: u32) -> Option<[u16; 2]> {
 
 impl Port {
     /// The queues of port `id` of a device that is not running yet.
-    fn set_up<T: Transport>(device: &mut Device<'_, T>, id: u32) -> Result<Self, Failure> {
-        let [to_us, from_us] = queues(id).ok_or(Failure::BadAnswer(id))?;
+    fn set_up<T: Transport>(device: &mut Device<'_, T>, id: u32) -> Result<Self, Error> {
+        let [to_us, from_us] = queues(id).ok_or(Error::BadAnswer(id))?;
         let (transport, slot) = (&mut *device.transport, device.slot);
         let incoming = Inbox::set_up(transport, to_us, slot, RECEIVE_BUFFERS, RECEIVE_LENGTH)?;
         let shape = Shape { most: IN_FLIGHT, head: COPIED, pieces: MAX_PIECES, reply: 0 };
@@ -102,25 +79,25 @@ pub struct VirtioConsole<'c, T: Transport> {
 
 impl<'c, T: Transport> VirtioConsole<'c, T> {
     /// Resets and starts the device behind `transport` if it has a port called `name`; else stops
-    /// it. Any one request may then take `patience` milliseconds.
+    /// it. Any one request may then take `timeout` milliseconds.
     ///
     /// All queues that are used have to be set up before a device is started, and which they are is
     /// known only afterwards: so it is started twice.
     ///
     /// # Errors
-    /// [`Failure::NoSuchPort`], [`Failure::NoNamedPorts`], or what the device lacks or refuses.
+    /// [`Error::NoSuchPort`], [`Error::NoNamedPorts`], or what the device lacks or refuses.
     pub fn open(
         transport: T,
         name: PortName,
         slot: SlotMemory,
         clock: &'c dyn Clock,
-        patience: u64,
-    ) -> Result<Self, Failure> {
+        timeout: u64,
+    ) -> Result<Self, Error> {
         let transport = ManuallyDrop::new(transport);
-        let mut device = Device { transport, slot, clock, patience };
+        let mut device = Device { transport, slot, clock, timeout };
         device.negotiate()?;
         let mut control = Control::set_up(&mut device)?;
-        device::go(&mut *device.transport);
+        go(&mut *device.transport);
         let found = control.find_port(&mut device, name);
         control.release(&device.reset()?);
         let id = found?.id;
@@ -129,14 +106,14 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
     }
 
     /// Starts again, without anything in flight.
-    fn restart(&mut self) -> Result<(), Failure> {
+    fn restart(&mut self) -> Result<(), Error> {
         self.reset()?;
         (self.control, self.port, self.is_open) = start(&mut self.device, self.name, self.id)?;
         Ok(())
     }
 
     /// Stops the device, and takes back what it had.
-    fn reset(&mut self) -> Result<(), Failure> {
+    fn reset(&mut self) -> Result<(), Error> {
         let stopped = self.device.reset()?;
         self.control.release(&stopped);
         self.port.release(&stopped);
@@ -144,12 +121,12 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
     }
 
     /// Hears what the device has to say of our port.
-    fn listen(&mut self) -> Result<(), Failure> {
+    fn listen(&mut self) -> Result<(), Error> {
         for _ in 0..self.control.most() {
             match self.control.next(&mut self.device)? {
                 Some(Message::Opened(id, true)) if id == self.id => self.is_open = true,
                 Some(Message::Opened(id, false)) if id == self.id => self.closed()?,
-                Some(Message::Removed(id)) if id == self.id => return Err(Failure::PortGone),
+                Some(Message::Removed(id)) if id == self.id => return Err(Error::PortGone),
                 Some(_) => {}
                 None => break,
             }
@@ -159,7 +136,7 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
 
     /// The other end has gone away. The device has returned what was in flight, but QEMU does not
     /// return what it was in the middle of: only a reset gives that memory back.
-    fn closed(&mut self) -> Result<(), Failure> {
+    fn closed(&mut self) -> Result<(), Error> {
         self.is_open = false;
         self.collect()?;
         match self.port.outgoing.is_idle() {
@@ -169,7 +146,7 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
     }
 
     /// Takes back what the device has sent.
-    fn collect(&mut self) -> Result<(), Failure> {
+    fn collect(&mut self) -> Result<(), Error> {
         while self.port.outgoing.take_back()?.is_some() {
             // A slow reader is still a reader.
             self.port.outgoing.renew(self.device.deadline());
@@ -178,7 +155,7 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
     }
 
     /// Collects and listens until `is_ready` has an answer.
-    fn wait<R>(&mut self, is_ready: impl Fn(&Self) -> Option<R>) -> Result<R, Failure> {
+    fn wait<R>(&mut self, is_ready: impl Fn(&Self) -> Option<R>) -> Result<R, Error> {
         loop {
             self.collect()?;
             self.listen()?;
@@ -186,14 +163,14 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
                 return Ok(ready);
             }
             if self.port.outgoing.is_late(self.device.clock) {
-                return Err(Failure::Timeout("take what was sent"));
+                return Err(Error::Timeout("take what was sent"));
             }
             core::hint::spin_loop();
         }
     }
 
     /// A slot for a chain with this body, or [`None`] when nobody is there.
-    fn free_slot(&mut self, body: &Body) -> Result<Option<u16>, Failure> {
+    fn free_slot(&mut self, body: &Body) -> Result<Option<u16>, Error> {
         self.wait(|console| match console.is_open {
             true => console.port.outgoing.free(body).map(Some),
             false => Some(None),
@@ -201,7 +178,7 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
     }
 
     /// Sends at most [`COPIED`] bytes, and behind them `pieces`, as one chain.
-    fn send_chain(&mut self, copied: &[u8], pieces: Pieces) -> Result<(), Failure> {
+    fn send_chain(&mut self, copied: &[u8], pieces: Pieces) -> Result<(), Error> {
         if copied.is_empty() && pieces.is_empty() {
             return Ok(());
         }
@@ -221,14 +198,14 @@ fn start<T: Transport>(
     device: &mut Device<'_, T>,
     name: PortName,
     id: u32,
-) -> Result<(Control, Port, bool), Failure> {
+) -> Result<(Control, Port, bool), Error> {
     device.negotiate()?;
     let mut control = Control::set_up(device)?;
     let mut port = Port::set_up(device, id)?;
-    device::go(&mut *device.transport);
+    go(&mut *device.transport);
     let opened = control.find_port(device, name).and_then(|found| {
         if found.id != id {
-            return Err(Failure::PortGone);
+            return Err(Error::PortGone);
         }
         port.incoming.notify(&mut *device.transport);
         control.open(device, id).map(|()| found.is_open)
@@ -245,7 +222,7 @@ fn start<T: Transport>(
 }
 
 impl<T: Transport> Link for VirtioConsole<'_, T> {
-    fn receive(&mut self, into: &mut [u8]) -> Result<usize, Failure> {
+    fn receive(&mut self, into: &mut [u8]) -> Result<usize, Error> {
         self.listen()?;
         let Port { incoming, reading, .. } = &mut self.port;
         let mut taken = 0;
@@ -268,7 +245,7 @@ impl<T: Transport> Link for VirtioConsole<'_, T> {
         Ok(taken)
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let mut chunks = bytes.chunks(COPIED);
         chunks.try_for_each(|chunk| self.send_chain(chunk, Pieces::new()))
     }
@@ -278,13 +255,13 @@ impl<T: Transport> Link for VirtioConsole<'_, T> {
         Some(Limits { bytes: BULK, pieces, piece: BULK, align: 1, address_bits: 64 })
     }
 
-    fn send_bulk(&mut self, head: &[u8], pieces: Pieces) -> Result<(), Failure> {
+    fn send_bulk(&mut self, head: &[u8], pieces: Pieces) -> Result<(), Error> {
         let (first, last) = head.split_at(head.len().saturating_sub(COPIED));
         self.send(first)?;
         self.send_chain(last, pieces)
     }
 
-    fn wait_for_one(&mut self) -> Result<bool, Failure> {
+    fn wait_for_one(&mut self) -> Result<bool, Error> {
         let before = self.port.outgoing.in_flight();
         self.wait(|console| match console.port.outgoing.in_flight() {
             0 if before == 0 => Some(false),
@@ -292,13 +269,13 @@ impl<T: Transport> Link for VirtioConsole<'_, T> {
         })
     }
 
-    fn drain(&mut self) -> Result<(), Failure> {
+    fn drain(&mut self) -> Result<(), Error> {
         self.wait(|console| console.port.outgoing.is_idle().then_some(()))
     }
 
     /// Never waits for what is in flight: unlike a disk, QEMU's console forgets it in a reset, and
     /// has copied what it has sent.
-    fn stop(&mut self) -> Result<(), Failure> {
+    fn stop(&mut self) -> Result<(), Error> {
         self.reset()
     }
 }

@@ -1,12 +1,13 @@
 //! What all virtio devices have in common: reset and negotiation (virtio 1.2, section 3.1).
 
+use crate::driver::Error;
 use crate::driver::dma::Stopped;
-use crate::{Clock, Deadline, Failure};
+use crate::{Clock, Deadline};
 use bitflags::bitflags;
 use virtio_drivers::transport::{DeviceStatus, Transport};
 
 /// How long a device may take to reset, in milliseconds.
-const RESET_PATIENCE: u64 = 1000;
+const RESET_TIMEOUT: u64 = 1000;
 
 /// Offset of `device_status` in the common configuration (virtio 1.2, 4.1.4.3).
 pub const STATUS: usize = 0x14;
@@ -40,45 +41,45 @@ bitflags! {
 /// Resets the device and waits until it says so: from then on it does no DMA.
 ///
 /// # Errors
-/// [`Failure::Timeout`].
-pub fn reset(transport: &mut impl Transport, clock: &dyn Clock) -> Result<Stopped, Failure> {
+/// [`Error::Timeout`].
+pub fn reset(transport: &mut impl Transport, clock: &dyn Clock) -> Result<Stopped, Error> {
     transport.set_status(DeviceStatus::empty());
     match wait_for_reset(clock, || transport.get_status().is_empty()) {
         true => Ok(Stopped::confirmed()),
-        false => Err(Failure::Timeout("reset")),
+        false => Err(Error::Timeout("reset")),
     }
 }
 
 /// Waits until a device is reset; whether it is in time.
 pub fn wait_for_reset(clock: &dyn Clock, is_reset: impl FnMut() -> bool) -> bool {
-    Deadline::after(clock, RESET_PATIENCE).wait(clock, is_reset)
+    Deadline::after(clock, RESET_TIMEOUT).wait(clock, is_reset)
 }
 
 /// Resets the device and agrees on `wanted` features (and on virtio 1). Queues come next, then
 /// [`go`].
 ///
 /// # Errors
-/// What the device lacks or refuses, or [`Failure::Timeout`] for the reset.
+/// What the device lacks or refuses, or [`Error::Timeout`] for the reset.
 pub fn negotiate(
     transport: &mut impl Transport,
     clock: &dyn Clock,
     wanted: Features,
-) -> Result<Features, Failure> {
+) -> Result<Features, Error> {
     reset(transport, clock)?;
     let greeting = DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER;
     transport.set_status(greeting);
     let offered = Features::from_bits_truncate(transport.read_device_features());
     if !offered.contains(Features::VERSION_1) {
-        return Err(Failure::LegacyOnly);
+        return Err(Error::LegacyOnly);
     }
     if offered.contains(Features::ACCESS_PLATFORM) {
-        return Err(Failure::BehindIommu);
+        return Err(Error::BehindIommu);
     }
     let agreed = offered & (wanted | Features::VERSION_1);
     transport.write_driver_features(agreed.bits());
     transport.set_status(greeting | DeviceStatus::FEATURES_OK);
     if !transport.get_status().contains(DeviceStatus::FEATURES_OK) {
-        return Err(Failure::FeaturesRefused);
+        return Err(Error::FeaturesRefused);
     }
     Ok(agreed)
 }

@@ -1,8 +1,9 @@
 //! Buffers that the device fills whenever it likes.
 
 use super::queue::{Element, VirtQueue};
-use crate::Failure;
+use crate::driver::Error;
 use crate::driver::dma::{DmaBuffer, SlotMemory, Stopped};
+use crate::list;
 use alloc::vec::Vec;
 use virtio_drivers::transport::Transport;
 
@@ -37,13 +38,11 @@ impl Inbox {
         slot: SlotMemory,
         most: u16,
         length: usize,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Error> {
         let queue = VirtQueue::set_up(transport, index, slot, 1)?;
         let buffers = queue.size().min(most.into());
         let memory = DmaBuffer::new(slot, buffers * length)?;
-        let mut offered = Vec::new();
-        offered.try_reserve_exact(buffers).or(Err(Failure::NoMemory))?;
-        offered.resize(buffers, None);
+        let offered = list::filled(buffers, None)?;
         let mut inbox = Self { index, queue, memory, length, offered };
         for buffer in 0..buffers as u16 {
             inbox.give_back(buffer);
@@ -65,11 +64,11 @@ impl Inbox {
     /// may say that it has written more than there is room for: then the buffer is full.
     ///
     /// # Errors
-    /// [`Failure::BadAnswer`] when the device did not have that buffer.
-    pub(super) fn take(&mut self) -> Result<Option<Filled>, Failure> {
+    /// [`Error::BadAnswer`] when the device did not have that buffer.
+    pub(super) fn take(&mut self) -> Result<Option<Filled>, Error> {
         let Some(used) = self.queue.take_used()? else { return Ok(None) };
         let buffer = self.offered.iter().position(|chain| *chain == Some(used.chain));
-        let buffer = buffer.ok_or(Failure::BadAnswer(used.chain.into()))?;
+        let buffer = buffer.ok_or(Error::BadAnswer(used.chain.into()))?;
         self.offered[buffer] = None;
         let length = self.length.min(used.length as usize);
         Ok(Some(Filled { buffer: buffer as u16, length }))

@@ -3,8 +3,9 @@
 
 use super::device::{self, Features};
 use super::requests::{Body, Requests, Shape};
+use crate::driver::Error;
 use crate::driver::dma::{Pieces, SlotMemory};
-use crate::{Clock, Deadline, Failure};
+use crate::{Clock, Deadline};
 use core::mem::ManuallyDrop;
 use handoff::layout::PAGE_SIZE;
 use virtio_drivers::transport::Transport;
@@ -78,8 +79,8 @@ impl Region {
     /// Reads the location of the device's memory through `transport`.
     ///
     /// # Errors
-    /// [`Failure::NoConfiguration`], [`Failure::BadRegion`] where that makes no sense.
-    pub fn read(transport: &impl Transport) -> Result<Self, Failure> {
+    /// [`Error::NoConfiguration`], [`Error::BadRegion`] where that makes no sense.
+    pub fn read(transport: &impl Transport) -> Result<Self, Error> {
         for _ in 0..TRIES {
             let before = transport.read_config_generation();
             let word = |at| read_u64(transport, at);
@@ -90,7 +91,7 @@ impl Region {
                 return Self::new(PhysAddr::new(start), length, usable, block, plugged);
             }
         }
-        Err(Failure::BadRegion)
+        Err(Error::BadRegion)
     }
 
     fn new(
@@ -99,15 +100,15 @@ impl Region {
         usable: u64,
         block: u64,
         plugged: u64,
-    ) -> Result<Self, Failure> {
-        let range = |length| PhysRange::new(start, length).or(Err(Failure::BadRegion));
+    ) -> Result<Self, Error> {
+        let range = |length| PhysRange::new(start, length).or(Err(Error::BadRegion));
         let makes_sense = block.is_power_of_two()
             && block >= PAGE_SIZE
             && start.is_aligned(block)
             && length.is_multiple_of(block)
             && usable <= length;
         if !makes_sense {
-            return Err(Failure::BadRegion);
+            return Err(Error::BadRegion);
         }
         // Only whole blocks can be plugged.
         let usable = range(usable - usable % block)?;
@@ -115,13 +116,13 @@ impl Region {
     }
 
     /// `count` blocks from `at` on.
-    fn blocks(&self, at: PhysAddr, count: u64) -> Result<PhysRange, Failure> {
-        PhysRange::new(at, count * self.block).or(Err(Failure::BadRegion))
+    fn blocks(&self, at: PhysAddr, count: u64) -> Result<PhysRange, Error> {
+        PhysRange::new(at, count * self.block).or(Err(Error::BadRegion))
     }
 }
 
-fn read_u64(transport: &impl Transport, at: usize) -> Result<u64, Failure> {
-    let half = |at| transport.read_config_space::<u32>(at).or(Err(Failure::NoConfiguration));
+fn read_u64(transport: &impl Transport, at: usize) -> Result<u64, Error> {
+    let half = |at| transport.read_config_space::<u32>(at).or(Err(Error::NoConfiguration));
     Ok(u64::from(half(at)?) | u64::from(half(at + 4)?) << 32)
 }
 
@@ -131,7 +132,7 @@ struct VirtioMem<'c, T: Transport> {
     transport: ManuallyDrop<T>,
     clock: &'c dyn Clock,
     /// Milliseconds that one request may take, and all of them together.
-    patience: u64,
+    timeout: u64,
     requests: Requests,
 }
 
@@ -140,35 +141,35 @@ impl<'c, T: Transport> VirtioMem<'c, T> {
         transport: T,
         slot: SlotMemory,
         clock: &'c dyn Clock,
-        patience: u64,
-    ) -> Result<Self, Failure> {
+        timeout: u64,
+    ) -> Result<Self, Error> {
         let mut transport = ManuallyDrop::new(transport);
         // A device whose unplugged memory is inaccessible refuses a driver that does not know that.
         device::negotiate(&mut *transport, clock, Features::UNPLUGGED_INACCESSIBLE)?;
         let shape = Shape { most: 1, head: size_of::<Request>(), pieces: 0, reply: ANSWER_LENGTH };
         let requests = Requests::set_up(&mut *transport, GUEST_REQUESTS, slot, shape)?;
-        let mut device = Self { transport, clock, patience, requests };
+        let mut device = Self { transport, clock, timeout, requests };
         device::go(&mut *device.transport);
         Ok(device)
     }
 
     /// Asks for the state of `count` blocks from `at` on.
-    fn state(&mut self, at: PhysAddr, count: u64) -> Result<State, Failure> {
+    fn state(&mut self, at: PhysAddr, count: u64) -> Result<State, Error> {
         let request = Request {
             kind: STATE,
             padding: [0; 3],
             address: at.get(),
-            blocks: u16::try_from(count).or(Err(Failure::BadRegion))?,
+            blocks: u16::try_from(count).or(Err(Error::BadRegion))?,
             padding_of_blocks: [0; 3],
         };
         let body = Body::Out(Pieces::new());
-        let slot = self.requests.free(&body).ok_or(Failure::Timeout("answer"))?;
-        let deadline = Deadline::after(self.clock, self.patience);
+        let slot = self.requests.free(&body).ok_or(Error::Timeout("answer"))?;
+        let deadline = Deadline::after(self.clock, self.timeout);
         self.requests.offer(slot, request.as_bytes(), body, deadline);
         self.transport.notify(GUEST_REQUESTS);
         while self.requests.take_back()?.is_none() {
             if self.requests.is_late(self.clock) {
-                return Err(Failure::Timeout("say which of its memory is plugged"));
+                return Err(Error::Timeout("say which of its memory is plugged"));
             }
             core::hint::spin_loop();
         }
@@ -176,8 +177,8 @@ impl<'c, T: Transport> VirtioMem<'c, T> {
             (ACK, 0_u16) => Ok(State::Plugged),
             (ACK, 1) => Ok(State::Unplugged),
             (ACK, 2) if count > 1 => Ok(State::Mixed),
-            (ACK, state) => Err(Failure::NoState(state)),
-            (kind, _) => Err(Failure::NoState(kind)),
+            (ACK, state) => Err(Error::NoState(state)),
+            (kind, _) => Err(Error::NoState(kind)),
         }
     }
 
@@ -190,15 +191,15 @@ impl<'c, T: Transport> VirtioMem<'c, T> {
         holes: &mut Holes,
         most: usize,
         at: &mut PhysAddr,
-    ) -> Result<(), Failure> {
-        let deadline = Deadline::after(self.clock, self.patience);
+    ) -> Result<(), Error> {
+        let deadline = Deadline::after(self.clock, self.timeout);
         let mut step = MOST_BLOCKS;
         while *at < region.usable.end() {
             if holes.iter().len() >= most {
-                return Err(Failure::TooManyHoles(most));
+                return Err(Error::TooManyHoles(most));
             }
             if deadline.is_over(self.clock) {
-                return Err(Failure::Timeout("say which of its memory is plugged"));
+                return Err(Error::Timeout("say which of its memory is plugged"));
             }
             let left = (region.usable.end().get() - at.get()) / region.block;
             let count = step.min(left);
@@ -216,7 +217,7 @@ impl<'c, T: Transport> VirtioMem<'c, T> {
         }
         add(
             holes,
-            PhysRange::from_bounds(*at, region.range.end()).or(Err(Failure::BadRegion))?,
+            PhysRange::from_bounds(*at, region.range.end()).or(Err(Error::BadRegion))?,
             UNPLUGGED,
         )?;
         *at = region.range.end();
@@ -231,8 +232,8 @@ impl<'c, T: Transport> VirtioMem<'c, T> {
     }
 }
 
-fn add(holes: &mut Holes, range: PhysRange, reason: &'static str) -> Result<(), Failure> {
-    holes.add(range, reason).or(Err(Failure::NoMemory))
+fn add(holes: &mut Holes, range: PhysRange, reason: &'static str) -> Result<(), Error> {
+    holes.add(range, reason).or(Err(Error::NoMemory))
 }
 
 /// Adds to `holes` the memory of `region` that the device at `transport` reports as unplugged. If
@@ -241,23 +242,23 @@ fn add(holes: &mut Holes, range: PhysRange, reason: &'static str) -> Result<(), 
 ///
 /// # Errors
 /// The reason why the queries ended early; the rest of the region is in `holes` then, unless it is
-/// [`Failure::NoMemory`].
+/// [`Error::NoMemory`].
 pub fn ask<T: Transport>(
     transport: T,
     region: &Region,
     (holes, most): (&mut Holes, usize),
     slot: SlotMemory,
     clock: &dyn Clock,
-    patience: u64,
-) -> Result<(), Failure> {
+    timeout: u64,
+) -> Result<(), Error> {
     let mut at = region.range.start();
-    let asked = VirtioMem::start(transport, slot, clock, patience).and_then(|mut device| {
+    let asked = VirtioMem::start(transport, slot, clock, timeout).and_then(|mut device| {
         let found = device.find_unplugged(region, holes, most, &mut at);
         device.stop();
         found
     });
     if asked.is_err() {
-        let rest = PhysRange::from_bounds(at, region.range.end()).or(Err(Failure::BadRegion))?;
+        let rest = PhysRange::from_bounds(at, region.range.end()).or(Err(Error::BadRegion))?;
         add(holes, rest, NOT_KNOWN)?;
     }
     asked
@@ -277,7 +278,7 @@ mod tests {
     const START: u64 = 1 << 32;
 
     /// The holes that the device is found to have, and what was wrong with it.
-    fn asked(device: &Rc<RefCell<Mem>>, most: usize) -> (Vec<String>, Result<(), Failure>) {
+    fn asked(device: &Rc<RefCell<Mem>>, most: usize) -> (Vec<String>, Result<(), Error>) {
         let (clock, mut holes) = (FakeClock::default(), Holes::new());
         let region = Region::read(&FakeTransport::new(device)).expect("a region");
         let found =
@@ -312,7 +313,7 @@ mod tests {
         assert!(requests < 100, "{requests} requests");
     }
 
-    fn rest_is_left_out(failure: Failure, change: impl FnOnce(&mut Mem)) {
+    fn rest_is_left_out(failure: Error, change: impl FnOnce(&mut Mem)) {
         let device = Mem::new(START, vec![true, false, true, true]);
         change(&mut device.borrow_mut());
         let (holes, found) = asked(&device, 64);
@@ -323,17 +324,17 @@ mod tests {
 
     #[test]
     fn a_device_that_misbehaves_costs_its_own_memory_and_no_more() {
-        let late = Failure::Timeout("say which of its memory is plugged");
+        let late = Error::Timeout("say which of its memory is plugged");
         rest_is_left_out(late, |device| device.stalls_after = Some(0));
         rest_is_left_out(late, |device| device.stalls_after = Some(2));
-        rest_is_left_out(Failure::NoState(1), |device| device.answers_with = Some((1, 0)));
-        rest_is_left_out(Failure::NoState(7), |device| device.answers_with = Some((0, 7)));
+        rest_is_left_out(Error::NoState(1), |device| device.answers_with = Some((1, 0)));
+        rest_is_left_out(Error::NoState(7), |device| device.answers_with = Some((0, 7)));
         // One block cannot be mixed.
-        rest_is_left_out(Failure::NoState(2), |device| device.answers_with = Some((0, 2)));
-        rest_is_left_out(Failure::BehindIommu, |device| device.base.features |= 1 << 33);
-        rest_is_left_out(Failure::LegacyOnly, |device| device.base.features = 1 << 1);
-        rest_is_left_out(Failure::QueueTooShort(1), |device| device.base.queue_size = 1);
-        rest_is_left_out(Failure::Timeout("reset"), |device| device.base.never_resets = true);
+        rest_is_left_out(Error::NoState(2), |device| device.answers_with = Some((0, 2)));
+        rest_is_left_out(Error::BehindIommu, |device| device.base.features |= 1 << 33);
+        rest_is_left_out(Error::LegacyOnly, |device| device.base.features = 1 << 1);
+        rest_is_left_out(Error::QueueTooShort(1), |device| device.base.queue_size = 1);
+        rest_is_left_out(Error::Timeout("reset"), |device| device.base.never_resets = true);
     }
 
     #[test]
@@ -349,7 +350,7 @@ mod tests {
     fn there_is_a_limit_of_holes() {
         let device = Mem::new(START, (0..100).map(|block| block % 2 == 0).collect());
         let (holes, found) = asked(&device, 8);
-        assert_eq!((holes.len(), found), (9, Err(Failure::TooManyHoles(8))));
+        assert_eq!((holes.len(), found), (9, Err(Error::TooManyHoles(8))));
         assert!(holes[8].ends_with("=virtio-mem device not answering"), "{holes:?}");
     }
 
@@ -360,7 +361,7 @@ mod tests {
             change(&mut device.borrow_mut());
             Region::read(&FakeTransport::new(&device)).err()
         };
-        let bad = Some(Failure::BadRegion);
+        let bad = Some(Error::BadRegion);
         assert_eq!(refused(|device| device.block_size = 0), bad);
         assert_eq!(refused(|device| device.block_size = 512), bad);
         assert_eq!(refused(|device| device.block_size = 3 << 20), bad);

@@ -3,8 +3,9 @@
 //! A chain takes as many descriptors as it has links. The list of free ones is memory of ours that
 //! the device does not see. No interrupts, no event index: the used ring is polled.
 
-use crate::Failure;
+use crate::driver::Error;
 use crate::driver::dma::{DmaBuffer, SlotMemory, Stopped};
+use crate::list;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{Ordering, fence};
@@ -81,27 +82,24 @@ impl VirtQueue {
     /// Queue `index` of a device that is not running yet, as long as the device allows.
     ///
     /// # Errors
-    /// [`Failure::QueueTooShort`] where not one chain of `least` descriptors fits, [`Failure::NoMemory`].
+    /// [`Error::QueueTooShort`] where not one chain of `least` descriptors fits, [`Error::NoMemory`].
     pub(super) fn set_up(
         transport: &mut impl Transport,
         index: u16,
         slot: SlotMemory,
         least: u16,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Error> {
         let most = transport.max_queue_size(index);
         let size = u16::try_from(most).unwrap_or(MAX_SIZE).min(MAX_SIZE);
         // A split queue's size is a power of two; rounding down keeps within what was offered.
         let size = size.checked_ilog2().map_or(0, |log| 1 << log);
         if size < least {
-            return Err(Failure::QueueTooShort(size));
+            return Err(Error::QueueTooShort(size));
         }
         let length = used_offset(size) + 6 + 8 * usize::from(size);
-        let (mut next, mut lengths) = (Vec::new(), Vec::new());
-        for list in [&mut next, &mut lengths] {
-            list.try_reserve_exact(size.into()).or(Err(Failure::NoMemory))?;
-        }
+        let mut next = list::with_room(size.into())?;
         next.extend(1..=size);
-        lengths.resize(size.into(), 0);
+        let lengths = list::filled(size.into(), 0)?;
         let memory = DmaBuffer::new(slot, length)?;
         let queue = Self { memory, size, available: 0, used: 0, next, free: (0, size), lengths };
         let [descriptors, available, used] = queue.areas().map(PhysAddr::get);
@@ -164,8 +162,8 @@ impl VirtQueue {
     /// A chain that the device has finished, if there is one. Its descriptors are free again.
     ///
     /// # Errors
-    /// [`Failure::BadAnswer`] when what it returns is no chain that it has.
-    pub(super) fn take_used(&mut self) -> Result<Option<Used>, Failure> {
+    /// [`Error::BadAnswer`] when what it returns is no chain that it has.
+    pub(super) fn take_used(&mut self) -> Result<Option<Used>, Error> {
         let ring = used_offset(self.size);
         let index: u16 = self.memory.read(ring + 2);
         if index == self.used {
@@ -176,7 +174,7 @@ impl VirtQueue {
         let UsedElement { id, length } = self.memory.read(ring + 4 + 8 * entry);
         self.used = self.used.wrapping_add(1);
         let known = self.lengths.get_mut(id as usize).map(core::mem::take);
-        let count = known.filter(|count| *count > 0).ok_or(Failure::BadAnswer(id))?;
+        let count = known.filter(|count| *count > 0).ok_or(Error::BadAnswer(id))?;
         let chain = id as u16;
         self.put_back(chain, count);
         Ok(Some(Used { chain, length }))
@@ -260,7 +258,7 @@ mod tests {
         }
         assert_eq!(queue.take_used().map(|used| used.is_some()), Ok(true));
         for id in [first.into(), u32::from(first) + 1, 64, u32::MAX] {
-            assert_eq!(queue.take_used(), Err(Failure::BadAnswer(id)));
+            assert_eq!(queue.take_used(), Err(Error::BadAnswer(id)));
         }
         assert_eq!((queue.room(), queue.take_used()), (44, Ok(None)));
         let mut indices: Vec<_> = (0..44).map(|_| queue.offer([link(9)].into_iter())).collect();

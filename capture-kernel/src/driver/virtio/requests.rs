@@ -2,8 +2,9 @@
 //! that the device may use for it.
 
 use super::queue::{Element, VirtQueue};
+use crate::driver::Error;
 use crate::driver::dma::{DmaBuffer, DmaPiece, MAX_PIECES, Pieces, SlotMemory, Stopped, ZEROS};
-use crate::{Clock, Deadline, Failure};
+use crate::{Clock, Deadline, list};
 use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 use core::mem::ManuallyDrop;
@@ -100,18 +101,17 @@ impl Requests {
     /// time, and with fewer pieces, where it is short.
     ///
     /// # Errors
-    /// [`Failure::QueueTooShort`] where not one request fits, [`Failure::NoMemory`].
+    /// [`Error::QueueTooShort`] where not one request fits, [`Error::NoMemory`].
     pub(super) fn set_up(
         transport: &mut impl Transport,
         index: u16,
         slot: SlotMemory,
         shape: Shape,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Error> {
         let least = shape.others() + usize::from(shape.pieces > 0);
         let queue = VirtQueue::set_up(transport, index, slot, least as u16)?;
         let slots = (queue.size() / least).min(shape.most.into());
-        let mut in_flight = Vec::new();
-        in_flight.try_reserve_exact(slots).or(Err(Failure::NoMemory))?;
+        let mut in_flight = list::with_room(slots)?;
         in_flight.resize_with(slots, || None);
         let control = DmaBuffer::new(slot, shape.head(slots as u16).start)?;
         let zeros = (shape.pieces > 0).then(|| DmaBuffer::new(slot, ZEROS as usize)).transpose()?;
@@ -179,13 +179,13 @@ impl Requests {
     /// twice.
     ///
     /// # Errors
-    /// [`Failure::BadAnswer`] when the device did not have that chain.
-    pub(super) fn take_back(&mut self) -> Result<Option<Done>, Failure> {
+    /// [`Error::BadAnswer`] when the device did not have that chain.
+    pub(super) fn take_back(&mut self) -> Result<Option<Done>, Error> {
         let Some(used) = self.queue.take_used()? else { return Ok(None) };
         let is_back = |one: &mut InFlight| one.chain == used.chain;
         let mut slots = (0..).zip(&mut self.in_flight);
         let found = slots.find_map(|(slot, one)| Some((slot, one.take_if(is_back)?)));
-        let (slot, request) = found.ok_or(Failure::BadAnswer(used.chain.into()))?;
+        let (slot, request) = found.ok_or(Error::BadAnswer(used.chain.into()))?;
         let buffer = match ManuallyDrop::into_inner(request.body) {
             Body::In(buffer, _) => Some(buffer),
             Body::Out(_) => None,

@@ -4,28 +4,27 @@
 //! written when it is closed. Stored bytes go out as they come, in requests as large as the disk
 //! takes.
 
+use super::chunks::{after, cut, kept_runs, order};
+use super::options::WriteOptions;
+use super::place::{Place, write_block};
 use super::scratch::Scratch;
-use super::{Manner, Place, write_block};
 use crate::driver::BlockDevice;
+use crate::driver::Error;
 use crate::driver::dma::Pool;
 use crate::gather::{Added, Copies, Gather};
-use crate::{Clock, Deadline, Failure};
+use crate::{Clock, Deadline, list};
 use alloc::vec::Vec;
-use arrayvec::ArrayVec;
 use core::ops::Range;
 use dumpfile::Crc32c;
 use dumpfile::chunk::{
-    CHUNK, ChunkEntry, Codec, Encoder, Left, MOST_COMPRESSED, PAGE, PAGES, left_of, pages_of,
-    repeats,
+    ChunkEntry, Codec, Encoder, Left, MOST_COMPRESSED, PAGE, left_of, pages_of, repeats,
 };
 use dumpfile::disk::{BLOCK, PageCounts, SEGMENT_ENTRIES, Segment, StoredChunks, encode_segment};
-use vmcore::{DumpOffset, PhysAddr, PhysRange, Piece, View, What};
+use log::warn;
+use vmcore::{DumpOffset, Piece, View, What};
 
 /// Chunks that are added at once where memory is contiguous: 1 MiB.
 const RUN: u32 = 16;
-/// Most parts of a dump that can go first.
-const MOST_URGENT: usize = 8;
-
 /// The end of a bulk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -42,7 +41,7 @@ pub(super) struct Bulk<'d, 'c, D: BlockDevice> {
     scratch: &'d mut Scratch,
     place: &'d mut Place,
     clock: &'c dyn Clock,
-    manner: Manner<'c>,
+    options: WriteOptions<'c>,
     gather: Gather<'d>,
     /// The encoder, and room for what it makes.
     encoder: Option<(Encoder, Vec<u8>)>,
@@ -70,23 +69,22 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
     /// Nothing is written yet.
     ///
     /// # Errors
-    /// [`Failure::NoMemory`].
+    /// [`Error::NoMemory`].
     pub(super) fn new(
         device: &'d mut D,
         (pool, scratch): (&'d Pool, &'d mut Scratch),
         place: &'d mut Place,
         clock: &'c dyn Clock,
-        manner: Manner<'c>,
-    ) -> Result<Self, Failure> {
-        let copies = Copies { pool, memory: manner.memory };
+        options: WriteOptions<'c>,
+    ) -> Result<Self, Error> {
+        let copies = Copies { pool, memory: options.memory };
         let gather = Gather::new(copies, device.limits(), BLOCK as u64);
-        let encoder = encoder(manner).unwrap_or_else(|failure| {
-            (manner.say)(format_args!("no compression: {failure}"));
-            (place.header.codec, place.header.checksums) = (Codec::Raw, manner.checksums);
+        let encoder = encoder(options).unwrap_or_else(|failure| {
+            warn!("no compression: {failure}");
+            (place.header.codec, place.header.checksums) = (Codec::Raw, options.checksums);
             None
         });
-        let mut chunks = Vec::new();
-        chunks.try_reserve_exact(SEGMENT_ENTRIES).or(Err(Failure::NoMemory))?;
+        let chunks = list::with_room(SEGMENT_ENTRIES)?;
         let start = place.header.bulk_start;
         Ok(Self {
             device,
@@ -94,7 +92,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
             scratch,
             place,
             clock,
-            manner,
+            options,
             gather,
             encoder,
             number: 0,
@@ -105,7 +103,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
             pages: PageCounts::default(),
             committed: 0,
             kept: 0,
-            next: Deadline::after(clock, manner.pace),
+            next: Deadline::after(clock, options.pace),
         })
     }
 
@@ -120,7 +118,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
         view: &dyn View,
         urgent: &[Range<u64>],
         first_arrived: &mut dyn FnMut(),
-    ) -> Result<Ended, Failure> {
+    ) -> Result<Ended, Error> {
         let mut ended = Ended::Whole;
         let (mut is_first, head) = (true, self.start + BLOCK as u64);
         'all: for range in order(view.len(), urgent) {
@@ -143,7 +141,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
 
     /// Adds `chunk` and at most `most` - 1 chunks after it. Returns their number, or [`None`] where
     /// the region has no room for them.
-    fn add(&mut self, view: &dyn View, chunk: u32, most: u32) -> Result<Option<u32>, Failure> {
+    fn add(&mut self, view: &dyn View, chunk: u32, most: u32) -> Result<Option<u32>, Error> {
         if !self.open()? {
             return Ok(None);
         }
@@ -164,7 +162,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
         let kept = left.kept(pages_of(chunk, view.len())) as u64;
         let stored = (kept * PAGE) as u32;
         let raw = ChunkEntry { chunk, codec: Codec::Raw, stored, crc: None, left };
-        let is_checked = self.manner.checksums || self.encoder.is_some();
+        let is_checked = self.options.checksums || self.encoder.is_some();
         let is_run = stored == 0 || left == Left::default() && !is_checked;
         if is_run {
             let most = if stored == 0 { alike } else { alike.min(RUN - 1) };
@@ -172,7 +170,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
         }
         let entry = match &mut self.encoder {
             Some((encoder, out)) => {
-                let mut entry = encoder.encode(view, chunk, self.manner.memory, out);
+                let mut entry = encoder.encode(view, chunk, self.options.memory, out);
                 if entry.codec == Codec::Raw && entry.stored > 0 {
                     entry.crc = Some(Crc32c::of(encoder.pages()));
                 }
@@ -191,7 +189,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
         for page in kept_runs(&raw, view.len()) {
             crc = crc.and_then(|crc| {
                 let (start, end) = (page.start, page.end);
-                self.scratch.add_to(crc, view, start, end, self.manner.memory)
+                self.scratch.add_to(crc, view, start, end, self.options.memory)
             });
         }
         self.place.header.checksums &= crc.is_some();
@@ -199,7 +197,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
     }
 
     /// Adds as many of raw chunks as there is room for.
-    fn add_raw(&mut self, view: &dyn View, chunks: StoredChunks) -> Result<Option<u32>, Failure> {
+    fn add_raw(&mut self, view: &dyn View, chunks: StoredChunks) -> Result<Option<u32>, Error> {
         self.pad()?;
         let fit = self.room() / u64::from(chunks.entry.stored);
         if fit == 0 {
@@ -227,7 +225,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
         &mut self,
         view: &dyn View,
         chunks: StoredChunks,
-    ) -> Result<Option<u32>, Failure> {
+    ) -> Result<Option<u32>, Error> {
         // If this has room, the pad at the end of the segment has room as well.
         if self.room() < chunks.entry.stored.into() {
             return Ok(None);
@@ -250,8 +248,8 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
     }
 
     /// Makes a segment ready that takes one more entry; false where there is no room for one.
-    fn open(&mut self) -> Result<bool, Failure> {
-        if self.kept >= self.manner.least && self.next.is_over(self.clock) {
+    fn open(&mut self) -> Result<bool, Error> {
+        if self.kept >= self.options.least && self.next.is_over(self.clock) {
             self.commit()?;
             self.write_header()?;
         } else if self.chunks.len() == SEGMENT_ENTRIES {
@@ -277,7 +275,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
     }
 
     /// Adds bytes of the view, and zeros after its end.
-    fn append_view(&mut self, view: &dyn View, range: Range<u64>) -> Result<(), Failure> {
+    fn append_view(&mut self, view: &dyn View, range: Range<u64>) -> Result<(), Error> {
         let mut at = range.start;
         while at < range.end {
             let most = range.end - at;
@@ -290,14 +288,14 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
     }
 
     /// Adds zeros up to the end of a block.
-    fn pad(&mut self) -> Result<(), Failure> {
+    fn pad(&mut self) -> Result<(), Error> {
         let len = self.at.next_multiple_of(BLOCK as u64) - self.at;
         let zeros = Piece { at: DumpOffset::new(0), len, what: What::Zero };
         if len > 0 { self.append(zeros) } else { Ok(()) }
     }
 
     /// Adds a piece, and sends what fills requests.
-    fn append(&mut self, mut piece: Piece<'_>) -> Result<(), Failure> {
+    fn append(&mut self, mut piece: Piece<'_>) -> Result<(), Error> {
         while piece.len > 0 {
             match self.gather.add(piece)? {
                 Added::Taken(count) => {
@@ -306,7 +304,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
                 }
                 Added::NoBuffer if self.gather.bytes() < BLOCK as u64 => {
                     if !self.device.wait_for_one()? {
-                        return Err(Failure::NoMemory);
+                        return Err(Error::NoMemory);
                     }
                 }
                 Added::Full | Added::NoBuffer => self.send()?,
@@ -316,7 +314,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
     }
 
     /// Sends what there is in whole blocks.
-    fn send(&mut self) -> Result<(), Failure> {
+    fn send(&mut self) -> Result<(), Error> {
         if self.gather.bytes() == 0 {
             return Ok(());
         }
@@ -327,7 +325,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
     }
 
     /// Closes the segment: all of it has been given to the device then.
-    fn close(&mut self) -> Result<(), Failure> {
+    fn close(&mut self) -> Result<(), Error> {
         self.pad()?;
         self.send()?;
         if self.chunks.is_empty() {
@@ -353,7 +351,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
         end: u64,
         number: u32,
         chunks: &[StoredChunks],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Error> {
         let (header, length) = (&self.place.header, end - start - BLOCK as u64);
         let encode =
             |block: &mut [u8; BLOCK]| encode_segment(header, number, length, chunks, block);
@@ -362,11 +360,11 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
 
     /// Closes the segment, and waits until all that there is is there for good. The header names it
     /// from now on, but is not written.
-    fn commit(&mut self) -> Result<(), Failure> {
+    fn commit(&mut self) -> Result<(), Error> {
         self.close()?;
         self.device.flush()?;
         self.commit_up_to(self.start, self.number, self.pages);
-        self.next = Deadline::after(self.clock, self.manner.pace);
+        self.next = Deadline::after(self.clock, self.options.pace);
         Ok(())
     }
 
@@ -376,7 +374,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
     }
 
     /// Starts writing the header. The next flush is before the next header.
-    fn write_header(&mut self) -> Result<(), Failure> {
+    fn write_header(&mut self) -> Result<(), Error> {
         self.place.header.generation += 1;
         let (header, at) = (&self.place.header, self.place.header_at());
         write_block(self.device, self.pool, at, |block| header.encode_to(block))
@@ -386,7 +384,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
     ///
     /// # Errors
     /// When another write fails: then what was committed before still is.
-    pub(super) fn rescue(&mut self) -> Result<(), Failure> {
+    pub(super) fn rescue(&mut self) -> Result<(), Error> {
         self.device.settle()?;
         self.device.flush()?;
         let there = self.device.written_below().saturating_sub(self.place.region).min(self.sent);
@@ -421,7 +419,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
     }
 
     /// The closed segment whose block is at `at`, if the block is there.
-    fn read_segment(&mut self, at: u64, there: u64) -> Result<Option<Segment>, Failure> {
+    fn read_segment(&mut self, at: u64, there: u64) -> Result<Option<Segment>, Error> {
         if at + BLOCK as u64 > there {
             return Ok(None);
         }
@@ -432,142 +430,13 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
 }
 
 /// An encoder where one is wanted.
-fn encoder(manner: Manner<'_>) -> Result<Option<(Encoder, Vec<u8>)>, Failure> {
+fn encoder(options: WriteOptions<'_>) -> Result<Option<(Encoder, Vec<u8>)>, Error> {
     let new = || {
-        let mut out = Vec::new();
-        out.try_reserve_exact(MOST_COMPRESSED).or(Err(Failure::NoMemory))?;
-        out.resize(MOST_COMPRESSED, 0);
-        Ok((Encoder::new().or(Err(Failure::NoMemory))?, out))
+        let out = list::filled(MOST_COMPRESSED, 0)?;
+        Ok((Encoder::new().or(Err(Error::NoMemory))?, out))
     };
-    match manner.codec {
+    match options.codec {
         Codec::Raw => Ok(None),
         Codec::Lz4 => new().map(Some),
-    }
-}
-
-/// Takes away the chunks of the segment at `start` whose stored bytes end after `there`, and all
-/// after the first of these. Returns the end of the segment.
-fn cut(chunks: &mut Vec<StoredChunks>, there: u64, start: u64) -> u64 {
-    let mut end = start + BLOCK as u64;
-    let mut kept = 0;
-    for chunks in chunks.iter_mut() {
-        let stored = u64::from(chunks.entry.stored);
-        let room = there.saturating_sub(chunks.at).checked_div(stored);
-        let fit = room.map_or(chunks.count(), |room| room.min(u64::from(chunks.count())) as u32);
-        if fit == 0 {
-            break;
-        }
-        let is_whole = fit == chunks.count();
-        *chunks = chunks.first(fit);
-        kept += 1;
-        if stored > 0 {
-            end = chunks.end().next_multiple_of(BLOCK as u64);
-        }
-        if !is_whole {
-            break;
-        }
-    }
-    chunks.truncate(kept);
-    end
-}
-
-/// The runs of kept pages of a chunk, as offsets in the raw view.
-fn kept_runs(entry: &ChunkEntry, raw_length: u64) -> ArrayVec<Range<u64>, PAGES> {
-    let mut runs = ArrayVec::<Range<u64>, PAGES>::new();
-    for page in 0..pages_of(entry.chunk, raw_length) {
-        let at = entry.start() + page as u64 * PAGE;
-        match runs.last_mut() {
-            _ if entry.left.get(page).is_some() => {}
-            Some(last) if last.end == at => last.end += PAGE,
-            _ => runs.push(at..at + PAGE),
-        }
-    }
-    runs
-}
-
-/// The rest of a piece after its first `count` bytes.
-fn after(piece: Piece<'_>, count: u64) -> Piece<'_> {
-    let what = match piece.what {
-        What::Bytes(bytes) => What::Bytes(bytes.get(count as usize..).unwrap_or_default()),
-        What::Phys(range) => {
-            let start = PhysAddr::new(range.start().get() + count);
-            What::Phys(PhysRange::from_bounds(start, range.end()).expect("before its end"))
-        }
-        other => other,
-    };
-    let at = DumpOffset::new(piece.at.get() + count);
-    Piece { at, len: piece.len - count, what }
-}
-
-/// The chunks of a view of `length` bytes, those of the `urgent` parts first, all of them once.
-fn order(length: u64, urgent: &[Range<u64>]) -> impl Iterator<Item = Range<u32>> + use<> {
-    let end = length.div_ceil(CHUNK) as u32;
-    let chunk = |number: u64| number.min(end.into()) as u32;
-    let mut first = ArrayVec::<Range<u32>, MOST_URGENT>::new();
-    for part in urgent.iter().take(MOST_URGENT) {
-        let start = chunk(part.start / CHUNK);
-        first.push(start..chunk(part.end.div_ceil(CHUNK)).max(start));
-    }
-    first.sort_unstable_by_key(|part| part.start);
-    let mut taken = 0;
-    for part in &mut first {
-        part.start = part.start.max(taken);
-        part.end = part.end.max(part.start);
-        taken = part.end;
-    }
-    let mut rest = ArrayVec::<Range<u32>, { MOST_URGENT + 1 }>::new();
-    let mut at = 0;
-    for part in &first {
-        rest.push(at..part.start);
-        at = part.end;
-    }
-    rest.push(at..end);
-    first.into_iter().chain(rest)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::vec;
-    use std::vec::Vec;
-
-    fn chunks(length: u64, urgent: &[Range<u64>]) -> Vec<u32> {
-        order(length, urgent).flatten().collect()
-    }
-
-    #[test]
-    fn urgent_parts_go_first_and_everything_goes_once() {
-        let (k, all) = (CHUNK, 10 * CHUNK - 5);
-        assert_eq!(chunks(all, &[]), (0..10).collect::<Vec<_>>());
-        let parts = [6 * k + 1..8 * k, 0..1, 7 * k..7 * k + 1];
-        assert_eq!(chunks(all, &parts), [0, 6, 7, 1, 2, 3, 4, 5, 8, 9]);
-        let (beyond, turned) = (9 * k..u64::MAX, 4 * k..2 * k);
-        assert_eq!(chunks(all, &[beyond, turned])[..2], [9, 0]);
-        assert_eq!(chunks(0, &parts), vec![0; 0]);
-    }
-
-    #[test]
-    fn a_segment_is_cut_before_the_first_byte_that_is_not_there() {
-        let entry = |chunk, stored| ChunkEntry { chunk, stored, ..ChunkEntry::default() };
-        let stored =
-            |chunk, stored, repeat, at| StoredChunks { entry: entry(chunk, stored), repeat, at };
-        let whole = vec![
-            stored(0, 0, 9, 0),
-            stored(10, 0x1_0000, 1, 0x9000),
-            stored(12, 0, 0, 0),
-            stored(13, 0x500, 0, 0x2_9000),
-            stored(14, 0x1000, 0, 0x2_a000),
-        ];
-        let cut_at = |there| {
-            let mut chunks = whole.clone();
-            let end = cut(&mut chunks, there, 0x8000);
-            (chunks.iter().map(|chunks| chunks.count()).sum::<u32>(), end)
-        };
-        assert_eq!(cut_at(0x9000), (10, 0x9000));
-        assert_eq!(cut_at(0x1_8fff), (10, 0x9000));
-        assert_eq!(cut_at(0x1_9000), (11, 0x1_9000));
-        assert_eq!(cut_at(0x2_9000), (13, 0x2_9000));
-        assert_eq!(cut_at(0x2_9500), (14, 0x2_a000));
-        assert_eq!(cut_at(u64::MAX), (15, 0x2_b000));
     }
 }

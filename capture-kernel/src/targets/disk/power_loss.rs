@@ -1,12 +1,20 @@
 //! Power is lost at any moment of a capture, and the disk loses what it was not made to keep.
 
+use super::WriteOptions;
 use super::tests::{
     LENGTH, LOG, OURS, deliver, deliver_dump, dump, formatted, hurried, memory, mixed, named, open,
     room_for, stored,
 };
-use super::*;
+use crate::driver;
+use crate::dump::Dump;
 use crate::fake::{Disk, Done, FakeClock};
+use crate::targets::Target;
+use crate::targets::TargetError;
 use core::cell::RefCell;
+use dumpfile::chunk::Codec;
+use dumpfile::disk::BLOCK;
+use dumpfile::{DiskHeader, DiskState};
+use handoff::Stage;
 use proptest::prelude::*;
 use std::rc::Rc;
 use std::vec::Vec;
@@ -16,7 +24,7 @@ const ALL: u64 = LENGTH as u64;
 /// A disk with one complete dump, of `memory(1)`, and room for `dumps`.
 fn disk_with_one(dumps: usize) -> Rc<RefCell<Disk>> {
     let disk = Disk::new(formatted(room_for(dumps)));
-    deliver(&disk, &memory(1), Manner::default()).expect("room");
+    deliver(&disk, &memory(1), WriteOptions::default()).expect("room");
     disk.borrow_mut().log.clear();
     disk
 }
@@ -74,8 +82,8 @@ proptest! {
         let before = disk.borrow().bytes.clone();
         let codec = if lz4 { Codec::Lz4 } else { Codec::Raw };
         let second = if lz4 { mixed(2) } else { memory(2) };
-        let manner = Manner { checksums, ..hurried(codec, false) };
-        deliver_dump(&disk, &dump(&second), manner).expect("room for two");
+        let options = WriteOptions { checksums, ..hurried(codec, false) };
+        deliver_dump(&disk, &dump(&second), options).expect("room for two");
         let log = disk.borrow().log.clone();
         let until = (cut * (log.len() + 1) as f64) as usize;
         let until = until.min(log.len());
@@ -121,13 +129,13 @@ proptest! {
         let second = dumps.iter().find(|dump| dump.entry.sequence == 2);
         let is_complete = second.is_some_and(|dump| dump.header.state == DiskState::COMPLETE);
         let next = directory.next;
-        match deliver(&disk, &memory(next as u8), Manner::default()) {
+        match deliver(&disk, &memory(next as u8), WriteOptions::default()) {
             Ok(()) => {
                 prop_assert!(!is_complete);
                 prop_assert_eq!(assert_right(&disk.borrow().bytes, next), ALL);
             }
             Err(failure) => {
-                let is_full = matches!(failure, Failure::NoRoom { .. } | Failure::DiskFull { .. });
+                let is_full = matches!(failure, TargetError::NoRoom { .. } | TargetError::DiskFull { .. });
                 prop_assert!(is_complete && is_full, "{}", failure);
             }
         }
@@ -303,8 +311,8 @@ fn an_io_error_at_any_request() {
             match delivered {
                 Ok(()) => assert_eq!(there, ALL, "request {number}"),
                 Err(failure) => {
-                    let io = matches!(failure, Failure::Io(1));
-                    assert!(io || matches!(failure, Failure::NotADumpDisk(_)), "{failure}");
+                    let io = matches!(failure, TargetError::Device(driver::Error::Io(1)));
+                    assert!(io || matches!(failure, TargetError::NotADumpDisk(_)), "{failure}");
                     failed += 1;
                 }
             }
@@ -326,7 +334,10 @@ fn a_stall_at_any_request() {
             let mut target = target.with(hurried(Codec::Raw, false));
             target.deliver(&dump(&memory), &mut |stage| stages.push(stage))
         });
-        assert!(matches!(delivered, Err(Failure::Timeout(_))), "{number}: {delivered:?}");
+        assert!(
+            matches!(delivered, Err(TargetError::Device(driver::Error::Timeout(_)))),
+            "{number}: {delivered:?}"
+        );
         assert_eq!(assert_right(&disk.borrow().bytes, 1), ALL);
         assert_right(&disk.borrow().bytes, 2);
     }

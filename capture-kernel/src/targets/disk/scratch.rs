@@ -1,6 +1,7 @@
 //! Room for two blocks: the stack has none.
 
-use crate::Failure;
+use crate::driver::Error;
+use crate::list;
 use alloc::vec::Vec;
 use dumpfile::Crc32c;
 use dumpfile::disk::BLOCK;
@@ -11,12 +12,9 @@ pub(super) struct Scratch(Vec<u8>);
 
 impl Scratch {
     /// # Errors
-    /// [`Failure::NoMemory`].
-    pub(super) fn new() -> Result<Self, Failure> {
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(2 * BLOCK).or(Err(Failure::NoMemory))?;
-        bytes.resize(2 * BLOCK, 0);
-        Ok(Self(bytes))
+    /// [`Error::NoMemory`].
+    pub(super) fn new() -> Result<Self, Error> {
+        list::filled(2 * BLOCK, 0).map(Self)
     }
 
     /// Both blocks.

@@ -1,19 +1,26 @@
 //! What a disk holds after a dump, and after what can go wrong. What is read back is read with
 //! `dumpfile`, whose encodings have tests of their own.
 
-use super::*;
+use super::{DumpDisk, WriteOptions};
+use crate::driver;
 use crate::driver::virtio::blk::VirtioBlk;
-use crate::dump::{Later, Urgent};
+use crate::dump::{Dump, Later, NamedView, Urgent};
 pub(super) use crate::fake::Pointers;
 use crate::fake::{Disk, FakeClock, FakeTransport, physical, slot};
+use crate::targets::Target;
+use crate::targets::TargetError;
 use core::cell::RefCell;
-use dumpfile::chunk::{CHUNK, PAGE, PAGES};
-use dumpfile::disk::{Segment, StoredChunks};
-use dumpfile::{Contents, Crc32c};
+use dumpfile::chunk::{CHUNK, Codec, PAGE, PAGES};
+use dumpfile::disk::{
+    BLOCK, BulkSize, DumpEntry, DumpHeader, FoundDisk, LEAST_SEGMENT, Segment, StoredChunks,
+    ViewName,
+};
+use dumpfile::{Contents, Crc32c, DiskHeader, DiskId, DiskState};
+use handoff::Stage;
 use std::rc::Rc;
 use std::vec;
 use std::vec::Vec;
-use vmcore::{Extent, Extents, PageClass, PhysAddr, PhysRange, View};
+use vmcore::{Error, Extent, Extents, PageClass, PhysAddr, PhysRange, ReadPhys, View};
 
 pub(super) const OURS: DiskId = DiskId([0xa5; 16]);
 /// Length of [`memory`] in bytes: three runs of a MiB and a bit.
@@ -70,9 +77,15 @@ pub(super) fn room_for(dumps: usize) -> usize {
 }
 
 /// Has the header name each run.
-pub(super) fn hurried(codec: Codec, replace_complete: bool) -> Manner<'static> {
-    let manner = Manner { codec, replace_complete, pace: 1, least: 1 << 20, ..Manner::default() };
-    Manner { memory: &Pointers, ..manner }
+pub(super) fn hurried(codec: Codec, replace_complete: bool) -> WriteOptions<'static> {
+    let options = WriteOptions {
+        codec,
+        replace_complete,
+        pace: 1,
+        least: 1 << 20,
+        ..WriteOptions::default()
+    };
+    WriteOptions { memory: &Pointers, ..options }
 }
 
 type Target_<'c> = DumpDisk<'c, VirtioBlk<'c, FakeTransport<Disk>>>;
@@ -80,7 +93,7 @@ type Target_<'c> = DumpDisk<'c, VirtioBlk<'c, FakeTransport<Disk>>>;
 pub(super) fn open<'c>(
     disk: &Rc<RefCell<Disk>>,
     clock: &'c FakeClock<'c>,
-) -> Result<Target_<'c>, Failure> {
+) -> Result<Target_<'c>, TargetError> {
     let device = VirtioBlk::start(FakeTransport::new(disk), slot(), clock, 10_000)?;
     DumpDisk::open(device, OURS, slot(), clock)
 }
@@ -89,18 +102,18 @@ pub(super) fn open<'c>(
 pub(super) fn deliver(
     disk: &Rc<RefCell<Disk>>,
     memory: &[u8],
-    manner: Manner<'_>,
-) -> Result<(), Failure> {
-    deliver_dump(disk, &dump(memory), manner)
+    options: WriteOptions<'_>,
+) -> Result<(), TargetError> {
+    deliver_dump(disk, &dump(memory), options)
 }
 
 pub(super) fn deliver_dump(
     disk: &Rc<RefCell<Disk>>,
     dump: &Dump,
-    manner: Manner<'_>,
-) -> Result<(), Failure> {
+    options: WriteOptions<'_>,
+) -> Result<(), TargetError> {
     let clock = FakeClock::default();
-    open(disk, &clock)?.with(manner).deliver(dump, &mut |_| ())
+    open(disk, &clock)?.with(options).deliver(dump, &mut |_| ())
 }
 
 /// A dump as it is on a disk.
@@ -177,10 +190,10 @@ impl Stored {
 fn a_disk_that_is_not_ours_is_stopped_and_never_written() {
     let clock = FakeClock::default();
     let strange = Disk::new(vec![0x55; 8192]);
-    assert!(matches!(open(&strange, &clock).err(), Some(Failure::NotADumpDisk(_))));
+    assert!(matches!(open(&strange, &clock).err(), Some(TargetError::NotADumpDisk(_))));
     let header = DiskHeader::new(DiskId([1; 16])).encode();
     let other = Disk::new([header, header].concat());
-    assert_eq!(open(&other, &clock).err(), Some(Failure::OtherDumpDisk(DiskId([1; 16]))));
+    assert_eq!(open(&other, &clock).err(), Some(TargetError::OtherDumpDisk(DiskId([1; 16]))));
     for disk in [strange, other] {
         assert_eq!(disk.borrow().writes, 0);
         assert_eq!(disk.borrow().base.status, 0);
@@ -192,7 +205,7 @@ fn dumps_lie_side_by_side() {
     let disk = Disk::new(formatted(room_for(2)));
     let memories = [memory(1), memory(2)];
     for memory in &memories {
-        deliver(&disk, memory, Manner::default()).expect("room for two");
+        deliver(&disk, memory, WriteOptions::default()).expect("room for two");
     }
     let bytes = &disk.borrow().bytes;
     let (directory, dumps) = stored(bytes);
@@ -216,7 +229,7 @@ fn dumps_lie_side_by_side() {
 #[test]
 fn requests_are_as_large_as_they_can_be() {
     let disk = Disk::new(formatted(room_for(1)));
-    deliver(&disk, &memory(1), Manner::default()).expect("room");
+    deliver(&disk, &memory(1), WriteOptions::default()).expect("room");
     let disk = disk.borrow();
     let lengths = disk.log.iter().filter_map(|done| match done {
         crate::fake::Done::Write(_, bytes) => Some(bytes.len()),
@@ -233,16 +246,16 @@ fn a_full_disk_keeps_its_complete_dumps_unless_told_otherwise() {
     let disk = Disk::new(formatted(room_for(2)));
     let memories = [memory(1), memory(2), memory(3)];
     for memory in &memories[..2] {
-        deliver(&disk, memory, Manner::default()).expect("room for two");
+        deliver(&disk, memory, WriteOptions::default()).expect("room for two");
     }
     // Not even the first small views have room.
     let end = stored(&disk.borrow().bytes).1[1].entry.end() as usize;
     disk.borrow_mut().bytes.truncate(end + 2 * BLOCK);
-    let refused = deliver(&disk, &memories[2], Manner::default());
-    assert!(matches!(refused, Err(Failure::DiskFull { have: 8192, .. })), "{refused:?}");
+    let refused = deliver(&disk, &memories[2], WriteOptions::default());
+    assert!(matches!(refused, Err(TargetError::DiskFull { have: 8192, .. })), "{refused:?}");
     let (directory, dumps) = stored(&disk.borrow().bytes);
     assert_eq!((directory.refused.captures, dumps.len()), (1, 2));
-    let replacing = Manner { replace_complete: true, ..Manner::default() };
+    let replacing = WriteOptions { replace_complete: true, ..WriteOptions::default() };
     disk.borrow_mut().bytes.resize(room_for(2), 0);
     deliver(&disk, &memories[2], replacing).expect("the oldest goes");
     let (directory, dumps) = stored(&disk.borrow().bytes);
@@ -260,11 +273,11 @@ fn a_partial_dump_goes_without_being_told() {
     let disk = Disk::new(formatted(room_for(1)));
     disk.borrow_mut().fails = 11..12;
     let memory = memory(1);
-    deliver(&disk, &memory, Manner::default()).expect_err("a write failed");
+    deliver(&disk, &memory, WriteOptions::default()).expect_err("a write failed");
     let bytes = disk.borrow().bytes.clone();
     let (_, dumps) = stored(&bytes);
     assert_eq!(dumps[0].header.state, DiskState::FAILED);
-    deliver(&disk, &memory, Manner::default()).expect("its place is free");
+    deliver(&disk, &memory, WriteOptions::default()).expect("its place is free");
     let (_, dumps) = stored(&disk.borrow().bytes);
     assert_eq!(dumps.last().map(|dump| dump.header.state), Some(DiskState::COMPLETE));
 }
@@ -273,13 +286,13 @@ fn a_partial_dump_goes_without_being_told() {
 #[test]
 fn a_complete_dump_is_not_given_up_because_the_directory_is_behind() {
     let disk = Disk::new(formatted(room_for(1)));
-    deliver(&disk, &memory(1), Manner::default()).expect("room for one");
+    deliver(&disk, &memory(1), WriteOptions::default()).expect("room for one");
     let (mut directory, _) = stored(&disk.borrow().bytes);
     directory.dumps.set_state(1, DiskState::IN_PROGRESS);
     disk.borrow_mut().bytes[..2 * BLOCK]
         .copy_from_slice(&[directory.encode(), directory.encode()].concat());
-    let delivered = deliver(&disk, &memory(2), Manner::default());
-    assert!(matches!(delivered, Err(Failure::NoRoom { there: 0, .. })), "{delivered:?}");
+    let delivered = deliver(&disk, &memory(2), WriteOptions::default());
+    assert!(matches!(delivered, Err(TargetError::NoRoom { there: 0, .. })), "{delivered:?}");
     stored(&disk.borrow().bytes).1[0].assert_right(&disk.borrow().bytes, &memory(1));
 }
 
@@ -287,8 +300,8 @@ fn a_complete_dump_is_not_given_up_because_the_directory_is_behind() {
 fn checksums_are_those_of_memory() {
     let disk = Disk::new(formatted(room_for(1)));
     let memory = memory(1);
-    let manner = Manner { checksums: true, memory: &Pointers, ..Manner::default() };
-    deliver(&disk, &memory, manner).expect("room for one");
+    let options = WriteOptions { checksums: true, memory: &Pointers, ..WriteOptions::default() };
+    deliver(&disk, &memory, options).expect("room for one");
     let (_, dumps) = stored(&disk.borrow().bytes);
     assert!(dumps[0].header.checksums);
     for chunk in dumps[0].chunks() {
@@ -316,8 +329,8 @@ fn what_the_cpu_cannot_read_has_no_checksum_and_is_there() {
     let disk = Disk::new(formatted(room_for(1)));
     let memory = memory(1);
     let half = Half(&memory);
-    let manner = Manner { checksums: true, memory: &half, ..Manner::default() };
-    deliver(&disk, &memory, manner).expect("room for one");
+    let options = WriteOptions { checksums: true, memory: &half, ..WriteOptions::default() };
+    deliver(&disk, &memory, options).expect("room for one");
     let (_, dumps) = stored(&disk.borrow().bytes);
     let checked = dumps[0].chunks().filter(|chunk| chunk.entry.crc.is_some()).count();
     assert_eq!((checked, dumps[0].header.checksums), (16, false));
@@ -330,8 +343,8 @@ fn what_the_cpu_cannot_read_is_left_out_where_it_compresses() {
     let disk = Disk::new(formatted(room_for(1)));
     let mut memory = memory(1);
     let half = Half(&memory);
-    let manner = Manner { codec: Codec::Lz4, memory: &half, ..Manner::default() };
-    deliver(&disk, &memory, manner).expect("room for one");
+    let options = WriteOptions { codec: Codec::Lz4, memory: &half, ..WriteOptions::default() };
+    deliver(&disk, &memory, options).expect("room for one");
     memory[1 << 20..].fill(0);
     let (_, dumps) = stored(&disk.borrow().bytes);
     dumps[0].assert_right(&disk.borrow().bytes, &memory);
@@ -397,7 +410,7 @@ fn what_is_left_out_is_named_and_takes_no_room() {
         Extent::Phys(part(16..48)),
     ]);
     let dump = dump_of(view.expect("small"), 1);
-    deliver_dump(&disk, &dump, Manner::default()).expect("40 pages");
+    deliver_dump(&disk, &dump, WriteOptions::default()).expect("40 pages");
     let (_, dumps) = stored(&disk.borrow().bytes);
     let pages = dumps[0].header.pages;
     assert_eq!((pages.kept(), pages.of(PageClass::Offline), pages.of(PageClass::Zero)), (40, 6, 2));
@@ -422,7 +435,7 @@ fn a_view_that_cannot_be_stored_costs_nothing_else() {
     let strange = NamedView { name: "No Name", ..dump.first[0].clone() };
     let unreadable = NamedView { name: "old", ..dump.bulk.clone().expect("there is one") };
     dump.first.splice(1..1, [strange, dump.first[0].clone(), unreadable]);
-    deliver_dump(&disk, &dump, Manner::default()).expect("room");
+    deliver_dump(&disk, &dump, WriteOptions::default()).expect("room");
     let (_, dumps) = stored(&disk.borrow().bytes);
     let names: Vec<_> = dumps[0].header.views().iter().map(|view| view.name).collect();
     assert_eq!(names, ["dmesg", "stack"].map(|name| ViewName::new(name).expect("a name")));
@@ -434,12 +447,15 @@ fn a_view_that_cannot_be_stored_costs_nothing_else() {
 fn after_a_flush_that_failed_nothing_is_committed() {
     let memory = memory(1);
     let whole = Disk::new(formatted(room_for(1)));
-    deliver(&whole, &memory, Manner::default()).expect("room");
+    deliver(&whole, &memory, WriteOptions::default()).expect("room");
     // After the bulk come its flush, that of the header, and the directory's.
     let flush = whole.borrow().flushes - 3;
     let disk = Disk::new(formatted(room_for(1)));
     disk.borrow_mut().bad_flush = Some(flush);
-    assert_eq!(deliver(&disk, &memory, Manner::default()), Err(Failure::Io(1)));
+    assert_eq!(
+        deliver(&disk, &memory, WriteOptions::default()),
+        Err(TargetError::Device(driver::Error::Io(1)))
+    );
     let (_, dumps) = stored(&disk.borrow().bytes);
     assert_eq!((dumps[0].header.state, dumps[0].segments.len()), (DiskState::FAILED, 0));
 }
@@ -451,7 +467,7 @@ fn without_a_bulk_there_are_the_small_views() {
     let mut stages = Vec::new();
     let mut target = open(&disk, &clock).expect("is ours");
     let delivered = target.deliver(&without, &mut |stage| stages.push(stage));
-    assert_eq!((delivered, stages), (Err(Failure::NothingToSend), vec![Stage::FirstByte]));
+    assert_eq!((delivered, stages), (Err(TargetError::NothingToSend), vec![Stage::FirstByte]));
     let (directory, dumps) = stored(&disk.borrow().bytes);
     assert_eq!(dumps[0].view(&disk.borrow().bytes, "dmesg"), Some(LOG));
     assert_eq!(dumps[0].view(&disk.borrow().bytes, "stack"), Some(STACK));
@@ -462,8 +478,8 @@ fn without_a_bulk_there_are_the_small_views() {
 #[test]
 fn too_small_for_anything_and_read_only() {
     let disk = Disk::new(formatted(4 * BLOCK));
-    let refused = deliver(&disk, &memory(1), Manner::default());
-    let Err(Failure::TooSmall { need, have: 8192 }) = refused else { panic!("{refused:?}") };
+    let refused = deliver(&disk, &memory(1), WriteOptions::default());
+    let Err(TargetError::TooSmall { need, have: 8192 }) = refused else { panic!("{refused:?}") };
     assert!((LENGTH as u64..LENGTH as u64 + 10 * PAGE).contains(&need), "{need}");
     let (directory, _) = stored(&disk.borrow().bytes);
     assert_eq!((directory.refused.captures, directory.refused.need), (1, need));
@@ -471,7 +487,7 @@ fn too_small_for_anything_and_read_only() {
 
     let before = disk.borrow().writes;
     disk.borrow_mut().base.features |= 1 << 5;
-    assert_eq!(deliver(&disk, &memory(1), Manner::default()), Err(Failure::ReadOnly));
+    assert_eq!(deliver(&disk, &memory(1), WriteOptions::default()), Err(TargetError::ReadOnly));
     assert_eq!(disk.borrow().writes, before);
 }
 
@@ -492,7 +508,7 @@ fn something_always_gets_out() {
             let bytes = &disk.borrow().bytes;
             let (directory, dumps) = stored(bytes);
             let there = dumps[0].assert_right(bytes, &memory);
-            let failure = Failure::NoRoom { there, length: LENGTH as u64 };
+            let failure = TargetError::NoRoom { there, length: LENGTH as u64 };
             assert_eq!(delivered, Err(failure), "{blocks} blocks");
             assert_eq!(dumps[0].header.state, DiskState::PARTIAL);
             assert_eq!(directory.dumps.as_slice()[0].state, DiskState::PARTIAL);
@@ -526,8 +542,8 @@ fn the_bound_has_room_for_everything() {
             for least in [PAGE, 1 << 20, LEAST_SEGMENT] {
                 let most = size.most(least);
                 let disk = Disk::new(formatted((2 + 2 + 1 + 2) * BLOCK + most as usize));
-                let manner = Manner { least, ..hurried(codec, false) };
-                deliver_dump(&disk, &dump_of(view.clone(), 1), manner).expect("room");
+                let options = WriteOptions { least, ..hurried(codec, false) };
+                deliver_dump(&disk, &dump_of(view.clone(), 1), options).expect("room");
                 let (_, dumps) = stored(&disk.borrow().bytes);
                 assert_eq!(dumps[0].header.state, DiskState::COMPLETE);
                 let slack = most - (dumps[0].header.committed - dumps[0].header.bulk_start);
@@ -548,7 +564,7 @@ fn disks_of_older_versions_are_refused_in_words() {
         let crc = Crc32c::of(&block);
         block[4092..].copy_from_slice(&crc.to_le_bytes());
         disk.borrow_mut().bytes[..2 * BLOCK].copy_from_slice(&[block, block].concat());
-        let failure = deliver(&disk, &memory(1), Manner::default()).expect_err("refused");
+        let failure = deliver(&disk, &memory(1), WriteOptions::default()).expect_err("refused");
         let said = std::string::ToString::to_string(&failure);
         assert!(
             said.starts_with("the dump disk has version")
@@ -563,9 +579,10 @@ fn disks_of_older_versions_are_refused_in_words() {
 #[test]
 fn after_several_failed_writes_what_came_before_them_is_there() {
     let memory = memory(1);
-    for manner in
-        [Manner::default(), Manner { checksums: true, memory: &Pointers, ..Manner::default() }]
-    {
+    for options in [
+        WriteOptions::default(),
+        WriteOptions { checksums: true, memory: &Pointers, ..WriteOptions::default() },
+    ] {
         let disk = Disk::new(formatted(room_for(1)));
         let clock = FakeClock::default();
         let (place, _) =
@@ -574,8 +591,8 @@ fn after_several_failed_writes_what_came_before_them_is_there() {
         let bulk = (place.region + place.header.bulk_start) as usize + BLOCK;
         let disk = Disk::new(formatted(room_for(1)));
         disk.borrow_mut().bad = bulk + (1 << 20)..bulk + (3 << 20);
-        let failed = deliver(&disk, &memory, manner);
-        assert_eq!(failed, Err(Failure::Io(1)));
+        let failed = deliver(&disk, &memory, options);
+        assert_eq!(failed, Err(TargetError::Device(driver::Error::Io(1))));
         let (directory, dumps) = stored(&disk.borrow().bytes);
         assert_eq!(directory.dumps.as_slice()[0].state, DiskState::FAILED);
         let there = dumps[0].assert_right(&disk.borrow().bytes, &memory);
@@ -603,7 +620,10 @@ fn segments_that_were_closed_before_a_failure_are_cut() {
         let at = (place.region + place.header.bulk_start) as usize + bad * BLOCK;
         let disk = Disk::new(formatted(room_for(1)));
         disk.borrow_mut().bad = at..at + 1;
-        assert_eq!(deliver_dump(&disk, &dump, Manner::default()), Err(Failure::Io(1)));
+        assert_eq!(
+            deliver_dump(&disk, &dump, WriteOptions::default()),
+            Err(TargetError::Device(driver::Error::Io(1)))
+        );
         let (_, dumps) = stored(&disk.borrow().bytes);
         let count = dumps[0].chunks().count();
         // A request that failed is lost as a whole: at most 32 pieces.
@@ -622,12 +642,15 @@ fn segments_that_were_closed_before_a_failure_are_cut() {
 fn a_header_block_that_fails_costs_no_dump() {
     let disk = Disk::new(formatted(room_for(1)));
     disk.borrow_mut().bad = 0..512;
-    deliver(&disk, &memory(1), Manner::default()).expect("the second header will do");
+    deliver(&disk, &memory(1), WriteOptions::default()).expect("the second header will do");
     let (_, dumps) = stored(&disk.borrow().bytes);
     assert_eq!(dumps[0].header.state, DiskState::COMPLETE);
     let disk = Disk::new(formatted(room_for(1)));
     disk.borrow_mut().bad = BLOCK..BLOCK + 512;
-    assert_eq!(deliver(&disk, &memory(1), Manner::default()), Err(Failure::Io(1)));
+    assert_eq!(
+        deliver(&disk, &memory(1), WriteOptions::default()),
+        Err(TargetError::Device(driver::Error::Io(1)))
+    );
     assert!(
         disk.borrow().bytes[..2 * BLOCK] == formatted(2 * BLOCK),
         "its headers are as they were"
@@ -639,7 +662,10 @@ fn a_header_block_that_fails_costs_no_dump() {
 fn a_small_view_that_fails_is_told() {
     let disk = Disk::new(formatted(room_for(1)));
     disk.borrow_mut().bad = 4 * BLOCK..4 * BLOCK + 1;
-    assert_eq!(deliver(&disk, &memory(1), Manner::default()), Err(Failure::Io(1)));
+    assert_eq!(
+        deliver(&disk, &memory(1), WriteOptions::default()),
+        Err(TargetError::Device(driver::Error::Io(1)))
+    );
     let (directory, dumps) = stored(&disk.borrow().bytes);
     assert_eq!(directory.dumps.as_slice()[0].state, DiskState::FAILED);
     assert_eq!(dumps[0].header.state, DiskState::FAILED);
@@ -716,8 +742,8 @@ fn a_disk_that_falls_silent_keeps_what_it_has() {
         let clock = FakeClock::with(&tick);
         let mut target = open(&disk, &clock).expect("is ours");
         disk.borrow_mut().lags = true;
-        let (memory, manner) = (memory(1), hurried(Codec::Raw, false));
-        target = target.with(manner);
+        let (memory, options) = (memory(1), hurried(Codec::Raw, false));
+        target = target.with(options);
         if target.deliver(&dump(&memory), &mut |_| ()).is_ok() {
             break;
         }
@@ -737,6 +763,6 @@ fn a_disk_with_large_blocks_is_refused() {
     let (disk, clock) = (Disk::new(formatted(room_for(1))), FakeClock::default());
     disk.borrow_mut().base.features |= 1 << 6;
     disk.borrow_mut().block_size = 8192;
-    assert_eq!(open(&disk, &clock).err(), Some(Failure::LargeBlocks(8192)));
+    assert_eq!(open(&disk, &clock).err(), Some(TargetError::LargeBlocks(8192)));
     assert_eq!(disk.borrow().base.status, 0, "it is stopped");
 }

@@ -1,12 +1,13 @@
 //! The control queues of a virtio console (virtio 1.2, section 5.3.6.2): which ports there are, how
 //! they are called, and who is at their other end.
 
-use super::Device;
+use super::device::Device;
 use super::names::{PortList, PortName};
+use crate::Deadline;
+use crate::driver::Error;
 use crate::driver::dma::{Pieces, Stopped};
 use crate::driver::virtio::inbox::Inbox;
 use crate::driver::virtio::requests::{Body, Requests, Shape};
-use crate::{Deadline, Failure};
 use arrayvec::ArrayVec;
 use virtio_drivers::transport::Transport;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -39,7 +40,7 @@ mod event {
 }
 
 /// A message to the device is late.
-const NOT_TAKEN: Failure = Failure::Timeout("take a control message");
+const NOT_TAKEN: Error = Error::Timeout("take a control message");
 
 /// `struct virtio_console_control`.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
@@ -78,7 +79,7 @@ pub(super) struct Control {
 
 impl Control {
     /// The control queues of a device that is not running yet.
-    pub(super) fn set_up<T: Transport>(device: &mut Device<'_, T>) -> Result<Self, Failure> {
+    pub(super) fn set_up<T: Transport>(device: &mut Device<'_, T>) -> Result<Self, Error> {
         let slot = device.slot;
         let inbox = Inbox::set_up(&mut *device.transport, INCOMING, slot, BUFFERS, LENGTH)?;
         let shape = Shape { most: 1, head: HEADER, pieces: 0, reply: 0 };
@@ -92,13 +93,13 @@ impl Control {
         &mut self,
         device: &mut Device<'_, T>,
         wanted: PortName,
-    ) -> Result<Found, Failure> {
+    ) -> Result<Found, Error> {
         self.inbox.notify(&mut *device.transport);
         self.tell(device, 0, event::DEVICE_READY)?;
         let (mut ports, mut open) =
             (ArrayVec::<u32, MAX_PORTS>::new(), ArrayVec::<_, MAX_PORTS>::new());
         let mut found = PortList::default();
-        let end = Deadline::after(device.clock, device.patience);
+        let end = Deadline::after(device.clock, device.timeout);
         let mut silence = Deadline::after(device.clock, SILENCE);
         while !end.is_over(device.clock) {
             match self.next(device)? {
@@ -120,7 +121,7 @@ impl Control {
                 },
             }
         }
-        Err(Failure::NoSuchPort { name: wanted, found })
+        Err(Error::NoSuchPort { name: wanted, found })
     }
 
     /// Tells the device that somebody is at this end of the port.
@@ -128,7 +129,7 @@ impl Control {
         &mut self,
         device: &mut Device<'_, T>,
         port: u32,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Error> {
         self.tell(device, port, event::PORT_OPEN)
     }
 
@@ -138,11 +139,11 @@ impl Control {
         device: &mut Device<'_, T>,
         port: u32,
         event: u16,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Error> {
         let header = Header { port, event, value: 1 };
         let body = Body::Out(Pieces::new());
         let slot = self.outgoing.free(&body).ok_or(NOT_TAKEN)?;
-        let deadline = Deadline::after(device.clock, device.patience);
+        let deadline = Deadline::after(device.clock, device.timeout);
         self.outgoing.offer(slot, header.as_bytes(), body, deadline);
         device.transport.notify(OUTGOING);
         while self.outgoing.take_back()?.is_none() {
@@ -169,7 +170,7 @@ impl Control {
     pub(super) fn next<T: Transport>(
         &mut self,
         device: &mut Device<'_, T>,
-    ) -> Result<Option<Message>, Failure> {
+    ) -> Result<Option<Message>, Error> {
         let Some(filled) = self.inbox.take()? else { return Ok(None) };
         let mut bytes = [0; LENGTH];
         let bytes = &mut bytes[..filled.length];

@@ -8,27 +8,18 @@ use std::string::ToString;
 use std::vec;
 use std::vec::Vec;
 
-const PATIENCE: u64 = 2000;
+const TIMEOUT: u64 = 2000;
 type Opened<'c> = VirtioConsole<'c, FakeTransport<Console>>;
 
-fn open<'c>(
-    console: &Rc<RefCell<Console>>,
-    clock: &'c FakeClock<'_>,
-) -> Result<Opened<'c>, Failure> {
-    VirtioConsole::open(
-        FakeTransport::new(console),
-        PortName::new("kdump"),
-        slot(),
-        clock,
-        PATIENCE,
-    )
+fn open<'c>(console: &Rc<RefCell<Console>>, clock: &'c FakeClock<'_>) -> Result<Opened<'c>, Error> {
+    VirtioConsole::open(FakeTransport::new(console), PortName::new("kdump"), slot(), clock, TIMEOUT)
 }
 
 fn pieces<const N: usize>(pieces: [DmaPiece; N]) -> Pieces {
     pieces.into_iter().collect()
 }
 
-fn first_error(change: impl FnOnce(&mut Console)) -> Failure {
+fn first_error(change: impl FnOnce(&mut Console)) -> Error {
     let (console, clock) = (Console::new(), FakeClock::default());
     change(&mut console.borrow_mut());
     let tried = open(&console, &clock).and_then(|mut line| {
@@ -176,7 +167,7 @@ fn a_reader_that_is_stuck_is_an_end_and_does_not_keep_the_device_from_stopping()
     let (console, clock) = (Console::new(), FakeClock::default());
     let mut line = open(&console, &clock).expect("has the port");
     console.borrow_mut().appetite = 3;
-    let stuck = Failure::Timeout("take what was sent");
+    let stuck = Error::Timeout("take what was sent");
     let page = [1; 4096];
     let failed = (0..100).find_map(|_| line.send_bulk(b"head", pieces([old(&page)])).err());
     assert_eq!(failed, Some(stuck));
@@ -204,7 +195,7 @@ fn a_reader_that_is_stuck_keeps_its_memory_until_the_device_is_stopped() {
             let piece = frozen(&pool, byte).expect("is free");
             line.send_bulk(b"head", pieces([piece, DmaPiece::Zeros(100)])).expect("is taken");
         }
-        assert_eq!(line.wait_for_one(), Err(Failure::Timeout("take what was sent")));
+        assert_eq!(line.wait_for_one(), Err(Error::Timeout("take what was sent")));
         line.send(b"something").and_then(|()| line.drain()).expect_err("it is stuck");
         assert_eq!(console.borrow().waiting(), 4);
         if stops {
@@ -236,11 +227,11 @@ fn buffers_are_back_when_the_collector_goes_away() {
     assert_eq!(all.len(), 4);
 }
 
-/// One chain takes a tenth of the patience, and all that is in flight more than the whole.
+/// One chain takes a tenth of the timeout, and all that is in flight more than the whole.
 #[test]
 fn a_slow_reader_is_waited_for() {
     let console = Console::new();
-    let tick = || console.borrow_mut().eat(4096 * 10 / PATIENCE as usize);
+    let tick = || console.borrow_mut().eat(4096 * 10 / TIMEOUT as usize);
     let clock = FakeClock::with(&tick);
     let mut line = open(&console, &clock).expect("has the port");
     console.borrow_mut().appetite = 0;
@@ -254,14 +245,14 @@ fn a_slow_reader_is_waited_for() {
 
 #[test]
 fn a_device_that_misbehaves_is_an_error_and_not_a_hang() {
-    assert_eq!(first_error(|console| console.base.features = 1 << 1), Failure::LegacyOnly);
-    assert_eq!(first_error(|console| console.base.features = 1 << 32), Failure::NoNamedPorts);
-    assert_eq!(first_error(|console| console.base.features |= 1 << 33), Failure::BehindIommu);
-    assert_eq!(first_error(|console| console.base.queue_size = 0), Failure::QueueTooShort(0));
-    let deaf = Failure::Timeout("take a control message");
+    assert_eq!(first_error(|console| console.base.features = 1 << 1), Error::LegacyOnly);
+    assert_eq!(first_error(|console| console.base.features = 1 << 32), Error::NoNamedPorts);
+    assert_eq!(first_error(|console| console.base.features |= 1 << 33), Error::BehindIommu);
+    assert_eq!(first_error(|console| console.base.queue_size = 0), Error::QueueTooShort(0));
+    let deaf = Error::Timeout("take a control message");
     assert_eq!(first_error(|console| console.is_deaf = true), deaf);
-    assert_eq!(first_error(|console| console.base.never_resets = true), Failure::Timeout("reset"));
-    assert_eq!(first_error(|console| console.lies = Some((5000, 8))), Failure::BadAnswer(5000));
+    assert_eq!(first_error(|console| console.base.never_resets = true), Error::Timeout("reset"));
+    assert_eq!(first_error(|console| console.lies = Some((5000, 8))), Error::BadAnswer(5000));
 }
 
 #[test]
@@ -272,7 +263,7 @@ fn a_chain_that_comes_back_twice_is_an_error() {
     line.send(b"zero").and_then(|()| line.send(b"one")).expect("are taken");
     console.borrow_mut().lies = Some((0, 0));
     console.borrow_mut().eat(100);
-    assert_eq!(line.drain(), Err(Failure::BadAnswer(0)));
+    assert_eq!(line.drain(), Err(Error::BadAnswer(0)));
 }
 
 /// A buffer that is fuller than it can be is full.
@@ -294,7 +285,7 @@ fn a_port_that_is_taken_out_is_gone() {
     console.borrow_mut().message(&[1, 0, 0, 0, 2, 0, 1, 0]);
     line.send(b"another port was removed").expect("is taken");
     console.borrow_mut().message(&[2, 0, 0, 0, 2, 0, 1, 0]);
-    assert_eq!(line.send(b"ours"), Err(Failure::PortGone));
+    assert_eq!(line.send(b"ours"), Err(Error::PortGone));
     line.stop().expect("stops");
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::driver::dma::{DmaPiece, Limits, Pieces};
 use crate::dump::NamedView;
-use crate::fake::{FakeClock, bytes_of, physical, slot};
+use crate::fake::{FakeClock, bytes_of, logged, physical, slot};
 use crate::targets::stay::{Stay, Visit};
 use dumpfile::LeftRanges;
 use dumpfile::wire::{
@@ -100,7 +100,7 @@ enum Other {
 }
 
 /// A line to a receiver: what is sent is there at once, unless it is lost.
-struct FakeLine<'c> {
+struct FakeLink<'c> {
     clock: &'c FakeClock<'c>,
     limits: Option<Limits>,
     /// One byte in so many is lost, or another.
@@ -132,7 +132,7 @@ struct FakeLine<'c> {
     stopped: bool,
 }
 
-impl<'c> FakeLine<'c> {
+impl<'c> FakeLink<'c> {
     fn new(clock: &'c FakeClock<'c>, other: Other) -> Self {
         let mut line = Self {
             clock,
@@ -198,10 +198,10 @@ impl<'c> FakeLine<'c> {
         out
     }
 
-    fn arrive(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    fn arrive(&mut self, bytes: &[u8]) -> Result<(), driver::Error> {
         self.sent += bytes.len();
         if self.sent >= self.fails_at {
-            return Err(Failure::Timeout("take a byte to send"));
+            return Err(driver::Error::Timeout("take a byte to send"));
         }
         if self.restarts_at.first().is_some_and(|at| self.sent >= *at) {
             self.restarts_at.remove(0);
@@ -273,15 +273,15 @@ impl<'c> FakeLine<'c> {
     }
 }
 
-impl Link for &mut FakeLine<'_> {
-    fn receive(&mut self, into: &mut [u8]) -> Result<usize, Failure> {
+impl Link for &mut FakeLink<'_> {
+    fn receive(&mut self, into: &mut [u8]) -> Result<usize, driver::Error> {
         self.answer();
         let count = self.up.len().min(into.len()).min(16);
         into.iter_mut().zip(self.up.drain(..count)).for_each(|(place, byte)| *place = byte);
         Ok(count)
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    fn send(&mut self, bytes: &[u8]) -> Result<(), driver::Error> {
         self.arrive(bytes)
     }
 
@@ -289,7 +289,7 @@ impl Link for &mut FakeLine<'_> {
         self.limits
     }
 
-    fn send_bulk(&mut self, head: &[u8], pieces: Pieces) -> Result<(), Failure> {
+    fn send_bulk(&mut self, head: &[u8], pieces: Pieces) -> Result<(), driver::Error> {
         let limits = self.limits.expect("no bulk without DMA");
         assert!(!pieces.is_empty() && pieces.len() <= limits.pieces);
         assert!(pieces.iter().map(DmaPiece::length).sum::<u64>() <= limits.bytes);
@@ -302,16 +302,16 @@ impl Link for &mut FakeLine<'_> {
         Ok(())
     }
 
-    fn wait_for_one(&mut self) -> Result<bool, Failure> {
+    fn wait_for_one(&mut self) -> Result<bool, driver::Error> {
         Ok(false)
     }
 
-    fn drain(&mut self) -> Result<(), Failure> {
+    fn drain(&mut self) -> Result<(), driver::Error> {
         self.undrained = false;
         Ok(())
     }
 
-    fn stop(&mut self) -> Result<(), Failure> {
+    fn stop(&mut self) -> Result<(), driver::Error> {
         self.stopped = true;
         Ok(())
     }
@@ -326,27 +326,27 @@ fn pages(kinds: &[bool]) -> Vec<u8> {
         .collect()
 }
 
-fn config(line: &FakeLine<'_>) -> SenderConfig {
+fn config(line: &FakeLink<'_>) -> SenderConfig {
     let config = SenderConfig::serial([0; 16]);
     SenderConfig { bulk: line.limits.is_some(), codec: line.codec, timeout: 5000, ..config }
 }
 
 /// Delivers, and says what stages were reached.
 fn deliver(
-    line: &mut FakeLine<'_>,
+    line: &mut FakeLink<'_>,
     memory: &Memory,
     dump: &Dump,
-) -> (Result<(), Failure>, Vec<Stage>) {
+) -> (Result<(), TargetError>, Vec<Stage>) {
     let (config, clock) = (config(line), line.clock);
     let mut stages = Vec::new();
-    let mut target = LineTarget::new(line, memory, slot(), clock, config);
+    let mut target = LinkTarget::new(line, memory, slot(), clock, config);
     let result = target.deliver(dump, &mut |stage| stages.push(stage));
     target.stop().expect("it stops");
     (result, stages)
 }
 
 /// Asserts that the pushed views have come, byte for byte.
-fn assert_whole(line: &FakeLine<'_>, memory: &Memory, dump: &Dump) {
+fn assert_whole(line: &FakeLink<'_>, memory: &Memory, dump: &Dump) {
     for ((view, pushed), file) in dump.views().zip(&line.files) {
         let come = if pushed { memory.truth(view) } else { vec![0; view.view.len() as usize] };
         assert!(*file == come, "{} differs", view.name);
@@ -361,7 +361,7 @@ const DMA: Limits =
 fn a_dump_goes_out_in_frames() {
     let clock = FakeClock::default();
     let memory = Memory { bytes: pages(&[true; 6]), bad: vec![2 * PAGE + 128] };
-    let (mut line, dump) = (FakeLine::new(&clock, Other::Collector), memory.dump());
+    let (mut line, dump) = (FakeLink::new(&clock, Other::Collector), memory.dump());
     assert_eq!(deliver(&mut line, &memory, &dump), (Ok(()), ALL.to_vec()));
     assert_whole(&line, &memory, &dump);
     assert!(line.holes > 0 && line.stopped);
@@ -374,7 +374,7 @@ fn a_run_of_zeros_is_one_frame() {
         let clock = FakeClock::default();
         let kinds: Vec<bool> = (0..1000).map(|page| page == 0 || page == 999).collect();
         let memory = Memory { bytes: pages(&kinds), bad: Vec::new() };
-        let (mut line, dump) = (FakeLine::new(&clock, Other::Nobody), memory.dump());
+        let (mut line, dump) = (FakeLink::new(&clock, Other::Nobody), memory.dump());
         (line.limits, line.other) = (limits, Other::Collector);
         line.connect();
         assert_eq!(deliver(&mut line, &memory, &dump).0, Ok(()));
@@ -393,7 +393,7 @@ fn bulks_go_out_from_where_they_lie() {
     let kinds: Vec<bool> =
         (0..600).map(|page| page % 5 == 0 && !(300..310).contains(&page)).collect();
     let memory = Memory { bytes: pages(&kinds), bad: vec![40 * PAGE + 256, 41 * PAGE] };
-    let (mut line, dump) = (FakeLine::new(&clock, Other::Nobody), memory.dump());
+    let (mut line, dump) = (FakeLink::new(&clock, Other::Nobody), memory.dump());
     (line.limits, line.other) = (Some(DMA), Other::Collector);
     line.connect();
     assert_eq!(deliver(&mut line, &memory, &dump), (Ok(()), ALL.to_vec()));
@@ -413,7 +413,7 @@ fn chunks_go_out_compressed_and_unplugged_memory_is_named() {
         // A page of zeros in each chunk, and a chunk with a line that cannot be read.
         let kinds: Vec<bool> = (0..160).map(|page| page % 16 != 5).collect();
         let memory = Memory { bytes: pages(&kinds), bad: vec![35 * PAGE] };
-        let (mut line, mut dump) = (FakeLine::new(&clock, Other::Nobody), memory.dump());
+        let (mut line, mut dump) = (FakeLink::new(&clock, Other::Nobody), memory.dump());
         let phys = |from: usize, to: usize| {
             let length = (to - from) as u64;
             Extent::Phys(PhysRange::new(physical(&memory.bytes[from..]), length).expect("fits"))
@@ -450,22 +450,17 @@ fn chunks_go_out_compressed_and_unplugged_memory_is_named() {
 /// In a slot that has no room for it, the dump must still get out.
 #[test]
 fn without_memory_for_lz4_memory_is_sent_as_it_is() {
-    use std::sync::atomic::{AtomicBool, Ordering};
-    static SAID: AtomicBool = AtomicBool::new(false);
     let clock = FakeClock::default();
     let memory = Memory { bytes: pages(&[true; 40]), bad: Vec::new() };
-    let (mut line, mut dump) = (FakeLine::new(&clock, Other::Collector), memory.dump());
+    let (mut line, mut dump) = (FakeLink::new(&clock, Other::Collector), memory.dump());
     line.codec = Codec::Lz4;
     // More than there is.
     dump.later = crate::dump::Later::new(1 << 60, Vec::new);
     let config = config(&line);
-    let target = LineTarget::new(&mut line, &memory, slot(), &clock, config);
-    let mut target = target.saying(|line| {
-        let expected = "no room for lz4 in this slot: memory is sent as it is";
-        SAID.store(std::format!("{line}") == expected, Ordering::Relaxed);
-    });
-    assert_eq!(target.deliver(&dump, &mut |_| ()), Ok(()));
-    assert!(SAID.load(Ordering::Relaxed));
+    let mut target = LinkTarget::new(&mut line, &memory, slot(), &clock, config);
+    let (delivered, logged) = logged(|| target.deliver(&dump, &mut |_| ()));
+    assert_eq!(delivered, Ok(()));
+    assert_eq!(logged, ["no room for lz4 in this slot: memory is sent as it is"]);
     assert_eq!(line.chunks, 0);
     assert_whole(&line, &memory, &dump);
 }
@@ -474,9 +469,9 @@ fn without_memory_for_lz4_memory_is_sent_as_it_is() {
 fn nobody_is_waited_for_as_long_as_was_said() {
     let clock = FakeClock::default();
     let memory = Memory { bytes: pages(&[true]), bad: Vec::new() };
-    let mut line = FakeLine::new(&clock, Other::Nobody);
+    let mut line = FakeLink::new(&clock, Other::Nobody);
     let (result, stages) = deliver(&mut line, &memory, &memory.dump());
-    assert_eq!(result, Err(Failure::Collector(Outcome::Nobody)));
+    assert_eq!(result, Err(TargetError::Collector(Outcome::Nobody)));
     assert_eq!(stages, []);
     assert!((5000..6000).contains(&clock.milliseconds()));
 }
@@ -485,10 +480,10 @@ fn nobody_is_waited_for_as_long_as_was_said() {
 fn a_line_that_fails_half_way_says_so() {
     let clock = FakeClock::default();
     let memory = Memory { bytes: pages(&[true; 40]), bad: Vec::new() };
-    let mut line = FakeLine::new(&clock, Other::Collector);
+    let mut line = FakeLink::new(&clock, Other::Collector);
     line.fails_at = 20_000;
     let (result, stages) = deliver(&mut line, &memory, &memory.dump());
-    assert_eq!(result, Err(Failure::Timeout("take a byte to send")));
+    assert_eq!(result, Err(TargetError::Device(driver::Error::Timeout("take a byte to send"))));
     assert_eq!(stages, [Stage::FirstByte]);
 }
 
@@ -496,12 +491,12 @@ fn a_line_that_fails_half_way_says_so() {
 fn without_a_bulk_the_small_views_leave_and_it_is_no_dump() {
     let clock = FakeClock::default();
     let memory = Memory { bytes: pages(&[true]), bad: Vec::new() };
-    let mut line = FakeLine::new(&clock, Other::Collector);
+    let mut line = FakeLink::new(&clock, Other::Collector);
     let dump = Dump { bulk: None, on_request: Vec::new(), ..memory.dump() };
-    assert_eq!(deliver(&mut line, &memory, &dump).0, Err(Failure::NothingToSend));
+    assert_eq!(deliver(&mut line, &memory, &dump).0, Err(TargetError::NothingToSend));
     assert_eq!(line.files[0], b"it died\n".repeat(40));
     let sent = line.sent;
-    assert_eq!(deliver(&mut line, &memory, &Dump::default()).0, Err(Failure::NothingToSend));
+    assert_eq!(deliver(&mut line, &memory, &Dump::default()).0, Err(TargetError::NothingToSend));
     assert_eq!(line.sent, sent);
 }
 
@@ -509,9 +504,9 @@ fn without_a_bulk_the_small_views_leave_and_it_is_no_dump() {
 fn who_reads_a_part_gets_it_and_the_next_gets_the_dump() {
     let clock = FakeClock::default();
     let memory = Memory { bytes: pages(&[true; 6]), bad: Vec::new() };
-    let (mut line, dump) = (FakeLine::new(&clock, Other::Reader), memory.dump());
+    let (mut line, dump) = (FakeLink::new(&clock, Other::Reader), memory.dump());
     let (result, stages) = deliver(&mut line, &memory, &dump);
-    assert_eq!(result, Err(Failure::Collector(Outcome::Silent)), "it left, and nobody came");
+    assert_eq!(result, Err(TargetError::Collector(Outcome::Silent)), "it left, and nobody came");
     assert!(!stages.contains(&Stage::LastByte));
     let mut part = vec![0; 6 * PAGE];
     part[100..9100].copy_from_slice(&memory.bytes[100..9100]);
@@ -520,14 +515,14 @@ fn who_reads_a_part_gets_it_and_the_next_gets_the_dump() {
 }
 
 /// Delivers what a list says, and counts.
-struct Scripted(VecDeque<Result<(), Failure>>);
+struct Scripted(VecDeque<Result<(), TargetError>>);
 
 impl Target for Scripted {
-    fn deliver(&mut self, _: &Dump, _: &mut dyn FnMut(Stage)) -> Result<(), Failure> {
+    fn deliver(&mut self, _: &Dump, _: &mut dyn FnMut(Stage)) -> Result<(), TargetError> {
         self.0.pop_front().expect("not asked again")
     }
 
-    fn stop(&mut self) -> Result<(), Failure> {
+    fn stop(&mut self) -> Result<(), driver::Error> {
         Ok(())
     }
 }
@@ -535,25 +530,25 @@ impl Target for Scripted {
 #[test]
 fn a_visit_awhile_ends_with_the_first_dump_or_in_silence() {
     let memory = Memory { bytes: pages(&[true]), bad: Vec::new() };
-    let nobody = Err(Failure::Collector(Outcome::Nobody));
-    let silent = Err(Failure::Collector(Outcome::Silent));
-    let gave_up = Err(Failure::Collector(Outcome::GaveUp));
-    let stuck = Err(Failure::Timeout("take a byte to send"));
-    let stay = |visit, script: &[Result<(), Failure>]| {
+    let nobody = Err(TargetError::Collector(Outcome::Nobody));
+    let silent = Err(TargetError::Collector(Outcome::Silent));
+    let gave_up = Err(TargetError::Collector(Outcome::GaveUp));
+    let stuck = Err(TargetError::Device(driver::Error::Timeout("take a byte to send")));
+    let stay = |visit, script: &[Result<(), TargetError>]| {
         let mut target = Stay::new(Scripted(script.iter().copied().collect()), visit);
         let result = target.deliver(&memory.dump(), &mut |_| ());
         target.stop().expect("it stops");
         result
     };
     for (outcome, expected) in [
-        (nobody, Err(Failure::NoTarget)),
-        (silent, Err(Failure::NoTarget)),
+        (nobody, Err(TargetError::NoTarget)),
+        (silent, Err(TargetError::NoTarget)),
         (gave_up, gave_up),
         (Ok(()), Ok(())),
     ] {
         assert_eq!(stay(Visit::Awhile, &[outcome]), expected);
     }
-    let all = [nobody, Ok(()), silent, gave_up, Err(Failure::NothingToSend), stuck];
+    let all = [nobody, Ok(()), silent, gave_up, Err(TargetError::NothingToSend), stuck];
     assert_eq!(stay(Visit::ForGood, &all), stuck, "only the line itself ends it");
 }
 
@@ -576,7 +571,7 @@ proptest! {
         let bytes = pages(&kinds);
         let bad = bad.into_iter().map(|line| line * 64 * kinds.len() % bytes.len() / 64 * 64).collect();
         let memory = Memory { bytes, bad };
-        let (mut line, dump) = (FakeLine::new(&clock, Other::Nobody), memory.dump());
+        let (mut line, dump) = (FakeLink::new(&clock, Other::Nobody), memory.dump());
         restarts_at.sort_unstable();
         line.restarts_at = restarts_at;
         line.dice = dice;

@@ -1,4 +1,4 @@
-//! When to give up waiting for the capture kernel itself: numbers and counting, no registers.
+//! The limits of the watchdog, and its count of ticks without progress. No registers.
 
 /// How often the watchdog looks, in milliseconds.
 pub const TICK: u64 = 250;
@@ -29,12 +29,12 @@ pub struct Watch<S> {
 }
 
 impl<S: PartialEq> Watch<S> {
-    /// A watch that has just seen `sign`, and is patient for `limit` seconds.
+    /// A watch that has just seen `sign`, with a limit of `limit` seconds.
     pub const fn new(sign: S, limit: u32) -> Self {
         Self { seen: sign, stale: 0, most: limit as u64 * 1000 / TICK }
     }
 
-    /// Looks again; says whether patience is at its end.
+    /// Looks again; returns true after the limit.
     pub fn is_over(&mut self, sign: S) -> bool {
         self.stale = if self.seen == sign { self.stale + 1 } else { 0 };
         self.seen = sign;
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn patience_ends_after_the_limit_and_not_before() {
+    fn a_watch_ends_after_the_limit_and_not_before() {
         let mut watch = Watch::new(1, 7);
         assert_eq!((0..1000).position(|_| watch.is_over(1)), Some(28), "more than 7 s");
     }

@@ -1,7 +1,9 @@
 //! The views of a dump as what a sender sends.
 
-use crate::Failure;
+use crate::driver::Error;
 use crate::dump::{Dump, NamedView};
+use crate::list;
+use crate::targets::TargetError;
 use alloc::vec::Vec;
 use core::ptr;
 use dumpfile::chunk::{self, ChunkEntry, Codec, Encoder, MOST_COMPRESSED};
@@ -28,13 +30,12 @@ impl Compressor {
     /// Memory for it, if `rest` bytes of heap are free besides.
     ///
     /// # Errors
-    /// [`Failure::NoMemory`].
-    pub(super) fn new(rest: u64) -> Result<Self, Failure> {
-        let mut kept = Vec::<u8>::new();
-        let rest = usize::try_from(rest).or(Err(Failure::NoMemory))?;
-        kept.try_reserve_exact(rest).or(Err(Failure::NoMemory))?;
-        let out = super::list(MOST_COMPRESSED, 0)?;
-        let encoder = Encoder::new().or(Err(Failure::NoMemory))?;
+    /// [`Error::NoMemory`].
+    pub(super) fn new(rest: u64) -> Result<Self, TargetError> {
+        let rest = usize::try_from(rest).or(Err(TargetError::Device(Error::NoMemory)))?;
+        let _kept = list::with_room::<u8>(rest)?;
+        let out = list::filled(MOST_COMPRESSED, 0)?;
+        let encoder = Encoder::new().or(Err(TargetError::Device(Error::NoMemory)))?;
         Ok(Self { encoder, last: None, out })
     }
 
@@ -66,9 +67,9 @@ impl<'d, M: ReadPhys> Views<'d, M> {
     /// The source of the bytes of `view` from `offset` on: at most `most`, at least one.
     ///
     /// # Errors
-    /// [`Failure::NothingToSend`] when there are none.
-    pub(super) fn part(&self, view: u16, offset: u64, most: u64) -> Result<Piece<'d>, Failure> {
-        self.piece(view, offset, most).ok_or(Failure::NothingToSend)
+    /// [`TargetError::NothingToSend`] when there are none.
+    pub(super) fn part(&self, view: u16, offset: u64, most: u64) -> Result<Piece<'d>, TargetError> {
+        self.piece(view, offset, most).ok_or(TargetError::NothingToSend)
     }
 
     fn named(&self, view: u16) -> Option<(&'d NamedView, bool)> {

@@ -1,55 +1,58 @@
-//! One talk with a collector: what the sender says goes over the line, and the other way round.
+//! A session with a collector: the frames of the sender go over the link, and those of the collector
+//! to the sender.
 
 use super::source::{Compressor, Views};
+use crate::Clock;
+use crate::driver::Error;
 use crate::driver::Link;
 use crate::driver::dma::{DmaPiece, Pieces, Pool};
 use crate::gather::{Added, Copies, Gather};
-use crate::{Clock, Failure};
+use crate::targets::TargetError;
 use core::mem;
 use dumpfile::wire::{Event, FrameReader, Outcome, Range, SMALL_FRAME, Sender, SenderStep};
 use handoff::Stage;
 use vmcore::ReadPhys;
 
-/// Longest wait until the sender is asked again, in milliseconds, whatever it has said:
-/// shorter than any watchdog's patience.
+/// Longest wait until the sender is polled again, in milliseconds, whatever it has asked for: shorter
+/// than the limit of any watchdog.
 const NAP: u64 = 1000;
 
-/// A talk.
-pub(super) struct Talk<'t, L, M> {
-    line: &'t mut L,
+/// A session.
+pub(super) struct Session<'t, L, M> {
+    link: &'t mut L,
     clock: &'t dyn Clock,
     sender: Sender<'t>,
     reader: FrameReader<[u8; SMALL_FRAME]>,
     views: Views<'t, M>,
     /// For what is sent by DMA and has to be copied before.
     pool: Option<Pool>,
-    /// The last stage that was told of.
-    told: Stage,
+    /// The last stage that was reported.
+    reported: Stage,
 }
 
-impl<'t, L: Link, M: ReadPhys> Talk<'t, L, M> {
+impl<'t, L: Link, M: ReadPhys> Session<'t, L, M> {
     pub(super) fn new(
-        line: &'t mut L,
+        link: &'t mut L,
         clock: &'t dyn Clock,
         sender: Sender<'t>,
         views: Views<'t, M>,
         pool: Option<Pool>,
     ) -> Self {
         let reader = FrameReader::new([0; SMALL_FRAME]);
-        Self { line, clock, sender, reader, views, pool, told: Stage::Views }
+        Self { link, clock, sender, reader, views, pool, reported: Stage::Views }
     }
 
-    /// Talks until the end, with room for a frame in `out`.
+    /// Runs until the end, with room for a frame in `out`.
     ///
     /// # Errors
-    /// When the line fails, unless the collector has said before that it has everything.
+    /// When the link fails, unless the collector has acknowledged everything before.
     pub(super) fn run(
         mut self,
         out: &mut [u8],
         reached: &mut dyn FnMut(Stage),
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, TargetError> {
         loop {
-            // It ends: the sender waits for the collector, and the line for its device, for so long
+            // It ends: the sender waits for the collector, and the link for its device, for so long
             // only.
             self.clock.progress();
             match (self.turn(out, reached), self.sender.outcome()) {
@@ -61,29 +64,32 @@ impl<'t, L: Link, M: ReadPhys> Talk<'t, L, M> {
         }
     }
 
-    /// Listens, then does the sender's next step; how it ended, when it did.
+    /// Receives, then does the sender's next step; returns the outcome at the end.
     fn turn(
         &mut self,
         out: &mut [u8],
         reached: &mut dyn FnMut(Stage),
-    ) -> Result<Option<Outcome>, Failure> {
-        self.listen()?;
+    ) -> Result<Option<Outcome>, TargetError> {
+        self.receive()?;
         let now = self.clock.milliseconds();
-        match self.sender.poll(&mut self.views, now, out).map_err(Failure::Frame)? {
-            SenderStep::Send(length) => self.line.send(&out[..length])?,
+        match self.sender.poll(&mut self.views, now, out).map_err(TargetError::Frame)? {
+            SenderStep::Send(length) => self.link.send(&out[..length])?,
             SenderStep::Bulk { head, range } => self.send_bulk(&out[..head], range)?,
             SenderStep::Chunk { head, .. } => self.send_chunk(&out[..head])?,
             SenderStep::Busy => return Ok(None),
             SenderStep::Wait(until) => return self.wait(until).map(|()| None),
-            SenderStep::Finished(outcome) => return self.line.drain().map(|()| Some(outcome)),
+            SenderStep::Finished(outcome) => {
+                self.link.drain()?;
+                return Ok(Some(outcome));
+            }
         }
-        self.tell(reached).map(|()| None)
+        self.report(reached).map(|()| None)
     }
 
-    /// Hands the sender what has come; says whether that was anything.
-    fn listen(&mut self) -> Result<bool, Failure> {
+    /// Hands the sender what has come; returns false if that was nothing.
+    fn receive(&mut self) -> Result<bool, TargetError> {
         let mut bytes = [0; SMALL_FRAME];
-        let count = self.line.receive(&mut bytes)?;
+        let count = self.link.receive(&mut bytes)?;
         let mut input = &bytes[..count];
         let now = self.clock.milliseconds();
         while let Some(event) = self.reader.next(&mut input, self.sender.session()) {
@@ -97,18 +103,18 @@ impl<'t, L: Link, M: ReadPhys> Talk<'t, L, M> {
     }
 
     /// Waits until something has come, or for the time in milliseconds; no longer than [`NAP`].
-    fn wait(&mut self, until: u64) -> Result<(), Failure> {
+    fn wait(&mut self, until: u64) -> Result<(), TargetError> {
         let until = until.min(self.clock.milliseconds().saturating_add(NAP));
-        while self.clock.milliseconds() < until && !self.listen()? {
+        while self.clock.milliseconds() < until && !self.receive()? {
             core::hint::spin_loop();
         }
         Ok(())
     }
 
     /// Sends `head`, and the bytes of `range` from where they lie.
-    fn send_bulk(&mut self, mut head: &[u8], range: Range) -> Result<(), Failure> {
-        let limits = self.line.bulk().ok_or(Failure::NothingToSend)?;
-        let pool = self.pool.as_ref().ok_or(Failure::NothingToSend)?;
+    fn send_bulk(&mut self, mut head: &[u8], range: Range) -> Result<(), TargetError> {
+        let limits = self.link.bulk().ok_or(TargetError::NothingToSend)?;
+        let pool = self.pool.as_ref().ok_or(TargetError::NothingToSend)?;
         let mut gather = Gather::new(Copies { pool, memory: self.views.memory }, limits, 1);
         let mut at = range.offset();
         while at < range.end() {
@@ -116,45 +122,45 @@ impl<'t, L: Link, M: ReadPhys> Talk<'t, L, M> {
             match gather.add(part)? {
                 Added::Taken(count) => at += count,
                 Added::NoBuffer if gather.bytes() == 0 => {
-                    if !self.line.wait_for_one()? {
-                        return Err(Failure::NoMemory);
+                    if !self.link.wait_for_one()? {
+                        return Err(TargetError::Device(Error::NoMemory));
                     }
                 }
                 Added::Full | Added::NoBuffer => {
-                    self.line.send_bulk(mem::take(&mut head), gather.take()?.0)?;
+                    self.link.send_bulk(mem::take(&mut head), gather.take()?.0)?;
                 }
             }
         }
-        self.line.send_bulk(head, gather.take()?.0)
+        Ok(self.link.send_bulk(head, gather.take()?.0)?)
     }
 
     /// Sends `head`, and the stored bytes of the chunk that was encoded last.
-    fn send_chunk(&mut self, head: &[u8]) -> Result<(), Failure> {
-        let Self { line, pool, views, .. } = self;
-        let limits = line.bulk().ok_or(Failure::NothingToSend)?;
-        let pool = pool.as_ref().ok_or(Failure::NothingToSend)?;
+    fn send_chunk(&mut self, head: &[u8]) -> Result<(), TargetError> {
+        let Self { link, pool, views, .. } = self;
+        let limits = link.bulk().ok_or(TargetError::NothingToSend)?;
+        let pool = pool.as_ref().ok_or(TargetError::NothingToSend)?;
         let stored = views.lz4.as_ref().map(Compressor::stored).unwrap_or_default();
         let most = usize::try_from(limits.bytes.min(limits.piece)).unwrap_or(usize::MAX);
         // A request for each buffer: the next one is filled while the device reads this one.
         let parts = stored.chunks(pool.size().min(most).max(1));
         parts.enumerate().try_for_each(|(index, part)| {
-            let mut lease = pool.lease_or_wait(|| line.wait_for_one())?;
+            let mut lease = pool.lease_or_wait(|| link.wait_for_one())?;
             lease[..part.len()].copy_from_slice(part);
             let mut pieces = Pieces::new();
             pieces.push(DmaPiece::Frozen(lease.freeze(part.len()), 0..part.len()));
-            line.send_bulk(if index == 0 { head } else { &[] }, pieces)
+            Ok(link.send_bulk(if index == 0 { head } else { &[] }, pieces)?)
         })
     }
 
-    /// Tells of the stages that were reached.
-    fn tell(&mut self, reached: &mut dyn FnMut(Stage)) -> Result<(), Failure> {
-        if self.told == Stage::Views && self.views.touched {
-            self.line.drain()?;
-            self.told = Stage::FirstByte;
+    /// Reports the stages that were reached.
+    fn report(&mut self, reached: &mut dyn FnMut(Stage)) -> Result<(), TargetError> {
+        if self.reported == Stage::Views && self.views.touched {
+            self.link.drain()?;
+            self.reported = Stage::FirstByte;
             reached(Stage::FirstByte);
         }
-        if self.told != Stage::LastByte && self.sender.outcome() == Some(Outcome::Complete) {
-            self.told = Stage::LastByte;
+        if self.reported != Stage::LastByte && self.sender.outcome() == Some(Outcome::Complete) {
+            self.reported = Stage::LastByte;
             reached(Stage::LastByte);
         }
         Ok(())

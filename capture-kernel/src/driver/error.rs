@@ -1,0 +1,79 @@
+//! Why a device cannot be used.
+
+use super::virtio::console::{PortList, PortName};
+use vmcore::PhysAddr;
+
+/// An error of a device, of its driver or of the memory that it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The device did not do something in time.
+    #[error("the device did not {0} in time")]
+    Timeout(&'static str),
+    /// The device offers no virtio 1 interface.
+    #[error(
+        "a legacy-only virtio device; needs virtio 1 (QEMU: disable-modern=off, or on a \
+         microvm virtio-mmio.force-legacy=off)"
+    )]
+    LegacyOnly,
+    /// The device wants addresses translated by an IOMMU.
+    #[error("the device sits behind an IOMMU (F_ACCESS_PLATFORM)")]
+    BehindIommu,
+    /// The device does not accept the features that we need.
+    #[error("the device refused the features that we need")]
+    FeaturesRefused,
+    /// The queue is too short for one request.
+    #[error("a request queue of only {0} entries")]
+    QueueTooShort(u16),
+    /// The device has no configuration where it must have one.
+    #[error("the device shows no configuration space")]
+    NoConfiguration,
+    /// The device answered with something that was never asked.
+    #[error("the device completed request {0}, never asked for")]
+    BadAnswer(u32),
+    /// The device reported an error for a request (virtio-blk status).
+    #[error("the device reported an I/O error (status {0})")]
+    Io(u8),
+    /// There is no heap left.
+    #[error("no memory left in the slot: use a larger slot")]
+    NoMemory,
+    /// No console has a port of this name.
+    #[error(
+        "no virtio-console has a port named {name}; ports found: {found} (QEMU: -device \
+         virtserialport,chardev=ID,name={name})"
+    )]
+    NoSuchPort {
+        /// The name.
+        name: PortName,
+        /// The names that there are.
+        found: PortList,
+    },
+    /// The console has only its one nameless port.
+    #[error(
+        "a virtio console with a single nameless port (F_MULTIPORT is not offered; QEMU: \
+         virtio-serial's max_ports= above 1)"
+    )]
+    NoNamedPorts,
+    /// The port was taken out of the machine, or is another one now.
+    #[error("the console port was removed")]
+    PortGone,
+    /// One block has more pieces than one request to the device can carry.
+    #[error(
+        "the device takes too few or too short pieces in one request for memory in small parts"
+    )]
+    Fragmented,
+    /// Memory that a device cannot fetch as it lies cannot be copied either.
+    #[error("memory at {0} cannot be read")]
+    Unreadable(PhysAddr),
+    /// No 16550 answers at this I/O port.
+    #[error("no 16550 answers at I/O port {0:#x}: is there a serial port, and is it switched on?")]
+    NoUart(u16),
+    /// The region that a memory device reports makes no sense.
+    #[error("its configuration describes no region of memory")]
+    BadRegion,
+    /// A memory device answered with this instead of the state of its blocks.
+    #[error("the device answered {0:#x} instead of the state of its blocks")]
+    NoState(u16),
+    /// A memory device has more separate unplugged ranges than can be recorded.
+    #[error("more than {0} separate unplugged ranges")]
+    TooManyHoles(usize),
+}

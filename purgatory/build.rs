@@ -9,7 +9,7 @@ fn main() {
         println!("cargo::rustc-link-arg-bins=-T{dir}/purgatory.ld");
         println!("cargo::rustc-link-arg-bins=--emit-relocs");
         println!("cargo::rustc-link-arg-bins=--strip-debug");
-        // What travels in the loader is the file: no page padding, no names that nobody looks up.
+        // The file travels in the loader: no page padding, no names that nobody looks up.
         println!("cargo::rustc-link-arg-bins=--nmagic");
         println!("cargo::rustc-link-arg-bins=--discard-all");
     }

@@ -5,8 +5,8 @@ pub trait Clock {
     /// Milliseconds since some moment in the past.
     fn milliseconds(&self) -> u64;
 
-    /// Tells the watchdog that the capture goes on. A wait that begins is told here by itself; what
-    /// takes seconds without one calls this now and then.
+    /// Reports progress to the watchdog. A wait reports its start by itself; code that takes
+    /// seconds without a wait calls this now and then.
     fn progress(&self) {}
 }
 
@@ -23,12 +23,13 @@ impl Deadline {
         Self { at: clock.milliseconds().saturating_add(milliseconds) }
     }
 
-    /// Whether it has come.
+    /// True if it has come.
     pub fn is_over(self, clock: &dyn Clock) -> bool {
         clock.milliseconds() >= self.at
     }
 
-    /// Asks `ready` until it says yes or the deadline has come; tells which it was.
+    /// Polls `ready` until it returns true or the deadline has come; returns true in the first
+    /// case.
     pub fn wait(self, clock: &dyn Clock, mut ready: impl FnMut() -> bool) -> bool {
         loop {
             if ready() {

@@ -17,7 +17,7 @@ use vmcore::{Holes, PhysRange};
 
 /// Location of the memory of memory devices, and limits for the queries.
 pub struct Asking<'a> {
-    /// Memory that no such device can have: what we run in.
+    /// Memory that no such device can have: the memory that we run in.
     pub ours: &'a [PhysRange],
     /// Most unplugged ranges that are recorded.
     pub most: usize,

@@ -1,7 +1,7 @@
-//! The gather: parts of a view as the pieces of one request, within what the device can take.
+//! The gather: parts of a view as the pieces of one request, within the device's limits.
 //!
-//! Old memory goes as it is where the device can reach it. Our own bytes, and what of old memory a
-//! device cannot take as it lies, are copied to a buffer of the pool.
+//! Old memory goes as it is if the device can reach it. Our own bytes, and old memory that a device
+//! cannot take in place, are copied to a buffer of the pool.
 
 use crate::driver::Error;
 use crate::driver::dma::{DmaPiece, Lease, Limits, MAX_PIECES, Pieces, Pool, ZEROS};
@@ -52,7 +52,7 @@ impl<'c> Gather<'c> {
         self.bytes
     }
 
-    /// Adds the beginning of a piece of the view. What is left out goes as zeros.
+    /// Adds the beginning of a piece of the view. Parts that are left out go as zeros.
     ///
     /// # Errors
     /// [`Error::Unreadable`] for old memory that has to be copied, [`Error::NoMemory`].
@@ -87,7 +87,7 @@ impl<'c> Gather<'c> {
         self.limits.pieces - self.pieces.len()
     }
 
-    /// True where the device can take it as it lies, as far as its address counts.
+    /// True if the device can take it in place, as far as its address counts.
     fn is_reached(&self, part: &Piece<'_>) -> bool {
         match part.what {
             What::Bytes(_) => false,
@@ -98,7 +98,7 @@ impl<'c> Gather<'c> {
         }
     }
 
-    /// Number of its first bytes that can be a piece as they lie. The last piece ends a unit.
+    /// Number of its first bytes that can be a piece in place. The last piece ends a unit.
     fn uncopied(&self, part: &Piece<'_>) -> u64 {
         let align = u64::from(self.limits.align);
         if !self.is_reached(part) || !self.bytes.is_multiple_of(align) {
@@ -113,8 +113,8 @@ impl<'c> Gather<'c> {
         }
     }
 
-    /// Copies the beginning of `part`: all of it, or to the next place from which the rest can go
-    /// as it lies.
+    /// Copies the beginning of `part`: all of it, or up to the next place from which the rest can
+    /// go without a copy.
     fn copy(&mut self, part: Piece<'_>) -> Result<Added, Error> {
         let to_end_of = |step: u64| step - self.bytes % step;
         let most = match self.is_reached(&part) {
@@ -154,9 +154,9 @@ impl<'c> Gather<'c> {
         Ok(Added::Taken(length as u64))
     }
 
-    /// Has a buffer ready; true when what is copied there joins the last piece. [`None`] when there
-    /// is no room for a piece, or no buffer. The last piece must have room up to the end of the
-    /// unit: `left` bytes.
+    /// Has a buffer ready; true if bytes that are copied there join the last piece. [`None`] if
+    /// there is no room for a piece, or no buffer. The last piece must have room up to the end of
+    /// the unit: `left` bytes.
     fn prepare(&mut self, left: u64) -> Option<bool> {
         if let Some(lease) = self.lease.as_ref().filter(|lease| !lease.is_empty()) {
             let is_open = |frozen, part: &core::ops::Range<usize>| {

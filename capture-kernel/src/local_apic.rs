@@ -52,7 +52,7 @@ pub trait Registers {
     fn write(&self, offset: usize, value: u32);
 }
 
-/// How the registers are reached.
+/// Access to the registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// In memory, at this physical address.
@@ -61,7 +61,7 @@ pub enum Access {
     Msr,
 }
 
-/// Why there is no local APIC to use.
+/// The reason why there is no local APIC to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Absent {
     /// The CPU has none.
@@ -78,10 +78,10 @@ pub enum Absent {
     Still,
 }
 
-/// How the registers are reached, given IA32_APIC_BASE, if the CPU has it.
+/// Access to the registers, given IA32_APIC_BASE, if the CPU has it.
 ///
 /// # Errors
-/// When there is no local APIC, or it is off.
+/// There is no local APIC, or it is off.
 pub fn access(apic_base: Option<u64>) -> Result<Access, Absent> {
     let value = apic_base.ok_or(Absent::NotThere)?;
     match (value & GLOBAL_ENABLE != 0, value & X2APIC != 0) {
@@ -99,9 +99,9 @@ pub struct Timer<R> {
 }
 
 impl<R: Registers> Timer<R> {
-    /// Takes the APIC over: on, `spurious` for what is none, every source masked but NMIs, every vector
-    /// held back whose class is below that of `vector`, nothing in service. The timer stands still.
-    /// Interrupts must be off.
+    /// Takes the APIC over: on, `spurious` as the spurious vector, every source masked but NMIs,
+    /// every vector held back whose class is below that of `vector`, nothing in service. The timer
+    /// stands still. Interrupts must be off.
     pub fn take(registers: R, vector: u8, spurious: u8) -> Self {
         let timer = Self { registers, vector };
         let was = timer.registers.read(register::SPURIOUS);
@@ -123,7 +123,7 @@ impl<R: Registers> Timer<R> {
         }
     }
 
-    /// Ends what the dead kernel was serving: an interrupt of a high class holds ours back.
+    /// Ends the interrupts that the dead kernel was serving: one of a high class holds ours back.
     fn finish_all(&self) {
         let in_service = |part: usize| self.registers.read(register::IN_SERVICE + 0x10 * part);
         for _ in 0..MOST_IN_SERVICE {

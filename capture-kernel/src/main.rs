@@ -1,4 +1,4 @@
-//! The capture kernel: what runs in the slot when the first kernel is dead.
+//! The capture kernel: it runs in the slot after the death of the first kernel.
 //!
 //! Known on entry: the 32-bit Linux boot protocol, nothing else (`boot-stub/asm/linux.S`). Owed on
 //! exit: the dump is on the target and marked complete, or the console says at which stage it went

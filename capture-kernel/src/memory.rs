@@ -12,7 +12,7 @@ pub const MAX_RANGES: usize = 64;
 /// Ranges of memory of the slot: few, however many of old memory there are.
 pub type Ranges = MemoryRanges<MAX_RANGES>;
 
-/// Where the memory map came from.
+/// Source of the memory map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// `memmap=exactmap` and `memmap=` on the command line.
@@ -25,7 +25,7 @@ pub enum Source {
 /// the running `image` that the e820 table lists. Never below 1 MiB.
 ///
 /// # Errors
-/// When there are more ranges than [`MAX_RANGES`].
+/// There are more ranges than [`MAX_RANGES`].
 pub fn granted(
     options: &Options<'_>,
     e820: &[E820Entry],
@@ -55,7 +55,7 @@ pub fn granted(
 /// in says nothing of memory.
 ///
 /// # Errors
-/// When there are more ranges than [`MAX_RANGES`].
+/// There are more ranges than [`MAX_RANGES`].
 pub fn not_ram(granted: &Ranges, e820: &[E820Entry], image: PhysRange) -> Result<Ranges, Error> {
     let mut rest = Ranges::new();
     if ram_around(e820, image).is_some() {
@@ -70,10 +70,10 @@ pub fn not_ram(granted: &Ranges, e820: &[E820Entry], image: PhysRange) -> Result
 /// The part of `free` (RAM that no `memmap=` grants, less all old memory that is known) that is in
 /// the slot: the part that holds `image`.
 ///
-/// Where no old memory is known, nothing says how far the slot reaches: a table may list the slot
-/// alone (kexec-tools') or all memory (our loader's). What lies between `image` and the other
-/// `pieces` that were loaded with it is in the slot all the same: the first kernel loads into one
-/// reservation only.
+/// If no old memory is known, nothing tells how far the slot reaches: a table may list the slot
+/// alone (kexec-tools') or all memory (our loader's). Memory between `image` and the other `pieces`
+/// that were loaded with it is in the slot in any case: the first kernel loads into one reservation
+/// only.
 ///
 /// # Errors
 /// None that could happen: one range has room.
@@ -99,8 +99,8 @@ pub fn within_slot(
     Ok(within)
 }
 
-/// The e820 RAM that holds all of `image`: the entry that it begins in and what adjoins that, in
-/// whatever order the table has them.
+/// The e820 RAM that holds all of `image`: the entry that it begins in and the entries that adjoin
+/// it, in any order of the table.
 fn ram_around(e820: &[E820Entry], image: PhysRange) -> Option<PhysRange> {
     let mut around = e820.iter().filter_map(e820_ram).find(|ram| ram.contains(image.start()))?;
     for _ in e820 {
@@ -120,8 +120,8 @@ fn e820_ram(entry: &E820Entry) -> Option<PhysRange> {
     (entry.kind.get() == E820_RAM).then_some(range)
 }
 
-/// Everything that is known to be RAM below `phys_limit`: what the PT_LOADs stand for (`loads`),
-/// what is granted, and what e820 lists. There may be thousands of ranges: the heap is used.
+/// All known RAM below `phys_limit`: the memory of the PT_LOADs (`loads`), granted memory, and the
+/// RAM of the e820 table. There may be thousands of ranges: the heap is used.
 ///
 /// # Errors
 /// [`Error::NoMemory`].

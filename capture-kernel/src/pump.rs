@@ -9,29 +9,29 @@ use vmcore::{DumpOffset, Piece, View, What};
 /// Every request ends at a multiple of this many bytes, so that it suits disks with any block size.
 pub const BLOCK: u64 = 4096;
 
-/// What takes a view by DMA.
+/// A receiver of a view by DMA.
 pub trait Sink {
-    /// What [`Self::send`] takes.
+    /// Limits of [`Self::send`].
     fn limits(&self) -> Limits;
 
     /// Takes the bytes of `pieces` as the view's bytes from `at` on; together they are a multiple of
     /// 4096. They may still be on their way when this returns.
     ///
     /// # Errors
-    /// When this or an earlier piece could not be sent.
+    /// This or an earlier piece could not be sent.
     fn send(&mut self, at: DumpOffset, pieces: Pieces) -> Result<(), Error>;
 
     /// Waits until one of the requests on their way has arrived, so that its pieces are free; false
     /// when none is on its way.
     ///
     /// # Errors
-    /// When one has not arrived.
+    /// One has not arrived.
     fn wait_for_one(&mut self) -> Result<bool, Error>;
 
     /// Waits until everything that was sent has arrived.
     ///
     /// # Errors
-    /// When something has not.
+    /// Something has not arrived.
     fn drain(&mut self) -> Result<(), Error>;
 }
 
@@ -43,9 +43,9 @@ struct Pump<'s, S: Sink, F: FnOnce()> {
     first_arrived: Option<F>,
 }
 
-/// Sends all of `view` to `sink`, and zeros behind it up to a whole block. What stands before the
-/// first memory, the headers and notes, goes alone; the first thing sent is waited for, and then
-/// `first_arrived` is called.
+/// Sends all of `view` to `sink`, then zeros up to a whole block. The bytes before the first
+/// memory, headers and notes, go alone; the pump waits for the first thing sent, and then calls
+/// `first_arrived`.
 ///
 /// # Errors
 /// The first thing that could not be sent.
@@ -77,8 +77,8 @@ pub fn send(
 }
 
 impl<S: Sink, F: FnOnce()> Pump<'_, S, F> {
-    /// Adds the beginning of `piece`, sending what there is before if that is enough. Returns the
-    /// offset after it.
+    /// Adds the beginning of `piece`, and sends the earlier bytes first if there are enough.
+    /// Returns the offset after it.
     fn add(&mut self, piece: Piece<'_>) -> Result<DumpOffset, Error> {
         loop {
             match self.gather.add(piece)? {
@@ -93,7 +93,7 @@ impl<S: Sink, F: FnOnce()> Pump<'_, S, F> {
         }
     }
 
-    /// Sends as many whole blocks as there are; what is left waits for more.
+    /// Sends as many whole blocks as there are; the rest waits for more.
     fn send(&mut self) -> Result<(), Error> {
         if self.gather.bytes() == 0 {
             return Ok(());
@@ -200,7 +200,7 @@ mod tests {
     }
 
     /// A head of whole pages, then loads as `vmcore()` lays them out: each followed by zeros up to
-    /// the next page. Returns what must arrive as well.
+    /// the next page. Returns the expected bytes as well.
     fn view(head: &[u8], loads: &[Vec<u8>]) -> (Extents, Vec<u8>) {
         let mut expected = head.to_vec();
         let mut extents = std::vec![Extent::Bytes(head.to_vec())];
@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(pump(&view, &mut target).0, Err(Error::Fragmented));
     }
 
-    /// Nobody can read it, and the device cannot take it as it lies.
+    /// It cannot be read, and the device cannot take it in place.
     #[test]
     fn unreadable_memory_that_must_be_copied_is_an_error() {
         struct Bad;

@@ -1,18 +1,18 @@
 //! The limits of the watchdog, and its count of ticks without progress. No registers.
 
-/// How often the watchdog looks, in milliseconds.
+/// Time between two looks of the watchdog, in milliseconds.
 pub const TICK: u64 = 250;
 /// Seconds that there are beside the waits, which have their own end.
 const SPARE: u32 = 5;
 
-/// How many seconds may pass without progress when any one wait takes `timeout` seconds at most. Two of
-/// them have time to end in their own way, and to be reported, before the watchdog does it for them.
+/// Seconds that may pass without progress if any one wait takes `timeout` seconds at most. Two
+/// waits have time to end in their own way, and to be reported, before the watchdog acts.
 pub const fn limit(timeout: u32) -> u32 {
     timeout.saturating_mul(2).saturating_add(SPARE)
 }
 
-/// How many counts of a timer make a [`TICK`], when `counts` passed in `elapsed` ticks of the TSC, of
-/// which there are `per_millisecond`. [`None`] when the timer stands still.
+/// Counts of a timer in a [`TICK`], given that `counts` passed in `elapsed` ticks of the TSC, of
+/// which there are `per_millisecond`. [`None`] if the timer stands still.
 pub fn period(counts: u32, elapsed: u64, per_millisecond: u64) -> Option<u32> {
     let ticks = u128::from(TICK) * u128::from(per_millisecond);
     let period = (u128::from(counts) * ticks).checked_div(elapsed.into())?;

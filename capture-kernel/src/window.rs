@@ -1,12 +1,12 @@
 //! Contents of the window on old memory: whole blocks of 2 MiB where every byte of one is known to
 //! be RAM, and the pages of one request where that is not so.
 //!
-//! A block stays until another one needs its slot. So whoever reads through memory, or here and
-//! there in some of it, has few entries changed: one for 512 pages. What is not known to be RAM is
-//! never in a block, because the CPU may read ahead anywhere in one, and registers of devices that
-//! it reads may change; also, it is not defined how a large page is cached whose parts differ in
-//! that (Intel manual, volume 3, "Large Page Size Considerations"). The first block never is one:
-//! in the first MiB each few pages have a memory type of their own.
+//! A block stays until another one needs its slot. So reading through memory, or in a few places of
+//! it, changes few entries: one for 512 pages. Memory that is not known to be RAM is never in a
+//! block, because the CPU may read ahead anywhere in one, and reads may change the registers of
+//! devices. Also, the caching of a large page whose parts differ in their memory type is not
+//! defined (Intel manual, volume 3, "Large Page Size Considerations"). The first block is never
+//! mapped as one: in the first MiB each few pages have a memory type of their own.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -20,7 +20,7 @@ pub const SLOTS: usize = 32;
 /// Stands in a slot without a block: no number of one.
 const NOTHING: u64 = u64::MAX;
 
-/// The entries behind the window. A change holds at once.
+/// The entries of the window. A change holds at once.
 pub trait Entries {
     /// Shows the page at the physical address `start` as page `index` of the window, or nothing.
     fn set_page(&mut self, index: usize, start: Option<u64>);
@@ -39,7 +39,7 @@ pub struct Shown {
     pub length: usize,
 }
 
-/// Memory that lies in the window in one piece.
+/// Memory that is in the window in one piece.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     /// Its first byte (physical).
@@ -94,9 +94,9 @@ impl Contents {
     }
 
     /// Shows the first of `length` bytes from the physical address `at` on, and as many more of
-    /// them as lie in the same block. They end below the highest physical address (at most 2^52).
+    /// them as are in the same block. They end below the highest physical address (at most 2^52).
     ///
-    /// Nearly all reads are small and lie where the last one was.
+    /// Nearly all reads are small and close to the last one.
     #[inline]
     pub fn show(&mut self, at: u64, length: usize, entries: &mut impl Entries) -> Shown {
         self.last.part(at, length).unwrap_or_else(|| self.show_another(at, length, entries))
@@ -209,7 +209,7 @@ mod tests {
             Self { pages: [None; 512], blocks: [None; SLOTS], changes: 0 }
         }
 
-        /// The physical address behind an offset in the window.
+        /// The physical address of an offset in the window.
         fn translate(&self, offset: u64) -> Option<u64> {
             match (offset / BLOCK).checked_sub(1) {
                 None => Some(self.pages[(offset / PAGE) as usize]? + offset % PAGE),
@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(tables.shown(), [2, 4, 6].map(|mib| mib * MIB));
     }
 
-    /// Page by page, as a look for zeros goes: what was an entry for each page.
+    /// Page by page, as a search for zeros does: before, that cost an entry for each page.
     #[test]
     fn who_reads_through_memory_changes_one_entry_for_each_block() {
         let (mut contents, mut tables) = knowing(&[0..256 * MIB]);

@@ -197,7 +197,7 @@ impl Clock for Ticks {
     }
 }
 
-/// The outcome, what the disk has, and the most memory that was in use.
+/// The outcome, the contents of the disk, and the most memory that was in use.
 fn deliver(
     capacity: u64,
     urgent: Vec<std::ops::Range<u64>>,

@@ -1,11 +1,12 @@
-//! Purgatory: what runs between the dead kernel and the capture kernel (paper, section 3.2).
+//! Purgatory: it runs between the dead kernel and the capture kernel (paper, section 3.2).
 //!
 //! Known on entry: protected mode, flat segments, paging and interrupts off, and nothing else; the
 //! IDT has no entries. Owed on exit: every region of the slot has the digest that the loader took,
 //! low memory is in the backup region, ESI holds boot_params.
 //!
-//! It reads what [`PurgatoryParams`] names and writes the backup region and its own stack and bss.
-//! When anything does not match it touches no other memory, says what it found and ends.
+//! It reads the regions that [`PurgatoryParams`] names and writes the backup region and its own
+//! stack and bss. If anything does not match, it touches no other memory, reports the difference
+//! and ends.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 

@@ -15,7 +15,7 @@ const MAGIC: usize = 0x00;
 const VERSION: usize = 0x04;
 const DEVICE_ID: usize = 0x08;
 
-/// What [`MAGIC`] reads as: "virt".
+/// Value of [`MAGIC`]: "virt".
 const MAGIC_VALUE: u32 = 0x7472_6976;
 const LEGACY: u32 = 1;
 const MODERN: u32 = 2;
@@ -25,23 +25,23 @@ const NO_DEVICE: u32 = 0;
 /// A virtio device, as it says itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Whether it has the registers of virtio 1; if not it is legacy-only.
+    /// True if it has the registers of virtio 1; otherwise it is legacy-only.
     pub is_modern: bool,
-    /// What kind of device it is (virtio 1.2, section 5).
+    /// Kind of the device (virtio 1.2, section 5).
     device_id: u32,
 }
 
 impl Identity {
-    /// Whether it is a device of this kind.
+    /// True if it is a device of this kind.
     pub fn is_kind(self, kind: DeviceType) -> bool {
         DeviceType::try_from(self.device_id).is_ok_and(|found| found == kind)
     }
 }
 
-/// Why what `virtio_mmio.device=` names is left alone.
+/// The reason why a device that `virtio_mmio.device=` names is left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
-    /// The registers would lie in RAM.
+    /// The registers would be in RAM.
     #[error("that is memory, not a device")]
     InMemory,
     /// They do not begin at a multiple of four.
@@ -50,13 +50,13 @@ pub enum Refusal {
     /// They are fewer bytes than every device has.
     #[error("registers take {CONFIGURATION} bytes at least")]
     TooSmall,
-    /// They lie beyond what the CPU can address, or there is no room to map them.
+    /// They are beyond the CPU's addresses, or there is no room to map them.
     #[error("cannot be mapped")]
     NotMapped,
     /// This was read in place of the magic value.
     #[error("no virtio device is there (it reads {0:#010x})")]
     NotVirtio(u32),
-    /// There is no device behind the registers.
+    /// There is no device at the registers.
     #[error("a virtio transport without a device")]
     Empty,
     /// The registers are of a version that we do not know.
@@ -64,10 +64,10 @@ pub enum Refusal {
     Version(u32),
 }
 
-/// Whether registers may lie there, given what is known to be RAM.
+/// True if registers may be there, given the known RAM.
 ///
 /// # Errors
-/// Why not.
+/// The reason why not.
 pub fn check_place(registers: PhysRange, ram: &RangeSet) -> Result<(), Refusal> {
     let overlaps = |ram: PhysRange| registers.start() < ram.end() && ram.start() < registers.end();
     if ram.iter().any(overlaps) {
@@ -79,10 +79,10 @@ pub fn check_place(registers: PhysRange, ram: &RangeSet) -> Result<(), Refusal> 
     (registers.length() >= CONFIGURATION).then_some(()).ok_or(Refusal::TooSmall)
 }
 
-/// What is there, by the register at an offset. Reads three registers, writes none.
+/// The device there, by the register at an offset. Reads three registers, writes none.
 ///
 /// # Errors
-/// When there is no virtio device of a version that is known.
+/// There is no virtio device of a known version.
 pub fn identify(register: impl Fn(usize) -> u32) -> Result<Identity, Refusal> {
     let magic = register(MAGIC);
     if magic != MAGIC_VALUE {
@@ -108,7 +108,7 @@ mod tests {
         identify(|offset| registers[offset / 4])
     }
 
-    /// What QEMU's microvm shows: a disk, an empty place, and both again with `force-legacy`.
+    /// Devices of QEMU's microvm: a disk, an empty place, and both again with `force-legacy`.
     #[test]
     fn devices_say_what_they_are() {
         let virt = u32::from_le_bytes(*b"virt");

@@ -12,7 +12,7 @@ use virtio_drivers::transport::pci::bus::DeviceFunction;
 use virtio_drivers::transport::{DeviceType, Transport};
 use vmcore::PhysAddr;
 
-/// Where a device is.
+/// Place of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// A function on the PCI bus.
@@ -35,13 +35,13 @@ pub trait Bus {
     /// The registers of a device.
     type Transport: Transport;
 
-    /// Where its devices of this kind are.
+    /// Places of its devices of this kind.
     fn devices(&self, kind: DeviceType) -> Vec<Place>;
 
     /// Resets the device at `place` again, and only then lets it do DMA.
     ///
     /// # Errors
-    /// Why the device cannot be used.
+    /// The reason why the device cannot be used.
     fn start(&mut self, place: Place, clock: &dyn Clock) -> Result<Self::Transport, Error>;
 
     /// From now on the device at `place` does no DMA.

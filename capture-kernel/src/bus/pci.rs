@@ -9,12 +9,12 @@ use virtio_drivers::transport::pci::bus::{
 };
 use virtio_drivers::transport::pci::virtio_device_type;
 
-/// How long pending transactions may take to drain, in milliseconds.
+/// Time for pending transactions to drain, in milliseconds.
 const DRAIN_TIMEOUT: u64 = 100;
 /// No machine that we know has more; a walk that finds more is reading garbage.
 const MAX_FUNCTIONS: usize = 4096;
 
-/// Class code of bridges: never touched, because the target may lie behind them.
+/// Class code of bridges: never touched, because the path to the target may lead through them.
 const CLASS_BRIDGE: u8 = 0x06;
 /// Configuration offset of primary, secondary and subordinate bus numbers of a PCI-to-PCI bridge.
 const BUS_NUMBERS: u8 = 0x18;
@@ -68,12 +68,12 @@ pub fn functions<C: ConfigurationAccess>(
     found
 }
 
-/// Whether it is a virtio device of this kind.
+/// True if it is a virtio device of this kind.
 pub fn is_virtio_kind(info: &DeviceFunctionInfo, kind: DeviceType) -> bool {
     virtio_device_type(info) == Some(kind)
 }
 
-/// Whether it is a virtio device of any type.
+/// True if it is a virtio device of any type.
 pub fn is_virtio(info: &DeviceFunctionInfo) -> bool {
     virtio_device_type(info).is_some()
 }
@@ -125,7 +125,7 @@ pub struct CopiedBars<C> {
 }
 
 impl<C: ConfigurationAccess> CopiedBars<C> {
-    /// A copy of what function `at` has now.
+    /// A copy of the present state of function `at`.
     pub fn new(access: C, at: DeviceFunction) -> Self {
         let bars = core::array::from_fn(|bar| access.read_word(at, BAR_0 + 4 * bar as u8));
         let mut masks = [0; BARS];
@@ -173,8 +173,8 @@ impl<C: ConfigurationAccess + Clone> ConfigurationAccess for CopiedBars<C> {
     }
 }
 
-/// Takes the bus away from every endpoint and waits for what is still under way; returns those that
-/// did not finish in time.
+/// Takes the bus away from every endpoint and waits for transactions in flight; returns the
+/// endpoints that did not finish in time.
 pub fn quiet<C: ConfigurationAccess>(
     root: &mut PciRoot<C>,
     access: &C,
@@ -236,7 +236,7 @@ mod tests {
 
     type Words = BTreeMap<(u8, u8, u8), u32>;
 
-    /// Configuration space: what is not there reads as all ones.
+    /// Configuration space: absent registers read as all ones.
     #[derive(Clone, Default)]
     struct Space(Rc<RefCell<Words>>);
 

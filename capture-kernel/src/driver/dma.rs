@@ -1,9 +1,10 @@
 //! Memory as devices see it.
 //!
-//! The types hold two rules. A device *writes* to a [`DmaBuffer`] only, and those are made of memory of
-//! the slot. And no memory that a device may still use is freed or changed: a [`DmaBuffer`] that a device
-//! has seen goes back to the heap only with [`Stopped`], and what a device only *reads* is a
-//! [`DmaPiece`], which holds its memory: old memory, or a [`Frozen`] buffer that nobody can write to.
+//! The types hold two rules. A device *writes* to a [`DmaBuffer`] only, and those are made of
+//! memory of the slot. And no memory that a device may still use is freed or changed: a
+//! [`DmaBuffer`] that a device has seen goes back to the heap only with [`Stopped`], and memory
+//! that a device only *reads* is a [`DmaPiece`], which holds it: old memory, or a [`Frozen`] buffer
+//! that no code can write to.
 
 #![expect(unsafe_code, reason = "memory that a device reads and writes beside us")]
 
@@ -24,7 +25,7 @@ use vmcore::{PhysAddr, PhysRange};
 /// Alignment of every buffer, in bytes.
 const ALIGN: usize = 4096;
 
-/// Where the heap lies: virtual and physical addresses of the slot's memory, both contiguous.
+/// Place of the heap: virtual and physical addresses of the slot's memory, both contiguous.
 #[derive(Clone, Copy, Debug)]
 pub struct SlotMemory {
     /// Virtual address of the first byte.
@@ -52,7 +53,7 @@ impl SlotMemory {
 pub struct Stopped(());
 
 impl Stopped {
-    /// For a driver whose device has just confirmed it.
+    /// For a driver whose device has just confirmed the reset.
     pub(crate) const fn confirmed() -> Self {
         Self(())
     }
@@ -109,7 +110,7 @@ impl DmaBuffer {
         self.is_shared.set(false);
     }
 
-    /// Copies out what is there now: words where `offset` is the start of one.
+    /// Copies out the present bytes: words if `offset` is the start of one.
     pub fn copy_to(&self, offset: usize, into: &mut [u8]) {
         self.part(offset, into.len());
         let words = if offset.is_multiple_of(4) { into.len() / 4 * 4 } else { 0 };
@@ -154,14 +155,14 @@ impl DmaBuffer {
     fn element<T>(&self, offset: usize) -> *mut T {
         self.part(offset, size_of::<T>());
         assert!(offset.is_multiple_of(align_of::<T>()) && align_of::<T>() <= ALIGN);
-        // SAFETY: `part` has checked that the offset lies in the buffer.
+        // SAFETY: `part` has checked that the offset is in the buffer.
         unsafe { self.pointer.as_ptr().add(offset).cast() }
     }
 
     /// The physical range of a part.
     ///
     /// # Panics
-    /// When it is not inside the buffer: offsets are ours, never a device's.
+    /// The part is not inside the buffer: offsets are ours, never a device's.
     fn part(&self, offset: usize, length: usize) -> PhysRange {
         let end = offset.checked_add(length).expect("no offset near the end of memory");
         assert!(end <= self.length(), "inside the buffer");

@@ -1,4 +1,4 @@
-//! Why a device cannot be used.
+//! The reason why a device cannot be used.
 
 use super::virtio::console::{PortList, PortName};
 use vmcore::PhysAddr;
@@ -61,7 +61,7 @@ pub enum Error {
         "the device takes too few or too short pieces in one request for memory in small parts"
     )]
     Fragmented,
-    /// Memory that a device cannot fetch as it lies cannot be copied either.
+    /// Memory that a device cannot fetch in place cannot be copied either.
     #[error("memory at {0} cannot be read")]
     Unreadable(PhysAddr),
     /// No 16550 answers at this I/O port.

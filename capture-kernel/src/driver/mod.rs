@@ -18,75 +18,75 @@ pub trait BlockDevice {
     fn capacity(&self) -> u64;
     /// Size of the disk's blocks in bytes.
     fn block_size(&self) -> u32;
-    /// Whether it cannot be written.
+    /// True if it cannot be written.
     fn is_read_only(&self) -> bool;
     /// Limits of one write.
     fn limits(&self) -> Limits;
     /// Reads the bytes at `at`, and waits for it.
     ///
     /// # Errors
-    /// When the device says no or nothing.
+    /// The device reports an error or does not answer.
     fn read(&mut self, at: u64, into: &mut [u8]) -> Result<(), Error>;
     /// Starts writing `pieces` at `at`.
     ///
     /// # Errors
-    /// When this or an earlier write failed.
+    /// This or an earlier write failed.
     fn write(&mut self, at: u64, pieces: Pieces) -> Result<(), Error>;
-    /// Waits for one write, whose pieces are then free; false when none is in flight.
+    /// Waits for one write, whose pieces are then free; false if none is in flight.
     ///
     /// # Errors
-    /// When one failed.
+    /// One failed.
     fn wait_for_one(&mut self) -> Result<bool, Error>;
     /// Waits for every write.
     ///
     /// # Errors
-    /// When one failed.
+    /// One failed.
     fn drain(&mut self) -> Result<(), Error>;
     /// Waits for every write, whatever becomes of it.
     ///
     /// # Errors
-    /// When the device does not answer.
+    /// The device does not answer.
     fn settle(&mut self) -> Result<(), Error>;
     /// Every write that was started below this offset has succeeded, and no flush has failed.
     fn written_below(&self) -> u64;
     /// Waits for every write and for the device's cache.
     ///
     /// # Errors
-    /// When one failed.
+    /// One failed.
     fn flush(&mut self) -> Result<(), Error>;
     /// Stops the device: it does no DMA any more.
     ///
     /// # Errors
-    /// When it does not stop, or has not answered a request.
+    /// It does not stop, or has not answered a request.
     fn stop(&mut self) -> Result<(), Error>;
 }
 
 /// A channel of bytes, both ways.
 pub trait Link {
-    /// Takes what has come, up to `into.len()` bytes, and says how many that were; zero when there
-    /// is nothing. Never waits.
+    /// Takes received bytes, up to `into.len()`, and returns their number; zero if there are none.
+    /// Never waits.
     ///
     /// # Errors
-    /// When the device is at fault, not when the other end is away.
+    /// The device is at fault; an absent other end is no error.
     fn receive(&mut self, into: &mut [u8]) -> Result<usize, Error>;
 
     /// Sends all of `bytes`: they are out or copied when this returns. Waits as long as the link's
     /// timeout at most, counted from the last byte that the link has taken.
     ///
     /// # Errors
-    /// When the link takes no more: also when the other end has been away for that long. A part of
-    /// `bytes` may have gone out, or go out later.
+    /// The link takes no more bytes, also because the other end has been away for that long. A part
+    /// of `bytes` may have gone out, or go out later.
     fn send(&mut self, bytes: &[u8]) -> Result<(), Error>;
 
     /// Limits of one call of [`Self::send_bulk`], without its head; [`None`] where there is no
     /// DMA.
     fn bulk(&self) -> Option<Limits>;
 
-    /// Sends `head` (perhaps empty), as [`Self::send`] does, and right behind it the bytes of
-    /// `pieces` by DMA from where they lie. Those may still be on their way when this returns.
+    /// Sends `head` (perhaps empty), as [`Self::send`] does, and directly after it the bytes of
+    /// `pieces` by DMA from their place. Those may still be in flight at the return.
     ///
     /// # Errors
-    /// As [`Self::send`]. What has not gone out may do so until [`Self::stop`].
+    /// As [`Self::send`]. Bytes that have not gone out may do so until [`Self::stop`].
     fn send_bulk(&mut self, head: &[u8], pieces: Pieces) -> Result<(), Error>;
 
     /// Waits until one of the things sent has left the machine, and its pieces are free; false when
@@ -102,10 +102,9 @@ pub trait Link {
     /// As [`Self::send`].
     fn drain(&mut self) -> Result<(), Error>;
 
-    /// From now on the device does no DMA. What has not left the machine does not leave it any
-    /// more.
+    /// Stops the device: it does no DMA from now on. Bytes that have not left the machine are lost.
     ///
     /// # Errors
-    /// When the device does not stop: then the link leaks the memory that it may use.
+    /// The device does not stop: then the link leaks the memory that it may use.
     fn stop(&mut self) -> Result<(), Error>;
 }

@@ -10,21 +10,21 @@ use cmdline::SerialPort;
 /// Room for bytes that come while something is sent: two frames and more. Bytes that do not fit
 /// are lost, and sent again.
 const BACKLOG: usize = 1024;
-/// Below this speed (bits per second) bytes are sent one by one, so that the console behind them on
-/// the same line has its turn before it is taken for dead.
+/// Below this speed (bits per second) bytes are sent one by one, so that the console on the same
+/// line has its turn before it is taken for dead.
 const SLOW: u32 = 1200;
 
 /// The registers of a 16550, without any waiting.
 pub trait Uart {
-    /// Whether one answers.
+    /// True if one answers.
     fn is_present(&mut self) -> bool;
-    /// Sets it up for 8N1 at `baud` bits per second; what is in its FIFOs is lost.
+    /// Sets it up for 8N1 at `baud` bits per second; bytes in its FIFOs are lost.
     fn configure(&mut self, baud: u32);
-    /// How many bytes it takes whenever [`Self::can_send`] says yes.
+    /// Number of bytes that it takes whenever [`Self::can_send`] is true.
     fn depth(&mut self) -> usize;
-    /// Whether it takes bytes.
+    /// True if it takes bytes.
     fn can_send(&mut self) -> bool;
-    /// Whether everything has left it.
+    /// True if everything has left it.
     fn is_idle(&mut self) -> bool;
     /// Gives it a byte.
     fn put(&mut self, byte: u8);
@@ -35,9 +35,9 @@ pub trait Uart {
 /// A 16550 as a [`Link`].
 pub struct SerialLink<'c, U: Uart> {
     uart: U,
-    /// How many bytes it takes at once.
+    /// Number of bytes that it takes at once.
     depth: usize,
-    /// What has come while something was sent.
+    /// Bytes that came while something was sent.
     backlog: VecDeque<u8>,
     clock: &'c dyn Clock,
     timeout: u64,
@@ -69,8 +69,8 @@ impl<'c, U: Uart> SerialLink<'c, U> {
         Ok(line)
     }
 
-    /// Waits until the 16550 is ready, and looks after what comes meanwhile: its FIFO has room for
-    /// a fraction of a frame only.
+    /// Waits until the 16550 is ready, and receives meanwhile: its FIFO has room for a fraction of
+    /// a frame only.
     fn wait(&mut self, mut ready: impl FnMut(&mut U) -> bool) -> Result<(), Error> {
         let Self { uart, backlog, .. } = self;
         let in_time = Deadline::after(self.clock, self.timeout).wait(self.clock, || {
@@ -132,7 +132,7 @@ mod tests {
     use crate::fake::FakeClock;
     use std::vec::Vec;
 
-    /// A 16550 that loses what does not fit into its FIFOs. Time passes as it is asked for its
+    /// A 16550 that loses bytes that do not fit into its FIFOs. Time passes with each read of its
     /// state.
     #[derive(Default)]
     struct FakeUart {
@@ -143,7 +143,7 @@ mod tests {
         out: VecDeque<u8>,
         sent: Vec<u8>,
         into: VecDeque<u8>,
-        /// What the other end sends, a byte each time that we look, and what has not fitted.
+        /// Bytes of the other end, one for each poll, and bytes that did not fit.
         other: VecDeque<u8>,
         lost: usize,
         largest_burst: usize,

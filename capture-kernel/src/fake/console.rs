@@ -1,6 +1,5 @@
-//! A fake virtio console with the habits of QEMU's: messages without a buffer are lost, what is
-//! sent while nobody is there is thrown away, and a chain that is cut in the middle never comes
-//! back.
+//! A fake virtio console that behaves like QEMU's: messages without a buffer are lost, bytes are
+//! thrown away while there is no other end, and a chain that is cut in the middle never comes back.
 
 use super::device::Queue;
 use super::{Base, Chain, FakeDevice};
@@ -20,7 +19,7 @@ const PORT_READY: u16 = 3;
 const PORT_OPEN: u16 = 6;
 const PORT_NAME: u16 = 7;
 
-/// How the fake console behaves, and what it has seen.
+/// Behaviour of the fake console, and a record of its use.
 #[derive(Default)]
 pub(crate) struct Console {
     pub(crate) base: Base,
@@ -28,29 +27,29 @@ pub(crate) struct Console {
     pub(crate) ports: Vec<(u32, &'static str)>,
     /// The port that has an other end.
     pub(crate) ours: u32,
-    /// Whether somebody is there.
+    /// True if there is another end.
     pub(crate) is_connected: bool,
-    /// How many bytes the other end takes.
+    /// Number of bytes that the other end takes.
     pub(crate) appetite: usize,
-    /// What it has taken.
+    /// Bytes that it has taken.
     pub(crate) taken: Vec<u8>,
     /// Ports that the driver has opened.
     pub(crate) opened: BTreeSet<u32>,
     /// Messages that come when the driver is ready, before all others.
     pub(crate) nonsense: Vec<Vec<u8>>,
-    /// What it says of buffers that it has filled and chains that it has sent: id and length.
+    /// Its answers for buffers that it has filled and chains that it has sent: id and length.
     pub(crate) lies: Option<(u32, u32)>,
     /// A control message never comes back.
     pub(crate) is_deaf: bool,
     pub(crate) resets: usize,
-    /// Chains that it has not sent, each with what was in their memory. A reset forgets them.
+    /// Chains that it has not sent, each with the bytes of its memory. A reset forgets them.
     waiting: VecDeque<(Chain, Vec<u8>)>,
     /// Number of bytes of the first one that have gone.
     gone: usize,
 }
 
 impl Console {
-    /// A console with a port called `kdump` among others, and somebody who reads all.
+    /// A console with a port called `kdump` among others, whose other end reads everything.
     pub(crate) fn new() -> Rc<RefCell<Self>> {
         let features = VERSION_1 | MULTIPORT;
         Rc::new(RefCell::new(Self {
@@ -158,7 +157,7 @@ impl Console {
         self.waiting.len()
     }
 
-    /// Takes what has been offered.
+    /// Takes the offered chains.
     fn look(&mut self) {
         let queue = self.data_queue() + 1;
         while let Some(mut chain) = self.pop(queue) {

@@ -1,4 +1,4 @@
-//! What fake virtio devices have in common: the transport, and the device's side of queues.
+//! Parts that all fake virtio devices share: the transport, and the device's side of queues.
 
 #![expect(unsafe_code, reason = "a device follows physical addresses, here pointers")]
 
@@ -10,12 +10,12 @@ use virtio_drivers::Error;
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// A device behind a [`FakeTransport`].
+/// A device with a [`FakeTransport`].
 pub(crate) trait FakeDevice {
     /// Its kind.
     const KIND: DeviceType;
 
-    /// What all devices have.
+    /// State that all devices have.
     fn base(&mut self) -> &mut Base;
 
     /// Its configuration space.
@@ -65,7 +65,8 @@ impl Chain {
         bytes
     }
 
-    /// Fills what the device may write, as far as `bytes` reach; returns how many fit.
+    /// Fills the memory that the device may write with `bytes`; returns the number of bytes that
+    /// fit.
     pub(crate) fn fill(&mut self, bytes: &[u8]) -> usize {
         assert!(self.links.len() == 1 && self.links[0].2, "one buffer for the device to write");
         let length = bytes.len().min(self.links[0].1 as usize);

@@ -8,13 +8,13 @@ use std::rc::Rc;
 use std::vec::Vec;
 use virtio_drivers::transport::DeviceType;
 
-/// How the fake disk behaves, and what it has seen.
+/// Behaviour of the fake disk, and a record of its use.
 #[derive(Default)]
 pub(crate) struct Disk {
     pub(crate) base: Base,
     pub(crate) bytes: Vec<u8>,
     pub(crate) seg_max: u32,
-    /// Size of its blocks in bytes, where it tells.
+    /// Size of its blocks in bytes, if it reports one.
     pub(crate) block_size: u32,
     /// Requests are not answered from this many on.
     pub(crate) stalls_after: Option<usize>,
@@ -29,7 +29,7 @@ pub(crate) struct Disk {
     /// Requests that do not fail at [`Self::bad`] wait until [`Self::answer_one`]; a reset forgets
     /// them.
     pub(crate) lags: bool,
-    /// Those, each with what was in the memory that the device reads.
+    /// Those, each with the bytes of the memory that the device reads.
     waiting: VecDeque<(Chain, Vec<u8>)>,
     /// Every completion carries this id.
     pub(crate) answers_with: Option<u32>,
@@ -58,7 +58,7 @@ impl Disk {
         Rc::new(RefCell::new(Self { base, bytes, seg_max: 254, ..Self::default() }))
     }
 
-    /// Answers the oldest request that waits, whose memory must be as it was; whether there was
+    /// Answers the oldest request that waits, whose memory must be unchanged; true if there was
     /// one.
     pub(crate) fn answer_one(&mut self) -> bool {
         self.answer(0)

@@ -23,12 +23,12 @@ use vmcore::{Error, PhysAddr, PhysRange, ReadPhys};
 #[derive(Default)]
 pub(crate) struct FakeClock<'a> {
     now: Cell<u64>,
-    /// What else happens while somebody waits.
+    /// Events that happen during a wait.
     tick: Option<&'a dyn Fn()>,
 }
 
 impl<'a> FakeClock<'a> {
-    /// A clock on which `tick` happens whenever somebody looks.
+    /// A clock on which `tick` happens at each reading.
     pub(crate) fn with(tick: &'a dyn Fn()) -> Self {
         Self { now: Cell::default(), tick: Some(tick) }
     }

@@ -1,4 +1,4 @@
-//! How it ends: the final action after a dump, the failure action otherwise.
+//! The end: the final action after a dump, the failure action otherwise.
 
 use crate::machine::{truth, watchdog};
 use boot_stub::console::{self, println};
@@ -15,10 +15,10 @@ struct Actions {
     power_off: Option<PowerOff>,
 }
 
-/// What the command line asks for. Before it is read: a reboot.
+/// Actions of the command line. Before it is read: a reboot.
 static ACTIONS: Once<Actions> = Once::new();
 
-/// Remembers what `options` ask for.
+/// Stores the actions of `options`.
 pub(crate) fn set(options: &Options<'_>) {
     ACTIONS.call_once(|| Actions {
         last: options.final_action,
@@ -36,13 +36,13 @@ pub(crate) fn finish() -> ! {
     act(ACTIONS.get().map_or(Action::Reboot, |actions| actions.last))
 }
 
-/// When the dump did not leave the machine.
+/// Ends a capture whose dump did not leave the machine.
 pub(crate) fn give_up(failure: TargetError) -> ! {
     println!("kdump: no dump: {failure}");
     on_failure()
 }
 
-/// When the kernel cannot go on; also after an exception or an internal error. Should that happen
+/// Ends a kernel that cannot go on; also after an exception or an internal error. If that happens
 /// here as well, the machine is reset without another word.
 pub(crate) fn on_failure() -> ! {
     static FAILING: AtomicBool = AtomicBool::new(false);

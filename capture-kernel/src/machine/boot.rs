@@ -1,4 +1,4 @@
-//! What the machine and boot_params say at the start.
+//! State of the machine and of boot_params at the start.
 
 #![expect(unsafe_code, reason = "the address space is taken once")]
 
@@ -12,7 +12,7 @@ use handoff::boot_params::{BootParams, COMMAND_LINE_SIZE, E820Entry};
 use vmcore::{CoreHeader, Error, Holes, PhysAddr, PhysRange, RangeSet, ReadPhys, SegmentKind};
 use zerocopy::{FromZeros, IntoBytes};
 
-/// What is left of the address space once the window on old memory is in use.
+/// The address space that is left once the window on old memory is in use.
 pub(crate) struct Machine {
     /// First to one-past-last byte of the running image.
     pub(crate) image: PhysRange,
@@ -41,23 +41,23 @@ pub(crate) fn take_machine(physical_minus_virtual: u32) -> Machine {
     }
 }
 
-/// What we use of boot_params, copied.
+/// The fields of boot_params that we use, copied.
 pub(crate) struct Parameters {
     /// First to one-past-last byte of the running image.
     pub(crate) image: PhysRange,
-    /// Where boot_params itself lies.
+    /// Address of boot_params itself.
     pub(crate) page: PhysRange,
-    /// Where the command line lies.
+    /// Address of the command line.
     pub(crate) line: PhysRange,
-    /// The command line with zeros behind it.
+    /// The command line, followed by zeros.
     pub(crate) command_line: [u8; COMMAND_LINE_SIZE],
     /// boot_params itself.
     copy: BootParams,
 }
 
 impl Parameters {
-    /// Reads the page at the physical address `at` and the command line that it names. What cannot
-    /// be read counts as empty, and is said.
+    /// Reads the page at the physical address `at` and the command line that it names. Parts that
+    /// cannot be read count as empty and are reported.
     pub(crate) fn read(at: u32, image: PhysRange) -> Self {
         let mut copy = BootParams::new_zeroed();
         let at = PhysAddr::new(at.into());
@@ -102,7 +102,7 @@ impl Parameters {
     /// Everything that is known to be RAM.
     ///
     /// # Errors
-    /// When `memmap=` has too many ranges, or there is no memory for those of RAM.
+    /// `memmap=` has too many ranges, or there is no memory for those of RAM.
     pub(crate) fn ram(
         &self,
         options: &Options<'_>,
@@ -116,8 +116,8 @@ impl Parameters {
         memory::ram(loads, &granted, self.e820(), physical_limit())
     }
 
-    /// Has RAM mapped by large pages from here on, but for what the e820 table calls something else
-    /// and for `holes`.
+    /// Has RAM mapped by large pages from here on, except memory that the e820 table calls
+    /// something else and `holes`.
     pub(crate) fn map_large(
         &self,
         options: &Options<'_>,

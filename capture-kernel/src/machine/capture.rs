@@ -11,8 +11,8 @@ use handoff::Stage;
 
 boot_stub::entry!(main, on_failure);
 
-/// What is said until the first bytes of the dump are out, or until there is a failure or a wait:
-/// to print it takes longer than the way there.
+/// Lines that wait until the first bytes of the dump are out, or until a failure or a wait: to
+/// print them takes longer than the way there.
 static LINES: Held = Held::new();
 
 fn main(boot_params: u32, physical_minus_virtual: u32) -> ! {

@@ -12,13 +12,13 @@ use cmdline::SerialPort;
 use dumpfile::chunk::Codec;
 use dumpfile::wire::SenderConfig;
 
-/// How often somebody is told that he may ask, in milliseconds: the console stays readable.
+/// Time between two invitations on the console, in milliseconds: the console stays readable.
 const REMIND: u64 = 5000;
 
 /// A collector on a serial line.
 pub(crate) type SerialTarget<'c> = LinkTarget<'c, SerialLink<'c, ComPort>, Window>;
 
-/// What is needed for a target on a serial line.
+/// Parts that a target on a serial line needs.
 pub(crate) struct SerialPorts<'c> {
     pub(crate) slot: SlotMemory,
     pub(crate) clock: &'c Tsc,
@@ -31,7 +31,7 @@ pub(crate) struct SerialPorts<'c> {
 }
 
 impl<'c> SerialPorts<'c> {
-    /// The target `serial`. When that is the console's line, the console changes its speed, too.
+    /// The target `serial`. If it uses the console's line, the console changes its speed, too.
     pub(crate) fn open(&mut self, serial: SerialPort) -> Result<SerialTarget<'c>, Error> {
         let SerialPort { port, baud } = serial;
         let shared = console::port() == port;
@@ -47,7 +47,7 @@ impl<'c> SerialPorts<'c> {
         Ok(target)
     }
 
-    /// The console's line, for who asks.
+    /// The console's line, for a collector that asks.
     pub(crate) fn open_console(&self) -> Result<SerialTarget<'c>, Error> {
         let port = Some(console::port()).filter(|port| *port != 0).unwrap_or(console::COM1);
         let baud = self.console_baud;

@@ -29,8 +29,9 @@ pub(crate) struct Buses {
 }
 
 impl Buses {
-    /// Takes the bus away from every PCI function, and resets every virtio device. What is in `ram`
-    /// is no device, whatever the command line says; where that is not known, neither is a device.
+    /// Takes the bus away from every PCI function, and resets every virtio device. An address in
+    /// `ram` is no device, whatever the command line says. If `ram` is not known, no address is a
+    /// device.
     pub(crate) fn quiet(options: &Options<'_>, ram: Result<RangeSet, Error>, clock: &Tsc) -> Self {
         let pci = PciBus::quiet(clock);
         let mmio = match ram {
@@ -44,7 +45,7 @@ impl Buses {
     }
 
     /// Memory that is RAM by its address and must not be touched, because a virtio-mem device has
-    /// it unplugged. `ours` is what we run in.
+    /// it unplugged. `ours` is the memory that we run in.
     pub(crate) fn unplugged(
         &mut self,
         options: &Options<'_>,
@@ -67,7 +68,7 @@ const HEAP_PER_HOLE: usize = 2048;
 /// Least number of holes that are recorded.
 const LEAST_HOLES: usize = 64;
 
-/// What is needed to find and to run any target.
+/// Parts that are needed to find and to run any target.
 pub(crate) struct Finder<'c> {
     buses: Buses,
     ports: SerialPorts<'c>,
@@ -108,7 +109,8 @@ impl<'c> Finder<'c> {
         Self { buses, ports, slot, clock, timeout, write_options, compress }
     }
 
-    /// Gives `dump` to the targets of a list; where it is empty, to whoever asks in time.
+    /// Gives `dump` to the targets of a list; if it is empty, to the first collector that asks in
+    /// time.
     pub(crate) fn deliver(
         &mut self,
         list: &[TargetEntry<'_>],
@@ -122,7 +124,7 @@ impl<'c> Finder<'c> {
         targets::serve(list, |target| self.open(target), dump, reached)
     }
 
-    /// The target behind an entry of `kdump.target`.
+    /// The target of an entry of `kdump.target`.
     fn open(&mut self, target: &TargetSpec<'_>) -> Result<Opened<'c>, TargetError> {
         match target {
             TargetSpec::VirtioBlk { id } => self.disk(DiskId(*id)),
@@ -148,7 +150,7 @@ impl<'c> Finder<'c> {
         Ok(Box::new(LinkTarget::new(line, Window, *slot, *clock, config)))
     }
 
-    /// The console's line for who asks, where no target is named or where that is what is named.
+    /// The console's line for a collector that asks, if no target is named or this one is.
     fn stay(&self, visit: Visit) -> Result<Opened<'c>, TargetError> {
         Ok(Box::new(Stay::new(self.ports.open_console()?, visit)))
     }

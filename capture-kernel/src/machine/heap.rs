@@ -14,7 +14,7 @@ use vmcore::{CoreHeader, Error, PhysRange, SegmentKind};
 #[global_allocator]
 static HEAP: LockedHeap = LockedHeap::empty();
 
-/// Finds memory that is granted and that nobody else uses, and gives it to the heap.
+/// Finds granted memory without another user, and gives it to the heap.
 pub(crate) fn start(
     options: &Options<'_>,
     boot: &Parameters,
@@ -41,7 +41,7 @@ pub(crate) fn start(
     SlotMemory { address: address as usize, start: range.start(), length }
 }
 
-/// What is granted, less old memory, our image and what the loader left us to read.
+/// Granted memory less old memory, our image and the data that the loader left for us.
 fn free_ranges(
     options: &Options<'_>,
     boot: &Parameters,

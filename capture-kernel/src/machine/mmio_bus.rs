@@ -27,7 +27,7 @@ impl Device {
     /// The device that is there, if there is one. Nothing is written.
     fn find(place: PhysRange, ram: &RangeSet) -> Result<Self, Refusal> {
         mmio::check_place(place, ram)?;
-        // No device has more than that; what a wrong one says must not use the area up.
+        // No device has more than that; a wrong length must not use the area up.
         let length = place.length().min(PAGE_SIZE) as usize;
         let registers = registers::map(place.start().get(), length).ok_or(Refusal::NotMapped)?;
         // SAFETY: within the mapping and aligned, as the place is; reading the registers that are
@@ -37,7 +37,7 @@ impl Device {
         Ok(Self { place: place.start(), registers, length, identity })
     }
 
-    /// Whether it is reset in time; from then on it does no DMA.
+    /// True if it is reset in time; from then on it does no DMA.
     fn reset(&self, clock: &dyn Clock) -> bool {
         // SAFETY: the device is a virtio device, and its registers are mapped.
         unsafe { registers::reset(self.registers.byte_add(mmio::STATUS).cast::<u32>(), clock) }
@@ -62,7 +62,7 @@ pub(crate) struct MmioBus {
 
 impl MmioBus {
     /// Finds the devices whose registers are at `places`, of which none may be in `ram`, and resets
-    /// each of them. There is no bus to take away from them: the reset is what makes them quiet.
+    /// each of them. There is no bus to take away from them: the reset makes them quiet.
     pub(crate) fn quiet(places: &[PhysRange], ram: &RangeSet, clock: &Tsc) -> Self {
         let mut devices = Vec::new();
         for place in places {

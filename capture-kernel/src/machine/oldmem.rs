@@ -1,4 +1,4 @@
-//! Old memory: the one way to what the dead kernel left, read-only.
+//! Old memory: the one way to the dead kernel's memory, read-only.
 
 use boot_stub::paging::{self, AREA_PAGES, AREA_SIZE, LINE, OLD_BLOCKS, physical_limit};
 use capture_kernel::window::{BLOCK, Contents, Entries, SLOTS, Shown};
@@ -13,7 +13,7 @@ const _: () = assert!(BLOCK == AREA_PAGES as u64 * PAGE_SIZE);
 /// where it is a virtual one.
 static WINDOW: Once<(Mutex<OldMemory>, u64)> = Once::new();
 
-/// Memory that nobody reads, once that is known.
+/// Memory that is never read, once that is known.
 static HOLES: Once<Holes> = Once::new();
 
 /// From now on nothing in `holes` is read. Returns the list.
@@ -27,8 +27,8 @@ pub(crate) fn start(window: paging::OldMemory) {
     WINDOW.call_once(|| (Mutex::new(window), physical_limit()));
 }
 
-/// Takes `ram`, and nothing else, for RAM, below the highest physical address: what fills 2 MiB is
-/// mapped by large pages from here on.
+/// Takes `ram`, and nothing else, for RAM, below the highest physical address: whole blocks of 2
+/// MiB are mapped by large pages from here on.
 ///
 /// # Errors
 /// [`Error::NoMemory`]: then there are no large pages.
@@ -75,7 +75,7 @@ fn window(at: PhysAddr, length: u64) -> Result<&'static Mutex<OldMemory>, Error>
     }
 }
 
-/// The window, and what it shows.
+/// The window, and the memory that it shows.
 struct OldMemory {
     mapped: Mapped,
     contents: Contents,
@@ -107,9 +107,9 @@ impl OldMemory {
         Ok(())
     }
 
-    /// Looks at the first of `length` bytes from `at` on: are they zero, and how many are they? Or
-    /// the address where a machine check stopped it. Lines are looked at where they lie, and what
-    /// is no whole line is copied first.
+    /// Looks at the first of `length` bytes from `at` on. Returns true if they are zero, and their
+    /// number; or the address at which a machine check stopped it. Whole lines are read in place,
+    /// the rest is copied first.
     fn look(&mut self, at: u64, length: u64) -> Result<(bool, usize), u64> {
         const BYTES: u64 = LINE as u64;
         let skip = at % BYTES;

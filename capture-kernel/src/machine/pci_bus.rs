@@ -64,7 +64,7 @@ impl PciBus {
     }
 
     /// Resets every virtio device, not only those that will be asked for a header: an emulated one
-    /// may finish what it has begun although it has lost the bus (QEMU's do).
+    /// may finish a request although it has lost the bus (QEMU's do).
     fn reset_virtio(&mut self, clock: &Tsc) {
         for (at, _) in self.functions.iter().filter(|(_, info)| pci::is_virtio(info)) {
             let common = pci::virtio_configuration(&mut self.root, &Ports, *at);

@@ -37,8 +37,8 @@ pub(crate) unsafe fn reset<T: Default + PartialEq>(status: NonNull<T>, clock: &d
     device::wait_for_reset(clock, || unsafe { status.read_volatile() } == T::default())
 }
 
-/// How virtio-drivers' PCI transport reaches registers. It allocates nothing: queues and buffers are
-/// ours.
+/// Access to registers for virtio-drivers' PCI transport. It allocates nothing: queues and buffers
+/// are ours.
 pub(crate) struct Registers;
 
 // SAFETY: `mmio_phys_to_virt` returns a mapping of its own each time; nothing is ever allocated.

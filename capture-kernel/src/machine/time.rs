@@ -6,8 +6,8 @@ use boot_stub::tsc;
 use capture_kernel::Clock;
 use capture_kernel::rate::{self, Found};
 
-/// How long lines are held back at most, in milliseconds, where anybody asks for the time, as all do
-/// who wait: to the first bytes of a dump it takes less.
+/// Longest time for which lines are held back, in milliseconds. Every wait reads the clock, and the
+/// first reading after this time releases them. The first bytes of a dump take less.
 const HELD: u64 = 100;
 
 /// The time stamp counter and its rate.

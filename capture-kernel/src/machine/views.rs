@@ -61,8 +61,8 @@ fn read_vmcore(header: &CoreHeader, holes: &Holes) -> Option<Vmcore> {
     }
 }
 
-/// The parts of the bulk that go first where there is no room for all of it: what a reader needs to
-/// open the dump, and the dead kernel's image.
+/// The parts of the bulk that go first if there is no room for all of it: the parts that a reader
+/// needs to open the dump, and the dead kernel's image.
 fn urgent(vmcore: &Vmcore, view: ViewSpec) -> Vec<Range<u64>> {
     let image = linux::kernel_image(vmcore);
     match view {

@@ -1,8 +1,8 @@
-//! The watchdog: the failure action for a capture kernel that hangs. Every wait has a deadline of its
-//! own; this is for what nobody thought of.
+//! The watchdog: the failure action for a capture kernel that hangs. Every wait has a deadline of
+//! its own; the watchdog covers unforeseen hangs.
 //!
-//! The local APIC's timer interrupts a few times a second, wherever the kernel is. Nothing else does:
-//! what the dead kernel's devices still send is masked, or held back by its priority.
+//! The local APIC's timer interrupts a few times a second, at any point of the kernel. Nothing else
+//! does: interrupts of the dead kernel's devices are masked, or held back by their priority.
 
 use crate::machine::progress::{Sign, sign};
 use crate::machine::registers;
@@ -16,7 +16,7 @@ use capture_kernel::watch::{self, Watch};
 use log::{info, warn};
 use spin::{Mutex, Once};
 
-/// How long the timer is measured, in milliseconds: QEMU counts some 7,800 in one.
+/// Time for which the timer is measured, in milliseconds: QEMU counts some 7,800 in one.
 const MEASURED: u64 = 1;
 /// The registers that are used, in bytes from the first.
 const REGISTERS: usize = 0x400;
@@ -53,7 +53,7 @@ impl local_apic::Registers for Registers {
     }
 }
 
-/// Starts the watchdog, for waits of `timeout` seconds. Where there can be none, that is said.
+/// Starts the watchdog, for waits of `timeout` seconds. A machine that can have none is reported.
 pub(crate) fn start(timeout: u32, clock: &Tsc) {
     let started = registers().and_then(|registers| {
         interrupts::mask_8259s();

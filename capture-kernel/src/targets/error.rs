@@ -1,4 +1,4 @@
-//! Why a target has not taken a dump.
+//! The reason why a target has not taken a dump.
 
 use crate::driver;
 use dumpfile::wire::{Outcome, WireError};
@@ -42,7 +42,7 @@ pub enum TargetError {
         /// The largest place, in bytes.
         have: u64,
     },
-    /// The disk had no room for all of the dump. What there was room for is on it.
+    /// The disk had no room for all of the dump. The part that fits is on it.
     #[error(
         "the dump disk had no room for all of the dump: {there} of {length} bytes are on it, and \
          the small views; take a larger disk"
@@ -65,7 +65,7 @@ pub enum TargetError {
     /// A frame could not be made: a mistake of ours.
     #[error("internal error: {0}")]
     Frame(WireError),
-    /// No target was named on the command line, and nobody has asked for the dump.
+    /// No target was named on the command line, and no collector has asked for the dump.
     #[error(
         "no kdump.target= on the command line that could be used, and no collector has asked \
          for it"

@@ -33,7 +33,7 @@ pub struct LinkTarget<'c, L: Link, M: ReadPhys> {
     config: SenderConfig,
 }
 
-/// The least room for a frame: what is hashed goes through it page by page.
+/// The least room for a frame: hashed bytes go through it page by page.
 const LEAST_ROOM: usize = 4096 + 256;
 
 impl<'c, L: Link, M: ReadPhys> LinkTarget<'c, L, M> {

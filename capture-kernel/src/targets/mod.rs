@@ -1,4 +1,4 @@
-//! Where a dump goes.
+//! Targets: the places to which a dump goes.
 
 pub mod disk;
 mod error;
@@ -19,18 +19,18 @@ const BUFFER: usize = 16 << 10;
 
 /// A way out of the machine.
 pub trait Target {
-    /// Brings `dump` out of the machine, what is small and precious first, and marks it there as
-    /// complete; or as failed, as well as that is still possible. `reached` is told of
-    /// [`Stage::FirstByte`] and [`Stage::LastByte`].
+    /// Sends `dump` out of the machine, the small views first, and marks it there as complete; or
+    /// as failed, if that is still possible. Calls `reached` with [`Stage::FirstByte`] and
+    /// [`Stage::LastByte`].
     ///
     /// # Errors
-    /// Why not everything is out and marked.
+    /// The reason why not everything is out and marked.
     fn deliver(&mut self, dump: &Dump, reached: &mut dyn FnMut(Stage)) -> Result<(), TargetError>;
 
-    /// From now on its device does no DMA. A target whose device does not stop leaks the memory
-    /// that the device may use.
+    /// Stops its device: it does no DMA from now on. A target whose device does not stop leaks the
+    /// memory that the device may use.
     ///
     /// # Errors
-    /// When the device does not stop.
+    /// The device does not stop.
     fn stop(&mut self) -> Result<(), driver::Error>;
 }

@@ -12,7 +12,7 @@ use log::{info, warn};
 /// it as well; logs the result of each. `open` finds the device behind a target.
 ///
 /// # Errors
-/// When none has taken it: what the last one failed of, or [`TargetError::NoTarget`].
+/// No target has taken it: the failure of the last one, or [`TargetError::NoTarget`].
 pub fn serve<'t>(
     list: &[TargetEntry<'_>],
     mut open: impl FnMut(&TargetSpec<'_>) -> Result<Box<dyn Target + 't>, TargetError>,
@@ -43,7 +43,8 @@ pub fn serve<'t>(
     result
 }
 
-/// Delivers and stops the target. One whose device does not stop leaks what the device may use.
+/// Delivers and stops the target. One whose device does not stop leaks the memory that the device
+/// may use.
 fn deliver<'t>(
     mut target: Box<dyn Target + 't>,
     dump: &Dump,
@@ -63,7 +64,7 @@ mod tests {
     use std::string::String;
     use std::vec::Vec;
 
-    /// Fails or not, and tells.
+    /// Fails or not, and records the call.
     struct Scripted {
         name: &'static str,
         failure: Option<TargetError>,
@@ -111,7 +112,7 @@ mod tests {
         (result, log.iter().map(|line| line.replace("virtio-console:name=", "")).collect())
     }
 
-    /// Of a log, what was said.
+    /// The messages of a log.
     fn said(log: &[String]) -> Vec<&str> {
         log.iter().filter_map(|line| line.strip_prefix("target ")).collect()
     }

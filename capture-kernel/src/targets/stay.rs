@@ -1,4 +1,4 @@
-//! `none`: nothing goes out by itself, and who asks gets what he asks for.
+//! `none`: nothing goes out by itself; read requests are served.
 
 use super::Target;
 use crate::driver;
@@ -7,13 +7,13 @@ use crate::targets::TargetError;
 use dumpfile::wire::Outcome;
 use handoff::Stage;
 
-/// For how long somebody may come and ask.
+/// Time for a collector to come and ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Visit {
     /// Until the timeout of a silent link: where no target is named.
     Awhile,
-    /// For good, until the machine is reset: `kdump.target=none`. This wait has no deadline: it is
-    /// what was asked for.
+    /// For good, until the machine is reset: `kdump.target=none`. This wait has no deadline: the
+    /// user asked for it.
     ForGood,
 }
 

@@ -42,10 +42,10 @@ const PENDING: u32 = 1 << 12;
 const MASKED: u32 = 1 << 16;
 const ASSERT: u32 = 1 << 14;
 const ALL_OTHERS: u32 = 0b11 << 18;
-/// How long a command may take to leave, in milliseconds. It takes microseconds.
+/// Time for a command to leave, in milliseconds. It takes microseconds.
 const PATIENCE: u64 = 10;
 
-/// What is sent to another CPU.
+/// Message to another CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ipi {
     /// Reset, and wait for [`Ipi::Startup`].
@@ -58,7 +58,7 @@ pub enum Ipi {
     Fixed(u8),
 }
 
-/// Who gets it.
+/// Its receivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// Every CPU but this one.
@@ -136,7 +136,7 @@ impl LocalApic {
 
     /// Reads the register at `offset` in bytes.
     pub fn read(self, offset: usize) -> u32 {
-        // SAFETY: what is left of the offset is inside the page that `new` was given.
+        // SAFETY: the rest of the offset is inside the page that `new` was given.
         unsafe { self.registers.byte_add(offset & IN_PAGE).read_volatile() }
     }
 
@@ -172,7 +172,7 @@ impl LocalApic {
         self.write(register::SPURIOUS, value);
     }
 
-    /// Sends `what` to `whom` and waits until it has left. False when it, or the one before it, does
+    /// Sends `what` to `whom` and waits until it has left. False if it, or the one before it, does
     /// not leave in time. `ticks_per_ms`: see [`tsc::calibrate`].
     pub fn send(self, what: Ipi, whom: Destination, ticks_per_ms: u64) -> bool {
         let what = match what {

@@ -16,10 +16,10 @@ pub use crate::uart::COM1;
 static PORT: AtomicU16 = AtomicU16::new(0);
 /// POST code of the stage that was reached last.
 static STAGE: AtomicU8 = AtomicU8::new(0);
-/// Whether the last thing on the line was no text.
+/// True if the last bytes on the line were no text.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Who holds text back.
+/// The owner of held text.
 static HOLD: Once<Hold> = Once::new();
 
 /// A place for text that is not to be printed yet.
@@ -30,9 +30,9 @@ pub struct Hold {
     pub release: fn(&mut dyn FnMut(u8)),
 }
 
-/// How often the transmitter is asked whether it is empty before the console is given up for good. A
-/// port read takes about 1 µs, so this is some two seconds, once: a byte is gone in 87 µs at 115200
-/// baud, but a virtual port may stand still for long while its host is busy.
+/// Number of polls for an empty transmitter before the console is given up for good. A port read
+/// takes about 1 µs, so this is some two seconds, once: a byte is gone in 87 µs at 115200 baud, but
+/// a virtual port may stand still for long while its host is busy.
 const PATIENCE: u32 = 2_000_000;
 
 /// Takes the 16550 at I/O `port` for all output, with interrupts off, 115200 baud, 8N1.
@@ -151,7 +151,7 @@ fn put(byte: u8) {
 
 #[expect(unsafe_code, reason = "port I/O")]
 fn post(code: u8) {
-    // SAFETY: the POST port only shows what is written to it.
+    // SAFETY: the POST port only shows the value that is written to it.
     unsafe { io::outb(POST_PORT, code) }
 }
 

@@ -1,8 +1,8 @@
 //! Double faults, on a stack of their own.
 //!
-//! When the stack itself is what failed, an interrupt gate cannot even push its frame, and the CPU
-//! resets without a word. So vector 8 gets a task gate: the CPU takes all state from a second task
-//! state segment, and leaves what it had in the first. (Intel manual, volume 3, 8.2 and 6.12.2)
+//! If the stack itself is broken, an interrupt gate cannot even push its frame, and the CPU resets
+//! without a word. So vector 8 gets a task gate: the CPU takes all state from a second task state
+//! segment, and saves its state in the first. (Intel manual, volume 3, 8.2 and 6.12.2)
 
 #![expect(unsafe_code, reason = "task state segments, and a stack of assembly's kind")]
 
@@ -28,7 +28,7 @@ const STACK: usize = 4096;
 /// CPU pushes the error code below it, where a function looks for its return address.
 const ARGUMENT: usize = 16;
 
-/// The I/O map lies behind the limit: there is none.
+/// The I/O map is after the limit: there is none.
 const NO_IO_MAP: u32 = (size_of::<Tss>() as u32) << 16;
 
 /// A 32-bit task state segment.
@@ -69,7 +69,7 @@ struct Parts {
     stack: [u8; STACK],
 }
 
-/// What one CPU needs: its GDT, the state of its two tasks, and the stack of the second.
+/// Data of one CPU: its GDT, the state of its two tasks, and the stack of the second.
 #[repr(transparent)]
 pub struct Tables(UnsafeCell<Parts>);
 // SAFETY: written by the one CPU that loads it, before it is used, and by that CPU's hardware.
@@ -153,7 +153,7 @@ impl Tss {
     }
 }
 
-/// Where the fault's task begins, with the `parts` of the CPU that faulted. NT is set in its flags, so
+/// Entry of the fault's task, with the `parts` of the CPU that faulted. NT is set in its flags, so
 /// it must not IRET. (Intel manual, volume 3, 8.3)
 unsafe extern "C" fn double_fault(parts: *const Parts) -> ! {
     // SAFETY: the CPU has left the state of the faulting task there, and that task is over.

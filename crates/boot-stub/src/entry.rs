@@ -31,7 +31,7 @@ global_asm!(
     include_str!("../asm/long.S"),
     code = const CODE_SELECTOR,
     data = const DATA_SELECTOR,
-    // All but PCIDE (17), CET (23) and what lies above 32 bits
+    // All but PCIDE (17), CET (23) and the bits above 31
     cr4_keep = const !((1_u32 << 17) | (1 << 23)),
     // All but PG
     cr0_keep = const !(1_u32 << 31),

@@ -34,8 +34,8 @@ const NMI: u32 = 2;
 const PAGE_FAULT: u32 = 14;
 const MACHINE_CHECK: u32 = 18;
 
-/// How many NMIs were let go. By its symbol, whoever looks at the image's memory from outside finds
-/// the number when the image itself is gone.
+/// Number of NMIs that returned. Its symbol makes the number readable in the image's memory from
+/// outside, also after the image is gone.
 #[unsafe(no_mangle)]
 static NMI_COUNT: AtomicU32 = AtomicU32::new(0);
 static FAULT_HANDLER: Once<fn(&Fault)> = Once::new();
@@ -59,14 +59,14 @@ pub(crate) fn on_machine_check(handler: fn(&mut Frame) -> bool) {
     MACHINE_CHECK_HANDLER.call_once(|| handler);
 }
 
-/// Registers the handler of NMIs. It gets the state of the interrupted CPU after the NMI was counted.
-/// When it returns, the CPU goes on. More NMIs are held back until then.
+/// Registers the handler of NMIs. It gets the state of the interrupted CPU after the NMI was
+/// counted. After its return the CPU goes on. More NMIs are held back until then.
 pub fn on_nmi(handler: fn(&Frame)) {
     NMI_HANDLER.call_once(|| handler);
 }
 
-/// Registers a handler for every exception that would be reported. When it returns, the exception is
-/// reported after all.
+/// Registers a handler for every exception that would be reported. After its return the exception
+/// is reported after all.
 pub fn on_fault(handler: fn(&Fault)) {
     FAULT_HANDLER.call_once(|| handler);
 }
@@ -88,12 +88,12 @@ fn nmi(frame: &Frame) {
     }
 }
 
-/// How many NMIs have arrived and were let go.
+/// Number of NMIs that have arrived and returned.
 pub fn nmi_count() -> u32 {
     NMI_COUNT.load(Ordering::Relaxed)
 }
 
-/// Whether the CPU lets us write one byte at the virtual `address`; a page fault means no.
+/// True if the CPU lets us write one byte at the virtual `address`; a page fault means no.
 ///
 /// # Safety
 /// The byte at `address`, if it is writable after all, must be ours to overwrite.

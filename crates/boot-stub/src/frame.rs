@@ -5,7 +5,7 @@
 use core::ptr;
 use x86::controlregs;
 
-/// How many vectors are exceptions.
+/// Number of vectors that are exceptions.
 pub(crate) const VECTORS: usize = 32;
 
 /// Names by vector, as the Intel manual (volume 3, table 6-1) abbreviates them.
@@ -15,7 +15,8 @@ const NAMES: [&str; VECTORS] = [
     "#HV", "#VC", "#SX", "31",
 ];
 
-/// What the stubs leave on the stack: `pushad`, vector, error code, and the CPU's own part.
+/// The frame that the stubs leave on the stack: `pushad`, vector, error code, and the CPU's own
+/// part.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Frame {
@@ -23,9 +24,9 @@ pub struct Frame {
     pub registers: [u32; 8],
     /// Number of the exception.
     pub vector: u32,
-    /// What the CPU pushed for it, or zero.
+    /// The error code of the CPU, or zero.
     pub error: u32,
-    /// Where the CPU goes on.
+    /// Address at which the CPU goes on.
     pub eip: u32,
     /// Its code segment.
     pub cs: u32,
@@ -35,7 +36,7 @@ pub struct Frame {
 
 impl Frame {
     /// ESP at the interrupted instruction. The CPU stays in ring 0 and pushes no stack pointer: it
-    /// was what now lies behind the frame.
+    /// was the address after the frame.
     pub fn stack_pointer(&self) -> u32 {
         ptr::from_ref(self).wrapping_add(1) as u32
     }
@@ -50,7 +51,7 @@ pub struct Fault {
     pub address: u32,
     /// EDI, ESI, EBP, ESP, EBX, EDX, ECX, EAX.
     pub registers: [u32; 8],
-    /// Where the instruction is.
+    /// Address of the instruction.
     pub eip: u32,
     /// Its code segment.
     pub cs: u32,

@@ -35,7 +35,7 @@ pub(crate) fn load_table(base: *const u64, size: usize) {
 
 /// The gates of all exceptions, as they are now.
 pub(crate) fn exceptions() -> [u64; VECTORS] {
-    // SAFETY: nobody writes while it is read: one CPU, interrupts off.
+    // SAFETY: it is not written during the read: one CPU, interrupts off.
     unsafe { *IDT.0.get() }
 }
 
@@ -54,7 +54,7 @@ pub(crate) const fn interrupt_gate(target: u32) -> u64 {
     low | (CODE_SELECTOR as u64) << 16 | 0x8e00 << 32 | high << 48
 }
 
-/// Sends `vector` to the task behind `selector` instead of to a stub.
+/// Sends `vector` to the task of `selector` instead of to a stub.
 pub(crate) fn set_task_gate(vector: usize, selector: u16) {
     set(vector, u64::from(selector) << 16 | 0x8500 << 32);
 }

@@ -1,4 +1,4 @@
-//! A heap behind a lock, for images that allocate.
+//! A heap with a lock, for images that allocate.
 
 #![expect(unsafe_code, reason = "the global allocator, and the memory that it is given")]
 
@@ -7,8 +7,8 @@ use core::ptr::{self, NonNull};
 use linked_list_allocator::Heap;
 use spin::Mutex;
 
-/// What an image declares as its `#[global_allocator]`. It is empty until [`LockedHeap::init`]. NMIs
-/// do not allocate, so that the lock is never contended.
+/// The heap that an image declares as its `#[global_allocator]`. It is empty until
+/// [`LockedHeap::init`]. NMIs do not allocate, so that the lock is never contended.
 pub struct LockedHeap(Mutex<Heap>);
 
 impl LockedHeap {
@@ -20,7 +20,7 @@ impl LockedHeap {
     /// Gives the heap its memory: `length` bytes at the virtual address `start`.
     ///
     /// # Safety
-    /// The memory is nobody else's, for ever, and this is the only call.
+    /// The memory has no other user, for ever, and this is the only call.
     pub unsafe fn init(&self, start: *mut u8, length: usize) {
         // SAFETY: as the caller vouches.
         unsafe { self.0.lock().init(start, length) }

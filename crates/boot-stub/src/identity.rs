@@ -1,7 +1,7 @@
 //! An identity map for an image that boots with paging off: every 32-bit address is the physical
-//! address, but for pages that are taken out, so that who touches them faults, and for one window
-//! through which memory above 4 GiB is reached. PAE, pages of 2 MiB; the first 4 MiB, where the
-//! image and its stacks are, in pages of 4 KiB. (Intel manual, volume 3, 4.4)
+//! address, except pages that are taken out, so that an access to them faults, and one window
+//! through which memory above 4 GiB is reached. PAE, pages of 2 MiB; the first 4 MiB, with the
+//! image and its stacks, in pages of 4 KiB. (Intel manual, volume 3, 4.4)
 
 #![expect(unsafe_code, reason = "page tables and control registers")]
 
@@ -46,8 +46,8 @@ impl IdentityMap {
         }
     }
 
-    /// Maps everything but the pages at the addresses `absent`, which must lie in the first 4 MiB;
-    /// the others are ignored. The window shows nothing yet.
+    /// Maps everything but the pages at the addresses `absent`, which must be in the first 4 MiB;
+    /// others are ignored. The window shows nothing yet.
     ///
     /// # Safety
     /// To be called once, with paging off, before any CPU loads the tables.
@@ -85,8 +85,8 @@ impl IdentityMap {
     /// Switches paging on, on the CPU that asks.
     ///
     /// # Safety
-    /// The tables must be built. What is absent from them may not be in use, nor what lies at the
-    /// window.
+    /// The tables must be built. Memory that is absent from them must not be in use, nor the memory
+    /// at the window.
     pub unsafe fn load(&'static self) {
         // SAFETY: as the caller vouches, all that is in use keeps its address.
         unsafe {
@@ -111,12 +111,11 @@ fn set(table: &Table, index: usize, entry: u64) {
 
 impl Window {
     /// Shows [`WINDOW_SIZE`] bytes of memory from the physical address `start`, which is cut to a
-    /// multiple of that, in place of what was shown before; returns where `start` is then
-    /// (virtual).
+    /// multiple of that, in place of the earlier memory; returns the virtual address of `start`.
     pub fn show(&mut self, start: u64) -> NonNull<u8> {
         let first = start & !(WINDOW_SIZE - 1);
         self.0.set_area(WINDOW / AREA_SIZE, first | PRESENT | WRITABLE | LARGE);
-        // SAFETY: drops what the CPU remembers of the window, nothing else.
+        // SAFETY: drops the CPU's entries for the window, nothing else.
         unsafe { x86::tlb::flush(WINDOW) }
         let at = with_exposed_provenance_mut(WINDOW + (start - first) as usize);
         NonNull::new(at).expect("the window is not at zero")
@@ -126,7 +125,7 @@ impl Window {
 /// Switches paging off, on the CPU that asks, and leaves CR3 and CR4 as they are after a reset.
 ///
 /// # Safety
-/// The code, the stack and all else in use must lie at their physical addresses.
+/// The code, the stack and all else in use must be at their physical addresses.
 pub unsafe fn off() {
     // SAFETY: as the caller vouches, nothing moves.
     unsafe {

@@ -14,7 +14,7 @@ use x86::{io, irq};
 pub const TIMER: u8 = 0xf0;
 /// The vector of interrupts that were gone before they arrived; these are not to be acknowledged.
 pub const SPURIOUS: u8 = 0xff;
-/// What a frame has for every other vector.
+/// The error code field of a frame for every other vector.
 const OTHER: u8 = 0x20;
 
 /// Data ports of the two 8259s: their masks.
@@ -53,7 +53,7 @@ pub fn init(handler: fn(&Frame)) {
     table[usize::from(TIMER)] = gate(&raw const interrupt_timer);
     table[usize::from(SPURIOUS)] = gate(&raw const interrupt_spurious);
     let idt = IDT.0.get();
-    // SAFETY: one CPU, interrupts off, nobody else has a reference.
+    // SAFETY: one CPU, interrupts off, no other reference.
     unsafe { *idt = table };
     gates::load_table(idt.cast::<u64>().cast_const(), size_of::<Idt>());
     READY.store(true, Ordering::Release);
@@ -62,7 +62,7 @@ pub fn init(handler: fn(&Frame)) {
 /// Masks all inputs of the two 8259s.
 pub fn mask_8259s() {
     for port in MASKS_8259 {
-        // SAFETY: a mask touches no memory; where there is no 8259, nobody listens.
+        // SAFETY: a mask touches no memory; on a machine without 8259s the write has no effect.
         unsafe { io::outb(port, 0xff) }
     }
 }
@@ -77,6 +77,6 @@ pub fn enable() {
 
 /// Keeps interrupts out.
 pub fn disable() {
-    // SAFETY: what waits for an interrupt here waits with a deadline.
+    // SAFETY: code that waits for an interrupt here has a deadline.
     unsafe { irq::disable() }
 }

@@ -1,6 +1,6 @@
-//! What our i386 images need below their `main`: entry code, descriptor tables, exceptions,
-//! interrupts, the 16550, the TSC, the local APIC, PCI configuration space, PAE page tables, ways to stop the machine.
-//! Mechanism only: no policy, no formats.
+//! The parts that our i386 images need below their `main`: entry code, descriptor tables,
+//! exceptions, interrupts, the 16550, the TSC, the local APIC, PCI configuration space, PAE page
+//! tables, ways to stop the machine. Mechanism only: no policy, no formats.
 //!
 //! On the host this crate is empty; `xtask` locates its folder to find the target description
 //! (`i686-kdump.json`), and build scripts of the images find the linker scripts in `link/`.

@@ -1,8 +1,8 @@
-//! Machine checks: broken memory or a broken bus, told by the CPU (Intel manual, volume 3, chapter
-//! "Machine-Check Architecture").
+//! Machine checks: broken memory or a broken bus, reported by the CPU (Intel manual, volume 3,
+//! chapter "Machine-Check Architecture").
 //!
-//! One that comes while old memory is read costs what is being read. Another one is passed over
-//! where the CPU says that it may go on, and ends in the failure action where it does not.
+//! One that comes during a read of old memory costs the bytes of that read. Another one is passed
+//! over if the CPU reports that it may go on, and ends in the failure action if not.
 
 #![expect(unsafe_code, reason = "model-specific registers, and symbols of the assembly")]
 
@@ -48,17 +48,17 @@ const MOST: u32 = 64;
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// What the CPU says about a machine check.
+/// State of the CPU after a machine check.
 struct Cause {
     /// `IA32_MCG_STATUS`.
     global: u64,
-    /// Whether a bank says that the state of the CPU is damaged.
+    /// True if a bank reports that the state of the CPU is damaged.
     context_corrupt: bool,
 }
 
-/// Lets the CPU raise machine checks, where it can. What the banks still hold is said and cleared:
-/// the first kernel may have died of it, and while it is marked as in progress another machine check
-/// would shut the CPU down.
+/// Lets the CPU raise machine checks, if it can. Errors that the banks still hold are reported and
+/// cleared: the first kernel may have died of one, and while it is marked as in progress another
+/// machine check would shut the CPU down.
 pub fn init() {
     let features = __cpuid(1).edx;
     if features & HAS_EXCEPTION == 0 {
@@ -75,7 +75,7 @@ pub fn init() {
     }
 }
 
-/// How many machine checks arrived and were survived.
+/// Number of machine checks that arrived and were survived.
 pub fn count() -> u32 {
     COUNT.load(Ordering::Relaxed)
 }
@@ -83,7 +83,7 @@ pub fn count() -> u32 {
 /// Copies `count` bytes upwards.
 ///
 /// # Errors
-/// How many bytes were copied before a machine check came.
+/// Number of bytes that were copied before a machine check came.
 ///
 /// # Safety
 /// As for `core::ptr::copy_nonoverlapping`.
@@ -95,14 +95,14 @@ pub unsafe fn copy(from: *const u8, to: *mut u8, count: usize) -> Result<(), usi
     }
 }
 
-/// Whether `count` bytes from `from` on are zero: whole lines of 64 bytes, at least one. Each line is looked
-/// at, also behind one that is not zero.
+/// True if `count` bytes from `from` on are zero: whole lines of 64 bytes, at least one. Each line
+/// is read, also after one that is not zero.
 ///
 /// # Errors
-/// How many bytes were looked at before a machine check came.
+/// Number of bytes that were read before a machine check came.
 ///
 /// # Safety
-/// The bytes are mapped, and nobody else's.
+/// The bytes are mapped, and have no other user.
 pub unsafe fn is_zero(from: *const u8, count: usize) -> Result<bool, usize> {
     let mut seen = 0;
     // SAFETY: the caller vouches for the memory; a machine check is caught by `handle`.
@@ -112,7 +112,7 @@ pub unsafe fn is_zero(from: *const u8, count: usize) -> Result<bool, usize> {
     }
 }
 
-/// Says what every bank holds, and clears them and the mark of a machine check in progress.
+/// Prints the contents of every bank, and clears them and the mark of a machine check in progress.
 fn take_cause() -> Cause {
     // SAFETY: the CPU has these registers; those of a bank are there for as many banks as it says,
     // the address where the status says so.
@@ -139,7 +139,7 @@ fn take_cause() -> Cause {
     }
 }
 
-/// Whether the CPU goes on behind a machine check, in a copy or a look at their common way out.
+/// True if the CPU goes on after a machine check, in a copy or a look at their common way out.
 fn handle(frame: &mut Frame) -> bool {
     let symbol = |at: *const u8| at as u32;
     let copy = symbol(&raw const machine_check_copy)..=symbol(&raw const machine_check_copied);

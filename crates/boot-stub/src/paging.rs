@@ -63,7 +63,7 @@ unsafe extern "C" {
     static __image_end: u8;
 }
 
-/// One area: its virtual base, its page table, and what entries that are no code carry.
+/// One area: its virtual base, its page table, and the flags of entries that are no code.
 struct Area {
     base: u32,
     table: &'static Table,
@@ -110,8 +110,8 @@ pub struct AddressSpace {
 }
 
 impl AddressSpace {
-    /// Replaces the large pages of the entry code by the four areas. `physical_minus_virtual` is
-    /// what `linux.S` passed to main.
+    /// Replaces the large pages of the entry code by the four areas. `linux.S` passes
+    /// `physical_minus_virtual` to main.
     ///
     /// # Safety
     /// To be called once, by the main function that `linux.S` called.
@@ -162,8 +162,8 @@ impl AddressSpace {
         self.old_memory.set_block(0, Some(block));
         let refuses = [0, AREA_SIZE + (ours - block) as usize].map(|offset| {
             let address = self.old_memory.area.address(offset);
-            // SAFETY: the page behind it is the last one of our own bss, and a store that does go
-            // through is reported as the failure that it is.
+            // SAFETY: the page is the last one of our own bss, and a store that does go through is
+            // reported as the failure that it is.
             !unsafe { crate::exceptions::is_writable(address.as_ptr()) }
         });
         self.old_memory.set_page(0, None);
@@ -214,7 +214,7 @@ impl SlotMemory {
     /// [`None`] when they do not fit.
     ///
     /// # Safety
-    /// The range must be memory that the kernel was granted and that nobody else uses, and this
+    /// The range must be memory that the kernel was granted and that has no other user, and this
     /// must be called once.
     pub unsafe fn take(
         mut self,
@@ -228,17 +228,17 @@ impl SlotMemory {
             self.area.set_data(index, (start + (index * PAGE) as u64) | WRITABLE);
         }
         let address = self.area.address(0).as_ptr();
-        // SAFETY: just mapped, writable, and by the caller's word nobody else's.
+        // SAFETY: just mapped, writable, and by the caller's word without another user.
         Some(unsafe { core::slice::from_raw_parts_mut(address.cast(), length) })
     }
 }
 
-/// Bytes of a line: what [`OldMemory::is_zero`] takes is a multiple of it.
+/// Bytes of a line: [`OldMemory::is_zero`] takes multiples of it.
 pub const LINE: usize = 64;
 
-/// The read-only window on old memory: [`AREA_PAGES`] pages of 4 KiB, and behind them
-/// [`OLD_BLOCKS`] large pages. Which of them show what is for others to say; an offset counts from
-/// the window's start.
+/// The read-only window on old memory: [`AREA_PAGES`] pages of 4 KiB, followed by [`OLD_BLOCKS`]
+/// large pages. The caller decides about the memory in each; an offset counts from the window's
+/// start.
 pub struct OldMemory {
     area: Area,
 }
@@ -268,7 +268,7 @@ impl OldMemory {
         let entry = start.map_or(0, |start| start | PRESENT | LARGE | self.area.data);
         let address = self.area.base as usize + (1 + slot) * AREA_SIZE;
         // SAFETY: the directories are ours and have an entry for every 2 MiB of 32 bits; those
-        // behind the window's page table are written here only, by one CPU. The old mapping is
+        // after the window's page table are written here only, by one CPU. The old mapping is
         // dropped whole by any address in it.
         unsafe {
             let directories = (&raw mut boot_page_directories).cast::<u64>();
@@ -277,14 +277,14 @@ impl OldMemory {
         }
     }
 
-    /// Copies what the window shows at `offset`.
+    /// Copies the bytes of the window at `offset`.
     ///
     /// # Errors
     /// Number of bytes copied before a machine check stopped it.
     pub fn copy(&self, offset: usize, into: &mut [u8]) -> Result<(), usize> {
         let from = self.address(offset, into.len());
-        // SAFETY: nothing but read-only mappings of old memory is ever in the window, and what is
-        // not mapped there ends in the failure action. What lies there is plain bytes of a kernel
+        // SAFETY: only read-only mappings of old memory are ever in the window, and an address that
+        // is not mapped there ends in the failure action. The memory has plain bytes of a kernel
         // that no longer runs, copied without a reference to them.
         unsafe { machine_check::copy(from, into.as_mut_ptr(), into.len()) }
     }
@@ -315,8 +315,8 @@ pub struct Devices {
 }
 
 impl Devices {
-    /// Maps `length` bytes of registers at the physical address `start`, which may lie above 4 GiB.
-    /// [`None`] when the area is full or the range is beyond the CPU's addresses.
+    /// Maps `length` bytes of registers at the physical address `start`, which may be above 4 GiB.
+    /// [`None`] if the area is full or the range is beyond the CPU's addresses.
     pub fn map(&mut self, start: u64, length: usize) -> Option<NonNull<u8>> {
         let end = start.checked_add(length as u64)?;
         let offset = (start % PAGE_SIZE) as usize;

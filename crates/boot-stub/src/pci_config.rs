@@ -39,10 +39,10 @@ impl Function {
     /// Writes them.
     ///
     /// # Safety
-    /// The device may do what it is told, for instance write to memory.
+    /// The device may follow its orders, for instance write to memory.
     pub unsafe fn write(self, offset: u8, data: u32) {
         self.select(offset);
-        // SAFETY: the caller vouches for what it does.
+        // SAFETY: the caller vouches for the effect.
         unsafe { io::outl(DATA, data) }
     }
 }

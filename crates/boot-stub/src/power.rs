@@ -17,7 +17,7 @@ pub fn halt() -> ! {
 
 /// Resets the machine: the reset control register, the keyboard controller, then a triple fault.
 pub fn reset() -> ! {
-    // SAFETY: these ports reset the machine, which is what the caller wants.
+    // SAFETY: these ports reset the machine, as the caller wants.
     unsafe {
         io::outb(0xcf9, 0x02);
         io::outb(0xcf9, 0x06);

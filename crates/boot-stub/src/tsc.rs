@@ -6,12 +6,12 @@ use x86::io;
 
 /// PIT input clock in Hz.
 const PIT_HZ: u64 = 1_193_182;
-/// How many PIT clocks one calibration takes (1 ms).
+/// PIT clocks of one calibration (1 ms).
 const CALIBRATION: u16 = 1193;
-/// How many there are. A host that lets a virtual CPU wait makes some of them too long.
+/// Number of calibrations. A host that lets a virtual CPU wait makes some of them too long.
 const CALIBRATIONS: u32 = 5;
-/// How often the PIT's output is asked for before calibration is given up: at about 1 µs a read,
-/// a hundred times what it should take.
+/// Most reads of the PIT's output before calibration is given up: at about 1 µs a read, a hundred
+/// times the expected number.
 const PATIENCE: u32 = 100_000;
 /// Ticks per millisecond to count with where the PIT does not answer: the fastest CPU we expect, so
 /// that a wait is rather too long than too short.
@@ -21,7 +21,7 @@ const CHANNEL_2: u16 = 0x42;
 const COMMAND: u16 = 0x43;
 /// Bit 0 gates channel 2, bit 1 is the speaker, bit 5 shows the channel's output.
 const PORT_B: u16 = 0x61;
-/// What a port reads as that no device answers.
+/// Value of a port at which no device answers.
 const NOTHING_THERE: u8 = 0xff;
 
 /// The time stamp counter, in ticks.
@@ -68,7 +68,7 @@ fn shortest_of(count: u32) -> Option<u64> {
     shortest.map(|ticks| (ticks.saturating_mul(PIT_HZ) / u64::from(CALIBRATION) / 1000).max(1))
 }
 
-/// Ticks while channel 2 counts down once; `port_b` is what was read there.
+/// Ticks while channel 2 counts down once; `port_b` is the value that was read there.
 fn measure(port_b: u8) -> Option<u64> {
     // SAFETY: channel 2 drives nothing but the speaker, which stays off.
     unsafe {

@@ -1,4 +1,4 @@
-//! A 16550 by polling: registers and nothing else. Who waits, and for how long, is the caller's.
+//! A 16550 by polling: registers and nothing else. The caller decides about waits.
 
 use x86::io;
 
@@ -6,15 +6,15 @@ use x86::io;
 pub const COM1: u16 = 0x3f8;
 /// The fastest speed with a PC's clock, in bits per second.
 pub const FASTEST: u32 = 115_200;
-/// How many bytes a working FIFO takes.
+/// Number of bytes that a working FIFO takes.
 const FIFO: usize = 16;
 
 mod register {
     pub(super) const DATA: u16 = 0;
     pub(super) const INTERRUPT_ENABLE: u16 = 1;
-    /// When written.
+    /// The meaning of a write.
     pub(super) const FIFO_CONTROL: u16 = 2;
-    /// When read.
+    /// The meaning of a read.
     pub(super) const INTERRUPT_IDENTIFICATION: u16 = 2;
     pub(super) const LINE_CONTROL: u16 = 3;
     pub(super) const MODEM_CONTROL: u16 = 4;
@@ -39,7 +39,8 @@ pub struct Uart {
 }
 
 impl Uart {
-    /// Whether one answers. Its scratch register keeps what is written to it; where nobody is, nobody does.
+    /// True if one answers. The scratch register of a 16550 keeps its value; an empty port does
+    /// not.
     pub fn is_present(self) -> bool {
         [0x5a, 0xa5].into_iter().all(|value| {
             self.write(register::SCRATCH, value);
@@ -65,23 +66,23 @@ impl Uart {
         }
     }
 
-    /// How many bytes it takes whenever [`Self::can_send`] says yes.
+    /// Number of bytes that it takes whenever [`Self::can_send`] is true.
     pub fn depth(self) -> usize {
         let works = self.read(register::INTERRUPT_IDENTIFICATION) & FIFO_WORKS == FIFO_WORKS;
         if works { FIFO } else { 1 }
     }
 
-    /// Whether all that was given to it is gone or going.
+    /// True if all bytes are gone or going.
     pub fn can_send(self) -> bool {
         self.status() & TRANSMITTER_EMPTY != 0
     }
 
-    /// Whether all that was given to it is gone.
+    /// True if all bytes are gone.
     pub fn is_idle(self) -> bool {
         self.status() & TRANSMITTER_IDLE != 0
     }
 
-    /// Gives it a byte. Where it has no room the byte is lost.
+    /// Gives it a byte. Without room the byte is lost.
     pub fn put(self, byte: u8) {
         self.write(register::DATA, byte);
     }

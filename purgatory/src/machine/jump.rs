@@ -1,7 +1,7 @@
-//! What needs physical memory as it is: reading regions, the backup copy, the jump.
+//! Steps that need physical memory as it is: reading regions, the backup copy, the jump.
 //!
-//! Paging is off: a pointer is a physical address. What is passed in comes from a parameter block
-//! whose digest was checked.
+//! Paging is off: a pointer is a physical address. The values come from a parameter block whose
+//! digest was checked.
 
 #![expect(unsafe_code, reason = "physical memory and the jump out")]
 
@@ -10,7 +10,7 @@ use handoff::purgatory::Backup;
 
 /// The `length` bytes at physical address `start`, both below 4 GiB as the loader saw to.
 pub(crate) fn physical(start: u64, length: u64) -> &'static [u8] {
-    // SAFETY: the range is RAM of the slot by the verified block, and nobody writes it.
+    // SAFETY: the range is RAM of the slot by the verified block, and has no writer.
     unsafe { core::slice::from_raw_parts(pointer(start), length as usize) }
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn back_up(backup: &Backup) {
 
 /// Jumps to the capture kernel by the 32-bit boot protocol.
 pub(crate) fn to_kernel(entry: u32, boot_params: u32) -> ! {
-    // SAFETY: paging is off, segments are flat, and `entry` was checked to be what was loaded.
+    // SAFETY: paging is off, segments are flat, and `entry` was checked to be the loaded one.
     unsafe {
         asm!(
             "mov esi, ecx",

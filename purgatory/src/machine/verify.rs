@@ -6,7 +6,7 @@ use handoff::purgatory::{MAX_REGIONS, Region};
 use handoff::{Block, PurgatoryParams};
 use sha2::{Digest, Sha256};
 
-/// Whether the block is ours, of our version, and has its digest.
+/// True if the block is ours, of our version, and has its digest.
 pub(crate) fn block(params: &PurgatoryParams) -> bool {
     let mut hash = Sha256::new();
     params.digested().iter().for_each(|part| hash.update(part));
@@ -15,7 +15,7 @@ pub(crate) fn block(params: &PurgatoryParams) -> bool {
         && <[u8; 32]>::from(hash.finalize()) == params.block.digest
 }
 
-/// Whether every region has its digest; those that do not are named, with both digests.
+/// True if every region has its digest; damaged ones are named, with both digests.
 pub(crate) fn regions(params: &PurgatoryParams) -> bool {
     let used = &params.regions[..params.region_count as usize];
     used.iter().filter(|region| !matches(region)).count() == 0

@@ -1,8 +1,8 @@
 //! The test guest: a first kernel that boots by multiboot, starts all CPUs, dies and jumps into the
 //! slot.
 //!
-//! Command line: see [`CommandLine`](machine::command_line::CommandLine). What the slot holds comes from a
-//! slot image that the guest unpacks and seals, or was placed there by the host.
+//! Command line: see [`CommandLine`](machine::command_line::CommandLine). The slot's contents come
+//! from a slot image that the guest unpacks and seals, or the host has placed them there.
 
 #![cfg_attr(target_os = "none", no_std, no_main)]
 

@@ -12,7 +12,7 @@ use core::ops::{Deref, DerefMut, Range};
 use vmcore::PhysRange;
 
 /// A fixed number of buffers of the same size. The memory returns to the heap with the last of the
-/// pool's handles, leases and frozen buffers; what a driver has leaked keeps it for good.
+/// pool's handles, leases and frozen buffers; a leak of a driver keeps it for good.
 #[derive(Clone)]
 pub struct Pool(Rc<Inner>);
 
@@ -40,15 +40,15 @@ impl Pool {
         self.0.size
     }
 
-    /// A buffer that nobody uses, if there is one. Its bytes are what the last user left.
+    /// A free buffer, if there is one. It still has the bytes of its last user.
     pub fn lease(&self) -> Option<Lease> {
         let index = self.0.uses.iter().position(|uses| uses.get() == 0)?;
         self.0.uses[index].set(1);
         Some(Lease { part: Part { pool: self.0.clone(), index: index as u32 }, start: 0 })
     }
 
-    /// A buffer that nobody uses. While there is none it calls `wait`, which waits until a device
-    /// has answered a request and returns false when no request is in flight.
+    /// A free buffer. While there is none it calls `wait`, which waits until a device has answered
+    /// a request and returns false if no request is in flight.
     ///
     /// # Errors
     /// Those of `wait`; [`Error::NoMemory`] when all buffers are in use and nothing is in flight.
@@ -163,7 +163,7 @@ impl DerefMut for Lease {
     }
 }
 
-/// Bytes of a buffer that nobody writes to any more. Its clones are the same bytes; the buffer is
+/// Bytes of a buffer that is not written any more. Its clones are the same bytes; the buffer is
 /// free again when the last one is dropped.
 #[derive(Clone)]
 pub struct Frozen {
@@ -175,7 +175,7 @@ pub struct Frozen {
 impl Frozen {
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: inside the pool's memory, which `part` keeps; leases begin behind `end`.
+        // SAFETY: inside the pool's memory, which `part` keeps; leases begin after `end`.
         unsafe { core::slice::from_raw_parts(self.part.pointer(self.start..self.end), self.len()) }
     }
 
@@ -189,7 +189,7 @@ impl Frozen {
         self.start == self.end
     }
 
-    /// Both as one, if `next` lies right behind it in the same buffer.
+    /// Both as one, if `next` follows directly in the same buffer.
     pub fn joined(&self, next: &Self) -> Option<Self> {
         let follows = self.part.is_of(&next.part) && self.end == next.start;
         follows.then(|| Self { end: next.end, ..self.clone() })
@@ -198,7 +198,7 @@ impl Frozen {
     /// Physical addresses of a part, for a device that has the piece.
     ///
     /// # Panics
-    /// When the part is not inside.
+    /// The part is not inside.
     pub(crate) fn share(&self, part: Range<usize>) -> PhysRange {
         assert!(part.end <= self.len(), "inside the frozen bytes");
         let place = self.part.place(self.start + part.start..self.start + part.end);

@@ -1,4 +1,4 @@
-//! Buffers: never two owners, never changed while somebody reads, never freed under a device.
+//! Buffers: never two owners, never changed during a read, never freed under a device.
 
 use super::*;
 use crate::fake::{bytes_of, slot};
@@ -64,7 +64,7 @@ fn without_a_buffer_one_is_waited_for() {
     assert_eq!(pool.lease_or_wait(|| Err(late)).err(), Some(late));
 }
 
-/// The allocator of the test fills what it is given back.
+/// The allocator of the test fills memory that it gets back.
 #[test]
 fn memory_that_a_device_has_seen_is_given_back_only_when_it_is_stopped() {
     let buffer = DmaBuffer::new(slot(), 64).expect("memory");
@@ -79,7 +79,7 @@ fn memory_that_a_device_has_seen_is_given_back_only_when_it_is_stopped() {
 
 proptest! {
     /// Leases, frozen parts and their clones in any order: each frozen part keeps its bytes, and no
-    /// buffer has two owners who write.
+    /// buffer has two owners that write.
     #[test]
     fn frozen_bytes_never_change(
         steps in prop::collection::vec((0_u8..5, any::<u8>(), any::<u8>()), 1..200),

@@ -1,5 +1,5 @@
 //! The virtio block device (virtio 1.2, section 5.2): several requests in flight, data by DMA from
-//! wherever it lies, every wait with a deadline.
+//! any place, every wait with a deadline.
 
 use super::device::{self, Features};
 use super::requests::{Body, Requests, Shape};
@@ -70,7 +70,7 @@ pub struct VirtioBlk<'c, T: Transport> {
     requests: Requests,
     /// The buffer that the device fills when it is read; not here while it does.
     inbox: Option<DmaBuffer>,
-    /// For each slot, from where on the disk what its request writes is lost when that fails.
+    /// For each slot, the offset on the disk from which data is lost if its request fails.
     writes_at: Vec<u64>,
     /// The lowest offset of a write that has failed; zero when a flush has.
     failed_at: u64,
@@ -81,7 +81,7 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
     /// milliseconds.
     ///
     /// # Errors
-    /// What the device lacks or refuses, [`Error::Timeout`], [`Error::NoMemory`].
+    /// A feature that the device lacks or refuses, [`Error::Timeout`], [`Error::NoMemory`].
     pub fn start(
         transport: T,
         slot: SlotMemory,
@@ -149,8 +149,8 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
         self.requests.offer(slot, header.as_bytes(), body, deadline);
         self.writes_at[usize::from(slot)] = match kind {
             kind::IN => u64::MAX,
-            // After a flush that failed nobody knows what is there, and the next one may say that
-            // all is.
+            // After a failed flush the contents of the disk are unknown, and the next flush may
+            // report success.
             kind::FLUSH => 0,
             _ => at,
         };
@@ -170,7 +170,7 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
         }
     }
 
-    /// Takes back what the device has finished; whether there was anything.
+    /// Takes back finished requests; true if there were any.
     fn collect(&mut self) -> Result<bool, Error> {
         let mut any = false;
         while let Some(done) = self.requests.take_back()? {
@@ -267,8 +267,7 @@ impl<T: Transport> BlockDevice for VirtioBlk<'_, T> {
 
     fn stop(&mut self) -> Result<(), Error> {
         if !self.requests.is_idle() {
-            // QEMU holds the machine in a reset until the disk behind it has answered every
-            // request.
+            // QEMU holds the machine in a reset until the disk has answered every request.
             return Err(UNFINISHED);
         }
         let stopped = device::reset(&mut *self.transport, self.clock)?;
@@ -473,7 +472,7 @@ mod tests {
         while disk.borrow_mut().answer_one() {}
     }
 
-    /// A buffer that is being filled is in nobody's hands, however the wait for it ends.
+    /// A buffer that is being filled has no other user, however the wait for it ends.
     #[test]
     fn a_late_read_does_no_harm() {
         let (disk, clock) = (Disk::new(vec![3; 8192]), FakeClock::default());

@@ -1,6 +1,5 @@
-//! The virtio console (virtio 1.2, section 5.3): a named port of it as a line to a collector.
-//! Polled, several buffers in flight, old memory by DMA from where it lies, every wait with a
-//! deadline.
+//! The virtio console (virtio 1.2, section 5.3): a named port of it as a link to a collector.
+//! Polled, several buffers in flight, old memory by DMA from its place, every wait with a deadline.
 
 mod control;
 mod device;
@@ -26,14 +25,14 @@ const IN_FLIGHT: u16 = 16;
 const COPIED: usize = 4096;
 /// Bytes that one call takes by DMA.
 const BULK: u64 = 1 << 20;
-/// Buffers for what comes from the other end, and bytes of each.
+/// Buffers for bytes of the other end, and bytes of each.
 const RECEIVE_BUFFERS: u16 = 16;
 const RECEIVE_LENGTH: usize = 1024;
 
 /// The queues of our port.
 struct Port {
     incoming: Inbox,
-    /// What of the incoming bytes is being read, from which byte on.
+    /// The incoming buffer that is being read, and the offset of the next byte.
     reading: Option<(Filled, usize)>,
     /// Each chain carries bytes that were copied, or pieces, or both.
     outgoing: Requests,
@@ -65,15 +64,15 @@ impl Port {
     }
 }
 
-/// A running console of which one port is ours. Where nobody is at the other end of that, what is
-/// sent is thrown away.
+/// A running console of which one port is ours. Bytes for a port without another end are thrown
+/// away.
 pub struct VirtioConsole<'c, T: Transport> {
     device: Device<'c, T>,
     name: PortName,
     id: u32,
     control: Control,
     port: Port,
-    /// Whether somebody is at the other end.
+    /// True if there is another end.
     is_open: bool,
 }
 
@@ -112,7 +111,7 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
         Ok(())
     }
 
-    /// Stops the device, and takes back what it had.
+    /// Stops the device, and takes back its memory.
     fn reset(&mut self) -> Result<(), Error> {
         let stopped = self.device.reset()?;
         self.control.release(&stopped);
@@ -120,7 +119,7 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
         Ok(())
     }
 
-    /// Hears what the device has to say of our port.
+    /// Reads the device's messages about our port.
     fn listen(&mut self) -> Result<(), Error> {
         for _ in 0..self.control.most() {
             match self.control.next(&mut self.device)? {
@@ -134,8 +133,8 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
         Ok(())
     }
 
-    /// The other end has gone away. The device has returned what was in flight, but QEMU does not
-    /// return what it was in the middle of: only a reset gives that memory back.
+    /// The other end has gone away. The device has returned the chains in flight, but QEMU does not
+    /// return a chain that it has begun: only a reset gives that memory back.
     fn closed(&mut self) -> Result<(), Error> {
         self.is_open = false;
         self.collect()?;
@@ -145,7 +144,7 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
         }
     }
 
-    /// Takes back what the device has sent.
+    /// Takes back the chains that the device has sent.
     fn collect(&mut self) -> Result<(), Error> {
         while self.port.outgoing.take_back()?.is_some() {
             // A slow reader is still a reader.
@@ -169,7 +168,7 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
         }
     }
 
-    /// A slot for a chain with this body, or [`None`] when nobody is there.
+    /// A slot for a chain with this body, or [`None`] if there is no other end.
     fn free_slot(&mut self, body: &Body) -> Result<Option<u16>, Error> {
         self.wait(|console| match console.is_open {
             true => console.port.outgoing.free(body).map(Some),
@@ -177,7 +176,7 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
         })
     }
 
-    /// Sends at most [`COPIED`] bytes, and behind them `pieces`, as one chain.
+    /// Sends at most [`COPIED`] bytes, and after them `pieces`, as one chain.
     fn send_chain(&mut self, copied: &[u8], pieces: Pieces) -> Result<(), Error> {
         if copied.is_empty() && pieces.is_empty() {
             return Ok(());
@@ -193,7 +192,7 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
 }
 
 /// Starts the device with the queues of port `id`, which must still have this name, and opens it.
-/// Says also whether somebody is at its other end.
+/// Also returns true if there is another end.
 fn start<T: Transport>(
     device: &mut Device<'_, T>,
     name: PortName,
@@ -273,8 +272,8 @@ impl<T: Transport> Link for VirtioConsole<'_, T> {
         self.wait(|console| console.port.outgoing.is_idle().then_some(()))
     }
 
-    /// Never waits for what is in flight: unlike a disk, QEMU's console forgets it in a reset, and
-    /// has copied what it has sent.
+    /// Never waits for chains in flight: unlike a disk, QEMU's console forgets them in a reset, and
+    /// has copied those that it has sent.
     fn stop(&mut self) -> Result<(), Error> {
         self.reset()
     }

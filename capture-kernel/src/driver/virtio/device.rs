@@ -1,4 +1,4 @@
-//! What all virtio devices have in common: reset and negotiation (virtio 1.2, section 3.1).
+//! Steps that all virtio devices share: reset and negotiation (virtio 1.2, section 3.1).
 
 use crate::driver::Error;
 use crate::driver::dma::Stopped;
@@ -6,7 +6,7 @@ use crate::{Clock, Deadline};
 use bitflags::bitflags;
 use virtio_drivers::transport::{DeviceStatus, Transport};
 
-/// How long a device may take to reset, in milliseconds.
+/// Time for the reset of a device, in milliseconds.
 const RESET_TIMEOUT: u64 = 1000;
 
 /// Offset of `device_status` in the common configuration (virtio 1.2, 4.1.4.3).
@@ -23,7 +23,7 @@ bitflags! {
         const SEG_MAX = 1 << 2;
         /// `VIRTIO_BLK_F_RO`: the disk cannot be written.
         const READ_ONLY = 1 << 5;
-        /// `VIRTIO_BLK_F_BLK_SIZE`: the disk tells the size of its blocks.
+        /// `VIRTIO_BLK_F_BLK_SIZE`: the disk reports the size of its blocks.
         const BLOCK_SIZE = 1 << 6;
         /// `VIRTIO_BLK_F_FLUSH`: there is a cache, and a request to flush it.
         const FLUSH = 1 << 9;
@@ -59,7 +59,7 @@ pub fn wait_for_reset(clock: &dyn Clock, is_reset: impl FnMut() -> bool) -> bool
 /// [`go`].
 ///
 /// # Errors
-/// What the device lacks or refuses, or [`Error::Timeout`] for the reset.
+/// A feature that the device lacks or refuses, or [`Error::Timeout`] for the reset.
 pub fn negotiate(
     transport: &mut impl Transport,
     clock: &dyn Clock,

@@ -28,7 +28,7 @@ pub(super) struct Filled {
 
 impl Inbox {
     /// Queue `index` of a device that is not running yet, with at most `most` buffers of `length`
-    /// bytes. When it runs it wants to hear of them: [`Self::notify`].
+    /// bytes. Once it runs, it needs a notification: [`Self::notify`].
     ///
     /// # Errors
     /// As [`VirtQueue::set_up`].
@@ -55,7 +55,7 @@ impl Inbox {
         transport.notify(self.index);
     }
 
-    /// How many buffers there are: so many turns are enough to see all that has come by now.
+    /// Number of buffers: as many turns are enough to see all that has come by now.
     pub(super) fn buffers(&self) -> usize {
         self.offered.len()
     }

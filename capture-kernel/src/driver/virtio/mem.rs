@@ -144,7 +144,7 @@ impl<'c, T: Transport> VirtioMem<'c, T> {
         timeout: u64,
     ) -> Result<Self, Error> {
         let mut transport = ManuallyDrop::new(transport);
-        // A device whose unplugged memory is inaccessible refuses a driver that does not know that.
+        // A device whose unplugged memory is inaccessible refuses a driver that cannot handle that.
         device::negotiate(&mut *transport, clock, Features::UNPLUGGED_INACCESSIBLE)?;
         let shape = Shape { most: 1, head: size_of::<Request>(), pieces: 0, reply: ANSWER_LENGTH };
         let requests = Requests::set_up(&mut *transport, GUEST_REQUESTS, slot, shape)?;
@@ -277,7 +277,7 @@ mod tests {
 
     const START: u64 = 1 << 32;
 
-    /// The holes that the device is found to have, and what was wrong with it.
+    /// The holes that were found for the device, and its faults.
     fn asked(device: &Rc<RefCell<Mem>>, most: usize) -> (Vec<String>, Result<(), Error>) {
         let (clock, mut holes) = (FakeClock::default(), Holes::new());
         let region = Region::read(&FakeTransport::new(device)).expect("a region");

@@ -60,7 +60,7 @@ impl Element {
 pub(super) struct Used {
     /// The first descriptor, as [`VirtQueue::offer`] has returned it.
     pub(super) chain: u16,
-    /// How many bytes the device says that it has written, which may be any number.
+    /// Number of bytes written, as reported by the device; it may be any number.
     pub(super) length: u32,
 }
 
@@ -91,7 +91,7 @@ impl VirtQueue {
     ) -> Result<Self, Error> {
         let most = transport.max_queue_size(index);
         let size = u16::try_from(most).unwrap_or(MAX_SIZE).min(MAX_SIZE);
-        // A split queue's size is a power of two; rounding down keeps within what was offered.
+        // A split queue's size is a power of two; rounding down stays within the offered size.
         let size = size.checked_ilog2().map_or(0, |log| 1 << log);
         if size < least {
             return Err(Error::QueueTooShort(size));
@@ -127,7 +127,7 @@ impl VirtQueue {
     /// it is until the chain is back or the device is stopped.
     ///
     /// # Panics
-    /// When there is no link, or no room for all of them.
+    /// There is no link, or no room for all of them.
     pub(super) fn offer(&mut self, links: impl ExactSizeIterator<Item = Element>) -> u16 {
         let count = links.len();
         assert!((1..=self.room()).contains(&count), "there is room for the chain");

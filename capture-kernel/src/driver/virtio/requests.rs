@@ -55,7 +55,7 @@ impl Shape {
 pub(super) enum Body {
     /// The device reads these.
     Out(Pieces),
-    /// The device fills the first so many bytes of this, and nobody looks at it meanwhile.
+    /// The device fills the first so many bytes of this, and no code reads it meanwhile.
     In(DmaBuffer, usize),
 }
 
@@ -85,7 +85,7 @@ pub(super) struct Done {
     pub(super) buffer: Option<DmaBuffer>,
 }
 
-/// A queue and what is in flight on it.
+/// A queue and the requests in flight on it.
 pub(super) struct Requests {
     queue: VirtQueue,
     shape: Shape,
@@ -118,7 +118,7 @@ impl Requests {
         Ok(Self { queue, shape, control, zeros, in_flight })
     }
 
-    /// How many requests there may be at a time.
+    /// Most requests at a time.
     pub(super) fn slots(&self) -> usize {
         self.in_flight.len()
     }
@@ -138,7 +138,7 @@ impl Requests {
     /// Offers a request to the device in a slot from [`Self::free`]; it must be back by `deadline`.
     ///
     /// # Panics
-    /// When there is no room for it, it is empty, or the head is too long.
+    /// There is no room for it, it is empty, or the head is too long.
     pub(super) fn offer(&mut self, slot: u16, head: &[u8], mut body: Body, deadline: Deadline) {
         assert!(self.in_flight[usize::from(slot)].is_none(), "the slot is free");
         let mut links = ArrayVec::<Element, { MAX_PIECES + 2 }>::new();
@@ -210,12 +210,12 @@ impl Requests {
         self.in_flight.iter().flatten().count()
     }
 
-    /// Whether nothing is in flight.
+    /// True if nothing is in flight.
     pub(super) fn is_idle(&self) -> bool {
         self.in_flight() == 0
     }
 
-    /// Whether one of them should be back by now.
+    /// True if one of them should be back by now.
     pub(super) fn is_late(&self, clock: &dyn Clock) -> bool {
         self.in_flight.iter().flatten().any(|request| request.deadline.is_over(clock))
     }

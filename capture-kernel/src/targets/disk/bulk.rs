@@ -43,7 +43,7 @@ pub(super) struct Bulk<'d, 'c, D: BlockDevice> {
     clock: &'c dyn Clock,
     options: WriteOptions<'c>,
     gather: Gather<'d>,
-    /// The encoder, and room for what it makes.
+    /// The encoder, and room for its output.
     encoder: Option<(Encoder, Vec<u8>)>,
     /// Number of the open segment.
     number: u32,
@@ -61,7 +61,7 @@ pub(super) struct Bulk<'d, 'c, D: BlockDevice> {
     committed: u32,
     /// Bytes that were kept since then.
     kept: u64,
-    /// When there is time for the next commit.
+    /// Time of the next commit.
     next: Deadline,
 }
 
@@ -112,7 +112,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
     /// when something is.
     ///
     /// # Errors
-    /// The first write that failed; [`Self::rescue`] then commits what it can.
+    /// The first write that failed; [`Self::rescue`] then commits as much as possible.
     pub(super) fn write(
         &mut self,
         view: &dyn View,
@@ -294,7 +294,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
         if len > 0 { self.append(zeros) } else { Ok(()) }
     }
 
-    /// Adds a piece, and sends what fills requests.
+    /// Adds a piece, and sends full requests.
     fn append(&mut self, mut piece: Piece<'_>) -> Result<(), Error> {
         while piece.len > 0 {
             match self.gather.add(piece)? {
@@ -313,7 +313,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
         Ok(())
     }
 
-    /// Sends what there is in whole blocks.
+    /// Sends all whole blocks.
     fn send(&mut self) -> Result<(), Error> {
         if self.gather.bytes() == 0 {
             return Ok(());
@@ -380,10 +380,10 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
         write_block(self.device, self.pool, at, |block| header.encode_to(block))
     }
 
-    /// After a failure: commits what is certainly there. The header is not written.
+    /// After a failure: commits the part that is certainly there. The header is not written.
     ///
     /// # Errors
-    /// When another write fails: then what was committed before still is.
+    /// Another write fails: the earlier commits are not affected.
     pub(super) fn rescue(&mut self) -> Result<(), Error> {
         self.device.settle()?;
         self.device.flush()?;
@@ -393,7 +393,7 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
         let raw_length = self.place.header.raw_length;
         let mut chunks = core::mem::take(&mut self.chunks);
         while at < self.start {
-            // Closed since the last commit: what they have is on the disk only.
+            // Closed since the last commit: their contents are on the disk only.
             let segment = self.read_segment(at, there.max(at))?;
             let Some(segment) = segment.filter(|segment| segment.number == number) else {
                 chunks.clear();

@@ -31,13 +31,14 @@ pub struct DumpDisk<'c, D: BlockDevice> {
     clock: &'c dyn Clock,
     options: WriteOptions<'c>,
     found: FoundDisk,
-    /// For headers, segments, small views and what is compressed.
+    /// For headers, segments, small views and compressed chunks.
     pool: Pool,
     scratch: Scratch,
 }
 
 impl<'c, D: BlockDevice> DumpDisk<'c, D> {
-    /// Takes `device` if it carries the header with `id`; otherwise stops it and says what it is.
+    /// Takes `device` if it carries the header with `id`; otherwise stops it and reports what it
+    /// is.
     ///
     /// # Errors
     /// [`TargetError::NotADumpDisk`], [`TargetError::OtherDumpDisk`], or why it could not be read.
@@ -182,8 +183,8 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         }
     }
 
-    /// Adds names, lengths and checksums of `views` to `small`. What cannot be read or named is
-    /// left out, and reported.
+    /// Adds names, lengths and checksums of `views` to `small`. Views that cannot be read or named
+    /// are left out, and reported.
     fn describe_all(
         &mut self,
         small: &mut ArrayVec<SmallView, MAX_SMALL_VIEWS>,
@@ -329,14 +330,14 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         let mut writer = Bulk::new(device, (pool, scratch), place, *clock, *options)?;
         let written = writer.write(&*bulk.view, urgent, first_arrived);
         if written.is_err() {
-            // The disk may be what failed; then this does, too, and costs what was not committed
-            // only.
+            // The disk itself may have failed; then this fails, too, and costs only uncommitted
+            // data.
             let _ = writer.rescue();
         }
         written
     }
 
-    /// Has the dump's header say what has become of it.
+    /// Writes the dump's state into its header.
     fn write_state(
         &mut self,
         place: &mut Place,
@@ -357,8 +358,8 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         let mut header = self.found.header;
         header.generation = header.generation.wrapping_add(1);
         header.dumps.set_state(place.header.sequence, place.header.state);
-        // A few blocks are of use to nobody, and the next dump of this machine fits in their place
-        // as it is.
+        // A few blocks are of no use, and the next dump of this machine fits in their place as it
+        // is.
         let used = place.header.committed;
         if place.length - used >= place.length / WORTH_GIVING_BACK {
             header.dumps.shrink(place.header.sequence, used);
@@ -398,8 +399,8 @@ impl<D: BlockDevice> Target for DumpDisk<'_, D> {
             Err(error) => return Err(error.into()),
         };
         if !matches!(written, Ok(()) | Err(TargetError::NoRoom { .. })) {
-            // The disk may be what failed: then there is nobody left to tell. But where one write
-            // fails another may not. The flush is for the other copy of the header.
+            // The disk itself may have failed: then there is no one to report to. But after a
+            // failed write another one may succeed. The flush is for the other copy of the header.
             let settled = self.device.settle().map(|()| self.device.flush().ok());
             settled.and_then(|_| self.write_state(&mut place, DiskState::FAILED, last)).ok();
         }

@@ -14,7 +14,7 @@ pub struct WriteOptions<'c> {
     pub codec: Codec,
     /// True if raw chunks get checksums. Compressed ones always have them.
     pub checksums: bool,
-    /// Whether complete dumps may be given up for a new one.
+    /// True if complete dumps may be given up for a new one.
     pub replace_complete: bool,
     /// Time between headers that name newly written segments, in milliseconds.
     pub pace: u64,
@@ -24,7 +24,7 @@ pub struct WriteOptions<'c> {
     pub memory: &'c dyn ReadPhys,
 }
 
-/// Memory that nobody can read.
+/// Memory that cannot be read.
 struct Nothing;
 
 impl ReadPhys for Nothing {

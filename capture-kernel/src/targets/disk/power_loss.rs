@@ -1,4 +1,4 @@
-//! Power is lost at any moment of a capture, and the disk loses what it was not made to keep.
+//! Power is lost at any moment of a capture, and the disk loses data that it need not keep.
 
 use super::WriteOptions;
 use super::tests::{
@@ -29,8 +29,8 @@ fn disk_with_one(dumps: usize) -> Rc<RefCell<Disk>> {
     disk
 }
 
-/// What is on a disk that began as `bytes` after the first `until` things it has done: those writes
-/// that a flush followed, and of the others what `luck` leaves: all, nothing, or a torn part.
+/// Contents of a disk that began as `bytes` after the first `until` events: the writes that a flush
+/// followed, and of the others the part that `luck` leaves: all, nothing, or a torn part.
 fn after_power_loss(mut bytes: Vec<u8>, done: &[Done], until: usize, luck: &[u8]) -> Vec<u8> {
     let done = &done[..until];
     let flushed = done.iter().rposition(|done| *done == Done::Flush).unwrap_or(0);
@@ -72,8 +72,8 @@ fn assert_right_of(bytes: &[u8], number: u64, second: &[u8]) -> u64 {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// The first dump stays, and the second is right as far as it says so. What it has said before
-    /// a flush it still says, whatever becomes of the writes after that.
+    /// The first dump stays, and the second is right as far as it claims. A claim before a flush
+    /// holds, whatever happens to later writes.
     #[test]
     fn what_is_committed_is_right(
         cut in 0.0..1.0, luck in prop::collection::vec(any::<u8>(), 1..9), checksums: bool, lz4: bool,
@@ -221,8 +221,8 @@ fn before_the_first_flush_the_order_does_not_matter() {
     assert_eq!(kinds, [(1, 1), (2, 1), (2, 2)], "not named, without a header, and with one");
 }
 
-/// As long as the directory names a dump that is given up, nothing of it is written over: here the
-/// new one's small views lie where the old one has its bulk.
+/// As long as the directory names a dump that is given up, nothing of it is overwritten: here the
+/// small views of the new one are in the place of the old one's bulk.
 #[test]
 fn what_is_given_up_is_written_over_after_that() {
     let (old, new) = (memory(1), memory(2));
@@ -246,9 +246,9 @@ fn what_is_given_up_is_written_over_after_that() {
     }
 }
 
-/// A disk was formatted anew with its old id and begins to count anew: what is left of the dump
-/// that had the same number and place is never mixed with the new one, nor shown for it, whatever
-/// order writes arrive in.
+/// A disk was formatted anew with its old id and begins to count anew: leftovers of the dump that
+/// had the same number and place are never mixed with the new one, nor shown for it, in any order
+/// of writes.
 #[test]
 fn nothing_is_taken_for_a_part_of_another_dump() {
     for (old_log, new_log) in [(1, 1), (1, 9), (9, 1)] {
@@ -288,7 +288,7 @@ fn bulk_of(dump: &super::tests::Stored, bytes: &[u8]) -> Vec<u8> {
     chunks.collect()
 }
 
-/// Any one request fails: in words, and what is on the disk is right.
+/// Any one request fails: the failure is reported, and the contents of the disk are right.
 #[test]
 fn an_io_error_at_any_request() {
     for codec in [Codec::Raw, Codec::Lz4] {

@@ -1,5 +1,5 @@
-//! What a disk holds after a dump, and after what can go wrong. What is read back is read with
-//! `dumpfile`, whose encodings have tests of their own.
+//! Contents of a disk after a dump, and after failures. They are read back with `dumpfile`, whose
+//! encodings have tests of their own.
 
 use super::{DumpDisk, WriteOptions};
 use crate::driver;
@@ -71,7 +71,7 @@ pub(super) fn formatted(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Room for so many dumps that are written in the manner of [`hurried`].
+/// Room for so many dumps that are written with the options of [`hurried`].
 pub(super) fn room_for(dumps: usize) -> usize {
     2 * BLOCK + dumps * (LENGTH + 10 * BLOCK)
 }
@@ -337,7 +337,8 @@ fn what_the_cpu_cannot_read_has_no_checksum_and_is_there() {
     dumps[0].assert_right(&disk.borrow().bytes, &memory);
 }
 
-/// The CPU copies what is compressed: memory that it cannot read costs its pages, which are named.
+/// The CPU copies memory for compression: memory that it cannot read costs its pages, which are
+/// named.
 #[test]
 fn what_the_cpu_cannot_read_is_left_out_where_it_compresses() {
     let disk = Disk::new(formatted(room_for(1)));
@@ -442,7 +443,7 @@ fn a_view_that_cannot_be_stored_costs_nothing_else() {
     dumps[0].assert_right(&disk.borrow().bytes, &memory);
 }
 
-/// What a disk says after a flush that failed is worth nothing, even when the next flush succeeds.
+/// A disk's answers after a failed flush are worth nothing, even if the next flush succeeds.
 #[test]
 fn after_a_flush_that_failed_nothing_is_committed() {
     let memory = memory(1);
@@ -574,8 +575,8 @@ fn disks_of_older_versions_are_refused_in_words() {
     }
 }
 
-/// A disk that merges requests fails several at once. What was sent before them is there, also
-/// where the segment was closed already.
+/// A disk that merges requests fails several at once. Data that was sent before them is there, even
+/// if the segment was closed already.
 #[test]
 fn after_several_failed_writes_what_came_before_them_is_there() {
     let memory = memory(1);
@@ -657,7 +658,8 @@ fn a_header_block_that_fails_costs_no_dump() {
     );
 }
 
-/// A block of the small views fails, not the directory: then the disk says what became of the dump.
+/// A block of the small views fails, not the directory: then the disk states the outcome of the
+/// dump.
 #[test]
 fn a_small_view_that_fails_is_told() {
     let disk = Disk::new(formatted(room_for(1)));
@@ -724,9 +726,8 @@ fn zeros_in_flight_stay_zeros_when_a_neighbour_fails() {
     }
 }
 
-/// A disk that answers so many requests, one after the other, and then no more: what it has is
-/// never changed, by no attempt to bring out what became of the dump, and also not by dropping the
-/// target.
+/// A disk that answers so many requests, one after the other, and then no more: its memory is never
+/// changed, neither by an attempt to store the outcome of the dump nor by dropping the target.
 #[test]
 fn a_disk_that_falls_silent_keeps_what_it_has() {
     let mut kinds = std::collections::BTreeSet::new();

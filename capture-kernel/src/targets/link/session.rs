@@ -24,7 +24,7 @@ pub(super) struct Session<'t, L, M> {
     sender: Sender<'t>,
     reader: FrameReader<[u8; SMALL_FRAME]>,
     views: Views<'t, M>,
-    /// For what is sent by DMA and has to be copied before.
+    /// For bytes that are sent by DMA and have to be copied before.
     pool: Option<Pool>,
     /// The last stage that was reported.
     reported: Stage,
@@ -45,7 +45,7 @@ impl<'t, L: Link, M: ReadPhys> Session<'t, L, M> {
     /// Runs until the end, with room for a frame in `out`.
     ///
     /// # Errors
-    /// When the link fails, unless the collector has acknowledged everything before.
+    /// The link fails before the collector has acknowledged everything.
     pub(super) fn run(
         mut self,
         out: &mut [u8],
@@ -111,7 +111,7 @@ impl<'t, L: Link, M: ReadPhys> Session<'t, L, M> {
         Ok(())
     }
 
-    /// Sends `head`, and the bytes of `range` from where they lie.
+    /// Sends `head`, and the bytes of `range` from their place.
     fn send_bulk(&mut self, mut head: &[u8], range: Range) -> Result<(), TargetError> {
         let limits = self.link.bulk().ok_or(TargetError::NothingToSend)?;
         let pool = self.pool.as_ref().ok_or(TargetError::NothingToSend)?;

@@ -1,4 +1,4 @@
-//! The views of a dump as what a sender sends.
+//! The views of a dump as the source of a sender.
 
 use crate::driver::Error;
 use crate::dump::{Dump, NamedView};
@@ -11,8 +11,7 @@ use dumpfile::wire::{CLASSES, Known, MAX_BULK, MAX_VIEWS, Run, Source, Unreadabl
 use handoff::layout::PAGE_SIZE;
 use vmcore::{DumpOffset, PageClass, PhysAddr, Piece, ReadPhys, What};
 
-/// A run of zeros of this many bytes ends a bulk: what comes with a frame of its own must be worth
-/// it.
+/// A run of zeros of this many bytes ends a bulk: the frame that it takes must be worth it.
 const ZERO_RUN: u64 = 16 << 10;
 /// Bytes that we made are sent by DMA only where there are as many as this.
 const MANY: u64 = 1024;
@@ -51,7 +50,7 @@ impl Compressor {
 pub(super) struct Views<'d, M> {
     dump: &'d Dump,
     pub(super) memory: &'d M,
-    /// Whether contents of a view were looked at.
+    /// True if contents of a view were looked at.
     pub(super) touched: bool,
     /// For the chunks of large views.
     pub(super) lz4: Option<Compressor>,
@@ -87,7 +86,7 @@ impl<'d, M: ReadPhys> Views<'d, M> {
         self.named(view)?.0.view.piece(DumpOffset::new(offset), most)
     }
 
-    /// What the `most` bytes of memory from `start` on begin with, page by page.
+    /// Class of the first pages of the `most` bytes of memory from `start` on.
     fn scan(&self, start: PhysAddr, most: u64) -> Run {
         let (mut done, mut zeros) = (0, 0);
         while done < most && (zeros < ZERO_RUN || zeros == done) {

@@ -1,4 +1,4 @@
-//! A line whose other end is the real receiver.
+//! A link whose other end is the real receiver.
 
 use super::*;
 use crate::driver::dma::{DmaPiece, Limits, Pieces};
@@ -37,8 +37,8 @@ impl ReadPhys for &Memory {
 }
 
 impl Memory {
-    /// As `vmcore()` lays it out: a head, then two loads with a gap behind each. A line of memory
-    /// is a line of the view.
+    /// As `vmcore()` lays it out: a head, then two loads with a gap after each. A line of memory is
+    /// a line of the view.
     fn dump(&self) -> Dump {
         let range = |from: usize, to: usize| {
             Extent::Phys(
@@ -89,7 +89,7 @@ impl Memory {
     }
 }
 
-/// What the other end is.
+/// Kind of the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Other {
     Nobody,
@@ -99,7 +99,7 @@ enum Other {
     Reader,
 }
 
-/// A line to a receiver: what is sent is there at once, unless it is lost.
+/// A link to a receiver: bytes that are sent arrive at once, unless they are lost.
 struct FakeLink<'c> {
     clock: &'c FakeClock<'c>,
     limits: Option<Limits>,
@@ -115,7 +115,7 @@ struct FakeLink<'c> {
     eyes: FrameReader<Vec<u8>>,
     up: VecDeque<u8>,
     sent: usize,
-    /// What has come, by view.
+    /// Received data, by view.
     files: Vec<Vec<u8>>,
     zeros: Vec<(u64, u64)>,
     bulks: usize,
@@ -331,7 +331,7 @@ fn config(line: &FakeLink<'_>) -> SenderConfig {
     SenderConfig { bulk: line.limits.is_some(), codec: line.codec, timeout: 5000, ..config }
 }
 
-/// Delivers, and says what stages were reached.
+/// Delivers, and returns the stages that were reached.
 fn deliver(
     line: &mut FakeLink<'_>,
     memory: &Memory,
@@ -514,7 +514,7 @@ fn who_reads_a_part_gets_it_and_the_next_gets_the_dump() {
     assert!(line.files[1].iter().all(|byte| *byte == 0), "nothing is pushed to a reader");
 }
 
-/// Delivers what a list says, and counts.
+/// Delivers to the targets of a list, and counts.
 struct Scripted(VecDeque<Result<(), TargetError>>);
 
 impl Target for Scripted {
@@ -555,8 +555,8 @@ fn a_visit_awhile_ends_with_the_first_dump_or_in_silence() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
-    /// Whatever is lost, and however often the collector is killed: what it holds in the end is
-    /// what the views are.
+    /// For any losses, and any number of kills of the collector: its files equal the views in the
+    /// end.
     #[test]
     fn the_collector_holds_what_the_views_are(
         kinds in prop::collection::vec(any::<bool>(), 3..20),

@@ -7,7 +7,7 @@ use core::ops::Range;
 /// As many times as `edu=` may be said.
 const MAX_TRANSFERS: usize = 2;
 
-/// What the guest was told.
+/// The guest's options.
 #[derive(Debug)]
 pub(crate) struct CommandLine {
     /// `kdump.entry=ADDR`: purgatory's entry (physical), when the host has filled the slot. Else there
@@ -17,10 +17,10 @@ pub(crate) struct CommandLine {
     pub(crate) seal: bool,
     /// `crashkernel=SIZE@BASE`: memory that is not the guest's (physical).
     pub(crate) slot: Range<u64>,
-    /// `cpus=N`: how many there are; one when nothing is said.
+    /// `cpus=N`: the number of CPUs; one by default.
     pub(crate) cpus: u32,
-    /// `crash_cpu=N`, or `all`: the CPU that crashes; the first when nothing is said. `spin=N`: one that
-    /// does not sleep. `deaf=N`: one that answers no NMI.
+    /// `crash_cpu=N`, or `all`: the CPU that crashes; the first by default. `spin=N`: one that does
+    /// not sleep. `deaf=N`: one that answers no NMI.
     pub(crate) roles: Roles,
     /// `die=WORD`: how it crashes.
     pub(crate) death: Death,
@@ -72,7 +72,7 @@ fn address(text: &str) -> Option<u32> {
     number(text).and_then(|address| u32::try_from(address).ok())
 }
 
-/// A number, decimal or with `0x`, with K, M or G (binary) behind it or not.
+/// A number, decimal or with `0x`, with or without K, M or G (binary) after it.
 fn number(text: &str) -> Option<u64> {
     let (digits, shift) = match text.as_bytes().last()? {
         b'K' => (&text[..text.len() - 1], 10),

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use vmcore::{Class, EM_386, Error, LinearMap, PhysAddr, PhysRange};
 
 /// The distance between virtual and physical addresses in the dump. The guest is mapped one to one;
-/// the dump gets what an i386 Linux would have, so that there is something for gdb to look up.
+/// the dump gets the addresses of an i386 Linux, so that there is something for gdb to look up.
 const PAGE_OFFSET: u64 = 0xc000_0000;
 /// One past the last physical address that an i386 Linux maps directly (896 MiB).
 const LOWMEM_END: PhysAddr = PhysAddr::new(0x3800_0000);

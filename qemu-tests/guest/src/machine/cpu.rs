@@ -1,5 +1,5 @@
-//! What each CPU runs on: a stack with a guard page below it, the page tables, the IDT, and a task
-//! for double faults.
+//! Parts that each CPU runs on: a stack with a guard page below it, the page tables, the IDT, and a
+//! task for double faults.
 
 #![expect(unsafe_code, reason = "stacks, page tables and descriptor tables")]
 
@@ -10,7 +10,7 @@ use boot_stub::identity::{IdentityMap, Window};
 use core::arch::asm;
 use core::cell::UnsafeCell;
 
-/// What a CPU's stack takes, in bytes; its lowest page is absent from the page tables.
+/// Size of a CPU's stack in bytes; its lowest page is absent from the page tables.
 pub(crate) const STACK: usize = 32 << 10;
 /// Absent too, so that a null pointer faults.
 const FIRST_PAGE: usize = 0;
@@ -28,7 +28,7 @@ static DOUBLE_FAULTS: [Tables; MAX_CPUS] = [const { Tables::new() }; MAX_CPUS];
 /// Goes on in `next` on the first CPU's own stack.
 pub(crate) fn leave_boot_stack(next: extern "C" fn(u32, u32) -> !, first: u32, second: u32) -> ! {
     let top = STACKS.0.get() as usize + STACK;
-    // SAFETY: nobody else uses this stack, and nothing returns to the old one.
+    // SAFETY: this stack has no other user, and nothing returns to the old one.
     unsafe {
         asm!(
             "mov esp, {top}",
@@ -63,8 +63,8 @@ pub(crate) fn start(cpu: usize) {
 }
 
 fn load(cpu: usize) {
-    // SAFETY: `start_first` has built the tables, and what is in use is in them; the CPU's number is
-    // its own.
+    // SAFETY: `start_first` has built the tables, and all memory in use is in them; the CPU's
+    // number is its own.
     unsafe {
         MAP.load();
         DOUBLE_FAULTS[cpu].load();

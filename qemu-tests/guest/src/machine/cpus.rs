@@ -8,12 +8,12 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 /// As many CPUs as the guest has notes and stacks for.
 pub(crate) const MAX_CPUS: usize = 32;
-/// How long the CPUs may take to start, and to answer the NMI, in milliseconds.
+/// Time for the CPUs to start, and to answer the NMI, in milliseconds.
 pub(crate) const TIMEOUT_MS: u64 = 1000;
 /// No CPU.
 const NONE: u32 = u32::MAX;
 
-/// How many have arrived where they stay, their registers loaded.
+/// Number of CPUs that have arrived at their place, their registers loaded.
 pub(crate) static IDLE_CPUS: AtomicU32 = AtomicU32::new(0);
 /// The id of each CPU's local APIC; [`NONE`] until it can take an NMI.
 static APIC_IDS: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(NONE) }; MAX_CPUS];

@@ -10,7 +10,7 @@ use boot_stub::identity;
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-/// What the host looks for in the dump, at the address of the symbol.
+/// The text that the host looks for in the dump, at the address of the symbol.
 #[unsafe(no_mangle)]
 pub(crate) static GUEST_BANNER: GuestText = GuestText(*b"kdump-rs test guest 0.1\0");
 
@@ -35,8 +35,8 @@ pub(crate) fn prepare(entry: u32) {
     exceptions::on_fault(die_of);
 }
 
-/// Dies: stops the other CPUs, switches off what could still interrupt, saves the registers of this
-/// very function and jumps to purgatory.
+/// Dies: stops the other CPUs, switches off everything that could still interrupt, saves the
+/// registers of this very function and jumps to purgatory.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn guest_panic() -> ! {
@@ -45,8 +45,8 @@ pub(crate) extern "C" fn guest_panic() -> ! {
     quiet(cpu, claim);
     // SAFETY: this is the CPU, and only the code below writes there.
     let registers = unsafe { note::begin(cpu) };
-    // SAFETY: each call leaves its argument on the stack for us to drop, without touching flags; the
-    // last one, which gets what was pushed first, does not return.
+    // SAFETY: each call leaves its argument on the stack for us to drop, without touching flags;
+    // the last one, which gets the first value pushed, does not return.
     unsafe {
         asm!(
             "push {cpu}",
@@ -101,7 +101,7 @@ extern "C" fn leave(cpu: usize) -> ! {
     if !stop::is_crashing(cpu) {
         stop::wait_for_stop(cpu)
     }
-    // SAFETY: all of the guest is mapped where it lies. Segments are flat, and the host has placed
+    // SAFETY: all of the guest is identity-mapped. Segments are flat, and the host has placed
     // purgatory at its entry.
     unsafe {
         identity::off();

@@ -22,7 +22,7 @@ unsafe extern "C" {
     fn guest_triple_fault(cpu: u32) -> !;
 }
 
-/// What comes behind `die=`, and what it does on the CPU with this number.
+/// The word after `die=`, and its effect on the CPU with this number.
 const WAYS: [(&str, unsafe extern "C" fn(u32) -> !); 9] = [
     ("panic", panic),
     ("null", guest_null_dereference),
@@ -43,10 +43,10 @@ static CHOSEN: AtomicUsize = AtomicUsize::new(0);
 pub(crate) struct Death(usize);
 
 impl Death {
-    /// The way that the guest goes when it is not told.
+    /// The default death of the guest.
     pub(crate) const PANIC: Self = Self(0);
 
-    /// What the word behind `die=` means.
+    /// Meaning of the word after `die=`.
     pub(crate) fn parse(word: &str) -> Option<Self> {
         WAYS.iter().position(|(name, _)| *name == word).map(Self)
     }

@@ -21,14 +21,14 @@ const DMA_COMMAND: usize = 0x98;
 const BUFFER: u32 = 0x4_0000;
 const START: u32 = 1 << 0;
 const TO_MEMORY: u32 = 1 << 1;
-/// How many bytes are copied. QEMU ends itself when it is all 4096 of the buffer.
+/// Number of bytes that are copied. QEMU ends itself if it is all 4096 of the buffer.
 const COUNT: u32 = 2048;
 
 /// Has one device after the other begin a transfer of zeros, one to each of the physical
 /// addresses `to`.
 ///
 /// # Safety
-/// Nobody may need what lies there.
+/// The memory there must not be in use.
 pub(crate) unsafe fn start(to: impl Iterator<Item = u32>) -> Result<(), &'static str> {
     let devices = (0..32).map(|device| Function { bus: 0, device, function: 0 });
     let mut devices = devices.filter(|device| device.read(0) == ID);

@@ -13,7 +13,7 @@ static HEAP: LockedHeap = LockedHeap::empty();
 
 #[repr(C, align(16))]
 struct Arena(UnsafeCell<[u8; SIZE]>);
-// SAFETY: nobody but the heap has a pointer to it.
+// SAFETY: only the heap has a pointer to it.
 unsafe impl Sync for Arena {}
 
 static ARENA: Arena = Arena(UnsafeCell::new([0; SIZE]));

@@ -8,7 +8,7 @@ use boot_stub::{interrupts, tsc};
 
 /// Of the highest priority class, as Linux' interrupts from CPU to CPU are.
 const VECTOR: u8 = 0xfd;
-/// How long it is waited for, in milliseconds.
+/// Time to wait for it, in milliseconds.
 const TIMEOUT_MS: u64 = 1000;
 
 /// Sends an interrupt to this very CPU, and dies of it.

@@ -4,7 +4,7 @@
 
 use core::ptr::with_exposed_provenance_mut;
 
-/// Where PCs have their first I/O APIC (physical).
+/// Address of a PC's first I/O APIC (physical).
 const BASE: usize = 0xfec0_0000;
 /// Offsets in bytes: which register, and its value.
 const SELECT: usize = 0x00;
@@ -22,10 +22,10 @@ pub(crate) fn mask_all() {
     }
 }
 
-/// Reads a register, and writes back what `change` makes of it.
+/// Reads a register, and writes back the result of `change`.
 fn access(register: u32, change: impl Fn(u32) -> Option<u32>) -> u32 {
     let at = |offset| with_exposed_provenance_mut::<u32>(BASE + offset);
-    // SAFETY: mapped where they lie; there are the I/O APIC's registers, or nothing that is ours.
+    // SAFETY: identity-mapped; the I/O APIC's registers are there, or nothing that is ours.
     unsafe {
         at(SELECT).write_volatile(register);
         let value = at(WINDOW).read_volatile();

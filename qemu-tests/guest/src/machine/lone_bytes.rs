@@ -1,5 +1,5 @@
-//! Pages of zeros with a single byte in them, each at another place of a line: what looks for zeros in
-//! memory must not miss one.
+//! Pages of zeros with a single byte in them, each at another place of a line: a search for zeros
+//! in memory must not miss one.
 
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU8, Ordering};
@@ -9,10 +9,10 @@ const WORDS: usize = 16;
 /// Bytes of a line.
 const LINE: usize = 64;
 const PAGE: usize = 4096;
-/// From one such page to the next: behind it come so many zeros that they are not sent.
+/// Distance between two such pages: so many zeros follow each that they are not sent.
 const STRIDE: usize = 8 * PAGE;
 
-/// Where they lie.
+/// Their address.
 #[repr(align(4096))]
 struct Memory([AtomicU8; WORDS * STRIDE]);
 

@@ -12,7 +12,7 @@ const PAGE: u64 = 4096;
 /// From here on memory is the guest's: below are firmware's data, the trampoline and the boot loader's
 /// information.
 const LOWEST: u64 = 0x2_0000;
-/// Where the guest's image begins.
+/// Start of the guest's image.
 const HIGH_MEMORY: u64 = 1 << 20;
 /// Up to here an address is its own physical address; the rest is reached through the window.
 const MAPPED: u64 = 1 << 32;
@@ -24,14 +24,14 @@ unsafe extern "C" {
 }
 
 /// Writes to the start of each whole page of free RAM its own physical address, as 8 bytes. Free is
-/// what lies above 128 KiB and is neither the guest's image nor the `slot`. Nothing that the boot
-/// loader left may be looked at afterwards.
+/// memory above 128 KiB that is neither the guest's image nor the `slot`. Data of the boot loader
+/// must not be used afterwards.
 ///
 /// # Safety
 /// Nobody may have a reference into free RAM.
 pub(crate) unsafe fn fill(information: Multiboot, slot: &Range<u64>, window: &mut Window) {
     let image = HIGH_MEMORY..(&raw const __bss_end) as u64;
-    // The map itself may lie in memory that is about to be filled.
+    // The map itself may be in memory that is about to be filled.
     let mut ranges = [const { 0..0 }; MAX_RANGES];
     for (range, ram) in ranges.iter_mut().zip(information.ram()) {
         *range = ram.start.max(LOWEST).next_multiple_of(PAGE)..ram.end.min(physical_limit());
@@ -50,7 +50,7 @@ fn is_outside(page: u64, taken: &Range<u64>) -> bool {
     page + PAGE <= taken.start || taken.end <= page
 }
 
-/// What lies below an address, and what lies above.
+/// The parts below and above an address.
 fn split(range: &Range<u64>, at: u64) -> (Range<u64>, Range<u64>) {
     (range.start.min(at)..range.end.min(at), range.start.max(at)..range.end.max(at))
 }
@@ -65,7 +65,7 @@ fn pages(range: Range<u64>) -> impl Iterator<Item = u64> {
 /// Nobody may have a reference into the pages that are free.
 unsafe fn fill_low(range: Range<u64>, is_free: impl Fn(u64) -> bool) {
     for page in pages(range).filter(|page| is_free(*page)) {
-        // SAFETY: RAM that, as the caller vouches, nobody uses, mapped where it lies.
+        // SAFETY: RAM that, as the caller vouches, has no user, identity-mapped.
         unsafe { with_exposed_provenance_mut::<u64>(page as usize).write_volatile(page) }
     }
 }
@@ -78,7 +78,7 @@ unsafe fn fill_high(range: Range<u64>, window: &mut Window) {
         let end = range.end.min((start + 1).next_multiple_of(WINDOW_SIZE));
         let shown = window.show(start).cast::<u64>();
         for page in pages(start..end) {
-            // SAFETY: the window shows the page, which as the caller vouches nobody uses.
+            // SAFETY: the window shows the page, which as the caller vouches has no user.
             unsafe { shown.byte_add((page - start) as usize).write_volatile(page) }
         }
         start = end;

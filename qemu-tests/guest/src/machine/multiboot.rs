@@ -1,4 +1,4 @@
-//! What the boot loader tells a multiboot kernel (Multiboot 0.6.96, section 3.3).
+//! The boot loader's information for a multiboot kernel (Multiboot 0.6.96, section 3.3).
 
 #![expect(unsafe_code, reason = "the boot loader's structures are found by physical address")]
 
@@ -37,7 +37,7 @@ struct Module {
     end: u32,
 }
 
-/// One range of the memory map. `size` counts what follows it.
+/// One range of the memory map. `size` counts the bytes after it.
 #[repr(C, packed)]
 struct MapEntry {
     size: u32,
@@ -46,12 +46,12 @@ struct MapEntry {
     kind: u32,
 }
 
-/// The boot loader's information. It lies in memory that the guest has not taken yet.
+/// The boot loader's information. It is in memory that the guest has not taken yet.
 #[derive(Clone, Copy)]
 pub(crate) struct Multiboot(&'static Information);
 
 impl Multiboot {
-    /// What EBX leads to, if EAX holds multiboot's magic.
+    /// The information that EBX points to, if EAX holds multiboot's magic.
     pub(crate) fn new(magic: u32, information: u32) -> Option<Self> {
         if magic != MAGIC {
             return None;
@@ -71,7 +71,7 @@ impl Multiboot {
         text.to_str().ok()
     }
 
-    /// Where the boot loader put the first module (physical), if it was given one.
+    /// Address of the first module (physical), if there is one.
     pub(crate) fn first_module(self) -> Option<Range<u64>> {
         if self.0.flags & HAS_MODULES == 0 || self.0.modules_count == 0 {
             return None;

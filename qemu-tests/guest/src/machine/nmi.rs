@@ -8,10 +8,10 @@ use boot_stub::exceptions::{Fault, Frame};
 use boot_stub::tsc;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// How long an NMI is waited for, in milliseconds.
+/// Time to wait for an NMI, in milliseconds.
 const TIMEOUT_MS: u64 = 10_000;
 
-/// How many have come and were ignored.
+/// Number of NMIs that have come and were ignored.
 static IGNORED: AtomicU32 = AtomicU32::new(0);
 /// An NMI is a reason to crash.
 static IS_FATAL: AtomicBool = AtomicBool::new(false);

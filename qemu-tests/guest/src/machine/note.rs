@@ -43,7 +43,7 @@ struct Prstatus {
     fpvalid: u32,
 }
 
-/// One note of a CPU in its 1 KiB area, with the final null note behind it. All zeros, the null note
+/// One note of a CPU in its 1 KiB area, followed by the final null note. All zeros, the null note
 /// first, until the CPU has saved its registers.
 #[repr(C, align(1024))]
 struct NoteArea {
@@ -66,7 +66,7 @@ struct NoteAreas([UnsafeCell<NoteArea>; MAX_CPUS]);
 // SAFETY: each area is touched by its own CPU only, in its crash path.
 unsafe impl Sync for NoteAreas {}
 
-/// Where the host finds the notes: CPU after CPU, 1 KiB each.
+/// Place of the notes for the host: CPU after CPU, 1 KiB each.
 #[unsafe(no_mangle)]
 static GUEST_CRASH_NOTES: NoteAreas = NoteAreas([const { UnsafeCell::new(EMPTY) }; MAX_CPUS]);
 
@@ -90,13 +90,13 @@ pub(crate) unsafe fn begin(cpu: usize) -> *mut Registers {
         (*area).desc_size = size_of::<Prstatus>() as u32;
         (*area).kind = NT_PRSTATUS;
         (*area).name = *b"CORE\0\0\0\0";
-        // gdb tells the CPUs apart by this.
+        // gdb distinguishes the CPUs by this.
         (*area).prstatus.pid = cpu as u32 + 1;
         &raw mut (*area).prstatus.registers
     }
 }
 
-/// Saves what `cpu` had in its registers when it was interrupted.
+/// Saves the registers that `cpu` had when it was interrupted.
 ///
 /// # Safety
 /// To be called by that CPU.
@@ -150,7 +150,7 @@ pub(crate) unsafe extern "C" fn save_registers(into: *mut Registers) {
         "pop dword ptr [eax + {eax}]",
         "pushfd",
         "pop dword ptr [eax + {eflags}]",
-        // What the caller will have: its return address, and the stack without it.
+        // State of the caller after the return: its return address, and the stack without it.
         "mov ecx, [esp]",
         "mov [eax + {eip}], ecx",
         "lea ecx, [esp + 4]",

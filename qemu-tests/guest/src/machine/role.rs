@@ -1,4 +1,4 @@
-//! What each CPU is there for, besides sleeping.
+//! Task of each CPU, besides sleeping.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -7,7 +7,7 @@ const NONE: u32 = u32::MAX;
 /// Every CPU.
 const ALL: u32 = u32::MAX - 1;
 
-/// What a CPU does from its start to the crash.
+/// Actions of a CPU from its start to the crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// It sleeps.
@@ -33,7 +33,7 @@ static SPIN: AtomicU32 = AtomicU32::new(NONE);
 static DEAF: AtomicU32 = AtomicU32::new(NONE);
 
 impl Roles {
-    /// Reads the three words from the command line, whose values `value` knows.
+    /// Reads the three words from the command line, whose values `value` returns.
     pub(crate) fn parse<'a>(value: impl Fn(&str) -> Option<&'a str>) -> Result<Self, &'static str> {
         let cpu = |key, default, problem| match value(key) {
             None => Ok(default),
@@ -60,7 +60,7 @@ impl Roles {
     }
 }
 
-/// What `cpu` is to do.
+/// The task of `cpu`.
 pub(crate) fn of(cpu: u32) -> Role {
     let is = |role: &AtomicU32| role.load(Ordering::Relaxed) == cpu;
     match cpu {

@@ -13,7 +13,7 @@ use handoff::PurgatoryParams;
 use slot_image::{Error, SlotImage, backup_place, parse, seal};
 use vmcore::{PhysAddr, PhysRange};
 
-/// Fills the slot from the first module, or else from the image that lies in place; returns
+/// Fills the slot from the first module, or else from the image that is in place; returns
 /// purgatory's entry (physical).
 pub(crate) fn load(information: Multiboot, line: &CommandLine) -> Result<u32, &'static str> {
     let is_ram = |ram: core::ops::Range<u64>| {
@@ -44,7 +44,7 @@ fn fill(information: Multiboot, line: &CommandLine) -> Result<u32, Error> {
         complete(&image, &header)?;
     }
     println!("guest: slot image {found} at {}, unpacked", place.start());
-    // The entry lies in the slot, which ends below 4 GiB.
+    // The entry is in the slot, which ends below 4 GiB.
     Ok(image.entry.get() as u32)
 }
 
@@ -56,13 +56,13 @@ fn memory(range: PhysRange) -> &'static [u8] {
     unsafe { slice::from_raw_parts(start, range.length() as usize) }
 }
 
-/// Puts every segment to its place, zeros behind it.
+/// Puts every segment to its place, followed by zeros.
 fn unpack(image: &SlotImage<'_>) {
     for segment in image.segments() {
         let start = with_exposed_provenance_mut::<u8>(segment.place.start().get() as usize);
         let (used, length) = (segment.bytes.len(), segment.place.length() as usize);
-        // SAFETY: the place is in the slot, which is RAM and nobody's; it overlaps neither another
-        // place nor the image, and the bytes fit into it, as was checked.
+        // SAFETY: the place is in the slot, which is RAM without a user; it overlaps neither
+        // another place nor the image, and the bytes fit into it, as was checked.
         unsafe {
             start.copy_from_nonoverlapping(segment.bytes.as_ptr(), used);
             start.add(used).write_bytes(0, length - used);

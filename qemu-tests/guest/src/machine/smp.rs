@@ -16,21 +16,21 @@ use core::arch::global_asm;
 use core::ptr::{self, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-/// Where the trampoline goes: a page of low memory, so that the dump needs the backup of it.
+/// Address of the trampoline: a page of low memory, so that the dump needs the backup of it.
 const TRAMPOLINE: usize = 0x8000;
 /// After INIT, and between two SIPIs: 10 ms and 200 µs. (Intel manual, volume 3, 9.4.4.1)
 const INIT_MS: u64 = 10;
 const SIPIS_PER_MS: u64 = 5;
-/// How long a CPU that is to crash waits for the guest to be ready for it, in milliseconds.
+/// Time that a CPU that is to crash waits for the guest to be ready for it, in milliseconds.
 const BOOT_TIMEOUT_MS: u64 = 60_000;
 
-/// How many CPUs there shall be.
+/// Number of CPUs that there shall be.
 static CPUS: AtomicU32 = AtomicU32::new(1);
-/// How many CPUs have taken a number, besides the first, whose number is 0.
+/// Number of CPUs that have taken a number, besides the first, whose number is 0.
 static NUMBERS_GIVEN: AtomicU32 = AtomicU32::new(0);
 /// The guest has done all that it does alive.
 static MAY_CRASH: AtomicBool = AtomicBool::new(false);
-/// How many of the CPUs that are to crash are about to.
+/// Number of the CPUs that are to crash and are about to.
 static AT_THE_BRINK: AtomicU32 = AtomicU32::new(0);
 
 global_asm!(
@@ -75,26 +75,27 @@ pub(crate) fn start(cpus: u32) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether all CPUs from number `first` on that have started and are not to crash are where they stay.
+/// True if all CPUs from number `first` on that have started and are not to crash are at their
+/// place.
 fn are_idle(first: usize) -> bool {
     let stays = |cpu: &usize| apic_id(*cpu).is_some() && role::of(*cpu as u32) != Role::Crashes;
     IDLE_CPUS.load(Ordering::Acquire) >= (first..MAX_CPUS).filter(stays).count() as u32
 }
 
-/// Whether all CPUs that are to crash have come to the point where they do.
+/// True if all CPUs that are to crash have come to the point where they do.
 fn are_at_the_brink() -> bool {
     let crashes = |cpu: &usize| apic_id(*cpu).is_some() && role::of(*cpu as u32) == Role::Crashes;
     AT_THE_BRINK.load(Ordering::Acquire) >= (0..MAX_CPUS).filter(crashes).count() as u32
 }
 
-/// All is done that the guest does alive: lets the CPU crash whose role that is, and goes to where the
-/// first CPU stays if it is another one.
+/// The guest's work is done: lets the CPU with that role crash, and goes to the first CPU's place
+/// if it is another one.
 pub(crate) fn crash() -> ! {
     MAY_CRASH.store(true, Ordering::Release);
     play(0)
 }
 
-/// What `cpu`, which is this one, does until it is stopped or crashes.
+/// Actions of `cpu`, which is this one, until it is stopped or crashes.
 fn play(cpu: u32) -> ! {
     // SAFETY: these take the number, touch registers only, and never return.
     unsafe {
@@ -143,7 +144,7 @@ fn wake(apic: LocalApic, ticks_per_ms: u64) -> Result<(), &'static str> {
     send(startup)
 }
 
-/// Where the trampoline leads to, with a stack.
+/// Target of the trampoline, with a stack.
 extern "C" fn ap_main(number: u32) -> ! {
     cpu::start(number as usize);
     if let Some(apic) = local_apic() {

@@ -38,7 +38,7 @@ fn boot(magic: u32, information: u32) -> Result<(), &'static str> {
         Some(entry) => entry,
         None => slot::load(multiboot, &line)?,
     };
-    // SAFETY: what the boot loader left there is not looked at any more.
+    // SAFETY: the boot loader's data there is not used any more.
     unsafe { memory::fill(multiboot, &line.slot, &mut window) };
     crash::prepare(entry);
     line.death.choose();

@@ -22,7 +22,7 @@ static SAVED: AtomicU32 = AtomicU32::new(0);
 /// One bit for each CPU whose registers are saved and which does nothing any more.
 static STOPPED: AtomicU32 = AtomicU32::new(0);
 
-/// What became of a CPU's wish to crash.
+/// Outcome of a CPU's wish to crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
     /// It is the first, and takes all others down.
@@ -43,7 +43,7 @@ pub(crate) fn claim_crash(cpu: usize) -> Claim {
     }
 }
 
-/// Whether `cpu` is the one that crashes.
+/// True if `cpu` is the one that crashes.
 pub(crate) fn is_crashing(cpu: usize) -> bool {
     CRASHING.load(Ordering::Acquire) == cpu as u32
 }
@@ -67,7 +67,7 @@ pub(crate) fn stop_others(this: usize) {
     }
 }
 
-/// Whether some CPU crashes.
+/// True if some CPU crashes.
 pub(crate) fn has_begun() -> bool {
     CRASHING.load(Ordering::Acquire) != NONE
 }

@@ -1,5 +1,5 @@
-//! The control queues of a virtio console (virtio 1.2, section 5.3.6.2): which ports there are, how
-//! they are called, and who is at their other end.
+//! The control queues of a virtio console (virtio 1.2, section 5.3.6.2): its ports, their names,
+//! and the presence of another end.
 
 use super::device::Device;
 use super::names::{PortList, PortName};
@@ -24,7 +24,7 @@ const BUFFERS: u16 = 64;
 const LENGTH: usize = HEADER + MOST_NAME;
 const HEADER: usize = size_of::<Header>();
 const MOST_NAME: usize = 120;
-/// How many ports of one device are asked for their names.
+/// Most ports of one device that are asked for their names.
 const MAX_PORTS: usize = 64;
 /// No list of ports says that it is over: so many milliseconds of silence do.
 const SILENCE: u64 = 500;
@@ -53,11 +53,11 @@ struct Header {
 
 type Name = ArrayVec<u8, MOST_NAME>;
 
-/// What the device says of a port.
+/// A message of the device about a port.
 pub(super) enum Message {
     Added(u32),
     Removed(u32),
-    /// Whether somebody is at the other end.
+    /// True if there is another end.
     Opened(u32, bool),
     Named(u32, Name),
     /// Something else, or nonsense.
@@ -67,7 +67,7 @@ pub(super) enum Message {
 /// The port that was asked for.
 pub(super) struct Found {
     pub(super) id: u32,
-    /// Whether the device has said that somebody is at its other end.
+    /// True if the device has reported another end.
     pub(super) is_open: bool,
 }
 
@@ -124,7 +124,7 @@ impl Control {
         Err(Error::NoSuchPort { name: wanted, found })
     }
 
-    /// Tells the device that somebody is at this end of the port.
+    /// Reports to the device that this end of the port is open.
     pub(super) fn open<T: Transport>(
         &mut self,
         device: &mut Device<'_, T>,
@@ -161,7 +161,7 @@ impl Control {
         self.outgoing.release(stopped);
     }
 
-    /// How many messages can have come by now.
+    /// Most messages that can have come by now.
     pub(super) fn most(&self) -> usize {
         self.inbox.buffers()
     }
@@ -180,7 +180,7 @@ impl Control {
     }
 }
 
-/// What a message says.
+/// Meaning of a message.
 fn parse(bytes: &[u8]) -> Message {
     let Ok((header, name)) = Header::read_from_prefix(bytes) else { return Message::Other };
     match header.event {

@@ -7,7 +7,7 @@ use crate::{Clock, Deadline};
 use core::mem::ManuallyDrop;
 use virtio_drivers::transport::Transport;
 
-/// The device and what every wait for it needs.
+/// The device and the things that every wait for it needs.
 pub(super) struct Device<'c, T: Transport> {
     /// Never dropped: virtio-drivers' PCI transport would wait for a reset without an end.
     pub(super) transport: ManuallyDrop<T>,

@@ -7,7 +7,7 @@ use core::fmt::{self, Write};
 const LONGEST_NAME: usize = 64;
 /// Bytes of the list: an error stays below 128.
 const LIST: usize = 44;
-/// What stands for the names that do not fit.
+/// Placeholder for the names that do not fit.
 const MORE: &str = " ...";
 
 /// A name as it was asked for.
@@ -24,7 +24,7 @@ impl PortName {
         Self(text)
     }
 
-    /// Whether this is it, as it came from a device.
+    /// True if this is the name, as a device sends it.
     pub fn is(&self, name: &[u8]) -> bool {
         self.0.as_bytes() == name
     }
@@ -41,7 +41,7 @@ impl fmt::Display for PortName {
 pub struct PortList(ArrayString<LIST>);
 
 impl PortList {
-    /// Adds a name as it came from a device; what cannot be printed is a `?`.
+    /// Adds a name as a device sends it; unprintable characters become `?`.
     pub fn add(&mut self, name: &[u8]) {
         let mut text = ArrayString::<LIST>::new();
         let printable = name.iter().map(|byte| match byte {

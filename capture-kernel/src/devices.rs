@@ -81,8 +81,8 @@ fn ask<T: Transport>(
     }
 }
 
-/// The virtio disk on one of `buses` whose header carries `id`, which has `timeout` milliseconds for
-/// any one request. The others are stopped, and the reason for each is logged.
+/// The virtio disk on one of `buses` whose header carries `id`, which has `timeout` milliseconds
+/// for any one request. The others are stopped, and the reason for each is logged.
 ///
 /// # Errors
 /// [`TargetError::NoSuchDisk`].

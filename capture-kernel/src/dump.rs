@@ -33,8 +33,8 @@ pub struct Dump {
     pub on_request: Vec<NamedView>,
 }
 
-/// Parts of the bulk that are looked for when they are needed: to find the dead kernel's image takes
-/// time.
+/// Parts of the bulk that are looked for when they are needed: to find the dead kernel's image
+/// takes time.
 #[derive(Default)]
 pub struct Urgent(Option<Box<dyn Fn() -> Vec<Range<u64>>>>);
 
@@ -88,11 +88,11 @@ impl fmt::Debug for Later {
 }
 
 /// An id for a dump, made of `seed` (the time, say) and of `notes`, which are short and differ from
-/// crash to crash: they have the registers and, in VMCOREINFO, the time of the crash. The first four
-/// bytes depend on both.
+/// crash to crash: they have the registers and, in VMCOREINFO, the time of the crash. The first
+/// four bytes depend on both.
 pub fn id(seed: u64, notes: &[u8]) -> [u8; 16] {
-    // The checksum's code runs for the small views as well; that of a hash would run for this alone,
-    // and nobody gains by two dumps with the same id.
+    // The checksum's code runs for the small views as well; that of a hash would run for this
+    // alone, and nobody gains by two dumps with the same id.
     let of_notes = Crc32c::of(notes).to_le_bytes();
     let mut id = [0; 16];
     id[4..8].copy_from_slice(&of_notes);

@@ -27,8 +27,8 @@ mod register {
     pub(super) const CURRENT_COUNT: usize = 0x390;
     pub(super) const DIVIDE: usize = 0x3e0;
     /// The local vector table but for the timer and LINT1, where NMIs come in: LINT0, errors,
-    /// performance counters, thermal, CMCI. Each is there when the last entry's number, in the version
-    /// register, is at least the one before its offset.
+    /// performance counters, thermal, CMCI. Each is there when the last entry's number, in the
+    /// version register, is at least the one before its offset.
     pub(super) const OTHERS: [(u32, usize); 5] =
         [(0, 0x350), (3, 0x370), (4, 0x340), (5, 0x330), (6, 0x2f0)];
 }

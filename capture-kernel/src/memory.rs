@@ -51,8 +51,8 @@ pub fn granted(
     Ok((ranges, source))
 }
 
-/// Memory that `granted` lists and the e820 table does not call RAM. A table without the RAM that we run
-/// in says nothing of memory.
+/// Memory that `granted` lists and the e820 table does not call RAM. A table without the RAM that
+/// we run in says nothing of memory.
 ///
 /// # Errors
 /// There are more ranges than [`MAX_RANGES`].

@@ -14,7 +14,8 @@ pub trait Sink {
     /// Limits of [`Self::send`].
     fn limits(&self) -> Limits;
 
-    /// Takes the bytes of `pieces` as the view's bytes from `at` on; together they are a multiple of
+    /// Takes the bytes of `pieces` as the view's bytes from `at` on; together they are a multiple
+    /// of
     /// 4096. They may still be on their way when this returns.
     ///
     /// # Errors

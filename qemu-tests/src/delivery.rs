@@ -119,7 +119,8 @@ impl From<Way> for Targets {
 impl FromStr for Targets {
     type Err = anyhow::Error;
 
-    /// `virtio-blk`, `virtio-console+serial` for both, `virtio-console,serial` for the first that works.
+    /// `virtio-blk`, `virtio-console+serial` for both, `virtio-console,serial` for the first that
+    /// works.
     fn from_str(text: &str) -> Result<Self> {
         let all = !text.contains(',');
         let is_mixed = !all && text.contains('+');

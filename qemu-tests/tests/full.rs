@@ -1,5 +1,5 @@
-//! Guests with more memory than an ordinary run may take, and dumps that take minutes; `cargo xtask test
-//! --full` runs these one after the other.
+//! Guests with more memory than an ordinary run may take, and dumps that take minutes; `cargo xtask
+//! test --full` runs these one after the other.
 
 #[path = "cycles/basics.rs"]
 mod basics;
@@ -11,8 +11,8 @@ const PAGE: u64 = 4096;
 /// From here on the guest fills its memory; its image follows.
 const GUEST: u64 = 16 * MIB;
 
-/// The vmcore is whole, in headers of this class (`EI_CLASS`), and the last page of each stretch of high
-/// memory has the address in it that the guest put there.
+/// The vmcore is whole, in headers of this class (`EI_CLASS`), and the last page of each stretch of
+/// high memory has the address in it that the guest put there.
 #[track_caller]
 fn assert_captured(memory: u64, class: u8) {
     let out = tempfile::tempdir().expect("a folder for the results");

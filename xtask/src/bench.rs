@@ -319,8 +319,8 @@ impl Equipment {
         Config { memory, slot: slot.into(), truth: false, ..config }
     }
 
-    /// Runs a cycle and keeps none of its files, but for the console of one that failed. `None` when
-    /// Ctrl-C came.
+    /// Runs a cycle and keeps none of its files, but for the console of one that failed. `None`
+    /// when Ctrl-C came.
     fn cycle(&self, mut config: Config, name: &str) -> Result<Option<Report>> {
         info!("{name}");
         let extracted = if config.examine { config.memory } else { 0 };

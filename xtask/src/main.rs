@@ -45,7 +45,8 @@ enum Task {
     Setup(setup::Args),
     /// Crash a kernel under QEMU, capture its memory and check every byte of it
     QemuCrash(qemu_crash::Args),
-    /// Crash kernels with stock tools in our places, have stock tools read the dumps, print the matrix
+    /// Crash kernels with stock tools in our places, have stock tools read the dumps, print the
+    /// matrix
     Interop(interop::Args),
     /// Measure dumps beside those of a stock Linux and of QEMU, and the smallest slot
     Bench(bench::Args),

@@ -45,8 +45,8 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    /// Those of Debian, i386 and amd64, in the folders that they were unpacked into, and drgn, which
-    /// is fetched if it is missing.
+    /// Those of Debian, i386 and amd64, in the folders that they were unpacked into, and drgn,
+    /// which is fetched if it is missing.
     ///
     /// # Errors
     /// Fails if drgn cannot be had.

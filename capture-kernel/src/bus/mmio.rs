@@ -1,6 +1,6 @@
-//! virtio devices with their registers in memory (virtio 1.2, section 4.2). They do not say where they
-//! are: `virtio_mmio.device=` does. A wrong one may name anything, so that nothing is written before
-//! it is known that a virtio device is there.
+//! virtio devices with their registers in memory (virtio 1.2, section 4.2). They do not say where
+//! they are: `virtio_mmio.device=` does. A wrong one may name anything, so that nothing is written
+//! before it is known that a virtio device is there.
 
 use thiserror::Error;
 use virtio_drivers::transport::DeviceType;

@@ -51,8 +51,8 @@ pub trait Bus {
 /// Both of them, each with its devices.
 pub type Buses<'b, T> = [&'b mut dyn Bus<Transport = T>; 2];
 
-/// The first device of this kind on one of `buses` that `open` takes, and where it is. The others are
-/// stopped, and the reason for each is logged.
+/// The first device of this kind on one of `buses` that `open` takes, and where it is. The others
+/// are stopped, and the reason for each is logged.
 pub fn find<T: Transport, D, E: fmt::Display + From<Error>>(
     buses: Buses<'_, T>,
     kind: DeviceType,

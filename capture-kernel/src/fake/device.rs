@@ -40,7 +40,8 @@ pub(crate) struct Base {
     pub(crate) queues: BTreeMap<u16, Queue>,
 }
 
-/// A chain of descriptors: its head, and for each link address, length, whether the device may write.
+/// A chain of descriptors: its head, and for each link address, length, whether the device may
+/// write.
 pub(crate) struct Chain {
     pub(crate) head: u16,
     pub(crate) links: Vec<(u64, u32, bool)>,

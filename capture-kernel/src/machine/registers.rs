@@ -1,5 +1,5 @@
-//! Registers of devices, mapped uncached in their own area, and the reset that virtio devices have in
-//! common.
+//! Registers of devices, mapped uncached in their own area, and the reset that virtio devices have
+//! in common.
 
 #![expect(
     unsafe_code,
@@ -20,13 +20,14 @@ pub(crate) fn start(devices: Devices) {
     REGISTERS.call_once(|| Mutex::new(devices));
 }
 
-/// Maps `length` bytes of registers at the physical address `start`, for good. [`None`] when there is
-/// no room or the CPU has no such address.
+/// Maps `length` bytes of registers at the physical address `start`, for good. [`None`] when there
+/// is no room or the CPU has no such address.
 pub(crate) fn map(start: u64, length: usize) -> Option<NonNull<u8>> {
     REGISTERS.get()?.lock().map(start, length)
 }
 
-/// Resets a virtio device by its status register, which is as wide as `T`; whether it is reset in time.
+/// Resets a virtio device by its status register, which is as wide as `T`; whether it is reset in
+/// time.
 ///
 /// # Safety
 /// The pointer must be to a virtio device's status register, mapped.

@@ -26,14 +26,15 @@ mod register {
     pub(super) const SPURIOUS: usize = 0xf0;
     pub(super) const COMMAND_LOW: usize = 0x300;
     pub(super) const COMMAND_HIGH: usize = 0x310;
-    /// The local vector table but for LINT1: timer, LINT0, errors, performance counters, thermal, and
-    /// CMCI. Each is there when the last entry's number, in the version register, is at least the one
-    /// before its offset.
+    /// The local vector table but for LINT1: timer, LINT0, errors, performance counters, thermal,
+    /// and CMCI. Each is there when the last entry's number, in the version register, is at least
+    /// the one before its offset.
     pub(super) const VECTORS: [(u32, usize); 6] =
         [(0, 0x320), (0, 0x350), (3, 0x370), (4, 0x340), (5, 0x330), (6, 0x2f0)];
 }
 
-/// Spurious-interrupt register: the APIC is on, by software; and the vector that stands for nothing.
+/// Spurious-interrupt register: the APIC is on, by software; and the vector that stands for
+/// nothing.
 const SOFTWARE_ENABLE: u32 = 1 << 8;
 const SPURIOUS_VECTOR: u32 = 0xff;
 /// Interrupt command: the last one has not left yet.
@@ -157,12 +158,13 @@ impl LocalApic {
         self.write(register::SPURIOUS, value);
     }
 
-    /// Masks its own sources (timer, thermal, performance counters, errors, LINT0) and switches it off:
-    /// no more interrupts from these or from the bus, but for INIT, NMI, SMI and SIPI. (11.4.7.2)
+    /// Masks its own sources (timer, thermal, performance counters, errors, LINT0) and switches it
+    /// off: no more interrupts from these or from the bus, but for INIT, NMI, SMI and SIPI.
+    /// (11.4.7.2)
     ///
-    /// LINT1, where firmware leaves the machine's NMI, stays as it is: a Linux that crashes opens it
-    /// before it jumps (virtual wire mode), so that NMIs reach the capture. Being off masks it on real
-    /// CPUs all the same, but not in QEMU.
+    /// LINT1, where firmware leaves the machine's NMI, stays as it is: a Linux that crashes opens
+    /// it before it jumps (virtual wire mode), so that NMIs reach the capture. Being off masks it
+    /// on real CPUs all the same, but not in QEMU.
     pub fn disable(self) {
         let last = self.read(register::VERSION) >> 16 & 0xff;
         for (_, entry) in register::VECTORS.into_iter().filter(|(least, _)| *least <= last) {

@@ -49,7 +49,8 @@ pub fn port() -> u16 {
     PORT.load(Ordering::Relaxed)
 }
 
-/// Tells that something that is no text went out over the console's line: the next text begins a line.
+/// Tells that something that is no text went out over the console's line: the next text begins a
+/// line.
 pub fn interrupted() {
     INTERRUPTED.store(true, Ordering::Relaxed);
 }

@@ -85,8 +85,8 @@ pub fn init() {
     route();
 }
 
-/// Sends double faults to that task, on every CPU. To be called before other CPUs are started; a CPU
-/// without its [`Tables::load`] resets the machine then.
+/// Sends double faults to that task, on every CPU. To be called before other CPUs are started; a
+/// CPU without its [`Tables::load`] resets the machine then.
 pub fn route() {
     set_task_gate(VECTOR as usize, FAULT_SELECTOR);
 }

@@ -9,8 +9,8 @@ use handoff::BootParams;
 
 /// Bytes of stack of purgatory and of the test guest.
 const FLAT_STACK: usize = 16 << 10;
-/// Bytes of stack of the capture kernel: its main function takes a third, and headers of dump disks, of a
-/// KiB each, are copied in several places.
+/// Bytes of stack of the capture kernel: its main function takes a third, and headers of dump
+/// disks, of a KiB each, are copied in several places.
 const LINUX_STACK: usize = 64 << 10;
 
 /// The model-specific register IA32_EFER.

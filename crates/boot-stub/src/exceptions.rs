@@ -1,6 +1,6 @@
 //! Exceptions: every one of them says where it happened and ends in the failure action, but for
-//! NMIs, which are counted and return, machine checks that can be survived, and the one store that is
-//! expected to fault. An image may take them itself instead: [`on_fault`], [`on_nmi`],
+//! NMIs, which are counted and return, machine checks that can be survived, and the one store that
+//! is expected to fault. An image may take them itself instead: [`on_fault`], [`on_nmi`],
 //! [`on_machine_check`].
 
 #![expect(unsafe_code, reason = "symbols of the assembly")]
@@ -53,8 +53,8 @@ pub fn init() {
     gates::load();
 }
 
-/// Registers the handler of machine checks. It returns true if the CPU can go on at the frame as the
-/// handler leaves it. As with all handlers here, the first one that is registered counts.
+/// Registers the handler of machine checks. It returns true if the CPU can go on at the frame as
+/// the handler leaves it. As with all handlers here, the first one that is registered counts.
 pub(crate) fn on_machine_check(handler: fn(&mut Frame) -> bool) {
     MACHINE_CHECK_HANDLER.call_once(|| handler);
 }

@@ -29,7 +29,8 @@ pub fn load() {
 /// Loads the table of gates at `base`, `size` bytes long.
 pub(crate) fn load_table(base: *const u64, size: usize) {
     let pointer = DescriptorTablePointer { limit: (size - 1) as u16, base };
-    // SAFETY: the tables of this crate are static, and every entry is a valid gate into our own text.
+    // SAFETY: the tables of this crate are static, and every entry is a valid gate into our own
+    // text.
     unsafe { lidt(&pointer) }
 }
 
@@ -39,8 +40,8 @@ pub(crate) fn exceptions() -> [u64; VECTORS] {
     unsafe { *IDT.0.get() }
 }
 
-/// Loads an IDT without entries, as kexec does before it jumps: from here on any exception and any NMI
-/// resets the machine.
+/// Loads an IDT without entries, as kexec does before it jumps: from here on any exception and any
+/// NMI resets the machine.
 pub fn forget() {
     let empty = DescriptorTablePointer::<u64> { limit: 0, base: ptr::null() };
     // SAFETY: a table without entries is not read.

@@ -42,8 +42,8 @@ static IDT: Idt = Idt(UnsafeCell::new([0; 256]));
 /// The table is loaded and the handler registered.
 static READY: AtomicBool = AtomicBool::new(false);
 
-/// Has `handler` called for every interrupt, with interrupts off: loads an IDT that has all the gates
-/// of the one before. The frame's vector is [`TIMER`], [`SPURIOUS`] or something else.
+/// Has `handler` called for every interrupt, with interrupts off: loads an IDT that has all the
+/// gates of the one before. The frame's vector is [`TIMER`], [`SPURIOUS`] or something else.
 pub fn init(handler: fn(&Frame)) {
     on_interrupt(handler);
     let gate = |stub: *const u8| gates::interrupt_gate(stub as u32);

@@ -10,7 +10,8 @@ const PATIENCE: u32 = 10_000;
 /// Stops this CPU for good.
 pub fn halt() -> ! {
     loop {
-        // SAFETY: an NMI wakes the CPU, or an interrupt where these are on; the loop halts it again.
+        // SAFETY: an NMI wakes the CPU, or an interrupt where these are on; the loop halts it
+        // again.
         unsafe { x86::halt() }
     }
 }

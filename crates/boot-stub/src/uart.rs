@@ -48,8 +48,8 @@ impl Uart {
         })
     }
 
-    /// Sets it up: interrupts off, 8N1, FIFOs on and empty, DTR and RTS. `baud` is in bits per second and
-    /// divides [`FASTEST`].
+    /// Sets it up: interrupts off, 8N1, FIFOs on and empty, DTR and RTS. `baud` is in bits per
+    /// second and divides [`FASTEST`].
     pub fn configure(self, baud: u32) {
         let [low, high] = (FASTEST.checked_div(baud).unwrap_or(1) as u16).to_le_bytes();
         let setup = [

@@ -1,6 +1,7 @@
 //! The command line of the capture kernel: every option in one table; numbers as Linux writes them.
 //!
-//! Everything here is pure: the capture kernel, the loader and the host's tools use the same parser.
+//! Everything here is pure: the capture kernel, the loader and the host's tools use the same
+//! parser.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -56,7 +56,8 @@ struct JsonRecord<'a> {
 /// error.
 ///
 /// # Errors
-/// [`Error::NoVmcoreinfo`], [`Error::Vmcore`] when there is no log to be found, or [`Error::Output`].
+/// [`Error::NoVmcoreinfo`], [`Error::Vmcore`] when there is no log to be found, or
+/// [`Error::Output`].
 pub fn dmesg(
     vmcore: &VmcoreFile,
     part: LogPart,

@@ -32,10 +32,12 @@ pub enum Error {
         source: io::Error,
     },
     /// The block device, or a partition of it, is mounted or otherwise in use.
-    #[error("{} is in use (mounted, swap or part of a volume): a dump disk must be a whole disk that nothing else uses", .0.display())]
+    #[error("{} is in use (mounted, swap or part of a volume): a dump disk must be a whole disk \
+             that nothing else uses", .0.display())]
     Busy(PathBuf),
     /// The disk has no room for a header and one block of a dump.
-    #[error("{} is {size} bytes long, too small for a dump: make it somewhat larger than the memory of the machine", .path.display())]
+    #[error("{} is {size} bytes long, too small for a dump: make it somewhat larger than the \
+             memory of the machine", .path.display())]
     TooSmall {
         /// The disk.
         path: PathBuf,
@@ -123,7 +125,8 @@ pub enum Error {
     #[error("{} is no dump disk: leave out --dump", .0.display())]
     NotADisk(PathBuf),
     /// A complete dump of no bytes.
-    #[error("{}: the capture ended, but the vmcore is empty: the ELF core header was refused, and the capture kernel's console says why", .0.display())]
+    #[error("{}: the capture ended, but the vmcore is empty: the ELF core header was refused, and \
+             the capture kernel's console says why", .0.display())]
     EmptyDump(PathBuf),
     /// The file to write exists and is a folder or a device.
     #[error("{} is not a regular file: name a file for the vmcore", .0.display())]
@@ -138,7 +141,8 @@ pub enum Error {
     },
     /// The other end says nothing.
     #[error(
-        "{link}: nothing that is ours has come for {seconds} seconds: does the machine still run, and does its kdump.target name this line?"
+        "{link}: nothing that is ours has come for {seconds} seconds: does the machine still run, \
+         and does its kdump.target name this line?"
     )]
     Silent {
         /// The source, as it was named.
@@ -157,7 +161,8 @@ pub enum Error {
     Wire(#[from] WireError),
     /// Bytes stay different from those at the other end.
     #[error(
-        "what has come stays different from what the other end has: its memory changes, or this disk is failing"
+        "what has come stays different from what the other end has: its memory changes, or this \
+         disk is failing"
     )]
     Differs,
     /// More is asked for than is kept in memory.
@@ -172,7 +177,8 @@ pub enum Error {
         there: String,
     },
     /// The disk ends before the dump does.
-    #[error("{} is {size} bytes long, but its dump of {length} bytes ends at {end}: was the disk shortened or copied in part?", .path.display())]
+    #[error("{} is {size} bytes long, but its dump of {length} bytes ends at {end}: was the disk \
+             shortened or copied in part?", .path.display())]
     Truncated {
         /// The disk.
         path: PathBuf,
@@ -193,7 +199,8 @@ pub enum Error {
     },
     /// The dump on the disk is not a vmcore.
     #[error(
-        "{} holds oldmem, physical memory without headers: kdump-collector extract copies it into a file",
+        "{} holds oldmem, physical memory without headers: kdump-collector extract copies it into \
+         a file",
         .0.display()
     )]
     OldMem(PathBuf),
@@ -256,7 +263,8 @@ fn link_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => ": somebody listens there already",
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock => {
-            ": nobody was there in time; --wait SECONDS waits longer, --listen lets it connect to us"
+            ": nobody was there in time; --wait SECONDS waits longer, --listen lets it connect to \
+             us"
         }
         _ => "",
     }
@@ -273,7 +281,8 @@ fn nothing_there(refused: &Refused) -> String {
     match refused {
         Refused { captures: 0, .. } => no_dump(DiskState::EMPTY, 0),
         Refused { captures, need } => format!(
-            "no dump is on it, for want of room (captures: {captures}, the last one needed {need} bytes): use a larger disk"
+            "no dump is on it, for want of room (captures: {captures}, the last one needed {need} \
+             bytes): use a larger disk"
         ),
     }
 }
@@ -304,7 +313,8 @@ pub(crate) fn no_dump(state: DiskState, stage: u32) -> String {
             format!("the capture failed; {reached}: the machine's console names the reason")
         }
         DiskState::PARTIAL => format!(
-            "the disk had no room for all of the dump; {reached}: for the next one use a larger disk"
+            "the disk had no room for all of the dump; {reached}: for the next one use a larger \
+             disk"
         ),
         DiskState(other) => {
             format!("unknown state {other}; {reached}: use a collector of the kernel's release")

@@ -85,7 +85,8 @@ fn offset(text: &[u8], is_i386: bool, vmlinux: &str, notes: &mut Vec<String>) ->
 /// Options of crash for an i386 kernel.
 fn crash_options(vmcore: &VmcoreFile, offset: Option<String>, notes: &mut Vec<String>) -> String {
     notes.push(
-        "crash 8 wants a symbol sys_open of i386 kernels: objcopy --add-symbol sys_open=.text:0 VMLINUX NEW"
+        "crash 8 wants a symbol sys_open of i386 kernels: objcopy --add-symbol sys_open=.text:0 \
+         VMLINUX NEW"
             .to_owned(),
     );
     let page_offset = page_offset(vmcore);

@@ -183,7 +183,8 @@ fn what_would_be_lost_is_named_before_a_disk_is_formatted() {
     put(folder.path(), &[b"\x1f\x8b\x08\0".to_vec(), vec![0; 9000]].concat());
     let format = collector(folder.path(), &["format", "file"]);
     assert_eq!(format.status.code(), Some(1));
-    let said = "kdump-collector: file holds something else (a gzip file): if that can be lost, say --force\n";
+    let said = "kdump-collector: file holds something else (a gzip file): if that can be lost, say \
+                --force\n";
     assert_eq!(text(&format.stderr), said);
 }
 
@@ -269,7 +270,8 @@ fn a_cut_vmcore_says_what_is_missing() {
                 .to_owned(),
             _ => {
                 format!(
-                    "kdump-collector: file is cut, and its headers are in what is missing ({length} "
+                    "kdump-collector: file is cut, and its headers are in what is missing \
+                     ({length} "
                 )
             }
         };

@@ -1,5 +1,5 @@
-//! The header of blocks that carry a digest of themselves: purgatory's parameters, the first page of
-//! a slot image.
+//! The header of blocks that carry a digest of themselves: purgatory's parameters, the first page
+//! of a slot image.
 
 use core::mem::offset_of;
 

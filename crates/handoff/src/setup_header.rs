@@ -1,5 +1,5 @@
-//! Linux' setup header: what a kernel image says of itself, and what a boot loader fills in. It lies
-//! at the same offset in a bzImage and in boot_params.
+//! Linux' setup header: what a kernel image says of itself, and what a boot loader fills in. It
+//! lies at the same offset in a bzImage and in boot_params.
 //!
 //! Source: Linux, `Documentation/arch/x86/boot.rst`, "The Real-Mode Kernel Header".
 

@@ -20,8 +20,8 @@
 //! # Sealing
 //! Whoever packs an image need not know the first kernel's RAM, nor where its CPUs leave their
 //! notes. Then the elfcorehdr segment is empty and the image is *unsealed*, in this header and in
-//! purgatory's parameter block. The first kernel builds the ELF core header at boot, puts it into its
-//! place with zeros up to the place's end, writes the digest over all of that place into the
+//! purgatory's parameter block. The first kernel builds the ELF core header at boot, puts it into
+//! its place with zeros up to the place's end, writes the digest over all of that place into the
 //! parameter block's region of this name, and marks the block sealed. Purgatory refuses an unsealed
 //! one.
 

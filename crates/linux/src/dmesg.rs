@@ -41,9 +41,9 @@ impl<'a, M: ReadPhys> Dmesg<'a, M> {
     /// Finds the log of the kernel whose memory this is. `vmcoreinfo` is the text of its note.
     ///
     /// # Errors
-    /// [`Error::NoKey`] and [`Error::BadKey`] when VMCOREINFO does not tell where it is and how it is
-    /// laid out, [`Error::BadLog`], [`Error::Unmapped`] or [`Error::Dump`] when it is not
-    /// there, [`Error::NO_MEMORY`] when the heap has no 64 KiB.
+    /// [`Error::NoKey`] and [`Error::BadKey`] when VMCOREINFO does not tell where it is and how it
+    /// is laid out, [`Error::BadLog`], [`Error::Unmapped`] or [`Error::Dump`] when it is not there,
+    /// [`Error::NO_MEMORY`] when the heap has no 64 KiB.
     pub fn open(memory: KernelMemory<'a, M>, vmcoreinfo: &[u8]) -> Result<Self, Error> {
         let has = |key| vmcoreinfo_get(vmcoreinfo, key).is_some();
         if !has("SYMBOL(prb)") && has("SYMBOL(log_first_idx)") {
@@ -102,8 +102,8 @@ impl<'a, M: ReadPhys> Dmesg<'a, M> {
         self.keep_last(count, |_| 1);
     }
 
-    /// Passes over as many records as it takes that the rest, each shown by its `Display` and an end
-    /// of line, has at most `bytes` bytes.
+    /// Passes over as many records as it takes that the rest, each shown by its `Display` and an
+    /// end of line, has at most `bytes` bytes.
     pub fn keep_last_bytes(&mut self, bytes: u64) {
         let shows_caller = self.shows_callers;
         self.keep_last(bytes, |record| Record { shows_caller, ..*record }.length());

@@ -8,7 +8,8 @@ pub enum Error {
     Dump(#[from] vmcore::Error),
     /// A virtual address that no PT_LOAD has.
     #[error(
-        "no PT_LOAD has the virtual address {at:#x}: the headers have no virtual addresses, or the kernel's pointer is damaged"
+        "no PT_LOAD has the virtual address {at:#x}: the headers have no virtual addresses, or the \
+         kernel's pointer is damaged"
     )]
     Unmapped {
         /// The first such address.

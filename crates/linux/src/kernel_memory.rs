@@ -103,7 +103,8 @@ impl<'a, M: ReadPhys> KernelMemory<'a, M> {
         Self { mem, segments }
     }
 
-    /// Reads `into.len()` bytes from the virtual address `at` on, over as many PT_LOADs as it takes.
+    /// Reads `into.len()` bytes from the virtual address `at` on, over as many PT_LOADs as it
+    /// takes.
     ///
     /// # Errors
     /// [`Error::Unmapped`] with the first address that no PT_LOAD has, or [`Error::Dump`] from
@@ -121,8 +122,8 @@ impl<'a, M: ReadPhys> KernelMemory<'a, M> {
         Ok(())
     }
 
-    /// Reads `into.len()` bytes from the physical address on where the first kernel had them, out of one
-    /// PT_LOAD.
+    /// Reads `into.len()` bytes from the physical address on where the first kernel had them, out
+    /// of one PT_LOAD.
     ///
     /// # Errors
     /// [`Error::Unmapped`] when no PT_LOAD has them all, or [`Error::Dump`] from `mem`.

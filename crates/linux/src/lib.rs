@@ -5,8 +5,9 @@
 //! ```
 //!
 //! The capture kernel and the host's tools use the same code. VMCOREINFO supplies each address and
-//! each offset; nothing is built in for one version of Linux. The bytes were left by a kernel that has just
-//! died: each number is checked, each loop is bounded, and no allocation has a foreign number as its size.
+//! each offset; nothing is built in for one version of Linux. The bytes were left by a kernel that
+//! has just died: each number is checked, each loop is bounded, and no allocation has a foreign
+//! number as its size.
 
 #![no_std]
 #![forbid(unsafe_code)]

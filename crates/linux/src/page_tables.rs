@@ -27,8 +27,8 @@ pub(crate) struct PageTables<'a, M> {
 }
 
 impl<'a, M: ReadPhys> PageTables<'a, M> {
-    /// Finds them by the text of VMCOREINFO; [`None`] when it does not say where they are, as that of
-    /// i386.
+    /// Finds them by the text of VMCOREINFO; [`None`] when it does not say where they are, as that
+    /// of i386.
     pub(crate) fn find(memory: KernelMemory<'a, M>, vmcoreinfo: &[u8]) -> Option<Self> {
         let root = vmcoreinfo_get(vmcoreinfo, "SYMBOL(init_top_pgt)")?;
         let has_5 = vmcoreinfo_get(vmcoreinfo, "NUMBER(pgtable_l5_enabled)") == Some("1");

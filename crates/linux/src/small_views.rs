@@ -36,8 +36,8 @@ const MAX_RECORDS: u64 = 3 * MAX_LOG as u64 / 16;
 /// | `stack-0` … `stack-3` | instead of it where that CPU is not known: those of the first CPUs |
 /// | `dmesg` | the log, the newest 512 KiB at most, as [`crate::Record`] shows it |
 ///
-/// The first three are read here, for which little is read; the others by [`LaterViews::read`]. Missing
-/// parts are left out and reported to `complain`, one line each.
+/// The first three are read here, for which little is read; the others by [`LaterViews::read`].
+/// Missing parts are left out and reported to `complain`, one line each.
 pub fn first_views(
     header: &CoreHeader,
     vmcore: &Vmcore,

@@ -89,8 +89,8 @@ fn refused(bytes: &[u8]) -> Error {
     parse(bytes).expect_err("a bad image")
 }
 
-/// Page 0 header, page 1 kernel, page 2 purgatory, nothing of the empty segment; zeros at the end of
-/// a segment are left out.
+/// Page 0 header, page 1 kernel, page 2 purgatory, nothing of the empty segment; zeros at the end
+/// of a segment are left out.
 #[test]
 fn an_image_is_compact_and_says_what_went_in() {
     let bytes = image();

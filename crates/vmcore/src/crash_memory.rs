@@ -1,4 +1,5 @@
-//! The first kernel's memory as the dump will have it: one PT_LOAD for each contiguous range of RAM.
+//! The first kernel's memory as the dump will have it: one PT_LOAD for each contiguous range of
+//! RAM.
 //!
 //! Source: paper, section 4.2 (ELF core header) and 4.3 (backup region).
 
@@ -49,8 +50,8 @@ pub fn loads(ram: &RangeSet, linear: Option<LinearMap>, backup: PhysAddr) -> Vec
         .collect()
 }
 
-/// The ELF core header block of a kernel for `machine` (`e_machine`): a PT_NOTE for each of these note
-/// areas, then the PT_LOADs.
+/// The ELF core header block of a kernel for `machine` (`e_machine`): a PT_NOTE for each of these
+/// note areas, then the PT_LOADs.
 ///
 /// # Errors
 /// As [`build()`].

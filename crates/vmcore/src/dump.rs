@@ -37,9 +37,9 @@ pub const MAX_NOTE_AREA: usize = 64 << 10;
 /// (`NR_CPUS_RANGE_END`), with 368 bytes each, and for VMCOREINFO.
 pub const MAX_NOTES: usize = 4 << 20;
 
-/// Most heap that one PT_LOAD takes, in bytes. It covers `vmcore()`, `first_views()`, `oldmem()` and
-/// `LaterViews::read()`, called in this order, with the memory that the first and the third keep. A
-/// third is added for free pieces of the heap that are too small to use.
+/// Most heap that one PT_LOAD takes, in bytes. It covers `vmcore()`, `first_views()`, `oldmem()`
+/// and `LaterViews::read()`, called in this order, with the memory that the first and the third
+/// keep. A third is added for free pieces of the heap that are too small to use.
 pub const HEAP_PER_LOAD: u64 = 400;
 
 /// A vmcore, ready to be sent.

@@ -51,7 +51,8 @@ pub enum Error {
     },
     /// The program headers are not within the block that holds the ELF core header.
     #[error(
-        "the program headers ({length:#x} bytes at {offset:#x}) lie outside the core header's block: it is damaged, or the size in elfcorehdr= is too small"
+        "the program headers ({length:#x} bytes at {offset:#x}) lie outside the core header's \
+         block: it is damaged, or the size in elfcorehdr= is too small"
     )]
     TableOutside {
         /// Offset of the program headers in the block, in bytes (`e_phoff`).

@@ -13,8 +13,8 @@ pub struct Ranges<S> {
     ranges: S,
 }
 
-/// At most `N` ranges of physical memory. It works without a heap: the capture kernel uses it to find
-/// the memory for its heap.
+/// At most `N` ranges of physical memory. It works without a heap: the capture kernel uses it to
+/// find the memory for its heap.
 pub type MemoryRanges<const N: usize> = Ranges<ArrayVec<PhysRange, N>>;
 
 /// As many ranges of physical memory as the heap has room for.

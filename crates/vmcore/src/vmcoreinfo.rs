@@ -168,7 +168,8 @@ mod tests {
     }
 
     proptest! {
-        /// Each key once, as Linux has them, looked up in any order, some of them twice and some in vain.
+        /// Each key once, as Linux has them, looked up in any order, some of them twice and some in
+        /// vain.
         #[test]
         fn many_keys_are_found_in_any_order(
             lines in 0..9_usize,

@@ -32,8 +32,8 @@ fn is_page_offset(offset: u64) -> bool {
     offset > 0 && offset < VIRTUAL_END && offset.is_multiple_of(128 << 20)
 }
 
-/// A second PT_LOAD for the image of an x86_64 kernel, at the virtual addresses that it is linked and
-/// run at. Its bytes are part of another PT_LOAD and are not sent twice. Or why there is none.
+/// A second PT_LOAD for the image of an x86_64 kernel, at the virtual addresses that it is linked
+/// and run at. Its bytes are part of another PT_LOAD and are not sent twice. Or why there is none.
 pub(crate) fn image_load(
     map: &KernelMap,
     system: &System,

@@ -34,8 +34,8 @@ pub struct KexecState {
     /// True if a capture kernel is loaded, `/sys/kernel/kexec/crash_loaded` (before
     /// `/sys/kernel/kexec_crash_loaded`).
     pub crash_loaded: Option<bool>,
-    /// Memory that `crashkernel=SIZE,cma` has reserved: no place for a capture kernel, and RAM like any
-    /// other to one that does not use it, such as ours.
+    /// Memory that `crashkernel=SIZE,cma` has reserved: no place for a capture kernel, and RAM like
+    /// any other to one that does not use it, such as ours.
     pub cma: Vec<PhysRange>,
     /// True if the kernel was built to load a capture kernel.
     pub supported: Option<bool>,

@@ -19,7 +19,8 @@ pub(crate) struct Core {
     /// RAM less the reservations.
     pub(crate) ram: Ram,
     linear: Option<LinearMap>,
-    /// The kernel's image at its own virtual addresses, which on i386 are those of the linear mapping.
+    /// The kernel's image at its own virtual addresses, which on i386 are those of the linear
+    /// mapping.
     image: Option<Segment>,
     /// `e_machine`.
     machine: u16,

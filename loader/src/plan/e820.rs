@@ -1,5 +1,5 @@
-//! The memory map that the capture kernel finds in its boot_params: all of the first kernel's memory
-//! with its types, the slot as the RAM that it is.
+//! The memory map that the capture kernel finds in its boot_params: all of the first kernel's
+//! memory with its types, the slot as the RAM that it is.
 //!
 //! `memmap=` names the part of it that may be written; this table names the part that may be read,
 //! also if the ELF core header is of no use, and the place of the ACPI tables.

@@ -68,7 +68,8 @@ pub enum PlanError {
     },
     /// The capture kernel maps itself with 2 MiB pages.
     #[error(
-        "the reservation {slot} does not begin at a multiple of 2 MiB above 0: boot with crashkernel=32M"
+        "the reservation {slot} does not begin at a multiple of 2 MiB above 0: boot with \
+         crashkernel=32M"
     )]
     SlotUnaligned {
         /// The reservation.
@@ -179,7 +180,8 @@ pub enum PlanError {
     },
     /// Nobody says where the dump goes, and there are several places.
     #[error(
-        "no --target, and this machine has several dump disks: {disks}; name one of them with --target"
+        "no --target, and this machine has several dump disks: {disks}; name one of them with \
+         --target"
     )]
     SeveralDumpDisks {
         /// Devices and ids.

@@ -18,9 +18,9 @@ use crate::plan::error::PlanError;
 /// pages from there (Linux, `kimage_alloc_crash_control_pages`). 64 KiB.
 const CONTROL_PAGES: u64 = 64 << 10;
 
-/// The same for this machine and its RAM, in bytes. An x86_64 kernel also builds the page tables there
-/// that purgatory is entered with: where the CPU has no larger pages than 2 MiB, that is one page
-/// for each GiB, one for each 512 GiB, and two above these.
+/// The same for this machine and its RAM, in bytes. An x86_64 kernel also builds the page tables
+/// there that purgatory is entered with: where the CPU has no larger pages than 2 MiB, that is one
+/// page for each GiB, one for each 512 GiB, and two above these.
 ///
 /// Source: Linux, `arch/x86/kernel/machine_kexec_64.c`, `init_pgtable`.
 pub(crate) fn control_pages(machine: Option<Machine>, ram: &Ram) -> u64 {

@@ -99,7 +99,8 @@ impl DiskRoom {
                 self.given_up = numbers(&placed);
                 // Without complete dumps that are given up, this is the room.
                 self.room = placed.entry.length;
-                "the small views and as much of memory as fits, the kernel's own first, will get there"
+                "the small views and as much of memory as fits, the kernel's own first, will get \
+                 there"
             }
             Err(_) => {
                 self.nothing = true;

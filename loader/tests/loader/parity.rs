@@ -26,7 +26,8 @@ fn regions(plan: &Plan) -> Vec<handoff::purgatory::Region> {
     params.regions[..params.region_count as usize].to_vec()
 }
 
-/// 0x2f5b000 is where the command line starts (see `the_slot_of_the_paper`); 5000 bytes are 2 pages.
+/// 0x2f5b000 is where the command line starts (see `the_slot_of_the_paper`); 5000 bytes are 2
+/// pages.
 #[test]
 fn an_initramfs_lies_at_the_end_of_the_capture_kernels_memory() {
     let initrd = vec![7; 5000];

@@ -20,7 +20,8 @@ fn main(_: u32, _: u32) -> ! {
     }
     if params.state != STATE_SEALED {
         println!(
-            "kdump: purgatory: the slot image is not sealed (state {}): the first kernel built no ELF core header",
+            "kdump: purgatory: the slot image is not sealed (state {}): the first kernel built no \
+             ELF core header",
             params.state
         );
         failed()

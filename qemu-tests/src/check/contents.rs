@@ -35,8 +35,8 @@ pub(crate) fn vmcore_equals_memory(evidence: &Evidence<'_>) -> Result<String> {
     Ok(format!("{bytes} bytes in {} PT_LOADs equal {name}{reused}", loads.len()))
 }
 
-/// Takes the pages out of `wrong` that a stock Linux has used itself since they were saved, when memory is
-/// only known as it is after its end; says how many.
+/// Takes the pages out of `wrong` that a stock Linux has used itself since they were saved, when
+/// memory is only known as it is after its end; says how many.
 fn drop_reused(evidence: &Evidence<'_>, wrong: &mut Vec<u64>) -> String {
     let before = wrong.len();
     if evidence.is_stock && evidence.truth.purgatory.is_none() {

@@ -9,7 +9,8 @@ use crate::check::notes::prstatus;
 use crate::check::page_tables;
 use crate::host::memory::PAGE;
 
-/// Size and alignment of a kernel stack of i386 and x86_64 Linux is at least this, in machine words.
+/// Size and alignment of a kernel stack of i386 and x86_64 Linux is at least this, in machine
+/// words.
 const STACK: u64 = 2048;
 
 fn registers_of_all(core: &CoreFile) -> Result<Vec<Registers>> {

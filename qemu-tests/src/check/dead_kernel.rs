@@ -72,7 +72,8 @@ pub struct DeadKernel {
     pub system_ram: Vec<Range<u64>>,
     /// RAM that was not reported as RAM (physical): it is not in the vmcore.
     pub holes: Vec<Range<u64>>,
-    /// Physical address of each CPU's crash note, in the CPUs' order; of those CPUs that can leave one.
+    /// Physical address of each CPU's crash note, in the CPUs' order; of those CPUs that can leave
+    /// one.
     pub crash_notes: Vec<u64>,
     /// Its VMCOREINFO, of a kernel that has one.
     pub vmcoreinfo: Option<Vmcoreinfo>,

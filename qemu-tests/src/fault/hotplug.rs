@@ -66,8 +66,8 @@ impl Hooks for Hotplug {
         Ok(())
     }
 
-    /// Takes memory away from the first kernel, when that is asked for, and waits until it has given
-    /// it back.
+    /// Takes memory away from the first kernel, when that is asked for, and waits until it has
+    /// given it back.
     fn ready(&mut self, vm: &mut Vm<'_>) -> Result<()> {
         info!("waiting for the guest's memory");
         let device = format!("/machine/peripheral/{DEVICE}");

@@ -33,8 +33,8 @@ impl Hooks for MachineCheckInNote {
         Ok(())
     }
 
-    /// The routine's third argument is a length, which is that of a note for notes only; the first of
-    /// them is the first CPU's.
+    /// The routine's third argument is a length, which is that of a note for notes only; the first
+    /// of them is the first CPU's.
     fn moment(&mut self, moment: Moment, gdb: &mut Gdb, _vm: &mut Vm<'_>) -> Result<()> {
         let (Moment::Quiesced, Some(copy)) = (moment, self.copy) else { return Ok(()) };
         let length = self.note.end - self.note.start;

@@ -1,9 +1,8 @@
 //! The test guest as a first kernel: the work of a loader, done from outside.
 //!
-//! The guest is mapped one to one. Its plan is made by the loader's
-//! own [`loader::plan()`] from facts that are written down here, and QEMU puts the segments in
-//! their places before the guest starts. Or the plan is packed into a slot image, and the guest does
-//! the rest.
+//! The guest is mapped one to one. Its plan is made by the loader's own [`loader::plan()`] from
+//! facts that are written down here, and QEMU puts the segments in their places before the guest
+//! starts. Or the plan is packed into a slot image, and the guest does the rest.
 
 use std::fs;
 use std::ops::Range;

@@ -1,5 +1,5 @@
-//! Stock kexec-tools in the place of our loader: the capture kernel comes from us, its loader and its
-//! purgatory do not.
+//! Stock kexec-tools in the place of our loader: the capture kernel comes from us, its loader and
+//! its purgatory do not.
 
 use std::fs;
 use std::path::PathBuf;
@@ -46,7 +46,8 @@ impl KexecTools {
         let libraries = if is_amd64 { AMD64_LIBRARIES } else { I386_LIBRARIES };
         let mut files = Vec::new();
         for name in [PROGRAM].iter().chain(libraries).copied() {
-            // Some packages have their libraries under /usr, where `lib` is a link into on a whole system.
+            // Some packages have their libraries under /usr, where `lib` is a link into on a whole
+            // system.
             let [top, usr] = ["", "usr"].map(|folder| self.root.join(folder).join(name));
             let path = if top.exists() { top } else { usr };
             let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;

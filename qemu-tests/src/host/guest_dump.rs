@@ -28,8 +28,9 @@ pub struct GuestDump {
     pub ms: f64,
 }
 
-/// Has QEMU write all of a guest's `memory` (bytes) into the file `path`, from its beginning. The VM stands
-/// still meanwhile. The file is passed open: one that QEMU opens by its name would lose its room first.
+/// Has QEMU write all of a guest's `memory` (bytes) into the file `path`, from its beginning. The
+/// VM stands still meanwhile. The file is passed open: one that QEMU opens by its name would lose
+/// its room first.
 ///
 /// # Errors
 /// Fails if the file cannot be opened, QEMU refuses, or QEMU's file is no core of that size.

@@ -30,7 +30,8 @@ impl MachineType {
         }
     }
 
-    /// Properties of the machine's own devices. A microvm's transports are legacy-only by themselves.
+    /// Properties of the machine's own devices. A microvm's transports are legacy-only by
+    /// themselves.
     pub fn globals(self) -> &'static [&'static str] {
         match self {
             Self::Pc => &[],

@@ -136,7 +136,8 @@ impl Qmp {
         dumped.map(drop)
     }
 
-    /// Gives QEMU an open file for the next `getfd`. It travels with a byte that means nothing in JSON.
+    /// Gives QEMU an open file for the next `getfd`. It travels with a byte that means nothing in
+    /// JSON.
     fn pass(&self, file: &File) -> Result<()> {
         let files = [file.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

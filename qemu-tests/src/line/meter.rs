@@ -45,7 +45,8 @@ impl Meter {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Counts the bytes, in up to two pieces, and hands each to `pass`; between them `act` is called.
+    /// Counts the bytes, in up to two pieces, and hands each to `pass`; between them `act` is
+    /// called.
     pub(super) fn pass(&self, bytes: &[u8], mut pass: impl FnMut(&[u8])) {
         let mut pass = |bytes: &[u8]| {
             self.count.fetch_add(bytes.len() as u64, Ordering::Relaxed);

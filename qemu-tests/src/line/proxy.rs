@@ -60,8 +60,8 @@ pub struct Tap {
 }
 
 impl LineProxy {
-    /// Both ends for QEMU's end `machine`. Collectors will find theirs at `socket`; bytes that they get
-    /// are counted by `meter`.
+    /// Both ends for QEMU's end `machine`. Collectors will find theirs at `socket`; bytes that they
+    /// get are counted by `meter`.
     ///
     /// # Errors
     /// Fails if the system has no more file descriptors.
@@ -381,8 +381,8 @@ mod tests {
         assert!((1..4 << 20).contains(&rest.len()), "{}", rest.len());
     }
 
-    /// QEMU writes byte by byte, and a collector is not always at hand: more of them wait than a socket
-    /// has room for.
+    /// QEMU writes byte by byte, and a collector is not always at hand: more of them wait than a
+    /// socket has room for.
     #[test]
     fn bytes_wait_for_a_reader_that_is_busy() {
         let mut line = line(None, Meter::default());

@@ -16,8 +16,8 @@ use super::Meter;
 /// Longest wait before the next check for its end.
 const SLICE: Duration = Duration::from_millis(20);
 
-/// Connects to QEMU when a collector connects to it, and goes with it: the guest sees its port open and
-/// close as if the collector itself were there.
+/// Connects to QEMU when a collector connects to it, and goes with it: the guest sees its port open
+/// and close as if the collector itself were there.
 pub struct Relay {
     socket: PathBuf,
     shared: Arc<Shared>,

@@ -51,7 +51,8 @@ pub(crate) fn cycle_and_console(
     cycle_into(&out, first_kernel, change)
 }
 
-/// A guest for serial lines: 64 MiB, most of which is slot. The guest writes to each page that is not.
+/// A guest for serial lines: 64 MiB, most of which is slot. The guest writes to each page that is
+/// not.
 pub(crate) fn small(config: &mut Config) {
     config.memory = 64 * MIB;
     config.slot = "44M@16M".into();

@@ -9,8 +9,8 @@ const TARGETS: [u64; 2] = [64 * MIB, 16 * MIB - 4096];
 const EDU: &str = "edu,dma_mask=0xffffffff";
 
 /// Time is counted in instructions of 4 ns, so that it does not hang on the host's load where the
-/// transfer would arrive: between T1, some 60 ms after the guest began it, and the end of the dump, which
-/// 512 MiB move to more than 100 ms.
+/// transfer would arrive: between T1, some 60 ms after the guest began it, and the end of the dump,
+/// which 512 MiB move to more than 100 ms.
 const TIME: [&str; 2] = ["-icount", "shift=2"];
 
 /// QEMU's `edu` devices write 100 ms after the command: the first kernel is dead by then, and the

@@ -34,10 +34,10 @@ wait $second; say "exit $? of the second: $(grep ^loaded /second)"
 status "at the end"
 "#;
 
-/// Takes a CPU out of the kernel's list and puts it back; both CPUs stay in the machine. After a real
-/// eject (`echo 1 >/sys/bus/acpi/devices/LNXCPU:01/eject`) the loader reports the same, but QEMU 7.2
-/// under TCG ends by itself some time later with a heap error (`malloc(): unsorted double linked list
-/// corrupted`, `double free or corruption`), so no capture can be judged there.
+/// Takes a CPU out of the kernel's list and puts it back; both CPUs stay in the machine. After a
+/// real eject (`echo 1 >/sys/bus/acpi/devices/LNXCPU:01/eject`) the loader reports the same, but
+/// QEMU 7.2 under TCG ends by itself some time later with a heap error (`malloc(): unsorted double
+/// linked list corrupted`, `double free or corruption`), so no capture can be judged there.
 const REMOVE: &str = r#"
 echo 0 >/present
 mount -o bind /present /sys/devices/system/cpu/present || fail "a list of CPUs of ours"
@@ -69,12 +69,14 @@ fn the_status_of_a_loaded_machine_and_of_one_that_has_changed() {
             "first-kernel: json \"verdict\": \"ready\",",
             &says(
                 "exit 0 of status with more memory",
-                "loaded, but it no longer fits: memory was added: 0x8000000000..0x8008000000 (131072 KiB)",
+                "loaded, but it no longer fits: memory was added: 0x8000000000..0x8008000000 \
+                 (131072 KiB)",
             ),
             &says(
                 "second",
                 &format!(
-                    "kdump-loader: waiting for process {} (/kdump-loader load --kernel /kernel), which was started ",
+                    "kdump-loader: waiting for process {} (/kdump-loader load --kernel /kernel), \
+                     which was started ",
                     pid.trim(),
                 ),
             ),
@@ -100,7 +102,8 @@ fn the_status_of_a_machine_that_has_lost_a_cpu() {
             "exit 0 of status without a CPU: loaded, but it no longer fits: CPU 1 is gone",
             "exit 3 of status when unloaded: not loaded: a panic will not be captured",
             "default: default target  none: no --target",
-            "exit 0 of status when loaded again: ready: a panic will be captured, to virtio-blk:id=",
+            "exit 0 of status when loaded again: ready: a panic will be captured, to \
+             virtio-blk:id=",
         ],
     );
 }

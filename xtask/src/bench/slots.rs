@@ -37,8 +37,8 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Looks for the smallest size that works: `probe` tries one. Every larger size is taken to work
-    /// as well. `probe` ends the search with `Ok(None)`.
+    /// Looks for the smallest size that works: `probe` tries one. Every larger size is taken to
+    /// work as well. `probe` ends the search with `Ok(None)`.
     ///
     /// # Errors
     /// That of `probe`.

@@ -58,8 +58,8 @@ impl Target {
 pub(super) enum Stack {
     /// Our loader, purgatory and capture kernel.
     Ours(Target),
-    /// kexec-tools, an uncompressed Linux, busybox; QEMU's own dump is taken of the same guest right
-    /// before it is crashed.
+    /// kexec-tools, an uncompressed Linux, busybox; QEMU's own dump is taken of the same guest
+    /// right before it is crashed.
     Stock,
 }
 

@@ -82,7 +82,8 @@ impl VirtQueue {
     /// Queue `index` of a device that is not running yet, as long as the device allows.
     ///
     /// # Errors
-    /// [`Error::QueueTooShort`] where not one chain of `least` descriptors fits, [`Error::NoMemory`].
+    /// [`Error::QueueTooShort`] where not one chain of `least` descriptors fits,
+    /// [`Error::NoMemory`].
     pub(super) fn set_up(
         transport: &mut impl Transport,
         index: u16,

@@ -1,4 +1,5 @@
-//! The chunks of a bulk: their order, the parts that are kept, and the end of a segment that was cut.
+//! The chunks of a bulk: their order, the parts that are kept, and the end of a segment that was
+//! cut.
 
 use alloc::vec::Vec;
 use arrayvec::ArrayVec;

@@ -1,5 +1,5 @@
-//! A session with a collector: the frames of the sender go over the link, and those of the collector
-//! to the sender.
+//! A session with a collector: the frames of the sender go over the link, and those of the
+//! collector to the sender.
 
 use super::source::{Compressor, Views};
 use crate::Clock;
@@ -13,8 +13,8 @@ use dumpfile::wire::{Event, FrameReader, Outcome, Range, SMALL_FRAME, Sender, Se
 use handoff::Stage;
 use vmcore::ReadPhys;
 
-/// Longest wait until the sender is polled again, in milliseconds, whatever it has asked for: shorter
-/// than the limit of any watchdog.
+/// Longest wait until the sender is polled again, in milliseconds, whatever it has asked for:
+/// shorter than the limit of any watchdog.
 const NAP: u64 = 1000;
 
 /// A session.

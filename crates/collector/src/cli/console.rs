@@ -15,8 +15,8 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// With console text at the end of the file at `path`, if one is named: a collector that is started
-    /// again goes on with it.
+    /// With console text at the end of the file at `path`, if one is named: a collector that is
+    /// started again goes on with it.
     pub(crate) fn new(path: Option<&Path>) -> Result<Self, String> {
         let open = |path: &Path| {
             let file = File::options().append(true).create(true).open(path);

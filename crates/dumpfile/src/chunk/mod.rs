@@ -179,7 +179,8 @@ impl ChunkEntry {
     /// memory for decompression, [`CHUNK`] bytes.
     ///
     /// # Errors
-    /// As [`Self::check`], [`ChunkError::Checksum`], [`ChunkError::Damaged`]; `into` is then undefined.
+    /// As [`Self::check`], [`ChunkError::Checksum`], [`ChunkError::Damaged`]; `into` is then
+    /// undefined.
     pub fn decode(
         &self,
         stored: &[u8],

@@ -83,7 +83,8 @@ pub enum DumpError {
     NotOurs,
     /// It has a version that is not known.
     #[error(
-        "the dump has version {0}, this program knows version {VERSION}: use a collector of the kernel's release"
+        "the dump has version {0}, this program knows version {VERSION}: use a collector of the \
+         kernel's release"
     )]
     Version(u32),
     /// Its CRC-32C is wrong.
@@ -91,7 +92,8 @@ pub enum DumpError {
     Checksum,
     /// It is that of another dump.
     #[error(
-        "the header is that of dump {0}, which was there before: the capture ended before it wrote its own"
+        "the header is that of dump {0}, which was there before: the capture ended before it wrote \
+         its own"
     )]
     OtherDump(u64),
     /// A place that it names is outside of its region, or wrong.
@@ -102,7 +104,8 @@ pub enum DumpError {
     Views,
     /// It is stored with a codec that is not known.
     #[error(
-        "the dump is stored with codec {0}, which this program does not know: use a collector of the kernel's release"
+        "the dump is stored with codec {0}, which this program does not know: use a collector of \
+         the kernel's release"
     )]
     Codec(u8),
 }
@@ -150,8 +153,8 @@ impl DumpHeader {
     /// The header of a dump that is about to begin, with a place for everything.
     ///
     /// # Errors
-    /// [`DumpError::Views`], or [`DumpError::Layout`] when the places or the raw view are too large for
-    /// their numbers.
+    /// [`DumpError::Views`], or [`DumpError::Layout`] when the places or the raw view are too large
+    /// for their numbers.
     pub fn new(id: DiskId, sequence: u64, key: u32, new: &NewDump<'_>) -> Result<Self, DumpError> {
         let mut header = Self {
             id,

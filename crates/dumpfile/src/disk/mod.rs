@@ -13,9 +13,10 @@
 //! | after them | the small views: why the machine died, in short; and room for those that are read later |
 //! | from `bulk_start` on | the bulk, vmcore or oldmem: a log of [`Segment`]s |
 //!
-//! A segment is a block that names up to [`SEGMENT_ENTRIES`] runs of chunks, and then the stored bytes of
-//! these chunks. Chunks that are left out have no stored bytes. Raw chunks start at multiples of
-//! [`BLOCK`]. The chunks of a dump may stand in any order; each stands in one segment only.
+//! A segment is a block that names up to [`SEGMENT_ENTRIES`] runs of chunks, and then the stored
+//! bytes of these chunks. Chunks that are left out have no stored bytes. Raw chunks start at
+//! multiples of [`BLOCK`]. The chunks of a dump may stand in any order; each stands in one segment
+//! only.
 //!
 //! Of two copies the older one is overwritten, and the newer one that is whole counts: a write that
 //! is torn by a power loss costs its own contents, and nothing else. Only segments that end at or
@@ -131,7 +132,8 @@ pub enum DiskError {
     Version(u32),
     /// Its CRC-32C is wrong.
     #[error(
-        "the header of the dump disk is damaged (CRC-32C {found:#010x}, not {expected:#010x}): the write was cut short or the disk is failing"
+        "the header of the dump disk is damaged (CRC-32C {found:#010x}, not {expected:#010x}): the \
+         write was cut short or the disk is failing"
     )]
     Checksum {
         /// The checksum of the block's bytes.
@@ -144,7 +146,8 @@ pub enum DiskError {
     TooManyDumps(u32),
     /// The directory contradicts itself.
     #[error(
-        "the directory's dump {0} has no place of its own or stands in the wrong order: the writer is at fault"
+        "the directory's dump {0} has no place of its own or stands in the wrong order: the writer \
+         is at fault"
     )]
     Directory(u64),
 }

@@ -49,10 +49,10 @@ pub trait Source {
         None
     }
 
-    /// The kind of the bytes from `offset` on, where bulks may be sent. It looks no further than `most`
-    /// bytes ahead (not zero, at most [`MAX_BULK`](super::MAX_BULK), all within the view), so that
-    /// no call takes long. A bulk may have short runs of zeros in it, and no byte that cannot be
-    /// read.
+    /// The kind of the bytes from `offset` on, where bulks may be sent. It looks no further than
+    /// `most` bytes ahead (not zero, at most [`MAX_BULK`](super::MAX_BULK), all within the view),
+    /// so that no call takes long. A bulk may have short runs of zeros in it, and no byte that
+    /// cannot be read.
     fn run(&mut self, view: u16, offset: u64, most: u64) -> Run {
         run_by_reading(self, view, offset, most)
     }

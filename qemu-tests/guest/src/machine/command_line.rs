@@ -10,8 +10,8 @@ const MAX_TRANSFERS: usize = 2;
 /// The guest's options.
 #[derive(Debug)]
 pub(crate) struct CommandLine {
-    /// `kdump.entry=ADDR`: purgatory's entry (physical), when the host has filled the slot. Else there
-    /// is a slot image.
+    /// `kdump.entry=ADDR`: purgatory's entry (physical), when the host has filled the slot. Else
+    /// there is a slot image.
     pub(crate) entry: Option<u32>,
     /// `seal=no`: the slot image is left unsealed.
     pub(crate) seal: bool,

@@ -49,7 +49,8 @@ pub(crate) fn start_first() -> Window {
     exceptions::init();
     let stacks = STACKS.0.get() as usize;
     let guards = (0..MAX_CPUS).map(|cpu| stacks + cpu * STACK);
-    // SAFETY: called once, with paging off and one CPU; nothing in use is at zero or in a guard page.
+    // SAFETY: called once, with paging off and one CPU; nothing in use is at zero or in a guard
+    // page.
     let window = unsafe { MAP.build(guards.chain([FIRST_PAGE])) };
     double_fault::route();
     load(0);

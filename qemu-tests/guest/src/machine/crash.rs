@@ -66,8 +66,8 @@ pub(crate) extern "C" fn guest_panic() -> ! {
     }
 }
 
-/// Dies of an exception, or of an NMI, with the registers that it came upon. Returns when it happened
-/// in the crash path itself, where there is nothing left to do but to say so.
+/// Dies of an exception, or of an NMI, with the registers that it came upon. Returns when it
+/// happened in the crash path itself, where there is nothing left to do but to say so.
 pub(crate) fn die_of(fault: &Fault) {
     let cpu = cpus::this_cpu();
     let claim = stop::claim_crash(cpu);

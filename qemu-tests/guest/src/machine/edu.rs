@@ -1,5 +1,5 @@
-//! DMA on its way when the guest dies, by QEMU's `edu` device: 100 ms after it was started it copies
-//! from its own buffer to memory. (QEMU, docs/specs/edu.rst)
+//! DMA on its way when the guest dies, by QEMU's `edu` device: 100 ms after it was started it
+//! copies from its own buffer to memory. (QEMU, docs/specs/edu.rst)
 
 #![expect(unsafe_code, reason = "device registers, and DMA into memory")]
 
@@ -43,8 +43,8 @@ pub(crate) unsafe fn start(to: impl Iterator<Item = u32>) -> Result<(), &'static
 /// # Safety
 /// `device` must be an edu device. See [`start`].
 unsafe fn send(device: Function, address: u32) {
-    // SAFETY: firmware has put its registers where BAR0 says, below 4 GiB; the page tables have every
-    // such address.
+    // SAFETY: firmware has put its registers where BAR0 says, below 4 GiB; the page tables have
+    // every such address.
     unsafe {
         device.write(COMMAND, device.read(COMMAND) & 0xffff | MEMORY_SPACE | BUS_MASTER);
         let registers = (device.read(BAR0) & !0xf) as usize;

@@ -9,8 +9,8 @@ use core::ops::Range;
 use core::ptr::with_exposed_provenance_mut;
 
 const PAGE: u64 = 4096;
-/// From here on memory is the guest's: below are firmware's data, the trampoline and the boot loader's
-/// information.
+/// From here on memory is the guest's: below are firmware's data, the trampoline and the boot
+/// loader's information.
 const LOWEST: u64 = 0x2_0000;
 /// Start of the guest's image.
 const HIGH_MEMORY: u64 = 1 << 20;

@@ -1,4 +1,5 @@
-//! Crash notes: the registers of each CPU as NT_PRSTATUS in an area of its own (paper, section 3.3).
+//! Crash notes: the registers of each CPU as NT_PRSTATUS in an area of its own (paper, section
+//! 3.3).
 
 #![expect(unsafe_code, reason = "notes that the host finds by symbol, and registers")]
 

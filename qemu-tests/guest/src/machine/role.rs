@@ -47,8 +47,8 @@ impl Roles {
         })
     }
 
-    /// Makes these the roles, before any other CPU is started. One that is given to a CPU beyond `cpus`
-    /// would never be played.
+    /// Makes these the roles, before any other CPU is started. One that is given to a CPU beyond
+    /// `cpus` would never be played.
     pub(crate) fn assign(self, cpus: u32) -> Result<(), &'static str> {
         for (cpu, role) in [(self.crash, &CRASH), (self.spin, &SPIN), (self.deaf, &DEAF)] {
             if cpu < ALL && cpu >= cpus {

@@ -75,7 +75,8 @@ fn complete(image: &SlotImage<'_>, header: &[u8]) -> Result<(), Error> {
     let mut params = image.params()?;
     seal(&mut params, image.elfcorehdr, header)?;
     let at = |place: PhysRange| with_exposed_provenance_mut::<u8>(place.start().get() as usize);
-    // SAFETY: both places are in the slot, as in `unpack`, and `seal` has seen that the header fits.
+    // SAFETY: both places are in the slot, as in `unpack`, and `seal` has seen that the header
+    // fits.
     unsafe {
         at(image.elfcorehdr).copy_from_nonoverlapping(header.as_ptr(), header.len());
         at(image.params_place).cast::<PurgatoryParams>().write_unaligned(params);

@@ -51,7 +51,8 @@ unsafe extern "C" {
     fn guest_cpu_spin(cpu: u32) -> !;
 }
 
-/// Starts all CPUs but the first and waits until they are where they stay; says which ones are missing.
+/// Starts all CPUs but the first and waits until they are where they stay; says which ones are
+/// missing.
 pub(crate) fn start(cpus: u32) -> Result<(), &'static str> {
     let ticks_per_ms = tsc::calibrate().unwrap_or(tsc::FALLBACK);
     set_ticks_per_ms(ticks_per_ms);
@@ -153,7 +154,8 @@ extern "C" fn ap_main(number: u32) -> ! {
     play(number)
 }
 
-/// Before a crash, the deaf CPU stays here: no NMI reaches a CPU that has not returned from the last.
+/// Before a crash, the deaf CPU stays here: no NMI reaches a CPU that has not returned from the
+/// last.
 fn on_nmi(frame: &Frame) {
     let this = this_cpu();
     if stop::has_begun() {

@@ -52,8 +52,8 @@ fn has_stopped(cpu: usize) -> bool {
     STOPPED.load(Ordering::Acquire) & 1 << cpu != 0
 }
 
-/// Stops all CPUs but `this` by NMI, each with its registers in its note, and says which ones did not
-/// answer.
+/// Stops all CPUs but `this` by NMI, each with its registers in its note, and says which ones did
+/// not answer.
 pub(crate) fn stop_others(this: usize) {
     let others = || (0..MAX_CPUS).filter(|cpu| *cpu != this && apic_id(*cpu).is_some());
     if let Some(apic) = local_apic() {
@@ -86,9 +86,9 @@ pub(crate) fn take_nmi(this: usize, frame: &Frame) {
     power::halt()
 }
 
-/// The last that a CPU does which wanted to crash and was not the first, its registers saved: it waits
-/// for the first one's NMI. Only in its handler is a CPU safe from another one, which would write to
-/// its stack when the dead kernel's memory is to stay as it is.
+/// The last that a CPU does which wanted to crash and was not the first, its registers saved: it
+/// waits for the first one's NMI. Only in its handler is a CPU safe from another one, which would
+/// write to its stack when the dead kernel's memory is to stay as it is.
 pub(crate) fn wait_for_stop(cpu: usize) -> ! {
     SAVED.fetch_or(1 << cpu, Ordering::Release);
     power::halt()

@@ -57,7 +57,8 @@ impl Plan {
 pub enum ReceiverError {
     /// The sender speaks another version.
     #[error(
-        "the other end speaks version {0} of the wire protocol, this program version {VERSION}: use programs of the same release on both sides",
+        "the other end speaks version {0} of the wire protocol, this program version {VERSION}: \
+         use programs of the same release on both sides",
         VERSION = crate::wire::VERSION
     )]
     Version(u8),

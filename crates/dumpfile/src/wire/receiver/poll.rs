@@ -18,8 +18,8 @@ impl Receiver {
     /// [`SMALL_FRAME`](crate::wire::SMALL_FRAME) bytes.
     ///
     /// # Errors
-    /// [`ReceiverError::Version`], [`ReceiverError::NoView`], or [`ReceiverError::Wire`] when `out` is
-    /// too short.
+    /// [`ReceiverError::Version`], [`ReceiverError::NoView`], or [`ReceiverError::Wire`] when `out`
+    /// is too short.
     pub fn poll(&mut self, now: u64, out: &mut [u8]) -> Result<ReceiverStep, ReceiverError> {
         if core::mem::take(&mut self.news) {
             self.quiet_since = now;

@@ -99,7 +99,8 @@ pub enum Outcome {
     GaveUp,
     /// The receiver speaks another version.
     #[error(
-        "the collector speaks version {0} of the wire protocol, this kernel version {VERSION}: use programs of the same release on both sides",
+        "the collector speaks version {0} of the wire protocol, this kernel version {VERSION}: use \
+         programs of the same release on both sides",
         VERSION = crate::wire::VERSION
     )]
     Version(u8),

@@ -6,8 +6,8 @@ use dumpfile::LeftRanges;
 use dumpfile::chunk::{CHUNK, ChunkEntry, Codec, Encoder, MOST_COMPRESSED};
 use dumpfile::wire::{
     CLASSES, End, Event, Frame, FrameReader, Greeting, HEADER_SIZE, Held, HeldView, Hello, Known,
-    Outcome, Packet, Plan, Range, Receiver, ReceiverStep, ReceiverTimes, SMALL_FRAME, Sender,
-    SenderConfig, SenderStep, Slot, Source, Unreadable, Verdict, ViewInfo, Write, encode,
+    MAX_VIEWS, Outcome, Packet, Plan, Range, Receiver, ReceiverStep, ReceiverTimes, SMALL_FRAME,
+    Sender, SenderConfig, SenderStep, Slot, Source, Unreadable, Verdict, ViewInfo, Write, encode,
 };
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -710,18 +710,80 @@ fn a_hello_that_does_not_take_lz4_gets_none() {
     assert!(!kinds.iter().any(|kind| kind.starts_with("Chunk") || kind.starts_with("Part")));
 }
 
+/// Chunks of many parts: 20 KiB of noise at the start of each.
+fn noisy_chunks(bench: &mut Bench) {
+    chunky(bench);
+    let mut dice = Dice(9);
+    bench.memory.views[2].1.chunks_mut(CHUNK as usize).for_each(|chunk| {
+        chunk.iter_mut().take(20 << 10).for_each(|byte| *byte = dice.roll() as u8);
+    });
+}
+
+/// The stored bytes of the vmcore's chunks that a sender sends next, at most so many frames, as
+/// (chunk, offset); a chunk's head has none. All are acknowledged.
+fn parts_sent(bench: &mut Bench, sender: &mut Sender<'_>, most: usize) -> Vec<(u32, Option<u32>)> {
+    let (mut reader, mut parts) = (FrameReader::new([0; SMALL_FRAME]), Vec::new());
+    let mut out = [0; SMALL_FRAME];
+    while parts.len() < most {
+        let length = match sender.poll(&mut bench.memory, 0, &mut out).expect("room") {
+            SenderStep::Send(length) => length,
+            SenderStep::Busy => continue,
+            _ => break,
+        };
+        let Some(Event::Frame(packet)) = reader.next(&mut &out[..length], 5) else {
+            panic!("no frame");
+        };
+        match packet.frame {
+            Frame::Chunk(chunk) => parts.push((chunk.entry.chunk, None)),
+            Frame::Part { chunk, offset, .. } => parts.push((chunk, Some(offset))),
+            _ => {}
+        }
+        bench.now += 1;
+        let ack = Frame::Ack { highest: packet.seq, before: u64::MAX };
+        sender.receive(&Packet { seq: bench.now as u32 + 1, frame: ack }, 0);
+    }
+    parts
+}
+
+#[test]
+fn a_want_does_not_begin_a_chunk_again() {
+    let mut bench = Bench::new(0, Noise::default(), 3);
+    noisy_chunks(&mut bench);
+    let mut slots = [Slot::default(); 1];
+    let config = SenderConfig { codec: Codec::Lz4, ..config() };
+    let mut sender = Sender::new(config, &mut slots, 0);
+    let hello = Hello { session: 5, max_frame: 256, push: true, bulk: false, lz4: true };
+    sender.receive(&Packet { seq: 1, frame: Frame::Hello(hello) }, 0);
+    let want = |bench: &mut Bench, sender: &mut Sender<'_>, from, length| {
+        let wants = Range::new(2, from, length).into_iter().collect();
+        bench.now += 1;
+        sender.receive(&Packet { seq: bench.now as u32 + 1, frame: Frame::Want(wants) }, 0);
+    };
+    let pushed = parts_sent(&mut bench, &mut sender, 4);
+    assert_eq!(pushed, [(0, None), (0, Some(0)), (0, Some(230)), (0, Some(460))]);
+    // However often it is asked for: it goes on to its end, and then to the next one.
+    let mut rest = Vec::new();
+    for _ in 0..20 {
+        want(&mut bench, &mut sender, 0, 2 * CHUNK);
+        rest.extend(parts_sent(&mut bench, &mut sender, 5));
+    }
+    let end = rest.iter().position(|(chunk, _)| *chunk == 1).expect("the next chunk");
+    let ascends = (3..).zip(&rest[..end]).all(|(at, part)| *part == (0, Some(230 * at)));
+    assert!(ascends, "{rest:?}");
+    assert_eq!(rest[end], (1, None));
+    // One that is whole and still wanted, or was not gone on with, is begun again.
+    want(&mut bench, &mut sender, 0, CHUNK);
+    assert_eq!(parts_sent(&mut bench, &mut sender, 2), [(0, None), (0, Some(0))]);
+    want(&mut bench, &mut sender, CHUNK, CHUNK);
+    assert_eq!(parts_sent(&mut bench, &mut sender, 2), [(1, None), (1, Some(0))]);
+}
+
 /// The collector is killed when it has a part of a chunk.
 #[test]
 fn a_restart_inside_a_chunk_costs_the_chunk() {
     for bulk in [false, true] {
         let mut bench = Bench::new(0, Noise::default(), 3);
-        chunky(&mut bench);
-        let text = &mut bench.memory.views[2].1;
-        // 20 KiB of noise in each chunk: parts enough for a restart among them.
-        let mut dice = Dice(9);
-        text.chunks_mut(CHUNK as usize).for_each(|chunk| {
-            chunk.iter_mut().take(20 << 10).for_each(|byte| *byte = dice.roll() as u8);
-        });
+        noisy_chunks(&mut bench);
         bench.max_frame = if bulk { 65_536 } else { SMALL_FRAME };
         let mut slots = [Slot::default(); 64];
         let config = if bulk { SenderConfig::console(ID) } else { config() };
@@ -1030,6 +1092,79 @@ fn arrives(
     assert!(bench.now < LONGEST, "it does not end");
     assert_eq!(ending.outcome, Some(Outcome::Complete));
     bench.assert_whole();
+}
+
+/// A window of one frame: a lost one is followed by silence, and so by a want. Found by
+/// [`chunks_arrive`]: each loss began the chunk again, so that chunks of 38 parts never ended.
+#[test]
+fn a_lost_part_costs_the_part_and_not_the_chunk() {
+    let noise = Noise { drops: 2070, flips: 6725, bursts: 15_379, repeats: 0 };
+    let seed = 12_371_732_144_227_289_206;
+    arrives((noise, seed, 174_024), (Codec::Lz4, &[(15, 16, 7)]), 1, 2, []);
+}
+
+/// The frame with the totals is lost and all contents have come before it comes again. Found by
+/// [`the_dump_arrives`]: the receiver had nothing more to ask for, and left without them.
+#[test]
+fn totals_that_are_lost_come_before_the_end() {
+    let noise = Noise { drops: 2307, flips: 7892, bursts: 8913, repeats: 10 };
+    arrives((noise, 12_793_704_446_840_793_716, 227), (Codec::Raw, &[]), 6, 6, []);
+}
+
+/// A receiver that has all contents from an earlier session and only asks for a hash.
+#[test]
+fn no_hash_without_totals() {
+    let mut bench = Bench::new(500, Noise::default(), 3);
+    let mut slots = [Slot::default(); 64];
+    let mut sender = Sender::new(config(), &mut slots, 0);
+    let hello = Hello { session: 5, max_frame: 256, push: false, bulk: false, lz4: true };
+    let check = Frame::Check(Range::new(2, 0, 500).expect("a range"));
+    for (seq, frame) in [(1, Frame::Hello(hello)), (2, check)] {
+        sender.receive(&Packet { seq, frame }, 0);
+    }
+    // The list is acknowledged, the totals at first are not.
+    let mut reader = FrameReader::new([0; SMALL_FRAME]);
+    let (mut out, mut seen) = ([0; SMALL_FRAME], Vec::new());
+    for now in 0..2000 {
+        let SenderStep::Send(length) = sender.poll(&mut bench.memory, now, &mut out).expect("room")
+        else {
+            continue;
+        };
+        let Some(Event::Frame(packet)) = reader.next(&mut &out[..length], 5) else {
+            panic!("no frame");
+        };
+        let name = match packet.frame {
+            Frame::Totals(2, TOTALS) => "totals",
+            Frame::Checked(..) => "checked",
+            _ => "list",
+        };
+        seen.push(name);
+        if name == "list" || seen.iter().filter(|name| **name == "totals").count() == 2 {
+            let ack = Frame::Ack { highest: packet.seq, before: u64::MAX };
+            sender.receive(&Packet { seq: 3 + seen.len() as u32, frame: ack }, now);
+        }
+    }
+    assert_eq!(seen, ["list", "list", "list", "list", "totals", "totals", "checked"]);
+}
+
+/// As many views as there may be, at 9600 baud: the list takes longer than a hello is waited for,
+/// and goes on when the hello comes again.
+#[test]
+fn a_list_that_takes_long_is_not_begun_again() {
+    for window in [1, 4, 64] {
+        let mut bench = Bench::new(2000, Noise::default(), 11);
+        (bench.down.rate, bench.up.rate) = (1, 1);
+        for _ in 3..MAX_VIEWS {
+            bench.memory.views.push(("a-view-with-a-name-of-32-letters", Vec::new(), false));
+            bench.files.push(Vec::new());
+        }
+        let mut slots = vec![Slot::default(); window];
+        let mut sender = Sender::new(config(), &mut slots, 0);
+        let mut receiver = receiver(Plan::Dump, None, 77, 0);
+        assert_eq!(bench.run(&mut sender, &mut receiver, LONGEST), WHOLE, "window {window}");
+        assert_eq!(receiver.views().count(), usize::from(MAX_VIEWS));
+        bench.assert_whole();
+    }
 }
 
 proptest! {

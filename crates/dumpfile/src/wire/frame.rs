@@ -234,6 +234,12 @@ impl Wants {
         &self.ranges[..self.count]
     }
 
+    /// True if all of `range` is within one of them.
+    pub(super) fn contain(&self, range: &Range) -> bool {
+        let holds = |want: &Range| want.offset <= range.offset && range.end() <= want.end();
+        self.as_slice().iter().any(|want| want.view == range.view && holds(want))
+    }
+
     /// Adds a range where there is room; says whether there was.
     pub fn push(&mut self, range: Range) -> bool {
         let Some(free) = self.ranges.get_mut(self.count) else { return false };

@@ -57,7 +57,8 @@
 //! # The course of a session
 //! 1. The sender announces itself every now and then. A receiver says hello, also unasked, until it
 //!    gets the welcome. Frames are no larger than either side takes. A hello with another session
-//!    number is a new session, at any time: so a receiver that was restarted goes on.
+//!    number is a new session, at any time: so a receiver that was restarted goes on. The same
+//!    hello again gets the welcome again and nothing else: the list goes on.
 //! 2. The sender lists its views, each with name and length. With *push* it then sends those that
 //!    are flagged as pushed, in their order: small, precious views come first. Without, and once
 //!    the receiver asks for missing parts, it sends the ranges of the last `want` (*pull*).
@@ -82,12 +83,15 @@
 //!
 //! Pages that are left out are named by the chunk they are in, or by left frames (zero frames for
 //! zeros). In a view of chunks, left frames end at the end of a chunk if the run goes on. The
-//! totals have the sender's selection as a whole; they come before the first contents of a view.
+//! totals have the sender's selection as a whole; they come before the first contents of a view or
+//! its first hash. No want can name them: a hash is not sent before they are acknowledged.
 //!
 //! The receiver keeps the stored bytes of a few chunks until each is whole, then checks their
 //! CRC-32C. A chunk that is damaged, whose head was lost or that was begun when the session ended
 //! stays missing and is asked for again; a chunk that is damaged three times counts as different.
 //! The sender encodes a chunk again when it is sent again: the same memory gives the same bytes.
+//! A want does not begin a chunk again whose parts are being sent: these go on to the last if it
+//! names the chunk.
 //!
 //! # Bulk
 //! A virtio-console port is a socket on the host: it loses and damages nothing, and a processor

@@ -87,6 +87,11 @@ impl<'w> Window<'w> {
         self.slots.iter().all(|slot| slot.0.is_some())
     }
 
+    /// True if `item` was sent and is not acknowledged.
+    pub(super) fn holds(&self, item: Item) -> bool {
+        self.slots.iter().any(|slot| slot.0.is_some_and(|sent| sent.item == item))
+    }
+
     /// True if one more bulk would be too many bytes in flight.
     pub(super) fn is_heavy(&self) -> bool {
         let items = self.slots.iter().filter_map(|slot| slot.0).map(|sent| sent.item);

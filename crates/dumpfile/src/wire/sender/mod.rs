@@ -239,7 +239,6 @@ impl<'w> Sender<'w> {
         let Some(session) = &mut self.session else { return Ok(SenderStep::Busy) };
         if session.welcome_due {
             session.welcome_due = false;
-            session.list_again();
             return self.send(Frame::Welcome(self.greeting(source)), 0, out);
         }
         if self.expiry().is_some_and(|expiry| now >= expiry) {
@@ -306,17 +305,22 @@ impl<'w> Sender<'w> {
         Ok(Some(step))
     }
 
-    /// Hashes a little more of the range to check, with `out` as the buffer.
+    /// Hashes a little more of the range to check, with `out` as the buffer. The view's totals are
+    /// acknowledged before that: the hash may be the last frame that the receiver waits for.
     fn hash<S: Source>(
         &mut self,
         source: &mut S,
         out: &mut [u8],
     ) -> Result<Option<SenderStep>, WireError> {
         let Some(session) = &mut self.session else { return Ok(None) };
+        let counted = session.counted;
         let Some(check) = &mut session.check else { return Ok(None) };
+        let range = check.range;
+        if counted >> range.view() & 1 == 0 || self.window.holds(Item::Totals(range.view())) {
+            return Ok(None);
+        }
         check.step(source, out);
         let Some(sha256) = check.result() else { return Ok(Some(SenderStep::Busy)) };
-        let range = check.range;
         session.check = None;
         self.send(Frame::Checked(range, sha256), 0, out).map(Some)
     }

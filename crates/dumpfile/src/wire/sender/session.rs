@@ -29,10 +29,12 @@ pub(super) struct Session {
     zeros: Zeros,
     /// The bulk or chunk after these zeros.
     behind: Option<Item>,
-    /// The stored bytes of a chunk that are to be sent in parts.
-    parts: Option<Part>,
-    /// Views with totals already sent, by bit.
-    counted: u16,
+    /// A chunk that goes in parts, and the rest of its stored bytes.
+    parts: Option<(Range, Part)>,
+    /// A chunk that was begun before the last want: its range is passed over once.
+    begun: Option<Range>,
+    /// Views without totals or with totals already sent, by bit.
+    pub(super) counted: u16,
 }
 
 /// A run of zeros; its end is not known yet.
@@ -67,23 +69,22 @@ impl Session {
             zeros: Zeros::default(),
             behind: None,
             parts: None,
+            begun: None,
             counted: 0,
         }
     }
 
-    /// From now on only this is sent.
+    /// From now on only this is sent. A chunk that has begun is not begun again, but goes on if it
+    /// is wanted: a receiver that misses a frame asks each time, and a chunk of many parts would
+    /// never get to its end. If the receiver lacks it then, it asks once more.
     pub(super) fn want(&mut self, wants: Wants) {
+        self.parts = self.parts.take().filter(|(chunk, _)| wants.contain(chunk));
+        self.begun = self.parts.map(|(chunk, _)| chunk);
         self.push = None;
         self.wants = wants;
         self.sent = (0, 0);
         self.zeros = Zeros::default();
         self.behind = None;
-        self.parts = None;
-    }
-
-    /// Lists the views once more.
-    pub(super) fn list_again(&mut self) {
-        self.next_view = 0;
     }
 
     /// A range that is being hashed is not begun again.
@@ -108,15 +109,19 @@ impl Session {
         if let Some(part) = self.next_part() {
             return Ok(Next::Item(Item::Part(part)));
         }
-        let Some(rest) = self.next_range(source) else { return Ok(Next::Nothing) };
-        // Before the contents of a view, so that they come even where the rest does not.
-        let bit = 1 << rest.view();
-        if self.counted & bit == 0 {
-            self.counted |= bit;
-            if source.totals(rest.view()).is_some() {
-                return Ok(Next::Item(Item::Totals(rest.view())));
+        let rest = self.next_range(source);
+        let checked = self.check.as_ref().map(|check| check.range);
+        // Before the contents of a view, so that they come even where the rest does not; before
+        // its hash where an earlier session has sent all contents.
+        if let Some(view) = rest.or(checked).map(|range| range.view())
+            && self.counted >> view & 1 == 0
+        {
+            self.counted |= 1 << view;
+            if source.totals(view).is_some() {
+                return Ok(Next::Item(Item::Totals(view)));
             }
         }
+        let Some(rest) = rest else { return Ok(Next::Nothing) };
         if self.zeros.length == 0
             && let Some(bulk) = self.behind.take()
         {
@@ -165,26 +170,29 @@ impl Session {
 
     /// The next part of the chunk that is being sent.
     fn next_part(&mut self) -> Option<Part> {
-        let rest = self.parts.take()?;
+        let (chunk, rest) = self.parts.take()?;
         let most = u32::try_from(codec::part_capacity(self.means.max_frame)).unwrap_or(u32::MAX);
         let length = rest.length.min(most);
         let (offset, left) = (rest.offset + length, rest.length - length);
-        self.parts = (left > 0).then_some(Part { offset, length: left, ..rest });
+        self.parts = (left > 0).then_some((chunk, Part { offset, length: left, ..rest }));
         (length > 0).then_some(Part { length, ..rest })
     }
 
     /// Goes on after `item`.
     fn send(&mut self, item: Item) -> Next {
-        if let Item::Chunk(range, length) = item
-            && !self.means.bulk
-        {
-            let chunk = (range.offset() / CHUNK) as u32;
-            self.parts = Some(Part { view: range.view(), chunk, offset: 0, length });
-        }
         let length = item.length();
         match &mut self.push {
             Some((_, offset)) => *offset += length,
             None => self.sent.1 += length,
+        }
+        if let Item::Chunk(range, length) = item
+            && !self.means.bulk
+        {
+            if self.begun.take_if(|begun| *begun == range).is_some() {
+                return Next::Looking;
+            }
+            let chunk = (range.offset() / CHUNK) as u32;
+            self.parts = Some((range, Part { view: range.view(), chunk, offset: 0, length }));
         }
         Next::Item(item)
     }

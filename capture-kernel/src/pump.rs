@@ -234,7 +234,7 @@ mod tests {
             prop_assert_eq!(sent, Ok(()));
             prop_assert!(target.bytes == expected);
             prop_assert_eq!(announced, 1);
-            // The head is there before anything of the memory is sent.
+            // Headers and notes have arrived before the first byte of memory is sent.
             prop_assert!(target.drained_at.is_some_and(|at| at <= head));
         }
 
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(send(&view, copies, &mut target, || ()), Err(Error::NoMemory));
     }
 
-    /// Pieces that are too short to make a block.
+    /// The device takes 7 pieces of 512 bytes: less than a block of 4096 bytes.
     #[test]
     fn a_device_that_cannot_take_a_block_is_an_error() {
         let crumbs = std::vec![phys(&[1; 16]); 256];

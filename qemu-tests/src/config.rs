@@ -60,7 +60,7 @@ pub struct Config {
     pub kexec_tools: Option<KexecTools>,
     /// A stock Linux is the capture kernel, and not ours (Linux first kernels only).
     pub stock_capture: Option<StockCapture>,
-    /// The dump is to be oldmem of this range (physical), which `append` asks for, and no vmcore.
+    /// Physical range of the oldmem that the dump is, and not a vmcore; `append` must ask for it.
     pub oldmem: Option<Range<u64>>,
     /// The way of the dump out of the guest.
     pub delivery: Delivery,

@@ -260,7 +260,7 @@ impl<'a> Session<'a> {
             }
             self.deadline.extend(flow.since_last(self.receiving.bytes()));
             if self.receiving.has_pulled_all() {
-                // It would wait for more.
+                // The guest would wait for more read requests.
                 self.qemu.kill();
                 self.drain();
                 return Ok(());

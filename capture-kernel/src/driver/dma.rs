@@ -110,7 +110,8 @@ impl DmaBuffer {
         self.is_shared.set(false);
     }
 
-    /// Copies out the present bytes: words if `offset` is the start of one.
+    /// Copies the current bytes from `offset` on to `into`: in words of four bytes if `offset` is
+    /// aligned, otherwise byte by byte.
     pub fn copy_to(&self, offset: usize, into: &mut [u8]) {
         self.part(offset, into.len());
         let words = if offset.is_multiple_of(4) { into.len() / 4 * 4 } else { 0 };

@@ -13,7 +13,7 @@ const HELD: u64 = 100;
 /// The time stamp counter and its rate.
 pub(crate) struct Tsc {
     per_millisecond: u64,
-    /// From then on no line is held back, in milliseconds.
+    /// Time of this clock, in milliseconds, from which on no console line is held back.
     release: u64,
 }
 

@@ -12,10 +12,10 @@ const SHARED: &str = "/dev/shm";
 /// memory as well.
 const SPARE: u64 = 256 << 20;
 
-/// A folder that vanishes when it is dropped, with room for `bytes`: in shared memory when there is
-/// enough, half as much again where a dump will be extracted, else in `out`. Guest memory and a
-/// dump of the same size are dirtied within seconds; on a disk the host then makes the writers
-/// wait, and times say more about it than about us.
+/// A folder with room for `bytes` that is removed when it is dropped. It is in shared memory if that
+/// has room, with half as much again if a dump will be extracted; otherwise in `out`. Guest memory
+/// and a dump of the same size are written within seconds. On a disk the host would make the writers
+/// wait, and the times would measure the disk.
 ///
 /// # Errors
 /// Fails if no folder can be made.

@@ -4,8 +4,8 @@ use vmcore::PageClass;
 
 use super::{BULK_IN_FLIGHT, MAX_BULK, MAX_WINDOW, Range};
 
-/// Room for one counted frame in flight. It holds no bytes: for a repeated frame they are read
-/// again.
+/// A slot of the window: the place of one counted frame in flight. It holds no bytes of the frame:
+/// for a repeated frame they are read again.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Slot(Option<Sent>);
 

@@ -25,6 +25,6 @@ pub(crate) fn scatter() {
         let at = word * STRIDE + 4 * PAGE + line * LINE + 4 * word + word % 4;
         MEMORY.0[at].store(0x80 >> (word % 8), Ordering::Relaxed);
     }
-    // Nobody in the guest reads them, so that nothing would be stored.
+    // No code in the guest reads the bytes: without this the compiler would drop the stores.
     black_box(&MEMORY);
 }

@@ -15,7 +15,8 @@ use log::{info, warn};
 use virtio_drivers::transport::{DeviceType, Transport};
 use vmcore::{Holes, PhysRange};
 
-/// Location of the memory of memory devices, and limits for the queries.
+/// Limits for the queries of virtio-mem devices about their unplugged memory, and the memory that cannot
+/// be theirs.
 pub struct Asking<'a> {
     /// Memory that no such device can have: the memory that we run in.
     pub ours: &'a [PhysRange],
@@ -74,7 +75,7 @@ fn ask<T: Transport>(
     match mem::ask(transport, &region, (holes, *most), *slot, clock, *timeout) {
         Err(Error::NoMemory) => Err(Error::NoMemory),
         Err(failure) => {
-            warn!("{name} at {place}: {failure}; what it has not answered for is left out");
+            warn!("{name} at {place}: {failure}; the unanswered part is left out");
             Ok(())
         }
         Ok(()) => Ok(()),
@@ -273,7 +274,7 @@ mod tests {
         second.borrow_mut().stalls_after = Some(0);
         let (holes, said) = unplugged(&second, &[]);
         assert_eq!(holes[1], "LEFTOUT(200000000-200400000)=virtio-mem device not answering");
-        assert!(said[2].ends_with("what it has not answered for is left out"), "{said:?}");
+        assert!(said[2].ends_with("the unanswered part is left out"), "{said:?}");
     }
 
     #[test]

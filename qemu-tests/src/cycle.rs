@@ -59,7 +59,7 @@ fn attempt(config: &Config, boots: u32) -> Result<Report> {
     let work = scratch::folder(bytes, config.examine, &config.out)?;
     let memory = GuestMemory::create(config.memory, work.path())?;
     let memory = hooks.memory(memory, work.path())?;
-    info!("preparing the dump disk and what the first kernel boots");
+    info!("preparing the dump disk and the first kernel's files");
     let mut disk = dump_disk(config, &*hooks, work.path())?;
     let target = config.delivery.targets.words(&disk.target);
     let prepared = Prepared::new(config, &mut *hooks, &memory, &target, work.path())?;

@@ -173,7 +173,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("\nevery sample: {}", out.display());
     }
     if results.interrupted {
-        bail!("interrupted; the results are of what was measured until then");
+        bail!("interrupted; the results are those up to then");
     }
     match results.failures().count() {
         0 => Ok(()),

@@ -61,7 +61,7 @@ fn payload(file: &[u8]) -> Result<Payload<'_>> {
     let start = header.code_offset() + header.payload_offset.get() as usize;
     let length = header.payload_length.get();
     let payload = start.checked_add(length as usize).and_then(|end| file.get(start..end));
-    let payload = payload.context("the payload ends behind the file: it was cut off")?;
+    let payload = payload.context("the payload ends after the end of the file: it was cut off")?;
     let Some((xz, size)) = payload.split_last_chunk::<SIZE>() else { bail!("it has no payload") };
     ensure!(xz.starts_with(XZ), "its payload is not compressed with XZ");
     Ok(Payload { xz, size: u32::from_le_bytes(*size) })

@@ -16,7 +16,7 @@ pub enum Error {
     )]
     LegacyOnly,
     /// The device wants addresses translated by an IOMMU.
-    #[error("the device sits behind an IOMMU (F_ACCESS_PLATFORM)")]
+    #[error("the device is attached through an IOMMU (F_ACCESS_PLATFORM)")]
     BehindIommu,
     /// The device does not accept the features that we need.
     #[error("the device refused the features that we need")]

@@ -205,7 +205,7 @@ pub enum Error {
     )]
     OldMem(PathBuf),
     /// The vmcore is cut, and the needed part is missing.
-    #[error("{} is cut, and {what} in what is missing ({length} bytes are there): copy it again", .path.display())]
+    #[error("{} is cut, and {what} in the missing part ({length} bytes are there): copy it again", .path.display())]
     Cut {
         /// The vmcore.
         path: PathBuf,
@@ -215,7 +215,7 @@ pub enum Error {
         length: u64,
     },
     /// The vmcore has no VMCOREINFO note.
-    #[error("{} has no VMCOREINFO: nothing tells where the kernel's log is{}", .path.display(), vmcoreinfo_hint(*.by_qemu))]
+    #[error("{} has no VMCOREINFO, so the kernel's log cannot be found{}", .path.display(), vmcoreinfo_hint(*.by_qemu))]
     NoVmcoreinfo {
         /// The vmcore.
         path: PathBuf,
@@ -261,9 +261,9 @@ fn open_hint(error: &io::Error) -> &'static str {
 
 fn link_hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => ": somebody listens there already",
+        io::ErrorKind::AddrInUse => ": another program listens there already",
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::WouldBlock => {
-            ": nobody was there in time; --wait SECONDS waits longer, --listen lets it connect to \
+            ": the other end was not there in time; --wait SECONDS waits longer, --listen lets it connect to \
              us"
         }
         _ => "",

@@ -146,7 +146,7 @@ impl FileKind {
             Self::Empty => "was the dump written at all, or was the disk full?".into(),
             Self::Core | Self::CutElf if disk => {
                 format!(
-                    "there is nothing to extract; `kdump-collector info {path}` shows what is in it"
+                    "there is nothing to extract; `kdump-collector info {path}` shows its contents"
                 )
             }
             Self::Core | Self::CutElf => "it was copied in part: copy it again".into(),
@@ -173,13 +173,15 @@ impl FileKind {
             Self::Machine(_) => "load it where it was saved and have memory dumped there (QEMU: \
                 dump-guest-memory FILE; virsh dump --memory-only)"
                 .into(),
-            Self::SlotImage => format!("`kdump-loader inspect {path}` shows what is in it"),
+            Self::SlotImage => format!("`kdump-loader inspect {path}` shows its contents"),
             Self::RangeMap => {
                 "the same `kdump-collector receive` goes on from it; what has come is in the file \
                 .partial beside it"
                     .into()
             }
-            Self::BzImage => "it is what crashed, or what was loaded; name the vmcore".into(),
+            Self::BzImage => {
+                "it is the kernel that crashed, or the loaded one; name the vmcore".into()
+            }
             Self::Text => "a log that was saved as text can be read as it is".into(),
             Self::Zeros => {
                 "a disk that `kdump-collector format` has not made, or a file whose front never \

@@ -154,7 +154,7 @@ impl<'a> Session<'a> {
         if let Some(link) = self.connector.open_now()? {
             return Ok(link);
         }
-        observer.note(&format!("{}: nobody is there; waiting", self.source));
+        observer.note(&format!("{}: the other end is not there; waiting", self.source));
         let link = self.connector.open(self.deadline())?;
         observer.note(&format!("{}: connected", self.source));
         Ok(link)

@@ -67,7 +67,7 @@ pub enum Error {
         name: Name,
     },
     /// Entry or parameter block are in no segment.
-    #[error("the {what} lies in no segment of the slot image: pack it again")]
+    #[error("the {what} is in no segment of the slot image: pack it again")]
     NotInSegment {
         /// The part that is outside.
         what: &'static str,
@@ -99,7 +99,7 @@ pub enum Error {
         room: u64,
     },
     /// The image is in a place where its segments are to go.
-    #[error("the slot image at {at} lies where it is to be unpacked: put it elsewhere")]
+    #[error("the slot image at {at} is in the place of its own segments: put it elsewhere")]
     InTheWay {
         /// Its address (physical).
         at: PhysAddr,

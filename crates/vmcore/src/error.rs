@@ -25,7 +25,7 @@ pub enum Error {
         at: PhysAddr,
     },
     /// A machine check came while physical memory was read.
-    #[error("machine check at {at}: that memory is broken, what lies there is lost")]
+    #[error("machine check at {at}: that memory is broken, its contents are lost")]
     MachineCheck {
         /// Address at which reading stopped.
         at: PhysAddr,
@@ -85,7 +85,7 @@ pub enum Error {
         second: PhysRange,
     },
     /// A segment is at an address where this CPU has no physical memory.
-    #[error("segment {range} lies beyond {limit:#x}, where this CPU's physical addresses end")]
+    #[error("segment {range} is beyond {limit:#x}, where this CPU's physical addresses end")]
     BeyondLimit {
         /// The memory it claims.
         range: PhysRange,

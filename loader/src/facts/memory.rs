@@ -23,7 +23,7 @@ pub(crate) fn linear_map(system: &System) -> Result<LinearMap, &'static str> {
     let code = system.memory.kernel_code.ok_or("/proc/iomem has no \"Kernel code\"")?;
     let end = system.lowmem_end.ok_or("/proc/zoneinfo has no zone Normal")?;
     let page_offset = text.checked_sub(code.get()).filter(|offset| is_page_offset(*offset));
-    let page_offset = page_offset.ok_or("_text does not lie where \"Kernel code\" is mapped")?;
+    let page_offset = page_offset.ok_or("_text is not in the mapping of \"Kernel code\"")?;
     Ok(LinearMap { page_offset, end: end.min(PhysAddr::new(VIRTUAL_END - page_offset)) })
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn image_load(
         );
     }
     if !ram.contains(map.range) || map.range.is_empty() {
-        return Err("the kernel's image in /proc/kcore does not lie in System RAM");
+        return Err("the kernel's image in /proc/kcore is not in System RAM");
     }
     Ok(Segment {
         kind: SegmentKind::Load,

@@ -62,7 +62,7 @@ pub enum ImageError {
         second: u32,
     },
     /// The entry point is not in a loaded segment.
-    #[error("its entry point {entry:#x} lies in no PT_LOAD: e_entry must be a physical address")]
+    #[error("its entry point {entry:#x} is in no PT_LOAD: e_entry must be a physical address")]
     EntryOutside {
         /// `e_entry`.
         entry: u32,
@@ -82,7 +82,7 @@ pub enum ImageError {
         name: &'static str,
     },
     /// A symbol whose value is no place in the image.
-    #[error("its symbol {name} lies outside the image: build it anew")]
+    #[error("its symbol {name} is outside the image: build it anew")]
     SymbolOutside {
         /// Its name.
         name: &'static str,
@@ -96,7 +96,7 @@ pub enum ImageError {
         wanted: u32,
     },
     /// The parameter block is in the part that is taken for constant.
-    #[error("its parameter block lies among the constant bytes: the linker script is wrong")]
+    #[error("its parameter block is among the constant bytes: the linker script is wrong")]
     ParamsAreConstant,
     /// The file has no relocations, so the image cannot be moved.
     #[error("it has no relocations: link it with --emit-relocs and do not strip it")]

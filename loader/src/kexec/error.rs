@@ -45,7 +45,7 @@ pub enum KexecError {
     Busy,
     /// EADDRNOTAVAIL.
     #[error(
-        "the kernel says that a segment lies outside its reservation (EADDRNOTAVAIL): was the \
+        "the kernel says that a segment is outside its reservation (EADDRNOTAVAIL): was the \
          reservation changed by writing to /sys/kernel/kexec/crash_size (kexec_crash_size)? Run \
          `kdump-loader plan` again"
     )]
@@ -65,7 +65,7 @@ pub enum KexecError {
     #[error("kexec_load failed: {0}")]
     Other(#[from] io::Error),
     /// A file or folder of the state that cannot be used.
-    #[error("cannot note what is loaded in {}: {source}; choose another --state-dir", path.display())]
+    #[error("cannot record the load in {}: {source}; choose another --state-dir", path.display())]
     State {
         /// The file or folder.
         path: PathBuf,
@@ -87,16 +87,16 @@ pub enum KexecError {
         waited: Duration,
     },
     /// The kernel refused before it freed the loaded image.
-    #[error("{0}; what was loaded before is still loaded")]
+    #[error("{0}; the earlier image is still loaded")]
     Kept(Box<Self>),
     /// The last good plan is loaded again.
-    #[error("{0}; what was loaded before is loaded again, as it was then")]
+    #[error("{0}; the earlier image is loaded again, as it was then")]
     Restored(Box<Self>),
     /// Nothing is known that could be loaded again.
     #[error("{0}; nothing is noted in --state-dir that could be loaded in its place")]
     Lost(Box<Self>),
     /// The last good plan does not load either.
-    #[error("{refused}; what was loaded before does not load again either: {lost}")]
+    #[error("{refused}; the earlier image does not load again either: {lost}")]
     LostBoth {
         /// The reason why the new plan was not loaded.
         refused: Box<Self>,

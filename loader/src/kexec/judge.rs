@@ -96,7 +96,7 @@ impl Status {
             }
             (_, Some(_)) => (Verdict::AtWork, "a loader is at work at this moment"),
             (Recorded::Damaged, _) => {
-                (Verdict::OtherProgram, "what was noted of it is damaged, or of another release")
+                (Verdict::OtherProgram, "its record is damaged, or of another release")
             }
             _ => (
                 Verdict::OtherProgram,

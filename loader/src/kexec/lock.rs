@@ -41,7 +41,7 @@ pub(crate) fn lock(file: &File, path: &Path, timeouts: Timeouts) -> Result<(), K
                 let pid = Some(holder.as_ref().map(|holder| holder.pid));
                 if reported != pid {
                     let (holder, path) = (shown(holder.as_ref()), path.display());
-                    log::info!("waiting for {holder}, who has locked {path}");
+                    log::info!("waiting for {holder}, which has locked {path}");
                     reported = pid;
                 }
             }
@@ -87,7 +87,7 @@ mod tests {
         let (process, file) = (format!("process {} (", last.pid), path.display());
         assert_eq!(lines.len(), 1, "told once: {lines:?}");
         assert!(lines[0].starts_with(&format!("waiting for {process}")), "{lines:?}");
-        assert!(lines[0].ends_with(&format!("who has locked {file}")), "{lines:?}");
+        assert!(lines[0].ends_with(&format!("which has locked {file}")), "{lines:?}");
         assert!(error.to_string().contains(&format!("{file} is locked by {process}")), "{error}");
         drop(first);
         lock(&second, &path, timeouts).expect("it is free again");

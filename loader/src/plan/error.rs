@@ -97,7 +97,7 @@ pub enum PlanError {
     },
     /// The image was linked for another place and cannot be moved.
     #[error(
-        "the capture kernel's memory {segment} lies outside the reservation {slot}, and the image \
+        "the capture kernel's memory {segment} is outside the reservation {slot}, and the image \
          (ET_EXEC) runs nowhere else: boot with a crashkernel=SIZE@ADDRESS that covers it, or build \
          it as ET_DYN"
     )]
@@ -129,7 +129,7 @@ pub enum PlanError {
         cpu: u32,
     },
     /// A note area where the dead kernel has no memory.
-    #[error("the note area {area} of {owner} lies outside the first kernel's RAM: damaged copy?")]
+    #[error("the note area {area} of {owner} is outside the first kernel's RAM: damaged copy?")]
     NotesOutsideRam {
         /// Owner of the notes: a CPU or VMCOREINFO.
         owner: String,

@@ -71,7 +71,7 @@ pub enum FlashError {
     },
     /// Something else was read than written.
     #[error(
-        "{} does not hold what was written: the byte at {at} differs; replace the device",
+        "{} differs from the image at byte {at}; replace the device",
         path.display()
     )]
     Differs {

@@ -49,7 +49,7 @@ fn user_of_one(device: &Path, mounts: &str, swaps: &str) -> io::Result<Option<St
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
-    Ok(holder.map(|holder| format!("{} lies on {name}", holder.file_name().to_string_lossy())))
+    Ok(holder.map(|holder| format!("{} is on top of {name}", holder.file_name().to_string_lossy())))
 }
 
 #[cfg(test)]
@@ -96,7 +96,7 @@ mod tests {
     fn swap_and_holders_are_seen() {
         let swaps = "Filename\tType\tSize\tUsed\tPriority\n/dev/sda1  partition\t1\t0\t-2\n";
         assert_eq!(users("", swaps, None)[1].as_deref(), Some("sda1 is swap space"));
-        assert_eq!(users("", "", Some("dm-0"))[0].as_deref(), Some("dm-0 lies on sda1"));
+        assert_eq!(users("", "", Some("dm-0"))[0].as_deref(), Some("dm-0 is on top of sda1"));
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl fmt::Display for Inspection {
             writeln!(f, "{name:14} {place}  {bytes:>7} bytes given, digest {verdict}")?;
             writeln!(f, "{:14} {}", "", segment.sha256)?;
         }
-        writeln!(f, "backup         {}  (in place, the image lies here)", self.backup)?;
+        writeln!(f, "backup         {}  (in place, the image is here)", self.backup)?;
         self.problem.as_ref().map_or(Ok(()), |problem| writeln!(f, "problem: {problem}"))
     }
 }

@@ -79,7 +79,7 @@ fn what_the_kernel_does_not_tell_is_said() {
                 let image = system.kcore.image.as_mut().expect("known");
                 image.range = range(0xa40_0000, 0x2000_0000);
             },
-            "does not lie in System RAM",
+            "is not in System RAM",
             3,
         ),
         (
@@ -87,7 +87,7 @@ fn what_the_kernel_does_not_tell_is_said() {
                 let image = system.kcore.image.as_mut().expect("known");
                 image.range = range(0xa40_0000, 0xa40_0000);
             },
-            "does not lie in System RAM",
+            "is not in System RAM",
             3,
         ),
     ];

@@ -354,7 +354,7 @@ fn unknown_virtual_addresses_are_zero_and_said() {
         (|system| system.text = None, "_text"),
         (|system| system.lowmem_end = None, "zone Normal"),
         (|system| system.memory.kernel_code = None, "Kernel code"),
-        (|system| system.text = Some(0xd300_1000), "_text does not lie"),
+        (|system| system.text = Some(0xd300_1000), "_text is not in"),
     ];
     for (spoil, word) in spoil {
         let mut system = fixture("i386-512m");
@@ -395,7 +395,7 @@ fn a_cpu_without_notes_is_named() {
     let mut system = fixture("i386-2g");
     system.cpus[3].area = Some(range(0x1_0000_0000, 0x1_0000_00b0));
     let error = plan_for(&system).expect_err("there is no RAM");
-    assert!(error.to_string().contains("of CPU 3 lies outside"), "{error}");
+    assert!(error.to_string().contains("of CPU 3 is outside"), "{error}");
     system.cpus.clear();
     assert_eq!(plan_for(&system), Err(PlanError::NoCpus));
     let mut system = fixture("i386-2g");

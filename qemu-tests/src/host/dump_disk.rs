@@ -19,7 +19,7 @@ pub enum Attachment {
     /// As an ordinary disk.
     #[default]
     Whole,
-    /// Not at all.
+    /// There is no dump disk.
     Absent,
     /// Write-protected.
     ReadOnly,

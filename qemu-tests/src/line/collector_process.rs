@@ -19,7 +19,7 @@ const DUMP: &str = "vmcore";
 const PRINTED: &str = "printed";
 const SAID: &str = "said";
 /// End of its messages while it has no link and waits for one.
-const WAITS: &str = "nobody is there; waiting";
+const WAITS: &str = "the other end is not there; waiting";
 /// Text of the line that is no frame, as the collector heard it.
 const CONSOLE: &str = "console";
 /// Most bytes of the end of its messages that are kept.

@@ -48,7 +48,10 @@ fn a_disk_of_a_microvm_behind_an_iommu_is_named_and_left_alone() {
     let (report, _) = on_microvm(guest(), |config| {
         config.disk_properties = "iommu_platform=on".into();
     });
-    assert_no_dump(&report, "virtio-blk at MMIO 0xfeb00000: the device sits behind an IOMMU");
+    assert_no_dump(
+        &report,
+        "virtio-blk at MMIO 0xfeb00000: the device is attached through an IOMMU",
+    );
 }
 
 #[test]

@@ -162,7 +162,7 @@ impl<'c, T: Transport> VirtioConsole<'c, T> {
                 return Ok(ready);
             }
             if self.port.outgoing.is_late(self.device.clock) {
-                return Err(Error::Timeout("take what was sent"));
+                return Err(Error::Timeout("take the sent bytes"));
             }
             core::hint::spin_loop();
         }

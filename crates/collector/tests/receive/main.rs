@@ -285,7 +285,11 @@ fn nobody_there_is_said() {
     let folder = folder();
     let absent = collector(&folder, &["receive", "unix:port", "-o", "vmcore", "--wait", "0"]);
     assert_eq!(absent.status.code(), Some(1));
-    assert!(text(&absent.stderr).contains("nobody was there in time"), "{}", text(&absent.stderr));
+    assert!(
+        text(&absent.stderr).contains("the other end was not there in time"),
+        "{}",
+        text(&absent.stderr)
+    );
     let _socket = listener(&folder);
     let silent = collector(&folder, &["receive", "port", "-o", "vmcore", "--wait", "1"]);
     assert!(

@@ -9,7 +9,7 @@ pub(crate) fn check(system: &System, plan: &Plan) {
     let slot = bounds(plan.slot);
     for segment in &plan.segments {
         let (start, end) = bounds(segment.range);
-        assert!(slot.0 <= start && end <= slot.1, "{} lies outside the slot", segment.name);
+        assert!(slot.0 <= start && end <= slot.1, "{} is outside the slot", segment.name);
         assert!(start % 4096 == 0 && end % 4096 == 0 && start < end, "{}", segment.name);
         assert!(segment.bytes.len() as u64 <= end - start, "{}", segment.name);
     }

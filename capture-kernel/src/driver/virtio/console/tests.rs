@@ -167,7 +167,7 @@ fn a_reader_that_is_stuck_is_an_end_and_does_not_keep_the_device_from_stopping()
     let (console, clock) = (Console::new(), FakeClock::default());
     let mut line = open(&console, &clock).expect("has the port");
     console.borrow_mut().appetite = 3;
-    let stuck = Error::Timeout("take what was sent");
+    let stuck = Error::Timeout("take the sent bytes");
     let page = [1; 4096];
     let failed = (0..100).find_map(|_| line.send_bulk(b"head", pieces([old(&page)])).err());
     assert_eq!(failed, Some(stuck));
@@ -195,7 +195,7 @@ fn a_reader_that_is_stuck_keeps_its_memory_until_the_device_is_stopped() {
             let piece = frozen(&pool, byte).expect("is free");
             line.send_bulk(b"head", pieces([piece, DmaPiece::Zeros(100)])).expect("is taken");
         }
-        assert_eq!(line.wait_for_one(), Err(Error::Timeout("take what was sent")));
+        assert_eq!(line.wait_for_one(), Err(Error::Timeout("take the sent bytes")));
         line.send(b"something").and_then(|()| line.drain()).expect_err("it is stuck");
         assert_eq!(console.borrow().waiting(), 4);
         if stops {

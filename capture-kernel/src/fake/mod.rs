@@ -4,14 +4,13 @@
 mod console;
 mod device;
 mod disk;
-mod log;
 mod mem;
 
-pub(crate) use self::log::logged;
 pub(crate) use console::Console;
 pub(crate) use device::{Base, Chain, FakeDevice, FakeTransport};
 pub(crate) use disk::{Disk, Done, ORDINARY};
 pub(crate) use mem::{BLOCK, Mem};
+pub(crate) use vmcore::fake::logged;
 
 use crate::Clock;
 use crate::driver::dma::{DmaPiece, SlotMemory};

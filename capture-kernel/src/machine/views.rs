@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 use boot_stub::{paging, tsc};
 use capture_kernel::dump::{Dump, Later, NamedView, Urgent, id};
 use cmdline::{Options, ViewSpec};
-use core::fmt::Arguments;
 use core::ops::Range;
 use dumpfile::Contents;
 use linux::{LaterViews, SmallView};
@@ -92,18 +91,14 @@ fn say_left_out(left_out: &Holes) {
 
 /// The small views: those that are read at once, and those that are read later.
 fn small(header: &CoreHeader, vmcore: &Vmcore) -> (Vec<NamedView>, Later) {
-    let (first, later) = linux::first_views(header, vmcore, &oldmem::Window, &mut complain);
-    let read = move || named(later.read(&oldmem::Window, &mut complain));
+    let (first, later) = linux::first_views(header, vmcore, &oldmem::Window);
+    let read = move || named(later.read(&oldmem::Window));
     (named(first), Later::new(LaterViews::MOST, read))
 }
 
 fn named(views: Vec<SmallView>) -> Vec<NamedView> {
     let named = |SmallView { name, start, view }| NamedView { name, start, view: Rc::new(view) };
     views.into_iter().map(named).collect()
-}
-
-fn complain(line: Arguments<'_>) {
-    log::info!("{line}");
 }
 
 /// Physical memory as it is, as far as it is known to be RAM.

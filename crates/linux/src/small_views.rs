@@ -5,7 +5,7 @@ mod list;
 mod stack;
 
 use alloc::vec::Vec;
-use core::fmt::{self, Write};
+use core::fmt::Write;
 
 pub use self::list::SmallView;
 use self::list::Views;
@@ -37,27 +37,29 @@ const MAX_RECORDS: u64 = 3 * MAX_LOG as u64 / 16;
 /// | `dmesg` | the log, the newest 512 KiB at most, as [`crate::Record`] shows it |
 ///
 /// The first three are read here, for which little is read; the others by [`LaterViews::read`].
-/// Missing parts are left out and reported to `complain`, one line each.
+/// Missing parts are left out and reported (`log`), one line each.
 pub fn first_views(
     header: &CoreHeader,
     vmcore: &Vmcore,
     mem: &impl ReadPhys,
-    complain: &mut dyn FnMut(fmt::Arguments<'_>),
 ) -> (Vec<SmallView>, LaterViews) {
     let mem = PageCache::new(mem);
-    let segments = segments(header, &mem, complain);
+    let segments = SegmentMap::new(header.segments(&mem)).unwrap_or_else(|error| {
+        log::warn!("small views: {error}");
+        SegmentMap::default()
+    });
     let vmcoreinfo = vmcoreinfo(vmcore.notes());
-    let mut views = Views { list: Vec::new(), complain };
+    let mut views = Views::default();
     let log = Log::read_end(KernelMemory::new(&mem, &segments), vmcoreinfo, TAIL);
     let has_log = log.is_ok();
     match log {
         Ok(log) => views.add("dmesg-tail", 0, copy(tail(&log.text))),
-        Err(error) => (views.complain)(format_args!("dmesg: {error}")),
+        Err(error) => log::warn!("dmesg: {error}"),
     }
     views.add("notes", 0, copy(vmcore.notes()));
     views.add("vmcoreinfo", 0, copy(vmcoreinfo));
     let cpus = Cpus::of(vmcore).unwrap_or_else(|error| {
-        (views.complain)(format_args!("stack: {error}"));
+        log::warn!("stack: {error}");
         Cpus::default()
     });
     // If there is no copy, the views themselves have reported it.
@@ -79,19 +81,14 @@ impl LaterViews {
     /// The most bytes of all of them, each rounded up to a page.
     pub const MOST: u64 = (MAX_LOG + stack::MOST) as u64;
 
-    /// Reads them. Missing parts are left out and reported to `complain`, one line each.
-    pub fn read(
-        &self,
-        mem: &impl ReadPhys,
-        complain: &mut dyn FnMut(fmt::Arguments<'_>),
-    ) -> Vec<SmallView> {
+    /// Reads them. Missing parts are left out and reported (`log`), one line each.
+    pub fn read(&self, mem: &impl ReadPhys) -> Vec<SmallView> {
         let mem = PageCache::new(mem);
         // The first views have reported this error already.
-        let segments = segments(&self.header, &mem, &mut |_| ());
+        let segments = SegmentMap::new(self.header.segments(&mem)).unwrap_or_default();
         let memory = KernelMemory::new(&mem, &segments);
-        let mut views = Views { list: Vec::new(), complain };
-        let log =
-            if self.has_log { log(&mut views, memory, &self.vmcoreinfo) } else { Log::default() };
+        let mut views = Views::default();
+        let log = if self.has_log { whole_log(memory, &self.vmcoreinfo) } else { Log::default() };
         stack::add(&mut views, &self.cpus, log.newest, memory, &self.vmcoreinfo);
         views.add("dmesg", 0, Ok(log.text));
         views.list
@@ -99,13 +96,13 @@ impl LaterViews {
 }
 
 /// The log; where there is little memory, its end.
-fn log<M: ReadPhys>(views: &mut Views<'_>, memory: KernelMemory<'_, M>, vmcoreinfo: &[u8]) -> Log {
+fn whole_log<M: ReadPhys>(memory: KernelMemory<'_, M>, vmcoreinfo: &[u8]) -> Log {
     let whole = match Log::read(memory, vmcoreinfo, MAX_LOG) {
         Err(Error::NO_MEMORY) => Log::read(memory, vmcoreinfo, TAIL),
         whole => whole,
     };
     whole.unwrap_or_else(|error| {
-        (views.complain)(format_args!("dmesg: {error}"));
+        log::warn!("dmesg: {error}");
         Log::default()
     })
 }
@@ -158,18 +155,6 @@ fn tail(text: &[u8]) -> &[u8] {
     let end = text.iter().skip(cut - 1).position(|byte| *byte == b'\n');
     let start = end.map_or(cut, |end| cut + end);
     if start == text.len() { &text[cut..] } else { &text[start..] }
-}
-
-/// All segments of the ELF core header. None where they cannot be had.
-fn segments(
-    header: &CoreHeader,
-    mem: &impl ReadPhys,
-    complain: &mut dyn FnMut(fmt::Arguments<'_>),
-) -> SegmentMap {
-    SegmentMap::new(header.segments(mem)).unwrap_or_else(|error| {
-        complain(format_args!("small views: {error}"));
-        SegmentMap::default()
-    })
 }
 
 /// The text of the note, without its padding; nothing if there is no such note.

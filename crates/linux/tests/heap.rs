@@ -76,12 +76,12 @@ fn peak(count: u64) -> usize {
     let header = CoreHeader::read(&memory, place).expect("a good header");
     let vmcore =
         vmcore::vmcore(&header, &memory, 1 << 40, &Holes::new(), &mut |_| ()).expect("a vmcore");
-    let (mut small, later) = linux::first_views(&header, &vmcore, &memory, &mut |_| ());
+    let (mut small, later) = linux::first_views(&header, &vmcore, &memory);
     let ranges = header.segments(&memory).filter_map(|load| load.ok()?.memory_range().ok());
     let ram = RangeSet::union(ranges).expect("room");
     let oldmem = vmcore::oldmem(&ram, None::<PhysRange>).expect("room");
     drop(ram);
-    small.extend(later.read(&memory, &mut |_| ()));
+    small.extend(later.read(&memory));
     assert_eq!((small.len(), oldmem.extents().len() as u64), (0, 2 * count));
     let peak = PEAK.load(Relaxed) - before;
     drop(vmcore);

@@ -95,10 +95,11 @@ fn assert_small_views(path: &Path, log: &str) {
     let header = CoreHeader::read(&mem, start).expect("a header");
     let vmcore = vmcore::vmcore(&header, &mem, 1 << 52, &vmcore::Holes::new(), &mut |_| {})
         .expect("a vmcore of it");
-    let mut complaints = Vec::new();
-    let complain = &mut |text: std::fmt::Arguments<'_>| complaints.push(text.to_string());
-    let (mut views, later) = first_views(&header, &vmcore, &mem, complain);
-    views.extend(later.read(&mem, complain));
+    let (views, complaints) = vmcore::fake::logged(|| {
+        let (mut views, later) = first_views(&header, &vmcore, &mem);
+        views.extend(later.read(&mem));
+        views
+    });
     assert_eq!(complaints, [""; 0]);
     let names: Vec<_> = views.iter().map(|view| view.name).collect();
     assert_eq!(names, ["dmesg-tail", "notes", "vmcoreinfo", "stack", "dmesg"]);

@@ -1,7 +1,6 @@
 //! The list of small views.
 
 use alloc::vec::Vec;
-use core::fmt;
 
 use vmcore::NamedView;
 
@@ -11,19 +10,19 @@ use crate::Error;
 pub type SmallView = NamedView<Vec<u8>>;
 
 /// The views so far.
-pub(super) struct Views<'c> {
+#[derive(Default)]
+pub(super) struct Views {
     pub(super) list: Vec<SmallView>,
-    pub(super) complain: &'c mut dyn FnMut(fmt::Arguments<'_>),
 }
 
-impl Views<'_> {
+impl Views {
     /// Adds a view, unless there is nothing in it.
     pub(super) fn add(&mut self, name: &'static str, start: u64, bytes: Result<Vec<u8>, Error>) {
         let room = self.list.try_reserve(1).map_err(|_| Error::NO_MEMORY);
         match room.and(bytes) {
             Ok(bytes) if bytes.is_empty() => {}
             Ok(bytes) => self.list.push(NamedView { name, start, view: bytes }),
-            Err(error) => (self.complain)(format_args!("{name}: {error}")),
+            Err(error) => log::warn!("{name}: {error}"),
         }
     }
 }

@@ -78,7 +78,7 @@ impl Cpus {
 
 /// Adds the stack of the CPU that crashed, or of the first few.
 pub(super) fn add<M: ReadPhys>(
-    views: &mut Views<'_>,
+    views: &mut Views,
     cpus: &Cpus,
     newest: Option<Caller>,
     memory: KernelMemory<'_, M>,

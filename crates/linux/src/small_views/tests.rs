@@ -1,10 +1,10 @@
 use super::*;
 use crate::dmesg::fake::{BOTH, Machine, PADDR, PAGE, id, old, state};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec;
 use proptest::prelude::*;
-use vmcore::fake::{FakeMemory, note};
+use vmcore::fake::{FakeMemory, logged, note};
 use vmcore::{
     Class, EM_386, EM_X86_64, ElfCoreHdr, Holes, PhysAddr, Segment, SegmentKind, build, vmcore,
 };
@@ -83,11 +83,11 @@ impl Dead {
         let header = CoreHeader::read(&mem, place).expect("a header of a test");
         let vmcore =
             vmcore(&header, &mem, LIMIT, &Holes::new(), &mut |_| {}).expect("a vmcore of a test");
-        let mut complaints = Vec::new();
-        let complain = &mut |text: fmt::Arguments<'_>| complaints.push(text.to_string());
-        let (mut views, later) = first_views(&header, &vmcore, &mem, complain);
-        views.extend(later.read(&mem, complain));
-        (views, complaints)
+        logged(|| {
+            let (mut views, later) = first_views(&header, &vmcore, &mem);
+            views.extend(later.read(&mem));
+            views
+        })
     }
 
     fn names(&self) -> Vec<&'static str> {

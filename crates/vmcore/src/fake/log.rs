@@ -1,6 +1,6 @@
 //! The log of a test: records of its own thread.
 
-use log::{LevelFilter, Log, Metadata, Record};
+use ::log::{LevelFilter, Log, Metadata, Record};
 use std::cell::RefCell;
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -24,10 +24,10 @@ impl Log for Collected {
 }
 
 /// The result of `act`, and the text of all that it logs.
-pub(crate) fn logged<R>(act: impl FnOnce() -> R) -> (R, Vec<String>) {
+pub fn logged<R>(act: impl FnOnce() -> R) -> (R, Vec<String>) {
     // All but the first test find the logger set.
-    let _ = log::set_logger(&Collected);
-    log::set_max_level(LevelFilter::Trace);
+    let _ = ::log::set_logger(&Collected);
+    ::log::set_max_level(LevelFilter::Trace);
     LOGGED.take();
     let result = act();
     (result, LOGGED.take())

@@ -1,5 +1,11 @@
 //! Memory of a machine that never was, and shorthands for tests.
 
+#[cfg(feature = "fake")]
+mod log;
+
+#[cfg(feature = "fake")]
+pub use self::log::logged;
+
 use alloc::vec::Vec;
 
 use crate::{Error, PhysAddr, PhysRange, ReadPhys};

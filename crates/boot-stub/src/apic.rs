@@ -44,7 +44,7 @@ const MASKED: u32 = 1 << 16;
 const ASSERT: u32 = 1 << 14;
 const ALL_OTHERS: u32 = 0b11 << 18;
 /// Time for a command to leave, in milliseconds. It takes microseconds.
-const PATIENCE: u64 = 10;
+const TIMEOUT_MS: u64 = 10;
 
 /// Message to another CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl LocalApic {
             Destination::Id(id) => (0, id),
         };
         let has_left = || {
-            tsc::wait(PATIENCE * ticks_per_ms, || self.read(register::COMMAND_LOW) & PENDING == 0)
+            tsc::wait(TIMEOUT_MS * ticks_per_ms, || self.read(register::COMMAND_LOW) & PENDING == 0)
         };
         if !has_left() {
             return false;

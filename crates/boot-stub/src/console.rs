@@ -33,7 +33,7 @@ pub struct Hold {
 /// Number of polls for an empty transmitter before the console is given up for good. A port read
 /// takes about 1 µs, so this is some two seconds, once: a byte is gone in 87 µs at 115200 baud, but
 /// a virtual port may stand still for long while its host is busy.
-const PATIENCE: u32 = 2_000_000;
+const MOST_POLLS: u32 = 2_000_000;
 
 /// Takes the 16550 at I/O `port` for all output, with interrupts off, 115200 baud, 8N1.
 /// Port zero means silence.
@@ -141,7 +141,7 @@ fn put(byte: u8) {
         return;
     }
     let uart = Uart { port };
-    for _ in 0..PATIENCE {
+    for _ in 0..MOST_POLLS {
         if uart.can_send() {
             uart.put(byte);
             return;

@@ -5,7 +5,7 @@
 use x86::io;
 
 /// Polls of the keyboard controller before its input buffer is taken as empty.
-const PATIENCE: u32 = 10_000;
+const MOST_POLLS: u32 = 10_000;
 
 /// Stops this CPU for good.
 pub fn halt() -> ! {
@@ -23,7 +23,7 @@ pub fn reset() -> ! {
         io::outb(0xcf9, 0x02);
         io::outb(0xcf9, 0x06);
         settle();
-        for _ in 0..PATIENCE {
+        for _ in 0..MOST_POLLS {
             if io::inb(0x64) & 2 == 0 {
                 break;
             }
@@ -46,7 +46,7 @@ pub fn power_off(port: u16, sleep_type: u8) {
 
 /// Gives the chipset time to act: some tens of milliseconds of port reads.
 fn settle() {
-    for _ in 0..20 * PATIENCE {
+    for _ in 0..20 * MOST_POLLS {
         // SAFETY: reading port 0x61 has no effect.
         let _ = unsafe { io::inb(0x61) };
     }

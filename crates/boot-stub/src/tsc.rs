@@ -12,7 +12,7 @@ const CALIBRATION: u16 = 1193;
 const CALIBRATIONS: u32 = 5;
 /// Most reads of the PIT's output before calibration is given up: at about 1 µs a read, a hundred
 /// times the expected number.
-const PATIENCE: u32 = 100_000;
+const MOST_POLLS: u32 = 100_000;
 /// Ticks per millisecond to count with where the PIT does not answer: the fastest CPU we expect, so
 /// that a wait is rather too long than too short.
 pub const FALLBACK: u64 = 5_000_000;
@@ -78,7 +78,7 @@ fn measure(port_b: u8) -> Option<u64> {
         io::outb(CHANNEL_2, CALIBRATION as u8);
         io::outb(CHANNEL_2, (CALIBRATION >> 8) as u8);
         let start = now();
-        let finished = (0..PATIENCE).any(|_| io::inb(PORT_B) & (1 << 5) != 0);
+        let finished = (0..MOST_POLLS).any(|_| io::inb(PORT_B) & (1 << 5) != 0);
         let ticks = now().wrapping_sub(start);
         io::outb(PORT_B, port_b);
         finished.then_some(ticks)

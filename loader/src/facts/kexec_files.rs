@@ -27,7 +27,7 @@ pub(crate) const ALWAYS_THERE: &str = "sys/kernel/fscaps";
 
 /// Number of reads of a file that the kernel has locked, and the pause in between. A load
 /// takes milliseconds.
-const PATIENCE: (u32, Duration) = (50, Duration::from_millis(20));
+const RETRIES: (u32, Duration) = (50, Duration::from_millis(20));
 
 /// `0` or `1`.
 pub(crate) fn flag(text: &str) -> Option<bool> {
@@ -52,10 +52,10 @@ pub(crate) fn cma_ranges(text: &str) -> Vec<PhysRange> {
 
 /// Reads a file that the kernel may have locked: the size of the reservation is hidden while
 /// another program loads (EBUSY; `kernel/kexec_core.c`, `crash_get_memory_size`).
-pub(crate) fn patiently<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    for _ in 0..PATIENCE.0 {
+pub(crate) fn retry_while_busy<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..RETRIES.0 {
         match read() {
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => sleep(PATIENCE.1),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => sleep(RETRIES.1),
             other => return other,
         }
     }
@@ -85,17 +85,17 @@ mod tests {
     fn a_file_that_is_locked_for_a_moment_is_read_again() {
         let busy = || Err::<u32, _>(io::Error::from_raw_os_error(libc::EBUSY));
         let mut reads = 0;
-        let read = patiently(|| {
+        let read = retry_while_busy(|| {
             reads += 1;
             if reads < 3 { busy() } else { Ok(reads) }
         });
         assert_eq!(read.expect("read in the end"), 3);
         let mut reads = 0;
-        let read = patiently(|| {
+        let read = retry_while_busy(|| {
             reads += 1;
             busy()
         });
         assert_eq!(read.expect_err("busy for ever").raw_os_error(), Some(libc::EBUSY));
-        assert_eq!(reads, PATIENCE.0 + 1, "there is an end");
+        assert_eq!(reads, RETRIES.0 + 1, "there is an end");
     }
 }

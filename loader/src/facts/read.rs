@@ -80,7 +80,7 @@ impl Root<'_> {
     /// The first `limit` bytes of a file, likewise.
     fn head(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, SystemError> {
         let Some(file) = self.open(path)? else { return Ok(None) };
-        let read = kexec_files::patiently(|| {
+        let read = kexec_files::retry_while_busy(|| {
             let mut bytes = Vec::new();
             (&file).take(limit).read_to_end(&mut bytes).map(|_| bytes)
         });

@@ -153,7 +153,7 @@ fn serve(
             std::thread::sleep(SLICE);
             continue;
         };
-        // One that cannot be talked to is taken for one that is gone.
+        // A collector that does not answer counts as gone.
         let _ = converse(collector, &mut machine, shared, noise.as_mut());
         shared.set_collector(None);
     }

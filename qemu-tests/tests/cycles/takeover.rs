@@ -5,7 +5,7 @@ use qemu_tests::host::dump_disk::Attachment;
 use qemu_tests::{Config, Delivery, Fate, Fault, Report, Way};
 
 /// As short as possible: one target's timeout must end, and the other must do its work.
-const PATIENCE: &str = "kdump.timeout=10";
+const SHORT_TIMEOUT: &str = "kdump.timeout=10";
 
 /// The guest with `targets`; the one of this name gets the dump, and `said` is on the console.
 #[track_caller]
@@ -17,7 +17,7 @@ fn assert_taken_over(
 ) -> Report {
     let (report, console) = cycle_and_console(guest(), |config| {
         small(config);
-        config.append = PATIENCE.into();
+        config.append = SHORT_TIMEOUT.into();
         config.delivery = over(targets);
         change(config);
     });
@@ -141,7 +141,7 @@ fn a_disk_that_stalls_half_way() {
 fn both_are_asked_for_and_one_is_not_there() {
     let report = cycle(guest(), |config| {
         small(config);
-        config.append = PATIENCE.into();
+        config.append = SHORT_TIMEOUT.into();
         config.delivery = Delivery { fate: Fate::Absent, ..over("virtio-blk+serial") };
     });
     assert_only_fails(&report, &["vmcore"]);

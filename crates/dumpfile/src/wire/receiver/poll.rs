@@ -125,8 +125,8 @@ impl Receiver {
     /// Waits for missing parts, and requests them if nothing comes, or if all requested parts are
     /// there.
     fn fill(&mut self, now: u64, out: &mut [u8]) -> Result<ReceiverStep, ReceiverError> {
-        let patience = self.times.retry * if self.has_bulk() { LOSSLESS } else { 1 };
-        let quiet_until = self.quiet_since.max(self.asked).saturating_add(patience);
+        let timeout = self.times.retry * if self.has_bulk() { LOSSLESS } else { 1 };
+        let quiet_until = self.quiet_since.max(self.asked).saturating_add(timeout);
         let asked = match &self.phase {
             Phase::Push => true,
             Phase::Fill(wants) => wants.as_slice().iter().any(|want| self.lacks(want)),

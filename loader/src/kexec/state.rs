@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use vmcore::{PhysAddr, PhysRange};
+use vmcore::PhysAddr;
 
+use crate::json::SegmentJson;
 use crate::kexec::call::Call;
 use crate::kexec::error::KexecError;
 use crate::kexec::holder::{Holder, holder};
@@ -119,15 +120,7 @@ struct Head {
     boot: String,
     record: Record,
     entry: u64,
-    segments: Vec<HeadSegment>,
-}
-
-#[derive(Deserialize, Serialize)]
-struct HeadSegment {
-    name: String,
-    start: u64,
-    length: u64,
-    bytes: usize,
+    segments: Vec<SegmentJson>,
 }
 
 impl State {
@@ -207,18 +200,12 @@ fn private() -> OpenOptions {
 }
 
 fn encode(call: Call<'_>, record: &Record, boot: &str) -> io::Result<Vec<u8>> {
-    let segments = call.segments.iter().map(|segment| HeadSegment {
-        name: segment.name.clone(),
-        start: segment.range.start().get(),
-        length: segment.range.length(),
-        bytes: segment.bytes.len(),
-    });
     let head = Head {
         version: VERSION,
         boot: boot.to_owned(),
         record: record.clone(),
         entry: call.entry.get(),
-        segments: segments.collect(),
+        segments: call.segments.iter().map(PlannedSegment::json).collect(),
     };
     let mut content = vec![0; DIGEST];
     serde_json::to_writer(&mut content, &head)?;
@@ -244,7 +231,7 @@ fn decode(content: &[u8]) -> Option<(String, LastCall)> {
     let mut segments = Vec::new();
     for segment in head.segments {
         let (taken, left) = bytes.split_at_checked(segment.bytes)?;
-        let range = PhysRange::new(PhysAddr::new(segment.start), segment.length).ok()?;
+        let range = segment.place.range()?;
         segments.push(PlannedSegment { name: segment.name, range, bytes: taken.to_vec() });
         bytes = left;
     }
@@ -257,6 +244,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::kexec::record::tests::record;
     use std::os::unix::fs::PermissionsExt;
+    use vmcore::PhysRange;
 
     /// A folder that was locked in a boot of this id.
     pub(crate) fn state(folder: &Path, boot: &str) -> State {

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::ser::{Serialize, Serializer};
 use vmcore::{Class, PhysRange, Segment};
 
-use crate::json::RangeJson;
-use crate::plan::types::Plan;
+use crate::json::{RangeJson, SegmentJson};
+use crate::plan::types::{Plan, PlannedSegment};
 
 /// The version of the JSON: fields may be added, none is renamed.
 pub const PLAN_VERSION: u32 = 1;
@@ -20,7 +20,7 @@ struct PlanJson<'a> {
     kernel_entry: u64,
     kernel_base: u64,
     kernel_delta: i64,
-    segments: Vec<SegmentJson<'a>>,
+    segments: Vec<SegmentJson>,
     command_line: &'a str,
     target: &'a str,
     elfcorehdr: RangeJson,
@@ -35,18 +35,10 @@ struct PlanJson<'a> {
 }
 
 #[derive(serde::Serialize)]
-struct SegmentJson<'a> {
-    name: &'a str,
-    start: u64,
-    length: u64,
-    bytes: usize,
-}
-
-#[derive(serde::Serialize)]
 struct NotesJson {
     cpu: u32,
-    start: u64,
-    length: u64,
+    #[serde(flatten)]
+    area: RangeJson,
 }
 
 #[derive(serde::Serialize)]
@@ -66,17 +58,8 @@ impl From<&Segment> for LoadJson {
 
 impl<'a> From<&'a Plan> for PlanJson<'a> {
     fn from(plan: &'a Plan) -> Self {
-        let segments = plan.segments.iter().map(|segment| SegmentJson {
-            name: &segment.name,
-            start: segment.range.start().get(),
-            length: segment.range.length(),
-            bytes: segment.bytes.len(),
-        });
-        let notes = plan.notes.iter().map(|notes| NotesJson {
-            cpu: notes.cpu,
-            start: notes.area.start().get(),
-            length: notes.area.length(),
-        });
+        let notes =
+            plan.notes.iter().map(|notes| NotesJson { cpu: notes.cpu, area: notes.area.into() });
         Self {
             version: PLAN_VERSION,
             slot: plan.slot.into(),
@@ -84,7 +67,7 @@ impl<'a> From<&'a Plan> for PlanJson<'a> {
             kernel_entry: plan.kernel_entry.get(),
             kernel_base: plan.kernel_base.get(),
             kernel_delta: plan.kernel_delta,
-            segments: segments.collect(),
+            segments: plan.segments.iter().map(PlannedSegment::json).collect(),
             command_line: &plan.command_line,
             target: &plan.target,
             elfcorehdr: plan.elfcorehdr.into(),

@@ -3,6 +3,8 @@
 use cmdline::{Action, Compress};
 use vmcore::{Class, PhysAddr, PhysRange, Segment};
 
+use crate::json::SegmentJson;
+
 /// I/O port of the first serial port, COM1.
 pub const COM1: u16 = 0x3f8;
 
@@ -57,6 +59,12 @@ pub struct PlannedSegment {
     pub range: PhysRange,
     /// Its first bytes; the first kernel fills the rest of the range with zeros.
     pub bytes: Vec<u8>,
+}
+
+impl PlannedSegment {
+    pub(crate) fn json(&self) -> SegmentJson {
+        SegmentJson { name: self.name.clone(), place: self.range.into(), bytes: self.bytes.len() }
+    }
 }
 
 /// The note area of one CPU.

@@ -6,6 +6,8 @@ use handoff::{Block, SlotHeader};
 use serde::Serialize;
 use slot_image::{Error, Segment, SlotImage, parse};
 
+use crate::json::RangeJson;
+
 /// The version of the JSON: fields may be added, none is renamed.
 const INSPECTION_VERSION: u32 = 1;
 /// The segment with the command line, as the plan calls it.
@@ -16,11 +18,11 @@ const COMMAND_LINE: &str = "command-line";
 pub struct Inspection {
     version: u32,
     image_version: u32,
-    slot: Place,
+    slot: RangeJson,
     sealed: bool,
     entry: u64,
-    elfcorehdr: Place,
-    backup: Place,
+    elfcorehdr: RangeJson,
+    backup: RangeJson,
     file_length: u64,
     command_line: String,
     segments: Vec<SegmentReport>,
@@ -29,15 +31,9 @@ pub struct Inspection {
 }
 
 #[derive(Debug, Serialize)]
-struct Place {
-    start: u64,
-    length: u64,
-}
-
-#[derive(Debug, Serialize)]
 struct SegmentReport {
     name: String,
-    place: Place,
+    place: RangeJson,
     bytes: usize,
     sha256: String,
     digest_ok: bool,
@@ -80,12 +76,6 @@ impl SegmentReport {
     }
 }
 
-impl From<vmcore::PhysRange> for Place {
-    fn from(range: vmcore::PhysRange) -> Self {
-        Self { start: range.start().get(), length: range.length() }
-    }
-}
-
 /// The capture kernel's command line, unprintable characters replaced.
 fn command_line(image: &SlotImage<'_>) -> String {
     let segment = image.segments().find(|segment| segment.name.to_string() == COMMAND_LINE);
@@ -95,11 +85,10 @@ fn command_line(image: &SlotImage<'_>) -> String {
     line.iter().map(shown).collect()
 }
 
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = self.start.saturating_add(self.length);
-        write!(f, "{:#011x}..{end:#011x} {:>8} KiB", self.start, self.length / 1024)
-    }
+/// A place in the table.
+fn row(RangeJson { start, length }: RangeJson) -> String {
+    let end = start.saturating_add(length);
+    format!("{start:#011x}..{end:#011x} {:>8} KiB", length / 1024)
 }
 
 impl fmt::Display for Inspection {
@@ -110,16 +99,16 @@ impl fmt::Display for Inspection {
         };
         writeln!(f, "slot image     version {}, {sealed}", self.image_version)?;
         writeln!(f, "file           {} bytes", self.file_length)?;
-        writeln!(f, "slot           {}", self.slot)?;
+        writeln!(f, "slot           {}", row(self.slot))?;
         writeln!(f, "entry          {:#x} (purgatory)", self.entry)?;
         writeln!(f, "command line   {}", self.command_line)?;
         for segment in &self.segments {
             let verdict = if segment.digest_ok { "ok" } else { "BAD" };
-            let (name, place, bytes) = (&segment.name, &segment.place, segment.bytes);
+            let (name, place, bytes) = (&segment.name, row(segment.place), segment.bytes);
             writeln!(f, "{name:14} {place}  {bytes:>7} bytes given, digest {verdict}")?;
             writeln!(f, "{:14} {}", "", segment.sha256)?;
         }
-        writeln!(f, "backup         {}  (in place, the image is here)", self.backup)?;
+        writeln!(f, "backup         {}  (in place, the image is here)", row(self.backup))?;
         self.problem.as_ref().map_or(Ok(()), |problem| writeln!(f, "problem: {problem}"))
     }
 }

@@ -270,7 +270,7 @@ fn a_cut_vmcore_says_what_is_missing() {
                 .to_owned(),
             _ => {
                 format!(
-                    "kdump-collector: file is cut, and its headers are in what is missing \
+                    "kdump-collector: file is cut, and its headers are in the missing part \
                      ({length} "
                 )
             }

@@ -31,7 +31,7 @@ fn a_disk_behind_an_iommu_is_named_and_left_alone() {
     let report = cycle(guest(), |config| {
         config.disk_properties = "disable-legacy=on,iommu_platform=on".into();
     });
-    assert_no_dump(&report, "behind an IOMMU");
+    assert_no_dump(&report, "attached through an IOMMU");
 }
 
 #[test]

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use dumpfile::disk::PageCounts;
 use dumpfile::{Contents, DiskState, LeftRanges};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::Error;
 use crate::dump_disk::{DumpDisk, StoredDump};
 use crate::error::no_dump;
+use crate::json;
 use crate::stored_bulk::{Part, Range, StoredBulk};
 use crate::text::with_suffix;
 
@@ -19,30 +21,42 @@ const CHUNK: usize = 1 << 20;
 /// Blocks of this many zero bytes become holes in the file.
 const HOLE: usize = 4096;
 
-/// A dump that was extracted, as a whole or in part.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A dump that was extracted, as a whole or in part. JSON has fields of its own for those that are
+/// skipped here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Extracted {
     /// Its number on the disk.
+    #[serde(skip)]
     pub number: u64,
     /// Length in bytes.
+    #[serde(skip)]
     pub length: u64,
     /// SHA-256 of the file's bytes.
+    #[serde(skip)]
     pub sha256: [u8; 32],
     /// The view that it holds.
+    #[serde(skip)]
     pub contents: Contents,
     /// State of the capture.
+    #[serde(skip)]
     pub state: DiskState,
     /// Code of the last stage that it reached.
+    #[serde(skip)]
     pub stage: u32,
     /// The file, if there is any whole byte.
+    #[serde(rename = "file", serialize_with = "json::path")]
     pub path: Option<PathBuf>,
     /// Parts that the capture did not write, or not for certain: holes in the file.
+    #[serde(serialize_with = "json::pairs")]
     pub missing: Vec<Range>,
     /// Parts that differ from their checksums: holes in the file.
+    #[serde(serialize_with = "json::pairs")]
     pub damaged: Vec<Range>,
     /// Parts that the capture has left out, but for zeros: holes in the file.
+    #[serde(serialize_with = "json::left")]
     pub left: LeftRanges,
     /// The pages of the dump by class.
+    #[serde(serialize_with = "json::counts")]
     pub pages: PageCounts,
     /// True if the capture ended because the disk had no more room.
     pub no_room: bool,
@@ -51,13 +65,16 @@ pub struct Extracted {
 }
 
 /// A small view that was extracted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ExtractedView {
     /// Its name.
+    #[serde(rename = "view")]
     pub name: String,
     /// Length in bytes.
+    #[serde(rename = "bytes")]
     pub length: u64,
     /// The file, unless its bytes on the disk are damaged.
+    #[serde(rename = "file", serialize_with = "json::path")]
     pub path: Option<PathBuf>,
 }
 

@@ -12,6 +12,7 @@ mod error;
 mod extract;
 mod format;
 mod info;
+mod json;
 mod kind;
 mod left_out;
 mod link;
@@ -35,6 +36,7 @@ pub use format::format;
 pub use info::{
     Cpu, Cut, DiskInfo, DumpInfo, Hex, Info, Load, ViewInfo, VmcoreInfo, info, page_counts,
 };
+pub use json::hex;
 pub use kind::FileKind;
 pub use left_out::{Left, LeftByClass};
 pub use link::LinkOptions;

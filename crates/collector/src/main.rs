@@ -129,6 +129,7 @@ enum Caller {
 }
 
 fn main() -> ExitCode {
+    cli::progress::start_messages();
     let result = match Arguments::parse().command {
         Command::Format { disk, id, force } => format(&disk, id, force),
         Command::Extract(arguments) => extract::run(&arguments),
@@ -143,7 +144,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
-            eprintln!("kdump-collector: {text}");
+            log::error!("{text}");
             ExitCode::FAILURE
         }
     }
@@ -189,14 +190,10 @@ fn dmesg(file: &Path, dump: Option<u64>, format: LogFormat, part: LogPart) -> Re
     match collector::dmesg_of(file, dump, part, format, &mut out).map_err(cli::text)? {
         LogSource::Vmcore(Skipped { unfinished: 0, damaged: 0 }) => {}
         LogSource::Vmcore(Skipped { unfinished, damaged }) => {
-            eprintln!(
-                "kdump-collector: left out: {damaged} damaged records, {unfinished} not finished"
-            );
+            log::warn!("left out: {damaged} damaged records, {unfinished} not finished");
         }
         LogSource::SmallView => {
-            eprintln!(
-                "kdump-collector: the dump is no whole vmcore; this is the log stored beside it"
-            );
+            log::info!("the dump is no whole vmcore; this is the log stored beside it");
         }
     }
     Ok(())

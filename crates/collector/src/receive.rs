@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use dumpfile::LeftRanges;
 use dumpfile::wire::{CLASSES, Held, Plan, Receiver, Verdict, ViewState};
+use serde::Serialize;
 
+use crate::json;
 use crate::session::Session;
 use crate::store::{Files, Store, main_view};
 use crate::text::with_suffix;
@@ -28,23 +30,31 @@ pub struct Received {
 }
 
 /// Result for one view. All ranges are (start, end), end exclusive, in bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReceivedView {
     /// Its name.
+    #[serde(rename = "view")]
     pub name: String,
     /// The file it is in.
+    #[serde(skip)]
     pub path: PathBuf,
     /// Its length in bytes.
+    #[serde(rename = "bytes")]
     pub length: u64,
     /// SHA-256 of the whole, if it is whole.
+    #[serde(serialize_with = "json::digest")]
     pub sha256: Option<[u8; 32]>,
     /// Missing ranges.
+    #[serde(serialize_with = "json::pairs")]
     pub missing: Vec<(u64, u64)>,
     /// The parts that the other end has left out, and that are zero here.
+    #[serde(serialize_with = "json::left")]
     pub left: LeftRanges,
     /// Number of pages by class code, 0 for the kept ones, as the other end has selected them.
+    #[serde(serialize_with = "json::totals")]
     pub pages: Option<[u64; CLASSES]>,
     /// Ranges that differ on the other side.
+    #[serde(serialize_with = "json::pairs")]
     pub differs: Vec<(u64, u64)>,
 }
 
@@ -71,7 +81,7 @@ pub fn receive(
     let held = files.held();
     if let Some(Held { views, .. }) = &held {
         let there: u64 = views.iter().map(|view| view.have.total()).sum();
-        observer.note(&format!("going on with {there} bytes that are there already"));
+        log::info!("going on with {there} bytes that are there already");
     }
     let mut receiver = Session::receiver(source, plan, held);
     let mut session = Session::new(source, options, timeouts)?;

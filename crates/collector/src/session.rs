@@ -31,9 +31,6 @@ pub trait Observer {
 
     /// Bytes that are hashed, and bytes that will be, once everything is there.
     fn hashing(&mut self, done: u64, all: u64);
-
-    /// Something that a person may want to know.
-    fn note(&mut self, note: &str);
 }
 
 /// Longest time between two saves of the map of received ranges. The map is also saved after a
@@ -133,7 +130,7 @@ impl<'a> Session<'a> {
     ) -> Result<Verdict, Error> {
         self.received_at = Instant::now();
         loop {
-            let link = self.link(observer);
+            let link = self.link();
             let link = link.map_err(|error| explained(self.cut(error), receiver))?;
             self.begin(receiver)?;
             let ended = self.exchange(&link, receiver, store, observer);
@@ -145,18 +142,18 @@ impl<'a> Session<'a> {
                 return Ok(verdict);
             }
             self.save(receiver, store)?;
-            observer.note(&format!("{}: the other end has gone", self.source));
+            log::info!("{}: the other end has gone", self.source);
         }
     }
 
     /// The next link. Reports it if it has to wait.
-    fn link(&self, observer: &mut dyn Observer) -> std::io::Result<Link> {
+    fn link(&self) -> std::io::Result<Link> {
         if let Some(link) = self.connector.open_now()? {
             return Ok(link);
         }
-        observer.note(&format!("{}: the other end is not there; waiting", self.source));
+        log::info!("{}: the other end is not there; waiting", self.source);
         let link = self.connector.open(self.deadline())?;
-        observer.note(&format!("{}: connected", self.source));
+        log::info!("{}: connected", self.source);
         Ok(link)
     }
 

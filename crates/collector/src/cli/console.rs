@@ -6,9 +6,9 @@ use std::path::Path;
 
 use collector::Observer;
 
-use super::progress::Progress;
+use super::progress::{self, Progress};
 
-/// Shows progress and notes on standard error, and console text there or in a file.
+/// Shows progress on standard error, and console text there or in a file.
 pub(crate) struct Console {
     progress: Progress,
     file: Option<File>,
@@ -39,7 +39,7 @@ impl Observer for Console {
             return;
         }
         let harmless: Vec<u8> = text.iter().copied().filter(is_harmless).collect();
-        self.progress.beside(|| drop(std::io::stderr().write_all(&harmless)));
+        progress::beside(|| drop(std::io::stderr().write_all(&harmless)));
     }
 
     fn progress(&mut self, done: u64, all: u64) {
@@ -48,10 +48,6 @@ impl Observer for Console {
 
     fn hashing(&mut self, done: u64, all: u64) {
         self.progress.show_next("SHA-256 of the file", done, all);
-    }
-
-    fn note(&mut self, note: &str) {
-        self.progress.beside(|| eprintln!("kdump-collector: {note}"));
     }
 }
 

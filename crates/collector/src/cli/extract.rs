@@ -1,15 +1,14 @@
 //! `kdump-collector extract`.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use collector::{Extracted, ExtractedView, Range, page_counts};
+use collector::{Extracted, ExtractedView, hex};
 use dumpfile::Contents;
 use serde::Serialize;
 
+use super::check_output;
 use super::progress::Progress;
-use super::{check_output, hex};
 
 /// Help text below the options.
 pub(crate) const HELP: &str = "\
@@ -139,21 +138,8 @@ struct Json<'a> {
     start: Option<u64>,
     dump: u64,
     verdict: &'static str,
-    file: Option<String>,
-    missing: Vec<Range>,
-    damaged: Vec<Range>,
-    /// Start, length and class of the parts that are left out, except zeros.
-    left: Vec<(u64, u64, &'static str)>,
-    pages: BTreeMap<&'static str, u64>,
-    no_room: bool,
-    views: Vec<JsonView<'a>>,
-}
-
-#[derive(Serialize)]
-struct JsonView<'a> {
-    view: &'a str,
-    bytes: u64,
-    file: Option<String>,
+    #[serde(flatten)]
+    extracted: &'a Extracted,
 }
 
 fn in_json(extracted: &Extracted) -> Result<String, String> {
@@ -163,15 +149,6 @@ fn in_json(extracted: &Extracted) -> Result<String, String> {
         Contents::Unknown(number) => (format!("unknown {number}"), None),
     };
     let is_whole = extracted.trouble().is_none();
-    let name = |path: &PathBuf| path.display().to_string();
-    // Pairs of start and length, as `receive` has them.
-    let pairs =
-        |ranges: &[Range]| ranges.iter().map(|(start, end)| (*start, end - start)).collect();
-    let views = extracted.views.iter().map(|view| JsonView {
-        view: &view.name,
-        bytes: view.length,
-        file: view.path.as_ref().map(name),
-    });
     let json = Json {
         version: 1,
         bytes: extracted.length,
@@ -180,17 +157,7 @@ fn in_json(extracted: &Extracted) -> Result<String, String> {
         start,
         dump: extracted.number,
         verdict: if is_whole { "complete" } else { "partial" },
-        file: extracted.path.as_ref().map(name),
-        missing: pairs(&extracted.missing),
-        damaged: pairs(&extracted.damaged),
-        left: extracted
-            .left
-            .iter()
-            .map(|range| (range.start, range.len(), range.class.name()))
-            .collect(),
-        pages: page_counts(&extracted.pages),
-        no_room: extracted.no_room,
-        views: views.collect(),
+        extracted,
     };
     serde_json::to_string(&json).map_err(|error| error.to_string())
 }

@@ -19,11 +19,6 @@ pub(crate) fn check_output(output: &Path, force: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// Bytes as hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// For `map_err`.
 pub(crate) fn text(error: Error) -> String {
     error.to_string()

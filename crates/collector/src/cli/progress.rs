@@ -1,8 +1,13 @@
-//! The progress bar.
+//! The progress bar, and the messages beside it.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use log::{LevelFilter, Log, Metadata, Record};
+
+/// The bars on the terminal, one at most.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// A progress bar on standard error that shows itself when there is a terminal, and when the work
 /// takes longer than anybody waits without wondering.
@@ -22,7 +27,8 @@ impl Progress {
     pub(crate) fn show(&mut self, done: u64, all: u64) {
         if self.bar.is_none() && self.started.elapsed() > Self::SHOW_AFTER {
             let style = ProgressStyle::with_template(Self::TEMPLATE);
-            self.bar = Some(ProgressBar::new(all).with_elapsed(self.started.elapsed()));
+            let bar = BARS.add(ProgressBar::new(all));
+            self.bar = Some(bar.with_elapsed(self.started.elapsed()));
             if let (Some(bar), Ok(style)) = (&self.bar, style) {
                 bar.set_style(style);
                 // Bytes that were there before do not count for the rate.
@@ -50,12 +56,31 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
 
-    /// Writes to standard error without tearing the bar.
-    pub(crate) fn beside(&self, write: impl FnOnce()) {
-        match &self.bar {
-            Some(bar) => bar.suspend(write),
-            None => write(),
-        }
+/// Writes to standard error without tearing the bar.
+pub(crate) fn beside(write: impl FnOnce()) {
+    BARS.suspend(write);
+}
+
+/// Messages of the program and its library: a line each, above the bar.
+struct Messages;
+
+impl Log for Messages {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        beside(|| eprintln!("kdump-collector: {}", record.args()));
+    }
+
+    fn flush(&self) {}
+}
+
+/// Sends all messages to standard error from now on.
+pub(crate) fn start_messages() {
+    if log::set_logger(&Messages).is_ok() {
+        log::set_max_level(LevelFilter::Info);
     }
 }

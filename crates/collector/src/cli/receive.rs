@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use collector::{Received, ReceivedView, Source};
+use collector::{Received, ReceivedView, Source, hex};
+use serde::Serialize;
 
+use super::check_output;
 use super::console::Console;
 use super::extract::extract;
 use super::line::{Line, SOURCES};
-use super::{check_output, hex};
 
 /// Help text below the options.
 pub(crate) fn help() -> String {
@@ -58,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     console.end();
     let received = received.map_err(super::text)?;
     if arguments.json {
-        println!("{}", in_json(&received));
+        println!("{}", in_json(&received)?);
     }
     match &received.stopped {
         Some(_) => Err(what_is_missing(&received)),
@@ -136,46 +137,26 @@ fn range((start, end): (u64, u64)) -> String {
     format!("{start:#x}+{:#x}", end - start)
 }
 
-/// The result as one JSON object. Names of views have no characters that JSON would escape.
-fn in_json(received: &Received) -> String {
-    let verdict = if received.stopped.is_none() { "complete" } else { "partial" };
-    let id = received.id.map_or("null".to_owned(), |id| format!("\"{}\"", hex(&id)));
-    let views: Vec<String> = received.views.iter().map(view_in_json).collect();
-    format!(
-        r#"{{"version":2,"verdict":"{verdict}","id":{id},"damaged_frames":{},"compared":{},"views":[{}]}}"#,
-        received.damaged_frames,
-        received.compared,
-        views.join(",")
-    )
+/// The result as JSON. Fields may be added, none is renamed.
+#[derive(Serialize)]
+struct Json<'a> {
+    version: u32,
+    verdict: &'static str,
+    id: Option<String>,
+    damaged_frames: u64,
+    compared: bool,
+    views: &'a [ReceivedView],
 }
 
-fn view_in_json(view: &ReceivedView) -> String {
-    let sha256 = view.sha256.map_or("null".to_owned(), |sha256| format!("\"{}\"", hex(&sha256)));
-    let left: Vec<String> = view
-        .left
-        .iter()
-        .map(|range| format!(r#"[{},{},"{}"]"#, range.start, range.len(), range.class))
-        .collect();
-    let pages = view.pages.as_ref().map_or("null".to_owned(), |pages| {
-        let pages = collector::pages_by_class(pages);
-        let pages: Vec<String> =
-            pages.map(|(class, pages)| format!(r#""{class}":{pages}"#)).collect();
-        format!("{{{}}}", pages.join(","))
-    });
-    format!(
-        r#"{{"view":"{}","bytes":{},"sha256":{sha256},"missing":{},"left":[{}],"pages":{},"differs":{}}}"#,
-        view.name,
-        view.length,
-        ranges_in_json(&view.missing),
-        left.join(","),
-        pages,
-        ranges_in_json(&view.differs)
-    )
-}
-
-/// Ranges as pairs of start and length.
-fn ranges_in_json(ranges: &[(u64, u64)]) -> String {
-    let pairs: Vec<String> =
-        ranges.iter().map(|(start, end)| format!("[{start},{}]", end - start)).collect();
-    format!("[{}]", pairs.join(","))
+fn in_json(received: &Received) -> Result<String, String> {
+    let Received { id, views, damaged_frames, compared, stopped } = received;
+    let json = Json {
+        version: 2,
+        verdict: if stopped.is_none() { "complete" } else { "partial" },
+        id: id.map(|id| hex(&id)),
+        damaged_frames: *damaged_frames,
+        compared: *compared,
+        views,
+    };
+    serde_json::to_string(&json).map_err(|error| error.to_string())
 }

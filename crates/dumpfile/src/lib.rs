@@ -1,5 +1,6 @@
-//! Formats of a dump that is stored or sent: the dump disk, and the frames of the [`wire`]
-//! protocol.
+//! Formats of a dump that is stored or sent: the dump disk, the frames of the [`wire`] protocol,
+//! and two formats of others that tools for dumps read: [kdump-compressed](kdump_file) and
+//! [`flattened`].
 //!
 //! The bulk of a dump consists of [`chunk`]s, wherever it goes.
 //!
@@ -18,7 +19,9 @@ extern crate alloc;
 mod checksum;
 pub mod chunk;
 pub mod disk;
+pub mod flattened;
 mod id;
+pub mod kdump_file;
 mod left_ranges;
 pub mod wire;
 

@@ -8,7 +8,9 @@ mod command_line;
 mod dmesg;
 mod dump_disk;
 mod elfcorehdr;
+mod flattened;
 mod frames;
+mod kdump_file;
 mod memory;
 mod notes;
 mod slot_image;
@@ -17,7 +19,9 @@ pub use command_line::command_line;
 pub use dmesg::dmesg;
 pub use dump_disk::dump_disk;
 pub use elfcorehdr::elfcorehdr;
+pub use flattened::flattened;
 pub use frames::frames;
+pub use kdump_file::kdump_file;
 pub use notes::notes;
 pub use slot_image::slot_image;
 
@@ -25,12 +29,14 @@ pub use slot_image::slot_image;
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("command_line", command_line),
     ("dmesg", dmesg),
     ("dump_disk", dump_disk),
     ("elfcorehdr", elfcorehdr),
+    ("flattened", flattened),
     ("frames", frames),
+    ("kdump_file", kdump_file),
     ("notes", notes),
     ("slot_image", slot_image),
 ];

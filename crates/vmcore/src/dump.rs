@@ -14,6 +14,7 @@
 //! addresses of its own, is no chunk: its offset leads into the other's bytes, which go out once.
 
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::ops::Range;
 use core::{fmt, iter};
 
@@ -59,6 +60,9 @@ pub struct Vmcore {
     pub left_out: Holes,
     /// Place of the merged notes in the headers.
     merged: Range<usize>,
+    /// Memory that the file has a copy of, ascending: the copy, and the address in the first
+    /// kernel.
+    moved: Vec<(PhysRange, PhysAddr)>,
 }
 
 /// The file.
@@ -69,6 +73,15 @@ impl View for Vmcore {
 
     fn piece(&self, at: DumpOffset, most: u64) -> Option<Piece<'_>> {
         self.view.piece(at, most)
+    }
+
+    fn in_first_kernel(&self, at: PhysAddr) -> PhysAddr {
+        let after = self.moved.partition_point(|(copy, _)| copy.start() <= at);
+        let moved = after.checked_sub(1).and_then(|index| self.moved.get(index));
+        match moved.filter(|(copy, _)| copy.contains(at)) {
+            Some((copy, paddr)) => PhysAddr::new(paddr.get() + (at.get() - copy.start().get())),
+            None => at,
+        }
     }
 }
 
@@ -164,8 +177,20 @@ pub fn vmcore(
     let start = table_end(header.class, loads.len());
     let MergedNotes { cpus, areas: note_areas, bytes, .. } = notes;
     let merged = start..start + bytes.len();
-    let (class, machine) = (header.class, header.machine);
-    Ok(Vmcore { view, class, machine, cpus, note_areas, left_out, merged })
+    let (class, machine, moved) = (header.class, header.machine, moved(&loads)?);
+    Ok(Vmcore { view, class, machine, cpus, note_areas, left_out, merged, moved })
+}
+
+/// The loads whose bytes are not at their address, in ascending order of their bytes. A part of
+/// such a load is not listed: it has moved with it.
+fn moved(loads: &[Segment]) -> Result<Vec<(PhysRange, PhysAddr)>, Error> {
+    let mut moved = Vec::new();
+    for load in loads.iter().filter(|load| load.source != load.paddr) {
+        push(&mut moved, (load.source_range()?, load.paddr))?;
+    }
+    moved.sort_unstable_by_key(|(copy, _)| (copy.start(), Reverse(copy.length())));
+    moved.dedup_by(|next, whole| whole.0.contains_range(next.0));
+    Ok(moved)
 }
 
 /// The parts of `holes` in the memory of `loads`.
@@ -623,6 +648,29 @@ mod tests {
         assert_eq!((at(0xfff), at(0x1000)), (None, Some(0x2e0_1000)), "head, then the backup");
         assert_eq!((at(0x3bff), at(0x3c00)), (Some(0x2e0_3bff), None), "the backup, then a gap");
         assert_eq!((at(0x8fff), at(0x9000)), (Some(0x1_0000_1fff), None), "the last byte");
+    }
+
+    /// The backup region stands for the first 640 KiB, a part of it for a part of these.
+    #[test]
+    fn a_copy_has_the_address_of_the_original() {
+        let segments = [
+            load(0x10_0000, 0, 0x10_0000, 0x3000),
+            load(0x2e0_2000, 0, 0x2000, 0x800),
+            load(0x2e0_1000, 0, 0x1000, 0x9f000),
+        ];
+        let (result, ..) = capture(EM_386, Class::Elf64, &segments, FakeMemory::default());
+        let vmcore = result.expect("a good machine");
+        let table = [
+            (0x10_0000, 0x10_0000),
+            (0x2e0_0fff, 0x2e0_0fff),
+            (0x2e0_1000, 0x1000),
+            (0x2e0_2000, 0x2000),
+            (0x2e9_ffff, 0x9_ffff),
+            (0x2ea_0000, 0x2ea_0000),
+        ];
+        for (at, first) in table {
+            assert_eq!(vmcore.in_first_kernel(PhysAddr::new(at)).get(), first, "{at:#x}");
+        }
     }
 
     #[test]

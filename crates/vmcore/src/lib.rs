@@ -22,6 +22,7 @@ mod dump;
 mod elfcore;
 mod error;
 mod holes;
+mod kept;
 mod nesting;
 mod notes;
 mod oldmem;
@@ -42,6 +43,7 @@ pub use error::{Error, MAX_SEGMENTS};
 /// `e_machine` of the machines whose dumps we make.
 pub use goblin::elf::header::{EM_386, EM_X86_64};
 pub use holes::Holes;
+pub use kept::KeptView;
 pub use notes::{
     NAME_ADDENDUM, NAME_CORE, NAME_VMCOREINFO, Note, Notes, Prstatus, note_of_text, notes,
 };

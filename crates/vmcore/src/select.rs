@@ -1,6 +1,7 @@
 //! The selection of pages: a filter finds the class of each page, the dump level says which classes
 //! are left out.
 
+use alloc::rc::Rc;
 use core::fmt;
 use core::str::FromStr;
 
@@ -30,6 +31,18 @@ pub trait PageFilter: fmt::Debug {
     /// verdict is [`Verdict::Doubt`]. The same window has the same verdicts each time. The
     /// contents of pages are not looked at, so no page is [`PageClass::Zero`].
     fn classify(&self, window: PhysAddr, into: &mut [Verdict; WINDOW_PAGES]);
+}
+
+impl<F: PageFilter + ?Sized> PageFilter for &F {
+    fn classify(&self, window: PhysAddr, into: &mut [Verdict; WINDOW_PAGES]) {
+        (**self).classify(window, into);
+    }
+}
+
+impl<F: PageFilter + ?Sized> PageFilter for Rc<F> {
+    fn classify(&self, window: PhysAddr, into: &mut [Verdict; WINDOW_PAGES]) {
+        (**self).classify(window, into);
+    }
 }
 
 /// A dump level: the classes of pages that are left out, as the bits of makedumpfile's `-d`.

@@ -1,9 +1,10 @@
 //! The raw view of a dump: its length, and the source of each byte.
 
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::{DumpOffset, Error, Holes, PageClass, PhysAddr, PhysRange, ReadPhys};
+use crate::{DumpOffset, Error, Holes, Level, PageClass, PhysAddr, PhysRange, ReadPhys};
 
 /// The source of some bytes of a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,23 @@ pub trait View: fmt::Debug {
     /// in any order of calls, without an allocation.
     fn piece(&self, at: DumpOffset, most: u64) -> Option<Piece<'_>>;
 
+    /// The address that the byte at `at` has in the first kernel. `at` is in a [`What::Phys`] of
+    /// this view. The two differ where the view has a copy, such as the backup region.
+    fn in_first_kernel(&self, at: PhysAddr) -> PhysAddr {
+        at
+    }
+
+    /// The dump level that pages were selected by.
+    fn level(&self) -> Level {
+        Level::ALL
+    }
+
+    /// Number of pages that are kept because their class is in doubt, among those that
+    /// [`Self::piece`] has looked at so far: of all pages, after a walk from the start to the end.
+    fn in_doubt(&self) -> u64 {
+        0
+    }
+
     /// Reads from `at` on, across pieces. Returns the number of bytes: fewer than `into` has room
     /// for only at the end of the view.
     ///
@@ -71,6 +89,51 @@ impl Piece<'_> {
     /// Offset of the first byte after the piece.
     pub const fn end(&self) -> DumpOffset {
         DumpOffset::new(self.at.get() + self.len)
+    }
+}
+
+impl<V: View + ?Sized> View for &V {
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+
+    fn piece(&self, at: DumpOffset, most: u64) -> Option<Piece<'_>> {
+        (**self).piece(at, most)
+    }
+
+    fn in_first_kernel(&self, at: PhysAddr) -> PhysAddr {
+        (**self).in_first_kernel(at)
+    }
+
+    fn level(&self) -> Level {
+        (**self).level()
+    }
+
+    fn in_doubt(&self) -> u64 {
+        (**self).in_doubt()
+    }
+}
+
+/// The same view, shared.
+impl<V: View + ?Sized> View for Rc<V> {
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+
+    fn piece(&self, at: DumpOffset, most: u64) -> Option<Piece<'_>> {
+        (**self).piece(at, most)
+    }
+
+    fn in_first_kernel(&self, at: PhysAddr) -> PhysAddr {
+        (**self).in_first_kernel(at)
+    }
+
+    fn level(&self) -> Level {
+        (**self).level()
+    }
+
+    fn in_doubt(&self) -> u64 {
+        (**self).in_doubt()
     }
 }
 

@@ -175,10 +175,7 @@ pub fn heap(granted: &Ranges, most: u64) -> Option<PhysRange> {
 mod tests {
     use super::*;
     use std::vec::Vec;
-
-    fn range(start: u64, end: u64) -> PhysRange {
-        PhysRange::from_bounds(PhysAddr::new(start), PhysAddr::new(end)).expect("forwards")
-    }
+    use vmcore::fake::range;
 
     fn e820(start: u64, end: u64, kind: u32) -> E820Entry {
         E820Entry { addr: start.into(), size: (end - start).into(), kind: kind.into() }

@@ -14,7 +14,7 @@ use values::{ActionName, CompressName, Port, address, core_header_size, port, si
 const EXAMPLES: &str = "\
 Examples:
   kdump-loader status
-      What a panic would do: what is loaded, whether it still fits this machine, what is missing.
+      Show the outcome of a panic: the loaded plan, changes of the machine since, missing parts.
   kdump-loader load --target virtio-blk:id=00112233445566778899aabbccddeeff
       After a panic, write a vmcore to the dump disk with this id.
   kdump-loader load --target virtio-console:name=kdump,serial:port=0,baud=115200
@@ -34,13 +34,13 @@ Examples:
 In kexec's words: -p is load, -u and -p -u are unload, -S is status.
 
 Exit codes:
-  0  done; status: a capture kernel is loaded, or the kernel does not say
-  1  it did not work, the reason and the next step are on standard error; what load found loaded
-     is loaded still, or again
+  0  done; status: a capture kernel is loaded, or the kernel does not report it
+  1  failed; the reason and the next step are on standard error. A capture kernel that was loaded
+     before stays loaded, or is loaded again
   2  the command line is wrong
   3  no capture kernel is loaded now: a panic will not be captured (load, status)
 
-kexec -S exits with 1 when something is loaded and with 0 when not: kdump-loader -S does not.";
+Unlike kdump-loader -S, kexec -S exits with 1 when something is loaded, and else with 0.";
 
 /// Loads the capture kernel into the crashkernel reservation, so that a panic leaves a dump.
 #[derive(Debug, Parser)]
@@ -84,8 +84,8 @@ pub struct LoadCommand {
     #[command(flatten)]
     pub load: LoadArgs,
 
-    /// Load even what this program has loaded last: for when another one has loaded since. Take
-    /// also the id of a disk that is not there (yet).
+    /// Load even an unchanged plan, for when another program has loaded since. Accept also the id of
+    /// a disk that is not there (yet).
     #[arg(long)]
     pub force: bool,
 
@@ -113,8 +113,8 @@ pub struct UnloadArgs {
 /// Folder in which the loader keeps a copy of the load.
 #[derive(Args, Debug)]
 pub struct StateArgs {
-    /// The folder that holds a copy of what is loaded, to see changes and to go back to it when a
-    /// load fails; best in memory, for it is of use until the next boot only.
+    /// Folder for a copy of the loaded plan: to see changes, and to restore it after a failed load;
+    /// best in memory, because it is used until the next boot only.
     #[arg(long, value_name = "DIR", default_value = "/run/kdump-rs")]
     pub state_dir: PathBuf,
 }
@@ -194,7 +194,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     mem_max: Option<PhysAddr>,
 
-    /// Let purgatory verify nothing but its own parameters: a slot that was overwritten runs.
+    /// Purgatory verifies its own parameters only: an overwritten slot runs, too.
     #[arg(long)]
     no_checks: bool,
 }

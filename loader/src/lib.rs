@@ -16,8 +16,6 @@ pub mod facts;
 mod images;
 mod json;
 pub mod kexec;
-#[cfg(test)]
-mod logged;
 mod plan;
 mod slot;
 

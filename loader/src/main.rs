@@ -114,7 +114,7 @@ fn load(args: &LoadCommand) -> anyhow::Result<()> {
 /// The consequence of a panic.
 fn consequence(plan: &Plan) -> &'static str {
     match plan.no_target {
-        true => "a panic will be said on the console, and for want of a target leave no dump",
+        true => "without a target, a panic is reported on the console and leaves no dump",
         false => "a panic will be captured",
     }
 }

@@ -77,6 +77,41 @@ pub struct Config {
 }
 
 impl Config {
+    /// The cycle that changes nothing: 256 MiB, two CPUs, the paper's slot, our loader and capture
+    /// kernel. The programs are the capture kernel, the same with symbols, and purgatory.
+    pub fn new(first_kernel: FirstKernel, programs: [PathBuf; 3], out: PathBuf) -> Self {
+        let [capture_kernel, capture_kernel_symbols, purgatory] = programs;
+        Self {
+            first_kernel,
+            capture_kernel,
+            capture_kernel_symbols,
+            purgatory,
+            machine: MachineType::Pc,
+            memory: 256 << 20,
+            cpus: 2,
+            slot: "32M@16M".into(),
+            out,
+            append: String::new(),
+            crash: Crash::Asked,
+            initrd: None,
+            first_append: String::new(),
+            before_crash: String::new(),
+            truth: true,
+            guest_dump: false,
+            examine: true,
+            core_headers: None,
+            kexec_tools: None,
+            stock_capture: None,
+            oldmem: None,
+            delivery: Delivery::default(),
+            fault: None,
+            dump_disk: None,
+            disk_properties: String::new(),
+            devices: Vec::new(),
+            interrupt: Interrupt::default(),
+        }
+    }
+
     /// All memory of the guest, in bytes.
     pub fn all_memory(&self) -> u64 {
         self.memory + self.hot_memory()

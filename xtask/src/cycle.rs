@@ -3,48 +3,20 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use qemu_tests::{Config, Crash, Delivery, FirstKernel, Interrupt, MachineType, Report, Verdict};
+use qemu_tests::{Config, FirstKernel, Interrupt, Report, Verdict};
 
 use crate::debian::{Architecture, DebianKernel};
 use crate::image::Images;
 
-/// The cycle that changes nothing: 256 MiB, two CPUs, the paper's slot, our loader and capture
-/// kernel.
+/// The cycle that changes nothing.
 pub(crate) fn ordinary(
     images: &Images,
     first_kernel: FirstKernel,
     out: PathBuf,
     interrupt: Interrupt,
 ) -> Config {
-    Config {
-        first_kernel,
-        capture_kernel: images.capture_kernel.clone(),
-        capture_kernel_symbols: images.capture_kernel_symbols.clone(),
-        purgatory: images.purgatory.clone(),
-        machine: MachineType::Pc,
-        memory: 256 << 20,
-        cpus: 2,
-        slot: "32M@16M".into(),
-        out,
-        append: String::new(),
-        first_append: String::new(),
-        truth: true,
-        oldmem: None,
-        delivery: Delivery::default(),
-        fault: None,
-        crash: Crash::Asked,
-        initrd: None,
-        before_crash: String::new(),
-        guest_dump: false,
-        examine: true,
-        core_headers: None,
-        kexec_tools: None,
-        stock_capture: None,
-        dump_disk: None,
-        disk_properties: String::new(),
-        devices: Vec::new(),
-        interrupt,
-    }
+    let programs = [&images.capture_kernel, &images.capture_kernel_symbols, &images.purgatory];
+    Config { interrupt, ..Config::new(first_kernel, programs.map(PathBuf::clone), out) }
 }
 
 /// One of Debian's kernels as the first kernel.

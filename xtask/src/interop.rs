@@ -89,12 +89,12 @@ const IMPOSSIBLE: [([&str; 3], &str); 2] = [
     ),
 ];
 
-/// In the place of other readers than the cycle's own where a dump is not of a Linux.
+/// Remark under each reader if the dump is not of a Linux.
 const NO_LINUX: &str =
-    "the test guest is no Linux: it has no VMCOREINFO for these readers to go by";
-/// Under drgn where VMCOREINFO does not say how far the kernel has moved.
-const NO_OFFSET: &str = "opens; but i386 Linux does not say how far it has moved, and only our loader \
-                         and capture kernel together add it: symbols need it by hand";
+    "the test guest is not Linux: these readers need VMCOREINFO, which it does not have";
+/// Remark under drgn if VMCOREINFO has no KERNELOFFSET.
+const NO_OFFSET: &str = "opens; i386 Linux does not report KERNELOFFSET, and only our loader \
+                         together with our capture kernel adds it: give drgn the offset by hand";
 
 /// Runs the task.
 ///

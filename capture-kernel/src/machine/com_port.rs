@@ -56,7 +56,7 @@ impl<'c> SerialPorts<'c> {
         let target =
             self.target(SerialPort { port, baud }, SenderConfig { announce_every, ..config })?;
         log::info!(
-            "whoever asks on this line gets it: `kdump-collector read LINE --baud {baud} \
+            "a collector on this line can read the dump: `kdump-collector read LINE --baud {baud} \
              --view vmcore --range 0+4K`, `kdump-collector receive LINE --baud {baud} -o vmcore`"
         );
         Ok(target)

@@ -37,7 +37,7 @@ impl Buses {
         let mmio = match ram {
             Ok(ram) => MmioBus::quiet(&options.virtio_mmio, &ram, clock),
             Err(error) => {
-                log::warn!("where memory is, is not known ({error}): no virtio_mmio.device=");
+                log::warn!("virtio_mmio.device= is not used, the memory map is not known: {error}");
                 MmioBus::default()
             }
         };
@@ -118,7 +118,7 @@ impl<'c> Finder<'c> {
         reached: &mut dyn FnMut(Stage),
     ) -> Result<(), TargetError> {
         if list.is_empty() {
-            log::info!("no kdump.target= on the command line that could be used");
+            log::info!("the command line has no usable kdump.target=");
             return self.stay(Visit::Awhile)?.deliver(dump, reached);
         }
         targets::serve(list, |target| self.open(target), dump, reached)

@@ -67,7 +67,7 @@ pub enum TargetError {
     Frame(WireError),
     /// No target was named on the command line, and no collector has asked for the dump.
     #[error(
-        "no kdump.target= on the command line that could be used, and no collector has asked \
+        "the command line has no usable kdump.target=, and no collector has asked \
          for it"
     )]
     NoTarget,

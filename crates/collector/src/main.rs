@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use collector::{Callers, Error, LogFormat, LogPart, LogSource};
 use dumpfile::DiskId;
 use linux::Skipped;
@@ -64,12 +64,8 @@ enum Command {
     /// dump disk.
     #[command(after_help = EXIT_CODES)]
     Info {
-        /// A vmcore (ELF), or the block device or image file of a dump disk.
-        #[arg(value_name = "VMCORE|DISK")]
-        file: PathBuf,
-        /// The dump on DISK with this number [default: the newest complete one, else the newest].
-        #[arg(long, value_name = "N")]
-        dump: Option<u64>,
+        #[command(flatten)]
+        shown: Shown,
         /// Print it as one line of JSON.
         #[arg(long)]
         json: bool,
@@ -80,12 +76,8 @@ enum Command {
     /// dump on DISK is not whole, the log is the text that the capture kernel stored before it.
     #[command(after_help = EXIT_CODES)]
     Dmesg {
-        /// A vmcore (ELF), or the block device or image file of a dump disk.
-        #[arg(value_name = "VMCORE|DISK")]
-        file: PathBuf,
-        /// The dump on DISK with this number [default: the newest complete one, else the newest].
-        #[arg(long, value_name = "N")]
-        dump: Option<u64>,
+        #[command(flatten)]
+        shown: Shown,
         /// Print each record as one line of JSON.
         #[arg(long)]
         json: bool,
@@ -120,6 +112,17 @@ enum Command {
     Read(read::Arguments),
 }
 
+/// The dump of `info` and `dmesg`.
+#[derive(Args)]
+struct Shown {
+    /// A vmcore (ELF), or the block device or image file of a dump disk.
+    #[arg(value_name = "VMCORE|DISK")]
+    file: PathBuf,
+    /// The dump on DISK with this number [default: the newest complete one, else the newest].
+    #[arg(long, value_name = "N")]
+    dump: Option<u64>,
+}
+
 /// Selects the records that show their caller.
 #[derive(Clone, Copy, ValueEnum)]
 enum Caller {
@@ -133,9 +136,9 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Format { disk, id, force } => format(&disk, id, force),
         Command::Extract(arguments) => extract::run(&arguments),
-        Command::Info { file, dump, json } => info(&file, dump, json),
-        Command::Dmesg { file, dump, json, last, bytes, caller } => {
-            dmesg(&file, dump, log_format(json, caller), log_part(last, bytes))
+        Command::Info { shown, json } => info(&shown, json),
+        Command::Dmesg { shown, json, last, bytes, caller } => {
+            dmesg(&shown, log_format(json, caller), log_part(last, bytes))
         }
         Command::Verify { disk, json } => verify(&disk, json),
         Command::Receive(arguments) => receive::run(&arguments),
@@ -157,8 +160,8 @@ fn format(disk: &Path, id: Option<DiskId>, force: bool) -> Result<(), String> {
     Ok(())
 }
 
-fn info(file: &Path, dump: Option<u64>, json: bool) -> Result<(), String> {
-    show(&collector::info(file, dump).map_err(cli::text)?, json)
+fn info(Shown { file, dump }: &Shown, json: bool) -> Result<(), String> {
+    show(&collector::info(file, *dump).map_err(cli::text)?, json)
 }
 
 fn verify(disk: &Path, json: bool) -> Result<(), String> {
@@ -185,9 +188,10 @@ fn show(result: &(impl Display + Serialize), json: bool) -> Result<(), String> {
     }
 }
 
-fn dmesg(file: &Path, dump: Option<u64>, format: LogFormat, part: LogPart) -> Result<(), String> {
+fn dmesg(shown: &Shown, format: LogFormat, part: LogPart) -> Result<(), String> {
+    let Shown { file, dump } = shown;
     let mut out = BufWriter::new(io::stdout().lock());
-    match collector::dmesg_of(file, dump, part, format, &mut out).map_err(cli::text)? {
+    match collector::dmesg_of(file, *dump, part, format, &mut out).map_err(cli::text)? {
         LogSource::Vmcore(Skipped { unfinished: 0, damaged: 0 }) => {}
         LogSource::Vmcore(Skipped { unfinished, damaged }) => {
             log::warn!("left out: {damaged} damaged records, {unfinished} not finished");

@@ -11,9 +11,6 @@ pub const SLOT_ALIGN: u64 = 2 << 20;
 /// paging off.
 pub const SLOT_LIMIT: u64 = 1 << 32;
 
-/// `p_paddr` of the capture kernel's first segment: 16 MiB, the paper's `crashkernel=32M@16M`.
-pub const CAPTURE_KERNEL_PADDR: u64 = 0x100_0000;
-
 /// Nothing below this physical address is ever written by the capture kernel, even when its memory
 /// map lists it (1 MiB).
 pub const LOW_MEMORY_END: u64 = 1 << 20;

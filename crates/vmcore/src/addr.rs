@@ -85,25 +85,41 @@ pub enum RangeError {
     },
 }
 
-impl PhysAddr {
-    /// The address `addr`, in bytes.
-    pub const fn new(addr: u64) -> Self {
-        Self(addr)
-    }
+/// Functions of a position in bytes.
+macro_rules! position {
+    ($type:ident) => {
+        impl $type {
+            /// This number of bytes as a position.
+            pub const fn new(bytes: u64) -> Self {
+                Self(bytes)
+            }
 
-    /// The address as a number of bytes.
-    pub const fn get(self) -> u64 {
-        self.0
-    }
+            /// The position as a number of bytes.
+            pub const fn get(self) -> u64 {
+                self.0
+            }
 
-    /// The address `bytes` further on, unless that wraps.
-    pub const fn checked_add(self, bytes: u64) -> Option<Self> {
-        match self.0.checked_add(bytes) {
-            Some(sum) => Some(Self(sum)),
-            None => None,
+            /// The position `bytes` further on, unless that wraps.
+            pub const fn checked_add(self, bytes: u64) -> Option<Self> {
+                match self.0.checked_add(bytes) {
+                    Some(sum) => Some(Self(sum)),
+                    None => None,
+                }
+            }
         }
-    }
 
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:#x}", self.0)
+            }
+        }
+    };
+}
+
+position!(PhysAddr);
+position!(DumpOffset);
+
+impl PhysAddr {
     /// The nearest multiple of `align` at or below. `align` must be a power of two.
     pub const fn align_down(self, align: u64) -> Self {
         debug_assert!(align.is_power_of_two());
@@ -123,38 +139,6 @@ impl PhysAddr {
     /// True if the address is a multiple of `align`, a power of two.
     pub const fn is_aligned(self, align: u64) -> bool {
         self.align_down(align).0 == self.0
-    }
-}
-
-impl fmt::Display for PhysAddr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}", self.0)
-    }
-}
-
-impl DumpOffset {
-    /// The offset `offset`, in bytes from the start of the dump.
-    pub const fn new(offset: u64) -> Self {
-        Self(offset)
-    }
-
-    /// The offset as a number of bytes.
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-
-    /// The offset `bytes` further on, unless that wraps.
-    pub const fn checked_add(self, bytes: u64) -> Option<Self> {
-        match self.0.checked_add(bytes) {
-            Some(sum) => Some(Self(sum)),
-            None => None,
-        }
-    }
-}
-
-impl fmt::Display for DumpOffset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}", self.0)
     }
 }
 

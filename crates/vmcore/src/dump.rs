@@ -422,7 +422,7 @@ impl fmt::Display for NoteArea {
 mod tests {
     use super::*;
     use crate::fake::{FakeMemory, note, range};
-    use crate::{DumpOffset, ElfCoreHdr, RangeError, View, build};
+    use crate::{DumpOffset, ElfCoreHdr, RangeError, View, What, build};
     use alloc::string::{String, ToString};
     use alloc::{format, vec};
     use goblin::elf::Elf;
@@ -644,7 +644,10 @@ mod tests {
             range(0x1_0000_0800, 0x1_0000_2000),
         ];
         assert_eq!(phys, sources);
-        let at = |offset| view.map_offset_to_paddr(DumpOffset::new(offset)).map(PhysAddr::get);
+        let at = |offset| match view.piece(DumpOffset::new(offset), 1)?.what {
+            What::Phys(range) => Some(range.start().get()),
+            _ => None,
+        };
         assert_eq!((at(0xfff), at(0x1000)), (None, Some(0x2e0_1000)), "head, then the backup");
         assert_eq!((at(0x3bff), at(0x3c00)), (Some(0x2e0_3bff), None), "the backup, then a gap");
         assert_eq!((at(0x8fff), at(0x9000)), (Some(0x1_0000_1fff), None), "the last byte");

@@ -255,15 +255,6 @@ impl Extents {
         &self.extents
     }
 
-    /// The present physical address of the byte at `offset`, if it comes from memory. (For the
-    /// backup region this is not its address in the first kernel.)
-    pub fn map_offset_to_paddr(&self, offset: DumpOffset) -> Option<PhysAddr> {
-        match self.piece(offset, 1)?.what {
-            What::Phys(range) => Some(range.start()),
-            What::Bytes(_) | What::Zero | What::Left(_) => None,
-        }
-    }
-
     /// The index of the extent that has the byte at `offset`, and how far into it that is.
     fn locate(&self, offset: DumpOffset) -> Option<(usize, u64)> {
         if offset.get() >= self.length {

@@ -151,10 +151,7 @@ fn e820_type(name: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn range(start: u64, end: u64) -> PhysRange {
-        PhysRange::from_bounds(PhysAddr::new(start), PhysAddr::new(end)).expect("a range")
-    }
+    use vmcore::fake::range;
 
     #[test]
     fn a_guest_with_memory_above_4_gib() {

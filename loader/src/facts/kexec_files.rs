@@ -65,10 +65,7 @@ pub(crate) fn retry_while_busy<T>(mut read: impl FnMut() -> io::Result<T>) -> io
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn range(start: u64, end: u64) -> PhysRange {
-        PhysRange::from_bounds(PhysAddr::new(start), PhysAddr::new(end)).expect("a range")
-    }
+    use vmcore::fake::range;
 
     /// The form of the kernel's own example: `100000000-10c7fffff`.
     #[test]

@@ -68,7 +68,8 @@ impl Status {
         let (verdict, summary, next_step) = match &self.misfits[..] {
             [] if record.no_target => (
                 Verdict::NoTarget,
-                "loaded without a target: a panic is said on the console and leaves no dump".into(),
+                "loaded without a target: a panic is reported on the console and leaves no dump"
+                    .into(),
                 "`kdump-collector format` a disk, and `kdump-loader load` again".to_owned(),
             ),
             [] => (

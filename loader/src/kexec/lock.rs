@@ -54,8 +54,8 @@ pub(crate) fn lock(file: &File, path: &Path, timeouts: Timeouts) -> Result<(), K
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logged::logged;
     use std::fs::OpenOptions;
+    use vmcore::fake::logged;
 
     fn open(path: &Path) -> File {
         OpenOptions::new().create(true).truncate(false).write(true).open(path).expect("a file")

@@ -60,11 +60,7 @@ fn entry((range, kind): (PhysRange, u32)) -> E820Entry {
 mod tests {
     use super::*;
     use handoff::boot_params::{E820_ACPI, E820_RESERVED};
-    use vmcore::PhysAddr;
-
-    fn range(start: u64, end: u64) -> PhysRange {
-        PhysRange::from_bounds(PhysAddr::new(start), PhysAddr::new(end)).expect("a range")
-    }
+    use vmcore::fake::range;
 
     fn shown(table: &E820) -> Vec<(u64, u64, u32)> {
         let show = |entry: &E820Entry| (entry.addr.get(), entry.size.get(), entry.kind.get());

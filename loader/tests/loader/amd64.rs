@@ -6,12 +6,9 @@ use goblin::elf::program_header::{PT_LOAD, PT_NOTE};
 use handoff::boot_params::BootParams;
 use loader::facts::iomem::MemoryMap;
 use loader::{PlanError, PlanOptions, System};
-use vmcore::{Class, PhysAddr, PhysRange};
+use vmcore::fake::range;
+use vmcore::{Class, PhysAddr};
 use zerocopy::FromBytes;
-
-fn range(start: u64, end: u64) -> PhysRange {
-    PhysRange::from_bounds(PhysAddr::new(start), PhysAddr::new(end)).expect("a range")
-}
 
 /// All of memory at 0xffff892380000000, and once more the kernel's image, as `/proc/kcore` of that
 /// boot has them.

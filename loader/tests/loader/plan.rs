@@ -11,12 +11,9 @@ use handoff::purgatory::PurgatoryParams;
 use loader::facts::iomem::MemoryMap;
 use loader::{Plan, PlanError, PlanOptions, System, UserText};
 use sha2::{Digest, Sha256};
-use vmcore::{Class, PhysAddr, PhysRange};
+use vmcore::fake::range;
+use vmcore::{Class, PhysAddr};
 use zerocopy::FromBytes;
-
-fn range(start: u64, end: u64) -> PhysRange {
-    PhysRange::from_bounds(PhysAddr::new(start), PhysAddr::new(end)).expect("a range")
-}
 
 /// The 512 MiB guest with this line in the place of its reservation.
 fn with_slot(line: &str) -> System {

@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use qemu_tests::{
-    Config, Crash, Delivery, FirstKernel, Interrupt, Loading, MachineType, Report, Verdict,
-};
+use qemu_tests::{Config, Delivery, FirstKernel, Loading, Report, Verdict};
 
 pub(crate) const MIB: u64 = 1 << 20;
 
@@ -16,35 +14,10 @@ pub(crate) fn file(variable: &str) -> PathBuf {
 }
 
 pub(crate) fn config(first_kernel: FirstKernel, out: &tempfile::TempDir) -> Config {
-    Config {
-        first_kernel,
-        capture_kernel: file("KDUMP_TEST_CAPTURE_KERNEL"),
-        capture_kernel_symbols: file("KDUMP_TEST_CAPTURE_KERNEL_SYMBOLS"),
-        purgatory: file("KDUMP_TEST_PURGATORY"),
-        machine: MachineType::Pc,
-        memory: 128 * MIB,
-        cpus: 1,
-        slot: "32M@16M".into(),
-        out: out.path().to_path_buf(),
-        append: String::new(),
-        first_append: String::new(),
-        crash: Crash::Asked,
-        initrd: None,
-        before_crash: String::new(),
-        guest_dump: false,
-        examine: true,
-        truth: true,
-        core_headers: None,
-        kexec_tools: None,
-        stock_capture: None,
-        oldmem: None,
-        delivery: Delivery::default(),
-        fault: None,
-        dump_disk: None,
-        disk_properties: String::new(),
-        devices: Vec::new(),
-        interrupt: Interrupt::default(),
-    }
+    let programs = ["CAPTURE_KERNEL", "CAPTURE_KERNEL_SYMBOLS", "PURGATORY"]
+        .map(|name| file(&format!("KDUMP_TEST_{name}")));
+    let config = Config::new(first_kernel, programs, out.path().to_path_buf());
+    Config { memory: 128 * MIB, cpus: 1, ..config }
 }
 
 pub(crate) fn guest() -> FirstKernel {

@@ -12,12 +12,12 @@ use super::progress::Progress;
 
 /// Help text below the options.
 pub(crate) const HELP: &str = "\
-What is there of a dump that is not whole goes to FILE.partial, with holes for the rest, and is named.
+The existing parts of an incomplete dump go to FILE.partial, with holes for the rest, and are listed.
 The small views beside a dump (registers, VMCOREINFO, log, stack) go to FILE.NAME.
 
 Exit codes:
   0  FILE is the whole dump
-  1  refused or failed, or the dump is not whole; the reason, the next step and what is missing are on
+  1  refused or failed, or the dump is not whole; the reason, the next step and the missing parts are on
      standard error
   2  the command line is wrong";
 

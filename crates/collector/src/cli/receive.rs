@@ -14,12 +14,12 @@ use super::line::{Line, SOURCES};
 /// Help text below the options.
 pub(crate) fn help() -> String {
     format!(
-        "{SOURCES}\n\nUntil the dump is whole, it is in FILE.NAME.partial, and FILE.ranges says what is there: the same
-command goes on from it. Over a serial line the whole is compared with the other end by SHA-256.
+        "{SOURCES}\n\nAn incomplete dump is in FILE.NAME.partial, and FILE.ranges lists its parts: the same command continues
+from there. Over a serial line both ends compare the whole dump by SHA-256.
 
 Exit codes:
   0  every byte has come
-  1  refused, failed or not whole; what is missing is on standard error, with the reason
+  1  refused, failed or not whole; the missing parts are on standard error, with the reason
   2  the command line is wrong"
     )
 }

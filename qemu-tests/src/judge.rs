@@ -164,7 +164,10 @@ impl Case<'_> {
     /// Length of the dump in bytes, as the target or the capture kernel has it.
     fn length(self) -> Result<u64> {
         match self.config.stock_capture {
-            Some(_) => self.stock_length(),
+            Some(ref stock) => {
+                stock.check_signature(self.disk.path())?;
+                self.stock_length()
+            }
             None => arrival::length(self.config, self.disk, &self.ended.received),
         }
     }

@@ -32,8 +32,6 @@ use crate::setup;
 use crate::vmlinux;
 use crate::workspace::{root, target_dir};
 
-/// The slot of all dumps that are timed: the paper's example.
-const SLOT: &str = "32M@16M";
 /// Start address of all slots.
 const BASE: &str = "16M";
 /// Dumps of larger guests are not extracted and checked: three times their memory is more than a
@@ -65,7 +63,7 @@ pub(crate) struct Args {
         value_name = "TARGETS",
         value_enum,
         value_delimiter = ',',
-        default_value = "virtio-blk,virtio-console"
+        default_value = "virtio-blk,virtio-console,level31"
     )]
     target: Vec<Target>,
     /// Do not look for the smallest slot
@@ -115,7 +113,7 @@ impl Args {
         Ok(Plan {
             counted: ours.clone().take(counted).collect(),
             workloads: memory.iter().flat_map(of_memory).collect(),
-            stacks: ours.chain([Stack::Stock]).collect(),
+            stacks: stacks(&self.target),
             rounds: self.rounds.unwrap_or(usual_rounds),
             checks_all: !self.quick && !self.full,
             slots: self.slots(),
@@ -141,6 +139,14 @@ impl Args {
         let bounds = Bounds { low: 16 * MIB, high: 32 * MIB, step: MIB };
         ours.chain([(Stack::Stock, bounds, 1 << 30)]).collect()
     }
+}
+
+/// Ours, and those that they are compared with.
+fn stacks(targets: &[Target]) -> Vec<Stack> {
+    let stock = [Stack::Stock, Stack::StockFiltered];
+    let is_needed = |stack: &Stack| targets.iter().any(|target| target.opponent() == *stack);
+    let ours = targets.iter().map(|target| Stack::Ours(*target));
+    ours.chain(stock.into_iter().filter(is_needed)).collect()
 }
 
 /// The sizes that are asked for, or the usual ones, in bytes.
@@ -204,7 +210,7 @@ impl Equipment {
         let files = Files {
             collector: image::build_collector()?,
             kexec_tools: KexecTools { root: debian.tools, memmap: false },
-            capture: StockCapture { kernel, vmlinux, busybox },
+            capture: StockCapture { kernel, vmlinux, busybox, makedumpfile: None },
         };
         let interrupt = Interrupt::default();
         Ok(Self { images, first_kernel, kernel: package, files, interrupt })
@@ -235,7 +241,7 @@ impl Equipment {
             host,
             loads: [before, host::load()],
             kernel: self.kernel.clone(),
-            cpus: self.config(Stack::Stock, 0, SLOT).cpus,
+            cpus: self.config(Stack::Stock, 0, Stack::Stock.slot()).cpus,
             measured,
             counts,
             slots,
@@ -245,7 +251,7 @@ impl Equipment {
 
     /// All rounds of one workload; those that Ctrl-C cut off are not there.
     fn workload(&self, plan: &Plan, workload: Workload) -> Result<Measured> {
-        let mut measured = Measured::new(workload, &plan.stacks, SLOT);
+        let mut measured = Measured::new(workload, &plan.stacks);
         for round in 1..=plan.rounds {
             match self.round(plan, workload, round)? {
                 Some(reports) => measured.take(&reports),
@@ -282,16 +288,17 @@ impl Equipment {
         checked: bool,
         name: &str,
     ) -> Result<Option<Report>> {
-        let mut config = self.config(stack, workload.memory, SLOT);
+        let mut config = self.config(stack, workload.memory, stack.slot());
         config.before_crash = workload.before_crash();
         config.guest_dump = stack == Stack::Stock;
-        config.examine = checked && workload.memory <= MOST_EXAMINED;
-        self.cycle(config, name)
+        let is_filtered = stack == Stack::StockFiltered;
+        config.examine = checked && workload.memory <= MOST_EXAMINED && !is_filtered;
+        self.patient_cycle(config, name)
     }
 
     /// Instructions up to the first byte of a dump by `stack`; `None` when Ctrl-C came.
     fn count(&self, stack: Stack) -> Result<Option<Count>> {
-        let mut config = self.config(stack, instructions::MEMORY, SLOT);
+        let mut config = self.config(stack, instructions::MEMORY, stack.slot());
         instructions::configure(&mut config);
         let report = self.cycle(config, &format!("instructions, {}", stack.name()))?;
         Ok(report.map(|report| Count::new(stack.name(), &report)))
@@ -301,11 +308,7 @@ impl Equipment {
         Search::run(stack.name(), bounds, |size| {
             let slot = format!("{}K@{BASE}", size >> 10);
             let name = format!("smallest slot, {}, {slot}", stack.name());
-            let mut report = self.cycle(self.config(stack, memory, &slot), &name)?;
-            // A kernel that moves at random may have moved to where the slot is to be.
-            if report.as_ref().is_some_and(|report| report.stage == "boot") {
-                report = self.cycle(self.config(stack, memory, &slot), &name)?;
-            }
+            let report = self.patient_cycle(self.config(stack, memory, &slot), &name)?;
             Ok(report.map(|report| Probe { size, failure: failure(&report) }))
         })
     }
@@ -317,6 +320,19 @@ impl Equipment {
         let mut config = ordinary(&self.images, first_kernel, PathBuf::new(), interrupt);
         stack.configure(&self.files, &mut config);
         Config { memory, slot: slot.into(), truth: false, ..config }
+    }
+
+    /// As [`Self::cycle`]; three times at most while the first kernel finds no room for the slot: a
+    /// kernel that moves at random may have moved to the slot's place.
+    fn patient_cycle(&self, config: Config, name: &str) -> Result<Option<Report>> {
+        let has_no_slot = |report: &Report| report.stage == "boot";
+        let mut report = self.cycle(config.clone(), name)?;
+        for _ in 0..2 {
+            if report.as_ref().is_some_and(has_no_slot) {
+                report = self.cycle(config.clone(), name)?;
+            }
+        }
+        Ok(report)
     }
 
     /// Runs a cycle and keeps none of its files, but for the console of one that failed. `None`
@@ -366,9 +382,11 @@ mod tests {
     fn each_kind_of_run_has_its_plan() {
         let usual = plan("");
         assert_eq!((usual.workloads.len(), usual.rounds, usual.checks_all), (2, 5, true));
-        let ours = [Target::VirtioBlk, Target::VirtioConsole].map(Stack::Ours);
-        assert_eq!(usual.stacks, [ours[0], ours[1], Stack::Stock]);
-        assert_eq!(usual.slots.len(), 3);
+        let ours = [Target::VirtioBlk, Target::VirtioConsole, Target::Level31].map(Stack::Ours);
+        assert_eq!(usual.stacks[..3], ours);
+        assert_eq!(usual.stacks[3..], [Stack::Stock, Stack::StockFiltered]);
+        assert_eq!(plan("--target virtio-blk").stacks, [ours[0], Stack::Stock]);
+        assert_eq!(usual.slots.len(), 4);
         assert_eq!(usual.counted, ours);
         let quick = plan("--quick");
         assert_eq!((quick.workloads.len(), quick.rounds, quick.slots.len()), (2, 2, 1));

@@ -254,7 +254,8 @@ impl Equipment {
         if let Capture::Debian(architecture) = capture {
             let files = &self.debian(architecture).first_kernel;
             let (kernel, busybox) = (files.kernel.clone(), files.busybox.clone());
-            config.stock_capture = Some(StockCapture { kernel, vmlinux: None, busybox });
+            config.stock_capture =
+                Some(StockCapture { kernel, busybox, ..StockCapture::default() });
         }
         if capture == Capture::Debian(AMD64) {
             // It does not run in 32 MiB, and 128 MiB at 16 MiB is where the first kernel itself is.

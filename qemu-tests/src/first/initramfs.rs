@@ -24,21 +24,8 @@ const OWN_INTERPRETER: &str = "#!/kdump-rs/bin/sh\n";
 const ALIGNMENT: usize = 512;
 
 /// Every folder that contains a file or is a mount point.
-const FOLDERS: [&str; 13] = [
-    "bin",
-    "dev",
-    "etc",
-    "lib",
-    "lib/i386-linux-gnu",
-    "lib/x86_64-linux-gnu",
-    "lib64",
-    "memory",
-    "modules",
-    "proc",
-    "sbin",
-    "sys",
-    "tmp",
-];
+const FOLDERS: [&str; 11] =
+    ["bin", "dev", "etc", "lib", "lib64", "memory", "modules", "proc", "sbin", "sys", "tmp"];
 
 pub(crate) const FOLDER: u32 = 0o040_755;
 pub(crate) const PROGRAM: u32 = 0o100_755;
@@ -89,7 +76,7 @@ impl Archive {
 }
 
 /// A file for the archive: its path there, and its bytes.
-pub type Packed = (&'static str, Vec<u8>);
+pub type Packed = (String, Vec<u8>);
 
 /// Contents of the initramfs of a first kernel.
 pub struct Contents<'a> {
@@ -236,7 +223,7 @@ mod tests {
     fn packed(userland: Option<&Userland>) -> Vec<u8> {
         let packed = pack(&Contents {
             busybox: b"BUSYBOX",
-            programs: &[("kdump-loader", b"LOADER".to_vec())],
+            programs: &[("kdump-loader".into(), b"LOADER".to_vec())],
             arguments: &["--target".into()],
             modules: vec![b"KO".into()],
             memory_modules: vec![b"MEM".into()],

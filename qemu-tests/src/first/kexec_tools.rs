@@ -1,31 +1,16 @@
 //! Stock kexec-tools in the place of our loader: the capture kernel comes from us, its loader and
 //! its purgatory do not.
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use crate::first::dynamic;
 use crate::first::initramfs::Packed;
 use crate::first::stock_capture::{self, StockCapture};
 
 /// The program.
 const PROGRAM: &str = "sbin/kexec";
-/// Its interpreter and its libraries, for a first kernel of either width.
-const I386_LIBRARIES: &[&str] = &["lib/ld-linux.so.2", "lib/i386-linux-gnu/libc.so.6"];
-const AMD64_LIBRARIES: &[&str] = &[
-    "lib64/ld-linux-x86-64.so.2",
-    "lib/x86_64-linux-gnu/libc.so.6",
-    "lib/x86_64-linux-gnu/libxenctrl.so.4.17",
-    "lib/x86_64-linux-gnu/libxencall.so.1",
-    "lib/x86_64-linux-gnu/libxendevicemodel.so.1",
-    "lib/x86_64-linux-gnu/libxenevtchn.so.1",
-    "lib/x86_64-linux-gnu/libxenforeignmemory.so.1",
-    "lib/x86_64-linux-gnu/libxengnttab.so.1",
-    "lib/x86_64-linux-gnu/libxentoolcore.so.1",
-    "lib/x86_64-linux-gnu/libxentoollog.so.1",
-];
-
 /// Debian's kexec-tools.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KexecTools {
@@ -42,18 +27,7 @@ impl KexecTools {
     /// # Errors
     /// Fails if a file cannot be read; the text names it.
     pub fn files(&self) -> Result<Vec<Packed>> {
-        let is_amd64 = self.root.join(AMD64_LIBRARIES[0]).exists();
-        let libraries = if is_amd64 { AMD64_LIBRARIES } else { I386_LIBRARIES };
-        let mut files = Vec::new();
-        for name in [PROGRAM].iter().chain(libraries).copied() {
-            // Some packages have their libraries under /usr, where `lib` is a link into on a whole
-            // system.
-            let [top, usr] = ["", "usr"].map(|folder| self.root.join(folder).join(name));
-            let path = if top.exists() { top } else { usr };
-            let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-            files.push((name, bytes));
-        }
-        Ok(files)
+        dynamic::with_libraries(&self.root, PROGRAM)
     }
 
     /// Its command line for a stock Linux as capture kernel. An ELF file has to be called a Linux.

@@ -99,13 +99,13 @@ fn loading(config: &Config, loader: &Path, target: &str) -> Result<(Vec<Packed>,
             files.extend(stock.files()?);
             tools.stock_arguments(stock)
         } else {
-            files.push((stock_capture::KERNEL, read(&config.capture_kernel)?));
+            files.push((stock_capture::KERNEL.into(), read(&config.capture_kernel)?));
             let words = format!("kdump.target={target} {}", config.append);
             tools.arguments(words.trim_end(), class)
         };
         return Ok((files, arguments));
     }
-    let mut files = vec![("kdump-loader", read(loader)?)];
+    let mut files = vec![("kdump-loader".into(), read(loader)?)];
     let mut arguments = match &config.stock_capture {
         Some(stock) => {
             files.extend(stock.files()?);

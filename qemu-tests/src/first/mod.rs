@@ -1,6 +1,7 @@
 //! First kernels: their parts, and their ways to load a capture kernel.
 
 pub mod bzimage;
+pub(crate) mod dynamic;
 pub mod first_kernel;
 pub mod guest;
 pub mod initramfs;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
+use crate::first::dynamic;
 use crate::first::initramfs::{Archive, FOLDER, PROGRAM, Packed, TEXT};
 use crate::first::virtio_modules;
 
@@ -23,11 +24,13 @@ pub const COMMAND_LINE: &str = "earlyprintk=ttyS0,115200 console=ttyS0,115200 qu
 pub const FIRST_LINE: &str = "Linux version ";
 /// The script `/init`.
 const INIT: &str = include_str!("stock-capture.sh");
+/// First bytes of a kdump-compressed dump (`KDUMP_SIGNATURE` of makedumpfile).
+const KDUMP: &[u8; 8] = b"KDUMP   ";
 /// The busybox programs that it uses.
-const APPLETS: [&str; 7] = ["sh", "mount", "insmod", "stat", "dd", "reboot", "sleep"];
+const APPLETS: [&str; 9] = ["sh", "mount", "insmod", "cat", "stat", "dd", "awk", "reboot", "sleep"];
 
 /// A Linux and the contents of its initramfs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StockCapture {
     /// Its bzImage, as Debian's package unpacks it.
     pub kernel: PathBuf,
@@ -36,6 +39,9 @@ pub struct StockCapture {
     pub vmlinux: Option<PathBuf>,
     /// A static busybox.
     pub busybox: PathBuf,
+    /// The folder that Debian's makedumpfile was unpacked into, for a dump of kernel pages alone
+    /// (`-l -d 31`); [`None`] for a raw one.
+    pub makedumpfile: Option<PathBuf>,
 }
 
 impl StockCapture {
@@ -45,12 +51,26 @@ impl StockCapture {
     /// Fails if a file cannot be read; the text names it.
     pub fn files(&self) -> Result<Vec<Packed>> {
         let kernel = read(self.vmlinux.as_ref().unwrap_or(&self.kernel))?;
-        Ok(vec![(KERNEL, kernel), (INITRAMFS, self.initramfs()?)])
+        Ok(vec![(KERNEL.into(), kernel), (INITRAMFS.into(), self.initramfs()?)])
+    }
+
+    /// Checks that the disk begins with a dump of makedumpfile, if that was to write it.
+    ///
+    /// # Errors
+    /// Fails if the disk cannot be read, or begins with something else.
+    pub(crate) fn check_signature(&self, disk: &Path) -> Result<()> {
+        let mut signature = [0; KDUMP.len()];
+        File::open(disk)?.read_exact(&mut signature).context("reading the dump disk")?;
+        let is_right = self.makedumpfile.is_none() || signature == *KDUMP;
+        ensure!(is_right, "the disk does not begin with a kdump-compressed dump");
+        Ok(())
     }
 
     fn initramfs(&self) -> Result<Vec<u8>> {
         let mut archive = Archive::default();
-        for folder in ["bin", "dev", "etc", "modules", "proc", "sys"] {
+        for folder in
+            ["bin", "dev", "etc", "lib", "lib64", "modules", "proc", "sys", "tmp", "usr", "usr/bin"]
+        {
             archive.add(folder, FOLDER, b"")?;
         }
         archive.add_busybox(&read(&self.busybox)?, &APPLETS)?;
@@ -62,6 +82,11 @@ impl StockCapture {
             list.push_str(&format!("{number}.ko\n"));
         }
         archive.add("etc/modules.list", TEXT, list.as_bytes())?;
+        if let Some(root) = &self.makedumpfile {
+            for (name, bytes) in dynamic::with_libraries(root, "usr/bin/makedumpfile")? {
+                archive.add(&name, PROGRAM, &bytes)?;
+            }
+        }
         archive.add("init", PROGRAM, INIT.as_bytes())?;
         archive.finish()
     }

@@ -14,7 +14,7 @@ pub(crate) fn guest_with(loading: Loading) -> FirstKernel {
 /// Debian's kernel as the capture kernel.
 pub(crate) fn stock_capture() -> StockCapture {
     let (kernel, busybox) = (file("KDUMP_TEST_LINUX_I386"), file("KDUMP_TEST_BUSYBOX"));
-    StockCapture { kernel, vmlinux: None, busybox }
+    StockCapture { kernel, busybox, ..StockCapture::default() }
 }
 
 pub(crate) fn debian_amd64() -> FirstKernel {

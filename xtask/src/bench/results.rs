@@ -35,10 +35,10 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    /// Nothing yet, of stacks that all have the same slot.
-    pub(super) fn new(workload: Workload, stacks: &[Stack], slot: &str) -> Self {
+    /// Nothing yet.
+    pub(super) fn new(workload: Workload, stacks: &[Stack]) -> Self {
         let row = |stack: &Stack| {
-            (*stack, Row { name: stack.name(), reservation: slot.into(), ..Row::default() })
+            (*stack, Row { name: stack.name(), reservation: stack.slot().into(), ..Row::default() })
         };
         let guest_dump = Row { name: "dump-guest-memory".into(), ..Row::default() };
         Self { workload, rows: stacks.iter().map(row).collect(), guest_dump }
@@ -62,16 +62,21 @@ impl Measured {
     fn ours(&self) -> impl Iterator<Item = (Target, &Row)> {
         self.rows.iter().filter_map(|(stack, row)| match stack {
             Stack::Ours(target) => Some((*target, row)),
-            Stack::Stock => None,
+            Stack::Stock | Stack::StockFiltered => None,
         })
     }
 
     /// Ratios of our stacks and the others.
     fn ratios(&self) -> Vec<Ratio> {
-        let stock = self.rows.iter().find(|(stack, _)| *stack == Stack::Stock);
-        let Some((_, stock)) = stock else { return Vec::new() };
-        let ours = self.ours();
-        ours.flat_map(|(target, ours)| self.ratios_of(target, ours, stock)).flatten().collect()
+        let row =
+            |of: Stack| self.rows.iter().find_map(|(stack, row)| (*stack == of).then_some(row));
+        let with_opponent =
+            |(target, ours): (Target, _)| Some((target, ours, row(target.opponent())?));
+        let pairs = self.ours().filter_map(with_opponent);
+        pairs
+            .flat_map(|(target, ours, stock)| self.ratios_of(target, ours, stock))
+            .flatten()
+            .collect()
     }
 
     fn ratios_of(&self, target: Target, ours: &Row, stock: &Row) -> [Option<Ratio>; 3] {
@@ -262,7 +267,7 @@ mod tests {
     /// Two rounds; the stock stack failed in the second.
     fn measured() -> Measured {
         let workload = Workload::new(1 << 30, 400 << 20);
-        let mut measured = Measured::new(workload, &[OURS, Stack::Stock], "32M@16M");
+        let mut measured = Measured::new(workload, &[OURS, Stack::Stock]);
         let ours = [sample(50.0, 1050.0), sample(100.0, 2100.0)];
         let with_purgatory =
             ours.map(|ours| ours.map(|ours| Sample { purgatory: Some(10.0), ..ours }));

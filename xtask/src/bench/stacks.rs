@@ -15,6 +15,8 @@ pub(super) enum Target {
     VirtioBlk,
     /// A port of a virtio console, with `kdump-collector receive` at the other end
     VirtioConsole,
+    /// A dump disk, for kernel pages alone: `kdump.level=31`
+    Level31,
 }
 
 /// Goals for the medians of the ratios (docs/bench.md).
@@ -33,6 +35,7 @@ impl Target {
         match self {
             Self::VirtioBlk => "virtio-blk",
             Self::VirtioConsole => "virtio-console",
+            Self::Level31 => "level 31",
         }
     }
 
@@ -40,12 +43,21 @@ impl Target {
         match self {
             Self::VirtioBlk => Goals { first_byte: Some(40.0), done: Some(4.0), rate: Some(0.8) },
             Self::VirtioConsole => Goals { first_byte: None, done: None, rate: Some(0.4) },
+            Self::Level31 => Goals { first_byte: None, done: Some(12.0), rate: None },
+        }
+    }
+
+    /// The stack that our dump to this target is compared with.
+    pub(super) const fn opponent(self) -> Stack {
+        match self {
+            Self::VirtioBlk | Self::VirtioConsole => Stack::Stock,
+            Self::Level31 => Stack::StockFiltered,
         }
     }
 
     fn configure(self, collector: &Path, config: &mut Config) {
         let way = match self {
-            Self::VirtioBlk => Way::VirtioBlk,
+            Self::VirtioBlk | Self::Level31 => Way::VirtioBlk,
             Self::VirtioConsole => Way::VirtioConsole,
         };
         config.delivery.targets = way.into();
@@ -61,6 +73,8 @@ pub(super) enum Stack {
     /// kexec-tools, an uncompressed Linux, busybox; QEMU's own dump is taken of the same guest
     /// right before it is crashed.
     Stock,
+    /// The same Linux with makedumpfile, `-l -d 31`, in a slot that has room for it.
+    StockFiltered,
 }
 
 /// Files of the stacks, besides our images.
@@ -76,6 +90,7 @@ impl Stack {
         match self {
             Self::Ours(target) => format!("ours, {}", target.name()),
             Self::Stock => "stock Linux".into(),
+            Self::StockFiltered => "stock, makedumpfile".into(),
         }
     }
 
@@ -83,10 +98,21 @@ impl Stack {
     pub(super) fn configure(self, files: &Files, config: &mut Config) {
         match self {
             Self::Ours(target) => target.configure(&files.collector, config),
-            Self::Stock => {
+            Self::Stock | Self::StockFiltered => {
                 config.kexec_tools = Some(files.kexec_tools.clone());
-                config.stock_capture = Some(files.capture.clone());
+                let is_filtered = self == Self::StockFiltered;
+                let makedumpfile = is_filtered.then(|| files.kexec_tools.root.clone());
+                config.stock_capture = Some(StockCapture { makedumpfile, ..files.capture.clone() });
             }
+        }
+    }
+
+    /// The slot of the dumps that are timed.
+    pub(super) const fn slot(self) -> &'static str {
+        match self {
+            // The paper's example.
+            Self::Ours(_) | Self::Stock => "32M@16M",
+            Self::StockFiltered => "64M@16M",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use cmdline::{Action, Compress};
-use vmcore::{Class, PhysAddr, PhysRange};
+use vmcore::{Class, Level, PhysAddr, PhysRange};
 
 mod values;
 
@@ -136,7 +136,7 @@ pub struct LoadArgs {
         long,
         value_name = "TEXT",
         allow_hyphen_values = true,
-        conflicts_with_all = ["append", "target", "compress", "final_action", "failure_action"]
+        conflicts_with_all = ["append", "target", "level", "compress", "final_action", "failure_action"]
     )]
     command_line: Option<String>,
 
@@ -145,7 +145,7 @@ pub struct LoadArgs {
     /// For a Linux as capture kernel; --append comes after it.
     #[arg(
         long,
-        conflicts_with_all = ["command_line", "target", "compress", "final_action", "failure_action"]
+        conflicts_with_all = ["command_line", "target", "level", "compress", "final_action", "failure_action"]
     )]
     pub reuse_cmdline: bool,
 
@@ -155,6 +155,12 @@ pub struct LoadArgs {
     /// in any case [default: the dump disk of this machine, if there is exactly one].
     #[arg(long, value_name = "SPEC")]
     target: Option<String>,
+
+    /// Dump level, the classes of pages that are left out, as in makedumpfile -d: 0 none, 31 all; 1
+    /// zeros, 2 page cache without private data, 4 all page cache, 8 user processes, 16 free memory
+    /// [default: 0; on a dump disk without room for all memory 31].
+    #[arg(long, value_name = "N")]
+    level: Option<Level>,
 
     /// The encoding of the dump. auto is lz4 on a serial line and none elsewhere [default: auto].
     #[arg(long, value_name = "CODEC")]
@@ -324,6 +330,7 @@ impl LoadArgs {
             text,
             target: self.target.clone(),
             any_disk: false,
+            level: self.level,
             compress: self.compress.map(Compress::from),
             final_action: self.final_action.map(Action::from),
             failure_action: self.failure_action.map(Action::from),
@@ -377,6 +384,10 @@ mod tests {
         let given = options(&["--compress", "lz4"]).expect("a good line");
         assert_eq!(given.compress, Some(Compress::Lz4));
         assert_eq!(options(&["--command-line", "a", "--compress", "lz4"]), None);
+        assert_eq!(options(&["--level", "31"]).expect("a good line").level, Some(Level::KERNEL));
+        for words in [&["--level", "32"][..], &["--level", "1", "--command-line", "a"]] {
+            assert_eq!(options(words), None);
+        }
         let whole = options(&["--command-line", "-- x", "--low-memory"]).expect("a good line");
         assert_eq!((whole.text, whole.low_memory), (UserText::Whole("-- x".to_owned()), true));
         assert_eq!(options(&["--console-port", "0"]).map(|o| o.console_port), Some(0));

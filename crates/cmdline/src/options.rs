@@ -1,7 +1,7 @@
 //! The options of a command line, as values.
 
 use arrayvec::ArrayVec;
-use vmcore::{ElfCoreHdr, MemoryRanges, PhysRange};
+use vmcore::{ElfCoreHdr, Level, MemoryRanges, PhysRange};
 
 use crate::target::TargetEntry;
 
@@ -33,6 +33,8 @@ pub struct Options<'a> {
     pub targets: ArrayVec<TargetEntry<'a>, MAX_TARGETS>,
     /// `kdump.view`: contents of the dump.
     pub view: ViewSpec,
+    /// `kdump.level`: the dump level, if one was chosen.
+    pub level: Option<Level>,
     /// `kdump.final_action`: the action after a complete dump.
     pub final_action: Action,
     /// `kdump.failure_action`: the action after a failed one.
@@ -105,6 +107,7 @@ impl<'a> Options<'a> {
             virtio_mmio: ArrayVec::new(),
             targets: ArrayVec::new(),
             view: ViewSpec::default(),
+            level: None,
             final_action: Action::default(),
             failure_action: Action::default(),
             checksum: false,

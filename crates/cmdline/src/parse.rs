@@ -10,9 +10,6 @@ use crate::table::PARSERS;
 use crate::value::{self, Memmap};
 use crate::words::{same_key, words};
 
-/// Keys that later kernels know: they may be given, but only with their default.
-const LATER: [(&str, &str); 1] = [("kdump.level", "0")];
-
 type Complain<'c, 'a> = dyn FnMut(Problem<'a>) + 'c;
 
 impl<'a> Options<'a> {
@@ -26,16 +23,12 @@ impl<'a> Options<'a> {
         for (key, value) in words(options.line) {
             let mut report = |value, trouble| complain(Problem { key, value, trouble });
             match PARSERS.iter().find(|parser| same_key(key, parser.key)) {
-                None => {
-                    if let Err(trouble) = check_other(key, value) {
-                        report(value, trouble);
-                    }
+                Some(parser) if (parser.parse)(&mut options, value, &mut report).is_none() => {
+                    report(value, Trouble::BadValue(parser.right));
                 }
-                Some(parser) => {
-                    if (parser.parse)(&mut options, value, &mut report).is_none() {
-                        report(value, Trouble::BadValue(parser.right));
-                    }
-                }
+                None if key.starts_with(b"kdump.") => report(value, Trouble::UnknownKey),
+                // Linux has words of its own.
+                Some(_) | None => {}
             }
         }
         options.read_memmap(complain);
@@ -72,18 +65,6 @@ fn memmap_items(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8], Option<Memma
     words(line).filter(|(key, _)| same_key(key, "memmap")).flat_map(|(key, value)| {
         value.split(|byte| *byte == b',').map(move |item| (key, item, value::memmap(item)))
     })
-}
-
-/// A word that is not in the table: Linux' (fine), a later kernel's, or a mistake.
-fn check_other(key: &[u8], value: &[u8]) -> Result<(), Trouble> {
-    if !key.starts_with(b"kdump.") {
-        return Ok(());
-    }
-    match LATER.iter().find(|(name, _)| same_key(key, name)) {
-        Some((_, default)) if value == default.as_bytes() => Ok(()),
-        Some((_, default)) => Err(Trouble::NotYet(default)),
-        None => Err(Trouble::UnknownKey),
-    }
 }
 
 #[cfg(test)]

@@ -22,8 +22,6 @@ pub enum Trouble {
     UnknownKey,
     /// The value means nothing; this would be right.
     BadValue(&'static str),
-    /// The value has a meaning, but not to this kernel yet; this would work.
-    NotYet(&'static str),
     /// The list is longer than this.
     TooMany(usize),
     /// There are more devices than this.
@@ -40,9 +38,6 @@ impl fmt::Display for Problem<'_> {
         match self.trouble {
             Trouble::UnknownKey => f.write_str(": no such option, ignored"),
             Trouble::BadValue(right) => write!(f, ": not understood, ignored; right is {right}"),
-            Trouble::NotYet(right) => {
-                write!(f, ": not supported by this kernel yet, ignored; it knows {right}")
-            }
             Trouble::TooMany(limit) => write!(f, ": more than {limit} targets, ignored"),
             Trouble::TooManyDevices(limit) => write!(f, ": more than {limit} devices, ignored"),
             Trouble::Memory(error) => write!(f, ": ignored: {error}"),

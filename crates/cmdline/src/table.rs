@@ -30,7 +30,7 @@ struct Entry {
 }
 
 /// Every option. The texts of this constant are in no image: only [`PARSERS`] is.
-const TABLE: [Entry; 13] = [
+const TABLE: [Entry; 14] = [
     Entry {
         parser: Parser {
             key: "memmap",
@@ -82,6 +82,17 @@ const TABLE: [Entry; 13] = [
         help: "`vmcore`; `oldmem[:START+LENGTH]`: physical memory as it is, holes as zeros, without \
                the backup region",
         default: "`vmcore`",
+    },
+    Entry {
+        parser: Parser {
+            key: "kdump.level",
+            right: "a number from 0 (all memory) to 31 (kernel pages only)",
+            parse: |options, text, _| set(value::level(text).map(Some), &mut options.level),
+        },
+        help: "`0` to `31`: the classes of pages that are left out, as the bits of makedumpfile's `-d`: \
+               1 zeros, 2 page cache without private data, 4 all page cache, 8 user processes, 16 free \
+               memory. `kdump-loader load --level`",
+        default: "0; on a dump disk without room for all memory 31",
     },
     Entry {
         parser: Parser {

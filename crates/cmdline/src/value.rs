@@ -1,6 +1,6 @@
 //! The values of the options. Each function returns [`None`] for a value that means nothing.
 
-use vmcore::{ElfCoreHdr, PhysAddr, PhysRange};
+use vmcore::{ElfCoreHdr, Level, PhysAddr, PhysRange};
 
 use crate::number::{memparse, split_once, whole_number};
 use crate::options::{Action, Compress, PowerOff, ViewSpec};
@@ -93,6 +93,10 @@ pub(crate) fn word(value: &[u8], no: &[u8], yes: &[u8]) -> Option<bool> {
 
 pub(crate) fn above_zero(value: &[u8]) -> Option<u32> {
     u32::try_from(whole_number(value)?).ok().filter(|number| *number > 0)
+}
+
+pub(crate) fn level(value: &[u8]) -> Option<Level> {
+    Level::new(u8::try_from(whole_number(value)?).ok()?)
 }
 
 pub(crate) fn compress(value: &[u8]) -> Option<Compress> {

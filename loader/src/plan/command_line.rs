@@ -108,6 +108,9 @@ fn option_words(
     if let Some(target) = &target.value {
         push(&mut text, &target_word(target, &system.dump_disks)?);
     }
+    if let Some(level) = options.level {
+        push(&mut text, &format!("kdump.level={level}"));
+    }
     if let Some(compress) = options.compress {
         push(&mut text, &format!("kdump.compress={}", compress_name(compress)));
     }

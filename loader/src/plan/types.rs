@@ -1,7 +1,7 @@
 //! The user's options, and the plan that follows from them.
 
 use cmdline::{Action, Compress};
-use vmcore::{Class, PhysAddr, PhysRange, Segment};
+use vmcore::{Class, Level, PhysAddr, PhysRange, Segment};
 
 use crate::json::SegmentJson;
 
@@ -27,6 +27,8 @@ pub struct PlanOptions {
     pub target: Option<String>,
     /// True if the target may be a disk that is not there.
     pub any_disk: bool,
+    /// `kdump.level=`: the dump level.
+    pub level: Option<Level>,
     /// `kdump.compress=`: the encoding of the bulk.
     pub compress: Option<Compress>,
     /// `kdump.final_action=`: the action after a complete dump.
@@ -131,6 +133,7 @@ impl Default for PlanOptions {
             text: UserText::Append(String::new()),
             target: None,
             any_disk: false,
+            level: None,
             compress: None,
             final_action: None,
             failure_action: None,

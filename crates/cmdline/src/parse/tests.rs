@@ -3,7 +3,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use proptest::prelude::*;
 use vmcore::fake::range;
-use vmcore::{ElfCoreHdr, PhysAddr, PhysRange};
+use vmcore::{ElfCoreHdr, Level, PhysAddr, PhysRange};
 
 fn parse(line: &str) -> (Options<'_>, Vec<String>) {
     let mut problems = Vec::new();
@@ -74,10 +74,13 @@ fn every_key_of_ours() {
     let poweroff = PowerOff { pm1a_control: 0x604, sleep_type: 0 };
     assert_eq!(options.poweroff, Some(poweroff));
     assert_eq!(options.compress, Compress::None);
+    assert_eq!(options.level, Some(Level::ALL));
     let options = good("kdump.checksum=0 kdump.replace=none kdump.compress=lz4");
     assert_eq!((options.checksum, options.replace_oldest), (false, false));
     assert_eq!(options.compress, Compress::Lz4);
     assert_eq!(good("kdump.compress=lz4 kdump.compress=auto").compress, Compress::Auto);
+    assert_eq!(good("kdump.level=31").level, Some(Level::KERNEL));
+    assert_eq!((good("kdump.level=0").level, good("").level), (Some(Level::ALL), None));
 }
 
 #[test]
@@ -129,11 +132,7 @@ fn problems_name_key_value_and_what_is_right() {
         "kdump.final_action=explode: not understood, ignored; right is poweroff, reboot or halt"
     );
     assert_eq!(problem("kdump.speed=11"), "kdump.speed=11: no such option, ignored");
-    assert_eq!(
-        problem("kdump.level=31"),
-        "kdump.level=31: not supported by this kernel yet, ignored; it knows 0"
-    );
-    assert!(problem("kdump.level=31").contains("not supported by this kernel yet"));
+    assert!(problem("kdump.level=32").contains("right is a number from 0 (all memory) to 31"));
     let zstd = "kdump.compress=zstd: not understood, ignored; right is auto, none or lz4";
     assert_eq!(problem("kdump.compress=zstd"), zstd);
     assert!(problem("kdump.view=oldmem:4K").contains("oldmem[:START+LENGTH]"));

@@ -29,6 +29,21 @@ pub enum Error {
         /// The key whose value is wrong.
         key: &'static str,
     },
+    /// VMCOREINFO lacks a key that is needed to find the class of a page.
+    #[error(
+        "VMCOREINFO has no {key}, without which pages cannot be told apart: the kernel is too old, \
+         or too new for this version; dump all memory (level 0) instead"
+    )]
+    NotFiltered {
+        /// The key that is missing.
+        key: &'static str,
+    },
+    /// The place of the kernel's page structs cannot be right.
+    #[error("the dead kernel's page structs cannot be at {at:#x}: its memory is damaged there")]
+    BadMap {
+        /// Their virtual address.
+        at: u64,
+    },
     /// A field of the kernel's log has a value that it cannot have.
     #[error("{field} of the kernel's log is {value:#x}: the dead kernel's memory is damaged there")]
     BadLog {

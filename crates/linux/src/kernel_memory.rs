@@ -71,6 +71,13 @@ fn find(pieces: &[Piece], at: u64) -> Option<(&Piece, u64)> {
     Some((piece, at - piece.at))
 }
 
+/// Source of the byte at `at`, and the number of bytes from there to the end of its piece.
+fn source(pieces: &[Piece], at: u64) -> Option<(PhysAddr, u64)> {
+    let (piece, offset) = find(pieces, at)?;
+    let left = piece.length.checked_sub(offset).filter(|left| *left > 0)?;
+    Some((piece.source.checked_add(offset)?, left))
+}
+
 impl Piece {
     const fn end(&self) -> u64 {
         self.at.saturating_add(self.length)
@@ -128,18 +135,28 @@ impl<'a, M: ReadPhys> KernelMemory<'a, M> {
     /// # Errors
     /// [`Error::Unmapped`] when no PT_LOAD has them all, or [`Error::Dump`] from `mem`.
     pub(crate) fn read_physical(&self, at: u64, into: &mut [u8]) -> Result<(), Error> {
-        let source = find(&self.segments.by_paddr, at).and_then(|(load, offset)| {
-            let left = load.length.checked_sub(offset)?;
-            load.source.checked_add(offset).filter(|_| left >= into.len() as u64)
-        });
-        Ok(self.mem.read_phys(source.ok_or(Error::Unmapped { at })?, into)?)
+        let place = self.physical(at).filter(|(_, left)| *left >= into.len() as u64);
+        let (source, _) = place.ok_or(Error::Unmapped { at })?;
+        self.read_source(source, into)
     }
 
-    /// Source of the byte at `at`, and the number of consecutive bytes from there on: at least one.
-    fn translate(&self, at: u64) -> Option<(PhysAddr, u64)> {
-        let (load, into) = find(&self.segments.by_vaddr, at)?;
-        let left = load.length.checked_sub(into).filter(|left| *left > 0)?;
-        Some((load.source.checked_add(into)?, left))
+    /// Reads bytes at their source.
+    ///
+    /// # Errors
+    /// [`Error::Dump`].
+    pub(crate) fn read_source(&self, source: PhysAddr, into: &mut [u8]) -> Result<(), Error> {
+        Ok(self.mem.read_phys(source, into)?)
+    }
+
+    /// Source of the byte at the virtual address `at`, and the number of consecutive bytes from
+    /// there on: at least one.
+    pub(crate) fn translate(&self, at: u64) -> Option<(PhysAddr, u64)> {
+        source(&self.segments.by_vaddr, at)
+    }
+
+    /// The same for the physical address `at` of the first kernel.
+    pub(crate) fn physical(&self, at: u64) -> Option<(PhysAddr, u64)> {
+        source(&self.segments.by_paddr, at)
     }
 }
 

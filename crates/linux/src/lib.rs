@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! segments ──KernelMemory──▶ Dmesg ──▶ first_views(), LaterViews
+//!          ──KernelMemory, PageTables──▶ Filter
 //! ```
 //!
 //! The capture kernel and the host's tools use the same code. VMCOREINFO supplies each address and
@@ -16,6 +17,7 @@ extern crate alloc;
 
 mod dmesg;
 mod error;
+mod filter;
 mod kernel_image;
 mod kernel_memory;
 mod page_cache;
@@ -24,6 +26,7 @@ mod small_views;
 
 pub use dmesg::{Caller, Dmesg, Record, Skipped};
 pub use error::Error;
+pub use filter::Filter;
 pub use kernel_image::{KernelImage, MOST_IMAGE, kernel_image};
 pub use kernel_memory::{KernelMemory, SegmentMap};
 pub use small_views::{LaterViews, SmallView, first_views};

@@ -1,6 +1,6 @@
-//! The dead x86_64 kernel's own page tables, for addresses that no PT_LOAD has: stacks are
-//! vmalloc'ed (`CONFIG_VMAP_STACK`), and so have addresses outside of the direct map. (AMD64
-//! manual, volume 2, chapter 5)
+//! The dead kernel's own page tables, for addresses that no PT_LOAD has: stacks are vmalloc'ed
+//! (`CONFIG_VMAP_STACK`), page structs may be in an area of their own (vmemmap). (AMD64 manual,
+//! volume 2, chapter 5)
 
 use handoff::layout::PAGE_SIZE;
 
@@ -13,62 +13,150 @@ const PRESENT: u64 = 1 << 0;
 const LARGE: u64 = 1 << 7;
 /// Table entries: the physical address.
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-/// Bits of an address that are its place in a page, and that each level takes.
+/// Bits of an address that are its place in a page.
 const PAGE_BITS: u32 = 12;
-const LEVEL_BITS: u32 = 9;
+/// Virtual minus physical address of an x86_64 kernel's image, if `phys_base` is zero
+/// (`__START_KERNEL_map` of Linux).
+const IMAGE_MAP: u64 = 0xffff_ffff_8000_0000;
 
 /// The page tables that hold for every task's kernel addresses.
-pub(crate) struct PageTables<'a, M> {
-    memory: KernelMemory<'a, M>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PageTables {
     /// The highest table (virtual, in the kernel's image).
     root: u64,
-    /// Number of levels: 4 or 5.
-    levels: u32,
+    /// The same (physical), if VMCOREINFO tells it.
+    physical_root: Option<u64>,
+    format: Format,
 }
 
-impl<'a, M: ReadPhys> PageTables<'a, M> {
-    /// Finds them by the text of VMCOREINFO; [`None`] when it does not say where they are, as that
-    /// of i386.
-    pub(crate) fn find(memory: KernelMemory<'a, M>, vmcoreinfo: &[u8]) -> Option<Self> {
-        let root = vmcoreinfo_get(vmcoreinfo, "SYMBOL(init_top_pgt)")?;
-        let has_5 = vmcoreinfo_get(vmcoreinfo, "NUMBER(pgtable_l5_enabled)") == Some("1");
-        let root = u64::from_str_radix(root, 16).ok()?;
-        Some(Self { memory, root, levels: if has_5 { 5 } else { 4 } })
+/// Format of tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Format {
+    /// Number of levels, 2 to 5.
+    levels: u32,
+    /// Number of address bits that a level takes.
+    bits: u32,
+    /// Length of an entry in bytes: 4 or 8.
+    entry: usize,
+    /// Levels that may have large pages, as bits; the last level is bit 0.
+    large: u32,
+    /// The highest address.
+    last: u64,
+}
+
+impl Format {
+    /// i386 without PAE: pages of 4 KiB and 4 MiB.
+    const I386: Self = Self { levels: 2, bits: 10, entry: 4, large: 0b10, last: u32::MAX as u64 };
+    /// i386 with PAE: 4 KiB and 2 MiB. The first table has four entries.
+    const PAE: Self = Self { levels: 3, bits: 9, entry: 8, large: 0b10, last: u32::MAX as u64 };
+    /// x86_64: 4 KiB, 2 MiB and 1 GiB.
+    const X86_64: Self = Self { levels: 4, bits: 9, entry: 8, large: 0b110, last: u64::MAX };
+    /// x86_64 with 5 levels.
+    const FIVE: Self = Self { levels: 5, ..Self::X86_64 };
+}
+
+/// Place of a byte that is mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mapped {
+    /// Its physical address in the first kernel.
+    pub(crate) physical: u64,
+    /// Number of bytes from there to the end of its page: at least one.
+    pub(crate) left: u64,
+}
+
+impl PageTables {
+    /// Finds them by the text of VMCOREINFO; [`None`] when it does not say where they are.
+    pub(crate) fn find(vmcoreinfo: &[u8]) -> Option<Self> {
+        let get = |key| vmcoreinfo_get(vmcoreinfo, key);
+        let symbol = |key| u64::from_str_radix(get(key)?, 16).ok();
+        if get("SYMBOL(init_top_pgt)").is_none() {
+            // Each kernel has `swapper_pg_dir`; that of i386 has pointers of four bytes.
+            let root = symbol("SYMBOL(swapper_pg_dir)")?;
+            get("SIZE(list_head)").filter(|size| *size == "8")?;
+            let pae = get("CONFIG_X86_PAE") == Some("y");
+            let format = if pae { Format::PAE } else { Format::I386 };
+            return Some(Self { root, physical_root: None, format });
+        }
+        let root = symbol("SYMBOL(init_top_pgt)")?;
+        let physical_root = get("NUMBER(phys_base)")
+            .and_then(|base| base.parse::<i64>().ok())
+            .and_then(|base| root.checked_sub(IMAGE_MAP)?.checked_add_signed(base));
+        let has_5 = get("NUMBER(pgtable_l5_enabled)") == Some("1");
+        let format = if has_5 { Format::FIVE } else { Format::X86_64 };
+        Some(Self { root, physical_root, format })
     }
 
     /// Reads bytes of one page from the virtual address `at` on.
     ///
     /// # Errors
     /// [`Error::Unmapped`] when no page is there, or it is not in the dump; [`Error::Dump`].
-    pub(crate) fn read(&self, at: u64, into: &mut [u8]) -> Result<(), Error> {
+    pub(crate) fn read<M: ReadPhys>(
+        &self,
+        memory: KernelMemory<'_, M>,
+        at: u64,
+        into: &mut [u8],
+    ) -> Result<(), Error> {
         debug_assert!(at % PAGE_SIZE + into.len() as u64 <= PAGE_SIZE);
-        self.memory.read_physical(self.translate(at)?, into)
+        let page = self.translate(memory, at)?.ok_or(Error::Unmapped { at })?;
+        memory.read_physical(page.physical, into)
     }
 
-    /// The physical address where the first kernel had the byte at `at`.
-    fn translate(&self, at: u64) -> Result<u64, Error> {
-        let mut entry = 0;
-        for level in (0..self.levels).rev() {
-            let shift = PAGE_BITS + LEVEL_BITS * level;
-            let offset = 8 * (at >> shift & ((1 << LEVEL_BITS) - 1));
+    /// Finds the byte at the virtual address `at`; [`None`] when no page is there.
+    ///
+    /// # Errors
+    /// A table that is not in the dump, cannot be read, or is damaged.
+    pub(crate) fn translate<M: ReadPhys>(
+        &self,
+        memory: KernelMemory<'_, M>,
+        at: u64,
+    ) -> Result<Option<Mapped>, Error> {
+        let Format { levels, bits, entry: size, large, last } = self.format;
+        if at > last {
+            return Ok(None);
+        }
+        let mut table = None;
+        for level in (0..levels).rev() {
+            let shift = PAGE_BITS + bits * level;
+            let offset = size as u64 * (at >> shift & ((1 << bits) - 1));
             let mut bytes = [0; 8];
-            if level + 1 == self.levels {
-                let place = self.root.checked_add(offset).ok_or(Error::Unmapped { at })?;
-                self.memory.read(place, &mut bytes)?;
-            } else {
-                self.memory.read_physical((entry & ADDRESS) + offset, &mut bytes)?;
+            match table {
+                None => self.read_root(memory, offset, &mut bytes[..size])?,
+                Some(table) => memory.read_physical(table + offset, &mut bytes[..size])?,
             }
-            entry = u64::from_le_bytes(bytes);
+            let entry = u64::from_le_bytes(bytes);
             if entry & PRESENT == 0 {
+                return Ok(None);
+            }
+            let is_large = level > 0 && entry & LARGE != 0;
+            if is_large && large >> level & 1 == 0 {
                 return Err(Error::Unmapped { at });
             }
-            // Bit 7 means something else in the last level, and must be zero above the third.
-            if level == 0 || entry & LARGE != 0 {
+            // Bit 7 means something else in the last level.
+            if level == 0 || is_large {
                 let within = (1 << shift) - 1;
-                return Ok(entry & ADDRESS & !within | at & within);
+                let physical = entry & ADDRESS & !within | at & within;
+                return Ok(Some(Mapped { physical, left: within + 1 - (at & within) }));
             }
+            table = Some(entry & ADDRESS);
         }
-        Err(Error::Unmapped { at })
+        Ok(None)
+    }
+
+    /// Reads an entry of the highest table.
+    fn read_root<M: ReadPhys>(
+        &self,
+        memory: KernelMemory<'_, M>,
+        offset: u64,
+        into: &mut [u8],
+    ) -> Result<(), Error> {
+        let at = self.root.checked_add(offset).ok_or(Error::Unmapped { at: self.root })?;
+        match (memory.read(at, into), self.physical_root) {
+            (Err(Error::Unmapped { .. }), Some(root)) => {
+                let at = root.checked_add(offset).ok_or(Error::Unmapped { at })?;
+                memory.read_physical(at, into)
+            }
+            (read, _) => read,
+        }
     }
 }
 
@@ -76,6 +164,7 @@ impl<'a, M: ReadPhys> PageTables<'a, M> {
 mod tests {
     use super::*;
     use crate::SegmentMap;
+    use alloc::format;
     use alloc::vec;
     use alloc::vec::Vec;
     use vmcore::fake::FakeMemory;
@@ -119,9 +208,9 @@ mod tests {
         } else {
             b"SYMBOL(init_top_pgt)=ffffffff81000000\nNUMBER(pgtable_l5_enabled)=0\n"
         };
-        let tables = PageTables::find(KernelMemory::new(mem, &loads), text).expect("tables");
+        let tables = PageTables::find(text).expect("tables");
         let mut bytes = [0; 8];
-        tables.read(at, &mut bytes).map(|()| bytes)
+        tables.read(KernelMemory::new(mem, &loads), at, &mut bytes).map(|()| bytes)
     }
 
     #[test]
@@ -147,14 +236,81 @@ mod tests {
         assert_eq!(read(&memory(&one_gib), false, at), Ok([2; 8]));
     }
 
+    /// The kernel's half of i386 begins at 3 GiB; 0xc080_3000 is in its third 4 MiB.
+    #[test]
+    fn i386_without_pae_and_with_it() {
+        const AT: u64 = 0xc080_3000;
+        let pae = |on: bool| {
+            let pae = if on { "CONFIG_X86_PAE=y\n" } else { "" };
+            let text = format!("SYMBOL(swapper_pg_dir)=c0200000\nSIZE(list_head)=8\n{pae}");
+            PageTables::find(text.as_bytes()).expect("tables")
+        };
+        let load = Segment {
+            kind: SegmentKind::Load,
+            source: PhysAddr::new(0),
+            vaddr: 0xc000_0000,
+            paddr: PhysAddr::new(0),
+            filesz: 0x100_0000,
+            memsz: 0x100_0000,
+            flags: 7,
+        };
+        let loads = SegmentMap::new([Ok(load)]).expect("room");
+        let find = |on: bool, mem: &FakeMemory, at: u64| {
+            let found = pae(on).translate(KernelMemory::new(mem, &loads), at);
+            found.map(|found| found.map(|page| (page.physical, page.left)))
+        };
+        let word = |value: u32| value.to_le_bytes().to_vec();
+        let long = |value: u64| value.to_le_bytes().to_vec();
+        // Index 0x302 of 1024 with 4 bytes each, then 3.
+        let table = FakeMemory::with(0x20_0c08, word(0x30_1063)).and(0x30_100c, word(0x40_5163));
+        assert_eq!(find(false, &table, AT + 8), Ok(Some((0x40_5008, 0xff8))));
+        let large = FakeMemory::with(0x20_0c08, word(0x80_01e3));
+        assert_eq!(find(false, &large, AT + 8), Ok(Some((0x80_3008, 0x3f_cff8))), "4 MiB");
+        let absent = FakeMemory::with(0x20_0c08, word(0x80_01e2));
+        assert_eq!(find(false, &absent, AT), Ok(None));
+        // Index 3 of 4 with 8 bytes each, then 4 and 3.
+        let upper = || FakeMemory::with(0x20_0018, long(0x30_1001));
+        let table = upper().and(0x30_1020, long(0x30_2063));
+        let table = table.and(0x30_2018, long(0x8000_0000_0040_5163));
+        assert_eq!(find(true, &table, AT + 8), Ok(Some((0x40_5008, 0xff8))));
+        let large = upper().and(0x30_1020, long(0x1_2340_01e3));
+        assert_eq!(find(true, &large, AT + 8), Ok(Some((0x1_2340_3008, 0x1f_cff8))), "2 MiB");
+        assert_eq!(find(true, &large, 1 << 32), Ok(None));
+        // The first table has no large pages.
+        let damaged = FakeMemory::with(0x20_0018, long(0x30_1081));
+        assert_eq!(find(true, &damaged, AT), Err(Error::Unmapped { at: AT }));
+        assert!(find(true, &upper(), AT).is_err(), "a table that cannot be read");
+    }
+
+    /// Without virtual addresses in the headers, `phys_base` tells the place of the first table.
+    #[test]
+    fn the_place_of_the_tables_is_in_vmcoreinfo_too() {
+        let load = Segment {
+            kind: SegmentKind::Load,
+            source: PhysAddr::new(0),
+            vaddr: 0,
+            paddr: PhysAddr::new(0),
+            filesz: 0x100_0000,
+            memsz: 0x100_0000,
+            flags: 7,
+        };
+        let loads = SegmentMap::new([Ok(load)]).expect("room");
+        let mem = FakeMemory::with(0x20_0ff8, 0x30_0063_u64.to_le_bytes())
+            .and(0x30_0ff0, 0x1e3_u64.to_le_bytes());
+        let text = b"SYMBOL(init_top_pgt)=ffffffff81000000\nNUMBER(phys_base)=-14680064\n";
+        let tables = PageTables::find(text).expect("tables");
+        let at = 0xffff_ffff_8123_4567;
+        let found = tables.translate(KernelMemory::new(&mem, &loads), at).expect("tables");
+        assert_eq!(found, Some(Mapped { physical: 0x123_4567, left: (1 << 30) - 0x123_4567 }));
+    }
+
     #[test]
     fn tables_that_lead_nowhere_are_errors() {
         let mem = memory(&[(0x192, 0x7000_0000_0063)]);
         let at = 0x7000_0000_0008;
         assert_eq!(read(&mem, false, STACK), Err(Error::Unmapped { at }));
         assert_eq!(read(&mem, false, 0), Err(Error::Unmapped { at: 0 }));
-        let loads = loads();
-        let find = |text: &[u8]| PageTables::find(KernelMemory::new(&mem, &loads), text).is_some();
+        let find = |text: &[u8]| PageTables::find(text).is_some();
         assert!(!find(b"OSRELEASE=6.1\n") && !find(b"SYMBOL(init_top_pgt)=x\n"));
         assert!(find(b"SYMBOL(init_top_pgt)=ffffffffffffffff\n"));
     }

@@ -85,9 +85,9 @@ pub(super) fn add<M: ReadPhys>(
     vmcoreinfo: &[u8],
 ) {
     let size = stack_size(cpus.machine);
-    let tables = PageTables::find(memory, vmcoreinfo);
+    let tables = PageTables::find(vmcoreinfo);
     let read_page = |at, into: &mut [u8]| match (memory.read(at, into), &tables) {
-        (Err(Error::Unmapped { .. }), Some(tables)) => tables.read(at, into),
+        (Err(Error::Unmapped { .. }), Some(tables)) => tables.read(memory, at, into),
         (read, _) => read,
     };
     let mut add = |name, cpu: Cpu| {

@@ -1,0 +1,88 @@
+//! The page filter: which pages belong to the kernel.
+//!
+//! ```text
+//! VMCOREINFO ──▶ Layout, MemoryMap ──▶ page structs of a window ──▶ Scan ──▶ verdicts
+//! ```
+//!
+//! Linux has a struct for each page of memory. The filter finds them through the memory model and
+//! the page tables, and reads their flags, types and pointers as VMCOREINFO describes them. Each
+//! page of a compound page has the class of its head. Structs that are damaged, or cannot be read,
+//! leave their pages in doubt, and those are in every dump.
+
+mod class;
+mod keys;
+mod layout;
+mod memory_map;
+mod page_type;
+mod scan;
+mod space;
+
+use core::fmt;
+
+use self::keys::Keys;
+use self::layout::Layout;
+use self::memory_map::MemoryMap;
+use self::scan::Scan;
+use self::space::Space;
+use crate::page_tables::PageTables;
+use crate::{Error, KernelMemory, SegmentMap};
+use vmcore::{PageFilter, PhysAddr, ReadPhys, Verdict, WINDOW_PAGES};
+
+/// Finds the class of each page of a dead Linux.
+///
+/// `mem` reads at the sources of the segments: physical addresses with the ELF core header of the
+/// capture kernel, offsets with a vmcore file. Classifying a window takes about 12 KiB of stack
+/// and no heap.
+pub struct Filter<M> {
+    mem: M,
+    segments: SegmentMap,
+    tables: Option<PageTables>,
+    layout: Layout,
+    map: MemoryMap,
+}
+
+impl<M: ReadPhys> Filter<M> {
+    /// A filter for the kernel with this text of VMCOREINFO.
+    ///
+    /// # Errors
+    /// [`Error::NotFiltered`] or [`Error::BadKey`]: the kernel does not tell what is needed. Or the
+    /// places of the page structs cannot be read.
+    pub fn new(mem: M, segments: SegmentMap, vmcoreinfo: &[u8]) -> Result<Self, Error> {
+        let keys = Keys::new(vmcoreinfo);
+        let layout = Layout::parse(&keys)?;
+        let tables = PageTables::find(vmcoreinfo);
+        let space = Space { memory: KernelMemory::new(&mem, &segments), tables };
+        let map = MemoryMap::find(&keys, space, layout.word)?;
+        Ok(Self { layout, map, tables, mem, segments })
+    }
+
+    const fn space(&self) -> Space<'_, M> {
+        Space { memory: KernelMemory::new(&self.mem, &self.segments), tables: self.tables }
+    }
+}
+
+impl<M> fmt::Debug for Filter<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Filter").field("map", &self.map).finish_non_exhaustive()
+    }
+}
+
+impl<M: ReadPhys> PageFilter for Filter<M> {
+    fn classify(&self, window: PhysAddr, into: &mut [Verdict; WINDOW_PAGES]) {
+        let (space, window) = (self.space(), window.get() / handoff::layout::PAGE_SIZE);
+        into.fill(Verdict::Kept);
+        match self.map.structs(space, window) {
+            Ok(None) => (),
+            Err(_) => into.fill(Verdict::Doubt),
+            Ok(Some(structs)) => {
+                let (layout, map) = (&self.layout, &self.map);
+                Scan { space, layout, map, structs, window, into }.run();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,294 @@
+//! A guest that never was: the page structs of a kernel with a given VMCOREINFO, laid out by that
+//! text, as Linux fills them in.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use alloc::{borrow::ToOwned, format};
+
+use super::Filter;
+use crate::SegmentMap;
+use vmcore::{
+    Error, PageFilter, PhysAddr, ReadPhys, Segment, SegmentKind, Verdict, WINDOW, WINDOW_PAGES,
+};
+
+macro_rules! texts {
+    ($($name:literal),*) => {
+        [$(($name, include_str!(concat!("../../testdata/vmcoreinfo/", $name, ".txt")))),*]
+    };
+}
+
+/// VMCOREINFO of seven kernels of Debian: each with the name of its file.
+pub(super) const KERNELS: [(&str, &str); 7] = texts![
+    "amd64-5.10",
+    "amd64-6.1",
+    "amd64-6.12",
+    "amd64-7.2",
+    "i386-5.10-686-pae",
+    "i386-6.1-686-pae",
+    "i386-6.1-686"
+];
+
+/// Number of pages that have a struct: four windows.
+pub(super) const PAGES: u64 = 4096;
+/// Memory from here on holds tables and structs (physical).
+const TABLES: u64 = PAGES << 12;
+const STRUCTS: u64 = TABLES + 0x20_0000;
+/// One past the last byte of memory.
+const END: u64 = TABLES + 0x40_0000;
+/// Virtual addresses of x86_64: memory, and page structs.
+const DIRECT: u64 = 0xffff_8880_0000_0000;
+const VMEMMAP: u64 = 0xffff_ea00_0000_0000;
+
+/// Memory that has pages here and there, and zeros elsewhere, up to [`END`].
+#[derive(Clone, Default)]
+pub(super) struct Memory {
+    pages: BTreeMap<u64, Vec<u8>>,
+    /// Pages that cannot be read.
+    pub(super) broken: Vec<u64>,
+}
+
+impl Memory {
+    pub(super) fn write(&mut self, at: u64, bytes: &[u8]) {
+        for (at, byte) in (at..).zip(bytes) {
+            let page = self.pages.entry(at >> 12).or_insert_with(|| vec![0; 4096]);
+            page[(at & 0xfff) as usize] = *byte;
+        }
+    }
+}
+
+impl ReadPhys for Memory {
+    fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Error> {
+        let mut at = at.get();
+        let mut rest = into;
+        while !rest.is_empty() {
+            if at >= END || self.broken.contains(&(at >> 12)) {
+                return Err(Error::Unreadable { at: PhysAddr::new(at) });
+            }
+            let from = (at & 0xfff) as usize;
+            let (now, later) = rest.split_at_mut(rest.len().min(4096 - from));
+            match self.pages.get(&(at >> 12)) {
+                Some(page) => now.copy_from_slice(&page[from..from + now.len()]),
+                None => now.fill(0),
+            }
+            at += now.len() as u64;
+            rest = later;
+        }
+        Ok(())
+    }
+}
+
+/// A guest whose pages all belong to the kernel at first.
+#[derive(Clone)]
+pub(super) struct Guest {
+    pub(super) text: String,
+    /// The numbers in the text, by their keys.
+    numbers: BTreeMap<String, i64>,
+    pub(super) memory: Memory,
+    pub(super) word: usize,
+    pub(super) size: u64,
+    /// Virtual address of the first struct.
+    pub(super) structs: u64,
+}
+
+impl Guest {
+    /// A guest with the kernel of this text, at other addresses.
+    pub(super) fn new(text: &str) -> Self {
+        let is_64 = text.contains("SIZE(list_head)=16");
+        let mut guest = Self {
+            text: text.to_owned(),
+            numbers: BTreeMap::new(),
+            memory: Memory::default(),
+            word: if is_64 { 8 } else { 4 },
+            size: 0,
+            structs: if is_64 { VMEMMAP } else { 0xc000_0000 + STRUCTS },
+        };
+        guest.line("X", "0");
+        guest.size = guest.number("SIZE(page)").expect("a size").cast_unsigned();
+        if is_64 {
+            guest.sections()
+        } else {
+            guest.flat()
+        }
+        for page in 0..PAGES {
+            guest.set(page, &[("_mapcount", u64::MAX), ("_refcount", 1)]);
+        }
+        guest
+    }
+
+    /// Replaces a line, or adds one.
+    pub(super) fn line(&mut self, key: &str, value: &str) {
+        let lines = self.text.lines();
+        let others = lines.filter(|line| !line.starts_with(&format!("{key}=")));
+        let mut text: String = others.map(|line| format!("{line}\n")).collect();
+        text += &format!("{key}={value}\n");
+        let pairs = text.lines().filter_map(|line| line.split_once('='));
+        let numbers = pairs.filter_map(|(key, value)| Some((key.to_owned(), value.parse().ok()?)));
+        self.numbers = numbers.collect();
+        self.text = text;
+    }
+
+    pub(super) fn number(&self, key: &str) -> Option<i64> {
+        self.numbers.get(key).copied()
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.number(key).is_some()
+    }
+
+    /// Mask of the flag `PG_name`.
+    pub(super) fn flag(&self, name: &str) -> u64 {
+        1 << self.number(&format!("NUMBER(PG_{name})")).expect("a flag")
+    }
+
+    fn long(&mut self, at: u64, value: u64) {
+        let word = self.word;
+        self.memory.write(at, &value.to_le_bytes()[..word]);
+    }
+
+    /// FLATMEM.
+    fn flat(&mut self) {
+        let node = TABLES + 0x100;
+        self.line("SYMBOL(mem_map)", &format!("{:x}", 0xc000_0000 + TABLES));
+        self.line("SYMBOL(contig_page_data)", &format!("{:x}", 0xc000_0000 + node));
+        let offset = |key| self.number(key).expect("an offset").cast_unsigned();
+        let start = offset("OFFSET(pglist_data.node_start_pfn)");
+        let spanned = offset("OFFSET(pglist_data.node_spanned_pages)");
+        self.long(TABLES, self.structs);
+        self.long(node + start, 0);
+        self.long(node + spanned, PAGES);
+    }
+
+    /// SPARSEMEM with four levels of page tables, the last of which has the structs' pages.
+    fn sections(&mut self) {
+        let [root, pud, pmd, pte] = [0, 0x1000, 0x2000, 0x3000].map(|at| TABLES + 0x10_0000 + at);
+        let index = |shift: u32| 8 * (VMEMMAP >> shift & 0x1ff);
+        for (table, shift, next) in [(root, 39, pud), (pud, 30, pmd), (pmd, 21, pte)] {
+            self.long(table + index(shift), next | 0x63);
+        }
+        for page in 0..(PAGES * self.size).div_ceil(4096) {
+            self.long(pte + 8 * page, (STRUCTS + (page << 12)) | 0x163);
+        }
+        self.line("SYMBOL(init_top_pgt)", &format!("{:x}", DIRECT + root));
+        self.line("SYMBOL(mem_section)", &format!("{:x}", DIRECT + TABLES));
+        if self.text.contains("SYMBOL(vmemmap)") {
+            self.line("SYMBOL(vmemmap)", &format!("{VMEMMAP:x}"));
+        }
+        self.long(TABLES, DIRECT + TABLES + 0x1000);
+        self.long(TABLES + 0x1000, VMEMMAP | 0b1111);
+    }
+
+    /// Place of the struct of a page (physical).
+    pub(super) const fn place(&self, page: u64) -> u64 {
+        STRUCTS + page * self.size
+    }
+
+    /// Address of the struct of a page (virtual).
+    pub(super) const fn address(&self, page: u64) -> u64 {
+        self.structs + page * self.size
+    }
+
+    /// Sets fields of the struct of a page.
+    pub(super) fn set(&mut self, page: u64, fields: &[(&str, u64)]) {
+        for (field, value) in fields {
+            let offset = self.number(&format!("OFFSET(page.{field})")).expect("an offset");
+            let at = self.place(page) + offset.cast_unsigned();
+            let length = if matches!(*field, "_mapcount" | "_refcount") { 4 } else { self.word };
+            self.memory.write(at, &value.to_le_bytes()[..length]);
+        }
+    }
+
+    /// Value of the page type `PAGE_name_MAPCOUNT_VALUE`.
+    pub(super) fn page_type(&self, name: &str) -> Option<u64> {
+        self.number(&format!("NUMBER(PAGE_{name}_MAPCOUNT_VALUE)")).map(i64::cast_unsigned)
+    }
+
+    /// A free block.
+    pub(super) fn free(&mut self, page: u64, order: u64) {
+        let buddy = self.page_type("BUDDY").expect("the type");
+        for page in page..page + (1 << order) {
+            self.set(page, &[("_mapcount", u64::MAX), ("_refcount", 0)]);
+        }
+        self.set(page, &[("_mapcount", buddy), ("private", order)]);
+    }
+
+    /// The flag of a compound page's head.
+    pub(super) fn head(&self) -> u64 {
+        self.number("NUMBER(PG_head_mask)").expect("a mask").cast_unsigned()
+    }
+
+    /// Makes a compound page of pages whose first has these flags.
+    pub(super) fn compound(&mut self, page: u64, order: u64, flags: u64) {
+        self.set(page, &[("flags", flags | self.head())]);
+        let is_mask = self.has("OFFSET(page.compound_info)");
+        let pointer = match is_mask {
+            true => !((self.size << order) - 1) | 1,
+            false => self.address(page) | 1,
+        };
+        let field = if is_mask { "compound_info" } else { "compound_head" };
+        for tail in page + 1..page + (1 << order) {
+            self.set(tail, &[(field, pointer), ("_refcount", 0)]);
+        }
+        match self.number("OFFSET(page.compound_order)") {
+            Some(at) => {
+                let at = self.place(page + 1) + at.cast_unsigned();
+                self.memory.write(at, &[order as u8]);
+            }
+            None => self.set(page + 1, &[("flags", order)]),
+        }
+    }
+
+    /// Makes a compound page one of hugetlb.
+    pub(super) fn huge(&mut self, page: u64) {
+        if let Some(huge) = self.page_type("HUGETLB") {
+            return self.set(page, &[("_mapcount", huge)]);
+        }
+        let at = self.number("OFFSET(page.compound_dtor)").expect("a place").cast_unsigned();
+        let number = self.number("NUMBER(HUGETLB_PAGE_DTOR)").expect("a number");
+        self.memory.write(self.place(page + 1) + at, &[number as u8]);
+    }
+
+    /// Makes a page with these flags one of the slab allocator.
+    pub(super) fn slab(&mut self, page: u64, flags: u64) {
+        match self.page_type("SLAB") {
+            Some(slab) => self.set(page, &[("_mapcount", slab), ("_refcount", 0)]),
+            None => self.set(page, &[("flags", flags | self.flag("slab"))]),
+        }
+    }
+
+    /// A pointer of the kernel.
+    pub(super) const fn pointer(&self) -> u64 {
+        if self.word == 8 { DIRECT + 0x1000 } else { 0xc000_1000 }
+    }
+
+    pub(super) fn segments(&self) -> SegmentMap {
+        let load = Segment {
+            kind: SegmentKind::Load,
+            source: PhysAddr::new(0),
+            vaddr: if self.word == 8 { DIRECT } else { 0xc000_0000 },
+            paddr: PhysAddr::new(0),
+            filesz: END,
+            memsz: END,
+            flags: 7,
+        };
+        SegmentMap::new([Ok(load)]).expect("room")
+    }
+
+    pub(super) fn filter(&self) -> Result<Filter<&Memory>, crate::Error> {
+        Filter::new(&self.memory, self.segments(), self.text.as_bytes())
+    }
+
+    /// The verdicts on all pages that have a struct.
+    pub(super) fn verdicts(&self) -> Vec<Verdict> {
+        let filter = self.filter().unwrap_or_else(|error| panic!("{}", error.to_string()));
+        let windows = (0..PAGES << 12).step_by(WINDOW as usize);
+        windows
+            .flat_map(|window| {
+                let mut verdicts = [Verdict::Doubt; WINDOW_PAGES];
+                filter.classify(PhysAddr::new(window), &mut verdicts);
+                verdicts
+            })
+            .collect()
+    }
+}

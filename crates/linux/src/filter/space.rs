@@ -1,0 +1,88 @@
+//! The dead kernel's virtual memory as the filter reads it.
+
+use crate::page_tables::PageTables;
+use crate::{Error, KernelMemory};
+use vmcore::{PhysAddr, ReadPhys};
+
+/// Virtual memory: that of the PT_LOADs, elsewhere by the page tables.
+pub(super) struct Space<'a, M> {
+    pub(super) memory: KernelMemory<'a, M>,
+    pub(super) tables: Option<PageTables>,
+}
+
+impl<M> Clone for Space<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Space<'_, M> {}
+
+/// Virtual addresses whose bytes are one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Run {
+    /// The first address.
+    start: u64,
+    /// Number of bytes.
+    length: u64,
+    /// Source of the first byte.
+    source: PhysAddr,
+}
+
+impl Run {
+    /// Source of the byte at `at`, and the number of bytes from there to the end of the run.
+    fn get(&self, at: u64) -> Option<(PhysAddr, u64)> {
+        let offset = at.checked_sub(self.start).filter(|offset| *offset < self.length)?;
+        Some((self.source.checked_add(offset)?, self.length - offset))
+    }
+}
+
+impl<M: ReadPhys> Space<'_, M> {
+    /// Reads `into.len()` bytes from the virtual address `at` on. `run` is the run that was read
+    /// last: what lies in it needs no translation. False if an address is not mapped.
+    ///
+    /// # Errors
+    /// Page tables that are damaged, memory that is not in the dump or cannot be read; `into` then
+    /// holds nothing of use.
+    pub(super) fn read(&self, run: &mut Run, at: u64, into: &mut [u8]) -> Result<bool, Error> {
+        at.checked_add(into.len() as u64).ok_or(Error::Unmapped { at })?;
+        let mut done = 0;
+        while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let next = at + done as u64;
+            let (source, length) = match run.get(next) {
+                Some(place) => place,
+                None => {
+                    let Some(found) = self.run(next)? else { return Ok(false) };
+                    *run = found;
+                    (found.source, found.length)
+                }
+            };
+            let count = usize::try_from(length).unwrap_or(usize::MAX).min(rest.len());
+            self.memory.read_source(source, &mut rest[..count])?;
+            done += count;
+        }
+        Ok(true)
+    }
+
+    /// Reads a number of `length` bytes, at most eight. [`None`] if it is not mapped.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(super) fn number(&self, at: u64, length: usize) -> Result<Option<u64>, Error> {
+        let mut bytes = [0; 8];
+        let found = self.read(&mut Run::default(), at, &mut bytes[..length])?;
+        Ok(found.then(|| u64::from_le_bytes(bytes)))
+    }
+
+    /// The bytes from `at` on that are one after the other.
+    pub(super) fn run(&self, at: u64) -> Result<Option<Run>, Error> {
+        if let Some((source, length)) = self.memory.translate(at) {
+            return Ok(Some(Run { start: at, length, source }));
+        }
+        let Some(tables) = self.tables else { return Ok(None) };
+        let Some(page) = tables.translate(self.memory, at)? else { return Ok(None) };
+        let place = self.memory.physical(page.physical);
+        let (source, left) = place.ok_or(Error::Unmapped { at })?;
+        Ok(Some(Run { start: at, length: left.min(page.left), source }))
+    }
+}

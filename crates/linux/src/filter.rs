@@ -14,6 +14,7 @@ mod keys;
 mod layout;
 mod memory_map;
 mod page_type;
+mod protected;
 mod scan;
 mod space;
 
@@ -22,6 +23,7 @@ use core::fmt;
 use self::keys::Keys;
 use self::layout::Layout;
 use self::memory_map::MemoryMap;
+use self::protected::Protected;
 use self::scan::Scan;
 use self::space::Space;
 use crate::page_tables::PageTables;
@@ -39,6 +41,7 @@ pub struct Filter<M> {
     tables: Option<PageTables>,
     layout: Layout,
     map: MemoryMap,
+    protected: Protected,
 }
 
 impl<M: ReadPhys> Filter<M> {
@@ -53,7 +56,11 @@ impl<M: ReadPhys> Filter<M> {
         let tables = PageTables::find(vmcoreinfo);
         let space = Space { memory: KernelMemory::new(&mem, &segments), tables };
         let map = MemoryMap::find(&keys, space, layout.word)?;
-        Ok(Self { layout, map, tables, mem, segments })
+        let text = keys.address("SYMBOL(_stext)")?;
+        let protected = Protected::default();
+        let mut filter = Self { layout, map, tables, mem, segments, protected };
+        filter.protect_kernel(text);
+        Ok(filter)
     }
 
     const fn space(&self) -> Space<'_, M> {
@@ -68,17 +75,18 @@ impl<M> fmt::Debug for Filter<M> {
 }
 
 impl<M: ReadPhys> PageFilter for Filter<M> {
-    fn classify(&self, window: PhysAddr, into: &mut [Verdict; WINDOW_PAGES]) {
-        let (space, window) = (self.space(), window.get() / handoff::layout::PAGE_SIZE);
+    fn classify(&self, start: PhysAddr, into: &mut [Verdict; WINDOW_PAGES]) {
+        let (space, window) = (self.space(), start.get() / handoff::layout::PAGE_SIZE);
         into.fill(Verdict::Kept);
         match self.map.structs(space, window) {
             Ok(None) => (),
             Err(_) => into.fill(Verdict::Doubt),
             Ok(Some(structs)) => {
                 let (layout, map) = (&self.layout, &self.map);
-                Scan { space, layout, map, structs, window, into }.run();
+                Scan { space, layout, map, structs, window, into: &mut *into }.run();
             }
         }
+        self.protected.keep(start, into);
     }
 }
 

@@ -49,6 +49,12 @@ impl SegmentMap {
         arrange(&mut map.by_paddr);
         Ok(map)
     }
+
+    /// The lowest physical address from `at` on that a PT_LOAD has.
+    pub(crate) fn next_physical(&self, at: u64) -> Option<u64> {
+        let next = self.by_paddr.partition_point(|piece| piece.end() <= at);
+        Some(self.by_paddr.get(next)?.at.max(at))
+    }
 }
 
 fn push(list: &mut Vec<Piece>, piece: Piece) -> Result<(), Error> {

@@ -23,6 +23,7 @@ mod kernel_memory;
 mod page_cache;
 mod page_tables;
 mod small_views;
+mod stack_size;
 
 pub use dmesg::{Caller, Dmesg, Record, Skipped};
 pub use error::Error;

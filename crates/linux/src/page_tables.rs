@@ -9,10 +9,14 @@ use vmcore::{ReadPhys, vmcoreinfo_get};
 
 /// Table entries: there is something.
 const PRESENT: u64 = 1 << 0;
+/// Table entries: the memory below may be written.
+const WRITABLE: u64 = 1 << 1;
 /// Table entries of the levels above the last: a large page, and not a table.
 const LARGE: u64 = 1 << 7;
 /// Table entries: the physical address.
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+/// Bytes of a table that are read at once, where all of it is.
+const TOGETHER: usize = 512;
 /// Bits of an address that are its place in a page.
 const PAGE_BITS: u32 = 12;
 /// Virtual minus physical address of an x86_64 kernel's image, if `phys_base` is zero
@@ -40,17 +44,22 @@ struct Format {
     entry: usize,
     /// Levels that may have large pages, as bits; the last level is bit 0.
     large: u32,
+    /// Levels whose entries tell if the memory may be written, as bits.
+    guarded: u32,
     /// The highest address.
     last: u64,
 }
 
 impl Format {
     /// i386 without PAE: pages of 4 KiB and 4 MiB.
-    const I386: Self = Self { levels: 2, bits: 10, entry: 4, large: 0b10, last: u32::MAX as u64 };
+    const I386: Self =
+        Self { levels: 2, bits: 10, entry: 4, large: 0b10, guarded: 3, last: u32::MAX as u64 };
     /// i386 with PAE: 4 KiB and 2 MiB. The first table has four entries.
-    const PAE: Self = Self { levels: 3, bits: 9, entry: 8, large: 0b10, last: u32::MAX as u64 };
+    const PAE: Self =
+        Self { levels: 3, bits: 9, entry: 8, large: 0b10, guarded: 3, last: u32::MAX as u64 };
     /// x86_64: 4 KiB, 2 MiB and 1 GiB.
-    const X86_64: Self = Self { levels: 4, bits: 9, entry: 8, large: 0b110, last: u64::MAX };
+    const X86_64: Self =
+        Self { levels: 4, bits: 9, entry: 8, large: 0b110, guarded: 31, last: u64::MAX };
     /// x86_64 with 5 levels.
     const FIVE: Self = Self { levels: 5, ..Self::X86_64 };
 }
@@ -62,6 +71,8 @@ pub(crate) struct Mapped {
     pub(crate) physical: u64,
     /// Number of bytes from there to the end of its page: at least one.
     pub(crate) left: u64,
+    /// True if the kernel may not write to the page.
+    pub(crate) is_read_only: bool,
 }
 
 impl PageTables {
@@ -110,23 +121,18 @@ impl PageTables {
         memory: KernelMemory<'_, M>,
         at: u64,
     ) -> Result<Option<Mapped>, Error> {
-        let Format { levels, bits, entry: size, large, last } = self.format;
+        let Format { levels, bits, large, guarded, last, .. } = self.format;
         if at > last {
             return Ok(None);
         }
-        let mut table = None;
+        let (mut table, mut is_read_only) = (None, false);
         for level in (0..levels).rev() {
             let shift = PAGE_BITS + bits * level;
-            let offset = size as u64 * (at >> shift & ((1 << bits) - 1));
-            let mut bytes = [0; 8];
-            match table {
-                None => self.read_root(memory, offset, &mut bytes[..size])?,
-                Some(table) => memory.read_physical(table + offset, &mut bytes[..size])?,
-            }
-            let entry = u64::from_le_bytes(bytes);
+            let entry = self.entry(memory, table, at >> shift & ((1 << bits) - 1))?;
             if entry & PRESENT == 0 {
                 return Ok(None);
             }
+            is_read_only |= guarded >> level & 1 != 0 && entry & WRITABLE == 0;
             let is_large = level > 0 && entry & LARGE != 0;
             if is_large && large >> level & 1 == 0 {
                 return Err(Error::Unmapped { at });
@@ -135,14 +141,91 @@ impl PageTables {
             if level == 0 || is_large {
                 let within = (1 << shift) - 1;
                 let physical = entry & ADDRESS & !within | at & within;
-                return Ok(Some(Mapped { physical, left: within + 1 - (at & within) }));
+                let left = within + 1 - (at & within);
+                return Ok(Some(Mapped { physical, left, is_read_only }));
             }
             table = Some(entry & ADDRESS);
         }
         Ok(None)
     }
 
-    /// Reads an entry of the highest table.
+    /// Calls `table` with the physical address of each table but those of the last level, from the
+    /// highest level down, `most` times at most.
+    pub(crate) fn each<M: ReadPhys>(
+        &self,
+        memory: KernelMemory<'_, M>,
+        most: usize,
+        table: &mut impl FnMut(u64),
+    ) {
+        let mapped = || self.translate(memory, self.root).ok().flatten();
+        let root = self.physical_root.or_else(|| mapped().map(|page| page.physical));
+        if let Some(root) = root {
+            table(root & ADDRESS);
+        }
+        let mut left = most;
+        for depth in 1..self.format.levels - 1 {
+            self.visit(memory, None, depth, &mut left, table);
+        }
+    }
+
+    /// Calls `visit` with the tables `depth` levels below `table`.
+    fn visit<M: ReadPhys>(
+        &self,
+        memory: KernelMemory<'_, M>,
+        table: Option<(u64, u32)>,
+        depth: u32,
+        left: &mut usize,
+        visit: &mut impl FnMut(u64),
+    ) {
+        let Format { levels, bits, entry: size, large, .. } = self.format;
+        let level = table.map_or(levels - 1, |(_, level)| level);
+        let mut bytes = [0; TOGETHER];
+        for offset in (0..(size as u64) << bits).step_by(TOGETHER) {
+            let read = self.read_entries(memory, table.map(|(at, _)| at), offset, &mut bytes);
+            let entries = bytes.chunks_exact(size).filter(|_| read.is_ok());
+            for entry in entries.map(number) {
+                let is_large = entry & LARGE != 0 && large >> level & 1 != 0;
+                if entry & PRESENT == 0 || is_large || *left == 0 {
+                    continue;
+                }
+                if depth > 1 {
+                    let next = Some((entry & ADDRESS, level - 1));
+                    self.visit(memory, next, depth - 1, left, visit);
+                } else {
+                    *left -= 1;
+                    visit(entry & ADDRESS);
+                }
+            }
+        }
+    }
+
+    /// The entry of a table: of the highest without `table`.
+    fn entry<M: ReadPhys>(
+        &self,
+        memory: KernelMemory<'_, M>,
+        table: Option<u64>,
+        index: u64,
+    ) -> Result<u64, Error> {
+        let (mut bytes, size) = ([0; 8], self.format.entry);
+        self.read_entries(memory, table, size as u64 * index, &mut bytes[..size])?;
+        Ok(number(&bytes[..size]))
+    }
+
+    /// Reads entries of a table.
+    fn read_entries<M: ReadPhys>(
+        &self,
+        memory: KernelMemory<'_, M>,
+        table: Option<u64>,
+        offset: u64,
+        into: &mut [u8],
+    ) -> Result<(), Error> {
+        match table {
+            None => self.read_root(memory, offset, into),
+            Some(table) => memory.read_physical(table + offset, into),
+        }
+    }
+
+    /// Reads entries of the highest table.
     fn read_root<M: ReadPhys>(
         &self,
         memory: KernelMemory<'_, M>,
@@ -160,158 +243,10 @@ impl PageTables {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::SegmentMap;
-    use alloc::format;
-    use alloc::vec;
-    use alloc::vec::Vec;
-    use vmcore::fake::FakeMemory;
-    use vmcore::{PhysAddr, Segment, SegmentKind};
-
-    /// Place of memory, and the addresses at which the dead kernel had it: the tables, as a part of
-    /// the kernel's image, and the same in the direct map.
-    const TABLES: u64 = 0x20_0000;
-    const IMAGE: u64 = 0xffff_ffff_8100_0000;
-    const DIRECT: u64 = 0xffff_8880_0000_0000;
-    /// An address of vmalloc: indices 0x192, 1, 2, 3, and 8 into the page.
-    const STACK: u64 = 0xffff_c900_4040_3008;
-
-    fn loads() -> SegmentMap {
-        let loads = [(TABLES, IMAGE), (0, DIRECT)].map(|(paddr, vaddr)| Segment {
-            kind: SegmentKind::Load,
-            source: PhysAddr::new(paddr + 0x1000_0000),
-            vaddr,
-            paddr: PhysAddr::new(paddr),
-            filesz: 0x100_0000,
-            memsz: 0x100_0000,
-            flags: 7,
-        });
-        SegmentMap::new(loads.map(Ok)).expect("room")
-    }
-
-    /// Tables at [`TABLES`], one after the other, each with one entry, followed by a page.
-    fn memory(entries: &[(usize, u64)]) -> FakeMemory {
-        let mut bytes: Vec<u8> = vec![0; 0x1000 * entries.len()];
-        for (number, (index, entry)) in entries.iter().enumerate() {
-            bytes[0x1000 * number + 8 * index..][..8].copy_from_slice(&entry.to_le_bytes());
-        }
-        bytes.extend((0..0x1000_u32).map(|at| (at >> 3) as u8));
-        FakeMemory::with(TABLES + 0x1000_0000, bytes)
-    }
-
-    fn read(mem: &FakeMemory, five: bool, at: u64) -> Result<[u8; 8], Error> {
-        let loads = loads();
-        let text: &[u8] = if five {
-            b"SYMBOL(init_top_pgt)=ffffffff81000000\nNUMBER(pgtable_l5_enabled)=1\n"
-        } else {
-            b"SYMBOL(init_top_pgt)=ffffffff81000000\nNUMBER(pgtable_l5_enabled)=0\n"
-        };
-        let tables = PageTables::find(text).expect("tables");
-        let mut bytes = [0; 8];
-        tables.read(KernelMemory::new(mem, &loads), at, &mut bytes).map(|()| bytes)
-    }
-
-    #[test]
-    fn four_levels_and_five() {
-        let next = |number: u64| TABLES + 0x1000 * number + 0x63;
-        // The no-execute bit of the last entry is no part of the address.
-        let page = |number: u64| next(number) | 1 << 63;
-        let four = [(0x192, next(1)), (1, next(2)), (2, next(3)), (3, page(4))];
-        assert_eq!(read(&memory(&four), false, STACK), Ok([1; 8]));
-        let at = STACK + 0x1000;
-        assert_eq!(read(&memory(&four), false, at), Err(Error::Unmapped { at }), "the guard page");
-        let five = [(0x1ff, next(1)), (0x192, next(2)), (1, next(3)), (2, next(4)), (3, page(5))];
-        assert_eq!(read(&memory(&five), true, STACK), Ok([1; 8]));
-    }
-
-    #[test]
-    fn large_pages() {
-        let next = |number: u64| TABLES + 0x1000 * number + 0x63;
-        let two_mib = [(0x192, next(1)), (1, next(2)), (2, TABLES | 0x1e3)];
-        assert_eq!(read(&memory(&two_mib), false, STACK), Ok([1; 8]), "page 3 of it");
-        let one_gib = [(0x192, next(1)), (1, 0x1e3)];
-        let at = 0xffff_c900_4000_0000 + TABLES + 0x2010;
-        assert_eq!(read(&memory(&one_gib), false, at), Ok([2; 8]));
-    }
-
-    /// The kernel's half of i386 begins at 3 GiB; 0xc080_3000 is in its third 4 MiB.
-    #[test]
-    fn i386_without_pae_and_with_it() {
-        const AT: u64 = 0xc080_3000;
-        let pae = |on: bool| {
-            let pae = if on { "CONFIG_X86_PAE=y\n" } else { "" };
-            let text = format!("SYMBOL(swapper_pg_dir)=c0200000\nSIZE(list_head)=8\n{pae}");
-            PageTables::find(text.as_bytes()).expect("tables")
-        };
-        let load = Segment {
-            kind: SegmentKind::Load,
-            source: PhysAddr::new(0),
-            vaddr: 0xc000_0000,
-            paddr: PhysAddr::new(0),
-            filesz: 0x100_0000,
-            memsz: 0x100_0000,
-            flags: 7,
-        };
-        let loads = SegmentMap::new([Ok(load)]).expect("room");
-        let find = |on: bool, mem: &FakeMemory, at: u64| {
-            let found = pae(on).translate(KernelMemory::new(mem, &loads), at);
-            found.map(|found| found.map(|page| (page.physical, page.left)))
-        };
-        let word = |value: u32| value.to_le_bytes().to_vec();
-        let long = |value: u64| value.to_le_bytes().to_vec();
-        // Index 0x302 of 1024 with 4 bytes each, then 3.
-        let table = FakeMemory::with(0x20_0c08, word(0x30_1063)).and(0x30_100c, word(0x40_5163));
-        assert_eq!(find(false, &table, AT + 8), Ok(Some((0x40_5008, 0xff8))));
-        let large = FakeMemory::with(0x20_0c08, word(0x80_01e3));
-        assert_eq!(find(false, &large, AT + 8), Ok(Some((0x80_3008, 0x3f_cff8))), "4 MiB");
-        let absent = FakeMemory::with(0x20_0c08, word(0x80_01e2));
-        assert_eq!(find(false, &absent, AT), Ok(None));
-        // Index 3 of 4 with 8 bytes each, then 4 and 3.
-        let upper = || FakeMemory::with(0x20_0018, long(0x30_1001));
-        let table = upper().and(0x30_1020, long(0x30_2063));
-        let table = table.and(0x30_2018, long(0x8000_0000_0040_5163));
-        assert_eq!(find(true, &table, AT + 8), Ok(Some((0x40_5008, 0xff8))));
-        let large = upper().and(0x30_1020, long(0x1_2340_01e3));
-        assert_eq!(find(true, &large, AT + 8), Ok(Some((0x1_2340_3008, 0x1f_cff8))), "2 MiB");
-        assert_eq!(find(true, &large, 1 << 32), Ok(None));
-        // The first table has no large pages.
-        let damaged = FakeMemory::with(0x20_0018, long(0x30_1081));
-        assert_eq!(find(true, &damaged, AT), Err(Error::Unmapped { at: AT }));
-        assert!(find(true, &upper(), AT).is_err(), "a table that cannot be read");
-    }
-
-    /// Without virtual addresses in the headers, `phys_base` tells the place of the first table.
-    #[test]
-    fn the_place_of_the_tables_is_in_vmcoreinfo_too() {
-        let load = Segment {
-            kind: SegmentKind::Load,
-            source: PhysAddr::new(0),
-            vaddr: 0,
-            paddr: PhysAddr::new(0),
-            filesz: 0x100_0000,
-            memsz: 0x100_0000,
-            flags: 7,
-        };
-        let loads = SegmentMap::new([Ok(load)]).expect("room");
-        let mem = FakeMemory::with(0x20_0ff8, 0x30_0063_u64.to_le_bytes())
-            .and(0x30_0ff0, 0x1e3_u64.to_le_bytes());
-        let text = b"SYMBOL(init_top_pgt)=ffffffff81000000\nNUMBER(phys_base)=-14680064\n";
-        let tables = PageTables::find(text).expect("tables");
-        let at = 0xffff_ffff_8123_4567;
-        let found = tables.translate(KernelMemory::new(&mem, &loads), at).expect("tables");
-        assert_eq!(found, Some(Mapped { physical: 0x123_4567, left: (1 << 30) - 0x123_4567 }));
-    }
-
-    #[test]
-    fn tables_that_lead_nowhere_are_errors() {
-        let mem = memory(&[(0x192, 0x7000_0000_0063)]);
-        let at = 0x7000_0000_0008;
-        assert_eq!(read(&mem, false, STACK), Err(Error::Unmapped { at }));
-        assert_eq!(read(&mem, false, 0), Err(Error::Unmapped { at: 0 }));
-        let find = |text: &[u8]| PageTables::find(text).is_some();
-        assert!(!find(b"OSRELEASE=6.1\n") && !find(b"SYMBOL(init_top_pgt)=x\n"));
-        assert!(find(b"SYMBOL(init_top_pgt)=ffffffffffffffff\n"));
-    }
+/// A number of eight bytes at most.
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
+
+#[cfg(test)]
+mod tests;

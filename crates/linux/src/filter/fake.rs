@@ -30,14 +30,16 @@ pub(super) const KERNELS: [(&str, &str); 7] = texts![
     "i386-6.1-686"
 ];
 
-/// Number of pages that have a struct: four windows.
-pub(super) const PAGES: u64 = 4096;
-/// Memory from here on holds tables and structs (physical).
-const TABLES: u64 = PAGES << 12;
+/// Number of pages: six windows.
+pub(super) const PAGES: u64 = 6144;
+/// The pages of the last window hold tables and structs.
+pub(super) const TABLES_PAGE: u64 = 5120;
+const TABLES: u64 = TABLES_PAGE << 12;
 const STRUCTS: u64 = TABLES + 0x20_0000;
 /// One past the last byte of memory.
-const END: u64 = TABLES + 0x40_0000;
-/// Virtual addresses of x86_64: memory, and page structs.
+const END: u64 = PAGES << 12;
+/// Virtual addresses of x86_64: the kernel's image, memory, and page structs.
+const IMAGE: u64 = 0xffff_ffff_8000_0000;
 const DIRECT: u64 = 0xffff_8880_0000_0000;
 const VMEMMAP: u64 = 0xffff_ea00_0000_0000;
 
@@ -155,9 +157,26 @@ impl Guest {
         let offset = |key| self.number(key).expect("an offset").cast_unsigned();
         let start = offset("OFFSET(pglist_data.node_start_pfn)");
         let spanned = offset("OFFSET(pglist_data.node_spanned_pages)");
+        self.lowmem(TABLES + 0x1000);
         self.long(TABLES, self.structs);
         self.long(node + start, 0);
         self.long(node + spanned, PAGES);
+    }
+
+    /// The page tables of i386, which map all memory by large pages.
+    fn lowmem(&mut self, root: u64) {
+        self.line("SYMBOL(swapper_pg_dir)", &format!("{:x}", 0xc000_0000 + root));
+        let next = root + 0x1000;
+        if self.text.contains("CONFIG_X86_PAE=y") {
+            self.memory.write(root + 8 * 3, &(next | 1).to_le_bytes());
+            for page in 0..END >> 21 {
+                self.memory.write(next + 8 * page, &(page << 21 | 0x1e3).to_le_bytes());
+            }
+        } else {
+            for page in 0..END >> 22 {
+                self.long(root + 4 * (0x300 + page), page << 22 | 0x1e3);
+            }
+        }
     }
 
     /// SPARSEMEM with four levels of page tables, the last of which has the structs' pages.
@@ -170,13 +189,25 @@ impl Guest {
         for page in 0..(PAGES * self.size).div_ceil(4096) {
             self.long(pte + 8 * page, (STRUCTS + (page << 12)) | 0x163);
         }
-        self.line("SYMBOL(init_top_pgt)", &format!("{:x}", DIRECT + root));
+        self.line("SYMBOL(init_top_pgt)", &format!("{:x}", IMAGE + root));
+        self.line("NUMBER(phys_base)", "0");
         self.line("SYMBOL(mem_section)", &format!("{:x}", DIRECT + TABLES));
         if self.text.contains("SYMBOL(vmemmap)") {
             self.line("SYMBOL(vmemmap)", &format!("{VMEMMAP:x}"));
         }
         self.long(TABLES, DIRECT + TABLES + 0x1000);
         self.long(TABLES + 0x1000, VMEMMAP | 0b1111);
+    }
+
+    /// Maps pages (x86_64), each with the lowest bits of its entry, one after the other from the
+    /// virtual address on that is returned.
+    pub(super) fn map(&mut self, pages: &[(u64, u64)]) -> u64 {
+        let table = TABLES + 0x10_4000;
+        self.long(TABLES + 0x10_2000 + 8, table | 0x63);
+        for (index, (page, bits)) in (0..).zip(pages) {
+            self.long(table + 8 * index, page << 12 | bits);
+        }
+        VMEMMAP + (1 << 21)
     }
 
     /// Place of the struct of a page (physical).

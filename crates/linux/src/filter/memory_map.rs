@@ -107,6 +107,11 @@ fn flat<M: ReadPhys>(keys: &Keys<'_>, space: Space<'_, M>, word: usize) -> Resul
 }
 
 impl Sections {
+    /// The first page of the section after that of page `pfn`.
+    pub(super) const fn end_of(&self, pfn: u64) -> u64 {
+        ((pfn >> self.bits) + 1) << self.bits
+    }
+
     fn parse(keys: &Keys<'_>, table: u64, word: usize) -> Result<Self, Error> {
         let key = "NUMBER(MAX_PHYSMEM_BITS)";
         let memory = needed(key, keys.count(key, MOST_BITS)?)?;

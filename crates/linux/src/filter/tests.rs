@@ -1,7 +1,13 @@
-use super::fake::{Guest, KERNELS, PAGES};
+use alloc::vec::Vec;
+use alloc::{format, vec};
+
+use super::Filter;
+use super::fake::{Guest, KERNELS, Memory, PAGES, TABLES_PAGE};
+use super::protected::Protected;
 use Verdict::{Doubt, Excluded, Kept};
 use vmcore::PageClass::{Cache, CachePrivate, Free, HwPoison, Offline, User};
-use vmcore::Verdict;
+use vmcore::fake::{note, range};
+use vmcore::{EM_X86_64, PageFilter, PhysAddr, Verdict, WINDOW_PAGES};
 
 /// Classes of pages as Linux makes them. Each page or compound page is in a place of its own; all
 /// other pages belong to the kernel.
@@ -80,4 +86,80 @@ fn each_class_of_each_kernel() {
             assert_eq!(*found, expected, "{name}: page {page}");
         }
     }
+}
+
+/// All structs say that their pages are free; those of the last window hold page structs, tables of
+/// each level but the last, and memory that the caller protects.
+#[test]
+fn protected_memory_is_never_left_out() {
+    for (name, text) in KERNELS {
+        let mut guest = Guest::new(text);
+        for page in (0..PAGES).step_by(1024) {
+            guest.free(page, 10);
+        }
+        let count = |verdicts: &[Verdict], verdict| {
+            verdicts.iter().filter(|found| **found == verdict).count() as u64
+        };
+        let structs = (PAGES * guest.size).div_ceil(4096);
+        // Tables above the last level.
+        let tables = match (guest.word, guest.text.contains("CONFIG_X86_PAE=y")) {
+            (8, _) => 3,
+            (_, true) => 2,
+            (_, false) => 1,
+        };
+        let verdicts = guest.verdicts();
+        let (doubt, free) = (count(&verdicts, Doubt), count(&verdicts, Excluded(Free)));
+        assert_eq!((doubt, free), (structs + tables, PAGES - doubt), "{name}");
+        assert!(verdicts[..TABLES_PAGE as usize].iter().all(|found| *found == Excluded(Free)));
+        let mut filter = guest.filter().expect("a filter");
+        filter.protect(range(0x10_0800, 0x10_1801));
+        filter.protect(range(0x3f_f000, 0x40_1000));
+        let mut first = [Kept; WINDOW_PAGES];
+        filter.classify(PhysAddr::new(0), &mut first);
+        let doubt: Vec<_> = (0..).zip(first).filter(|(_, found)| *found == Doubt).collect();
+        assert_eq!(doubt, [(0x100, Doubt), (0x101, Doubt), (0x3ff, Doubt)], "{name}");
+    }
+}
+
+/// A full list: short ranges give way, long ones stay.
+#[test]
+fn the_longest_ranges_are_protected() {
+    let mut list = Protected::default();
+    for page in (0..600).step_by(2) {
+        list.add(range(page << 12, (page + 1) << 12));
+    }
+    list.add(range(0x100_0000, 0x100_2000));
+    let mut verdicts = [Excluded(Free); WINDOW_PAGES];
+    list.keep(PhysAddr::new(0x100_0000), &mut verdicts);
+    assert_eq!(verdicts[..3], [Doubt, Doubt, Excluded(Free)]);
+    let mut verdicts = [Excluded(Free); WINDOW_PAGES];
+    list.keep(PhysAddr::new(0), &mut verdicts);
+    assert_eq!(verdicts.iter().filter(|found| **found == Doubt).count(), 255);
+    let mut broken = [Excluded(HwPoison); WINDOW_PAGES];
+    list.keep(PhysAddr::new(0x100_0000), &mut broken);
+    assert!(broken.iter().all(|found| *found == Excluded(HwPoison)), "broken memory stays so");
+}
+
+/// Text, read-only data and the stacks of the CPUs are found by the page tables. Here the image is
+/// an area of its own: a page that is read-only, one that is not, one that is.
+#[test]
+fn the_image_and_stacks_are_protected() {
+    let mut guest = Guest::new(KERNELS[1].1);
+    let image = guest.map(&[(16, 0x161), (17, 0x163), (32, 0x161), (40, 0x163)]);
+    guest.line("SYMBOL(_stext)", &format!("{image:x}"));
+    guest.free(0, 10);
+    let mut filter = guest.filter().expect("a filter");
+    let doubt = |filter: &Filter<&Memory>| {
+        let mut verdicts = [Kept; WINDOW_PAGES];
+        filter.classify(PhysAddr::new(0), &mut verdicts);
+        (0..).zip(verdicts).filter(|(_, found)| *found == Doubt).map(|(page, _)| page).collect()
+    };
+    let found: Vec<u64> = doubt(&filter);
+    assert_eq!(found, [16, 32]);
+    // The stack pointer is in the fourth page of a stack of 16 KiB.
+    let mut registers = vec![0; 336];
+    registers[112 + 19 * 8..][..8].copy_from_slice(&(image + 0x3100).to_le_bytes());
+    filter.protect_stacks(EM_X86_64, &note(b"CORE\0", 1, &registers));
+    let found: Vec<u64> = doubt(&filter);
+    assert_eq!(found, [16, 17, 32, 40]);
 }

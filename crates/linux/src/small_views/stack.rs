@@ -6,9 +6,10 @@ use handoff::layout::PAGE_SIZE;
 
 use super::list::Views;
 use crate::page_tables::PageTables;
+use crate::stack_size::{LARGEST_STACK, stack_size};
 use crate::{Caller, Error, KernelMemory};
 use vmcore::zeros;
-use vmcore::{EM_386, NoteArea, NoteOutcome, Prstatus, ReadPhys, Vmcore, notes};
+use vmcore::{NoteArea, NoteOutcome, Prstatus, ReadPhys, Vmcore, notes};
 
 /// The stack pointer is a multiple of this, or is rounded down to one.
 const ALIGN: u64 = 16;
@@ -16,10 +17,8 @@ const ALIGN: u64 = 16;
 /// The names of the stacks when it is not known which CPU crashed. All are in the vmcore.
 const UNKNOWN: [&str; 4] = ["stack-0", "stack-1", "stack-2", "stack-3"];
 
-/// The largest stack in bytes.
-const LARGEST: usize = 16 << 10;
 /// The most bytes of all stacks.
-pub(super) const MOST: usize = UNKNOWN.len() * LARGEST;
+pub(super) const MOST: usize = UNKNOWN.len() * LARGEST_STACK;
 
 /// Stacks and tasks of the CPUs that saved their registers.
 #[derive(Clone, Debug, Default)]
@@ -98,12 +97,6 @@ pub(super) fn add<M: ReadPhys>(
         Some(cpu) => add("stack", cpu),
         None => cpus.iter().zip(UNKNOWN).for_each(|(cpu, name)| add(name, cpu)),
     }
-}
-
-/// Length and alignment of a task's stack in bytes (`THREAD_SIZE`); stacks for interrupts have no
-/// more.
-const fn stack_size(machine: u16) -> u64 {
-    if machine == EM_386 { 8 << 10 } else { LARGEST as u64 }
 }
 
 fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {

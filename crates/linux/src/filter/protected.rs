@@ -1,0 +1,191 @@
+//! Memory that no dump leaves out, whatever its page structs say: these may be damaged.
+
+use super::Filter;
+use super::memory_map::MemoryMap;
+use crate::stack_size::stack_size;
+use crate::{KernelMemory, MOST_IMAGE};
+use handoff::layout::PAGE_SIZE;
+use vmcore::{
+    Bounded, PageClass, PhysAddr, PhysRange, Prstatus, Ranges, ReadPhys, Verdict, WINDOW_PAGES,
+};
+
+/// The most ranges. Those of few bytes give way to longer ones.
+const MOST: usize = 256;
+/// The most steps of a walk over the page structs' own mapping: 1 TiB of memory.
+const MOST_STRUCTS: usize = 8192;
+/// The most tables. There is room for stacks beside them.
+const MOST_TABLES: usize = 64;
+/// The most CPUs whose stacks are looked for.
+const MOST_CPUS: usize = 1024;
+
+/// Ranges of memory (physical), whole pages.
+#[derive(Debug, Default)]
+pub(super) struct Protected {
+    ranges: Ranges<Bounded<PhysRange, MOST>>,
+    /// A range has given way.
+    is_cut: bool,
+}
+
+impl Protected {
+    /// Adds the pages of a range. If the list is full, the shortest range gives way.
+    pub(super) fn add(&mut self, range: PhysRange) {
+        let start = range.start().align_down(PAGE_SIZE);
+        let Some(end) = range.end().align_up(PAGE_SIZE) else { return };
+        let Ok(range) = PhysRange::from_bounds(start, end) else { return };
+        while self.ranges.insert(range).is_err() {
+            if !self.is_cut {
+                log::warn!("page filter: the longest {MOST} ranges are protected, and no more");
+                self.is_cut = true;
+            }
+            let shortest = self.ranges.iter().min_by_key(|range| range.length());
+            let shortest = shortest.filter(|shortest| shortest.length() < range.length());
+            let Some(shortest) = shortest else { return };
+            // A whole range is taken away, which needs no room.
+            let _ = self.ranges.exclude(shortest);
+        }
+    }
+
+    /// Puts the protected pages of a window in doubt that a struct says are not the kernel's.
+    /// Memory that is broken stays so.
+    pub(super) fn keep(&self, window: PhysAddr, verdicts: &mut [Verdict; WINDOW_PAGES]) {
+        let length = WINDOW_PAGES as u64 * PAGE_SIZE;
+        let Some(end) = window.checked_add(length) else { return };
+        for range in self.ranges.iter() {
+            let (start, end) = (range.start().max(window), range.end().min(end));
+            if start >= end {
+                continue;
+            }
+            let page = |at: PhysAddr| ((at.get() - window.get()) / PAGE_SIZE) as usize;
+            for verdict in &mut verdicts[page(start)..page(end)] {
+                if !matches!(verdict, Verdict::Kept | Verdict::Excluded(PageClass::HwPoison)) {
+                    *verdict = Verdict::Doubt;
+                }
+            }
+        }
+    }
+}
+
+impl<M: ReadPhys> Filter<M> {
+    /// Never leaves out the pages of `range`, physical addresses of the first kernel. If a struct
+    /// says that such a page is not the kernel's, the verdict is [`Verdict::Doubt`]. The list has a
+    /// bound; if it is full, the shortest ranges give way.
+    pub fn protect(&mut self, range: PhysRange) {
+        self.protected.add(range);
+    }
+
+    /// Protects the stacks that the CPUs ran on. `notes` are ELF notes with the registers of each
+    /// CPU, `machine` is their `e_machine`.
+    pub fn protect_stacks(&mut self, machine: u16, notes: &[u8]) {
+        let size = stack_size(machine);
+        let cpus = vmcore::notes(notes).flatten().filter(|note| note.is_prstatus());
+        let status = cpus.filter_map(|note| Prstatus::parse(machine, note.desc).ok());
+        for stack in status.take(MOST_CPUS) {
+            let stack = stack.stack_pointer & !(size - 1);
+            for page in (0..size).step_by(PAGE_SIZE as usize) {
+                self.protect_mapped(stack.wrapping_add(page), PAGE_SIZE);
+            }
+        }
+    }
+
+    /// Protects what the filter finds itself: page structs, page tables, the part of the kernel's
+    /// image that is read-only.
+    pub(super) fn protect_kernel(&mut self, text: Option<u64>) {
+        self.protect_structs();
+        self.protect_tables();
+        if let Some(text) = text {
+            self.protect_image(text);
+        }
+    }
+
+    /// The physical address of a mapped byte, the number of bytes that follow it, and true if they
+    /// are read-only.
+    fn mapped(&self, at: u64) -> Option<(PhysAddr, u64, bool)> {
+        let page = self.tables?.translate(self.space().memory, at).ok()??;
+        Some((PhysAddr::new(page.physical), page.left, page.is_read_only))
+    }
+
+    /// Protects `length` bytes from the virtual address `at` on, at most to the end of the page.
+    /// Returns the number of bytes of that page, large or not.
+    fn protect_mapped(&mut self, at: u64, length: u64) -> Option<u64> {
+        let (start, left, _) = self.mapped(at)?;
+        if let Ok(range) = PhysRange::new(start, left.min(length)) {
+            self.protected.add(range);
+        }
+        Some(left)
+    }
+
+    /// Protects the page structs of memory.
+    fn protect_structs(&mut self) {
+        let mut steps = 0..MOST_STRUCTS;
+        let mut next = 0;
+        while let Some(pfn) = self.segments.next_physical(next * PAGE_SIZE) {
+            let pfn = (pfn / PAGE_SIZE).max(next);
+            let Some(end) = self.protect_structs_from(pfn, &mut steps) else {
+                log::warn!("page filter: page structs from page {pfn:#x} on are not protected");
+                return;
+            };
+            next = end;
+        }
+    }
+
+    /// Protects the structs of `pfn` and of the pages after it that have their structs in one
+    /// array. Returns the first page after those; [`None`] if there are no steps left.
+    fn protect_structs_from(
+        &mut self,
+        pfn: u64,
+        steps: &mut core::ops::Range<usize>,
+    ) -> Option<u64> {
+        steps.next()?;
+        let after = self.map.end_of_array(pfn);
+        let Ok(Some(structs)) = self.map.structs(self.space(), pfn) else { return Some(after) };
+        let size = self.layout.size as u64;
+        let at = |pfn: u64| structs.base.wrapping_add(pfn.wrapping_mul(size));
+        let length = structs.end.checked_sub(structs.first)?.checked_mul(size)?;
+        let mut done = 0;
+        while done < length {
+            steps.next()?;
+            let at = at(structs.first).wrapping_add(done);
+            let left = self.protect_mapped(at, length - done);
+            done += left.unwrap_or(PAGE_SIZE - at % PAGE_SIZE);
+        }
+        Some(after)
+    }
+
+    /// Protects page tables; those of the last level are too many.
+    fn protect_tables(&mut self) {
+        let Some(tables) = self.tables else { return };
+        let Self { mem, segments, protected, .. } = self;
+        let memory = KernelMemory::new(&*mem, &*segments);
+        tables.each(memory, MOST_TABLES, &mut |table| {
+            if let Ok(range) = PhysRange::new(PhysAddr::new(table), PAGE_SIZE) {
+                protected.add(range);
+            }
+        });
+    }
+
+    /// Protects the read-only pages of the image: text and read-only data. Others may have been
+    /// freed after the kernel's start.
+    fn protect_image(&mut self, text: u64) {
+        let mut done = 0;
+        while done < MOST_IMAGE {
+            let Some((start, left, is_read_only)) = self.mapped(text.wrapping_add(done)) else {
+                return;
+            };
+            let length = left.min(MOST_IMAGE - done);
+            if is_read_only && let Ok(range) = PhysRange::new(start, length) {
+                self.protected.add(range);
+            }
+            done += length;
+        }
+    }
+}
+
+impl MemoryMap {
+    /// The first page after `pfn` whose struct is in another array.
+    const fn end_of_array(&self, pfn: u64) -> u64 {
+        match self {
+            Self::Flat(_) => u64::MAX / PAGE_SIZE,
+            Self::Sparse(sections) => sections.end_of(pfn),
+        }
+    }
+}

@@ -10,6 +10,7 @@ use crate::delivery::Delivery;
 use crate::fault::kind::Fault;
 use crate::first::first_kernel::FirstKernel;
 use crate::first::kexec_tools::KexecTools;
+use crate::first::saved_pages::SavedPages;
 use crate::first::stock_capture::StockCapture;
 use crate::host::deadline::Interrupt;
 use crate::host::machine_type::MachineType;
@@ -46,6 +47,9 @@ pub struct Config {
     pub first_append: String,
     /// Shell commands of a Linux first kernel after loading and before the crash; see `init.sh`.
     pub before_crash: String,
+    /// A Linux first kernel saves its own word on every page right before the harness crashes it,
+    /// and the page filter is checked with it.
+    pub saved_pages: Option<SavedPages>,
     /// True if the VM is stopped for page digests at T0, T1 and T2.
     pub truth: bool,
     /// True if QEMU dumps the guest's memory as well, right before the crash (with a stock Linux as
@@ -96,6 +100,7 @@ impl Config {
             initrd: None,
             first_append: String::new(),
             before_crash: String::new(),
+            saved_pages: None,
             truth: true,
             guest_dump: false,
             examine: true,

@@ -11,7 +11,10 @@ use crate::check::contents::oldmem_equals_memory;
 use crate::check::core_file::CoreFile;
 use crate::check::disk_after::{DiskAfter, after_failure};
 use crate::check::evidence::Evidence;
+use crate::check::judged::Judged;
 use crate::check::kept::memory_kept;
+use crate::check::left_out;
+use crate::check::page_flags::PageFlags;
 use crate::check::truth::Truth;
 use crate::check::vmcore::vmcore_checks;
 use crate::config::Config;
@@ -155,6 +158,10 @@ impl Case<'_> {
             findings.checks.push(Check::new("truth", truth.complete()));
         }
         findings.checks.extend(self.hooks.check(&evidence));
+        if let Some(area) = self.prepared.saved() {
+            let flags = PageFlags::read(area, memory, truth)?;
+            findings.checks.extend(left_out::checks(&evidence, &flags, &Judged::of(&path)?));
+        }
         if let Some(class) = config.core_headers {
             findings.checks.push(Check::new("core_headers", has_class(&core, class)));
         }

@@ -32,6 +32,7 @@ pub use delivery::{Delivery, Fate, Noise, Pull, Targets, Way};
 pub use fault::kind::{Fault, NmiPlace};
 pub use first::first_kernel::{FirstKernel, Loading};
 pub use first::kexec_tools::KexecTools;
+pub use first::saved_pages::{Load, SavedPages};
 pub use first::stock_capture::StockCapture;
 pub use host::deadline::Interrupt;
 pub use host::guest_dump::GuestDump;

@@ -3,9 +3,13 @@
 
 #[path = "cycles/basics.rs"]
 mod basics;
+#[path = "cycles/pages.rs"]
+mod pages;
 
 use basics::*;
+use pages::{CLASSES, LOADS, assert_pages};
 use qemu_tests::check::core_file::CoreFile;
+use vmcore::PageClass;
 
 const PAGE: u64 = 4096;
 /// From here on the guest fills its memory; its image follows.
@@ -64,19 +68,25 @@ fn debian_i386_over_the_serial_console() {
 /// The oldest kernel that is tried: no kallsyms in VMCOREINFO.
 #[test]
 fn debian_amd64_5_10() {
-    assert_linux_is_captured("AMD64_5_10");
+    assert_pages(debian_kernel("AMD64_5_10"), LOADS, CLASSES, true, |_| ());
 }
 
-/// The newest: `panic` calls `vpanic`, and files of kexec are in a folder of their own.
+/// The same for i386.
+#[test]
+fn debian_i386_5_10() {
+    assert_pages(debian_kernel("I386_5_10"), LOADS, CLASSES, true, |_| ());
+}
+
+/// Preemptible in all places.
+#[test]
+fn debian_amd64_rt() {
+    assert_pages(debian_kernel("AMD64_RT"), LOADS, CLASSES, true, |_| ());
+}
+
+/// The newest: `panic` calls `vpanic`, files of kexec are in a folder of their own, and heads of
+/// compound pages are found by a mask. Its package has no modules.
 #[test]
 fn debian_amd64_7_2() {
-    assert_linux_is_captured("AMD64_7_2");
-}
-
-#[track_caller]
-fn assert_linux_is_captured(kernel: &str) {
-    let out = tempfile::tempdir().expect("a folder for the results");
-    let kernel = debian_kernel(kernel);
-    let (report, _) = cycle_into(&out, kernel, |config| config.memory = 256 * MIB);
-    assert_all_checked(&report, LINUX_CHECKS);
+    let classes = [PageClass::Cache, PageClass::User, PageClass::Free, PageClass::HwPoison];
+    assert_pages(debian_kernel("AMD64_7_2"), LOADS, &classes, false, |_| ());
 }

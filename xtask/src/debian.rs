@@ -87,6 +87,16 @@ pub(crate) const AMD64_5_10: DebianKernel = DebianKernel {
     package: &["linux-image-5.10.0-*-amd64"],
     ..AMD64
 };
+/// The oldest i386 kernel.
+pub(crate) const I386_5_10: DebianKernel = DebianKernel {
+    name: "debian-i386-5.10",
+    suites: &["bullseye"],
+    package: &["linux-image-5.10.0-*-686-pae"],
+    ..I386
+};
+/// Preemptible: spinlocks sleep, and pages wait elsewhere.
+pub(crate) const AMD64_RT: DebianKernel =
+    DebianKernel { name: "debian-amd64-rt", package: &["linux-image-6.1.0-*-rt-amd64"], ..AMD64 };
 /// The kernel of Debian 13; the backports' index is a thirtieth of its own.
 pub(crate) const AMD64_6_12: DebianKernel = DebianKernel {
     name: "debian-amd64-6.12",
@@ -104,8 +114,8 @@ pub(crate) const AMD64_7_2: DebianKernel = DebianKernel {
 };
 
 /// All of them.
-pub(crate) const KERNELS: [DebianKernel; 6] =
-    [I386, AMD64, I386_NONPAE, AMD64_5_10, AMD64_6_12, AMD64_7_2];
+pub(crate) const KERNELS: [DebianKernel; 8] =
+    [I386, AMD64, I386_NONPAE, I386_5_10, AMD64_RT, AMD64_5_10, AMD64_6_12, AMD64_7_2];
 
 /// Two files for a Linux first kernel's boot.
 #[derive(Clone, Debug, PartialEq, Eq)]

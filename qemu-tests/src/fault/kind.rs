@@ -75,6 +75,8 @@ pub enum Fault {
         /// load.
         left: Option<u64>,
     },
+    /// A balloon takes so many bytes of memory away from a Linux first kernel.
+    Balloon(u64),
     /// An NMI arrives at an instruction of the test guest, or of code that runs after it; needs the
     /// truth's gdb.
     NmiAt(NmiPlace),

@@ -1,6 +1,7 @@
 //! Faults that a cycle causes: one file a fault, with all that it changes. To add one: its name in
 //! `kind.rs`, its file, its line in `table.rs`.
 
+mod balloon;
 mod busy_disk;
 mod corrupt_vmcore;
 mod damaged_segment;

@@ -1,5 +1,6 @@
 //! Every fault and its hooks.
 
+use crate::fault::balloon::Balloon;
 use crate::fault::busy_disk::BusyDisk;
 use crate::fault::corrupt_vmcore::CorruptVmcore;
 use crate::fault::damaged_segment::DamagedSegment;
@@ -51,6 +52,7 @@ pub fn hooks(fault: Option<Fault>) -> Box<dyn Hooks> {
         Fault::MachineCheckInLook { large } => Box::new(MachineCheckInLook::new(large)),
         Fault::MachineCheck { context_corrupt } => Box::new(MachineCheck { context_corrupt }),
         Fault::Hang => Box::new(Hang),
+        Fault::Balloon(bytes) => Box::new(Balloon(bytes)),
         Fault::Hotplug { size, left } => Box::new(Hotplug::new(size, left)),
     }
 }

@@ -32,14 +32,17 @@ echo 1 >/proc/sys/kernel/printk
 [ -e /sys/kernel/vmcoreinfo ] && [ -e /sys/devices/system/cpu/cpu0/crash_notes ] ||
     fail "the kernel has no kexec and crash dumps: CONFIG_KEXEC, CONFIG_CRASH_DUMP"
 
-# Memory that is added while we run, before anybody looks at memory. Half of it is then filled with what
-# is not zero.
+# Drivers of devices that give memory or take it, before anybody looks at memory. Half of the memory that
+# is added is then filled with what is not zero.
+total() { awk '/^MemTotal:/ { print $2 }' /proc/meminfo; }
+before=$(total)
 if [ -e "$root/memory/0.ko" ]; then
-    total() { awk '/^MemTotal:/ { print $2 }' /proc/meminfo; }
-    wanted=$(($(total) + $(cat "$root/etc/kdump.hot-kib")))
     for module in "$root"/memory/*.ko; do
         insmod "$module" || fail "insmod $module"
     done
+fi
+if [ -e "$root/etc/kdump.hot-kib" ]; then
+    wanted=$((before + $(cat "$root/etc/kdump.hot-kib")))
     tries=600
     while [ "$(total)" -lt "$wanted" ]; do
         tries=$((tries - 1))
@@ -125,9 +128,21 @@ wait) ;;
 *) fail "the host said '$word' instead of 'crash' or 'wait'" ;;
 esac
 
+# The kernel's word on each page, into memory that it does not use: the last thing before the crash.
+save_pages() {
+    read -r page blocks <"$root/etc/kdump.pages"
+    dd if=/proc/buddyinfo of=/dev/mem bs=4096 seek="$page" conv=notrunc 2>/dev/null &&
+        dd if=/proc/kpagecount of=/dev/mem bs=4096 count="$blocks" seek=$((page + 1)) \
+            conv=notrunc 2>/dev/null &&
+        dd if=/proc/kpageflags of=/dev/mem bs=4096 count="$blocks" \
+            seek=$((page + 1 + blocks)) conv=notrunc 2>/dev/null ||
+        fail "saving the kernel's word on its pages"
+}
+
 # What brings the kernel down, or tells the host that it has lived through it all.
 finish() {
     [ -z "$seconds" ] || sleep "$seconds"
+    [ ! -e "$root/etc/kdump.pages" ] || save_pages
     [ "$word" = wait ] || echo c >&9
     say survived
 }

@@ -8,9 +8,22 @@ use cpio::newc::{self, Builder};
 /// The script `/init`.
 const INIT: &str = include_str!("init.sh");
 /// The busybox programs that `/init` uses.
-const APPLETS: [&str; 12] = [
-    "sh", "mount", "umount", "cat", "awk", "sed", "grep", "poweroff", "sleep", "true", "insmod",
+const APPLETS: [&str; 15] = [
+    "sh",
+    "mount",
+    "umount",
+    "cat",
+    "awk",
+    "sed",
+    "grep",
+    "poweroff",
+    "sleep",
+    "true",
+    "insmod",
     "dd",
+    "mkdir",
+    "mkfifo",
+    "fallocate",
 ];
 /// The folder of the harness's files beside the user's own userland.
 const OWN_FOLDER: &str = "kdump-rs";
@@ -92,8 +105,12 @@ pub struct Contents<'a> {
     pub memory_modules: Vec<Vec<u8>>,
     /// Size of hot-added memory in bytes.
     pub hot_memory: u64,
+    /// Modules for the loads of memory: name and bytes.
+    pub load_modules: Vec<Packed>,
+    /// Arguments for saving the word of the kernel on every page, in a line.
+    pub saved_pages: Option<String>,
     /// Shell commands between the load and the crash.
-    pub before_crash: &'a str,
+    pub before_crash: String,
     /// One's own userland.
     pub userland: Option<&'a Userland>,
 }
@@ -192,6 +209,12 @@ fn add_all(contents: &Contents<'_>, mut archive: Archive, init: String) -> Resul
         let kib = (contents.hot_memory >> 10).to_string();
         archive.add("etc/kdump.hot-kib", TEXT, kib.as_bytes())?;
     }
+    for (name, module) in &contents.load_modules {
+        archive.add(&format!("modules/{name}"), TEXT, module)?;
+    }
+    if let Some(arguments) = &contents.saved_pages {
+        archive.add("etc/kdump.pages", TEXT, arguments.as_bytes())?;
+    }
     if !contents.before_crash.is_empty() {
         archive.add("etc/kdump.before", TEXT, contents.before_crash.as_bytes())?;
     }
@@ -228,7 +251,9 @@ mod tests {
             modules: vec![b"KO".into()],
             memory_modules: vec![b"MEM".into()],
             hot_memory: 1 << 20,
-            before_crash: "true",
+            load_modules: vec![("brd.ko".into(), b"BRD".into())],
+            saved_pages: Some("16384 128\n".into()),
+            before_crash: "true".into(),
             userland,
         });
         packed.unwrap()
@@ -243,7 +268,9 @@ mod tests {
         assert!(found.contains(&("etc/kdump.arguments".into(), TEXT)));
         assert!(found.contains(&("modules/0.ko".into(), TEXT)));
         assert!(found.contains(&("memory/0.ko".into(), TEXT)));
-        assert_eq!(found.len(), FOLDERS.len() + 1 + APPLETS.len() + 7);
+        assert!(found.contains(&("modules/brd.ko".into(), TEXT)));
+        assert!(found.contains(&("etc/kdump.pages".into(), TEXT)));
+        assert_eq!(found.len(), FOLDERS.len() + 1 + APPLETS.len() + 9);
     }
 
     #[test]

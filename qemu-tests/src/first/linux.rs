@@ -11,6 +11,7 @@ use crate::config::{Config, Crash};
 use crate::fault::hooks::Hooks;
 use crate::first::bzimage::BzImage;
 use crate::first::initramfs::{self, OWN_INIT, Packed, Userland};
+use crate::first::saved_pages::Area;
 use crate::first::slot::parse_slot;
 use crate::first::stock_capture;
 use crate::host::qemu::Boot;
@@ -29,7 +30,8 @@ pub(crate) struct Files<'a> {
 }
 
 impl Files<'_> {
-    /// QEMU's arguments, with the initramfs in `folder`.
+    /// QEMU's arguments, with the initramfs in `folder`. The kernel saves its word on every page in
+    /// `area`, if it is to.
     ///
     /// # Errors
     /// A file cannot be read or written.
@@ -38,13 +40,16 @@ impl Files<'_> {
         config: &Config,
         hooks: &dyn Hooks,
         target: &str,
+        area: Option<&Area>,
         folder: &Path,
     ) -> Result<Boot> {
         let initrd = folder.join("initramfs");
-        let archive = self.initramfs(config, hooks, target)?;
+        let archive = self.initramfs(config, hooks, target, area)?;
         fs::write(&initrd, archive).context("writing the initramfs")?;
         let has_userland = config.initrd.is_some();
-        let command_line = command_line(&config.slot, &config.first_append, has_userland)?;
+        let reserved = area.map(|area| format!("{} ", area.word())).unwrap_or_default();
+        let append = format!("{reserved}{}", config.first_append);
+        let command_line = command_line(&config.slot, &append, has_userland)?;
         let (kernel, initrd) = (self.kernel.to_path_buf(), Some(initrd));
         Ok(Boot { kernel, initrd, command_line, blobs: Vec::new() })
     }
@@ -66,7 +71,13 @@ impl Files<'_> {
         })
     }
 
-    fn initramfs(&self, config: &Config, hooks: &dyn Hooks, target: &str) -> Result<Vec<u8>> {
+    fn initramfs(
+        &self,
+        config: &Config,
+        hooks: &dyn Hooks,
+        target: &str,
+        area: Option<&Area>,
+    ) -> Result<Vec<u8>> {
         let (programs, arguments) = loading(config, self.loader, target)?;
         let userland = match &config.initrd {
             Some(path) => {
@@ -82,10 +93,15 @@ impl Files<'_> {
             modules: Vec::new(),
             memory_modules: Vec::new(),
             hot_memory: 0,
-            before_crash: &config.before_crash,
+            load_modules: Vec::new(),
+            saved_pages: None,
+            before_crash: config.before_crash.clone(),
             userland: userland.as_ref(),
         };
         hooks.initramfs(self.kernel, &mut contents)?;
+        if let (Some(saved), Some(area)) = (&config.saved_pages, area) {
+            saved.pack(area, self.kernel, &mut contents)?;
+        }
         initramfs::pack(&contents)
     }
 }

@@ -8,6 +8,7 @@ pub mod initramfs;
 pub mod kexec_tools;
 mod linux;
 pub mod prepared;
+pub mod saved_pages;
 pub mod slot;
 pub mod stock_capture;
 pub mod virtio_modules;

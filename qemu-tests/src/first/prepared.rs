@@ -12,6 +12,7 @@ use crate::fault::hooks::Hooks;
 use crate::first::first_kernel::{FirstKernel, Loading};
 use crate::first::guest::{Guest, Ingredients};
 use crate::first::linux::Files;
+use crate::first::saved_pages::Area;
 use crate::host::memory::GuestMemory;
 use crate::host::qemu::Boot;
 
@@ -21,6 +22,8 @@ pub struct Prepared {
     pub boot: Boot,
     /// Other facts for the checks of a Linux.
     linux: Linux,
+    /// Reserved for the word of a Linux on its pages.
+    area: Option<Area>,
     guest: Option<Guest>,
 }
 
@@ -39,17 +42,23 @@ impl Prepared {
         match &config.first_kernel {
             FirstKernel::Linux { kernel, busybox, loader, is_known, is_64_bit, .. } => {
                 let files = Files { kernel, busybox, loader };
-                let boot = files.boot(config, hooks, target, folder)?;
+                let area = config.saved_pages.is_some().then(|| Area::of(memory));
+                let boot = files.boot(config, hooks, target, area.as_ref(), folder)?;
                 let linux = files.known(config, *is_known, *is_64_bit)?;
-                Ok(Self { boot, linux, guest: None })
+                Ok(Self { boot, linux, area, guest: None })
             }
             FirstKernel::Guest { elf, loading } => {
                 let mut guest = planned_guest(config, hooks, (elf, *loading), target, memory)?;
                 hooks.guest(&mut guest, config)?;
                 let boot = guest.boot(elf, folder)?;
-                Ok(Self { boot, linux: Linux::default(), guest: Some(guest) })
+                Ok(Self { boot, linux: Linux::default(), area: None, guest: Some(guest) })
             }
         }
+    }
+
+    /// The place at which a Linux saves its word on every page, if it is to.
+    pub const fn saved(&self) -> Option<&Area> {
+        self.area.as_ref()
     }
 
     /// Purgatory's entry (physical), when it is known before the boot.
@@ -64,7 +73,10 @@ impl Prepared {
     pub fn dead_kernel(&self, facts: &Facts, memory: &GuestMemory) -> Result<DeadKernel> {
         match &self.guest {
             Some(guest) => guest.dead_kernel(),
-            None => DeadKernel::linux(facts, memory, &self.linux),
+            None => {
+                let holes = self.area.iter().map(|area| area.range.clone()).collect();
+                Ok(DeadKernel { holes, ..DeadKernel::linux(facts, memory, &self.linux)? })
+            }
         }
     }
 }

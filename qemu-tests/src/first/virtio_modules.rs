@@ -1,7 +1,7 @@
 //! Modules that a Debian kernel loads for a virtio disk or for hot-added memory.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -15,6 +15,8 @@ const BUS: [&str; 5] = [
 ];
 /// The driver of a disk.
 pub const DISK: &str = "block/virtio_blk.ko";
+/// The driver of a balloon.
+pub const BALLOON: &str = "virtio/virtio_balloon.ko";
 /// The driver of memory.
 pub const MEMORY: &str = "virtio/virtio_mem.ko";
 
@@ -24,13 +26,23 @@ pub const MEMORY: &str = "virtio/virtio_mem.ko";
 /// # Errors
 /// Fails if the kernel is not at its place in the package, or a module cannot be read.
 pub fn of(kernel: &Path, driver: &str) -> Result<Vec<Vec<u8>>> {
-    let version = kernel.file_name().and_then(|name| name.to_str()?.strip_prefix("vmlinuz-"));
-    let version = version.context("a kernel that is not called vmlinuz-VERSION")?;
-    let root = kernel.parent().and_then(Path::parent).context("a kernel outside of /boot")?;
-    let drivers = root.join("lib/modules").join(version).join("kernel/drivers");
+    let drivers = folder(kernel)?.join("drivers");
     let read = |name: &&str| {
         let path = drivers.join(name);
         fs::read(&path).with_context(|| format!("reading {}", path.display()))
     };
     BUS.iter().chain([&driver]).map(read).collect()
+}
+
+/// The folder of all modules that Debian's package unpacks beside that of `kernel`.
+///
+/// # Errors
+/// Fails if the kernel is not at its place in the package.
+pub fn folder(kernel: &Path) -> Result<PathBuf> {
+    let version = kernel.file_name().and_then(|name| name.to_str()?.strip_prefix("vmlinuz-"));
+    let parent = kernel.parent().context("a kernel outside of any folder")?;
+    // From 7.x on the kernel itself lies at usr/lib/modules/VERSION/vmlinuz.
+    let Some(version) = version else { return Ok(parent.join("kernel")) };
+    let root = parent.parent().context("a kernel outside of /boot")?;
+    Ok(root.join("lib/modules").join(version).join("kernel"))
 }

@@ -96,6 +96,25 @@ impl Qmp {
         Ok(())
     }
 
+    /// Asks the guest to fill its balloon until it has `bytes` of memory left.
+    ///
+    /// # Errors
+    /// Fails if QEMU does not answer, or the guest has no balloon.
+    pub fn set_balloon(&mut self, bytes: u64) -> Result<()> {
+        let value = i64::try_from(bytes)?;
+        self.connection.execute(&qmp::balloon { value }).context("inflating the balloon")?;
+        Ok(())
+    }
+
+    /// Bytes of memory that the balloon leaves to the guest.
+    ///
+    /// # Errors
+    /// Fails if QEMU does not answer, or the guest has no balloon.
+    pub fn balloon(&mut self) -> Result<u64> {
+        let balloon = self.connection.execute(&qmp::query_balloon {}).context("query-balloon")?;
+        u64::try_from(balloon.actual).context("a balloon of less than nothing")
+    }
+
     /// Returns the reason of the machine's shutdown, in QEMU's word for it, once QEMU has ended;
     /// `None` if QEMU did not report it.
     pub fn shutdown_reason(&mut self) -> Option<String> {

@@ -1,6 +1,7 @@
 //! The ordinary cycle.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use qemu_tests::{Config, Delivery, FirstKernel, Loading, Report, Verdict};
 
@@ -94,6 +95,30 @@ pub(crate) const LINUX_CHECKS: &[&str] = &[
 #[track_caller]
 pub(crate) fn assert_all_checked(report: &Report, names: &[&str]) {
     assert_passes(report);
-    let made: Vec<_> = report.checks.iter().map(|check| check.name.as_str()).collect();
+    let mut made: Vec<_> = report.checks.iter().map(|check| check.name.as_str()).collect();
+    let mut names = names.to_vec();
+    made.sort_unstable();
+    names.sort_unstable();
     assert_eq!(made, names, "{report:#?}");
+}
+
+/// A program of Debian's i386 or amd64, with the libraries beside it.
+pub(crate) fn tool(is_64_bit: bool, path: &str) -> Command {
+    let (root, interpreter, libraries) = match is_64_bit {
+        false => ("KDUMP_TEST_TOOLS_I386", "lib/ld-linux.so.2", "i386-linux-gnu"),
+        true => ("KDUMP_TEST_TOOLS_AMD64", "lib64/ld-linux-x86-64.so.2", "x86_64-linux-gnu"),
+    };
+    let root = file(root);
+    let folders = ["lib", "usr/lib"].map(|folder| root.join(folder).join(libraries));
+    let mut tool = Command::new(root.join(interpreter));
+    tool.arg("--library-path").arg(std::env::join_paths(folders).expect("folders"));
+    tool.arg(root.join(path));
+    tool
+}
+
+/// Returns a program's standard output.
+pub(crate) fn output(command: &mut Command) -> Vec<u8> {
+    let output = command.output().expect("it starts");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }

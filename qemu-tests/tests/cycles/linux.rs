@@ -1,15 +1,16 @@
 //! Debian's kernel as the first kernel.
 
 use crate::common::*;
+use crate::pages::{CLASSES, LOADS, assert_pages};
 use qemu_tests::Fault;
 use vmcore::Class;
 
 #[test]
 fn debian_i386_with_two_cpus() {
-    assert_passes(&cycle(debian(), |config| {
+    assert_pages(debian(), LOADS, CLASSES, true, |config| {
         config.memory = 512 * MIB;
         config.cpus = 2;
-    }));
+    });
 }
 
 #[test]
@@ -63,10 +64,10 @@ fn a_disk_that_is_busy_when_linux_dies_writes_nothing_behind_our_back() {
 
 #[test]
 fn debian_amd64_with_two_cpus() {
-    assert_passes(&cycle(debian_amd64(), |config| {
+    assert_pages(debian_amd64(), LOADS, CLASSES, true, |config| {
         config.memory = 512 * MIB;
         config.cpus = 2;
-    }));
+    });
 }
 
 /// It finds in /proc/kcore that this kernel does not encrypt its memory.

@@ -23,6 +23,7 @@ mod microvm;
 mod nmis;
 mod oldmem;
 mod own_panics;
+mod pages;
 mod pulls;
 mod readers;
 mod reload;

@@ -9,23 +9,6 @@ use collector::{Callers, Error, FileKind, LogFormat, LogPart, VmcoreFile};
 
 use crate::common::*;
 
-/// A program of Debian's i386, with the libraries beside it.
-fn tool(path: &str) -> Command {
-    let root = file("KDUMP_TEST_TOOLS_I386");
-    let folders = ["lib", "usr/lib"].map(|folder| root.join(folder).join("i386-linux-gnu"));
-    let mut tool = Command::new(root.join("lib/ld-linux.so.2"));
-    tool.arg("--library-path").arg(std::env::join_paths(folders).expect("folders"));
-    tool.arg(root.join(path));
-    tool
-}
-
-/// Returns a program's standard output.
-fn output(command: &mut Command) -> Vec<u8> {
-    let output = command.output().expect("it starts");
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
-}
-
 fn log(path: &Path) -> String {
     let vmcore = VmcoreFile::open(path).expect("a vmcore");
     let mut text = Vec::new();
@@ -46,7 +29,7 @@ fn kind(path: &Path) -> FileKind {
 pub(crate) fn assert_makedumpfile_agrees(vmcore: &Path, ours: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
-    let makedumpfile = || tool("usr/bin/makedumpfile");
+    let makedumpfile = || tool(false, "usr/bin/makedumpfile");
     output(makedumpfile().arg("--dump-dmesg").args([vmcore, &path("log")]));
     let theirs = fs::read(path("log")).expect("a log");
     let theirs = String::from_utf8(theirs).expect("escaped");
@@ -164,7 +147,7 @@ fn record(seconds: u64, text: &str, dictionary: &str) -> Vec<u8> {
 }
 
 fn vmcore_dmesg(path: &Path) -> String {
-    String::from_utf8(output(tool("sbin/vmcore-dmesg").arg(path))).expect("escaped")
+    String::from_utf8(output(tool(false, "sbin/vmcore-dmesg").arg(path))).expect("escaped")
 }
 
 /// Kernels that Debian has no more: their logs by hand, read by kexec-tools' vmcore-dmesg as well.

@@ -1,0 +1,160 @@
+//! The word of a Linux first kernel on each of its pages, saved right before the crash, and the uses
+//! of memory before that.
+//!
+//! A part of guest memory is reserved (`memmap=SIZE$ADDRESS`), and /dev/mem writes to it. So nothing
+//! is allocated for what is saved, no driver is needed, and the host finds it in the file of guest
+//! memory.
+
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::first::initramfs::{Contents, Packed};
+use crate::first::virtio_modules;
+use crate::host::memory::{GuestMemory, PAGE};
+
+/// First address of the reserved part (physical): in directly mapped memory of every kernel, behind
+/// the usual slot. Linux moves itself to another place (its KASLR knows `memmap=`).
+const ADDRESS: u64 = 64 << 20;
+/// The reserved part is a multiple of this (bytes).
+const ALIGNMENT: u64 = 1 << 20;
+/// Bytes for each page in /proc/kpagecount and /proc/kpageflags.
+const ENTRY: u64 = 8;
+/// The functions of all loads.
+const LOADS: &str = include_str!("loads.sh");
+
+/// A use of memory before the crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Page cache of a tmpfs and of a block device, with and without private data.
+    Cache,
+    /// Programs with large and small buffers: transparent huge pages, where the kernel has them.
+    Anonymous,
+    /// A file in a hugetlbfs, and free huge pages.
+    HugeTlb,
+    /// Pages that are poisoned as if the hardware had reported them.
+    Poison,
+}
+
+impl Load {
+    /// Its function in `loads.sh`, and the module that it needs.
+    const fn parts(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Cache => ("cache", Some("drivers/block/brd.ko")),
+            Self::Anonymous => ("anonymous", None),
+            Self::HugeTlb => ("hugetlb", None),
+            Self::Poison => ("poison", Some("mm/hwpoison-inject.ko")),
+        }
+    }
+}
+
+/// A Linux first kernel saves its own word on every page right before it is crashed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SavedPages {
+    /// The uses of memory before that, in their order.
+    pub loads: Vec<Load>,
+}
+
+/// The parts of the reserved memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Area {
+    /// The whole of it (physical).
+    pub range: Range<u64>,
+    /// Number of pages up to the end of RAM.
+    pub pages: u64,
+}
+
+impl Area {
+    /// The part of `memory` that is reserved.
+    pub fn of(memory: &GuestMemory) -> Self {
+        let end = memory.ranges().iter().map(|range| range.end).max().unwrap_or(0);
+        let mut area = Self { range: ADDRESS..ADDRESS, pages: end / PAGE };
+        area.range.end = (area.flags() + area.length()).next_multiple_of(ALIGNMENT);
+        area
+    }
+
+    /// Address of the text of /proc/buddyinfo, a page (physical).
+    pub const fn buddyinfo(&self) -> u64 {
+        self.range.start
+    }
+
+    /// Address of /proc/kpagecount (physical).
+    pub const fn counts(&self) -> u64 {
+        self.buddyinfo() + PAGE
+    }
+
+    /// Address of /proc/kpageflags (physical).
+    pub const fn flags(&self) -> u64 {
+        self.counts() + self.length()
+    }
+
+    /// Room for one of the two, in bytes: a multiple of a page.
+    pub const fn length(&self) -> u64 {
+        (self.pages * ENTRY).next_multiple_of(PAGE)
+    }
+
+    /// The word on the first kernel's command line that reserves it.
+    pub(crate) fn word(&self) -> String {
+        let Range { start, end } = self.range;
+        format!("memmap={:#x}${start:#x}", end - start)
+    }
+}
+
+impl SavedPages {
+    /// Puts all that it takes into the initramfs for the bzImage at `kernel`. Modules that its
+    /// package lacks are left out.
+    ///
+    /// # Errors
+    /// A module cannot be read.
+    pub(crate) fn pack(
+        &self,
+        area: &Area,
+        kernel: &Path,
+        contents: &mut Contents<'_>,
+    ) -> Result<()> {
+        let (page, blocks) = (area.buddyinfo() / PAGE, area.length() / PAGE);
+        contents.saved_pages = Some(format!("{page} {blocks}\n"));
+        for module in self.loads.iter().filter_map(|load| load.parts().1) {
+            contents.load_modules.extend(packed(kernel, module)?);
+        }
+        if !self.loads.is_empty() {
+            let names: String =
+                self.loads.iter().map(|load| format!("{}\n", load.parts().0)).collect();
+            contents.before_crash = format!("{LOADS}\n{names}\n{}", contents.before_crash);
+        }
+        Ok(())
+    }
+}
+
+/// A module by its name and its bytes, if the kernel's package has it.
+fn packed(kernel: &Path, module: &'static str) -> Result<Option<Packed>> {
+    let path = virtio_modules::folder(kernel)?.join(module);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let name = module.rsplit('/').next().context("a path")?;
+    let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(Some((name.to_string(), bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_has_room_for_every_page() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = GuestMemory::create(256 << 20, folder.path()).unwrap();
+        let area = Area::of(&memory);
+        assert_eq!(area.pages, 65_536);
+        assert_eq!(area.counts(), area.buddyinfo() + PAGE);
+        assert_eq!(area.flags() - area.counts(), 65_536 * 8);
+        assert_eq!(area.word(), "memmap=0x200000$0x4000000");
+        let memory = memory.and_hot(512 << 20, 1 << 32, folder.path()).unwrap();
+        let area = Area::of(&memory);
+        assert_eq!(area.pages, (4 << 18) + (512 << 8));
+        assert!(area.flags() + area.length() <= area.range.end);
+    }
+}

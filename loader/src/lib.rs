@@ -21,7 +21,8 @@ mod slot;
 
 pub use error::in_words;
 pub use facts::dump_disks::{DumpDisks, FoundDumpDisk};
-pub use facts::error::SystemError;
+pub use facts::error::{PagesError, SystemError};
+pub use facts::pages::LivePages;
 pub use facts::system::System;
 pub use facts::tsc::tsc_khz;
 pub use images::error::ImageError;
@@ -40,6 +41,7 @@ pub use plan::machine::{CpuFacts, Facts};
 pub use plan::report::PLAN_VERSION;
 pub use plan::reuse::reusable;
 pub use plan::room::DiskRoom;
+pub use plan::sizes::{LevelSize, LevelSizes};
 pub use plan::types::{COM1, Plan, PlanOptions, PlannedNotes, PlannedSegment, UserText};
 pub use slot::flash::{FlashError, flash};
 pub use slot::inspect::Inspection;

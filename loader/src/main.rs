@@ -159,7 +159,8 @@ fn unload(args: &StateArgs) -> anyhow::Result<()> {
 
 /// Prints the status; its exit code reports whether something is loaded.
 fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
-    let system = System::read(&args.root)?;
+    let mut system = System::read(&args.root)?;
+    system.count_pages(&args.root);
     // A folder of a saved system is where it was, below that system's root.
     let folder = args.state.state_dir.strip_prefix("/").unwrap_or(&args.state.state_dir);
     let folder = args.root.join(folder);
@@ -181,6 +182,7 @@ fn show_plan(args: &PlanArgs) -> anyhow::Result<()> {
     if args.root == Path::new("/") {
         system.tsc_khz = tsc_khz(&system, None);
     }
+    system.count_pages(&args.root);
     let options = plan_options(&args.load, &system.command_line)?;
     let plan = make_plan(&args.load.images, &options, &system)?;
     if let Some(folder) = &args.segments {

@@ -1,20 +1,18 @@
-//! Mappings of an x86_64 kernel, from the program headers of `/proc/kcore`, and one line of its
-//! VMCOREINFO, from the notes there.
+//! `/proc/kcore`, the running kernel as an ELF core file: the mappings of an x86_64 kernel, which
+//! are random on most (KASLR), VMCOREINFO, and memory by its virtual addresses.
 //!
-//! Source: Linux `fs/proc/kcore.c`. Virtual addresses are random on most kernels (KASLR), and this
-//! file has them.
+//! Source: Linux `fs/proc/kcore.c`.
 
-use goblin::container::{Container, Ctx, Endian};
-use goblin::elf::program_header::{PT_LOAD, PT_NOTE, ProgramHeader};
-use goblin::elf64::header::{EI_CLASS, ELFCLASS64, ELFMAG, Header, SELFMAG, SIZEOF_EHDR};
-use goblin::elf64::program_header::SIZEOF_PHDR;
-use vmcore::{Note, PhysAddr, PhysRange, notes, vmcoreinfo_get};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
-/// Length of the ELF header in bytes.
-pub(crate) const HEADER: u64 = SIZEOF_EHDR as u64;
-/// The most that is read of the file, in bytes: the headers come first, and their count has 16
-/// bits.
-const MOST: u64 = 4 << 20;
+use vmcore::{
+    Class, CoreHeader, ElfCoreHdr, Error, Note, PhysAddr, PhysRange, ReadPhys, Segment,
+    SegmentKind, notes, vmcoreinfo_get,
+};
+
+/// Most bytes of notes that are read.
+const MOST_NOTES: u64 = 1 << 20;
 /// Address from which the kernel's own image is mapped, and not all of memory
 /// (`__START_KERNEL_map`).
 pub(crate) const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
@@ -46,39 +44,79 @@ pub struct KernelMap {
     pub range: PhysRange,
 }
 
-/// The length of `/proc/kcore` up to the end of its program headers, by the file's ELF header:
-/// there is one for each range of RAM, and memory follows them.
-pub(crate) fn head_length(header: &[u8]) -> u64 {
-    let Some(header) = header.first_chunk().map(Header::from_bytes) else { return 0 };
-    let table = u64::from(header.e_phnum) * SIZEOF_PHDR as u64;
-    header.e_phoff.saturating_add(table).min(MOST)
+/// A file whose offsets stand for physical addresses.
+#[derive(Debug)]
+pub(crate) struct Offsets(pub(crate) File);
+
+impl ReadPhys for Offsets {
+    fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Error> {
+        self.0.read_exact_at(into, at.get()).map_err(|_| Error::Unreadable { at })
+    }
 }
 
-/// The same up to the end of the notes, which follow the program headers; `table` is the file up to
-/// there.
-pub(crate) fn notes_end(table: &[u8]) -> u64 {
-    let notes = program_headers(table).into_iter().flatten().filter(is_note);
-    let ends = notes.map(|header| header.p_offset.saturating_add(header.p_filesz));
-    ends.max().unwrap_or(0).clamp(table.len() as u64, MOST)
+/// The file, or the front of a copy.
+#[derive(Debug)]
+pub(crate) struct KcoreFile<M> {
+    pub(crate) mem: M,
+    class: Class,
+    /// The PT_LOADs and PT_NOTEs. Their `source` is an offset in the file.
+    pub(crate) segments: Vec<Segment>,
 }
 
-impl Kcore {
-    /// Reads the head of an ELF64 `/proc/kcore`, notes included. Parts that are absent or make no
-    /// sense are `None`.
-    pub(crate) fn parse(head: &[u8]) -> Self {
-        let mut kcore = Self { sme_mask: sme_mask(head), ..Self::default() };
-        for header in program_headers(head).unwrap_or_default() {
-            if header.p_type == PT_LOAD && header.p_paddr != NO_PADDR {
-                kcore.take(&header);
-            }
+impl<M: ReadPhys> KcoreFile<M> {
+    /// Reads the headers.
+    ///
+    /// # Errors
+    /// They cannot be read, or are not those of an x86 kernel.
+    pub(crate) fn read(mem: M) -> Result<Self, Error> {
+        let header = CoreHeader::read(&mem, ElfCoreHdr { addr: PhysAddr::new(0), size: None })?;
+        let segments = header.segments(&mem).collect::<Result<_, _>>()?;
+        Ok(Self { mem, class: header.class, segments })
+    }
+
+    /// The text of the VMCOREINFO note.
+    pub(crate) fn vmcoreinfo(&self) -> Option<Vec<u8>> {
+        let areas = self.segments.iter().filter(|segment| segment.kind == SegmentKind::Note);
+        areas.filter(|area| area.filesz <= MOST_NOTES).find_map(|area| {
+            let mut bytes = vec![0; area.filesz as usize];
+            self.mem.read_phys(area.source, &mut bytes).ok()?;
+            vmcoreinfo_in(&bytes)
+        })
+    }
+
+    /// The mappings, if the kernel is an x86_64 one. Parts that are absent or make no sense are
+    /// `None`.
+    pub(crate) fn mappings(&self) -> Kcore {
+        if self.class == Class::Elf32 {
+            return Kcore::default();
         }
+        let mut kcore = Kcore { sme_mask: self.sme_mask(), ..Kcore::default() };
+        let loads = self.segments.iter().filter(|segment| segment.kind == SegmentKind::Load);
+        loads.filter(|load| load.paddr.get() != NO_PADDR).for_each(|load| kcore.take(load));
         kcore
     }
 
-    fn take(&mut self, header: &ProgramHeader) {
-        let ProgramHeader { p_vaddr: vaddr, p_paddr: paddr, p_memsz: length, .. } = *header;
+    /// From the VMCOREINFO note.
+    ///
+    /// Source: Linux, `arch/x86/kernel/machine_kexec_64.c`, `arch_crash_save_vmcoreinfo`.
+    fn sme_mask(&self) -> Option<u64> {
+        // The kernel prints a signed number: the bit may be the uppermost.
+        let text = self.vmcoreinfo()?;
+        let number: i64 = vmcoreinfo_get(&text, "NUMBER(sme_mask)")?.parse().ok()?;
+        Some(number as u64)
+    }
+}
+
+/// The text of VMCOREINFO in an area of notes.
+pub(crate) fn vmcoreinfo_in(area: &[u8]) -> Option<Vec<u8>> {
+    Some(notes(area).filter_map(Result::ok).find(Note::is_vmcoreinfo)?.desc.to_vec())
+}
+
+impl Kcore {
+    fn take(&mut self, load: &Segment) {
+        let (vaddr, paddr) = (load.vaddr, load.paddr.get());
         if vaddr >= KERNEL_MAP {
-            let range = PhysRange::new(PhysAddr::new(paddr), length).ok();
+            let range = PhysRange::new(load.paddr, load.memsz).ok();
             self.image = self.image.or(range.map(|range| KernelMap { vaddr, range }));
         } else {
             let offset = vaddr.checked_sub(paddr).filter(|offset| is_page_offset(*offset));
@@ -87,47 +125,23 @@ impl Kcore {
     }
 }
 
-/// From the VMCOREINFO note.
-///
-/// Source: Linux, `arch/x86/kernel/machine_kexec_64.c`, `arch_crash_save_vmcoreinfo`.
-fn sme_mask(head: &[u8]) -> Option<u64> {
-    let headers = program_headers(head)?;
-    let mut areas = headers.iter().filter(|header| is_note(header)).filter_map(|header| {
-        let start = usize::try_from(header.p_offset).ok()?;
-        let length = usize::try_from(header.p_filesz).ok()?;
-        head.get(start..start.checked_add(length)?)
-    });
-    areas.find_map(|area| {
-        let text = notes(area).filter_map(Result::ok).find(Note::is_vmcoreinfo)?.desc;
-        // The kernel prints a signed number: the bit may be the uppermost.
-        let number: i64 = vmcoreinfo_get(text, "NUMBER(sme_mask)")?.parse().ok()?;
-        Some(number as u64)
-    })
-}
-
-fn is_note(header: &ProgramHeader) -> bool {
-    header.p_type == PT_NOTE
-}
-
 fn is_page_offset(offset: u64) -> bool {
     (LOWEST_PAGE_OFFSET..KERNEL_MAP).contains(&offset) && offset.is_multiple_of(PAGE_OFFSET_ALIGN)
-}
-
-fn program_headers(head: &[u8]) -> Option<Vec<ProgramHeader>> {
-    let ident = head.get(..SIZEOF_EHDR)?;
-    if &ident[..SELFMAG] != ELFMAG || ident[EI_CLASS] != ELFCLASS64 {
-        return None;
-    }
-    let header = Header::from_bytes(ident.first_chunk()?);
-    let table = head.get(usize::try_from(header.e_phoff).ok()?..)?;
-    let count = usize::from(header.e_phnum);
-    let context = Ctx::new(Container::Big, Endian::Little);
-    ProgramHeader::parse(table, 0, count, context).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vmcore::fake::FakeMemory;
+
+    /// Length of the headers of ELF64 in bytes.
+    const HEADER: u64 = 64;
+    const SIZEOF_PHDR: u64 = 56;
+
+    fn parse(file: &[u8]) -> Kcore {
+        let file = KcoreFile::read(FakeMemory::with(0, file));
+        file.map(|file| file.mappings()).unwrap_or_default()
+    }
 
     /// One program header of ELF64: type, flags, offset, vaddr, paddr, filesz, memsz, align.
     fn load(vaddr: u64, paddr: u64, length: u64) -> [u64; 7] {
@@ -137,8 +151,9 @@ mod tests {
     fn kcore(loads: &[[u64; 7]]) -> Vec<u8> {
         let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
         bytes.resize(64, 0);
-        bytes[32] = 64;
-        bytes[54] = 56;
+        // A core file of an x86_64 machine, version 1.
+        (bytes[16], bytes[18], bytes[20]) = (4, 62, 1);
+        (bytes[32], bytes[52], bytes[54]) = (64, 64, 56);
         bytes[56..58].copy_from_slice(&(loads.len() as u16).to_le_bytes());
         bytes.extend(loads.iter().flatten().flat_map(|word| word.to_le_bytes()));
         bytes
@@ -152,7 +167,7 @@ mod tests {
         let modules = load(0xffff_ffff_c000_0000, NO_PADDR, 0x3f00_0000);
         let memory = load(0xffff_9a3f_8000_1000, 0x1000, 0x9_e000);
         let high = load(0xffff_9a40_8000_0000, 0x1_0000_0000, 1 << 31);
-        let found = Kcore::parse(&kcore(&[TEXT, vmalloc, modules, memory, high]));
+        let found = parse(&kcore(&[TEXT, vmalloc, modules, memory, high]));
         assert_eq!(found.page_offset, Some(0xffff_9a3f_8000_0000));
         let range = PhysRange::new(PhysAddr::new(0x1_1a00_0000), 0x280_0000).expect("a range");
         assert_eq!(found.image, Some(KernelMap { vaddr: TEXT[2], range }));
@@ -164,8 +179,7 @@ mod tests {
         let page = |n: u64| load(0xffff_9a3f_8000_0000 + 0x2000 * n, 0x2000 * n, 0x1000);
         let loads: Vec<_> = (0..20_000).map(page).chain([TEXT]).collect();
         let file = kcore(&loads);
-        assert_eq!(head_length(&file[..HEADER as usize]), file.len() as u64);
-        assert!(Kcore::parse(&file).image.is_some_and(|image| image.vaddr == TEXT[2]));
+        assert!(parse(&file).image.is_some_and(|image| image.vaddr == TEXT[2]));
     }
 
     /// A kcore with the notes that a kernel writes, VMCOREINFO the last: these lines.
@@ -173,7 +187,7 @@ mod tests {
         let other = vmcore::note_of_text(vmcore::NAME_CORE, &[0; 336]).expect("room");
         let info = vmcore::note_of_text(vmcore::NAME_VMCOREINFO, text.as_bytes());
         let notes = [other, info.expect("room")].concat();
-        let start = HEADER + 2 * SIZEOF_PHDR as u64;
+        let start = HEADER + 2 * SIZEOF_PHDR;
         let mut file = kcore(&[[4, start, 0, 0, notes.len() as u64, 0, 0], TEXT]);
         file.extend(notes);
         file
@@ -183,10 +197,8 @@ mod tests {
     fn vmcoreinfo_tells_whether_memory_is_encrypted() {
         let mask = |text| {
             let file = with_vmcoreinfo(text);
-            let table = head_length(&file[..HEADER as usize]);
-            assert_eq!(notes_end(&file[..table as usize]), file.len() as u64);
-            assert!(Kcore::parse(&file).image.is_some());
-            Kcore::parse(&file).sme_mask
+            assert!(parse(&file).image.is_some());
+            parse(&file).sme_mask
         };
         assert_eq!(mask("OSRELEASE=6.1.0\nNUMBER(sme_mask)=0\nX=1\n"), Some(0));
         // Bit 47, as on an EPYC with `mem_encrypt=on`.
@@ -199,11 +211,12 @@ mod tests {
     #[test]
     fn notes_that_lie_elsewhere_are_unknown() {
         let mut file = with_vmcoreinfo("NUMBER(sme_mask)=1\n");
-        for (offset, length) in [(u64::MAX, 8), (0, u64::MAX), (MOST, 64), (1 << 40, 1 << 40)] {
+        for (offset, length) in
+            [(u64::MAX, 8), (0, u64::MAX), (64, MOST_NOTES + 1), (1 << 40, 1 << 40)]
+        {
             file[72..80].copy_from_slice(&offset.to_le_bytes());
             file[96..104].copy_from_slice(&length.to_le_bytes());
-            assert_eq!(Kcore::parse(&file).sme_mask, None);
-            assert!(notes_end(&file) <= MOST);
+            assert_eq!(parse(&file).sme_mask, None);
         }
     }
 
@@ -212,14 +225,14 @@ mod tests {
         let odd = load(0xffff_9a3f_8000_2000, 0x1000, 0x1000);
         let user = load(0x40_0000, 0, 0x1000);
         let wraps = load(0xffff_ffff_8000_0000, u64::MAX - 1, 0x1000);
-        assert_eq!(Kcore::parse(&kcore(&[odd, user, wraps])), Kcore::default());
-        assert_eq!(Kcore::parse(b""), Kcore::default());
+        assert_eq!(parse(&kcore(&[odd, user, wraps])), Kcore::default());
+        assert_eq!(parse(b""), Kcore::default());
         let mut narrow = kcore(&[TEXT]);
         narrow[4] = 1;
-        assert_eq!(Kcore::parse(&narrow), Kcore::default());
+        assert_eq!(parse(&narrow), Kcore::default());
         let whole = kcore(&[TEXT]);
         for end in 0..whole.len() {
-            assert_eq!(Kcore::parse(&whole[..end]), Kcore::default());
+            assert_eq!(parse(&whole[..end]), Kcore::default());
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod iomem;
 pub mod kcore;
 pub(crate) mod kexec_files;
 pub(crate) mod memory;
+pub mod pages;
 pub(crate) mod read;
 pub(crate) mod setup_header;
 pub mod system;

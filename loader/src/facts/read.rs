@@ -10,7 +10,7 @@ use vmcore::{PhysAddr, PhysRange};
 use crate::facts::dump_disks::DumpDisks;
 use crate::facts::error::SystemError;
 use crate::facts::iomem::MemoryMap;
-use crate::facts::kcore::{self, Kcore};
+use crate::facts::kcore::{Kcore, KcoreFile, Offsets};
 use crate::facts::kexec_files::{self, CMA_RANGES, CRASH_LOADED, CRASH_SIZE, Names, flag};
 use crate::facts::system::{CpuNotes, KexecState, Machine, System};
 use crate::facts::{acpi, cpus, firmware, setup_header, zoneinfo};
@@ -40,7 +40,10 @@ impl System {
         let clocks = root.text(CLOCKS)?.unwrap_or_default();
         let boot_params = root.head("sys/kernel/boot_params/data", setup_header::LENGTH)?;
         let kexec = root.kexec_state()?;
-        let kcore = Kcore::parse(&root.kcore_head()?);
+        let kcore = root.open("proc/kcore")?.map(|file| KcoreFile::read(Offsets(file)));
+        let kcore = kcore.map_or_else(Kcore::default, |file| {
+            file.map(|file| file.mappings()).unwrap_or_default()
+        });
         Ok(Self {
             machine: root.machine(text_line.as_deref())?,
             memory: root.memory()?.without_slots_in(&kexec.cma),
@@ -56,6 +59,7 @@ impl System {
             acpi_rsdp: firmware::acpi_rsdp(systab.as_deref(), &command_line),
             has_steady_tsc: firmware::has_steady_tsc(&cpuinfo, &clocks),
             tsc_khz: None,
+            pages: None,
             confidential: firmware::confidential(&cpuinfo),
             command_line,
             power_off: root.power_off()?,
@@ -88,13 +92,6 @@ impl Root<'_> {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) => self.absent(path, error).map(|()| None),
         }
-    }
-
-    /// `/proc/kcore` up to where memory begins; nothing where that cannot be read.
-    fn kcore_head(&self) -> Result<Vec<u8>, SystemError> {
-        let head = |length| Ok(self.head("proc/kcore", length)?.unwrap_or_default());
-        let table = head(kcore::head_length(&head(kcore::HEADER)?))?;
-        head(kcore::notes_end(&table))
     }
 
     fn open(&self, path: &str) -> Result<Option<File>, SystemError> {

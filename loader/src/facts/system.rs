@@ -6,6 +6,7 @@ use vmcore::{PhysAddr, PhysRange};
 use crate::facts::dump_disks::DumpDisks;
 use crate::facts::iomem::MemoryMap;
 use crate::facts::kcore::Kcore;
+use crate::facts::pages::LivePages;
 
 /// Width of the first kernel's registers and pointers: 32 or 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,8 @@ pub struct System {
     pub confidential: Option<&'static str>,
     /// True if the kernel encrypts its own memory (AMD SME).
     pub encrypts_memory: bool,
+    /// Its pages by class, or the reason that they were not counted; [`System::read`] leaves it out.
+    pub pages: Option<Result<LivePages, String>>,
     /// The dump disks.
     pub dump_disks: DumpDisks,
     /// The id of this boot.

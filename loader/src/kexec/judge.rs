@@ -11,6 +11,7 @@ use crate::plan::error::PlanError;
 use crate::plan::machine::Facts;
 use crate::plan::reservation::check_system;
 use crate::plan::room;
+use crate::plan::sizes::LevelSizes;
 use crate::plan::target::{self, Target};
 
 impl Status {
@@ -29,6 +30,7 @@ impl Status {
             age: None,
             misfits: Vec::new(),
             disks: Vec::new(),
+            sizes: None,
             warnings: Vec::new(),
             at_work: seen.at_work,
             missing: missing(system, slot.as_ref().err()),
@@ -56,7 +58,8 @@ impl Status {
             Ok(warnings) => self.warnings = warnings,
             Err(error) => self.misfits.push(error.to_string()),
         }
-        self.disks = room::of_line(line, &record.facts, disks);
+        self.disks = room::of_line(line, &record.facts, system);
+        self.sizes = LevelSizes::of(line, Some(&record.facts), system);
         for disk in &self.disks {
             let into = if disk.nothing { &mut self.misfits } else { &mut self.warnings };
             into.extend(disk.problem.clone());
@@ -123,11 +126,13 @@ impl Status {
         system: &System,
     ) {
         let value = default.as_ref().ok().and_then(|target| target.value.as_ref());
-        if let (Some(value), Ok(facts)) = (value, Facts::of_system(system)) {
-            let line = format!("kdump.target={value}");
-            self.disks = room::of_line(&line, &facts, &system.dump_disks);
+        let line = value.map_or(String::new(), |value| format!("kdump.target={value}"));
+        let facts = Facts::of_system(system).ok();
+        if let Some(facts) = &facts {
+            self.disks = room::of_line(&line, facts, system);
             self.warnings.extend(self.disks.iter().filter_map(|disk| disk.problem.clone()));
         }
+        self.sizes = LevelSizes::of(&line, facts.as_ref(), system);
         let step = self.missing.first().cloned();
         self.next_step = step.unwrap_or_else(|| "run `kdump-loader load`".to_owned());
         (self.verdict, self.summary) = match loaded {

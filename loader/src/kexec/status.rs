@@ -10,6 +10,7 @@ use crate::kexec::record::Record;
 use crate::kexec::state::Recorded;
 use crate::plan::machine::Shown;
 use crate::plan::room::DiskRoom;
+use crate::plan::sizes::LevelSizes;
 
 /// The outcome of a panic, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -69,6 +70,8 @@ pub struct Status {
     pub misfits: Vec<String>,
     /// The dump disks of the target that is loaded, or else of the default target.
     pub disks: Vec<DiskRoom>,
+    /// Size of a dump by its level, as memory is now, if the pages were counted.
+    pub sizes: Option<LevelSizes>,
     /// Facts that are no fault and should be known.
     pub warnings: Vec<String>,
     /// The process that is loading now.
@@ -111,6 +114,8 @@ impl fmt::Display for Status {
             what.iter().try_for_each(|what| writeln!(f, "{name:15} {what}"))
         };
         self.disks.iter().try_for_each(|disk| writeln!(f, "dump disk       {disk}"))?;
+        let sizes = self.sizes.iter().flat_map(LevelSizes::lines);
+        sizes.into_iter().try_for_each(|(name, text)| writeln!(f, "{name:15} {text}"))?;
         each(f, "does not fit", &self.misfits)?;
         each(f, "warning", &self.warnings)?;
         if let Some(holder) = &self.at_work {

@@ -19,6 +19,7 @@ use crate::plan::layout::{Layout, Sizes, control_pages};
 use crate::plan::machine::Facts;
 use crate::plan::reservation::{bounded, check_system};
 use crate::plan::room;
+use crate::plan::sizes::LevelSizes;
 use crate::plan::types::{Plan, PlanOptions};
 
 /// Plans the slot: facts and files in, segments out; nothing else is read or written.
@@ -110,12 +111,14 @@ pub(crate) fn fill(
         notes: core.notes,
         vmcoreinfo: core.vmcoreinfo,
         loads,
+        sizes: None,
         warnings: [core.warnings, line.problems, made_worse(options, &e820, unused)].concat(),
     };
     if plan.sealed {
         let facts = Facts::of_plan(&plan);
-        let disks = room::of_line(&plan.command_line, &facts, &system.dump_disks);
+        let disks = room::of_line(&plan.command_line, &facts, system);
         plan.warnings.extend(disks.into_iter().filter_map(|disk| disk.problem));
+        plan.sizes = LevelSizes::of(&plan.command_line, Some(&facts), system);
     }
     Ok(plan)
 }

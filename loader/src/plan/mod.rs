@@ -13,5 +13,6 @@ pub(crate) mod report;
 pub(crate) mod reservation;
 pub(crate) mod reuse;
 pub(crate) mod room;
+pub mod sizes;
 pub(crate) mod target;
 pub(crate) mod types;

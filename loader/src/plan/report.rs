@@ -6,6 +6,7 @@ use serde::ser::{Serialize, Serializer};
 use vmcore::{Class, PhysRange, Segment};
 
 use crate::json::{RangeJson, SegmentJson};
+use crate::plan::sizes::LevelSizes;
 use crate::plan::types::{Plan, PlannedSegment};
 
 /// The version of the JSON: fields may be added, none is renamed.
@@ -32,6 +33,7 @@ struct PlanJson<'a> {
     vmcoreinfo: Option<RangeJson>,
     loads: Vec<LoadJson>,
     warnings: &'a [String],
+    sizes: Option<&'a LevelSizes>,
 }
 
 #[derive(serde::Serialize)]
@@ -79,6 +81,7 @@ impl<'a> From<&'a Plan> for PlanJson<'a> {
             vmcoreinfo: plan.vmcoreinfo.map(RangeJson::from),
             loads: plan.loads.iter().map(LoadJson::from).collect(),
             warnings: &plan.warnings,
+            sizes: plan.sizes.as_ref(),
         }
     }
 }
@@ -111,6 +114,9 @@ impl fmt::Display for Plan {
         writeln!(f, "{:14} {} (capture kernel, {moved})", "", self.kernel_entry)?;
         writeln!(f, "{:14} {}", "command line", self.command_line)?;
         writeln!(f, "{:14} {}", "target", self.target)?;
+        for (name, text) in self.sizes.iter().flat_map(LevelSizes::lines) {
+            writeln!(f, "{name:14} {text}")?;
+        }
         self.fmt_dump(f)?;
         self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))
     }

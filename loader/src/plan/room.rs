@@ -9,9 +9,11 @@ use dumpfile::disk::{BulkSize, FIRST_OFFSET, LEAST_SEGMENT, Placement};
 use dumpfile::{DiskHeader, DiskId};
 use linux::LaterViews;
 use serde::Serialize;
-use vmcore::MAX_ADDED;
+use vmcore::{Level, MAX_ADDED};
 
 use crate::facts::dump_disks::{DumpDisks, FoundDumpDisk};
+use crate::facts::pages::LivePages;
+use crate::facts::system::System;
 use crate::json::RangeJson;
 use crate::plan::machine::Facts;
 
@@ -32,7 +34,9 @@ pub struct DiskRoom {
     pub size: u64,
     /// Number of dumps on it.
     pub dumps: usize,
-    /// Most bytes that the next dump takes.
+    /// Dump level of the next dump there.
+    pub level: u8,
+    /// Most bytes that it takes.
     pub need: u64,
     /// The largest place for it, in bytes; dumps that may be given up count as room.
     pub room: u64,
@@ -47,8 +51,14 @@ pub struct DiskRoom {
 /// Bytes that a dump takes at most on a disk.
 #[derive(Clone, Copy)]
 struct Need {
-    /// All of it.
+    /// The level that was chosen, or 0.
+    level: Level,
+    /// All of it. If the pages were not counted, as much as at level 0.
     whole: u64,
+    /// True if `whole` is of this level.
+    is_known: bool,
+    /// The same at level 31, which the capture kernel takes if no level was chosen.
+    kernel: Option<u64>,
     /// Its headers and first small views. Larger ones are refused.
     least: u64,
 }
@@ -61,6 +71,7 @@ impl DiskRoom {
             id: disk.id.to_string(),
             size,
             dumps: disk.directory.dumps.as_slice().len(),
+            level: need.level.get(),
             need: need.whole,
             room: 0,
             given_up: Vec::new(),
@@ -86,7 +97,7 @@ impl DiskRoom {
             Err(no_room) => no_room,
         };
         self.room = no_room.have;
-        let (have, whole) = (self.room >> 20, self.need.div_ceil(1 << 20));
+        let (have, whole) = (self.room >> 20, mib(self.need));
         let next = match no_room.complete_dumps {
             true => {
                 " beside its complete dumps: extract them and format it again, or append \
@@ -94,13 +105,23 @@ impl DiskRoom {
             }
             false => ": take a larger disk",
         };
-        let part = match header.place_part(self.size, need.least, 0, replace) {
+        let kernel = need.kernel.filter(|need| header.place(self.size, *need, 0, replace).is_ok());
+        let part = match header.place_part(self.size, kernel.unwrap_or(need.least), 0, replace) {
             Ok(placed) => {
                 self.given_up = numbers(&placed);
                 // Without complete dumps that are given up, this is the room.
                 self.room = placed.entry.length;
-                "the small views and as much of memory as fits, the kernel's own first, will get \
-                 there"
+                match kernel {
+                    Some(kernel) => {
+                        (self.level, self.need) = (Level::KERNEL.get(), kernel);
+                        "the dump will have level 31: kernel pages only"
+                    }
+                    None if need.level > Level::ALL && !need.is_known => return,
+                    None => {
+                        "the small views and as much of memory as fits, the kernel's own first, \
+                         will get there"
+                    }
+                }
             }
             Err(_) => {
                 self.nothing = true;
@@ -128,19 +149,45 @@ fn numbers(placed: &Placement) -> Vec<u64> {
 }
 
 /// The dump disks that the capture kernel's command line names, as far as they can be seen.
-pub(crate) fn of_line(line: &str, facts: &Facts, disks: &DumpDisks) -> Vec<DiskRoom> {
+pub(crate) fn of_line(line: &str, facts: &Facts, system: &System) -> Vec<DiskRoom> {
     let options = Options::parse(line.as_bytes(), &mut |_| ());
-    let need = need(&options, facts);
-    let named = options.targets.iter().filter_map(|entry| match entry.target {
-        TargetSpec::VirtioBlk { id } => Some(DiskId(id)),
-        _ => None,
-    });
-    let found = named.flat_map(|id| disks.with_id(id));
+    let need = need(&options, facts, pages(system));
+    let found = named(&options, &system.dump_disks);
     found.filter_map(|disk| DiskRoom::new(disk, need, options.replace_oldest)).collect()
 }
 
+/// True if all of these disks have room for a dump at `level`; [`None`] if there are none, or the
+/// pages were not counted.
+pub(crate) fn fits(line: &str, facts: &Facts, system: &System, level: Level) -> Option<bool> {
+    let options = Options::parse(line.as_bytes(), &mut |_| ());
+    let options = Options { level: Some(level), ..options };
+    let need = need(&options, facts, Some(pages(system)?));
+    let mut found = named(&options, &system.dump_disks).peekable();
+    found.peek()?;
+    Some(found.all(|disk| {
+        let place = |size| disk.directory.place(size, need.whole, 0, options.replace_oldest);
+        disk.capacity.is_some_and(|size| place(size).is_ok())
+    }))
+}
+
+/// The dump disks that the options name.
+fn named<'a>(
+    options: &Options<'_>,
+    disks: &'a DumpDisks,
+) -> impl Iterator<Item = &'a FoundDumpDisk> {
+    let ids = options.targets.iter().filter_map(|entry| match entry.target {
+        TargetSpec::VirtioBlk { id } => Some(DiskId(id)),
+        _ => None,
+    });
+    ids.flat_map(|id| disks.with_id(id))
+}
+
+fn pages(system: &System) -> Option<&LivePages> {
+    system.pages.as_ref()?.as_ref().ok()
+}
+
 /// Upper bound of a dump's size on a disk, in bytes: notes and log are not there yet.
-fn need(options: &Options<'_>, facts: &Facts) -> Need {
+fn need(options: &Options<'_>, facts: &Facts, pages: Option<&LivePages>) -> Need {
     let sum = |ranges: &mut dyn Iterator<Item = RangeJson>| {
         ranges.fold(0_u64, |sum, range| sum.saturating_add(range.length))
     };
@@ -159,25 +206,44 @@ fn need(options: &Options<'_>, facts: &Facts) -> Need {
         }
     };
     // As many views as there can be, each in blocks of its own.
-    let pages = |length: u64| length.div_ceil(PAGE).saturating_mul(PAGE);
-    let first = [LONGEST_DMESG_TAIL, notes, notes].map(pages).into_iter().sum::<u64>();
+    let in_pages = |length: u64| length.div_ceil(PAGE).saturating_mul(PAGE);
+    let first = [LONGEST_DMESG_TAIL, notes, notes].map(in_pages).into_iter().sum::<u64>();
     let least = FIRST_OFFSET.saturating_add(first);
     let pieces = facts.ram.len() as u64 + 8;
-    let bulk = BulkSize {
+    let bulk = |left: u64| BulkSize {
         raw_length,
-        pages: raw_length.div_ceil(PAGE).saturating_add(pieces),
+        pages: raw_length.div_ceil(PAGE).saturating_sub(left).saturating_add(pieces),
         chunks: raw_length.div_ceil(CHUNK).saturating_add(pieces),
-        runs: pieces,
+        // Not more than kept pages between them.
+        runs: left.min(raw_length / PAGE - left.min(raw_length / PAGE)).saturating_add(pieces),
     };
-    let rest = LaterViews::MOST.saturating_add(bulk.most(LEAST_SEGMENT));
-    Need { whole: least.saturating_add(rest), least }
+    let whole = |left| {
+        let rest = LaterViews::MOST.saturating_add(bulk(left).most(LEAST_SEGMENT));
+        least.saturating_add(rest)
+    };
+    let at = |level| pages.map(|pages| whole(pages.all() - pages.at(level)));
+    let level = options.level.unwrap_or_default();
+    Need {
+        level,
+        whole: at(level).unwrap_or_else(|| whole(0)),
+        is_known: level == Level::ALL || pages.is_some(),
+        kernel: at(Level::KERNEL).filter(|_| options.level.is_none()),
+        least,
+    }
+}
+
+fn mib(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
 }
 
 impl fmt::Display for DiskRoom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (size, need) = (self.size >> 20, self.need.div_ceil(1 << 20));
+        let (size, need) = (self.size >> 20, mib(self.need));
         write!(f, "{}: {size} MiB with {} dumps, ", self.device.display(), self.dumps)?;
         write!(f, "room for {} MiB, the next takes up to {need} MiB", self.room >> 20)?;
+        if self.level > 0 {
+            write!(f, " at level {}", self.level)?;
+        }
         match &self.given_up[..] {
             [] => Ok(()),
             given_up => {
@@ -198,13 +264,26 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
+    fn system(found: Vec<FoundDumpDisk>) -> System {
+        let dump_disks = DumpDisks { found, unreadable: false, seen: Some(1) };
+        System { dump_disks, ..System::default() }
+    }
+
+    /// 479 MiB, of which 10,000 pages are kept at level 31.
+    fn counted(size: u64) -> System {
+        let pages = LivePages::free_and_kept(112_624, 10_000);
+        System { pages: Some(Ok(pages)), ..system(vec![disk("/dev/vdb", 1, size * MIB)]) }
+    }
+
+    fn line(words: &str) -> String {
+        format!("kdump.target=serial+virtio-blk:id={} {words}", "01".repeat(16))
+    }
+
     /// The only disk, changed by `change`, and these words after the target.
     fn room(size: u64, words: &str, change: impl FnOnce(&mut FoundDumpDisk)) -> DiskRoom {
         let mut found = disk("/dev/vdb", 1, size * MIB);
         change(&mut found);
-        let disks = DumpDisks { found: vec![found], unreadable: false, seen: Some(1) };
-        let line = format!("kdump.target=serial+virtio-blk:id={} {words}", "01".repeat(16));
-        let mut rooms = of_line(&line, &facts(), &disks);
+        let mut rooms = of_line(&line(words), &facts(), &system(vec![found]));
         assert_eq!(rooms.len(), 1);
         rooms.remove(0)
     }
@@ -269,13 +348,54 @@ mod tests {
         assert!(locked.contains("read-only"), "{locked}");
     }
 
+    /// 10,000 pages are 40 MiB, with log, headers and slack less than 48.
+    #[test]
+    fn the_dump_level_counts() {
+        let room = |size, words| of_line(&line(words), &facts(), &counted(size)).remove(0);
+        let small = room(400, "");
+        assert_eq!((small.level, small.nothing), (31, false));
+        assert!((40 * MIB..48 * MIB).contains(&small.need), "{}", small.need);
+        let problem = small.problem.as_ref().expect("not for all");
+        assert!(problem.ends_with("the dump will have level 31: kernel pages only"), "{problem}");
+        assert!(small.to_string().ends_with(" MiB at level 31"), "{small}");
+        let chosen = room(400, "kdump.level=31");
+        assert_eq!((chosen.level, chosen.need, chosen.problem), (31, small.need, None));
+        let all = room(400, "kdump.level=0").problem.expect("not for all");
+        assert!(all.contains("the small views and as much of memory as fits"), "{all}");
+        let tight = room(30, "kdump.level=31").problem.expect("no room for 40 MiB");
+        assert!(tight.contains("has room for 29 MiB"), "{tight}");
+        assert_eq!((room(1024, "").level, room(1024, "").problem), (0, None));
+    }
+
+    #[test]
+    fn a_level_whose_size_is_not_known_is_no_problem() {
+        let chosen = room(400, "kdump.level=31", |_| ());
+        assert_eq!((chosen.level, chosen.problem, chosen.nothing), (31, None, false));
+        let none = room(0, "kdump.level=31", |disk| disk.capacity = Some(16 << 10));
+        assert!(none.nothing && none.problem.is_some());
+    }
+
+    #[test]
+    fn levels_fit_or_not() {
+        let fits = |size, level| fits(&line(""), &facts(), &counted(size), level);
+        assert_eq!(
+            [Level::ALL, Level::KERNEL].map(|level| fits(400, level)),
+            [false, true].map(Some)
+        );
+        assert_eq!(fits(1024, Level::ALL), Some(true));
+        let counted = counted(400);
+        assert_eq!(super::fits("kdump.target=serial", &facts(), &counted, Level::ALL), None);
+        let unknown = System { pages: None, ..counted };
+        assert_eq!(super::fits(&line(""), &facts(), &unknown, Level::ALL), None);
+    }
+
     #[test]
     fn other_targets_and_unknown_sizes_are_passed_over() {
         let mut unknown = disk("/dev/vdb", 1, 0);
         unknown.capacity = None;
-        let disks = DumpDisks { found: vec![unknown], unreadable: false, seen: Some(1) };
+        let system = system(vec![unknown]);
         let line = format!("kdump.target=virtio-blk:id={},none", "01".repeat(16));
-        assert_eq!(of_line(&line, &facts(), &disks), []);
-        assert_eq!(of_line("kdump.target=serial", &facts(), &disks), []);
+        assert_eq!(of_line(&line, &facts(), &system), []);
+        assert_eq!(of_line("kdump.target=serial", &facts(), &system), []);
     }
 }

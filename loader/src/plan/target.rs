@@ -11,7 +11,7 @@ use crate::plan::types::{PlanOptions, UserText};
 
 /// Outcome of a crash without a target.
 const NONE: &str = "none: no --target, and no virtio disk of this machine is a dump disk; a crash will \
-                    be told on the console, nothing will be written, and the failure action follows. \
+                    be reported on the console, nothing will be written, and the failure action follows. \
                     Next step: `kdump-collector format` a disk";
 
 /// The target that a plan has.

@@ -4,6 +4,7 @@ use cmdline::{Action, Compress};
 use vmcore::{Class, Level, PhysAddr, PhysRange, Segment};
 
 use crate::json::SegmentJson;
+use crate::plan::sizes::LevelSizes;
 
 /// I/O port of the first serial port, COM1.
 pub const COM1: u16 = 0x3f8;
@@ -125,6 +126,8 @@ pub struct Plan {
     pub loads: Vec<Segment>,
     /// Parts that will be missing in the dump or at its end, with the reason.
     pub warnings: Vec<String>,
+    /// Size of the dump by its level, as memory is now, if the pages were counted.
+    pub sizes: Option<LevelSizes>,
 }
 
 impl Default for PlanOptions {

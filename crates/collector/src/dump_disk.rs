@@ -56,6 +56,15 @@ impl DumpDisk {
         Self::open_if_ours(path, true)?.map_err(other)
     }
 
+    /// True if the file at `path` is a dump disk, perhaps a damaged one.
+    ///
+    /// # Errors
+    /// [`Error::Open`], [`Error::Io`], [`Error::OtherKind`] for what is no file.
+    pub fn is_one(path: &Path) -> Result<bool, Error> {
+        let front = disk::front(&mut disk::open(path, false)?, path)?;
+        Ok(FileKind::of(&front) == FileKind::DumpDisk || FoundDisk::decode(&front).is_ok())
+    }
+
     /// Like [`Self::open`], but returns any other file together with its kind. `disk` is true if
     /// only a dump disk is wanted.
     pub(crate) fn open_if_ours(

@@ -4,9 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use dumpfile::disk::Refused;
+use dumpfile::flattened::FlattenedError;
+use dumpfile::kdump_file::KdumpError;
 use dumpfile::wire::{ReceiverError, WireError};
 use dumpfile::{DiskError, DiskId, DiskState};
 use handoff::Stage;
+use vmcore::Level;
 
 use crate::kind::FileKind;
 
@@ -197,6 +200,22 @@ pub enum Error {
         /// The reason.
         source: linux::Error,
     },
+    /// A kdump-compressed file cannot be read.
+    #[error("{}: {source}", .path.display())]
+    Kdump {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: KdumpError,
+    },
+    /// A flattened file cannot be put together.
+    #[error("{}: {source}", .path.display())]
+    Flattened {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: FlattenedError,
+    },
     /// The dump on the disk is not a vmcore.
     #[error(
         "{} holds oldmem, physical memory without headers: kdump-collector extract copies it into \
@@ -222,6 +241,27 @@ pub enum Error {
         /// True if QEMU wrote it.
         by_qemu: bool,
     },
+    /// Pages cannot be told apart by their classes.
+    #[error("{}: its pages cannot be told apart by class: {reason}", .path.display())]
+    NoFilter {
+        /// The vmcore.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
+    /// A dump lacks pages that a lower level keeps.
+    #[error("{} was made at level {made}: it lacks pages that level {wanted} keeps", .path.display())]
+    LevelBelow {
+        /// The vmcore.
+        path: PathBuf,
+        /// Its level.
+        made: Level,
+        /// The level that was asked for.
+        wanted: Level,
+    },
+    /// An ELF core has no compression.
+    #[error("an ELF core is not compressed: --format kdump with --compress {0}")]
+    NoCompression(&'static str),
     /// The result cannot be written.
     #[error("cannot write the output: {0}")]
     Output(io::Error),

@@ -7,12 +7,14 @@ use std::fmt;
 use std::path::Path;
 
 use dumpfile::disk::PageCounts;
+use dumpfile::kdump_file::PageCodec;
 use dumpfile::{Contents, DiskState};
 use handoff::Stage;
 use serde::{Serialize, Serializer};
 use vmcore::{Class, PageClass, PhysAddr, Prstatus, SegmentKind, vmcoreinfo_get};
 
 use crate::dump_disk::{DumpDisk, StoredDump};
+use crate::kdump_pages::KdumpPages;
 use crate::left_out::LeftByClass;
 use crate::readers::Readers;
 use crate::text::printable;
@@ -99,7 +101,13 @@ pub struct ViewInfo {
 /// The headers and notes of a vmcore.
 #[derive(Debug, Serialize)]
 pub struct VmcoreInfo {
-    /// `ELF32` or `ELF64`.
+    /// `ELF` or `kdump-compressed`.
+    pub format: &'static str,
+    /// True if it is in a flattened file.
+    pub flattened: bool,
+    /// The parts that are left out, if it is kdump-compressed.
+    pub kdump: Option<KdumpInfo>,
+    /// `ELF32` or `ELF64`; of a kdump-compressed file, the class of the ELF core made of it.
     pub class: &'static str,
     /// `i386` or `x86_64`.
     pub machine: &'static str,
@@ -127,6 +135,21 @@ pub struct VmcoreInfo {
     pub loads: Vec<Load>,
     /// The PRSTATUS notes, in their order.
     pub cpus: Vec<Cpu>,
+}
+
+/// Pages of a kdump-compressed file.
+#[derive(Debug, Serialize)]
+pub struct KdumpInfo {
+    /// The dump level (makedumpfile `-d`).
+    pub dump_level: u32,
+    /// Codecs of its pages.
+    pub codecs: Vec<&'static str>,
+    /// Pages in the file.
+    pub kept: u64,
+    /// Pages of RAM that are not in the file. They read as zero.
+    pub left_out: u64,
+    /// True if its writer did not get to the end.
+    pub incomplete: bool,
 }
 
 /// Memory that is not in the dump.
@@ -285,12 +308,16 @@ impl VmcoreInfo {
         let text = vmcore.vmcoreinfo().unwrap_or_default();
         let decimal = |key| vmcoreinfo_get(text, key)?.parse().ok();
         let offset = || u64::from_str_radix(vmcoreinfo_get(text, "KERNELOFFSET")?, 16).ok();
+        let kdump = vmcore.pages().map(KdumpInfo::of);
         Self {
-            class: match vmcore.header.class {
+            format: if kdump.is_some() { "kdump-compressed" } else { "ELF" },
+            flattened: vmcore.is_flattened(),
+            kdump,
+            class: match vmcore.class {
                 Class::Elf32 => "ELF32",
                 Class::Elf64 => "ELF64",
             },
-            machine: vmcore.header.machine_name(),
+            machine: vmcore.machine_name(),
             length: vmcore.length(),
             cut: vmcore.missing().map(|missing| Cut {
                 whole: missing.whole,
@@ -311,6 +338,20 @@ impl VmcoreInfo {
             readers: Readers::of(vmcore, path),
             loads: loads(vmcore),
             cpus: cpus(vmcore),
+        }
+    }
+}
+
+impl KdumpInfo {
+    fn of(pages: &KdumpPages) -> Self {
+        let header = &pages.header;
+        let has = |codec: &PageCodec| header.status & codec.flag() != 0;
+        Self {
+            dump_level: header.dump_level,
+            codecs: PageCodec::ALL.into_iter().filter(has).map(PageCodec::name).collect(),
+            kept: pages.stored.len(),
+            left_out: pages.ram.len().saturating_sub(pages.stored.len()),
+            incomplete: header.is_incomplete(),
         }
     }
 }
@@ -344,7 +385,7 @@ fn loads(vmcore: &VmcoreFile) -> Vec<Load> {
 
 fn cpus(vmcore: &VmcoreFile) -> Vec<Cpu> {
     let saved = vmcore.notes().filter(|note| note.is_prstatus());
-    let parsed = saved.filter_map(|note| Prstatus::parse(vmcore.header.machine, note.desc).ok());
+    let parsed = saved.filter_map(|note| Prstatus::parse(vmcore.machine, note.desc).ok());
     parsed
         .map(|status| Cpu {
             pid: status.pid,

@@ -144,10 +144,8 @@ impl FileKind {
                 "write it to a file first; `kdump-collector receive` takes dumps from lines".into()
             }
             Self::Empty => "was the dump written at all, or was the disk full?".into(),
-            Self::Core | Self::CutElf if disk => {
-                format!(
-                    "there is nothing to extract; `kdump-collector info {path}` shows its contents"
-                )
+            Self::Core | Self::CutElf | Self::KdumpCompressed(_) if disk => {
+                format!("`kdump-collector info {path}` shows its contents")
             }
             Self::Core | Self::CutElf => "it was copied in part: copy it again".into(),
             Self::OtherCore(_) => "a gdb or drgn for that machine may open it".into(),
@@ -156,13 +154,9 @@ impl FileKind {
             Self::Packed(_, unpack) => {
                 format!("unpack it first, `{unpack} {path} > FILE`, and name FILE")
             }
-            Self::KdumpCompressed(by_qemu) => compressed(&path, by_qemu),
             Self::DiskDump => format!("crash opens it: crash vmlinux {path}"),
-            Self::Flattened(Some("an ELF core")) => {
-                format!("`makedumpfile -R FILE < {path}` puts it together; then name FILE")
-            }
             Self::Flattened(_) => {
-                format!("`makedumpfile -R FILE < {path}` puts it together, for crash and drgn")
+                format!("`makedumpfile -R FILE < {path}` puts it together; then name FILE")
             }
             Self::DiskImage(_, 0) => {
                 format!("`qemu-img convert -O raw {path} FILE`, and name FILE if it is a dump disk")
@@ -188,21 +182,10 @@ impl FileKind {
                 arrived"
                     .into()
             }
-            Self::DumpDisk | Self::Unknown => {
+            Self::DumpDisk | Self::KdumpCompressed(_) | Self::Unknown => {
                 "was it copied or unpacked as a whole, and from its beginning?".into()
             }
         }
-    }
-}
-
-/// Next step for a kdump-compressed dump.
-fn compressed(path: &str, by_qemu: bool) -> String {
-    let elsewhere = format!(
-        "crash and drgn open it as it is; `makedumpfile --dump-dmesg {path} FILE` writes its log"
-    );
-    match by_qemu {
-        true => elsewhere + "; without -z, dump-guest-memory writes an ELF core, which opens here",
-        false => elsewhere,
     }
 }
 

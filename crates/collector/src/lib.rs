@@ -5,6 +5,7 @@
 //! machine that has just crashed wrote its contents; its header is checked before a number in it is
 //! used.
 
+mod convert;
 mod disk;
 mod dmesg;
 mod dump_disk;
@@ -13,14 +14,21 @@ mod extract;
 mod format;
 mod info;
 mod json;
+mod kdump_pages;
 mod kind;
 mod left_out;
 mod link;
+mod memory;
+mod page_codec;
+mod parallel;
 mod range_map;
+mod raw_file;
 mod read;
 mod readers;
 mod receive;
+mod selection;
 mod session;
+mod sink;
 mod source;
 mod store;
 mod stored_bulk;
@@ -28,13 +36,15 @@ mod text;
 mod verify;
 mod vmcore_file;
 
+pub use convert::{Conversion, Converted, Format, convert};
 pub use dmesg::{Callers, LogFormat, LogPart, LogSource, dmesg, dmesg_of};
 pub use dump_disk::{DumpDisk, StoredDump};
 pub use error::Error;
 pub use extract::{Extracted, ExtractedView, extract};
 pub use format::format;
 pub use info::{
-    Cpu, Cut, DiskInfo, DumpInfo, Hex, Info, Load, ViewInfo, VmcoreInfo, info, page_counts,
+    Cpu, Cut, DiskInfo, DumpInfo, Hex, Info, KdumpInfo, Load, ViewInfo, VmcoreInfo, info,
+    page_counts,
 };
 pub use json::hex;
 pub use kind::FileKind;
@@ -44,6 +54,7 @@ pub use range_map::by_class as pages_by_class;
 pub use read::{read, read_disk};
 pub use readers::Readers;
 pub use receive::{Received, ReceivedView, forget, receive};
+pub use selection::PageSums;
 pub use session::{Observer, Timeouts};
 pub use source::Source;
 pub use stored_bulk::{Part, Range, StoredBulk, Survey};

@@ -55,7 +55,7 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Copy a dump on DISK into a file.
+    /// Copy a dump into a file: off a dump disk, at a higher level, or in another format.
     ///
     /// Pages of zeros become holes in the file.
     #[command(after_help = extract::HELP)]

@@ -34,21 +34,26 @@ impl Readers {
     pub(crate) fn of(vmcore: &VmcoreFile, path: &Path) -> Self {
         // Without the note, all of its keys are missing.
         let text = vmcore.vmcoreinfo().unwrap_or_default();
-        let is_i386 = vmcore.header.machine == EM_386;
+        let is_i386 = vmcore.machine == EM_386;
         let mut notes = Vec::new();
-        let file = if vmcore.is_on_disk() {
-            notes
-                .push(format!("copy it first: kdump-collector extract {} -o vmcore", quoted(path)));
-            "vmcore".to_owned()
-        } else {
-            quoted(path)
+        let copy = format!("kdump-collector extract {} -o vmcore", quoted(path));
+        let (file, core) = match () {
+            () if vmcore.is_on_disk() => {
+                notes.push(format!("copy it first: {copy}"));
+                ("vmcore".to_owned(), "vmcore".to_owned())
+            }
+            () if vmcore.is_kdump() || vmcore.is_flattened() => {
+                notes.push(format!("gdb opens ELF files only: {copy}"));
+                (quoted(path), "vmcore".to_owned())
+            }
+            () => (quoted(path), quoted(path)),
         };
         let (vmlinux, package) = vmcoreinfo_get(text, "OSRELEASE").map_or_else(unknown, debug_file);
         let offset = offset(text, is_i386, &vmlinux, &mut notes);
         let gdb = match &offset {
-            None => format!("gdb {vmlinux} {file}"),
+            None => format!("gdb {vmlinux} {core}"),
             Some(offset) => format!(
-                "gdb -iex 'set confirm off' -c {file} -ex 'add-symbol-file {vmlinux} -o {offset}'"
+                "gdb -iex 'set confirm off' -c {core} -ex 'add-symbol-file {vmlinux} -o {offset}'"
             ),
         };
         let options =

@@ -1,10 +1,10 @@
 //! The bulk of a dump on a disk: which chunks there are, and their bytes.
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use dumpfile::LeftRanges;
 use dumpfile::chunk::{CHUNK, PAGE, pages_of};
@@ -31,7 +31,7 @@ pub struct StoredBulk {
     chunks: Vec<StoredChunks>,
     lost_segments: u64,
     /// The chunk that was read last by [`Self::read`], and its number.
-    last: RefCell<(u32, Vec<u8>)>,
+    last: Mutex<(u32, Vec<u8>)>,
 }
 
 /// A part of a dump.
@@ -70,7 +70,7 @@ impl StoredBulk {
         header: Option<DumpHeader>,
     ) -> Result<Self, Error> {
         let (chunks, lost_segments) = (Vec::new(), 0);
-        let (path, last) = (path.to_owned(), RefCell::default());
+        let (path, last) = (path.to_owned(), Mutex::default());
         let mut bulk = Self { path, file, region, length, header, chunks, lost_segments, last };
         if let Some(header) = header {
             bulk.read_log(&header)?;
@@ -166,12 +166,14 @@ impl StoredBulk {
         let invalid = || Error::io("read", &self.path)(io::ErrorKind::InvalidData.into());
         while !into.is_empty() {
             let chunk = self.find(at).ok_or_else(invalid)?;
-            let mut last = self.last.borrow_mut();
-            if last.1.is_empty() || last.0 != chunk.entry.chunk {
-                *last = (chunk.entry.chunk, self.read_chunk(&chunk)?.ok_or_else(invalid)?);
-            }
             let start = (at - chunk.entry.start()) as usize;
-            let bytes = last.1.get(start..).ok_or_else(invalid)?;
+            // Whole chunks need no memory of the last one, which threads would wait for.
+            let whole = if start == 0 && into.len() >= CHUNK as usize {
+                self.read_chunk(&chunk)?
+            } else {
+                self.part_of_chunk(&chunk, start, into.len())?
+            };
+            let bytes = whole.ok_or_else(invalid)?;
             let count = bytes.len().min(into.len());
             if count == 0 {
                 return Err(invalid());
@@ -181,6 +183,28 @@ impl StoredBulk {
             (at, into) = (at + count as u64, rest);
         }
         Ok(())
+    }
+
+    /// The bytes of a chunk from `start` on, at most `most`; [`None`] when they are damaged. The
+    /// chunk stays in memory until another one is read in part.
+    fn part_of_chunk(
+        &self,
+        chunk: &StoredChunks,
+        start: usize,
+        most: usize,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.1.is_empty() || last.0 != chunk.entry.chunk {
+            let Some(bytes) = self.read_chunk(chunk)? else { return Ok(None) };
+            *last = (chunk.entry.chunk, bytes);
+        }
+        let end = start.saturating_add(most).min(last.1.len());
+        Ok(last.1.get(start..end).map(<[u8]>::to_vec))
+    }
+
+    /// The dump level.
+    pub(crate) fn level(&self) -> u8 {
+        self.header.map_or(0, |header| header.level)
     }
 
     /// The chunk that has the byte at `at`.

@@ -1,20 +1,21 @@
-//! A vmcore in a file, or on a dump disk.
+//! A vmcore in a file of one of several formats, or on a dump disk.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use dumpfile::Contents;
-use linux::{KernelMemory, SegmentMap};
+use dumpfile::{Contents, LeftRanges};
+use linux::{KernelMemory, SegmentMap, with_virtual_addresses};
 use vmcore::{
-    CoreHeader, ElfCoreHdr, MAX_NOTES, NAME_CORE, Note, PhysAddr, PhysRange, RangeSet, ReadPhys,
-    Segment, SegmentKind, notes,
+    Class, CoreHeader, EM_386, ElfCoreHdr, Level, MAX_NOTES, NAME_CORE, NAME_VMCOREINFO, Note,
+    PhysAddr, PhysRange, RangeSet, ReadPhys, Segment, SegmentKind, note_of_text, notes,
 };
 
+use crate::Error;
 use crate::dump_disk::DumpDisk;
+use crate::kdump_pages::KdumpPages;
 use crate::kind::FileKind;
+use crate::range_map;
+use crate::raw_file::RawFile;
 use crate::stored_bulk::StoredBulk;
-use crate::{Error, disk};
 
 /// Name of the note that QEMU adds to its dumps, one for each CPU.
 const NAME_QEMU: &[u8] = b"QEMU";
@@ -29,9 +30,13 @@ const LONGEST_HEADER: u64 = 64;
 pub struct VmcoreFile {
     path: PathBuf,
     bytes: Bytes,
-    /// The ELF header.
-    pub header: CoreHeader,
-    /// The PT_LOADs and PT_NOTEs. Their `source` is an offset in the vmcore, in bytes.
+    /// Width of its headers. A kdump-compressed file has that of the ELF core made of it.
+    pub class: Class,
+    /// The dead kernel's machine (`e_machine`).
+    pub machine: u16,
+    /// The PT_LOADs and PT_NOTEs. Their `source` is an offset in the vmcore, in bytes. A
+    /// kdump-compressed file has PT_LOADs for its ranges of RAM, with physical addresses as
+    /// `source`.
     pub segments: Vec<Segment>,
     map: SegmentMap,
     notes: Vec<Vec<u8>>,
@@ -47,17 +52,19 @@ pub struct Missing {
 }
 
 /// The bytes of the vmcore. A physical address in the crate `vmcore` (`p_offset` of an ELF core
-/// header) is an offset here.
+/// header) is an offset here. Of a kdump-compressed file it is a physical address.
 #[derive(Debug)]
-struct Bytes {
-    source: Source,
+pub(crate) struct Bytes {
+    pub(crate) source: Source,
     length: u64,
 }
 
 #[derive(Debug)]
-enum Source {
+pub(crate) enum Source {
     /// A file of its own.
-    File(File),
+    File(RawFile),
+    /// A kdump-compressed file.
+    Pages(Box<KdumpPages>),
     /// A dump on a disk.
     Bulk(Box<StoredBulk>),
 }
@@ -70,7 +77,8 @@ impl ReadPhys for Bytes {
             return Err(unreadable);
         }
         match &self.source {
-            Source::File(file) => file.read_exact_at(into, at.get()).map_err(|_| unreadable),
+            Source::File(file) => file.read(at.get(), into).map_err(|_| unreadable),
+            Source::Pages(pages) => pages.read(at.get(), into),
             Source::Bulk(bulk) => bulk.read(at.get(), into).map_err(|_| unreadable),
         }
     }
@@ -89,11 +97,26 @@ impl VmcoreFile {
     ///
     /// # Errors
     /// [`Error::OtherKind`], [`Error::OldMem`], [`Error::Cut`] for incomplete headers,
-    /// [`Error::Vmcore`] with the check of the headers that failed, [`Error::NotADisk`] for a
-    /// number without a disk, or an error of the system. For a dump disk also those of
-    /// [`DumpDisk::choose`] and [`DumpDisk::check_complete`].
+    /// [`Error::Vmcore`], [`Error::Kdump`] or [`Error::Flattened`] with the check of the headers
+    /// that failed, [`Error::NotADisk`] for a number without a disk, or an error of the system. For
+    /// a dump disk also those of [`DumpDisk::choose`] and [`DumpDisk::check_complete`].
     pub fn open_dump(path: &Path, number: Option<u64>) -> Result<Self, Error> {
         let bytes = bytes(path, number)?;
+        let vmcore = match &bytes.source {
+            Source::Pages(_) => Self::of_pages(path, bytes),
+            Source::File(_) | Source::Bulk(_) => Self::of_core(path, bytes),
+        }?;
+        match vmcore.is_of_program() {
+            false => Ok(vmcore),
+            true => {
+                let (path, kind) = (vmcore.path, FileKind::ProgramCore);
+                Err(Error::OtherKind { path, kind, disk: false })
+            }
+        }
+    }
+
+    /// Reads the headers of an ELF core.
+    fn of_core(path: &Path, bytes: Bytes) -> Result<Self, Error> {
         let length = bytes.length;
         let error = |source| match source {
             vmcore::Error::Unreadable { at } if at.get() + LONGEST_HEADER > length => {
@@ -106,22 +129,117 @@ impl VmcoreFile {
         let segments: Result<Vec<_>, _> = header.segments(&bytes).collect();
         let segments = segments.map_err(error)?;
         let notes = read_notes(&bytes, &segments).map_err(error)?;
-        let map = SegmentMap::new(segments.iter().copied().map(Ok));
-        let map = map.map_err(|source| Error::Vmcore { path: path.to_owned(), source })?;
-        let vmcore = Self { path: path.to_owned(), bytes, header, segments, map, notes };
-        match vmcore.is_of_program() {
-            false => Ok(vmcore),
-            true => {
-                let (path, kind) = (vmcore.path, FileKind::ProgramCore);
-                Err(Error::OtherKind { path, kind, disk: false })
-            }
+        Self::new(path, bytes, (header.class, header.machine), segments, notes)
+    }
+
+    /// The same from the headers and bitmaps of a kdump-compressed file.
+    fn of_pages(path: &Path, bytes: Bytes) -> Result<Self, Error> {
+        let Source::Pages(pages) = &bytes.source else { return Self::of_core(path, bytes) };
+        let machine = pages.machine();
+        let loads = pages.loads().map_err(|source| {
+            let (path, source) = (path.to_owned(), source.into());
+            Error::Vmcore { path, source }
+        })?;
+        let mut notes = vec![pages.part(pages.header.notes, path)?];
+        let has_text = self::notes(&notes[0]).flatten().any(|note| note.is_vmcoreinfo());
+        if !has_text && pages.header.vmcoreinfo.size > 0 {
+            let text = pages.part(pages.header.vmcoreinfo, path)?;
+            notes.extend(note_of_text(NAME_VMCOREINFO, &text).ok());
         }
+        let class = match machine {
+            EM_386 => Class::narrowest(PhysAddr::new(pages.end())),
+            _ => Class::Elf64,
+        };
+        Self::new(path, bytes, (class, machine), loads, notes)
+    }
+
+    fn new(
+        path: &Path,
+        bytes: Bytes,
+        (class, machine): (Class, u16),
+        segments: Vec<Segment>,
+        notes: Vec<Vec<u8>>,
+    ) -> Result<Self, Error> {
+        let map = SegmentMap::default();
+        let path = path.to_owned();
+        let mut vmcore = Self { path, bytes, class, machine, segments, map, notes };
+        let error = |source| Error::Vmcore { path: vmcore.path.clone(), source };
+        let has_none = vmcore.is_kdump() || vmcore.is_qemus();
+        if let (true, Ok(text)) = (has_none, vmcore.vmcoreinfo()) {
+            let is_load = |segment: &&Segment| segment.kind == SegmentKind::Load;
+            let loads: Vec<_> = vmcore.segments.iter().filter(is_load).copied().collect();
+            let loads = with_virtual_addresses(&vmcore.bytes, &loads, text, machine);
+            let loads = loads.map_err(error)?;
+            vmcore.segments.retain(|segment| segment.kind == SegmentKind::Note);
+            vmcore.segments.extend(loads);
+        }
+        let map = SegmentMap::new(vmcore.segments.iter().copied().map(Ok));
+        vmcore.map = map.map_err(|source| Error::Vmcore { path: vmcore.path.clone(), source })?;
+        Ok(vmcore)
     }
 
     /// True if it is the core of a program. /proc/kcore has the same note, but also a VMCOREINFO.
     fn is_of_program(&self) -> bool {
         self.notes().any(|note| note.name == NAME_CORE && note.kind == NT_PRPSINFO)
             && self.vmcoreinfo().is_err()
+    }
+
+    /// True if it is kdump-compressed.
+    pub(crate) const fn is_kdump(&self) -> bool {
+        self.pages().is_some()
+    }
+
+    /// The pages of a kdump-compressed file.
+    pub(crate) const fn pages(&self) -> Option<&KdumpPages> {
+        match &self.bytes.source {
+            Source::Pages(pages) => Some(pages),
+            Source::File(_) | Source::Bulk(_) => None,
+        }
+    }
+
+    /// True if it is in a flattened file.
+    pub(crate) const fn is_flattened(&self) -> bool {
+        match &self.bytes.source {
+            Source::File(file) => file.is_flattened(),
+            Source::Pages(pages) => pages.file().is_flattened(),
+            Source::Bulk(_) => false,
+        }
+    }
+
+    /// The machine's name: `i386` or `x86_64`.
+    pub const fn machine_name(&self) -> &'static str {
+        if self.machine == EM_386 { "i386" } else { "x86_64" }
+    }
+
+    /// Its bytes, at offsets as the `source` of a segment.
+    pub(crate) const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The places of its memory.
+    pub(crate) const fn map(&self) -> &SegmentMap {
+        &self.map
+    }
+
+    /// Its file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The parts that are left out for a reason that is known, and the level that it was made at.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn left_out(&self) -> Result<(LeftRanges, Level), Error> {
+        let level = |bits: u32| Level::new((bits & 31) as u8).unwrap_or_default();
+        match &self.bytes.source {
+            Source::Pages(pages) => Ok((LeftRanges::new(), level(pages.header.dump_level))),
+            Source::Bulk(bulk) => Ok((bulk.survey(false)?.left, level(bulk.level().into()))),
+            Source::File(_) => {
+                let received = range_map::beside(&self.path, self.length());
+                Ok(received.map_or_else(Default::default, |view| (view.left, Level::ALL)))
+            }
+        }
     }
 
     /// True if it is a dump on a dump disk, not a file of its own.
@@ -131,14 +249,15 @@ impl VmcoreFile {
 
     /// True if QEMU wrote it, not a capture kernel.
     pub fn is_qemus(&self) -> bool {
-        self.notes().any(|note| note.name == NAME_QEMU)
+        let by_name = self.pages().is_some_and(|pages| pages.header.utsname[0][0] == 0);
+        by_name || self.notes().any(|note| note.name == NAME_QEMU)
     }
 
     /// The missing part, if the file is shorter than its headers require.
     pub fn missing(&self) -> Option<Missing> {
         let filled = || self.segments.iter().filter(|segment| segment.filesz > 0);
         let end = |segment: &Segment| segment.source.get().saturating_add(segment.filesz);
-        let whole = filled().map(end).max().filter(|end| *end > self.length())?;
+        let whole = filled().map(end).max().filter(|end| *end > self.bytes.length)?;
         let loads = filled().filter(|segment| segment.kind == SegmentKind::Load);
         let memory = RangeSet::union(loads.filter_map(|load| self.missing_of(load))).ok()?;
         Some(Missing { whole, memory: memory.iter().collect() })
@@ -147,19 +266,27 @@ impl VmcoreFile {
     /// The missing physical memory of a PT_LOAD. `None` if nothing is missing or the range does not
     /// fit in 64 bits.
     fn missing_of(&self, load: &Segment) -> Option<PhysRange> {
-        let there = self.length().saturating_sub(load.source.get());
+        let there = self.bytes.length.saturating_sub(load.source.get());
         let start = load.paddr.checked_add(there)?;
         PhysRange::from_bounds(start, load.paddr.checked_add(load.filesz)?).ok()
     }
 
     /// Length in bytes.
     pub const fn length(&self) -> u64 {
-        self.bytes.length
+        match &self.bytes.source {
+            Source::Pages(pages) => pages.file().length(),
+            Source::File(_) | Source::Bulk(_) => self.bytes.length,
+        }
     }
 
     /// Its notes, those of a damaged area up to the damage.
     pub fn notes(&self) -> impl Iterator<Item = Note<'_>> {
         self.notes.iter().flat_map(|area| notes(area)).filter_map(Result::ok)
+    }
+
+    /// The areas of its notes.
+    pub(crate) fn note_areas(&self) -> impl Iterator<Item = &[u8]> {
+        self.notes.iter().map(Vec::as_slice)
     }
 
     /// The text of its VMCOREINFO note.
@@ -202,12 +329,16 @@ fn bytes(path: &Path, number: Option<u64>) -> Result<Bytes, Error> {
             Ok(Bytes { source: Source::Bulk(Box::new(disk.bulk(&dump)?)), length: dump.length })
         }
         Err(_) if number.is_some() => Err(Error::NotADisk(path.to_owned())),
-        Err((_, kind)) if kind != FileKind::Core => {
-            Err(Error::OtherKind { path: path.to_owned(), kind, disk: false })
-        }
-        Err((mut file, _)) => {
-            let length = disk::size(&mut file, path)?;
-            Ok(Bytes { source: Source::File(file), length })
+        Err((file, kind)) => {
+            let (file, kind) = RawFile::new(file, path, kind)?;
+            match kind {
+                FileKind::Core => Ok(Bytes { length: file.length(), source: Source::File(file) }),
+                FileKind::KdumpCompressed(_) => {
+                    let pages = Box::new(KdumpPages::open(file, path)?);
+                    Ok(Bytes { length: pages.end(), source: Source::Pages(pages) })
+                }
+                kind => Err(Error::OtherKind { path: path.to_owned(), kind, disk: false }),
+            }
         }
     }
 }

@@ -26,6 +26,12 @@ fn text(bytes: &[u8]) -> String {
 fn assert_named(folder: &Path, file: &str, name: &str, next: &str) {
     let commands: [&[&str]; 4] =
         [&["info", file], &["dmesg", file], &["extract", file, "-o", "out"], &["verify", file]];
+    assert_named_by(&commands, folder, file, name, next);
+}
+
+/// The same of these commands.
+#[track_caller]
+fn assert_named_by(commands: &[&[&str]], folder: &Path, file: &str, name: &str, next: &str) {
     for arguments in commands {
         let output = collector(folder, arguments);
         let said = text(&output.stderr);
@@ -76,26 +82,27 @@ fn kdump(sysname: &[u8]) -> Vec<u8> {
     file
 }
 
+/// `verify` takes dump disks only.
 #[test]
-fn dumps_in_other_formats_are_named_with_what_opens_them() {
+fn vmcores_are_named_where_a_disk_is_wanted() {
     let folder = folder();
     let named = |bytes: &[u8], name: &str, next: &str| {
         put(folder.path(), bytes);
-        assert_named(folder.path(), "file", name, next);
+        assert_named_by(&[&["verify", "file"]], folder.path(), "file", name, next);
     };
-    let dmesg = "`makedumpfile --dump-dmesg file FILE`";
-    named(&kdump(b"Linux"), "a kdump-compressed dump (makedumpfile),", dmesg);
-    named(&kdump(b""), "a kdump-compressed dump (QEMU),", "without -z");
-    named(b"KDUMP   ", "a kdump-compressed dump", "crash and drgn open it");
-    named(b"DISKDUMP\x01\0\0\0", "a diskdump", "crash vmlinux file");
-    let again = "`makedumpfile -R FILE < file`";
+    let info = "`kdump-collector info file` shows its contents";
+    named(&kdump(b"Linux"), "a kdump-compressed dump (makedumpfile), not a dump disk", info);
+    named(&kdump(b""), "a kdump-compressed dump (QEMU),", info);
+    named(b"KDUMP   ", "a kdump-compressed dump", info);
+    let again = "`makedumpfile -R FILE < file` puts it together; then name FILE";
     let name = "a flattened dump (makedumpfile -F, QEMU) that holds a kdump-compressed dump,";
     named(&flattened(0, &kdump(b"Linux")), name, again);
     let name = "a flattened dump (makedumpfile -F, QEMU) that holds an ELF core,";
-    named(&flattened(0, b"\x7fELF"), name, "then name FILE");
+    named(&flattened(0, b"\x7fELF"), name, again);
     let name = "a flattened dump (makedumpfile -F, QEMU),";
     named(&flattened(4096, &kdump(b"Linux")), name, again);
-    named(b"makedumpfile\0", name, again);
+    put(folder.path(), b"DISKDUMP\x01\0\0\0");
+    assert_named(folder.path(), "file", "a diskdump", "crash vmlinux file");
 }
 
 #[test]

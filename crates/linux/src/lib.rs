@@ -24,6 +24,7 @@ mod page_cache;
 mod page_tables;
 mod small_views;
 mod stack_size;
+mod virtual_map;
 
 pub use dmesg::{Caller, Dmesg, Record, Skipped};
 pub use error::Error;
@@ -31,3 +32,4 @@ pub use filter::Filter;
 pub use kernel_image::{KernelImage, MOST_IMAGE, kernel_image};
 pub use kernel_memory::{KernelMemory, SegmentMap};
 pub use small_views::{LaterViews, SmallView, first_views};
+pub use virtual_map::with_virtual_addresses;

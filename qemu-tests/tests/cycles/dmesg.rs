@@ -74,7 +74,7 @@ fn assert_log_is_the_consoles(first_kernel: FirstKernel, first_append: &str) {
     assert_eq!(skipped, Skipped { unfinished: 0, damaged: 0 });
     assert_its_end(&vmcore, &log);
     assert_small_views(&out.path().join("vmcore"), &log);
-    if vmcore.header.machine == EM_386 {
+    if vmcore.machine == EM_386 {
         assert_makedumpfile_agrees(&out.path().join("vmcore"), &log);
     }
 }

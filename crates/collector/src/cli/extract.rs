@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
-use collector::{Extracted, ExtractedView, hex};
+use clap::{Args, ValueEnum};
+use collector::{Conversion, Converted, DumpDisk, Extracted, ExtractedView, Format, PageSums, hex};
 use dumpfile::Contents;
+use dumpfile::kdump_file::PageCodec;
 use serde::Serialize;
+use vmcore::Level;
 
 use super::check_output;
 use super::progress::Progress;
@@ -23,14 +25,28 @@ Exit codes:
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Block device or image file.
-    disk: PathBuf,
-    /// File for the dump.
+    /// A dump disk (block device or image file), or a vmcore: ELF, kdump-compressed or flattened.
+    source: PathBuf,
+    /// File for the dump; `-` is standard output, for the flattened formats.
+    #[arg(value_name = "FILE", required_unless_present = "output", conflicts_with = "output")]
+    out: Option<PathBuf>,
+    /// The same as FILE.
     #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
-    /// The dump with this number (see `info`) [default: the newest complete one, else the newest].
+    output: Option<PathBuf>,
+    /// The dump on a disk with this number (see `info`) [default: the newest complete one, else the
+    /// newest].
     #[arg(long, value_name = "N")]
     dump: Option<u64>,
+    /// Leave out pages, as `makedumpfile -d`: the sum of 1 zeros, 2 page cache, 4 all of the page
+    /// cache, 8 memory of programs, 16 free memory [default: the level of the dump].
+    #[arg(long, value_name = "N")]
+    level: Option<Level>,
+    /// Format of the dump.
+    #[arg(long, value_name = "FORMAT", default_value = "elf")]
+    format: FormatName,
+    /// Compression of its pages; not for ELF.
+    #[arg(long, value_name = "CODEC", default_value = "none")]
+    compress: Codec,
     /// Replace FILE if it exists.
     #[arg(long)]
     force: bool,
@@ -39,9 +55,110 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
+/// Names of the formats.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FormatName {
+    /// An ELF core; zeros become holes in the file.
+    Elf,
+    /// kdump-compressed, for makedumpfile, crash and drgn.
+    Kdump,
+    /// The same, flattened: a stream, as `makedumpfile -F` writes it.
+    Flat,
+    /// An ELF core, flattened.
+    FlatElf,
+}
+
+/// Names of the codecs.
+#[derive(Clone, Copy, ValueEnum)]
+enum Codec {
+    None,
+    Zlib,
+    Zstd,
+    Snappy,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
-    let Arguments { disk, output, dump, force, json } = arguments;
-    extract(disk, *dump, output, *force, *json)
+    let Arguments { source, level, format, force, json, .. } = arguments;
+    let output = arguments.out.as_ref().or(arguments.output.as_ref()).ok_or("no file is named")?;
+    let to_stdout = output.as_os_str() == "-";
+    let is_plain = *format == FormatName::Elf && level.is_none() && !to_stdout;
+    if is_plain && DumpDisk::is_one(source).map_err(super::text)? {
+        return extract(source, arguments.dump, output, *force, *json);
+    }
+    if to_stdout && matches!(format, FormatName::Elf | FormatName::Kdump) {
+        return Err("standard output takes flattened formats: --format flat, flat-elf".to_owned());
+    }
+    if !to_stdout {
+        check_output(output, *force)?;
+    }
+    convert(arguments, (!to_stdout).then_some(output))
+}
+
+/// Writes the dump in the format that is asked for, and reports the result: on standard error, and
+/// as JSON on standard output, unless the dump goes there.
+fn convert(arguments: &Arguments, output: Option<&PathBuf>) -> Result<(), String> {
+    let conversion = Conversion {
+        number: arguments.dump,
+        level: arguments.level,
+        format: match arguments.format {
+            FormatName::Elf => Format::Elf,
+            FormatName::Kdump => Format::Kdump,
+            FormatName::Flat => Format::Flat,
+            FormatName::FlatElf => Format::FlatElf,
+        },
+        codec: match arguments.compress {
+            Codec::None => PageCodec::Raw,
+            Codec::Zlib => PageCodec::Zlib,
+            Codec::Zstd => PageCodec::Zstd,
+            Codec::Snappy => PageCodec::Snappy,
+        },
+    };
+    let mut progress = Progress::new();
+    let mut show = |done, all| progress.show(done, all);
+    let out = output.map(PathBuf::as_path);
+    let converted = collector::convert(&arguments.source, &conversion, out, &mut show);
+    progress.end();
+    let converted = converted.map_err(super::text)?;
+    let json = serde_json::to_string(&converted).map_err(|error| error.to_string())?;
+    match (arguments.json, output) {
+        (true, Some(_)) => println!("{json}"),
+        (true, None) => eprintln!("{json}"),
+        (false, _) => eprint!("{}", sums(&converted)),
+    }
+    if converted.unreadable.is_empty() { Ok(()) } else { Err(unreadable(&converted)) }
+}
+
+/// The pages by class.
+fn sums(converted: &Converted) -> String {
+    let Converted { file, bytes, level, pages, .. } = converted;
+    let file = file.as_ref().map_or("standard output".into(), |file| file.display().to_string());
+    let mut text = format!("{file}: {bytes} bytes, level {level}\n");
+    let PageSums { kept, doubt, left, unknown } = pages;
+    let left: Vec<_> = left.iter().map(|(class, pages)| format!(", {pages} {class}")).collect();
+    text += &format!("pages: {kept} kept{}", left.concat());
+    if *unknown > 0 {
+        text += &format!(", {unknown} left out before");
+    }
+    text += "\n";
+    if *doubt > 0 {
+        text += &format!("{doubt} pages are kept because their structures are damaged\n");
+    }
+    text
+}
+
+/// Memory that could not be read.
+fn unreadable(converted: &Converted) -> String {
+    let Converted { file, unreadable, .. } = converted;
+    let file = file.as_ref().map_or(String::new(), |file| file.display().to_string());
+    let bytes: u64 = unreadable.iter().map(|(start, end)| end - start).sum();
+    let mut text = format!("{file}: {bytes} bytes of memory could not be read, zero there");
+    for (start, end) in unreadable.iter().take(NAMED) {
+        text += &format!("\n    physical {start:#x}+{:#x}", end - start);
+    }
+    if unreadable.len() > NAMED {
+        text += &format!("\n    and {} ranges more, see --json", unreadable.len() - NAMED);
+    }
+    text
 }
 
 /// Extracts a dump and reports the result.

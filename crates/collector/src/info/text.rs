@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Cpu, Cut, DiskInfo, DumpInfo, Info, LeftOut, Load, ViewInfo, VmcoreInfo};
+use super::{Cpu, Cut, DiskInfo, DumpInfo, Info, KdumpInfo, LeftOut, Load, ViewInfo, VmcoreInfo};
 use crate::readers::Readers;
 
 impl fmt::Display for Info {
@@ -70,7 +70,10 @@ impl fmt::Display for VmcoreInfo {
         let line = |f: &mut fmt::Formatter<'_>, name: &str, value: Option<String>| {
             writeln!(f, "{name:13}{}", value.as_deref().unwrap_or("not known"))
         };
-        writeln!(f, "vmcore       {}, {}, {} bytes", self.class, self.machine, self.length)?;
+        let format = if self.kdump.is_some() { self.format } else { self.class };
+        let form = if self.flattened { ", flattened" } else { "" };
+        writeln!(f, "vmcore       {format}{form}, {}, {} bytes", self.machine, self.length)?;
+        self.kdump.as_ref().map_or(Ok(()), |kdump| write!(f, "{kdump}"))?;
         self.cut.as_ref().map_or(Ok(()), |cut| write!(f, "{cut}"))?;
         if self.origin.is_some() {
             line(f, "written by", Some("QEMU (dump-guest-memory)".to_owned()))?;
@@ -93,6 +96,19 @@ impl fmt::Display for VmcoreInfo {
             writeln!(f, "\nregisters {index}, pid {}", cpu.pid)?;
             write!(f, "{cpu}")
         })
+    }
+}
+
+impl fmt::Display for KdumpInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dump_level, codecs, kept, left_out, incomplete } = self;
+        let codecs: String = codecs.iter().map(|codec| format!(", {codec}")).collect();
+        writeln!(f, "level        {dump_level}{codecs}")?;
+        writeln!(f, "pages        {kept} kept, {left_out} left out, zero here")?;
+        match incomplete {
+            true => writeln!(f, "incomplete   its writer did not get to the end"),
+            false => Ok(()),
+        }
     }
 }
 

@@ -54,15 +54,25 @@ impl PageBitmap {
 
     /// Adds all page frames from `start` up to `end`, end exclusive.
     pub fn insert_range(&mut self, start: u64, end: u64) {
-        let mut page = start;
+        self.change(start, end, |byte, bits| byte | bits);
+    }
+
+    /// Removes all page frames from `start` up to `end`, end exclusive.
+    pub fn remove_range(&mut self, start: u64, end: u64) {
+        self.change(start, end, |byte, bits| byte & !bits);
+    }
+
+    /// Changes the bits of a range, byte by byte.
+    fn change(&mut self, start: u64, end: u64, change: impl Fn(u8, u8) -> u8) {
+        let (mut page, end) = (start, end.min(self.end()));
         while page < end {
-            let whole = page.is_multiple_of(8) && end - page >= 8;
-            match usize::try_from(page / 8).ok().and_then(|at| self.bytes.get_mut(at)) {
-                None => break,
-                Some(byte) if whole => *byte = 0xff,
-                Some(byte) => *byte |= 1 << (page % 8),
+            let next = end.min((page / 8 + 1) * 8);
+            let bits = (0xff_u8 << (page % 8)) & (0xff_u8 >> ((8 - next % 8) % 8));
+            if let Some(byte) = usize::try_from(page / 8).ok().and_then(|at| self.bytes.get_mut(at))
+            {
+                *byte = change(*byte, bits);
             }
-            page += if whole { 8 } else { 1 };
+            page = next;
         }
         self.before.clear();
     }

@@ -133,7 +133,7 @@ proptest! {
     fn a_bitmap_behaves_like_a_set(
         pages in 0_u64..9000,
         single in prop::collection::vec(0_u64..9000, 0..20),
-        ranges in prop::collection::vec((0_u64..9000, 0_u64..3000), 0..4),
+        ranges in prop::collection::vec((0_u64..9000, 0_u64..3000, any::<bool>()), 0..5),
         (from, length) in (0_u64..9100, 0_u64..5000),
     ) {
         let mut set = PageBitmap::new(pages).expect("room");
@@ -143,9 +143,12 @@ proptest! {
             set.insert(*page);
             model[*page as usize] |= *page < room;
         });
-        for (start, length) in ranges {
-            set.insert_range(start, start + length);
-            (start..(start + length).min(room)).for_each(|page| model[page as usize] = true);
+        for (start, length, is_in) in ranges {
+            match is_in {
+                true => set.insert_range(start, start + length),
+                false => set.remove_range(start, start + length),
+            }
+            (start..(start + length).min(room)).for_each(|page| model[page as usize] = is_in);
         }
         set.count_pages().expect("room");
         let count = |end: u64| model[..end as usize].iter().filter(|is_in| **is_in).count() as u64;

@@ -131,5 +131,7 @@ pub(crate) fn filter<'a>(memory: &Memory<'a>) -> Result<Box<dyn PageFilter + Syn
     let error = |reason: String| Error::NoFilter { path: vmcore.path().to_owned(), reason };
     let text = vmcore.vmcoreinfo().map_err(|_| error("it has no VMCOREINFO".to_owned()))?;
     let filter = Filter::new(vmcore.bytes(), vmcore.map().clone(), text);
-    Ok(Box::new(filter.map_err(|source| error(source.to_string()))?))
+    let mut filter = filter.map_err(|source| error(source.to_string()))?;
+    vmcore.note_areas().for_each(|area| filter.protect_stacks(vmcore.machine, area));
+    Ok(Box::new(filter))
 }

@@ -189,7 +189,7 @@ fn what_is_no_vmcore_is_refused_in_words() {
         fs::write(&path, other).expect("a file");
         for command in ["info", "dmesg"] {
             let reason = refused(folder.path(), &[command, "other"]);
-            assert!(reason.starts_with("kdump-collector: other "), "{reason}");
+            assert!(reason.starts_with("kdump-collector: other"), "{reason}");
         }
     }
     let mut without_note = vmcore();

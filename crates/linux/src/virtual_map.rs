@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn i386_has_low_memory() {
         let text = "SYMBOL(swapper_pg_dir)=c1200000\nSYMBOL(_stext)=c1000000\n";
-        let large = |step: u64| (0..40 / step).map(move |at| (at, at * step << 20 | 0x83));
+        let large = |step: u64| (0..40 / step).map(move |at| (at, (at * step) << 20 | 0x83));
         let entries: Vec<_> = large(4).map(|(at, entry)| (768 + at as usize, entry)).collect();
         let memory = FakeMemory::with(SOURCE + 0x120_0000, table(&entries, 4));
         let low = 40 << 20;

@@ -16,6 +16,7 @@ use vmcore::{Class, PageClass, PhysAddr, Prstatus, SegmentKind, vmcoreinfo_get};
 use crate::dump_disk::{DumpDisk, StoredDump};
 use crate::kdump_pages::KdumpPages;
 use crate::left_out::LeftByClass;
+use crate::range_map::DOUBT;
 use crate::readers::Readers;
 use crate::text::printable;
 use crate::{Error, VmcoreFile};
@@ -77,6 +78,10 @@ pub struct DumpInfo {
     pub checksums: bool,
     /// The codec: `none` or `lz4`.
     pub codec: Option<&'static str>,
+    /// The dump level: the classes of pages that are left out.
+    pub level: Option<u8>,
+    /// True if no level was asked for, and the disk had no room for all memory.
+    pub level_raised: bool,
     /// True if the capture ended because the disk had no more room.
     pub no_room: bool,
     /// Pages by class, the kept ones as `kept`; classes without pages are left out.
@@ -265,6 +270,8 @@ impl DumpInfo {
             there: dump.length.saturating_sub(missing),
             checksums: header.is_ok_and(|header| header.checksums),
             codec: header.ok().map(|header| header.codec.name()),
+            level: header.ok().map(|header| header.level),
+            level_raised: header.is_ok_and(|header| header.level_raised),
             no_room: dump.had_no_room(),
             pages: header.map(|header| page_counts(&header.pages)).unwrap_or_default(),
             views: views
@@ -290,11 +297,12 @@ pub(crate) fn state_name(state: DiskState) -> String {
     }
 }
 
-/// Numbers of pages with the names of their classes, `kept` for those that are there. Classes
-/// without pages are left out.
+/// Numbers of pages with the names of their classes, `kept` for those that are there, `in-doubt` for
+/// those of the whole dump that are kept because their class is in doubt (they are also counted by
+/// what became of them). Classes without pages are left out.
 pub fn page_counts(pages: &PageCounts) -> BTreeMap<&'static str, u64> {
     let left = PageClass::ALL.map(|class| (class.name(), pages.of(class)));
-    let all = left.into_iter().chain([("kept", pages.kept())]);
+    let all = left.into_iter().chain([("kept", pages.kept()), (DOUBT, pages.in_doubt())]);
     all.filter(|(_, count)| *count > 0).collect()
 }
 

@@ -16,6 +16,8 @@ pub struct LeftByClass {
     /// Pages by the name of their class, `kept` for those in the dump, as the sender has selected
     /// them.
     pub pages: Option<BTreeMap<&'static str, u64>>,
+    /// The dump level that the sender has selected by.
+    pub level: u8,
 }
 
 /// The parts that are left out for one reason.
@@ -37,12 +39,15 @@ impl LeftByClass {
             (sum.bytes, sum.ranges) = (sum.bytes + range.len(), sum.ranges + 1);
         }
         let pages = view.totals.map(|totals| range_map::by_class(&totals).collect());
-        Some(Self { left, pages })
+        Some(Self { left, pages, level: view.level })
     }
 }
 
 impl fmt::Display for LeftByClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.level > 0 {
+            writeln!(f, "dump level   {}", self.level)?;
+        }
         for (class, Left { bytes, ranges }) in &self.left {
             writeln!(f, "left out     {class}: {bytes} bytes in {ranges} ranges")?;
         }

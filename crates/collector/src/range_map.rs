@@ -5,6 +5,7 @@
 //! kdump-rs ranges 2
 //! dump 30313233343536373839616263646566
 //! view vmcore 1048576
+//! level 31
 //! have 0 4096
 //! left 1024 4096 free
 //! pages kept 200
@@ -12,7 +13,7 @@
 //! ```
 //!
 //! The numbers of `view`, `have` and `left` are bytes: the length of a view; start and length of a
-//! range. `left` ranges are zero in the file; `pages` counts the pages of the view by class, as the
+//! range. `left` ranges are zero in the file; `level` is the dump level, if that is not 0; `pages` counts the pages of the view by class, as the
 //! other end has selected them. Beside a complete dump the map stays if something is left out.
 
 use std::fmt::Write as _;
@@ -21,21 +22,28 @@ use std::fs;
 use std::path::Path;
 
 use dumpfile::DiskId;
+use dumpfile::chunk::IN_DOUBT;
 use dumpfile::wire::{CLASSES, Held, HeldView, ViewInfo};
-use vmcore::PageClass;
+use vmcore::{Level, PageClass};
 
 use crate::text::with_suffix;
 
 const FIRST_LINE: &str = "kdump-rs ranges 2";
 /// Word for the pages that are kept.
 const KEPT: &str = "kept";
+/// Word for the pages that are kept because their class is in doubt. They are also counted by what
+/// became of them.
+pub(crate) const DOUBT: &str = "in-doubt";
 
 /// The map as text.
 pub(crate) fn to_text(held: &Held) -> String {
     let mut text = format!("{FIRST_LINE}\ndump {}\n", DiskId(held.id));
-    for HeldView { name, length, have, left, totals } in &held.views {
+    for HeldView { name, length, have, left, totals, level } in &held.views {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "view {name} {length}");
+        if *level > 0 {
+            let _ = writeln!(text, "level {level}");
+        }
         for (start, end) in have.iter() {
             let _ = writeln!(text, "have {start} {}", end - start);
         }
@@ -54,6 +62,7 @@ pub(crate) fn to_text(held: &Held) -> String {
 pub fn by_class(totals: &[u64; CLASSES]) -> impl Iterator<Item = (&'static str, u64)> {
     let name = |code| match code {
         0 => KEPT,
+        code if usize::from(code) == IN_DOUBT => DOUBT,
         code => PageClass::from_code(code).map_or("unknown", PageClass::name),
     };
     let pages = (0..).zip(*totals).filter(|(_, pages)| *pages > 0);
@@ -99,10 +108,14 @@ pub(crate) fn from_text(text: &str) -> Option<Held> {
                 let (start, end) = range(start, length, view.length)?;
                 view.left.insert(start, end, PageClass::from_name(class)?).then_some(())?;
             }
+            ["level", level] => {
+                held.views.last_mut()?.level = level.parse::<Level>().ok()?.get();
+            }
             ["pages", class, pages] => {
                 let totals = held.views.last_mut()?.totals.get_or_insert_default();
                 let code = match class {
                     KEPT => 0,
+                    DOUBT => IN_DOUBT as u8,
                     class => PageClass::from_name(class)?.code(),
                 };
                 *totals.get_mut(usize::from(code))? = pages.parse().ok()?;
@@ -127,8 +140,9 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "kdump-rs ranges 2\ndump 30313233343536373839616263646566\n\
-                        view dmesg 700\nview vmcore 1048576\nhave 0 4096\nhave 8192 100\n\
-                        left 8192 64 unreadable\npages kept 250\npages unreadable 6\n";
+                        view dmesg 700\nview vmcore 1048576\nlevel 31\nhave 0 4096\nhave 8192 100\n\
+                        left 8192 64 unreadable\npages kept 250\npages unreadable 6\n\
+                        pages in-doubt 3\n";
 
     #[test]
     fn text_and_back() {
@@ -140,7 +154,8 @@ mod tests {
         let left: Vec<_> = held.views[1].left.iter().collect();
         assert_eq!(left, [LeftRange { start: 8192, end: 8256, class: PageClass::Unreadable }]);
         let totals = held.views[1].totals.expect("two lines");
-        assert_eq!((totals[0], totals[9], totals.iter().sum::<u64>()), (250, 6, 256));
+        assert_eq!((totals[0], totals[9], totals[15]), (250, 6, 3));
+        assert_eq!((totals.iter().sum::<u64>(), held.views[1].level), (259, 31));
         assert_eq!(to_text(&held), TEXT);
     }
 
@@ -149,6 +164,7 @@ mod tests {
         for (from, to) in [
             ("ranges 2", "ranges 1"),
             ("unreadable\n", "unreadabel\n"),
+            ("level 31", "level 32"),
             ("pages kept", "pages left"),
             ("dump 3", "dump 4x"),
             ("vmcore", "../vmcore"),

@@ -282,8 +282,9 @@ fn compressed_chunks_and_what_is_left_out() {
     header.pages = {
         let mut pages = dumpfile::disk::PageCounts::default();
         chunks.iter().for_each(|chunks| pages.add(chunks, 6 << 16));
-        pages
+        pages.with_doubt(2)
     };
+    (header.level, header.level_raised) = (16, true);
     encode_segment(&header, 0, bytes.len() as u64, &chunks, &mut block);
     header.committed = header.bulk_start + (BLOCK + bytes.len()) as u64;
     let region = [&header.encode()[..], &[0; BLOCK], &block, &bytes].concat();
@@ -294,12 +295,13 @@ fn compressed_chunks_and_what_is_left_out() {
     let json = json(&output);
     let left = r#"[[131072,196608,"free"],[335872,4096,"unreadable"]]"#;
     assert_eq!(json["left"].to_string(), left);
-    assert_eq!(json["pages"].to_string(), r#"{"free":48,"kept":47,"unreadable":1}"#);
+    assert_eq!(json["pages"].to_string(), r#"{"free":48,"in-doubt":2,"kept":47,"unreadable":1}"#);
     let words = text(&disk.run(&["extract", "disk", "-o", "again"]).stdout);
     assert!(words.contains("left out, zero here: 196608 bytes, free\n"), "{words}");
     let info = text(&disk.run(&["info", "disk"]).stdout);
     assert!(info.contains("393216 bytes, lz4, with checksums\n"), "{info}");
-    assert!(info.contains("pages: 48 free, 47 kept, 1 unreadable\n"), "{info}");
+    assert!(info.contains("pages: 48 free, 2 in-doubt, 47 kept, 1 unreadable\n"), "{info}");
+    assert!(info.contains("dump level 16: the disk had no room for all memory\n"), "{info}");
     assert_eq!(disk.run(&["verify", "disk"]).status.code(), Some(0));
     disk.flip(disk.region(1) + chunks[1].at + 5);
     let output = disk.run(&["extract", "disk", "-o", "bad"]);

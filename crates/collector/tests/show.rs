@@ -140,7 +140,7 @@ fn info_says_what_a_received_dump_lacks() {
     fs::write(folder.path().join("vmcore.dmesg.partial"), vmcore()).expect("a file");
     let map = |length: usize| {
         let id = "30313233343536373839616263646566";
-        let view = "left 0 4096 user\nleft 8192 64 unreadable\nleft 16384 64 unreadable\n";
+        let view = "level 9\nleft 0 4096 user\nleft 8192 64 unreadable\nleft 16384 64 unreadable\n";
         let text =
             format!("kdump-rs ranges 2\ndump {id}\nview dmesg 7\nview vmcore {length}\n{view}");
         fs::write(folder.path().join("vmcore.ranges"), text + "pages kept 7\npages user 1\n")
@@ -155,11 +155,11 @@ fn info_says_what_a_received_dump_lacks() {
     fs::write(folder.path().join("vmcore"), [&vmcore()[..], &[0; 16_448]].concat())
         .expect("a file");
     let words = shown(folder.path(), &["info", "vmcore"]);
-    let left = "left out     unreadable: 128 bytes in 2 ranges\nleft out     user: 4096 bytes in 1 ranges\n\
+    let left = "dump level   9\nleft out     unreadable: 128 bytes in 2 ranges\nleft out     user: 4096 bytes in 1 ranges\n\
                 pages        7 kept, 1 user\n";
     assert!(words.contains(left), "{words}");
     let json = shown(folder.path(), &["info", "vmcore", "--json"]);
-    let left = r#""received":{"left":{"unreadable":{"bytes":128,"ranges":2},"user":{"bytes":4096,"ranges":1}},"pages":{"kept":7,"user":1}}"#;
+    let left = r#""received":{"left":{"unreadable":{"bytes":128,"ranges":2},"user":{"bytes":4096,"ranges":1}},"pages":{"kept":7,"user":1},"level":9}"#;
     assert!(json.contains(left), "{json}");
     let partial = shown(folder.path(), &["info", "vmcore.dmesg.partial"]);
     assert!(!partial.contains("left out     user"), "{partial}");

@@ -47,6 +47,11 @@ impl fmt::Display for DumpInfo {
             f,
             "dump {number:<8}{state}, last stage {stage}, {view}{from}, {whole}{codec}{checksums}"
         )?;
+        if let Some(level) = self.level.filter(|level| *level > 0) {
+            let raised =
+                if self.level_raised { ": the disk had no room for all memory" } else { "" };
+            writeln!(f, "             dump level {level}{raised}")?;
+        }
         if self.no_room {
             writeln!(f, "             the disk had no room for more")?;
         }

@@ -20,6 +20,9 @@ pub const PAGE: u64 = 4096;
 pub const CHUNK: u64 = 64 << 10;
 /// Pages of a chunk.
 pub const PAGES: usize = 16;
+/// In numbers of pages by class code: the index for the pages of the whole view that are kept
+/// because their class is in doubt. They are also counted by what became of them.
+pub const IN_DOUBT: usize = 15;
 
 /// The encoding of the kept pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

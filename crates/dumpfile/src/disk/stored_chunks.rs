@@ -3,7 +3,7 @@
 use vmcore::PageClass;
 
 use super::is_whole;
-use crate::chunk::{CHUNK, ChunkEntry, Codec, Left, PAGES, pages_of};
+use crate::chunk::{CHUNK, ChunkEntry, Codec, IN_DOUBT, Left, PAGES, pages_of};
 
 /// A chunk of a segment, and chunks after it that are alike: all of them are left out for the same
 /// reasons, or all are kept and raw, without checksums, and stored one after the other.
@@ -101,9 +101,32 @@ impl PageCounts {
         self.0[0]
     }
 
+    /// These numbers, by the code of the class.
+    pub const fn new(by_code: [u64; 16]) -> Self {
+        Self(by_code)
+    }
+
+    /// All numbers, by the code of the class; index 0 counts kept pages, index
+    /// [`IN_DOUBT`] those in doubt.
+    pub const fn by_code(&self) -> &[u64; 16] {
+        &self.0
+    }
+
+    /// Number of pages of the whole view that are kept because their class is in doubt.
+    pub const fn in_doubt(&self) -> u64 {
+        self.0[IN_DOUBT]
+    }
+
+    /// The same numbers, with so many pages in doubt.
+    #[must_use]
+    pub const fn with_doubt(mut self, pages: u64) -> Self {
+        self.0[IN_DOUBT] = pages;
+        self
+    }
+
     /// Number of all pages.
     pub fn all(&self) -> u64 {
-        self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
+        self.0[..IN_DOUBT].iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// Number of pages of this class.

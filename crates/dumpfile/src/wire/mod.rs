@@ -49,7 +49,7 @@
 //! | 14 | bulk | sender | view 2, offset 8, length 4; behind the trailer as many bytes of the view (1–[`MAX_BULK`]), unmasked and not covered by any checksum |
 //! | 15 | chunk | sender | view 2, number 4, codec 1 ([`Codec`](crate::chunk::Codec)), flags 1 (bit 0: has a CRC, bit 1: the stored bytes stand behind the trailer, unmasked), stored 4 (1–65536), CRC-32C of the stored bytes 4, left 8 ([`Left`](crate::chunk::Left)) |
 //! | 16 | part | sender | view 2, number 4, offset in the stored bytes 4, bytes |
-//! | 18 | totals | sender | view 2, pages of it by class 16 × 8 (index 0: kept) |
+//! | 18 | totals | sender | view 2, pages of it by class 16 × 8 (index 0: kept; 15: in doubt, counted twice) |
 //!
 //! Announce and hello are checked with session number 0, everything else with the number that the
 //! hello chose: bytes left in the pipe from an earlier receiver are not accepted.

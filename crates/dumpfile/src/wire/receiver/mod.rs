@@ -185,6 +185,7 @@ impl Receiver {
             have: view.have.clone(),
             left: view.left.clone(),
             totals: view.totals,
+            level: view.level,
         }));
         Held { id: greeting.id, views }
     }

@@ -36,6 +36,8 @@ pub struct HeldView {
     pub left: LeftRanges,
     /// Number of pages by class code, 0 for the kept ones, as the sender has selected them.
     pub totals: Option<[u64; CLASSES]>,
+    /// The dump level that the sender has selected by.
+    pub level: u8,
 }
 
 /// State of a view.

@@ -7,7 +7,9 @@ use core::cell::OnceCell;
 use core::fmt;
 use core::ops::Range;
 use dumpfile::{Contents, Crc32c};
-use vmcore::View;
+use vmcore::{Level, View};
+
+use crate::selection::{Selection, Zeros};
 
 /// A view and its name in a dump.
 pub type NamedView = vmcore::NamedView<Rc<dyn View>>;
@@ -21,9 +23,14 @@ pub struct Dump {
     pub first: Vec<NamedView>,
     /// The small views that take longer to read. They leave the machine after [`Self::first`].
     pub later: Later,
-    /// The view that the command line asks for; [`None`] where it cannot be made, which was
-    /// reported.
+    /// The view that the command line asks for, with all pages; [`None`] where it cannot be made,
+    /// which was reported.
     pub bulk: Option<NamedView>,
+    /// The dump level that the command line asks for. Without one it is 0, and 31 on a target
+    /// without room for that.
+    pub level: Option<Level>,
+    /// The selection of the bulk's pages; [`None`] where nothing is known of the dead kernel.
+    pub selection: Option<Selection>,
     /// The content of the bulk.
     pub contents: Contents,
     /// The parts of the bulk that leave the machine first where there is no room for all of it:
@@ -108,10 +115,28 @@ impl Dump {
         self.first.iter().chain(self.later.views())
     }
 
-    /// All views, each with whether it leaves the machine without being asked for.
-    pub fn views(&self) -> impl Iterator<Item = (&NamedView, bool)> {
-        let pushed = self.small().chain(&self.bulk).map(|view| (view, true));
+    /// All views, each with whether it leaves the machine without being asked for. `bulk` is the
+    /// bulk at some level.
+    pub fn views<'v>(
+        &'v self,
+        bulk: Option<&'v NamedView>,
+    ) -> impl Iterator<Item = (&'v NamedView, bool)> {
+        let pushed = self.small().chain(bulk).map(|view| (view, true));
         pushed.chain(self.on_request.iter().map(|view| (view, false)))
+    }
+
+    /// The bulk at `level`. Its view has level 0 instead where the classes of pages cannot be found,
+    /// which is reported.
+    pub fn bulk_at(&self, level: Level, zeros: Zeros) -> Option<NamedView> {
+        let bulk = self.bulk.as_ref()?;
+        let at_level = |selection: &Selection| selection.of(&bulk.view, level, zeros);
+        let view = self.selection.as_ref().map_or_else(|| bulk.view.clone(), at_level);
+        Some(NamedView { view, ..bulk.clone() })
+    }
+
+    /// True if there is nothing that could leave the machine.
+    pub fn is_empty(&self) -> bool {
+        self.views(self.bulk.as_ref()).next().is_none()
     }
 
     /// Length of the bulk in bytes.

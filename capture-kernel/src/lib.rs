@@ -24,6 +24,7 @@ pub mod local_apic;
 pub mod memory;
 pub mod pump;
 pub mod rate;
+pub mod selection;
 pub mod targets;
 pub mod watch;
 pub mod window;

@@ -5,11 +5,13 @@ mod console;
 mod device;
 mod disk;
 mod mem;
+mod pages;
 
 pub(crate) use console::Console;
 pub(crate) use device::{Base, Chain, FakeDevice, FakeTransport};
 pub(crate) use disk::{Disk, Done, ORDINARY};
 pub(crate) use mem::{BLOCK, Mem};
+pub(crate) use pages::Pages;
 pub(crate) use vmcore::fake::logged;
 
 use crate::Clock;

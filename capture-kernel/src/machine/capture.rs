@@ -6,6 +6,7 @@ use crate::machine::{action, boot, devices, heap, logger, oldmem, truth, views, 
 use boot_stub::console::{self, Hold};
 use boot_stub::exceptions;
 use capture_kernel::held::Held;
+use capture_kernel::selection::Selection;
 use cmdline::Options;
 use handoff::Stage;
 
@@ -49,6 +50,9 @@ fn main(boot_params: u32, physical_minus_virtual: u32) -> ! {
         console::release();
     };
     let delivered = finder.deliver(&options.targets, &dump, reached);
+    if dump.selection.as_ref().is_some_and(Selection::is_used) {
+        heap::report();
+    }
     console::release();
     match delivered {
         Ok(()) => {

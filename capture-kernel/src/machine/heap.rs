@@ -41,6 +41,12 @@ pub(crate) fn start(
     SlotMemory { address: address as usize, start: range.start(), length }
 }
 
+/// Logs how much of it was used.
+pub(crate) fn report() {
+    let (most, all) = HEAP.most_used();
+    log::info!("heap: {most} of {all} bytes used");
+}
+
 /// Granted memory less old memory, our image and the data that the loader left for us.
 fn free_ranges(
     options: &Options<'_>,

@@ -1,22 +1,26 @@
 //! The views of the dead kernel's memory, as the command line asks for them.
 
-use crate::machine::{boot, oldmem};
+use crate::machine::{boot, oldmem, progress};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use boot_stub::{paging, tsc};
 use capture_kernel::dump::{Dump, Later, NamedView, Urgent, id};
+use capture_kernel::selection::{KernelPages, Selection};
 use cmdline::{Options, ViewSpec};
 use core::ops::Range;
 use dumpfile::Contents;
-use linux::{LaterViews, SmallView};
-use vmcore::{CoreHeader, Extents, Holes, PhysAddr, PhysRange, View, Vmcore};
+use linux::{Filter, LaterViews, SegmentMap, SmallView};
+use vmcore::{
+    CoreHeader, Extents, Holes, PageFilter, PhysAddr, PhysRange, Verdict, View, Vmcore,
+    WINDOW_PAGES,
+};
 
 /// Most left-out ranges that the console names.
 const NAMED: usize = 8;
 
 /// Everything that can leave the machine: the view that was asked for, the small views before it,
-/// and the other one of vmcore and oldmem on request. Missing parts are reported. Of the dead
-/// kernel's log only the end is read here.
+/// and the other one of vmcore and oldmem on request, with the kernel's own pages of the vmcore.
+/// Missing parts are reported. Of the dead kernel's log only the end is read here.
 pub(crate) fn read(
     options: &Options<'_>,
     boot: &boot::Parameters,
@@ -35,13 +39,51 @@ pub(crate) fn read(
     let (spec, parts_of) = (options.view, vmcore.clone());
     let urgent = parts_of.map(|vmcore| Urgent::new(move || urgent(&vmcore, spec)));
     let urgent = urgent.unwrap_or_default();
+    let selection = header.zip(vmcore.clone()).map(|(header, vmcore)| select(*header, vmcore));
+    let kernel = vmcore.clone().zip(selection.clone()).map(|(vmcore, selection)| {
+        let view = Rc::new(KernelPages::new(vmcore, selection));
+        NamedView { name: "vmcore-kern", view, start: 0 }
+    });
     let vmcore = vmcore.map(|view| NamedView { name: "vmcore", view, start: 0 });
     let (contents, bulk, other) = match options.view {
         ViewSpec::Vmcore => (Contents::Vmcore, vmcore, oldmem),
         ViewSpec::OldMem(_) => (Contents::OldMem { start }, oldmem, vmcore),
     };
-    let on_request = other.into_iter().collect();
-    Dump { id, first, later, bulk, contents, urgent, on_request }
+    let on_request = other.into_iter().chain(kernel).collect();
+    let level = options.level;
+    Dump { id, first, later, bulk, level, selection, contents, urgent, on_request }
+}
+
+/// The selection of pages by the structs of a dead Linux.
+fn select(header: CoreHeader, vmcore: Rc<Vmcore>) -> Selection {
+    Selection::new(&oldmem::Window, move || {
+        let segments = SegmentMap::new(header.segments(&oldmem::Window));
+        let text = linux::vmcoreinfo(vmcore.notes());
+        match segments.and_then(|segments| Filter::new(&oldmem::Window, segments, text)) {
+            Ok(mut filter) => {
+                filter.protect_stacks(vmcore.machine, vmcore.notes());
+                for area in &vmcore.note_areas {
+                    PhysRange::new(area.source, area.length).map(|area| filter.protect(area)).ok();
+                }
+                Some(Rc::new(Reporting(filter)))
+            }
+            Err(error) => {
+                log::warn!("no page can be left out: {error}");
+                None
+            }
+        }
+    })
+}
+
+/// A filter that reports progress with each window: a count of all pages has no other end.
+#[derive(Debug)]
+struct Reporting(Filter<&'static oldmem::Window>);
+
+impl PageFilter for Reporting {
+    fn classify(&self, window: PhysAddr, into: &mut [Verdict; WINDOW_PAGES]) {
+        progress::report();
+        self.0.classify(window, into);
+    }
 }
 
 /// The vmcore, or [`None`] and the reason on the console: then its length is zero.

@@ -10,12 +10,13 @@ use super::{BUFFER, BUFFERS, Target};
 use crate::driver::dma::{Pool, SlotMemory};
 use crate::driver::{self, Link};
 use crate::dump::Dump;
+use crate::selection::Zeros;
 use crate::targets::TargetError;
 use crate::{Clock, list};
 use dumpfile::chunk::Codec;
 use dumpfile::wire::{MAX_WINDOW, Outcome, Sender, SenderConfig, Slot};
 use handoff::Stage;
-use log::warn;
+use log::{info, warn};
 use session::Session;
 use source::{Compressor, Views};
 use vmcore::ReadPhys;
@@ -52,7 +53,7 @@ impl<'c, L: Link, M: ReadPhys> LinkTarget<'c, L, M> {
 
 impl<L: Link, M: ReadPhys> Target for LinkTarget<'_, L, M> {
     fn deliver(&mut self, dump: &Dump, reached: &mut dyn FnMut(Stage)) -> Result<(), TargetError> {
-        if dump.views().next().is_none() {
+        if dump.is_empty() {
             return Err(TargetError::NothingToSend);
         }
         let Self { link, memory, slot, clock, config } = self;
@@ -69,9 +70,16 @@ impl<L: Link, M: ReadPhys> Target for LinkTarget<'_, L, M> {
         if config.codec == Codec::Lz4 && lz4.is_none() {
             warn!("no room for lz4 in this slot: memory is sent as it is");
         }
-        let views = Views::new(dump, memory, lz4);
+        // The encoder leaves out pages of zeros.
+        let zeros = if lz4.is_none() { Zeros::Test } else { Zeros::Keep };
+        let bulk = dump.bulk_at(dump.level.unwrap_or_default(), zeros);
+        let views = Views::new(dump, bulk.as_ref(), memory, lz4);
         let sender = Sender::new(config, &mut slots, clock.milliseconds());
-        match Session::new(link, *clock, sender, views, pool).run(&mut room, reached)? {
+        let ended = Session::new(link, *clock, sender, views, pool).run(&mut room, reached)?;
+        if let Some(pages) = &ended.pages {
+            info!("{pages}");
+        }
+        match ended.outcome {
             Outcome::Complete if dump.bulk.is_none() => Err(TargetError::NothingToSend),
             Outcome::Complete => Ok(()),
             outcome => Err(TargetError::Collector(outcome)),

@@ -3,6 +3,7 @@
 pub mod disk;
 mod error;
 pub mod link;
+mod pages;
 mod serve;
 pub mod stay;
 

@@ -35,7 +35,7 @@ impl<T: Target> Target for Stay<T> {
         loop {
             let delivered = self.target.deliver(dump, reached);
             let came = match delivered {
-                Err(TargetError::NothingToSend) => dump.views().next().is_some(),
+                Err(TargetError::NothingToSend) => !dump.is_empty(),
                 Err(TargetError::Collector(_)) | Ok(()) => true,
                 _ => false,
             };

@@ -9,12 +9,24 @@ use spin::Mutex;
 
 /// The heap that an image declares as its `#[global_allocator]`. It is empty until
 /// [`LockedHeap::init`]. NMIs do not allocate, so that the lock is never contended.
-pub struct LockedHeap(Mutex<Heap>);
+pub struct LockedHeap(Mutex<Counted>);
+
+/// A heap, and the most bytes of it that were ever in use.
+struct Counted {
+    heap: Heap,
+    most: usize,
+}
 
 impl LockedHeap {
     /// A heap without memory.
     pub const fn empty() -> Self {
-        Self(Mutex::new(Heap::empty()))
+        Self(Mutex::new(Counted { heap: Heap::empty(), most: 0 }))
+    }
+
+    /// The most bytes that were in use at a time, and all bytes.
+    pub fn most_used(&self) -> (usize, usize) {
+        let Counted { heap, most } = &*self.0.lock();
+        (*most, heap.size())
     }
 
     /// Gives the heap its memory: `length` bytes at the virtual address `start`.
@@ -23,20 +35,23 @@ impl LockedHeap {
     /// The memory has no other user, for ever, and this is the only call.
     pub unsafe fn init(&self, start: *mut u8, length: usize) {
         // SAFETY: as the caller vouches.
-        unsafe { self.0.lock().init(start, length) }
+        unsafe { self.0.lock().heap.init(start, length) }
     }
 }
 
 // SAFETY: `Heap` hands out disjoint, aligned blocks of the memory that it was given.
 unsafe impl GlobalAlloc for LockedHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.0.lock().allocate_first_fit(layout).map_or(ptr::null_mut(), NonNull::as_ptr)
+        let Counted { heap, most } = &mut *self.0.lock();
+        let block = heap.allocate_first_fit(layout).map_or(ptr::null_mut(), NonNull::as_ptr);
+        *most = heap.used().max(*most);
+        block
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         if let Some(pointer) = NonNull::new(pointer) {
             // SAFETY: the caller got it from `alloc` with this layout.
-            unsafe { self.0.lock().deallocate(pointer, layout) }
+            unsafe { self.0.lock().heap.deallocate(pointer, layout) }
         }
     }
 }

@@ -31,5 +31,5 @@ pub use error::Error;
 pub use filter::Filter;
 pub use kernel_image::{KernelImage, MOST_IMAGE, kernel_image};
 pub use kernel_memory::{KernelMemory, SegmentMap};
-pub use small_views::{LaterViews, SmallView, first_views};
+pub use small_views::{LaterViews, SmallView, first_views, vmcoreinfo};
 pub use virtual_map::with_virtual_addresses;

@@ -157,8 +157,9 @@ fn tail(text: &[u8]) -> &[u8] {
     if start == text.len() { &text[cut..] } else { &text[start..] }
 }
 
-/// The text of the note, without its padding; nothing if there is no such note.
-fn vmcoreinfo(area: &[u8]) -> &[u8] {
+/// The text of VMCOREINFO among the notes in `area`, without its padding; nothing if there is no
+/// such note.
+pub fn vmcoreinfo(area: &[u8]) -> &[u8] {
     let note = notes(area).flatten().find(|note| note.is_vmcoreinfo());
     let text = note.map_or(&[][..], |note| note.desc);
     let end = text.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);

@@ -157,7 +157,6 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
 
     /// Chunks that are one entry, without their place.
     fn next_chunks(&mut self, view: &dyn View, chunk: u32, most: u32) -> StoredChunks {
-        let alike = repeats(view, chunk, most.saturating_sub(1).min(u16::MAX.into()));
         let left = left_of(view, chunk);
         let kept = left.kept(pages_of(chunk, view.len())) as u64;
         let stored = (kept * PAGE) as u32;
@@ -165,8 +164,9 @@ impl<'d, 'c: 'd, D: BlockDevice> Bulk<'d, 'c, D> {
         let is_checked = self.options.checksums || self.encoder.is_some();
         let is_run = stored == 0 || left == Left::default() && !is_checked;
         if is_run {
-            let most = if stored == 0 { alike } else { alike.min(RUN - 1) };
-            return StoredChunks { entry: raw, repeat: most as u16, at: 0 };
+            let longest = if stored == 0 { u16::MAX.into() } else { RUN - 1 };
+            let alike = repeats(view, chunk, most.saturating_sub(1).min(longest));
+            return StoredChunks { entry: raw, repeat: alike as u16, at: 0 };
         }
         let entry = match &mut self.encoder {
             Some((encoder, out)) => {

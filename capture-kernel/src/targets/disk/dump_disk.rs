@@ -9,8 +9,9 @@ use crate::driver::Error;
 use crate::driver::dma::{Pool, SlotMemory};
 use crate::dump::{Dump, NamedView};
 use crate::gather::Copies;
-use crate::targets::TargetError;
-use crate::targets::{BUFFER, BUFFERS, Target};
+use crate::selection::Zeros;
+use crate::targets::pages::Pages;
+use crate::targets::{BUFFER, BUFFERS, Target, TargetError};
 use crate::{Clock, pump};
 use arrayvec::ArrayVec;
 use dumpfile::chunk::Codec;
@@ -21,6 +22,7 @@ use dumpfile::disk::{
 use dumpfile::{DiskHeader, DiskId, DiskState};
 use handoff::Stage;
 use log::{info, warn};
+use vmcore::Level;
 
 /// A dump that does not use this part of its region gives it back.
 const WORTH_GIVING_BACK: u64 = 16;
@@ -126,8 +128,9 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         Ok(header.map_or(entry.state, |header| header.state))
     }
 
-    /// Finds a place for the dump: for all of it, or else for the first small views and as much
-    /// more as there is room for. Nothing is written yet.
+    /// Finds a place for the dump: for all of it, at level 31 if there is none for it at level 0 and
+    /// no level was asked for; or else for the first small views and as much more as there is room
+    /// for. Nothing is written yet.
     pub(super) fn find_place(&mut self, dump: &Dump) -> Result<(Place, Placement), TargetError> {
         if self.device.is_read_only() {
             return Err(TargetError::ReadOnly);
@@ -137,37 +140,77 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         self.describe_all(&mut views, &dump.first);
         let key = u32::from_le_bytes([dump.id[0], dump.id[1], dump.id[2], dump.id[3]]);
         let (capacity, replace) = (self.device.capacity(), self.options.replace_complete);
-        let header = |room| {
-            let new = NewDump {
-                contents: dump.contents,
-                views: &views,
-                room,
-                raw_length: dump.length(),
-                codec: self.options.codec,
-                checksums: self.options.checksums || self.options.codec != Codec::Raw,
-            };
-            let too_long = TargetError::TooSmall { need: u64::MAX, have: capacity };
-            let header = DumpHeader::new(directory.id, directory.next, key, &new);
-            let header = header.or(Err(too_long))?;
-            Ok::<_, TargetError>(DumpHeader { stage: Stage::Views.code().into(), ..header })
-        };
-        let bulk =
-            dump.bulk.as_ref().map_or(0, |bulk| BulkSize::of(&*bulk.view).most(self.options.least));
+        let header = |room| self.new_header(&directory, key, dump, (&views, room));
         let whole = header(dump.later.most())?;
-        let need = whole.bulk_start.saturating_add(bulk);
-        let no_room = match directory.place(capacity, need, key, replace) {
-            Ok(placed) => return Ok((Place::new(whole, &placed), placed)),
+        let mut size = self.size(dump, dump.level.unwrap_or_default());
+        let place = |size: &Size| {
+            let need = whole.bulk_start.saturating_add(size.most);
+            directory.place(capacity, need, key, replace)
+        };
+        let mut placed = place(&size);
+        if let (Err(no_room), None) = (&placed, dump.level)
+            && let Some(raised) = self.raised(dump, no_room)
+        {
+            size = raised;
+            placed = place(&size);
+        }
+        let no_room = match placed {
+            Ok(placed) => return Ok((Place::new(size.of(whole), &placed, size.in_doubt), placed)),
             Err(no_room) => no_room,
         };
         let least = header(0)?.bulk_start;
         match directory.place_part(capacity, least, key, replace) {
             Ok(placed) => {
                 let room = (placed.entry.length - least).min(dump.later.most());
-                let header = DumpHeader { no_room: true, ..header(room)? };
-                Ok((Place::new(header, &placed), placed))
+                let header = DumpHeader { no_room: true, ..size.of(header(room)?) };
+                Ok((Place::new(header, &placed, size.in_doubt), placed))
             }
             Err(_) => Err(self.refuse(directory, no_room)),
         }
+    }
+
+    /// The header of the dump with these small views, and room for others.
+    fn new_header(
+        &self,
+        directory: &DiskHeader,
+        key: u32,
+        dump: &Dump,
+        (views, room): (&[SmallView], u64),
+    ) -> Result<DumpHeader, TargetError> {
+        let new = NewDump {
+            contents: dump.contents,
+            views,
+            room,
+            raw_length: dump.length(),
+            codec: self.options.codec,
+            checksums: self.options.checksums || self.options.codec != Codec::Raw,
+        };
+        let too_long = TargetError::TooSmall { need: u64::MAX, have: self.device.capacity() };
+        let header = DumpHeader::new(directory.id, directory.next, key, &new).or(Err(too_long))?;
+        Ok(DumpHeader { stage: Stage::Views.code().into(), ..header })
+    }
+
+    /// The most room that the bulk takes at `level`. Pages are counted by their structs, not by
+    /// their contents.
+    fn size(&self, dump: &Dump, level: Level) -> Size {
+        let bulk = dump.bulk_at(level, Zeros::Keep);
+        let (most, level, in_doubt) =
+            bulk.map_or((0, Level::ALL, 0), |NamedView { view, .. }| {
+                let most = BulkSize::of(&*view).most(self.options.least);
+                (most, view.level(), view.in_doubt())
+            });
+        Size { most, level, raised: false, in_doubt }
+    }
+
+    /// The most room that it takes at level 31, for want of room for all of it; [`None`] where the
+    /// classes of pages cannot be found.
+    fn raised(&self, dump: &Dump, no_room: &NoRoom) -> Option<Size> {
+        let size = self.size(dump, Level::KERNEL);
+        (size.level == Level::KERNEL).then(|| {
+            let NoRoom { need, have, .. } = no_room;
+            warn!("no room for all memory ({need} bytes needed, {have} there): dump level 31");
+            Size { raised: true, ..size }
+        })
     }
 
     /// Has the disk say that it had no room.
@@ -305,9 +348,15 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         reach_first(!place.header.views().is_empty());
         self.write_later(place, dump)?;
         reach_first(!place.header.views().is_empty());
-        let bulk = dump.bulk.as_ref().ok_or(TargetError::NothingToSend)?;
+        let bulk = self.bulk(place, dump).ok_or(TargetError::NothingToSend)?;
         let urgent = if place.header.no_room { dump.urgent.parts() } else { Default::default() };
-        let ended = self.write_bulk(place, bulk, &urgent, &mut || reach_first(true))?;
+        let ended = self.write_bulk(place, &bulk, &urgent, &mut || reach_first(true))?;
+        place.header.pages = place.header.pages.with_doubt(place.in_doubt);
+        let DumpHeader { pages, committed, bulk_start, .. } = place.header;
+        let level = bulk.view.level();
+        if level != Level::ALL {
+            info!("{}", Pages { level, pages, bytes: committed - bulk_start });
+        }
         if ended == Ended::Whole {
             reached(Stage::LastByte);
             return Ok(self.write_state(place, DiskState::COMPLETE, Stage::Done)?);
@@ -317,6 +366,15 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         let pages = place.header.pages.all();
         let length = place.header.raw_length;
         Err(TargetError::NoRoom { there: length.min(pages * BLOCK as u64), length })
+    }
+
+    /// The bulk at the level of the header. Pages of zeros need no test where they are compressed.
+    fn bulk(&self, place: &mut Place, dump: &Dump) -> Option<NamedView> {
+        let zeros = if self.options.codec == Codec::Raw { Zeros::Test } else { Zeros::Keep };
+        let level = Level::new(place.header.level).unwrap_or_default();
+        let bulk = dump.bulk_at(level, zeros)?;
+        place.header.level = bulk.view.level().get();
+        Some(bulk)
     }
 
     fn write_bulk(
@@ -367,6 +425,24 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         if let Err(failure) = self.replace_directory(&header) {
             warn!("the disk's directory could not be written: {failure}");
         }
+    }
+}
+
+/// The room that a dump needs at a level.
+struct Size {
+    /// Most bytes of its bulk.
+    most: u64,
+    level: Level,
+    /// True if no level was asked for, and this is not 0.
+    raised: bool,
+    /// Number of pages that are kept in doubt.
+    in_doubt: u64,
+}
+
+impl Size {
+    /// `header` with the level.
+    const fn of(&self, header: DumpHeader) -> DumpHeader {
+        DumpHeader { level: self.level.get(), level_raised: self.raised, ..header }
     }
 }
 

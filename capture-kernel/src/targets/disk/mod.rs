@@ -11,6 +11,8 @@
 mod bulk;
 mod chunks;
 mod dump_disk;
+#[cfg(test)]
+mod levels;
 mod options;
 mod place;
 #[cfg(test)]

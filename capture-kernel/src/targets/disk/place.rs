@@ -14,11 +14,13 @@ pub(super) struct Place {
     pub(super) region: u64,
     /// Length of its region in bytes.
     pub(super) length: u64,
+    /// Number of pages that are kept in doubt.
+    pub(super) in_doubt: u64,
 }
 
 impl Place {
-    pub(super) const fn new(header: DumpHeader, placed: &Placement) -> Self {
-        Self { header, region: placed.entry.offset, length: placed.entry.length }
+    pub(super) const fn new(header: DumpHeader, placed: &Placement, in_doubt: u64) -> Self {
+        Self { header, region: placed.entry.offset, length: placed.entry.length, in_doubt }
     }
 
     /// Place of the next header: the first block, and from then on either block in turn.

@@ -8,6 +8,7 @@ use crate::driver::Link;
 use crate::driver::dma::{DmaPiece, Pieces, Pool};
 use crate::gather::{Added, Copies, Gather};
 use crate::targets::TargetError;
+use crate::targets::pages::Pages;
 use core::mem;
 use dumpfile::wire::{Event, FrameReader, Outcome, Range, SMALL_FRAME, Sender, SenderStep};
 use handoff::Stage;
@@ -28,6 +29,15 @@ pub(super) struct Session<'t, L, M> {
     pool: Option<Pool>,
     /// The last stage that was reported.
     reported: Stage,
+    /// Number of bytes sent, on all views and as often as they were sent.
+    bytes: u64,
+}
+
+/// The end of a session.
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    /// The pages of a whole bulk, if its level leaves some out.
+    pub(super) pages: Option<Pages>,
 }
 
 impl<'t, L: Link, M: ReadPhys> Session<'t, L, M> {
@@ -39,7 +49,7 @@ impl<'t, L: Link, M: ReadPhys> Session<'t, L, M> {
         pool: Option<Pool>,
     ) -> Self {
         let reader = FrameReader::new([0; SMALL_FRAME]);
-        Self { link, clock, sender, reader, views, pool, reported: Stage::Views }
+        Self { link, clock, sender, reader, views, pool, reported: Stage::Views, bytes: 0 }
     }
 
     /// Runs until the end, with room for a frame in `out`.
@@ -48,6 +58,18 @@ impl<'t, L: Link, M: ReadPhys> Session<'t, L, M> {
     /// The link fails before the collector has acknowledged everything.
     pub(super) fn run(
         mut self,
+        out: &mut [u8],
+        reached: &mut dyn FnMut(Stage),
+    ) -> Result<Ended, TargetError> {
+        let outcome = self.run_to_end(out, reached)?;
+        let is_whole = outcome == Outcome::Complete;
+        let pages = is_whole.then(|| self.views.bulk_pages()).flatten();
+        let pages = pages.map(|(level, pages)| Pages { level, pages, bytes: self.bytes });
+        Ok(Ended { outcome, pages })
+    }
+
+    fn run_to_end(
+        &mut self,
         out: &mut [u8],
         reached: &mut dyn FnMut(Stage),
     ) -> Result<Outcome, TargetError> {
@@ -73,7 +95,10 @@ impl<'t, L: Link, M: ReadPhys> Session<'t, L, M> {
         self.receive()?;
         let now = self.clock.milliseconds();
         match self.sender.poll(&mut self.views, now, out).map_err(TargetError::Frame)? {
-            SenderStep::Send(length) => self.link.send(&out[..length])?,
+            SenderStep::Send(length) => {
+                self.bytes += length as u64;
+                self.link.send(&out[..length])?;
+            }
             SenderStep::Bulk { head, range } => self.send_bulk(&out[..head], range)?,
             SenderStep::Chunk { head, .. } => self.send_chunk(&out[..head])?,
             SenderStep::Busy => return Ok(None),
@@ -117,6 +142,7 @@ impl<'t, L: Link, M: ReadPhys> Session<'t, L, M> {
         let pool = self.pool.as_ref().ok_or(TargetError::NothingToSend)?;
         let mut gather = Gather::new(Copies { pool, memory: self.views.memory }, limits, 1);
         let mut at = range.offset();
+        self.bytes += head.len() as u64 + range.length();
         while at < range.end() {
             let part = self.views.part(range.view(), at, range.end() - at)?;
             match gather.add(part)? {
@@ -140,6 +166,7 @@ impl<'t, L: Link, M: ReadPhys> Session<'t, L, M> {
         let limits = link.bulk().ok_or(TargetError::NothingToSend)?;
         let pool = pool.as_ref().ok_or(TargetError::NothingToSend)?;
         let stored = views.lz4.as_ref().map(Compressor::stored).unwrap_or_default();
+        self.bytes += (head.len() + stored.len()) as u64;
         let most = usize::try_from(limits.bytes.min(limits.piece)).unwrap_or(usize::MAX);
         // A request for each buffer: the next one is filled while the device reads this one.
         let parts = stored.chunks(pool.size().min(most).max(1));

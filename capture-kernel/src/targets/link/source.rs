@@ -3,13 +3,15 @@
 use crate::driver::Error;
 use crate::dump::{Dump, NamedView};
 use crate::list;
+use crate::selection::Zeros;
 use crate::targets::TargetError;
 use alloc::vec::Vec;
 use core::ptr;
 use dumpfile::chunk::{self, ChunkEntry, Codec, Encoder, MOST_COMPRESSED};
+use dumpfile::disk::PageCounts;
 use dumpfile::wire::{CLASSES, Known, MAX_BULK, MAX_VIEWS, Run, Source, Unreadable, ViewInfo};
 use handoff::layout::PAGE_SIZE;
-use vmcore::{DumpOffset, PageClass, PhysAddr, Piece, ReadPhys, What};
+use vmcore::{DumpOffset, Level, PageClass, PhysAddr, Piece, ReadPhys, What};
 
 /// A run of zeros of this many bytes ends a bulk: the frame that it takes must be worth it.
 const ZERO_RUN: u64 = 16 << 10;
@@ -49,6 +51,8 @@ impl Compressor {
 /// The views of a dump.
 pub(super) struct Views<'d, M> {
     dump: &'d Dump,
+    /// The bulk at the dump's level.
+    bulk: Option<&'d NamedView>,
     pub(super) memory: &'d M,
     /// True if contents of a view were looked at.
     pub(super) touched: bool,
@@ -59,8 +63,14 @@ pub(super) struct Views<'d, M> {
 }
 
 impl<'d, M: ReadPhys> Views<'d, M> {
-    pub(super) fn new(dump: &'d Dump, memory: &'d M, lz4: Option<Compressor>) -> Self {
-        Self { dump, memory, touched: false, lz4, totals: None }
+    /// The views of `dump`, with `bulk` instead of its own.
+    pub(super) fn new(
+        dump: &'d Dump,
+        bulk: Option<&'d NamedView>,
+        memory: &'d M,
+        lz4: Option<Compressor>,
+    ) -> Self {
+        Self { dump, bulk, memory, touched: false, lz4, totals: None }
     }
 
     /// The source of the bytes of `view` from `offset` on: at most `most`, at least one.
@@ -72,14 +82,35 @@ impl<'d, M: ReadPhys> Views<'d, M> {
     }
 
     fn named(&self, view: u16) -> Option<(&'d NamedView, bool)> {
-        self.dump.views().take(MAX_VIEWS.into()).nth(view.into())
+        self.dump.views(self.bulk).take(MAX_VIEWS.into()).nth(view.into())
     }
 
     /// A view that is as large as memory: it has pages and chunks.
     fn large(&self, view: u16) -> Option<&'d NamedView> {
         let (named, pushed) = self.named(view)?;
-        let is_bulk = self.dump.bulk.as_ref().is_some_and(|bulk| ptr::eq(bulk, named));
-        (is_bulk || !pushed).then_some(named)
+        (self.is_bulk(named) || !pushed).then_some(named)
+    }
+
+    fn is_bulk(&self, named: &NamedView) -> bool {
+        self.bulk.is_some_and(|bulk| ptr::eq(bulk, named))
+    }
+
+    /// Numbers of pages by class, as they are selected: by their structs, not by their contents.
+    fn count(&self, named: &NamedView) -> [u64; CLASSES] {
+        // A test for zeros would read all memory before the first of it leaves.
+        let unread =
+            self.is_bulk(named).then(|| self.dump.bulk_at(named.view.level(), Zeros::Keep));
+        let view = unread.flatten().map_or_else(|| named.view.clone(), |bulk| bulk.view);
+        let pages = PageCounts::new(chunk::totals(&*view));
+        *pages.with_doubt(view.in_doubt()).by_code()
+    }
+
+    /// Level and pages of the bulk, if its level leaves some out.
+    pub(super) fn bulk_pages(&mut self) -> Option<(Level, PageCounts)> {
+        let level = self.bulk?.view.level();
+        let number = u16::try_from(self.dump.small().count()).ok()?;
+        let pages = (level != Level::ALL).then(|| self.totals(number))??;
+        Some((level, PageCounts::new(pages)))
     }
 
     fn piece(&self, view: u16, offset: u64, most: u64) -> Option<Piece<'d>> {
@@ -113,7 +144,8 @@ impl<M: ReadPhys> Source for Views<'_, M> {
         let is_compressed = self.lz4.is_some() && self.large(view).is_some();
         let codec = if is_compressed { Codec::Lz4 } else { Codec::Raw };
         let (NamedView { name, view, start }, pushed) = self.named(view)?;
-        Some(ViewInfo { name, length: view.len(), start: *start, pushed, level: 0, codec })
+        let (length, level) = (view.len(), view.level().get());
+        Some(ViewInfo { name, length, start: *start, pushed, level, codec })
     }
 
     fn read(&mut self, view: u16, offset: u64, bytes: &mut [u8]) -> Result<(), Unreadable> {
@@ -170,7 +202,7 @@ impl<M: ReadPhys> Source for Views<'_, M> {
     fn totals(&mut self, view: u16) -> Option<[u64; CLASSES]> {
         let named = self.large(view)?;
         let counted = self.totals.filter(|(of, _)| *of == view).map(|(_, totals)| totals);
-        let totals = counted.unwrap_or_else(|| chunk::totals(&*named.view));
+        let totals = counted.unwrap_or_else(|| self.count(named));
         self.totals = Some((view, totals));
         Some(totals)
     }

@@ -1,13 +1,14 @@
 //! A link whose other end is the real receiver.
 
+mod levels;
+
 use super::*;
 use crate::driver::dma::{DmaPiece, Limits, Pieces};
 use crate::dump::NamedView;
 use crate::fake::{FakeClock, bytes_of, logged, physical, slot};
 use crate::targets::stay::{Stay, Visit};
-use dumpfile::LeftRanges;
 use dumpfile::wire::{
-    Event, Frame, FrameReader, Plan, Receiver, ReceiverStep, ReceiverTimes, Write,
+    Event, Frame, FrameReader, HeldView, Plan, Receiver, ReceiverStep, ReceiverTimes, Write,
 };
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -124,8 +125,8 @@ struct FakeLink<'c> {
     /// Bytes that frames have named as left out.
     left: u64,
     codec: Codec,
-    /// The parts left out of the last view, when the collector is through.
-    lists: Option<LeftRanges>,
+    /// The views of the collector, when it is through.
+    ended: Option<Vec<HeldView>>,
     /// Of bulks: how many of their bytes are still to come, and whether any were sent since
     /// `drain`.
     undrained: bool,
@@ -153,7 +154,7 @@ impl<'c> FakeLink<'c> {
             chunks: 0,
             left: 0,
             codec: Codec::Raw,
-            lists: None,
+            ended: None,
             undrained: false,
             stopped: false,
         };
@@ -264,7 +265,7 @@ impl<'c> FakeLink<'c> {
                 }
                 ReceiverStep::Wait(_) => break,
                 ReceiverStep::Finished(_) => {
-                    self.lists = receiver.held().views.pop().map(|view| view.left);
+                    self.ended = Some(receiver.held().views);
                     return;
                 }
             }
@@ -347,7 +348,7 @@ fn deliver(
 
 /// Asserts that the pushed views have come, byte for byte.
 fn assert_whole(line: &FakeLink<'_>, memory: &Memory, dump: &Dump) {
-    for ((view, pushed), file) in dump.views().zip(&line.files) {
+    for ((view, pushed), file) in dump.views(dump.bulk.as_ref()).zip(&line.files) {
         let come = if pushed { memory.truth(view) } else { vec![0; view.view.len() as usize] };
         assert!(*file == come, "{} differs", view.name);
     }
@@ -435,7 +436,7 @@ fn chunks_go_out_compressed_and_unplugged_memory_is_named() {
         // Two of ten chunks are left out as a whole, and one is sent as it is for the bad line.
         assert_eq!(line.chunks, if codec == Codec::Lz4 { 7 } else { 0 });
         assert_eq!(line.holes, 1);
-        let lists = line.lists.as_ref().expect("a collector");
+        let lists = &line.ended.as_ref().and_then(|views| views.last()).expect("a collector").left;
         let left: Vec<_> = lists.iter().filter(|range| range.class == PageClass::Offline).collect();
         let left: Vec<_> = left.iter().map(|range| (range.start, range.end)).collect();
         assert_eq!(left, [(70, 74), (90, 130)].map(|(from, to)| (from * 4096, to * 4096)));

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use vmcore::Class;
+use vmcore::{Class, Level};
 
 use crate::delivery::Delivery;
 use crate::fault::kind::Fault;
@@ -38,6 +38,8 @@ pub struct Config {
     pub out: PathBuf,
     /// More words for the capture kernel's command line.
     pub append: String,
+    /// The dump level that the dump is to have; `append` must ask for it.
+    pub level: Level,
     /// The cause of the first kernel's crash; the test guest has its own.
     pub crash: Crash,
     /// One's own initramfs for a Linux first kernel: its program runs once the capture kernel is
@@ -96,6 +98,7 @@ impl Config {
             slot: "32M@16M".into(),
             out,
             append: String::new(),
+            level: Level::ALL,
             crash: Crash::Asked,
             initrd: None,
             first_append: String::new(),

@@ -1,6 +1,7 @@
 //! Judgement of a cycle, from the first check to the report.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -55,6 +56,8 @@ struct Findings {
     bytes: u64,
     sha256: String,
     arrived_by: Option<Way>,
+    /// Pages that the dump level leaves out, as ranges of bytes of the vmcore.
+    left: Vec<Range<u64>>,
     banner: Option<Banner>,
 }
 
@@ -152,7 +155,8 @@ impl Case<'_> {
             Banner { address: *address, text }
         });
         let is_stock = config.stock_capture.is_some();
-        let evidence = Evidence { core: &core, memory, truth, dead: &dead, is_stock };
+        let left = &findings.left;
+        let evidence = Evidence { core: &core, memory, truth, dead: &dead, left, is_stock };
         findings.checks.extend(vmcore_checks(&evidence));
         if config.truth && !is_stock {
             findings.checks.push(Check::new("truth", truth.complete()));
@@ -192,6 +196,7 @@ impl Case<'_> {
         } else {
             let (arrival, same) = arrival::collect(self.config, self.disk, &self.ended.received)?;
             findings.bytes = arrival.length;
+            findings.left = arrival.left_by(self.config.level);
             findings.arrived_by = Some(arrival.way);
             findings.checks.extend(same);
             arrival.sha256

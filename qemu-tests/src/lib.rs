@@ -37,4 +37,6 @@ pub use first::stock_capture::StockCapture;
 pub use host::deadline::Interrupt;
 pub use host::guest_dump::GuestDump;
 pub use host::machine_type::MachineType;
+pub use vmcore::Level;
+
 pub use report::{Banner, Check, Outcome, Report, Verdict};

@@ -15,8 +15,8 @@ use qemu_tests::first::bzimage::BzImage;
 use qemu_tests::first::initramfs::Userland;
 use qemu_tests::first::slot::parse_size;
 use qemu_tests::{
-    Config, Crash, Delivery, Fault, FirstKernel, Interrupt, Loading, MachineType, Outcome, Report,
-    Targets, Verdict,
+    Config, Crash, Delivery, Fault, FirstKernel, Interrupt, Level, Loading, MachineType, Outcome,
+    Report, Targets, Verdict,
 };
 
 use crate::console;
@@ -79,6 +79,9 @@ pub(crate) struct Args {
     /// only]
     #[arg(long, value_name = "CODEC", value_parser = ["auto", "none", "lz4"])]
     compress: Option<String>,
+    /// The dump level, 0 (all memory) to 31 (kernel pages only)
+    #[arg(long, value_name = "LEVEL", default_value_t)]
+    level: Level,
     /// More words for the capture kernel's command line
     #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
     append: String,
@@ -215,8 +218,9 @@ fn crash(args: &Args) -> Crash {
 /// Words for the capture kernel's command line. A word in `--append` counts more than an option.
 fn append(args: &Args) -> String {
     let compress = args.compress.as_ref().map(|codec| format!("kdump.compress={codec}"));
-    let words = [compress.as_deref().unwrap_or_default(), &args.append];
-    words.join(" ").trim().to_owned()
+    let level = (args.level != Level::ALL).then(|| format!("kdump.level={}", args.level));
+    let options = level.into_iter().chain(compress);
+    options.chain([args.append.clone()]).collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
 fn config(args: &Args, out: PathBuf) -> Result<Config> {
@@ -247,6 +251,7 @@ fn config(args: &Args, out: PathBuf) -> Result<Config> {
         cpus: args.cpus,
         slot: args.slot.clone(),
         append: append(args),
+        level: args.level,
         first_append: args.first_append.clone(),
         crash: crash(args),
         initrd,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
+use vmcore::{Level, PageClass};
 
 use crate::check::contents::{claims_equal_memory, oldmem_equals_memory};
 use crate::check::truth::Truth;
@@ -13,7 +14,7 @@ use crate::config::Config;
 use crate::delivery::Way;
 use crate::host::dump_disk::DumpDisk;
 use crate::host::memory::GuestMemory;
-use crate::line::collector_process::Received;
+use crate::line::collector_process::{Received, ReceivedView};
 use crate::line::receiving::{self, pulled_name};
 use crate::report::Check;
 
@@ -28,6 +29,18 @@ pub struct Arrival {
     pub length: u64,
     /// SHA-256 of the file.
     pub sha256: [u8; 32],
+    /// Parts of it that were left out, and the class of each, as the collector names them.
+    pub left: Vec<(Range<u64>, PageClass)>,
+}
+
+impl Arrival {
+    /// Parts that a dump of `level` leaves out. Memory that could not be read is none.
+    pub fn left_by(&self, level: Level) -> Vec<Range<u64>> {
+        let is_asked =
+            |class| level.excludes(class) && class != PageClass::Unreadable && level != Level::ALL;
+        let left = self.left.iter().filter(|(_, class)| is_asked(*class));
+        left.map(|(range, _)| range.clone()).collect()
+    }
 }
 
 /// Gets the dump from every target that was to have it, or from the first that has it, to the
@@ -90,20 +103,26 @@ fn arrive(way: Way, disk: &DumpDisk, received: &[Received], dump: &Path) -> Resu
         if let Some(trouble) = extracted.trouble() {
             bail!("the dump is not whole: {trouble}");
         }
-        let collector::Extracted { length, sha256, .. } = extracted;
-        return Ok(Arrival { way, length, sha256 });
+        let collector::Extracted { length, sha256, left, .. } = extracted;
+        let left = left.iter().map(|range| (range.start..range.end, range.class)).collect();
+        return Ok(Arrival { way, length, sha256, left });
     }
     let received = received.iter().find(|received| received.target == way.name());
     let received = received.context("no collector was there")?;
     ensure!(received.complete, "the collector has no whole dump: {}", received.said.trim());
     let (length, sha256) = hash(dump)?;
     let shown = crate::report::hex(&sha256);
-    let said = received
-        .views
-        .iter()
-        .any(|view| view.bytes == length && view.sha256.as_deref() == Some(shown.as_str()));
-    ensure!(said, "the collector names no view of {length} bytes with the SHA-256 {shown}");
-    Ok(Arrival { way, length, sha256 })
+    let is_it = |view: &&ReceivedView| {
+        view.bytes == length && view.sha256.as_deref() == Some(shown.as_str())
+    };
+    let view = received.views.iter().find(is_it).with_context(|| {
+        format!("the collector names no view of {length} bytes with the SHA-256 {shown}")
+    })?;
+    let named = view.left.iter().map(|(start, length, class)| {
+        Some((*start..start.checked_add(*length)?, PageClass::from_name(class)?))
+    });
+    let left = named.collect::<Option<_>>().context("the collector names an unknown class")?;
+    Ok(Arrival { way, length, sha256, left })
 }
 
 /// Length and SHA-256 of a file.
@@ -181,7 +200,7 @@ mod tests {
     use super::*;
 
     fn arrival(way: Way, sha256: u8) -> Arrival {
-        Arrival { way, length: 1, sha256: [sha256; 32] }
+        Arrival { way, length: 1, sha256: [sha256; 32], left: Vec::new() }
     }
 
     #[test]

@@ -16,23 +16,49 @@ use crate::line::collector_process::ReceivedView;
 /// Bytes of the vmcore that are compared at once; a multiple of [`PAGE`].
 const CHUNK: u64 = 1 << 20;
 
-/// Checks that every byte of every PT_LOAD equals memory at T1.
+/// Checks that every byte of every PT_LOAD equals memory at T1, but for pages that the dump level
+/// leaves out. Those are named, whole, and zero in the file.
 pub(crate) fn vmcore_equals_memory(evidence: &Evidence<'_>) -> Result<String> {
     let loads = &evidence.core.loads;
     ensure!(!loads.is_empty(), "the vmcore has no PT_LOAD");
     let mut wrong = Vec::new();
-    let Evidence { core, memory, truth, .. } = *evidence;
+    let Evidence { core, memory, truth, left, .. } = *evidence;
+    let mut bytes = 0;
     for load in loads {
-        let end = load.paddr.checked_add(load.filesz).context("a PT_LOAD wraps")?;
-        compare(&Compared { core, memory, truth }, load, load.paddr..end, &mut wrong)?;
+        let end = load.offset.checked_add(load.filesz).context("a PT_LOAD wraps")?;
+        for part in subtract(std::slice::from_ref(&(load.offset..end)), left) {
+            let physical = |offset| load.paddr.checked_add(offset - load.offset);
+            let (start, end) = (physical(part.start), physical(part.end));
+            let part = start.zip(end).context("a PT_LOAD wraps")?;
+            compare(&Compared { core, memory, truth }, load, part.0..part.1, &mut wrong)?;
+            bytes += part.1 - part.0;
+        }
     }
+    pages_are_zero(core, left)?;
     let (_, name) = evidence.truth.reference();
     let reused = drop_reused(evidence, &mut wrong);
     if let Some(first) = wrong.first() {
         bail!("{} pages differ from {name}, the first at {first:#x}", wrong.len());
     }
-    let bytes: u64 = loads.iter().map(|load| load.filesz).sum();
-    Ok(format!("{bytes} bytes in {} PT_LOADs equal {name}{reused}", loads.len()))
+    let left = match total(left) {
+        0 => String::new(),
+        left => format!(", {left} are left out"),
+    };
+    Ok(format!("{bytes} bytes in {} PT_LOADs equal {name}{reused}{left}", loads.len()))
+}
+
+/// Checks that what is left out is whole pages, and zero in the file.
+fn pages_are_zero(core: &CoreFile, left: &[Range<u64>]) -> Result<()> {
+    let mut page = [0; PAGE as usize];
+    for range in left {
+        let is_whole = range.start.is_multiple_of(PAGE) && range.end.is_multiple_of(PAGE);
+        ensure!(is_whole, "a part of a page is left out at {:#x} of the vmcore", range.start);
+        for at in range.clone().step_by(PAGE as usize) {
+            core.read_at(at, &mut page)?;
+            ensure!(page == [0; PAGE as usize], "the page at {at:#x} is left out and not zero");
+        }
+    }
+    Ok(())
 }
 
 /// Takes the pages out of `wrong` that a stock Linux has used itself since they were saved, when

@@ -1,5 +1,7 @@
 //! Input of the checks of a vmcore.
 
+use std::ops::Range;
+
 use crate::check::core_file::CoreFile;
 use crate::check::dead_kernel::DeadKernel;
 use crate::check::truth::Truth;
@@ -16,6 +18,8 @@ pub struct Evidence<'a> {
     pub truth: &'a Truth,
     /// The dead kernel's facts about itself.
     pub dead: &'a DeadKernel,
+    /// Pages that the dump level leaves out, as ranges of bytes of the vmcore.
+    pub left: &'a [Range<u64>],
     /// True if a stock Linux wrote the vmcore. The file may then have bytes of memory twice, as
     /// those of an x86_64 kernel's text. The first 640 KiB of memory have changed, because that
     /// Linux has used them.

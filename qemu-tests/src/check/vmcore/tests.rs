@@ -32,6 +32,8 @@ struct World {
     notes: Vec<Vec<u8>>,
     /// Bytes of the vmcore to change, by physical address.
     flips: Vec<u64>,
+    /// Pages that are left out, of the first PT_LOAD: their addresses are their offsets as well.
+    left: Vec<Range<u64>>,
     /// Memory changes between the moments: (after T0, after T1).
     strays: (Option<u64>, Option<u64>),
     /// See [`Evidence::is_stock`].
@@ -122,6 +124,7 @@ impl World {
             loads,
             notes,
             flips: Vec::new(),
+            left: Vec::new(),
             strays: (None, None),
             is_stock: false,
             is_watched: true,
@@ -139,6 +142,9 @@ impl World {
         for load in &self.loads {
             let mut body = vec![0; (load.end - load.start) as usize];
             self.memory.read(load.start, &mut body).unwrap();
+            for left in self.left.iter().filter(|left| load.contains(&left.start)) {
+                body[(left.start - load.start) as usize..(left.end - load.start) as usize].fill(0);
+            }
             for flip in self.flips.iter().filter(|flip| load.contains(flip)) {
                 body[(flip - load.start) as usize] ^= 0x40;
             }
@@ -182,6 +188,7 @@ impl World {
             memory: &self.memory,
             truth: &truth,
             dead: &self.dead,
+            left: &self.left,
             is_stock: self.is_stock,
         };
         vmcore_checks(&evidence).into_iter().filter(|check| !check.pass).collect()
@@ -235,6 +242,20 @@ fn one_wrong_byte_is_found_on_whole_and_on_partial_pages() {
     world.fails_only("vmcore_equals_memory", "the first at 0x350000");
     world.flips = vec![0x9_fbff];
     world.fails_only("vmcore_equals_memory", "1 pages differ from T1, the first at 0x9f000");
+}
+
+#[test]
+fn pages_that_are_left_out_are_whole_and_zero_and_the_others_are_right() {
+    let mut world = World::new();
+    world.left = vec![0x5000..0x6000, 0x8000..0x9000];
+    assert!(world.failures().is_empty());
+    world.flips = vec![0x6000];
+    world.fails_only("vmcore_equals_memory", "1 pages differ from T1, the first at 0x6000");
+    world.flips = vec![0x8123];
+    world.fails_only("vmcore_equals_memory", "the page at 0x8000 is left out and not zero");
+    world.flips.clear();
+    world.left[1].end -= 0x800;
+    world.fails_only("vmcore_equals_memory", "a part of a page is left out at 0x8000");
 }
 
 #[test]

@@ -91,6 +91,14 @@ impl<M: ReadPhys> PageFilter for Filter<M> {
 }
 
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod key_tests;
+#[cfg(test)]
+mod property_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vast_tests;

@@ -6,6 +6,7 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use alloc::{borrow::ToOwned, format};
+use core::cell::Cell;
 
 use super::Filter;
 use crate::SegmentMap;
@@ -49,19 +50,33 @@ pub(super) struct Memory {
     pages: BTreeMap<u64, Vec<u8>>,
     /// Pages that cannot be read.
     pub(super) broken: Vec<u64>,
+    /// Number of reads.
+    pub(super) reads: Cell<u64>,
 }
 
 impl Memory {
     pub(super) fn write(&mut self, at: u64, bytes: &[u8]) {
-        for (at, byte) in (at..).zip(bytes) {
+        let (mut at, mut rest) = (at, bytes);
+        while !rest.is_empty() {
+            let from = (at & 0xfff) as usize;
+            let (now, later) = rest.split_at(rest.len().min(4096 - from));
             let page = self.pages.entry(at >> 12).or_insert_with(|| vec![0; 4096]);
-            page[(at & 0xfff) as usize] = *byte;
+            page[from..from + now.len()].copy_from_slice(now);
+            at += now.len() as u64;
+            rest = later;
         }
+    }
+
+    pub(super) fn bytes(&self, at: u64, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.read_phys(PhysAddr::new(at), &mut bytes).expect("memory");
+        bytes
     }
 }
 
 impl ReadPhys for Memory {
     fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Error> {
+        self.reads.update(|reads| reads + 1);
         let mut at = at.get();
         let mut rest = into;
         while !rest.is_empty() {
@@ -113,22 +128,32 @@ impl Guest {
         } else {
             guest.flat()
         }
-        for page in 0..PAGES {
-            guest.set(page, &[("_mapcount", u64::MAX), ("_refcount", 1)]);
-        }
+        guest.set(0, &[("_mapcount", u64::MAX), ("_refcount", 1)]);
+        let page = guest.memory.bytes(guest.place(0), guest.size as usize);
+        guest.memory.write(guest.place(0), &page.repeat(PAGES as usize));
         guest
     }
 
     /// Replaces a line, or adds one.
     pub(super) fn line(&mut self, key: &str, value: &str) {
+        self.remove(key);
+        self.text += &format!("{key}={value}\n");
+        self.count();
+    }
+
+    /// Removes a line.
+    pub(super) fn remove(&mut self, key: &str) {
         let lines = self.text.lines();
         let others = lines.filter(|line| !line.starts_with(&format!("{key}=")));
-        let mut text: String = others.map(|line| format!("{line}\n")).collect();
-        text += &format!("{key}={value}\n");
-        let pairs = text.lines().filter_map(|line| line.split_once('='));
+        self.text = others.map(|line| format!("{line}\n")).collect();
+        self.count();
+    }
+
+    /// Looks at the numbers of the text.
+    fn count(&mut self) {
+        let pairs = self.text.lines().filter_map(|line| line.split_once('='));
         let numbers = pairs.filter_map(|(key, value)| Some((key.to_owned(), value.parse().ok()?)));
         self.numbers = numbers.collect();
-        self.text = text;
     }
 
     pub(super) fn number(&self, key: &str) -> Option<i64> {
@@ -196,7 +221,7 @@ impl Guest {
             self.line("SYMBOL(vmemmap)", &format!("{VMEMMAP:x}"));
         }
         self.long(TABLES, DIRECT + TABLES + 0x1000);
-        self.long(TABLES + 0x1000, VMEMMAP | 0b1111);
+        self.section(VMEMMAP | 0b1111);
     }
 
     /// Maps pages (x86_64), each with the lowest bits of its entry, one after the other from the
@@ -208,6 +233,22 @@ impl Guest {
             self.long(table + 8 * index, page << 12 | bits);
         }
         VMEMMAP + (1 << 21)
+    }
+
+    /// Maps a page of structs, by its number, to another one (x86_64), or to nothing.
+    pub(super) fn remap(&mut self, number: u64, other: Option<u64>) {
+        let entry = other.map_or(0, |other| (STRUCTS + (other << 12)) | 0x163);
+        self.long(TABLES + 0x10_3000 + 8 * number, entry);
+    }
+
+    /// Changes the entry of the section of all pages (x86_64).
+    pub(super) fn section(&mut self, map: u64) {
+        self.long(TABLES + 0x1000, map);
+    }
+
+    /// Page number of the first page of structs.
+    pub(super) const fn structs_page() -> u64 {
+        STRUCTS >> 12
     }
 
     /// Place of the struct of a page (physical).
@@ -261,6 +302,11 @@ impl Guest {
         for tail in page + 1..page + (1 << order) {
             self.set(tail, &[(field, pointer), ("_refcount", 0)]);
         }
+        self.order(page, order);
+    }
+
+    /// Sets the order of a compound page.
+    pub(super) fn order(&mut self, page: u64, order: u64) {
         match self.number("OFFSET(page.compound_order)") {
             Some(at) => {
                 let at = self.place(page + 1) + at.cast_unsigned();

@@ -11,8 +11,9 @@ use vmcore::{
 
 /// The most ranges. Those of few bytes give way to longer ones.
 const MOST: usize = 256;
-/// The most steps of a walk over the page structs' own mapping: 1 TiB of memory.
-const MOST_STRUCTS: usize = 8192;
+/// The most steps of a walk over the page structs' own mapping: 1 TiB of memory, with two steps for
+/// each section of 128 MiB.
+const MOST_STRUCTS: usize = 2 * 8192;
 /// The most tables. There is room for stacks beside them.
 const MOST_TABLES: usize = 64;
 /// The most CPUs whose stacks are looked for.

@@ -13,6 +13,7 @@ mod frames;
 mod kdump_file;
 mod memory;
 mod notes;
+mod page_filter;
 mod slot_image;
 
 pub use command_line::command_line;
@@ -23,13 +24,14 @@ pub use flattened::flattened;
 pub use frames::frames;
 pub use kdump_file::kdump_file;
 pub use notes::notes;
+pub use page_filter::page_filter;
 pub use slot_image::slot_image;
 
 /// A target's function.
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("command_line", command_line),
     ("dmesg", dmesg),
     ("dump_disk", dump_disk),
@@ -38,5 +40,6 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("frames", frames),
     ("kdump_file", kdump_file),
     ("notes", notes),
+    ("page_filter", page_filter),
     ("slot_image", slot_image),
 ];

@@ -26,7 +26,7 @@ fn tail(guest: &mut Guest, page: u64, head: u64) {
 /// What is done to a guest, and the pages that are in doubt then.
 type Damage = (fn(&mut Guest), Range<usize>);
 
-const DAMAGES: [Damage; 15] = [
+const DAMAGES: [Damage; 18] = [
     // A tail whose head is a tail, is none, comes later, is nowhere, or begins inside of a struct.
     (|guest| tail(guest, 66, guest.address(65)), 66..67),
     (|guest| tail(guest, 66, guest.address(62)), 66..67),
@@ -37,6 +37,8 @@ const DAMAGES: [Damage; 15] = [
     (|guest| tail(guest, 68, guest.address(64)), 68..69),
     // A head without a tail after it.
     (|guest| tail(guest, 65, guest.address(60)), 64..68),
+    // A head without its flag: the page itself may be a user's, then.
+    (|guest| guest.set(64, &[("flags", 0)]), 65..68),
     (|guest| guest.order(64, 0), 64..68),
     (|guest| guest.order(64, 7), 64..68),
     (|guest| guest.order(64, 200), 64..68),
@@ -45,8 +47,10 @@ const DAMAGES: [Damage; 15] = [
     (|guest| guest.set(128, &[("private", u64::MAX)]), 128..129),
     (|guest| guest.free(133, 1), 133..134),
     (|guest| guest.set(128, &[("_refcount", 1)]), 128..129),
-    // A page in a free block that is in use.
+    // A page in a free block that is in use, has a type, or is a tail.
     (|guest| guest.set(130, &[("_refcount", 1)]), 128..132),
+    (|guest| guest.set(130, &[("_mapcount", (-513_i64).cast_unsigned())]), 128..132),
+    (|guest| tail(guest, 130, guest.address(128)), 128..132),
 ];
 
 #[test]
@@ -61,6 +65,19 @@ fn damage_leaves_pages_in_doubt() {
                 assert!(!wrong, "{name}: damage {number}: page {page}: {verdict:?}");
             }
         }
+    }
+}
+
+/// A head that is in no PT_LOAD.
+#[test]
+fn a_head_outside_of_memory() {
+    for (name, text) in KERNELS {
+        let mut guest = guest(text);
+        guest.compound(2048, 11, guest.flag("lru"));
+        guest.hole = Some(2048);
+        let verdicts = guest.verdicts();
+        assert!(verdicts[2048..4096].iter().all(|found| *found == Doubt), "{name}");
+        assert_eq!([verdicts[2047], verdicts[4096]], [Kept, Kept]);
     }
 }
 

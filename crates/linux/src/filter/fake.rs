@@ -107,6 +107,8 @@ pub(super) struct Guest {
     pub(super) size: u64,
     /// Virtual address of the first struct.
     pub(super) structs: u64,
+    /// A page that the dump does not have.
+    pub(super) hole: Option<u64>,
 }
 
 impl Guest {
@@ -119,6 +121,7 @@ impl Guest {
             memory: Memory::default(),
             word: if is_64 { 8 } else { 4 },
             size: 0,
+            hole: None,
             structs: if is_64 { VMEMMAP } else { 0xc000_0000 + STRUCTS },
         };
         guest.line("X", "0");
@@ -340,16 +343,19 @@ impl Guest {
     }
 
     pub(super) fn segments(&self) -> SegmentMap {
-        let load = Segment {
+        let vaddr = if self.word == 8 { DIRECT } else { 0xc000_0000 };
+        let load = |(start, end): (u64, u64)| Segment {
             kind: SegmentKind::Load,
-            source: PhysAddr::new(0),
-            vaddr: if self.word == 8 { DIRECT } else { 0xc000_0000 },
-            paddr: PhysAddr::new(0),
-            filesz: END,
-            memsz: END,
+            source: PhysAddr::new(start),
+            vaddr: vaddr + start,
+            paddr: PhysAddr::new(start),
+            filesz: end - start,
+            memsz: end - start,
             flags: 7,
         };
-        SegmentMap::new([Ok(load)]).expect("room")
+        let hole = self.hole.map_or(END, |page| page << 12);
+        let parts = [(0, hole), ((hole + 0x1000).min(END), END)];
+        SegmentMap::new(parts.map(load).map(Ok)).expect("room")
     }
 
     pub(super) fn filter(&self) -> Result<Filter<&Memory>, crate::Error> {

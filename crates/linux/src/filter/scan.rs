@@ -3,14 +3,13 @@
 use super::layout::{Layout, MOST_STRUCT, Page};
 use super::memory_map::{MemoryMap, Structs};
 use super::space::{Run, Space};
+use handoff::layout::PAGE_SIZE;
 use vmcore::{PageClass, ReadPhys, Verdict, WINDOW_PAGES};
 
 /// Bytes of page structs that are read at once.
 const BUFFER: usize = 8 << 10;
 /// The most pages of a compound page, as a power of two: huge pages of 1 GiB.
 const MOST_ORDER: u8 = 18;
-/// Bytes of a page of structs.
-const STRUCTS_PAGE: u64 = 4096;
 
 /// A walk over a window.
 pub(super) struct Scan<'a, M> {
@@ -226,11 +225,11 @@ impl<M: ReadPhys> Scan<'_, M> {
     fn find_head(&self, state: &mut State, pfn: u64, head: u64) -> Option<Compound> {
         let size = self.layout.size as u64;
         let distance = self.address(pfn).checked_sub(head)?;
-        if distance == 0 || distance >= size << MOST_ORDER || distance % size != 0 {
+        if distance == 0 || distance >= size << MOST_ORDER {
             return None;
         }
         let pfn = pfn.checked_sub(distance / size)?;
-        if self.struct_of(pfn) != Some(head) || self.space.memory.physical(pfn << 12).is_none() {
+        if self.struct_of(pfn) != Some(head) {
             return None;
         }
         let mut bytes = [0; MOST_STRUCT];
@@ -275,6 +274,7 @@ impl<M: ReadPhys> Scan<'_, M> {
         second: Option<&[u8]>,
     ) -> Option<Result<Compound, u64>> {
         let size = self.layout.size;
+        self.space.memory.physical(pfn * PAGE_SIZE)?;
         let mut bytes = [0; MOST_STRUCT];
         let next = at.wrapping_add(size as u64);
         let second = match second {
@@ -287,7 +287,7 @@ impl<M: ReadPhys> Scan<'_, M> {
         };
         let head = self.layout.head_of(next, self.layout.page(second).compound)?;
         if head != at {
-            return (head < at && at.is_multiple_of(STRUCTS_PAGE)).then_some(Err(head));
+            return (head < at && at.is_multiple_of(PAGE_SIZE)).then_some(Err(head));
         }
         let order = match self.layout.order(second) {
             Some(order) if (1..=MOST_ORDER).contains(&order) => order,

@@ -20,6 +20,7 @@ fn each_class_of_each_kernel() {
         let backed = guest.flag("swapbacked");
         let (pointer, anonymous) = (guest.pointer(), guest.pointer() | 1);
         let mut expected = [Kept; PAGES as usize];
+        let (is_old, low) = (guest.has("NUMBER(PG_slab)"), (-1000_i64).cast_unsigned());
         let mut page = 0;
         // Field by field: the page, and the verdict on it.
         let single = [
@@ -38,6 +39,8 @@ fn each_class_of_each_kernel() {
             (Kept, &[("_refcount", 0)]),
             (Kept, &[("flags", u64::MAX), ("_mapcount", u64::MAX), ("mapping", u64::MAX)]),
             (Doubt, &[("mapping", 1)]),
+            // No type since Linux 6.12.
+            (if is_old { Kept } else { Doubt }, &[("flags", lru), ("_mapcount", low)]),
             (Doubt, &[("mapping", anonymous), ("_mapcount", u64::MAX - 1)]),
             (Doubt, &[("flags", lru), ("mapping", 0x1234)]),
         ];
@@ -54,7 +57,7 @@ fn each_class_of_each_kernel() {
             }
         }
         // A type that is not in VMCOREINFO: a page table.
-        let table = if guest.has("NUMBER(PG_slab)") { -513_i64 } else { -(0xe << 24) };
+        let table = if is_old { -513_i64 } else { -(0xe << 24) };
         guest.set(page, &[("_mapcount", table.cast_unsigned()), ("mapping", anonymous)]);
         page += 1;
         guest.slab(page, 0);

@@ -122,7 +122,7 @@ fn one_tib_and_sixty_four() {
         // Windows at the start and the end of each PT_LOAD, and others here and there.
         let edges =
             (0..=tib).flat_map(|number| [number * TIB, (number * TIB).wrapping_sub(WINDOW)]);
-        let others = (0..end).step_by(0x371f << 26).map(|at| at & !(WINDOW - 1));
+        let others = (0..64).map(|number| (number * (end / 64 + 0x371f000)) & !(WINDOW - 1));
         let protected = STRUCTS..STRUCTS + (64 << 28) * tib;
         for window in edges.chain(others).filter(|at| *at < end && !protected.contains(at)) {
             if window < SECTIONS + (32 << 19) {

@@ -1,5 +1,6 @@
 //! Summary of a vmcore or a dump disk.
 
+mod kdump;
 mod text;
 
 use std::collections::BTreeMap;
@@ -7,14 +8,14 @@ use std::fmt;
 use std::path::Path;
 
 use dumpfile::disk::PageCounts;
-use dumpfile::kdump_file::PageCodec;
 use dumpfile::{Contents, DiskState};
 use handoff::Stage;
 use serde::{Serialize, Serializer};
 use vmcore::{Class, PageClass, PhysAddr, Prstatus, SegmentKind, vmcoreinfo_get};
 
+pub use kdump::KdumpInfo;
+
 use crate::dump_disk::{DumpDisk, StoredDump};
-use crate::kdump_pages::KdumpPages;
 use crate::left_out::LeftByClass;
 use crate::range_map::DOUBT;
 use crate::readers::Readers;
@@ -140,21 +141,6 @@ pub struct VmcoreInfo {
     pub loads: Vec<Load>,
     /// The PRSTATUS notes, in their order.
     pub cpus: Vec<Cpu>,
-}
-
-/// Pages of a kdump-compressed file.
-#[derive(Debug, Serialize)]
-pub struct KdumpInfo {
-    /// The dump level (makedumpfile `-d`).
-    pub dump_level: u32,
-    /// Codecs of its pages.
-    pub codecs: Vec<&'static str>,
-    /// Pages in the file.
-    pub kept: u64,
-    /// Pages of RAM that are not in the file. They read as zero.
-    pub left_out: u64,
-    /// True if its writer did not get to the end.
-    pub incomplete: bool,
 }
 
 /// Memory that is not in the dump.
@@ -346,20 +332,6 @@ impl VmcoreInfo {
             readers: Readers::of(vmcore, path),
             loads: loads(vmcore),
             cpus: cpus(vmcore),
-        }
-    }
-}
-
-impl KdumpInfo {
-    fn of(pages: &KdumpPages) -> Self {
-        let header = &pages.header;
-        let has = |codec: &PageCodec| header.status & codec.flag() != 0;
-        Self {
-            dump_level: header.dump_level,
-            codecs: PageCodec::ALL.into_iter().filter(has).map(PageCodec::name).collect(),
-            kept: pages.stored.len(),
-            left_out: pages.ram.len().saturating_sub(pages.stored.len()),
-            incomplete: header.is_incomplete(),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use collector::{Callers, Error, LogFormat, LogPart, LogSource};
+use collector::{Callers, Error, ListFormat, LogFormat, LogPart, LogSource};
 use dumpfile::DiskId;
 use linux::Skipped;
 use serde::Serialize;
@@ -66,6 +66,11 @@ enum Command {
     Info {
         #[command(flatten)]
         shown: Shown,
+        /// List ranges of physical memory by the class of their pages instead: `kept`, `doubt`,
+        /// `cache`, `cache-private`, `user`, `free`, `offline`, `unaccepted`, `hwpoison`,
+        /// `unreadable`; `left-out` where a dump does not tell why. Zeros are not looked for.
+        #[arg(long)]
+        pages: bool,
         /// Print it as one line of JSON.
         #[arg(long)]
         json: bool,
@@ -115,7 +120,7 @@ enum Command {
 /// The dump of `info` and `dmesg`.
 #[derive(Args)]
 struct Shown {
-    /// A vmcore (ELF), or the block device or image file of a dump disk.
+    /// A vmcore (ELF, kdump-compressed or flattened), or the block device or image file of a dump disk.
     #[arg(value_name = "VMCORE|DISK")]
     file: PathBuf,
     /// The dump on DISK with this number [default: the newest complete one, else the newest].
@@ -136,7 +141,8 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Format { disk, id, force } => format(&disk, id, force),
         Command::Extract(arguments) => extract::run(&arguments),
-        Command::Info { shown, json } => info(&shown, json),
+        Command::Info { shown, pages: false, json } => info(&shown, json),
+        Command::Info { shown, pages: true, json } => pages(&shown, json),
         Command::Dmesg { shown, json, last, bytes, caller } => {
             dmesg(&shown, log_format(json, caller), log_part(last, bytes))
         }
@@ -162,6 +168,12 @@ fn format(disk: &Path, id: Option<DiskId>, force: bool) -> Result<(), String> {
 
 fn info(Shown { file, dump }: &Shown, json: bool) -> Result<(), String> {
     show(&collector::info(file, *dump).map_err(cli::text)?, json)
+}
+
+fn pages(Shown { file, dump }: &Shown, json: bool) -> Result<(), String> {
+    let format = if json { ListFormat::Json } else { ListFormat::Text };
+    let mut out = BufWriter::new(io::stdout());
+    collector::list_pages(file, *dump, format, &mut out).map_err(cli::text)
 }
 
 fn verify(disk: &Path, json: bool) -> Result<(), String> {

@@ -1,5 +1,6 @@
 //! Work on all cores, with results in order.
 
+use std::iter;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -32,35 +33,30 @@ pub(crate) fn in_order<S, T, E: Send>(
         turns.error.get_or_insert(error);
         turn.notify_all();
     };
-    let one = || {
-        let mut tools = match tools() {
-            Ok(tools) => tools,
-            Err(error) => return fail(error),
-        };
-        loop {
-            let item = first.fetch_add(1, Ordering::Relaxed);
-            if item >= count {
-                return;
-            }
-            let result = match work(&mut tools, item) {
-                Ok(result) => result,
-                Err(error) => return fail(error),
-            };
-            let all = turns.lock().unwrap_or_else(PoisonError::into_inner);
-            let not_yet = |all: &mut Turns<_, E>| all.next != item && all.error.is_none();
-            let all = turn.wait_while(all, not_yet);
-            let mut all = all.unwrap_or_else(PoisonError::into_inner);
-            if all.error.is_some() {
-                return;
-            }
-            if let Err(error) = (all.take)(&mut tools, item, result) {
-                drop(all);
-                return fail(error);
-            }
+    // Takes a result when it is its turn; false at the end.
+    let hand_over = |tools: &mut S, item, result| {
+        let all = turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let not_yet = |all: &mut Turns<_, E>| all.next != item && all.error.is_none();
+        let mut all = turn.wait_while(all, not_yet).unwrap_or_else(PoisonError::into_inner);
+        if all.error.is_none() {
+            all.error = (all.take)(tools, item, result).err();
             all.next += 1;
             turn.notify_all();
         }
+        all.error.is_none()
     };
+    let one = || -> Result<(), E> {
+        let mut tools = tools()?;
+        let next = || Some(first.fetch_add(1, Ordering::Relaxed)).filter(|item| *item < count);
+        for item in iter::from_fn(next) {
+            let result = work(&mut tools, item)?;
+            if !hand_over(&mut tools, item, result) {
+                break;
+            }
+        }
+        Ok(())
+    };
+    let one = || one().unwrap_or_else(fail);
     thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(one))));
     turns.into_inner().unwrap_or_else(PoisonError::into_inner).error.map_or(Ok(()), Err)
 }

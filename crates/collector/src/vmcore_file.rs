@@ -289,6 +289,18 @@ impl VmcoreFile {
         self.notes.iter().map(Vec::as_slice)
     }
 
+    /// The whole notes of all areas, one after the other.
+    pub(crate) fn all_notes(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        for area in self.note_areas() {
+            let mut walk = notes(area);
+            while let Some(Ok(_)) = walk.next() {}
+            all.extend_from_slice(&area[..walk.offset()]);
+            all.resize(all.len().next_multiple_of(4), 0);
+        }
+        all
+    }
+
     /// The text of its VMCOREINFO note.
     ///
     /// # Errors

@@ -292,3 +292,24 @@ fn impossible_wishes_are_refused() {
     assert!(said.contains("cannot be told apart by class"), "{said}");
     shown(folder.path(), &["extract", "low", "new", "--level", "0"]);
 }
+
+/// The classes of a dump that was filtered before are not known.
+#[test]
+fn pages_are_listed_by_class() {
+    let folder = folder();
+    let expected = "0x100000-0x101000 kept 1\n0x101000-0x102000 left-out 1\n\
+                    0x102000-0x106000 kept 4\n0x106000-0x107000 left-out 1\n\
+                    pages: 5 kept, 2 left-out in 4 ranges\n";
+    assert_eq!(text(&shown(folder.path(), &["info", "--pages", "flat"])), expected);
+    let json = shown(folder.path(), &["info", "--pages", "--json", "kdump"]);
+    let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    assert_eq!(json["ranges"][1], serde_json::json!(["0x101000", "0x102000", "left-out", 1]));
+    assert_eq!((&json["level"], json["ranges"].as_array().map(Vec::len)), (&31.into(), Some(4)));
+    assert_eq!(json["pages"], serde_json::json!({"kept": 5, "left-out": 2}));
+    // A core of all memory, of a kernel that does not describe its page structs.
+    let mut file = kdump();
+    put(&mut file, 4096 + 4, &words(&[0]));
+    fs::write(folder.path().join("raw"), file).expect("a file");
+    let said = refused(folder.path(), &["info", "--pages", "raw"]);
+    assert!(said.contains("cannot be told apart by class"), "{said}");
+}

@@ -6,11 +6,10 @@
 use std::io;
 
 use dumpfile::kdump_file::PageBitmap;
-use vmcore::{Class, EM_386, PageClass, PhysAddr, Segment, SegmentKind, WINDOW, build};
+use vmcore::{Class, PhysAddr, Segment, SegmentKind, WINDOW, build};
 
-use super::Writing;
-use super::kdump::all_notes;
 use super::pages::{Tools, is_zero, read_kept};
+use super::writing::Writing;
 use crate::Error;
 use crate::memory::{Memory, PAGE};
 use crate::parallel::in_order;
@@ -32,6 +31,9 @@ struct Stored {
     at: u64,
 }
 
+/// A page that was read: its number, and flags that it could be read and is zero.
+type Page = (u64, bool, bool);
+
 /// Writes the pages in `kept`, and returns the length of the file.
 pub(super) fn write(
     writing: &mut Writing<'_>,
@@ -40,13 +42,11 @@ pub(super) fn write(
 ) -> Result<u64, Error> {
     let memory = writing.memory;
     let path = memory.vmcore.path();
-    let error = |source: io::Error| Error::Output(source);
-    let notes = all_notes(memory.vmcore);
-    let (head, parts) = lay_out(memory, kept, &notes).map_err(|source| {
+    let (head, parts) = lay_out(memory, kept).map_err(|source| {
         let path = path.to_owned();
         Error::Vmcore { path, source: source.into() }
     })?;
-    sink.write_at(0, &head).map_err(error)?;
+    sink.write_at(0, &head).map_err(Error::Output)?;
     let units: Vec<(u64, u64, u64)> = parts.iter().flat_map(units).collect();
     let all: u64 = units.iter().map(|(start, end, _)| end - start).sum();
     let mut done = 0;
@@ -54,47 +54,47 @@ pub(super) fn write(
     let work = |tools: &mut Tools, index: usize| {
         let (start, end, _) = units[index];
         let pages = (start / PAGE, end.div_ceil(PAGE));
-        let pages = read_kept(memory, kept, pages, &mut tools.buffer);
-        let bytes = tools.buffer.chunks_exact(PAGE as usize).map(is_zero);
-        Ok(pages.into_iter().zip(bytes).collect::<Vec<_>>())
+        let pages = read_kept(memory, kept, pages, &mut tools.buffer).into_iter();
+        let zeros = tools.buffer.chunks_exact(PAGE as usize).map(is_zero);
+        let page = |((page, is_good), is_zero)| (page, is_good, is_zero);
+        Ok(pages.zip(zeros).map(page).collect())
     };
-    let take = |tools: &mut Tools, index: usize, pages: Vec<((u64, bool), bool)>| {
-        let (start, end, at) = units[index];
-        let mut from = 0;
-        for run in pages.chunk_by(|a, b| a.1 == b.1 && a.0.0 + 1 == b.0.0) {
-            let ((first, _), is_zero) = run[0];
-            let bytes = &tools.buffer[from..from + run.len() * PAGE as usize];
-            from += bytes.len();
-            if is_zero {
-                count_zeros(writing, run);
-                continue;
-            }
-            // The first and the last page may belong to this part only in part.
-            let skip = start.saturating_sub(first * PAGE);
-            let over = (first * PAGE + bytes.len() as u64).saturating_sub(end);
-            let bytes = &bytes[skip as usize..bytes.len() - over as usize];
-            sink.write_at(at + (first * PAGE + skip - start), bytes).map_err(error)?;
-        }
-        done += end - start;
+    let take = |tools: &mut Tools, index: usize, pages: Vec<Page>| {
+        put_pages(sink, units[index], &pages, &tools.buffer).map_err(Error::Output)?;
+        pages.iter().for_each(|(page, is_good, is_zero)| writing.count(*page, *is_zero, *is_good));
+        done += units[index].1 - units[index].0;
         (writing.progress)(done, all);
         Ok(())
     };
     in_order(units.len(), tools, work, take)?;
     let length = parts.iter().map(|part| part.at + (part.stored - part.start)).max();
     let length = length.unwrap_or(0).max(head.len() as u64);
-    sink.finish(length).map_err(error)?;
+    sink.finish(length).map_err(Error::Output)?;
     Ok(length)
 }
 
-/// Pages of zeros are left out, as well as those that cannot be read.
-fn count_zeros(writing: &mut Writing<'_>, run: &[((u64, bool), bool)]) {
-    for ((page, is_good), _) in run {
-        writing.pages.kept = writing.pages.kept.saturating_sub(1);
-        match is_good {
-            true => writing.pages.leave_out(PageClass::Zero, 1),
-            false => writing.add_unreadable(*page),
+/// Writes the pages of a unit, which are one after the other in `buffer`, and skips those of zeros.
+fn put_pages(
+    sink: &mut dyn Sink,
+    (start, end, at): (u64, u64, u64),
+    pages: &[Page],
+    buffer: &[u8],
+) -> io::Result<()> {
+    let mut from = 0;
+    for run in pages.chunk_by(|a, b| a.2 == b.2 && a.0 + 1 == b.0) {
+        let first = run[0].0 * PAGE;
+        let bytes = &buffer[from..from + run.len() * PAGE as usize];
+        from += bytes.len();
+        if run[0].2 {
+            continue;
         }
+        // The first and the last page may belong to this part only in part.
+        let skip = start.saturating_sub(first);
+        let over = (first + bytes.len() as u64).saturating_sub(end);
+        let bytes = &bytes[skip as usize..bytes.len() - over as usize];
+        sink.write_at(at + (first + skip - start), bytes)?;
     }
+    Ok(())
 }
 
 /// The stored memory of a part, in pieces that fit in a buffer: start, end, offset in the file.
@@ -112,51 +112,64 @@ fn units(part: &Stored) -> impl Iterator<Item = (u64, u64, u64)> {
 fn lay_out(
     memory: &Memory<'_>,
     kept: &PageBitmap,
-    notes: &[u8],
 ) -> Result<(Vec<u8>, Vec<Stored>), vmcore::Error> {
     let vmcore = memory.vmcore;
+    let notes = vmcore.all_notes();
+    let is_load = |segment: &&Segment| segment.kind == SegmentKind::Load;
+    let loads = vmcore.segments.iter().filter(is_load);
+    let (mut parts, count) = few_parts(memory, kept, loads.clone());
+    let head = |class: Class| class.header_size() + (count + 1) * class.entry_size();
+    // The class of the source, unless its offsets do not fit.
+    let end = place(&mut parts, head(vmcore.class) + notes.len());
+    let class = match vmcore.class {
+        Class::Elf32 if end < 1 << 32 => Class::Elf32,
+        _ => Class::Elf64,
+    };
+    place(&mut parts, head(class) + notes.len());
+    let length = notes.len() as u64;
+    let note = Segment {
+        kind: SegmentKind::Note,
+        source: PhysAddr::new(head(class) as u64),
+        vaddr: 0,
+        paddr: PhysAddr::new(0),
+        filesz: length,
+        memsz: length,
+        flags: 0,
+    };
+    let loads = loads.flat_map(|load| within(load, &parts));
+    let segments: Vec<Segment> = std::iter::once(note).chain(loads).collect();
+    let mut bytes = build(vmcore.machine, class, &segments)?;
+    bytes.extend_from_slice(&notes);
+    Ok((bytes, parts))
+}
+
+/// Parts, as many as program headers can name, and the number of these.
+fn few_parts<'a>(
+    memory: &Memory<'_>,
+    kept: &PageBitmap,
+    loads: impl Iterator<Item = &'a Segment> + Clone,
+) -> (Vec<Stored>, usize) {
     let mut long = LONG_RUN;
     loop {
-        let mut parts = parts(memory, kept, long);
-        let is_load = |segment: &&Segment| segment.kind == SegmentKind::Load;
-        let loads = vmcore.segments.iter().filter(is_load);
+        let parts = parts(memory, kept, long);
         let count = loads.clone().map(|load| within(load, &parts).count()).sum::<usize>();
-        if count > MOST_LOADS && long < u64::MAX / 2 {
-            // Fewer headers, and more zeros in the file.
-            long *= 2;
-            continue;
+        if count <= MOST_LOADS || long > u64::MAX / 2 {
+            return (parts, count);
         }
-        let head = |class: Class| class.header_size() + (count + 1) * class.entry_size();
-        let place = |class: Class, parts: &mut [Stored]| {
-            let mut at = (head(class) + notes.len()) as u64;
-            for part in parts {
-                // An address and its offset are alike within a page.
-                part.at = at.next_multiple_of(PAGE) + part.start % PAGE;
-                at = part.at + (part.stored - part.start);
-            }
-            at
-        };
-        // The class of the source, unless its offsets do not fit.
-        let end = place(vmcore.class, &mut parts);
-        let is_narrow = vmcore.class == Class::Elf32 && vmcore.machine == EM_386;
-        let class = if is_narrow && end < 1 << 32 { Class::Elf32 } else { Class::Elf64 };
-        place(class, &mut parts);
-        let (source, length) = (PhysAddr::new(head(class) as u64), notes.len() as u64);
-        let note = Segment {
-            kind: SegmentKind::Note,
-            source,
-            vaddr: 0,
-            paddr: PhysAddr::new(0),
-            filesz: length,
-            memsz: length,
-            flags: 0,
-        };
-        let loads = loads.flat_map(|load| within(load, &parts));
-        let segments: Vec<Segment> = std::iter::once(note).chain(loads).collect();
-        let mut bytes = build(vmcore.machine, class, &segments)?;
-        bytes.extend_from_slice(notes);
-        return Ok((bytes, parts));
+        // Fewer headers, and more zeros in the file.
+        long *= 2;
     }
+}
+
+/// Gives the parts their places after the first `head` bytes. Returns the end of the file.
+fn place(parts: &mut [Stored], head: usize) -> u64 {
+    let mut at = head as u64;
+    for part in parts {
+        // An address and its offset are alike within a page.
+        part.at = at.next_multiple_of(PAGE) + part.start % PAGE;
+        at = part.at + (part.stored - part.start);
+    }
+    at
 }
 
 /// Cuts memory into parts, each with a long run of pages that are left out at its end.

@@ -6,10 +6,10 @@ use dumpfile::kdump_file::{
     BLOCK, DESCRIPTOR, KdumpHeader, Machine, PageBitmap, PageCodec, PageDescriptor, Part,
     UTSNAME_FIELD, Utsname,
 };
-use vmcore::{EM_386, PageClass, WINDOW_PAGES, notes, vmcoreinfo_get};
+use vmcore::{EM_386, WINDOW_PAGES, notes, vmcoreinfo_get};
 
-use super::Writing;
 use super::pages::{Tools, is_zero, read_kept};
+use super::writing::Writing;
 use crate::memory::PAGE;
 use crate::parallel::in_order;
 use crate::selection::windows;
@@ -33,54 +33,54 @@ pub(super) fn write(
     sink: &mut dyn Sink,
 ) -> Result<u64, Error> {
     let memory = writing.memory;
-    let path = memory.vmcore.path();
-    let error = |source: io::Error| Error::Output(source);
-    let notes = all_notes(memory.vmcore);
-    let header = header(writing, notes.len(), vmcoreinfo_in(&notes))?;
-    put(sink, 0, &header.encode()).map_err(error)?;
-    put(sink, header.notes.offset, &notes).map_err(error)?;
-    put(sink, header.bitmap1(), memory.ram.as_bytes()).map_err(error)?;
-    put(sink, header.bitmap2(), kept.as_bytes()).map_err(error)?;
-    let table = header.descriptors();
+    let table = put_front(writing, kept, sink)?;
     let zero = table + kept.len() * DESCRIPTOR as u64;
-    put(sink, zero, &[0; PAGE as usize]).map_err(error)?;
+    sink.write_at(zero, &[0; PAGE as usize]).map_err(Error::Output)?;
     let (mut next, mut done) = (zero + PAGE, 0);
-    let windows = windows(kept);
-    let codec = writing.codec;
-    let tools = || Tools::new().map_err(Error::io("read", path));
+    let (windows, codec) = (windows(kept), writing.codec);
+    let tools = || Tools::new().map_err(Error::io("read", memory.vmcore.path()));
     let work = |tools: &mut Tools, index: usize| {
         let first = windows[index] * WINDOW_PAGES as u64;
-        let end = first + WINDOW_PAGES as u64;
-        let pages = read_kept(memory, kept, (first, end), &mut tools.buffer);
+        let window = (first, first + WINDOW_PAGES as u64);
+        let pages = read_kept(memory, kept, window, &mut tools.buffer);
         Ok(pack(pages, codec, tools))
     };
     let take = |tools: &mut Tools, _, pages: Vec<Packed>| {
         let mut descriptors = Vec::with_capacity(pages.len() * DESCRIPTOR);
         let (at, start) = (table + done * DESCRIPTOR as u64, next);
         for page in &pages {
-            let Packed { page: number, size, codec, is_good } = *page;
-            let descriptor = match size {
+            let descriptor = match page.size {
                 0 => PageDescriptor { offset: zero, size: BLOCK as u32, codec: PageCodec::Raw },
-                size => PageDescriptor { offset: next, size, codec },
+                size => PageDescriptor { offset: next, size, codec: page.codec },
             };
             descriptors.extend(descriptor.encode());
-            next += u64::from(size);
-            match (size, is_good) {
-                (_, false) => writing.add_unreadable(number),
-                (0, _) => writing.pages.leave_out(PageClass::Zero, 1),
-                _ => continue,
-            }
-            writing.pages.kept -= 1;
+            next += u64::from(page.size);
+            writing.count(page.page, page.size == 0, page.is_good);
         }
         done += pages.len() as u64;
-        sink.write_at(at, &descriptors).map_err(error)?;
-        put_pages(sink, start, &pages, tools, codec).map_err(error)?;
+        sink.write_at(at, &descriptors).map_err(Error::Output)?;
+        put_pages(sink, start, &pages, tools, codec).map_err(Error::Output)?;
         (writing.progress)(done * PAGE, kept.len() * PAGE);
         Ok(())
     };
     in_order(windows.len(), tools, work, take)?;
-    sink.finish(next).map_err(error)?;
+    sink.finish(next).map_err(Error::Output)?;
     Ok(next)
+}
+
+/// Writes the headers, notes and bitmaps, and returns the place of the page descriptors.
+fn put_front(writing: &Writing<'_>, kept: &PageBitmap, sink: &mut dyn Sink) -> Result<u64, Error> {
+    let notes = writing.memory.vmcore.all_notes();
+    let header = header(writing, notes.len(), vmcoreinfo_in(&notes))?;
+    for (at, bytes) in [
+        (0, &header.encode()[..]),
+        (header.notes.offset, &notes),
+        (header.bitmap1(), writing.memory.ram.as_bytes()),
+        (header.bitmap2(), kept.as_bytes()),
+    ] {
+        put(sink, at, bytes).map_err(Error::Output)?;
+    }
+    Ok(header.descriptors())
 }
 
 /// Writes bytes, and skips those at the end that are zero.
@@ -138,18 +138,6 @@ fn put_pages(
         from += length;
     }
     Ok(())
-}
-
-/// All notes of a vmcore, one after the other.
-pub(super) fn all_notes(vmcore: &VmcoreFile) -> Vec<u8> {
-    let mut all = Vec::new();
-    for area in vmcore.note_areas() {
-        let mut walk = notes(area);
-        while let Some(Ok(_)) = walk.next() {}
-        all.extend_from_slice(&area[..walk.offset()]);
-        all.resize(all.len().next_multiple_of(4), 0);
-    }
-    all
 }
 
 /// The place of the text of VMCOREINFO in notes.

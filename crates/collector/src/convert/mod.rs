@@ -7,6 +7,7 @@
 mod elf;
 mod kdump;
 mod pages;
+mod writing;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
@@ -16,7 +17,8 @@ use dumpfile::kdump_file::PageCodec;
 use serde::Serialize;
 use vmcore::{Level, PageClass, PageFilter};
 
-use crate::memory::{Memory, PAGE};
+use self::writing::Writing;
+use crate::memory::Memory;
 use crate::selection::{PageSums, filter, select};
 use crate::sink::{Flattened, Plain, Sink};
 use crate::stored_bulk::Range;
@@ -69,28 +71,6 @@ pub struct Converted {
     /// Physical memory that could not be read: zero in the file.
     #[serde(serialize_with = "json::pairs")]
     pub unreadable: Vec<Range>,
-}
-
-/// A dump that is being written.
-struct Writing<'a> {
-    memory: &'a Memory<'a>,
-    codec: PageCodec,
-    level: Level,
-    pages: PageSums,
-    unreadable: Vec<Range>,
-    progress: &'a mut (dyn FnMut(u64, u64) + Send),
-}
-
-impl Writing<'_> {
-    /// Counts pages that could not be read.
-    fn add_unreadable(&mut self, page: u64) {
-        self.pages.leave_out(PageClass::Unreadable, 1);
-        let start = page * PAGE;
-        match self.unreadable.last_mut() {
-            Some(last) if last.1 == start => last.1 = start + PAGE,
-            _ => self.unreadable.push((start, start + PAGE)),
-        }
-    }
 }
 
 /// Writes the vmcore at `path` into the file `out`, which is replaced, or (`None`) to standard

@@ -51,12 +51,12 @@ pub struct DiskRoom {
 /// Bytes that a dump takes at most on a disk.
 #[derive(Clone, Copy)]
 struct Need {
-    /// The level that was chosen, or 0.
-    level: Level,
+    /// The level that was chosen.
+    level: Option<Level>,
     /// All of it. If the pages were not counted, as much as at level 0.
     whole: u64,
-    /// True if `whole` is of this level.
-    is_known: bool,
+    /// True if the pages were counted.
+    is_counted: bool,
     /// The same at level 31, which the capture kernel takes if no level was chosen.
     kernel: Option<u64>,
     /// Its headers and first small views. Larger ones are refused.
@@ -71,7 +71,7 @@ impl DiskRoom {
             id: disk.id.to_string(),
             size,
             dumps: disk.directory.dumps.as_slice().len(),
-            level: need.level.get(),
+            level: need.level.unwrap_or_default().get(),
             need: need.whole,
             room: 0,
             given_up: Vec::new(),
@@ -111,13 +111,17 @@ impl DiskRoom {
                 self.given_up = numbers(&placed);
                 // Without complete dumps that are given up, this is the room.
                 self.room = placed.entry.length;
-                match kernel {
-                    Some(kernel) => {
+                match (kernel, need.level) {
+                    (Some(kernel), _) => {
                         (self.level, self.need) = (Level::KERNEL.get(), kernel);
                         "the dump will have level 31: kernel pages only"
                     }
-                    None if need.level > Level::ALL && !need.is_known => return,
-                    None => {
+                    (None, Some(level)) if level > Level::ALL && !need.is_counted => return,
+                    (None, None) if !need.is_counted => {
+                        "level 31 (kernel pages only) if that fits, else the small views and as \
+                         much of memory as fits, the kernel's own first, will get there"
+                    }
+                    _ => {
                         "the small views and as much of memory as fits, the kernel's own first, \
                          will get there"
                     }
@@ -222,11 +226,10 @@ fn need(options: &Options<'_>, facts: &Facts, pages: Option<&LivePages>) -> Need
         least.saturating_add(rest)
     };
     let at = |level| pages.map(|pages| whole(pages.all() - pages.at(level)));
-    let level = options.level.unwrap_or_default();
     Need {
-        level,
-        whole: at(level).unwrap_or_else(|| whole(0)),
-        is_known: level == Level::ALL || pages.is_some(),
+        level: options.level,
+        whole: at(options.level.unwrap_or_default()).unwrap_or_else(|| whole(0)),
+        is_counted: pages.is_some(),
         kernel: at(Level::KERNEL).filter(|_| options.level.is_none()),
         least,
     }
@@ -313,7 +316,7 @@ mod tests {
         let problem = small.problem.clone().expect("too small");
         assert!(problem.contains("/dev/vdb has room for 399 MiB"), "{problem}");
         assert!(problem.contains("takes up to 481 MiB: take a larger disk"), "{problem}");
-        assert!(problem.contains("the small views and as much of memory as fits"), "{problem}");
+        assert!(problem.contains("level 31 (kernel pages only) if that fits"), "{problem}");
         assert!(!small.nothing);
         let none = room(0, "", |disk| disk.capacity = Some(16 << 10));
         assert!(none.nothing && none.problem.is_some_and(|said| said.contains("nothing will get")));

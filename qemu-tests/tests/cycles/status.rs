@@ -1,5 +1,10 @@
 //! Output of `kdump-loader status` in a running machine, and the message for a second loader.
 
+use std::path::Path;
+
+use qemu_tests::check::judged::Judged;
+use vmcore::Verdict;
+
 use crate::common::*;
 
 /// Says how the loader's status ends and begins.
@@ -32,7 +37,10 @@ echo "no kernel" >/kernel
 wait $first; say "exit $? of the first"
 wait $second; say "exit $? of the second: $(grep ^loaded /second)"
 status "at the end"
+say "level 31: $(/kdump-loader status --json | sed -n '/"level": 31,/,/}/s/.*"pages": \(.*\),/\1/p') pages"
 "#;
+/// Pages that may come and go between the status and the crash: those of the programs that show it.
+const MOST_CHANGED: u64 = 256;
 
 /// Takes a CPU out of the kernel's list and puts it back; both CPUs stay in the machine. After a
 /// real eject (`echo 1 >/sys/bus/acpi/devices/LNXCPU:01/eject`) the loader reports the same, but
@@ -52,12 +60,14 @@ status "when loaded again"
 
 #[test]
 fn the_status_of_a_loaded_machine_and_of_one_that_has_changed() {
-    let (report, console) = cycle_and_console(debian(), |config| {
+    let out = tempfile::tempdir().expect("a folder for the results");
+    let (report, console) = cycle_into(&out, debian(), |config| {
         config.memory = 256 * MIB;
         config.cpus = 2;
         config.before_crash = format!("{STATUS}{SCRIPT}");
     });
     assert_passes(&report);
+    assert_level_31(&console, &out.path().join("vmcore"));
     let says = |what: &str, words: &str| format!("first-kernel: {what}: {words}");
     let ready = "ready: a panic will be captured, to virtio-blk:id=";
     let holder = console.lines().find_map(|line| line.split_once("pid of the first is "));
@@ -86,6 +96,18 @@ fn the_status_of_a_loaded_machine_and_of_one_that_has_changed() {
             &says("exit 0 of status at the end", ready),
         ],
     );
+}
+
+/// The status has counted as many pages as the filter keeps of the dump.
+fn assert_level_31(console: &str, vmcore: &Path) {
+    let said = console.lines().find_map(|line| line.split_once("first-kernel: level 31: "));
+    let said = said.and_then(|(_, said)| said.split_once(" pages")?.0.parse::<u64>().ok());
+    let said = said.expect("a number of pages");
+    let judged = Judged::of(vmcore).expect("a filter");
+    let is_kept = |verdict: &&Verdict| !matches!(verdict, Verdict::Excluded(_));
+    let kept = judged.verdicts.values().filter(is_kept).count() as u64;
+    println!("level 31: {said} pages in the status, {kept} in the dump");
+    assert!(said.abs_diff(kept) <= MOST_CHANGED, "{said} pages in the status, {kept} in the dump");
 }
 
 #[test]

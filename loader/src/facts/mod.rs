@@ -12,6 +12,7 @@ pub(crate) mod kexec_files;
 pub(crate) mod memory;
 pub mod pages;
 pub(crate) mod read;
+pub(crate) mod scan;
 pub(crate) mod setup_header;
 pub mod system;
 pub(crate) mod tsc;

@@ -9,6 +9,7 @@ pub(crate) mod fill;
 pub(crate) mod layout;
 pub(crate) mod left_out;
 pub(crate) mod machine;
+pub(crate) mod measure;
 pub(crate) mod report;
 pub(crate) mod reservation;
 pub(crate) mod reuse;

@@ -107,8 +107,10 @@
 //! welcome, nor with bulk.
 
 mod codec;
+mod decode;
 mod error;
 mod frame;
+mod layout;
 mod reader;
 mod receiver;
 mod sender;

@@ -1,6 +1,7 @@
 //! From the bytes of a stream to frames and text.
 
-use super::codec::{self, Header};
+use super::decode::decode;
+use super::layout::Header;
 use super::{Chunk, Frame, HEADER_SIZE, MARK, Packet, Range, SMALL_FRAME, VERSION, WireError};
 
 /// The next part of a stream.
@@ -193,7 +194,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> FrameReader<B> {
         if header.version != VERSION {
             return Some(Event::OtherVersion(header.version));
         }
-        let decoded = codec::decode(&header, &self.buffer.as_ref()[..header.total()]);
+        let decoded = decode(&header, &self.buffer.as_ref()[..header.total()]);
         Some(decoded.map_or_else(Event::Nonsense, Event::Frame))
     }
 
@@ -205,7 +206,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> FrameReader<B> {
         if !header.is_whole(frame, if ours { session } else { 0 }) {
             return Judged::Damage;
         }
-        let decoded = codec::decode(header, frame);
+        let decoded = decode(header, frame);
         let raw = decoded.as_ref().ok().and_then(|packet| Raw::after(&packet.frame));
         if let (true, Ok(packet), Some(what)) = (ours, &decoded, raw) {
             return Judged::Bulk(Bulk { session, seq: packet.seq, what, done: 0 });

@@ -100,12 +100,23 @@ fn left_out(flags: &PageFlags, judged: &Judged) -> Result<String> {
             shown(&mut tally.beyond.iter().map(|page| (*page, "kept".to_string())))
         );
     }
+    let changed = changes(flags, tally.changed.iter().map(|(page, class)| (*page, Some(*class))));
+    let beyond = changes(flags, tally.beyond.iter().map(|page| (*page, None)));
+    Ok(format!("{}; changed since: {changed}; kept beyond: {beyond}", tally.show()))
+}
+
+/// The number of these pages, and by flags and class how many of them there are.
+fn changes(flags: &PageFlags, pages: impl Iterator<Item = (u64, Option<PageClass>)>) -> String {
     let mut kinds = BTreeMap::<_, u64>::new();
-    for page in &tally.beyond {
-        *kinds.entry(flags.show(*page)).or_default() += 1;
+    for (page, class) in pages {
+        *kinds.entry((flags.show(page), class)).or_default() += 1;
     }
-    let kinds: String = kinds.iter().map(|(flags, pages)| format!(", {pages} {flags}")).collect();
-    Ok(format!("{}; {changed} changed since, {beyond} kept beyond{kinds}", tally.show()))
+    let total: u64 = kinds.values().sum();
+    let kinds = kinds.iter().map(|((flags, class), pages)| {
+        let class = class.map_or("kept".to_string(), |class| class.to_string());
+        format!(", {pages} of {flags} as {class}")
+    });
+    format!("{total}{}", kinds.collect::<String>())
 }
 
 /// True if no change since the kernel's word explains that a page is left out as `class`.
@@ -116,8 +127,14 @@ fn cannot(flags: &PageFlags, page: u64, class: PageClass) -> bool {
 
 /// Checks that the free pages are as many as the kernel counts itself.
 fn free(evidence: &Evidence<'_>, flags: &PageFlags, judged: &Judged) -> Result<String> {
-    let is_free = |verdict: &&Verdict| **verdict == Verdict::Excluded(PageClass::Free);
-    let left_out = judged.verdicts.values().filter(is_free).count() as u64;
+    // Up to 5.10 poisoned pages stay among the free ones, and are counted with them.
+    let is_free = |page: &u64, verdict: &Verdict| match verdict {
+        Verdict::Excluded(PageClass::Free) => true,
+        Verdict::Excluded(PageClass::HwPoison) => flags.is_free(*page),
+        _ => false,
+    };
+    let free = judged.verdicts.iter().filter(|(page, verdict)| is_free(page, verdict));
+    let left_out = free.count() as u64;
     let counted = free_pages::in_zones(evidence)?;
     let before = flags.count(PageClass::Free);
     ensure!(left_out == counted, "{left_out} pages are free, and the zones count {counted}");
@@ -159,7 +176,7 @@ mod tests {
     fn a_filter_that_agrees_passes() {
         let said = judge(&[]).unwrap();
         assert!(said.starts_with("kept 800, cache 800, user 800, free 800"), "{said}");
-        assert!(said.ends_with("; 0 changed since, 0 kept beyond"), "{said}");
+        assert!(said.ends_with("; changed since: 0; kept beyond: 0"), "{said}");
     }
 
     #[test]
@@ -175,7 +192,7 @@ mod tests {
             assert!(error.contains("1 pages are left out that cannot be"), "{error}");
         }
         let few: Vec<_> = (2400..2400 + MOST_CHANGED).map(|page| (page, free)).collect();
-        assert!(judge(&few).unwrap().contains(&format!("; {MOST_CHANGED} changed since")));
+        assert!(judge(&few).unwrap().contains(&format!("; changed since: {MOST_CHANGED}, ")));
         let many: Vec<_> = (2400..2401 + MOST_CHANGED).map(|page| (page, free)).collect();
         assert!(judge(&many).unwrap_err().to_string().contains("of another class"));
     }

@@ -23,6 +23,7 @@ const COMPOUND_TAIL: u64 = 1 << 16;
 const HUGETLB: u64 = 1 << 17;
 const HWPOISON: u64 = 1 << 19;
 const NOPAGE: u64 = 1 << 20;
+const THP: u64 = 1 << 22;
 const OFFLINE: u64 = 1 << 23;
 const PAGE_TABLE: u64 = 1 << 26;
 const RESERVED: u64 = 1 << 32;
@@ -32,7 +33,7 @@ const PRIVATE: u64 = 1 << 35;
 const OF_WHOLE: u64 = LRU | SLAB | ANON | SWAPCACHE | HUGETLB | PRIVATE;
 
 /// Flags by name, for people.
-const NAMES: [(u64, &str); 14] = [
+const NAMES: [(u64, &str); 15] = [
     (LRU, "lru"),
     (SLAB, "slab"),
     (BUDDY, "buddy"),
@@ -43,6 +44,7 @@ const NAMES: [(u64, &str); 14] = [
     (COMPOUND_TAIL, "tail"),
     (HUGETLB, "huge"),
     (HWPOISON, "hwpoison"),
+    (THP, "thp"),
     (OFFLINE, "offline"),
     (PAGE_TABLE, "page table"),
     (RESERVED, "reserved"),
@@ -114,6 +116,11 @@ impl PageFlags {
     /// True if a process or the kernel's page tables map the page, or did when it was saved.
     pub fn is_mapped(&self, page: u64) -> bool {
         usize::try_from(page).ok().and_then(|page| self.counts.get(page)).is_some_and(|it| *it > 0)
+    }
+
+    /// True if the page is in a free block, poisoned or not.
+    pub fn is_free(&self, page: u64) -> bool {
+        self.flags(page) & BUDDY != 0
     }
 
     /// True if the page can be none but the kernel's for as long as it runs: it was set aside at

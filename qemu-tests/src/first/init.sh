@@ -131,11 +131,12 @@ esac
 # The kernel's word on each page, into memory that it does not use: the last thing before the crash.
 save_pages() {
     read -r page blocks <"$root/etc/kdump.pages"
-    dd if=/proc/buddyinfo of=/dev/mem bs=4096 seek="$page" conv=notrunc 2>/dev/null &&
+    # Zeros after the text: the memory may hold what the boot has left there.
+    dd if=/proc/buddyinfo of=/dev/mem bs=4096 seek="$page" conv=notrunc,sync status=none &&
         dd if=/proc/kpagecount of=/dev/mem bs=4096 count="$blocks" seek=$((page + 1)) \
-            conv=notrunc 2>/dev/null &&
+            conv=notrunc status=none &&
         dd if=/proc/kpageflags of=/dev/mem bs=4096 count="$blocks" \
-            seek=$((page + 1 + blocks)) conv=notrunc 2>/dev/null ||
+            seek=$((page + 1 + blocks)) conv=notrunc status=none ||
         fail "saving the kernel's word on its pages"
 }
 

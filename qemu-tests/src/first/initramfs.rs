@@ -8,7 +8,7 @@ use cpio::newc::{self, Builder};
 /// The script `/init`.
 const INIT: &str = include_str!("init.sh");
 /// The busybox programs that `/init` uses.
-const APPLETS: [&str; 15] = [
+const APPLETS: [&str; 16] = [
     "sh",
     "mount",
     "umount",
@@ -24,6 +24,7 @@ const APPLETS: [&str; 15] = [
     "mkdir",
     "mkfifo",
     "fallocate",
+    "od",
 ];
 /// The folder of the harness's files beside the user's own userland.
 const OWN_FOLDER: &str = "kdump-rs";

@@ -1,7 +1,11 @@
 # Uses of memory before a crash, one function each, for checks of the page filter. They are read after
 # the capture kernel has been loaded; `say`, `fail` and $root are those of /init.
 
-mount -t tmpfs -o size=90% tmp /tmp || fail "mounting a tmpfs"
+# In a small machine Linux uses huge pages only when it is told to; kernels for real time have none.
+thp=/sys/kernel/mm/transparent_hugepage/enabled
+[ ! -e $thp ] || echo always >$thp || fail "turning huge pages on"
+mount -t tmpfs -o size=90%,huge=always tmp /tmp 2>/dev/null || mount -t tmpfs -o size=90% tmp /tmp ||
+    fail "mounting a tmpfs"
 # Contents that are not zero: 512 KiB, and 8 MiB of them.
 dd if=/proc/kallsyms of=/tmp/text bs=64k count=8 iflag=fullblock 2>/dev/null || fail "writing to /tmp"
 for copy in 0 1 2 3 4 5 6 7 8 9 a b c d e f; do cat /tmp/text; done >/tmp/copies || fail "writing to /tmp"
@@ -26,6 +30,7 @@ anonymous() {
         dd if=/tmp/copies "of=/tmp/fifo-$size" bs="$size" iflag=fullblock 2>/dev/null &
         dd bs=1 count=1 <&8 >/dev/null 2>&1 || fail "reading a FIFO"
     done
+    [ ! -e $thp ] || grep -q '^AnonHugePages: *[1-9]' /proc/meminfo || fail "no program has huge pages"
 }
 
 # Pages of a file in a hugetlbfs, and free ones of the kernel's pool.
@@ -36,22 +41,28 @@ hugetlb() {
     grep -q '^HugePages_Total: *[1-9]' /proc/meminfo || fail "the kernel has no huge pages"
 }
 
-# Pages that are poisoned as if the hardware had reported them: most of them free ones.
+# Four free pages that are poisoned as if the hardware had reported them. Any others may be a program's.
 poison() {
     read -r page blocks <"$root/etc/kdump.pages"
+    page=$((page + 2 * blocks))
     inject=$root/modules/hwpoison-inject.ko
     if [ -e "$inject" ]; then
         mkdir /tmp/debug && mount -t debugfs debug /tmp/debug && insmod "$inject" ||
             fail "insmod hwpoison-inject"
     fi
-    # A page that the kernel itself uses is marked as well, and the word for that is "busy".
-    for step in 0 1 777 1333; do
-        page=$((page + 2 * blocks + 4096 + step))
+    left=4
+    while [ $left -gt 0 ]; do
+        page=$((page + 333))
+        flags=$(dd if=/proc/kpageflags bs=8 skip=$page count=1 status=none | od -An -tu4 -N4)
+        [ -n "$flags" ] || fail "no four pages are free"
+        # KPF_BUDDY
+        [ $((flags & 1024)) -ne 0 ] || continue
+        left=$((left - 1))
         if [ -e "$inject" ]; then
             echo $page >/tmp/debug/hwpoison/corrupt-pfn
         else
             echo $((page * 4096)) >/sys/devices/system/memory/hard_offline_page
-        fi 2>/dev/null
+        fi || fail "poisoning page $page"
     done
     grep -q '^HardwareCorrupted: *[1-9]' /proc/meminfo || fail "no page is poisoned"
 }

@@ -128,14 +128,16 @@ impl SavedPages {
     }
 }
 
-/// A module by its name and its bytes, if the kernel's package has it.
+/// A module by its name and its bytes, if the kernel's package has it. Later packages have it
+/// compressed, and insmod takes it like that.
 fn packed(kernel: &Path, module: &'static str) -> Result<Option<Packed>> {
-    let path = virtio_modules::folder(kernel)?.join(module);
-    if !path.exists() {
+    let plain = virtio_modules::folder(kernel)?.join(module);
+    let compressed = plain.with_extension("ko.xz");
+    let Some(path) = [&plain, &compressed].into_iter().find(|path| path.exists()) else {
         return Ok(None);
-    }
+    };
     let name = module.rsplit('/').next().context("a path")?;
-    let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     Ok(Some((name.to_string(), bytes)))
 }
 

@@ -1,7 +1,7 @@
 //! Memory that is added while Linux runs, and taken away again.
 
 use crate::common::*;
-use qemu_tests::Fault;
+use qemu_tests::{Fault, SavedPages};
 
 /// Checks that the check of hot-added memory was made; returns its detail from the report.
 #[track_caller]
@@ -31,10 +31,13 @@ fn memory_that_is_unplugged_after_the_load_is_a_named_hole() {
     let (report, console) = cycle_and_console(debian_amd64(), |config| {
         config.memory = 256 * MIB;
         config.fault = Some(Fault::Hotplug { size: 256 * MIB, left: Some(128 * MIB) });
+        config.saved_pages = Some(SavedPages::default());
         config.first_append = "memhp_default_state=online_movable".into();
     });
     let detail = hot_memory(&report);
     assert!(!detail.ends_with("untouched: nothing"), "{detail}");
+    let judged = report.checks.iter().find(|check| check.name == "pages_left_out");
+    println!("{}", judged.expect("the kernel's word on each page").detail);
     assert_says(&console, &["virtio-mem at PCI ", "134217728 of 268435456 bytes are plugged"]);
     assert_says(&console, &[", unplugged, zero in the dump", "134217728 bytes in all, in "]);
 }

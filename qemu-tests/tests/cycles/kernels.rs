@@ -1,12 +1,18 @@
 //! Other kernels of Debian's than the usual two: every check holds on each of them.
 
 use crate::common::*;
+use qemu_tests::Fault;
+use vmcore::PageClass;
+
 use crate::pages::{CLASSES, LOADS, assert_pages};
 
 /// Two-level page tables on i386.
 #[test]
 fn debian_i386_without_pae() {
-    assert_pages(debian_kernel("I386_NONPAE"), LOADS, CLASSES, true, |_| ());
+    let classes = [CLASSES, &[PageClass::Offline]].concat();
+    assert_pages(debian_kernel("I386_NONPAE"), LOADS, &classes, true, |config| {
+        config.fault = Some(Fault::Balloon(32 * MIB));
+    });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::common::*;
 use crate::pages::{CLASSES, LOADS, assert_pages};
 use qemu_tests::Fault;
-use vmcore::Class;
+use vmcore::{Class, PageClass};
 
 #[test]
 fn debian_i386_with_two_cpus() {
@@ -64,9 +64,11 @@ fn a_disk_that_is_busy_when_linux_dies_writes_nothing_behind_our_back() {
 
 #[test]
 fn debian_amd64_with_two_cpus() {
-    assert_pages(debian_amd64(), LOADS, CLASSES, true, |config| {
+    let classes = [CLASSES, &[PageClass::Offline]].concat();
+    assert_pages(debian_amd64(), LOADS, &classes, true, |config| {
         config.memory = 512 * MIB;
         config.cpus = 2;
+        config.fault = Some(Fault::Balloon(64 * MIB));
     });
 }
 

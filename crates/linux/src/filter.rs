@@ -56,10 +56,9 @@ impl<M: ReadPhys> Filter<M> {
         let tables = PageTables::find(vmcoreinfo);
         let space = Space { memory: KernelMemory::new(&mem, &segments), tables };
         let map = MemoryMap::find(&keys, space, layout.word)?;
-        let text = keys.address("SYMBOL(_stext)")?;
         let protected = Protected::default();
         let mut filter = Self { layout, map, tables, mem, segments, protected };
-        filter.protect_kernel(text);
+        filter.protect_kernel(vmcoreinfo);
         Ok(filter)
     }
 

@@ -16,6 +16,8 @@ const MOST: usize = 256;
 const MOST_STRUCTS: usize = 2 * 8192;
 /// The most tables. There is room for stacks beside them.
 const MOST_TABLES: usize = 64;
+/// The most symbols of VMCOREINFO. Kernels have about thirty.
+const MOST_SYMBOLS: usize = 128;
 /// The most CPUs whose stacks are looked for.
 const MOST_CPUS: usize = 1024;
 
@@ -89,12 +91,15 @@ impl<M: ReadPhys> Filter<M> {
     }
 
     /// Protects what the filter finds itself: page structs, page tables, the part of the kernel's
-    /// image that is read-only.
-    pub(super) fn protect_kernel(&mut self, text: Option<u64>) {
+    /// image that is read-only, and the data that VMCOREINFO names.
+    pub(super) fn protect_kernel(&mut self, vmcoreinfo: &[u8]) {
         self.protect_structs();
         self.protect_tables();
-        if let Some(text) = text {
-            self.protect_image(text);
+        for (name, address) in symbols(vmcoreinfo).take(MOST_SYMBOLS) {
+            self.protect_mapped(address, 1);
+            if name == b"_stext" {
+                self.protect_image(address);
+            }
         }
     }
 
@@ -179,6 +184,18 @@ impl<M: ReadPhys> Filter<M> {
             done += length;
         }
     }
+}
+
+/// The symbols that VMCOREINFO names, with their addresses.
+fn symbols(vmcoreinfo: &[u8]) -> impl Iterator<Item = (&[u8], u64)> {
+    let lines = vmcoreinfo.split(|byte| *byte == b'\n' || *byte == 0);
+    lines.filter_map(|line| {
+        let line = line.strip_prefix(b"SYMBOL(")?;
+        let end = line.iter().position(|byte| *byte == b')')?;
+        let (name, value) = line.split_at(end);
+        let value = str::from_utf8(value.strip_prefix(b")=")?).ok()?;
+        Some((name, u64::from_str_radix(value, 16).ok()?))
+    })
 }
 
 impl MemoryMap {

@@ -26,7 +26,7 @@ struct Piece {
 
 impl SegmentMap {
     /// A map of the PT_LOADs among `segments`. Of two with the same address, the one that reaches
-    /// further counts.
+    /// further counts. A physical address of all ones is none.
     ///
     /// # Errors
     /// The first error in `segments`, or [`Error::NO_MEMORY`].
@@ -40,7 +40,10 @@ impl SegmentMap {
                 continue;
             }
             let piece = |at| Piece { at, length: load.filesz, source: load.source };
-            push(&mut map.by_paddr, piece(load.paddr.get()))?;
+            // Memory that is mapped page by page, in `/proc/kcore`.
+            if load.paddr.get() != u64::MAX {
+                push(&mut map.by_paddr, piece(load.paddr.get()))?;
+            }
             if !UNKNOWN.contains(&load.vaddr) {
                 push(&mut map.by_vaddr, piece(load.vaddr))?;
             }
@@ -220,6 +223,16 @@ mod tests {
             assert_eq!(read(&segments, 0xc000_1000, 2), Ok(*b"ab------"));
             assert_eq!(read(&segments, unknown, 1), Err(Error::Unmapped { at: unknown }));
         }
+    }
+
+    /// vmalloc in `/proc/kcore`.
+    #[test]
+    fn memory_without_a_physical_address_has_a_virtual_one() {
+        let paddr = PhysAddr::new(u64::MAX);
+        let vmalloc = Segment { paddr, ..load(0x1000, 0xc000_1000, 8) };
+        assert_eq!(read(&[vmalloc], 0xc000_1000, 2), Ok(*b"ab------"));
+        let map = SegmentMap::new([Ok(vmalloc)]).expect("room");
+        assert_eq!(map.next_physical(0), None);
     }
 
     #[test]

@@ -39,8 +39,9 @@ wait $second; say "exit $? of the second: $(grep ^loaded /second)"
 status "at the end"
 say "level 31: $(/kdump-loader status --json | sed -n '/"level": 31,/,/}/s/.*"pages": \(.*\),/\1/p') pages"
 "#;
-/// Pages that may come and go between the status and the crash: those of the programs that show it.
-const MOST_CHANGED: u64 = 256;
+/// Kernel pages that may come and go between the status and the crash, while programs end: page
+/// tables, stacks, slabs.
+const MOST_CHANGED: u64 = 512;
 
 /// Takes a CPU out of the kernel's list and puts it back; both CPUs stay in the machine. After a
 /// real eject (`echo 1 >/sys/bus/acpi/devices/LNXCPU:01/eject`) the loader reports the same, but

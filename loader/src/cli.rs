@@ -84,8 +84,8 @@ pub struct LoadCommand {
     #[command(flatten)]
     pub load: LoadArgs,
 
-    /// Load even an unchanged plan, for when another program has loaded since. Accept also the id of
-    /// a disk that is not there (yet).
+    /// Load even an unchanged plan, for when another program has loaded since. Accept also the id
+    /// of a disk that is not there (yet).
     #[arg(long)]
     pub force: bool,
 

@@ -132,7 +132,8 @@ mod tests {
         let text = "# deb http://off.example bookworm main\n\
                     deb [arch=amd64 signed-by=/keys/a.gpg] http://a.example bookworm main contrib\n\
                     deb-src http://b.example bookworm main\n\
-                    deb http://c.example bookworm non-free\ndeb\thttp://d.example bookworm main # x\n";
+                    deb http://c.example bookworm non-free\ndeb\thttp://d.example bookworm main # \
+                    x\n";
         let sources = parse(text, false, "bookworm");
         let with_key = source("http://a.example", "bookworm", Some("/keys/a.gpg"));
         assert_eq!(sources, [with_key, source("http://d.example", "bookworm", None)]);

@@ -84,8 +84,8 @@ fn fuzz(driver: &Path, target: &str, args: &Args) -> Result<()> {
     let status = run.status().context("cargo-fuzz does not start")?;
     ensure!(
         status.success(),
-        "{target}: an input broke a promise, see above. Next step: put it into fuzz/corpus/{target}, where cargo \
-         test -p fuzz-targets replays it, and mend the parser"
+        "{target}: an input broke a promise, see above. Next step: put it into \
+         fuzz/corpus/{target}, where cargo test -p fuzz-targets replays it, and mend the parser"
     );
     Ok(())
 }

@@ -52,8 +52,8 @@ const TIMEOUT: u64 = 120;
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Args {
     /// The kernel that crashes: debian-i386, debian-i386-nonpae, debian-i386-5.10, debian-amd64,
-    /// debian-amd64-rt, debian-amd64-5.10, debian-amd64-6.12, debian-amd64-7.2, guest, or the path of
-    /// a bzImage for i386 or x86_64
+    /// debian-amd64-rt, debian-amd64-5.10, debian-amd64-6.12, debian-amd64-7.2, guest, or the path
+    /// of a bzImage for i386 or x86_64
     #[arg(long, value_name = "KERNEL", default_value = "debian-i386")]
     first_kernel: String,
     /// The machine that QEMU plays

@@ -41,8 +41,8 @@ const TABLE: [Entry; 14] = [
             },
         },
         help: "`exactmap`, `SIZE@START`: the memory it may use (added by the loader)",
-        default: "the e820 RAM around its image, less what the ELF core header names; without a good \
-                  header, what lies between the image and boot_params and command line",
+        default: "the e820 RAM around its image, less what the ELF core header names; without a \
+                  good header, what lies between the image and boot_params and command line",
     },
     Entry {
         parser: Parser {
@@ -63,8 +63,8 @@ const TABLE: [Entry; 14] = [
             parse: add_virtio_mmio,
         },
         help: "`SIZE@BASE:IRQ[:ID]`, as on Linux' own command line, up to 32 of them: where virtio \
-               devices have their registers on a machine without PCI, such as a microVM (copied by the \
-               loader from the first kernel's command line; not with `--command-line`)",
+               devices have their registers on a machine without PCI, such as a microVM (copied by \
+               the loader from the first kernel's command line; not with `--command-line`)",
         default: "none",
     },
     Entry {
@@ -79,8 +79,8 @@ const TABLE: [Entry; 14] = [
             right: "vmcore or oldmem[:START+LENGTH]",
             parse: |options, text, _| set(value::view(text), &mut options.view),
         },
-        help: "`vmcore`; `oldmem[:START+LENGTH]`: physical memory as it is, holes as zeros, without \
-               the backup region",
+        help: "`vmcore`; `oldmem[:START+LENGTH]`: physical memory as it is, holes as zeros, \
+               without the backup region",
         default: "`vmcore`",
     },
     Entry {
@@ -89,9 +89,9 @@ const TABLE: [Entry; 14] = [
             right: "a number from 0 (all memory) to 31 (kernel pages only)",
             parse: |options, text, _| set(value::level(text).map(Some), &mut options.level),
         },
-        help: "`0` to `31`: the classes of pages that are left out, as the bits of makedumpfile's `-d`: \
-               1 zeros, 2 page cache without private data, 4 all page cache, 8 user processes, 16 free \
-               memory. `kdump-loader load --level`",
+        help: "`0` to `31`: the classes of pages that are left out, as the bits of makedumpfile's \
+               `-d`: 1 zeros, 2 page cache without private data, 4 all page cache, 8 user \
+               processes, 16 free memory. `kdump-loader load --level`",
         default: "0; on a dump disk without room for all memory 31",
     },
     Entry {
@@ -111,8 +111,8 @@ const TABLE: [Entry; 14] = [
             parse: |options, text, _| set(value::compress(text), &mut options.compress),
         },
         help: "`lz4`: chunks of 64 KiB that become shorter leave as LZ4 blocks; the CPU reads all \
-               memory, and the slot needs 4 MiB. `none`: memory as it is. `auto`: `lz4` on a serial \
-               line, `none` elsewhere. `kdump-loader load --compress`",
+               memory, and the slot needs 4 MiB. `none`: memory as it is. `auto`: `lz4` on a \
+               serial line, `none` elsewhere. `kdump-loader load --compress`",
         default: "`auto`",
     },
     Entry {
@@ -150,8 +150,8 @@ const TABLE: [Entry; 14] = [
             right: "a number of seconds above 0",
             parse: |options, text, _| set(value::above_zero(text), &mut options.timeout),
         },
-        help: "seconds that any one request may take; after twice that and 5 s without any progress \
-               the watchdog brings the failure action",
+        help: "seconds that any one request may take; after twice that and 5 s without any \
+               progress the watchdog brings the failure action",
         default: "30",
     },
     Entry {
@@ -160,9 +160,10 @@ const TABLE: [Entry; 14] = [
             right: "a number of kHz above 0",
             parse: |options, text, _| set(value::above_zero(text).map(Some), &mut options.tsc_khz),
         },
-        help: "rate of the time stamp counter in kHz (added by `kdump-loader load`, which measures it where \
-               it does not change). It is compared with the PIT for 1 ms; where it is off by more than \
-               an eighth it counts for nothing, and the console says so; the same where no PIT answers",
+        help: "rate of the time stamp counter in kHz (added by `kdump-loader load`, which measures \
+               it where it does not change). It is compared with the PIT for 1 ms; where it is off \
+               by more than an eighth it counts for nothing, and the console says so; the same \
+               where no PIT answers",
         default: "measured against the PIT, in 5 ms",
     },
     Entry {

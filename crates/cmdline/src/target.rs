@@ -8,8 +8,8 @@ pub(crate) const ANY: &str =
     "virtio-blk:id=32 hex digits, virtio-console:name=PORT, serial:port=N,baud=N or none";
 const BLK: &str = "virtio-blk:id=32 hex digits";
 const CONSOLE: &str = "virtio-console:name= and 1 to 64 printable characters but , + and \"";
-const SERIAL: &str = "serial:port=0 to 3 (COM1 to COM4) or an I/O port from 0x100 on,baud=50 to 115200 \
-                      that divides 115200";
+const SERIAL: &str = "serial:port=0 to 3 (COM1 to COM4) or an I/O port from 0x100 on,baud=50 to \
+                      115200 that divides 115200";
 
 /// Longest name of a console port, in bytes.
 const LONGEST_NAME: usize = 64;

@@ -82,7 +82,8 @@ pub struct System {
     pub confidential: Option<&'static str>,
     /// True if the kernel encrypts its own memory (AMD SME).
     pub encrypts_memory: bool,
-    /// Its pages by class, or the reason that they were not counted; [`System::read`] leaves it out.
+    /// Its pages by class, or the reason that they were not counted; [`System::read`] leaves it
+    /// out.
     pub pages: Option<Result<LivePages, String>>,
     /// The dump disks.
     pub dump_disks: DumpDisks,

@@ -8,8 +8,8 @@ pub enum ImageError {
     NotElf,
     /// A bzImage that does not say how much memory it takes, or runs below 1 MiB.
     #[error(
-        "it is a bzImage of boot protocol {}.{:02}, or one that runs in low memory: give an image of \
-         protocol 2.10 (Linux 2.6.31) or later",
+        "it is a bzImage of boot protocol {}.{:02}, or one that runs in low memory: give an image \
+         of protocol 2.10 (Linux 2.6.31) or later",
         version >> 8,
         version & 0xff
     )]

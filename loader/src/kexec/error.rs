@@ -74,8 +74,8 @@ pub enum KexecError {
     },
     /// Another process holds the lock of the state.
     #[error(
-        "{} is locked by {}, and was all the {} s that this program has waited: look what that one waits for, \
-         or end it",
+        "{} is locked by {}, and was all the {} s that this program has waited: look what that one \
+         waits for, or end it",
         path.display(), shown(holder.as_ref()), waited.as_secs()
     )]
     Locked {

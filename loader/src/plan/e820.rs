@@ -44,8 +44,9 @@ impl E820 {
         let Self { entries, left_out } = self;
         (*left_out > 0).then(|| {
             format!(
-                "the memory map has {} ranges, boot_params have room for {E820_MAX_ENTRIES}: without \
-                 a good ELF core header kdump.view=oldmem will not see the other {left_out}",
+                "the memory map has {} ranges, boot_params have room for {E820_MAX_ENTRIES}: \
+                 without a good ELF core header kdump.view=oldmem will not see the other \
+                 {left_out}",
                 entries.len() + left_out
             )
         })

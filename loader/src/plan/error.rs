@@ -18,9 +18,9 @@ pub enum PlanError {
     NoRam,
     /// The first kernel runs in a guest whose memory is encrypted.
     #[error(
-        "this is a confidential guest ({kind}): its memory is encrypted, and neither a second kernel nor \
-         a device that writes a dump can read it; dump an ordinary guest, or let this kernel write \
-         what it knows itself (pstore, netconsole)"
+        "this is a confidential guest ({kind}): its memory is encrypted, and neither a second \
+         kernel nor a device that writes a dump can read it; dump an ordinary guest, or let this \
+         kernel write what it knows itself (pstore, netconsole)"
     )]
     ConfidentialGuest {
         /// The technique.
@@ -28,8 +28,8 @@ pub enum PlanError {
     },
     /// The first kernel encrypts its own memory.
     #[error(
-        "this kernel encrypts its memory (AMD SME: NUMBER(sme_mask) in VMCOREINFO is not 0): a dump would \
-         be ciphertext; boot with mem_encrypt=off"
+        "this kernel encrypts its memory (AMD SME: NUMBER(sme_mask) in VMCOREINFO is not 0): a \
+         dump would be ciphertext; boot with mem_encrypt=off"
     )]
     EncryptedMemory,
     /// `crashkernel=` is not on the first kernel's command line.
@@ -48,8 +48,8 @@ pub enum PlanError {
     },
     /// Only 64-bit code could run there.
     #[error(
-        "the kernel loads into the reservation {slot} only, which ends above 4 GiB, where 32-bit code \
-         cannot run: boot with crashkernel=32M (without ,high and ,low)"
+        "the kernel loads into the reservation {slot} only, which ends above 4 GiB, where 32-bit \
+         code cannot run: boot with crashkernel=32M (without ,high and ,low)"
     )]
     SlotAbove4G {
         /// The reservation.
@@ -57,8 +57,9 @@ pub enum PlanError {
     },
     /// An i386 kernel writes to its control pages when it dies, and has only lowmem mapped then.
     #[error(
-        "the reservation {slot} ends above lowmem, which this i386 kernel maps up to {lowmem_end}: it \
-         would die once more before it jumps into the slot; boot with crashkernel=32M (without @ADDRESS)"
+        "the reservation {slot} ends above lowmem, which this i386 kernel maps up to {lowmem_end}: \
+         it would die once more before it jumps into the slot; boot with crashkernel=32M (without \
+         @ADDRESS)"
     )]
     SlotAboveLowmem {
         /// The reservation.
@@ -98,8 +99,8 @@ pub enum PlanError {
     /// The image was linked for another place and cannot be moved.
     #[error(
         "the capture kernel's memory {segment} is outside the reservation {slot}, and the image \
-         (ET_EXEC) runs nowhere else: boot with a crashkernel=SIZE@ADDRESS that covers it, or build \
-         it as ET_DYN"
+         (ET_EXEC) runs nowhere else: boot with a crashkernel=SIZE@ADDRESS that covers it, or \
+         build it as ET_DYN"
     )]
     SegmentOutsideSlot {
         /// The memory that the image takes, as linked.
@@ -169,8 +170,8 @@ pub enum PlanError {
     },
     /// A disk that would get the dump is not there.
     #[error(
-        "no disk of this machine carries the id {id} that kdump.target= names: {there}; name one that is \
-         there, or, for a disk that is still to come, load with --force"
+        "no disk of this machine carries the id {id} that kdump.target= names: {there}; name one \
+         that is there, or, for a disk that is still to come, load with --force"
     )]
     UnknownDisk {
         /// The id.

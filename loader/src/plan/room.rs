@@ -98,34 +98,14 @@ impl DiskRoom {
         };
         self.room = no_room.have;
         let (have, whole) = (self.room >> 20, mib(self.need));
-        let next = match no_room.complete_dumps {
-            true => {
-                " beside its complete dumps: extract them and format it again, or append \
-                 kdump.replace=oldest"
-            }
-            false => ": take a larger disk",
-        };
         let kernel = need.kernel.filter(|need| header.place(self.size, *need, 0, replace).is_ok());
         let part = match header.place_part(self.size, kernel.unwrap_or(need.least), 0, replace) {
             Ok(placed) => {
                 self.given_up = numbers(&placed);
                 // Without complete dumps that are given up, this is the room.
                 self.room = placed.entry.length;
-                match (kernel, need.level) {
-                    (Some(kernel), _) => {
-                        (self.level, self.need) = (Level::KERNEL.get(), kernel);
-                        "the dump will have level 31: kernel pages only"
-                    }
-                    (None, Some(level)) if level > Level::ALL && !need.is_counted => return,
-                    (None, None) if !need.is_counted => {
-                        "level 31 (kernel pages only) if that fits, else the small views and as \
-                         much of memory as fits, the kernel's own first, will get there"
-                    }
-                    _ => {
-                        "the small views and as much of memory as fits, the kernel's own first, \
-                         will get there"
-                    }
-                }
+                let Some(part) = self.part(kernel, need) else { return };
+                part
             }
             Err(_) => {
                 self.nothing = true;
@@ -133,13 +113,44 @@ impl DiskRoom {
             }
         };
         let have = if self.nothing { have } else { self.room >> 20 };
+        let next = next_step(no_room.complete_dumps);
         let what =
             format!("has room for {have} MiB, and a dump takes up to {whole} MiB{next}; {part}");
         self.problem = Some(self.says(&what));
     }
 
+    /// The part of a dump that gets to the disk: `kernel` bytes of level 31, or less. [`None`] if
+    /// it may be all, because its size is not known.
+    fn part(&mut self, kernel: Option<u64>, need: Need) -> Option<&'static str> {
+        let part = "the small views and as much of memory as fits, the kernel's own first, will \
+                    get there";
+        match (kernel, need.level) {
+            (Some(kernel), _) => {
+                (self.level, self.need) = (Level::KERNEL.get(), kernel);
+                Some("the dump will have level 31: kernel pages only")
+            }
+            (None, Some(level)) if level > Level::ALL && !need.is_counted => None,
+            (None, None) if !need.is_counted => Some(
+                "level 31 (kernel pages only) if that fits, else the small views and as much of \
+                 memory as fits, the kernel's own first, will get there",
+            ),
+            _ => Some(part),
+        }
+    }
+
     fn says(&self, what: &str) -> String {
         format!("the dump disk {} {what}", self.device.display())
+    }
+}
+
+/// The next step on a disk without room.
+fn next_step(has_complete_dumps: bool) -> &'static str {
+    match has_complete_dumps {
+        true => {
+            " beside its complete dumps: extract them and format it again, or append \
+             kdump.replace=oldest"
+        }
+        false => ": take a larger disk",
     }
 }
 
@@ -167,7 +178,7 @@ pub(crate) fn fits(line: &str, facts: &Facts, system: &System, level: Level) -> 
     let options = Options { level: Some(level), ..options };
     let need = need(&options, facts, Some(pages(system)?));
     let mut found = named(&options, &system.dump_disks).peekable();
-    found.peek()?;
+    found.peek().filter(|_| need.is_counted)?;
     Some(found.all(|disk| {
         let place = |size| disk.directory.place(size, need.whole, 0, options.replace_oldest);
         disk.capacity.is_some_and(|size| place(size).is_ok())
@@ -192,39 +203,30 @@ fn pages(system: &System) -> Option<&LivePages> {
 
 /// Upper bound of a dump's size on a disk, in bytes: notes and log are not there yet.
 fn need(options: &Options<'_>, facts: &Facts, pages: Option<&LivePages>) -> Need {
-    let sum = |ranges: &mut dyn Iterator<Item = RangeJson>| {
-        ranges.fold(0_u64, |sum, range| sum.saturating_add(range.length))
-    };
-    let cpus = sum(&mut facts.cpus.iter().map(|cpu| cpu.notes));
-    let notes = cpus.saturating_add(facts.vmcoreinfo.map_or(0, |area| area.length));
+    let notes = sum(facts.cpus.iter().map(|cpu| cpu.notes).chain(facts.vmcoreinfo));
     let notes = notes.saturating_add(MAX_ADDED as u64);
-    let end = facts.ram.iter().map(|range| range.start.saturating_add(range.length)).max();
-    let raw_length = match options.view {
-        ViewSpec::OldMem(Some(range)) => range.length(),
-        ViewSpec::OldMem(None) => end.unwrap_or(0),
-        ViewSpec::Vmcore => {
-            // Some PT_LOADs are cut in two, and each begins in a page of its own.
-            let pieces = facts.ram.len() as u64 + 8;
-            let headers = notes.saturating_add(pieces * (ELF_ENTRY + PAGE));
-            facts.bytes().saturating_add(headers)
-        }
-    };
     // As many views as there can be, each in blocks of its own.
     let in_pages = |length: u64| length.div_ceil(PAGE).saturating_mul(PAGE);
     let first = [LONGEST_DMESG_TAIL, notes, notes].map(in_pages).into_iter().sum::<u64>();
     let least = FIRST_OFFSET.saturating_add(first);
+    // Some PT_LOADs are cut in two, and each begins in a page of its own.
     let pieces = facts.ram.len() as u64 + 8;
-    let bulk = |left: u64| BulkSize {
-        raw_length,
-        pages: raw_length.div_ceil(PAGE).saturating_sub(left).saturating_add(pieces),
-        chunks: raw_length.div_ceil(CHUNK).saturating_add(pieces),
-        // Not more than kept pages between them.
-        runs: left.min(raw_length / PAGE - left.min(raw_length / PAGE)).saturating_add(pieces),
-    };
-    let whole = |left| {
-        let rest = LaterViews::MOST.saturating_add(bulk(left).most(LEAST_SEGMENT));
+    let raw_length = raw_length(options, facts, notes.saturating_add(pieces * (ELF_ENTRY + PAGE)));
+    let all = raw_length.div_ceil(PAGE);
+    let whole = |left: u64| {
+        let kept = all.saturating_sub(left);
+        let bulk = BulkSize {
+            raw_length,
+            pages: kept.saturating_add(pieces),
+            chunks: raw_length.div_ceil(CHUNK).saturating_add(pieces),
+            // At most, kept pages and others alternate.
+            runs: left.min(kept).saturating_add(pieces),
+        };
+        let rest = LaterViews::MOST.saturating_add(bulk.most(LEAST_SEGMENT));
         least.saturating_add(rest)
     };
+    // The pages of a part of memory were not counted apart.
+    let pages = pages.filter(|_| !matches!(options.view, ViewSpec::OldMem(Some(_))));
     let at = |level| pages.map(|pages| whole(pages.all() - pages.at(level)));
     Need {
         level: options.level,
@@ -233,6 +235,22 @@ fn need(options: &Options<'_>, facts: &Facts, pages: Option<&LivePages>) -> Need
         kernel: at(Level::KERNEL).filter(|_| options.level.is_none()),
         least,
     }
+}
+
+/// Length of the raw view in bytes; `headers` is that of a vmcore's headers.
+fn raw_length(options: &Options<'_>, facts: &Facts, headers: u64) -> u64 {
+    match options.view {
+        ViewSpec::OldMem(Some(range)) => range.length(),
+        ViewSpec::OldMem(None) => {
+            let ends = facts.ram.iter().map(|range| range.start.saturating_add(range.length));
+            ends.max().unwrap_or(0)
+        }
+        ViewSpec::Vmcore => facts.bytes().saturating_add(headers),
+    }
+}
+
+fn sum(ranges: impl Iterator<Item = RangeJson>) -> u64 {
+    ranges.fold(0, |sum, range| sum.saturating_add(range.length))
 }
 
 fn mib(bytes: u64) -> u64 {

@@ -10,9 +10,9 @@ use crate::plan::reuse::has_key;
 use crate::plan::types::{PlanOptions, UserText};
 
 /// Outcome of a crash without a target.
-const NONE: &str = "none: no --target, and no virtio disk of this machine is a dump disk; a crash will \
-                    be reported on the console, nothing will be written, and the failure action follows. \
-                    Next step: `kdump-collector format` a disk";
+const NONE: &str = "none: no --target, and no virtio disk of this machine is a dump disk; a crash \
+                    will be reported on the console, nothing will be written, and the failure \
+                    action follows. Next step: `kdump-collector format` a disk";
 
 /// The target that a plan has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,8 +81,8 @@ pub(crate) fn check_disks<'a>(
             _ => {
                 let same: Vec<_> = disks.with_id(id).map(|disk| disk.device.display()).collect();
                 warnings.push(format!(
-                    "{} disks carry the id {id} ({}), and the dump goes to the first that is found: \
-                     format all but one of them again",
+                    "{} disks carry the id {id} ({}), and the dump goes to the first that is \
+                     found: format all but one of them again",
                     same.len(),
                     same.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
                 ));

@@ -162,7 +162,8 @@ impl Workload {
         let count = self.fill / MIB;
         format!(
             "busybox mkdir /fill && mount -t tmpfs -o size=100% fill /fill || fail \"a tmpfs\"\n\
-             dd if=/dev/urandom of=/fill/random bs=1M count={count} 2>/dev/null || fail \"filling it\"\n"
+             dd if=/dev/urandom of=/fill/random bs=1M count={count} 2>/dev/null || fail \"filling \
+             it\"\n"
         )
     }
 }

@@ -57,9 +57,10 @@ fn line_of_kexec_tools() {
 #[test]
 fn every_key_of_ours() {
     let options = good(
-        "elfcorehdr=0x1000@0x2000000 kdump.target=virtio-blk:id=00112233445566778899AABBccddeeff,none \
-         kdump.final_action=poweroff kdump.failure-action=halt kdump.timeout=5 \
-         kdump.pm1a=0x604,0 kdump.view=vmcore kdump.level=0 kdump.checksum=1 kdump.replace=oldest kdump.compress=none \
+        "elfcorehdr=0x1000@0x2000000 \
+         kdump.target=virtio-blk:id=00112233445566778899AABBccddeeff,none \
+         kdump.final_action=poweroff kdump.failure-action=halt kdump.timeout=5 kdump.pm1a=0x604,0 \
+         kdump.view=vmcore kdump.level=0 kdump.checksum=1 kdump.replace=oldest kdump.compress=none \
          kdump.tsc_khz=2596366",
     );
     let elfcorehdr = ElfCoreHdr { addr: PhysAddr::new(32 << 20), size: Some(4096) };

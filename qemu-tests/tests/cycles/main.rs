@@ -16,6 +16,7 @@ mod guest;
 mod hangs;
 mod hot_memory;
 mod kernels;
+mod levels;
 mod lines;
 mod linux;
 mod machine_checks;

@@ -23,7 +23,7 @@ fn tail(guest: &mut Guest, page: u64, head: u64) {
     guest.set(page, &[(field, head | 1)]);
 }
 
-/// What is done to a guest, and the pages that are in doubt then.
+/// A change to a guest, and the pages that are in doubt then.
 type Damage = (fn(&mut Guest), Range<usize>);
 
 const DAMAGES: [Damage; 18] = [

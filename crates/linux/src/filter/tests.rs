@@ -9,84 +9,88 @@ use vmcore::PageClass::{Cache, CachePrivate, Free, HwPoison, Offline, User};
 use vmcore::fake::{note, range};
 use vmcore::{EM_X86_64, PageFilter, PhysAddr, Verdict, WINDOW_PAGES};
 
+/// Pages of their own: the verdict on each, and its fields.
+fn single_pages(guest: &Guest) -> Vec<(Verdict, Vec<(&'static str, u64)>)> {
+    let [lru, private] = ["lru", "private"].map(|name| guest.flag(name));
+    let [swap, backed] = ["swapcache", "swapbacked"].map(|name| guest.flag(name));
+    let (pointer, anonymous) = (guest.pointer(), guest.pointer() | 1);
+    let (is_old, low) = (guest.has("NUMBER(PG_slab)"), (-1000_i64).cast_unsigned());
+    // A type that is not in VMCOREINFO: a page table.
+    let table = if is_old { -513_i64 } else { -(0xe << 24) }.cast_unsigned();
+    let mut pages = vec![
+        (Excluded(Cache), vec![("flags", lru), ("mapping", pointer)]),
+        (Excluded(CachePrivate), vec![("flags", lru | private), ("mapping", pointer)]),
+        (Excluded(Cache), vec![("flags", lru)]),
+        (Excluded(Cache), vec![("flags", swap | backed)]),
+        (Kept, vec![("flags", swap), ("mapping", pointer)]),
+        (Kept, vec![("flags", backed), ("mapping", pointer)]),
+        (Excluded(User), vec![("mapping", anonymous), ("_mapcount", 2)]),
+        (Excluded(User), vec![("flags", lru | backed), ("mapping", anonymous)]),
+        (Excluded(User), vec![("mapping", anonymous | 2)]),
+        (Excluded(HwPoison), vec![("flags", guest.flag("hwpoison"))]),
+        (Kept, vec![("mapping", pointer)]),
+        (Kept, vec![("flags", private)]),
+        (Kept, vec![("_refcount", 0)]),
+        (Kept, vec![("flags", u64::MAX), ("_mapcount", u64::MAX), ("mapping", u64::MAX)]),
+        (Kept, vec![("_mapcount", table), ("mapping", anonymous)]),
+        (Doubt, vec![("mapping", 1)]),
+        // No type since Linux 6.12.
+        (if is_old { Kept } else { Doubt }, vec![("flags", lru), ("_mapcount", low)]),
+        (Doubt, vec![("mapping", anonymous), ("_mapcount", u64::MAX - 1)]),
+        (Doubt, vec![("flags", lru), ("mapping", 0x1234)]),
+    ];
+    for (name, verdict) in [("OFFLINE", Excluded(Offline)), ("SLAB", Kept)] {
+        let value = guest.page_type(name);
+        pages.extend(
+            value.map(|value| (verdict, vec![("_mapcount", value), ("mapping", anonymous)])),
+        );
+    }
+    pages
+}
+
+/// Makes free blocks and compound pages from page 64 on.
+fn larger_pages(guest: &mut Guest, expected: &mut [Verdict]) {
+    let (lru, pointer) = (guest.flag("lru"), guest.pointer());
+    let mut range = |first: usize, order: u64, verdict: Verdict| {
+        expected[first..first + (1 << order)].fill(verdict);
+    };
+    for (first, order) in [(64, 0), (65, 0), (66, 1), (128, 6), (1024, 10)] {
+        guest.free(first as u64, order);
+        range(first, order, Excluded(Free));
+    }
+    guest.slab(255, 0);
+    guest.set(255, &[("mapping", pointer | 1)]);
+    guest.compound(256, 3, 0);
+    guest.compound(264, 2, lru);
+    guest.set(264, &[("mapping", pointer | 1)]);
+    range(264, 2, Excluded(User));
+    guest.compound(268, 1, 0);
+    guest.slab(268, guest.head());
+    guest.compound(512, 9, 0);
+    guest.huge(512);
+    range(512, 9, Excluded(User));
+    guest.set(519, &[("flags", guest.flag("hwpoison"))]);
+    range(519, 0, Excluded(HwPoison));
+    // Over two windows.
+    guest.compound(2048, 11, lru);
+    guest.set(2048, &[("mapping", pointer)]);
+    range(2048, 11, Excluded(Cache));
+}
+
 /// Classes of pages as Linux makes them. Each page or compound page is in a place of its own; all
 /// other pages belong to the kernel.
 #[test]
 fn each_class_of_each_kernel() {
     for (name, text) in KERNELS {
         let mut guest = Guest::new(text);
-        let [lru, private] = ["lru", "private"].map(|name| guest.flag(name));
-        let swap = guest.flag("swapcache");
-        let backed = guest.flag("swapbacked");
-        let (pointer, anonymous) = (guest.pointer(), guest.pointer() | 1);
         let mut expected = [Kept; PAGES as usize];
-        let (is_old, low) = (guest.has("NUMBER(PG_slab)"), (-1000_i64).cast_unsigned());
-        let mut page = 0;
-        // Field by field: the page, and the verdict on it.
-        let single = [
-            (Excluded(Cache), &[("flags", lru), ("mapping", pointer)][..]),
-            (Excluded(CachePrivate), &[("flags", lru | private), ("mapping", pointer)]),
-            (Excluded(Cache), &[("flags", lru)]),
-            (Excluded(Cache), &[("flags", swap | backed)]),
-            (Kept, &[("flags", swap), ("mapping", pointer)]),
-            (Kept, &[("flags", backed), ("mapping", pointer)]),
-            (Excluded(User), &[("mapping", anonymous), ("_mapcount", 2)]),
-            (Excluded(User), &[("flags", lru | backed), ("mapping", anonymous)]),
-            (Excluded(User), &[("mapping", anonymous | 2)]),
-            (Excluded(HwPoison), &[("flags", guest.flag("hwpoison"))]),
-            (Kept, &[("mapping", pointer)]),
-            (Kept, &[("flags", private)]),
-            (Kept, &[("_refcount", 0)]),
-            (Kept, &[("flags", u64::MAX), ("_mapcount", u64::MAX), ("mapping", u64::MAX)]),
-            (Doubt, &[("mapping", 1)]),
-            // No type since Linux 6.12.
-            (if is_old { Kept } else { Doubt }, &[("flags", lru), ("_mapcount", low)]),
-            (Doubt, &[("mapping", anonymous), ("_mapcount", u64::MAX - 1)]),
-            (Doubt, &[("flags", lru), ("mapping", 0x1234)]),
-        ];
-        for (verdict, fields) in single {
-            guest.set(page, fields);
-            expected[page as usize] = verdict;
-            page += 1;
+        for (page, (verdict, fields)) in single_pages(&guest).into_iter().enumerate() {
+            guest.set(page as u64, &fields);
+            expected[page] = verdict;
         }
-        for (name, verdict) in [("OFFLINE", Excluded(Offline)), ("SLAB", Kept)] {
-            if let Some(value) = guest.page_type(name) {
-                guest.set(page, &[("_mapcount", value), ("mapping", anonymous)]);
-                expected[page as usize] = verdict;
-                page += 1;
-            }
-        }
-        // A type that is not in VMCOREINFO: a page table.
-        let table = if is_old { -513_i64 } else { -(0xe << 24) };
-        guest.set(page, &[("_mapcount", table.cast_unsigned()), ("mapping", anonymous)]);
-        page += 1;
-        guest.slab(page, 0);
-        guest.set(page, &[("mapping", anonymous)]);
-        let mut range = |first: usize, order: u64, verdict: Verdict| {
-            expected[first..first + (1 << order)].fill(verdict);
-        };
-        for (first, order) in [(64, 0), (65, 0), (66, 1), (128, 6), (1024, 10)] {
-            guest.free(first as u64, order);
-            range(first, order, Excluded(Free));
-        }
-        guest.compound(256, 3, 0);
-        guest.compound(264, 2, lru);
-        guest.set(264, &[("mapping", anonymous)]);
-        range(264, 2, Excluded(User));
-        guest.compound(268, 1, 0);
-        guest.slab(268, guest.head());
-        guest.compound(512, 9, 0);
-        guest.huge(512);
-        range(512, 9, Excluded(User));
-        guest.set(519, &[("flags", guest.flag("hwpoison"))]);
-        // Over two windows.
-        guest.compound(2048, 11, lru);
-        guest.set(2048, &[("mapping", pointer)]);
-        range(2048, 11, Excluded(Cache));
-        expected[519] = Excluded(HwPoison);
-        let found = guest.verdicts();
-        for (page, (found, expected)) in found.iter().zip(expected).enumerate() {
-            assert_eq!(*found, expected, "{name}: page {page}");
+        larger_pages(&mut guest, &mut expected);
+        for (page, (found, expected)) in guest.verdicts().into_iter().zip(expected).enumerate() {
+            assert_eq!(found, expected, "{name}: page {page}");
         }
     }
 }

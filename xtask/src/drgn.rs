@@ -54,6 +54,11 @@ impl Drgn {
         Ok(Self { python })
     }
 
+    /// Its Python.
+    pub(crate) fn python(&self) -> Command {
+        Command::new(&self.python)
+    }
+
     /// Opens a dump and compares it with the kernel's own name for itself.
     ///
     /// # Errors

@@ -14,8 +14,9 @@ use crate::console;
 use crate::cycle::{catch_ctrl_c, failure, linux, ordinary};
 use crate::debian::{Architecture, DebianFiles, DebianKernel};
 use crate::image::{self, Images};
+use crate::makedumpfile::Dump;
 use crate::matrix::{self, Cell, Row};
-use crate::readers::{self, Dump, Readers};
+use crate::readers::{self, Readers};
 use crate::setup;
 use crate::workspace::target_dir;
 
@@ -274,10 +275,13 @@ fn of_cycle(report: &Report) -> Cell {
 
 /// Dumps are as large as memory; reports and consoles stay.
 fn remove_dumps(folder: &Path) -> Result<()> {
-    for name in ["vmcore", readers::FILTERED] {
-        let dump = folder.join(name);
-        if dump.exists() {
-            fs::remove_file(&dump).with_context(|| format!("removing {}", dump.display()))?;
+    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_dump = ["vmcore", readers::FILTERED].contains(&&*name)
+            || ["ours.", "theirs"].iter().any(|front| name.starts_with(front));
+        if is_dump {
+            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
         }
     }
     Ok(())

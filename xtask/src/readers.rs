@@ -6,40 +6,35 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
-use qemu_tests::Banner;
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::debian::Architecture;
-use crate::drgn::{Drgn, Found, release, value_of};
+use crate::drgn::{Drgn, Found, value_of};
+use crate::formats::Collector;
+use crate::image;
+use crate::makedumpfile::{Dump, finish, has_died_in, makedumpfile, read_text};
 
 /// Their columns in the matrix.
-pub(crate) const NAMES: [&str; 4] =
-    ["makedumpfile -d 31 -l", "makedumpfile --dump-dmesg", "drgn", "libkdumpfile"];
+pub(crate) const NAMES: [&str; 6] = [
+    "makedumpfile -d 31 -l",
+    "makedumpfile --dump-dmesg",
+    "drgn",
+    "libkdumpfile",
+    "collector's kdump",
+    "collector reads",
+];
 
 /// Name of the file that makedumpfile makes of `vmcore`, beside it.
 pub(crate) const FILTERED: &str = "vmcore.kdump";
 /// First bytes of a kdump-compressed dump (`KDUMP_SIGNATURE`).
 const KDUMP: &[u8; 8] = b"KDUMP   ";
-/// Linux's words for a panic, on the console and in its log.
-const PANIC: &str = "Kernel panic - not syncing";
 /// Zero pages, cached pages, those of programs, free ones: all that makedumpfile can leave out.
 const LEVEL: &str = "31";
-
-/// A Linux's dump and the known facts about it.
-pub(crate) struct Dump<'a> {
-    /// Folder with `vmcore` and `console.log`, and for the readers' own files.
-    pub folder: &'a Path,
-    /// The kernel's name for itself.
-    pub banner: &'a Banner,
-    /// The architecture of the readers that it needs.
-    pub architecture: Architecture,
-    /// True if VMCOREINFO must have KERNELOFFSET.
-    pub says_offset: bool,
-}
 
 /// The readers, installed.
 pub(crate) struct Readers {
     drgn: Drgn,
+    collector: Collector,
     i386: PathBuf,
     amd64: PathBuf,
 }
@@ -51,7 +46,8 @@ impl Readers {
     /// # Errors
     /// Fails if drgn cannot be had.
     pub(crate) fn new([i386, amd64]: [&Path; 2]) -> Result<Self> {
-        Ok(Self { drgn: Drgn::ensure()?, i386: i386.into(), amd64: amd64.into() })
+        let collector = Collector(image::build_collector()?);
+        Ok(Self { drgn: Drgn::ensure()?, collector, i386: i386.into(), amd64: amd64.into() })
     }
 
     /// Results of all readers, in the order of [`NAMES`].
@@ -59,8 +55,14 @@ impl Readers {
         let filtered = self.filter(dump);
         let found = self.drgn.read(&dump.folder.join("vmcore"), dump.banner);
         let reopened = self.reopen(dump, filtered.as_ref(), found.as_ref());
+        let (drgn, tools) = (&self.drgn, self.tools(dump.architecture));
+        let ours = match &found {
+            Ok(whole) => self.collector.is_read(drgn, tools, dump, whole),
+            Err(_) => Err(anyhow!("drgn did not read the dump that these come from")),
+        };
+        let theirs = self.collector.reads(drgn, tools, dump);
         let shown = found.and_then(|found| offset(&found, dump.says_offset));
-        [filtered, self.dmesg(dump), shown, reopened]
+        [filtered, self.dmesg(dump), shown, reopened, ours, theirs]
     }
 
     /// makedumpfile leaves out all pages that it can and writes the kdump-compressed format.
@@ -102,46 +104,17 @@ impl Readers {
         Ok(format!("{} bytes of VMCOREINFO, as in the whole dump", found.vmcoreinfo.len()))
     }
 
-    /// Debian's makedumpfile of the dump's architecture, with the libraries beside it.
-    fn makedumpfile(&self, dump: &Dump<'_>) -> Result<Command> {
-        let (root, interpreter, libraries) = match dump.architecture {
-            Architecture::I386 => (&self.i386, "lib/ld-linux.so.2", "i386-linux-gnu"),
-            Architecture::Amd64 => (&self.amd64, "lib64/ld-linux-x86-64.so.2", "x86_64-linux-gnu"),
-        };
-        let folders = ["lib", "usr/lib"].map(|folder| root.join(folder).join(libraries));
-        let mut makedumpfile = Command::new(root.join(interpreter));
-        makedumpfile.arg("--library-path").arg(std::env::join_paths(folders)?);
-        makedumpfile.arg(root.join("usr/bin/makedumpfile"));
-        Ok(makedumpfile)
+    /// The folder with Debian's tools of this architecture.
+    fn tools(&self, architecture: Architecture) -> &Path {
+        match architecture {
+            Architecture::I386 => &self.i386,
+            Architecture::Amd64 => &self.amd64,
+        }
     }
-}
 
-/// Runs makedumpfile to its end. Its first complaint is the important one.
-fn finish(makedumpfile: &mut Command) -> Result<()> {
-    let output = makedumpfile.output().context("cannot start makedumpfile")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let complaint = said.lines().map(str::trim).find(|line| !line.is_empty());
-    ensure!(output.status.success(), "{}: {}", output.status, complaint.unwrap_or("no word"));
-    Ok(())
-}
-
-/// A log may hold bytes that are not UTF-8.
-fn read_text(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// Checks that the log is of the kernel with this banner, up to the panic that the console showed.
-fn has_died_in(log: &str, console: &str, banner: &str) -> Result<String> {
-    // The harness puts a time of its own in front of each line.
-    let mut lines = console.lines().filter_map(|line| Some(line.split_once("] ")?.1.trim()));
-    let panic = lines.find(|line| line.contains(PANIC));
-    let panic = panic.context("the console shows no panic")?;
-    let found = log.lines().any(|line| line.trim() == panic);
-    ensure!(found, "the log does not have the console's \"{panic}\"");
-    let version = format!("Linux version {} ", release(banner)?);
-    ensure!(log.contains(&version), "the log does not have \"{version}\"");
-    Ok(format!("{} lines; {panic}", log.lines().count()))
+    fn makedumpfile(&self, dump: &Dump<'_>) -> Result<Command> {
+        makedumpfile(self.tools(dump.architecture), dump.architecture)
+    }
 }
 
 /// Checks that VMCOREINFO has KERNELOFFSET, if it must.
@@ -157,22 +130,6 @@ fn offset(found: &Found, has_to: bool) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const BANNER: &str = "Linux version 6.1.0 (a)";
-    const CONSOLE: &str =
-        "[   9.1] first-kernel: ready\n[   9.2] [    2.5] Kernel panic - not syncing: x\n";
-
-    #[test]
-    fn a_log_ends_in_the_consoles_panic() {
-        let log = "[    0.0] Linux version 6.1.0 (a)\n[    2.5] Kernel panic - not syncing: x\n";
-        assert!(has_died_in(log, CONSOLE, BANNER).unwrap().contains("2 lines"));
-        let says = |log: &str, console: &str| {
-            has_died_in(log, console, BANNER).expect_err("not this one").to_string()
-        };
-        assert!(says(&log.replace("2.5", "2.6"), CONSOLE).contains("does not have the console's"));
-        assert!(says(&log.replace("6.1.0", "6.1.1"), CONSOLE).contains("Linux version 6.1.0"));
-        assert!(says(log, "[   9.1] first-kernel: ready\n").contains("no panic"));
-    }
 
     #[test]
     fn a_moved_kernel_has_to_say_so() {

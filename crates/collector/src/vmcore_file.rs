@@ -237,7 +237,8 @@ impl VmcoreFile {
             Source::Bulk(bulk) => Ok((bulk.survey(false)?.left, level(bulk.level().into()))),
             Source::File(_) => {
                 let received = range_map::beside(&self.path, self.length());
-                Ok(received.map_or_else(Default::default, |view| (view.left, Level::ALL)))
+                Ok(received
+                    .map_or_else(Default::default, |view| (view.left, level(view.level.into()))))
             }
         }
     }

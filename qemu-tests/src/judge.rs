@@ -162,9 +162,10 @@ impl Case<'_> {
             findings.checks.push(Check::new("truth", truth.complete()));
         }
         findings.checks.extend(self.hooks.check(&evidence));
-        if let Some(area) = self.prepared.saved() {
-            let flags = PageFlags::read(area, memory, truth)?;
-            findings.checks.extend(left_out::checks(&evidence, &flags, &Judged::of(&path)?));
+        if let (Some(area), Some(saved)) = (self.prepared.saved(), &config.saved_pages) {
+            let (flags, judged) = (PageFlags::read(area, memory, truth)?, Judged::of(&path)?);
+            let most = saved.most_changed();
+            findings.checks.extend(left_out::checks(&evidence, &flags, &judged, most));
         }
         if let Some(class) = config.core_headers {
             findings.checks.push(Check::new("core_headers", has_class(&core, class)));

@@ -88,5 +88,7 @@ fn debian_amd64_rt() {
 #[test]
 fn debian_amd64_7_2() {
     let classes = [PageClass::Cache, PageClass::User, PageClass::Free, PageClass::HwPoison];
-    assert_pages(debian_kernel("AMD64_7_2"), LOADS, &classes, false, |_| ());
+    assert_pages(debian_kernel("AMD64_7_2"), LOADS, &classes, false, |config| {
+        config.first_append = "hugetlb_free_vmemmap=on".into();
+    });
 }

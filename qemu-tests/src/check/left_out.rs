@@ -11,19 +11,22 @@ use crate::check::judged::Judged;
 use crate::check::page_flags::PageFlags;
 use crate::report::Check;
 
-/// Pages that may have changed between the kernel's word and its end: those of the programs that
-/// save it, and of the path to the crash.
-const MOST_CHANGED: u64 = 64;
 /// Of so many pages one may be kept although the kernel's word allows to leave it out.
 const PAGES_FOR_ONE_KEPT: u64 = 200;
 /// Pages that are shown in an error.
 const SHOWN: usize = 8;
 
-/// All checks of a filter's verdicts.
-pub fn checks(evidence: &Evidence<'_>, flags: &PageFlags, judged: &Judged) -> Vec<Check> {
+/// All checks of a filter's verdicts, where no more than `most` pages have changed since the
+/// kernel's word.
+pub fn checks(
+    evidence: &Evidence<'_>,
+    flags: &PageFlags,
+    judged: &Judged,
+    most: u64,
+) -> Vec<Check> {
     vec![
-        Check::new("pages_left_out", left_out(flags, judged)),
-        Check::new("free_pages", free(evidence, flags, judged)),
+        Check::new("pages_left_out", left_out(flags, judged, most)),
+        Check::new("free_pages", free(evidence, flags, judged, most)),
     ]
 }
 
@@ -75,7 +78,7 @@ impl Tally {
 
 /// Checks that each page is of the class that the filter gives it, and that no more are kept than
 /// must be.
-fn left_out(flags: &PageFlags, judged: &Judged) -> Result<String> {
+fn left_out(flags: &PageFlags, judged: &Judged, most: u64) -> Result<String> {
     let tally = Tally::new(flags, judged);
     let shown = |pages: &mut dyn Iterator<Item = (u64, String)>| {
         let pages = pages
@@ -89,12 +92,12 @@ fn left_out(flags: &PageFlags, judged: &Judged) -> Result<String> {
         bail!("{} pages are left out that cannot be: {pages}", 1 + wrong.count());
     }
     let changed = tally.changed.len() as u64;
-    if changed > MOST_CHANGED {
+    if changed > most {
         let mut pages = tally.changed.iter().map(|(page, class)| (*page, class.to_string()));
         bail!("{changed} pages are of another class: {}", shown(&mut pages));
     }
     let (beyond, all) = (tally.beyond.len() as u64, tally.agreed());
-    if beyond * PAGES_FOR_ONE_KEPT > all {
+    if beyond > (all / PAGES_FOR_ONE_KEPT).max(most) {
         bail!(
             "{beyond} pages are kept of {all} that need not be: {}",
             shown(&mut tally.beyond.iter().map(|page| (*page, "kept".to_string())))
@@ -126,7 +129,7 @@ fn cannot(flags: &PageFlags, page: u64, class: PageClass) -> bool {
 }
 
 /// Checks that the free pages are as many as the kernel counts itself.
-fn free(evidence: &Evidence<'_>, flags: &PageFlags, judged: &Judged) -> Result<String> {
+fn free(evidence: &Evidence<'_>, flags: &PageFlags, judged: &Judged, most: u64) -> Result<String> {
     // Up to 5.10 poisoned pages stay among the free ones, and are counted with them.
     let is_free = |page: &u64, verdict: &Verdict| match verdict {
         Verdict::Excluded(PageClass::Free) => true,
@@ -139,7 +142,7 @@ fn free(evidence: &Evidence<'_>, flags: &PageFlags, judged: &Judged) -> Result<S
     let before = flags.count(PageClass::Free);
     ensure!(left_out == counted, "{left_out} pages are free, and the zones count {counted}");
     ensure!(
-        before.abs_diff(flags.free) <= MOST_CHANGED && before.abs_diff(counted) <= MOST_CHANGED,
+        before.abs_diff(flags.free) <= most && before.abs_diff(counted) <= most,
         "{before} pages were free before the crash, {} in buddyinfo, and {counted} after",
         flags.free
     );
@@ -157,7 +160,7 @@ mod tests {
 
     /// So many pages: 800 free ones, 800 anonymous ones, 800 of the page cache, and 800 of the
     /// kernel's, half of them reserved. The filter agrees, but for the pages of `other`.
-    fn judge(other: &[(u64, Verdict)]) -> Result<String> {
+    fn judge(other: &[(u64, Verdict)], most: u64) -> Result<String> {
         let said = [FREE, ANON, LRU, 0].into_iter().flat_map(|flags| [flags; 800]);
         let mut said: Vec<_> = said.collect();
         said[2800..].fill(RESERVED);
@@ -169,12 +172,12 @@ mod tests {
         });
         let mut judged = Judged { verdicts: verdicts.collect(), ..Judged::default() };
         judged.verdicts.extend(other.iter().copied());
-        left_out(&flags, &judged)
+        left_out(&flags, &judged, most)
     }
 
     #[test]
     fn a_filter_that_agrees_passes() {
-        let said = judge(&[]).unwrap();
+        let said = judge(&[], 0).unwrap();
         assert!(said.starts_with("kept 800, cache 800, user 800, free 800"), "{said}");
         assert!(said.ends_with("; changed since: 0; kept beyond: 0"), "{said}");
     }
@@ -188,20 +191,20 @@ mod tests {
             (2400, Verdict::Excluded(PageClass::Offline)),
             (0, Verdict::Excluded(PageClass::Zero)),
         ] {
-            let error = judge(&[(page, verdict)]).unwrap_err().to_string();
+            let error = judge(&[(page, verdict)], 64).unwrap_err().to_string();
             assert!(error.contains("1 pages are left out that cannot be"), "{error}");
         }
-        let few: Vec<_> = (2400..2400 + MOST_CHANGED).map(|page| (page, free)).collect();
-        assert!(judge(&few).unwrap().contains(&format!("; changed since: {MOST_CHANGED}, ")));
-        let many: Vec<_> = (2400..2401 + MOST_CHANGED).map(|page| (page, free)).collect();
-        assert!(judge(&many).unwrap_err().to_string().contains("of another class"));
+        let few: Vec<_> = (2400..2464).map(|page| (page, free)).collect();
+        assert!(judge(&few, 64).unwrap().contains("; changed since: 64, "));
+        assert!(judge(&few, 63).unwrap_err().to_string().contains("of another class"));
     }
 
     #[test]
     fn no_more_is_kept_than_must_be() {
         let kept = |pages| (0..pages).map(|page| (page, Verdict::Doubt)).collect::<Vec<_>>();
-        assert!(judge(&kept(15)).is_ok());
-        let error = judge(&kept(16)).unwrap_err().to_string();
+        assert!(judge(&kept(15), 0).is_ok());
+        let error = judge(&kept(16), 0).unwrap_err().to_string();
         assert!(error.contains("16 pages are kept of 3184 that need not be"), "{error}");
+        assert!(judge(&kept(16), 16).is_ok(), "they may have changed");
     }
 }

@@ -15,6 +15,8 @@ fail() {
     sleep 60
 }
 
+# The function that brings the kernel down, if it is not sysrq.
+last=
 # One's own program: the first of those that the host names. It is looked for before anything is loaded.
 own=
 if [ -e "$root/etc/kdump.init" ]; then
@@ -144,6 +146,8 @@ save_pages() {
 finish() {
     [ -z "$seconds" ] || sleep "$seconds"
     [ ! -e "$root/etc/kdump.pages" ] || save_pages
+    # A load of memory may bring the kernel down itself.
+    [ -z "$last" ] || $last
     [ "$word" = wait ] || echo c >&9
     say survived
 }

@@ -2,8 +2,12 @@
 # the capture kernel has been loaded; `say`, `fail` and $root are those of /init.
 
 # In a small machine Linux uses huge pages only when it is told to; kernels for real time have none.
+# None come into being by themselves: that would be in the middle of the kernel's word on its pages.
 thp=/sys/kernel/mm/transparent_hugepage/enabled
-[ ! -e $thp ] || echo always >$thp || fail "turning huge pages on"
+[ ! -e $thp ] || {
+    echo 1000000000 >/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs &&
+        echo always >$thp
+} || fail "turning huge pages on"
 mount -t tmpfs -o size=90%,huge=always tmp /tmp 2>/dev/null || mount -t tmpfs -o size=90% tmp /tmp ||
     fail "mounting a tmpfs"
 # Contents that are not zero: 512 KiB, and 8 MiB of them.
@@ -65,4 +69,17 @@ poison() {
         fi || fail "poisoning page $page"
     done
     grep -q '^HardwareCorrupted: *[1-9]' /proc/meminfo || fail "no page is poisoned"
+}
+
+# A file takes all memory but some MiB; the last of it is taken after the kernel has said its word.
+out_of_memory() {
+    echo 1 >/proc/sys/vm/panic_on_oom
+    mkdir /tmp/full && mount -t tmpfs -o size=200% full /tmp/full || fail "mounting a tmpfs"
+    while [ "$(awk '/^MemFree:/ { print $2 }' /proc/meminfo)" -gt 28672 ]; do
+        dd if=/tmp/copies bs=1M count=2 status=none || break
+    done >/tmp/full/file
+    last=last_of_memory
+}
+last_of_memory() {
+    while :; do cat /tmp/copies; done >/tmp/full/rest
 }

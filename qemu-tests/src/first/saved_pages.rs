@@ -36,6 +36,9 @@ pub enum Load {
     HugeTlb,
     /// Pages that are poisoned as if the hardware had reported them.
     Poison,
+    /// All memory but the rest that the kernel keeps for itself; then it dies of want of memory, by
+    /// `panic_on_oom`. For [`Crash::Expected`](crate::Crash::Expected).
+    OutOfMemory,
 }
 
 impl Load {
@@ -46,6 +49,7 @@ impl Load {
             Self::Anonymous => ("anonymous", None),
             Self::HugeTlb => ("hugetlb", None),
             Self::Poison => ("poison", Some("mm/hwpoison-inject.ko")),
+            Self::OutOfMemory => ("out_of_memory", None),
         }
     }
 }
@@ -103,6 +107,12 @@ impl Area {
 }
 
 impl SavedPages {
+    /// Most pages that change between the kernel's word and its end: those of the programs that save
+    /// it, and of the path to the crash; or those that fill the rest of memory.
+    pub(crate) fn most_changed(&self) -> u64 {
+        if self.loads.contains(&Load::OutOfMemory) { 8192 } else { 64 }
+    }
+
     /// Puts all that it takes into the initramfs for the bzImage at `kernel`. Modules that its
     /// package lacks are left out.
     ///

@@ -15,7 +15,10 @@ fn debian_i386_without_pae() {
     });
 }
 
+/// The page structs of a huge page of a hugetlbfs share their memory.
 #[test]
 fn debian_amd64_6_12() {
-    assert_pages(debian_kernel("AMD64_6_12"), LOADS, CLASSES, false, |_| ());
+    assert_pages(debian_kernel("AMD64_6_12"), LOADS, CLASSES, false, |config| {
+        config.first_append = "hugetlb_free_vmemmap=on".into();
+    });
 }

@@ -1,8 +1,10 @@
 //! Debian's kernel as the first kernel.
 
+use std::time::Duration;
+
 use crate::common::*;
 use crate::pages::{CLASSES, LOADS, assert_pages};
-use qemu_tests::Fault;
+use qemu_tests::{Crash, Fault, Load, SavedPages};
 use vmcore::{Class, PageClass};
 
 #[test]
@@ -72,16 +74,28 @@ fn debian_amd64_with_two_cpus() {
     });
 }
 
+#[test]
+fn debian_i386_dies_out_of_memory() {
+    let classes = [PageClass::Cache, PageClass::User, PageClass::Free];
+    let loads = [Load::Anonymous, Load::OutOfMemory];
+    assert_pages(debian(), &loads, &classes, true, |config| {
+        config.crash = Crash::Expected(Duration::from_secs(60));
+    });
+}
+
 /// It finds in /proc/kcore that this kernel does not encrypt its memory.
 #[test]
 fn debian_amd64_with_the_native_loader() {
     let (report, console) = cycle_and_console(debian_amd64_and_native_loader(), |config| {
         config.memory = 256 * MIB;
+        config.saved_pages = Some(SavedPages::default());
         config.before_crash =
             r#"say "$(/kdump-loader plan -d "$@" 2>&1 | grep -A 1 sme_mask | tr -d '\n ')""#.into();
     });
     assert_passes(&report);
     assert_says(&console, &["first-kernel: sme_mask:Some(0,"]);
+    let judged = report.checks.iter().find(|check| check.name == "pages_left_out");
+    println!("{}", judged.expect("the word of an idle kernel").detail);
 }
 
 /// Above lowmem, where this kernel would die once more in `machine_kexec`.

@@ -44,6 +44,8 @@ pub enum Meaning<'a> {
     Survived,
     /// The first kernel cannot do its part, for this reason.
     Failed(&'a str),
+    /// The capture kernel has sent this number of bytes for the pages that a dump level keeps.
+    BytesOut(u64),
     /// Anything else.
     Text,
 }
@@ -64,8 +66,13 @@ pub fn meaning(text: &str) -> Meaning<'_> {
             Some(reason) => Meaning::Failed(reason),
             None => Meaning::Fact(fact),
         },
-        None => of_oops(text),
+        None => bytes_out(text).map_or_else(|| of_oops(text), Meaning::BytesOut),
     }
+}
+
+fn bytes_out(text: &str) -> Option<u64> {
+    let line = text.strip_prefix("kdump: level ")?.strip_suffix(" bytes out")?;
+    line.rsplit(' ').next()?.parse().ok()
 }
 
 /// The time stamp counter in a stage line: `kdump: stage=NAME tsc=TICKS`.

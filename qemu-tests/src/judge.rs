@@ -94,6 +94,7 @@ impl Case<'_> {
             stopped_ms: ended.timeline.stopped_ms(),
             truth: config.truth,
             bytes: findings.bytes,
+            bytes_out: ended.facts.bytes_out,
             vmcore_sha256: findings.sha256,
             banner: findings.banner,
             received: ended.received.clone(),

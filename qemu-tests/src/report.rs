@@ -126,6 +126,8 @@ pub struct Report {
     pub truth: bool,
     /// Length of the vmcore in bytes.
     pub bytes: u64,
+    /// Bytes that the kept pages took on the target, if a dump level left pages out.
+    pub bytes_out: Option<u64>,
     /// SHA-256 of the vmcore, in hexadecimal; empty without a vmcore.
     pub vmcore_sha256: String,
     /// The dead kernel's name for itself, with a dump.

@@ -358,6 +358,10 @@ impl<'a> Session<'a> {
                 Err(anyhow::anyhow!("the first kernel gave up: {reason}"))
             }
             Meaning::Fact(fact) => self.ended.facts.take(fact),
+            Meaning::BytesOut(bytes) => {
+                self.ended.facts.bytes_out = Some(bytes);
+                Ok(())
+            }
             Meaning::Text => {
                 if self.is_first_line_of_stock(&line.text) {
                     self.ended.timeline.reached(Stage::CaptureEntry, line.at, None);

@@ -35,6 +35,8 @@ pub struct Facts {
     plan: String,
     /// Length of /proc/vmcore, from a stock capture kernel.
     pub dump_bytes: Option<u64>,
+    /// Bytes that the capture kernel has sent for the pages that a dump level keeps.
+    pub bytes_out: Option<u64>,
     /// Purgatory's entry (physical), from another loader than ours.
     entry: Option<u64>,
     /// Its death, in its own words.

@@ -80,7 +80,7 @@ impl Measured {
     }
 
     fn ratios_of(&self, target: Target, ours: &Row, stock: &Row) -> [Option<Ratio>; 3] {
-        let [_, first_byte, done, rate] = MEASURES.map(|(_, _, measure)| measure);
+        let [_, first_byte, done, rate, _] = MEASURES.map(|(_, _, measure)| measure);
         let (goals, name) = (target.goals(), target.name());
         let name = |what: &str| format!("{name}: {what}");
         let (sooner, faster) = ((stock, ours), (ours, &self.guest_dump));
@@ -261,7 +261,7 @@ mod tests {
     fn sample(first: f64, done: f64) -> Option<Sample> {
         let (first_line, first_byte) = (Some(first / 2.0), Some(first));
         let sample = Sample { first_line, first_byte, done: Some(done), ..Sample::default() };
-        Some(Sample { bytes: 1_000_000_000, ..sample })
+        Some(Sample { bytes: 1_000_000_000, bytes_out: 250_000_000, ..sample })
     }
 
     /// Two rounds; the stock stack failed in the second.
@@ -274,7 +274,8 @@ mod tests {
         measured.rows[0].1.samples = with_purgatory.to_vec();
         measured.rows[1].1.samples = vec![sample(3000.0, 7000.0), None];
         measured.rows[1].1.failures = vec!["cycle: no end".into()];
-        let dump = |ms| Some(Sample { done: Some(ms), bytes: 1_000_000_000, ..Sample::default() });
+        let (bytes, bytes_out) = (1_000_000_000, 1_000_000_000);
+        let dump = |ms| Some(Sample { done: Some(ms), bytes, bytes_out, ..Sample::default() });
         measured.guest_dump.samples = vec![dump(500.0), dump(1000.0)];
         measured
     }
@@ -314,16 +315,16 @@ mod tests {
             words.join(" ")
         };
         assert_eq!(line("1024"), "1024 MiB guest, 400 MiB of random data; rounds: 2");
-        assert_eq!(line("first line"), "first line first byte done MB/s reservation");
+        assert_eq!(line("first line"), "first line first byte done MB/s MB out reservation");
         assert_eq!(
             line("ours, virtio-blk"),
             "ours, virtio-blk 37.50 (25.00 … 50.00) 75.00 (50.00 … 100.00) 1575 (1050 … 2100) \
-             750.0 (500.0 … 1000.0) 32M@16M"
+             750.0 (500.0 … 1000.0) 250.0 (250.0 … 250.0) 32M@16M"
         );
         assert_eq!(
             line("dump-guest-memory"),
             "dump-guest-memory - - 750.0 (500.0 … 1000.0) \
-             1500 (1000 … 2000) -"
+             1500 (1000 … 2000) 1000 (1000 … 1000) -"
         );
         let first_byte = "virtio-blk: first byte, stock / ours 60.00 (60.00 … 60.00) goal 40: met";
         assert_eq!(line("virtio-blk: first"), first_byte);

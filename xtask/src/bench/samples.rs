@@ -18,6 +18,8 @@ pub(super) struct Sample {
     pub done: Option<f64>,
     /// Length of the dump in bytes.
     pub bytes: u64,
+    /// Bytes of the dump on the target.
+    pub bytes_out: u64,
 }
 
 impl Sample {
@@ -30,6 +32,7 @@ impl Sample {
             first_byte: at("first_byte"),
             done: at("done"),
             bytes: report.bytes,
+            bytes_out: report.bytes_out.unwrap_or(report.bytes),
         }
     }
 
@@ -47,7 +50,8 @@ impl Sample {
 
     /// The sample of QEMU's own dump.
     pub(super) fn of_guest_dump(dump: &GuestDump) -> Self {
-        Self { done: Some(dump.ms), bytes: dump.bytes, ..Self::default() }
+        let (bytes, bytes_out) = (dump.bytes, dump.bytes);
+        Self { done: Some(dump.ms), bytes, bytes_out, ..Self::default() }
     }
 
     /// Raw throughput in MB/s (10^6 bytes): from the first byte of the dump to its end.
@@ -69,11 +73,12 @@ impl Sample {
 pub(super) type Measure = fn(&Sample) -> Option<f64>;
 
 /// The columns, with their names in the table and in JSON.
-pub(super) const MEASURES: [(&str, &str, Measure); 4] = [
+pub(super) const MEASURES: [(&str, &str, Measure); 5] = [
     ("first line", "first_line_ms", |sample| sample.first_line),
     ("first byte", "first_byte_ms", |sample| sample.first_byte),
     ("done", "done_ms", |sample| sample.done),
     ("MB/s", "mb_per_s", Sample::rate),
+    ("MB out", "mb_out", |sample| Some(sample.bytes_out as f64 / 1e6)),
 ];
 
 /// Parts of the time to our first byte, likewise; each part on its own.

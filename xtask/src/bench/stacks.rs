@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use qemu_tests::delivery::Way;
 use qemu_tests::host::memory::PAGE;
-use qemu_tests::{Config, KexecTools, StockCapture};
+use qemu_tests::{Config, KexecTools, Level, StockCapture};
 
 /// Target that our capture kernel sends the dump to. A new one is a variant, its name and its goals
 /// here, and its part of a cycle's configuration in [`Target::configure`].
@@ -60,6 +60,11 @@ impl Target {
             Self::VirtioBlk | Self::Level31 => Way::VirtioBlk,
             Self::VirtioConsole => Way::VirtioConsole,
         };
+        if self == Self::Level31 {
+            config.append =
+                format!("{} kdump.level={}", config.append, Level::KERNEL).trim().into();
+            config.level = Level::KERNEL;
+        }
         config.delivery.targets = way.into();
         config.delivery.collector = collector.into();
     }

@@ -3,6 +3,7 @@
 //! In each round every stack dumps the same guest once, so that other load of the host hits all of
 //! them alike: absolute times are those of this machine at this hour, ratios mean more.
 
+mod extraction;
 mod host;
 mod instructions;
 mod results;
@@ -20,6 +21,7 @@ use qemu_tests::first::slot::parse_size;
 use qemu_tests::host::scratch;
 use qemu_tests::{Config, FirstKernel, Interrupt, KexecTools, Report, StockCapture};
 
+use self::extraction::Extraction;
 use self::host::Host;
 use self::instructions::Count;
 use self::results::{Measured, Results};
@@ -86,6 +88,8 @@ struct Plan {
     checks_all: bool,
     /// The target whose instructions are counted.
     counted: Vec<Stack>,
+    /// Kernel pages are taken out of a dump on the host, too.
+    extracts: bool,
     /// Searches for the smallest slot: the stack, the sizes, and the guest's memory in bytes.
     slots: Vec<(Stack, Bounds, u64)>,
 }
@@ -116,6 +120,7 @@ impl Args {
             stacks: stacks(&self.target),
             rounds: self.rounds.unwrap_or(usual_rounds),
             checks_all: !self.quick && !self.full,
+            extracts: self.target.contains(&Target::Level31),
             slots: self.slots(),
         })
     }
@@ -230,6 +235,12 @@ impl Equipment {
                 counts.extend(self.count(*stack)?);
             }
         }
+        let extraction = match plan.workloads.last() {
+            Some(workload) if plan.extracts && !self.interrupt.is_set() => {
+                self.extraction(*workload)?
+            }
+            _ => None,
+        };
         let mut slots = Vec::new();
         for (stack, bounds, memory) in &plan.slots {
             if !self.interrupt.is_set() {
@@ -244,6 +255,7 @@ impl Equipment {
             cpus: self.config(Stack::Stock, 0, Stack::Stock.slot()).cpus,
             measured,
             counts,
+            extraction,
             slots,
             interrupted: self.interrupt.is_set(),
         })
@@ -296,6 +308,18 @@ impl Equipment {
         self.patient_cycle(config, name)
     }
 
+    /// Kernel pages out of a raw dump, on the host; `None` when Ctrl-C came.
+    fn extraction(&self, workload: Workload) -> Result<Option<Extraction>> {
+        let memory = workload.memory.min(MOST_EXAMINED);
+        let mut config = self.config(Stack::Ours(Target::VirtioBlk), memory, Stack::Stock.slot());
+        config.before_crash = Workload::new(memory, workload.fill).before_crash();
+        let out = scratch::folder(2 * memory, false, &results_folder())?;
+        let report = self.cycle_in(config, "a dump for extract", out.path())?;
+        let vmcore = out.path().join("vmcore");
+        let (collector, tools) = (&self.files.collector, &self.files.kexec_tools.root);
+        report.map(|_| Extraction::measure(collector, tools, &vmcore)).transpose()
+    }
+
     /// Instructions up to the first byte of a dump by `stack`; `None` when Ctrl-C came.
     fn count(&self, stack: Stack) -> Result<Option<Count>> {
         let mut config = self.config(stack, instructions::MEMORY, stack.slot());
@@ -337,11 +361,16 @@ impl Equipment {
 
     /// Runs a cycle and keeps none of its files, but for the console of one that failed. `None`
     /// when Ctrl-C came.
-    fn cycle(&self, mut config: Config, name: &str) -> Result<Option<Report>> {
-        info!("{name}");
+    fn cycle(&self, config: Config, name: &str) -> Result<Option<Report>> {
         let extracted = if config.examine { config.memory } else { 0 };
         let out = scratch::folder(extracted, false, &results_folder())?;
-        config.out = out.path().to_path_buf();
+        self.cycle_in(config, name, out.path())
+    }
+
+    /// The same with all files in `out`.
+    fn cycle_in(&self, mut config: Config, name: &str, out: &Path) -> Result<Option<Report>> {
+        info!("{name}");
+        config.out = out.to_path_buf();
         let start = Instant::now();
         let report = qemu_tests::run(&config);
         if self.interrupt.is_set() {
@@ -354,7 +383,7 @@ impl Equipment {
             Some(failure) => {
                 info!("  {failure}");
                 let console = results_folder().join("failed-console.log");
-                fs::copy(out.path().join("console.log"), console).context("the failed console")?;
+                fs::copy(out.join("console.log"), console).context("the failed console")?;
             }
         }
         Ok(Some(report))
@@ -385,7 +414,8 @@ mod tests {
         let ours = [Target::VirtioBlk, Target::VirtioConsole, Target::Level31].map(Stack::Ours);
         assert_eq!(usual.stacks[..3], ours);
         assert_eq!(usual.stacks[3..], [Stack::Stock, Stack::StockFiltered]);
-        assert_eq!(plan("--target virtio-blk").stacks, [ours[0], Stack::Stock]);
+        let raw = plan("--target virtio-blk");
+        assert_eq!((&raw.stacks[..], raw.extracts), (&[ours[0], Stack::Stock][..], false));
         assert_eq!(usual.slots.len(), 4);
         assert_eq!(usual.counted, ours);
         let quick = plan("--quick");
@@ -394,6 +424,6 @@ mod tests {
         assert_eq!(plan("--full").workloads.len(), 12);
         let own = plan("--memory 8G --fill 0 --rounds 1 --no-slots");
         assert_eq!(own.workloads, [Workload::new(8 << 30, 0)]);
-        assert_eq!((own.rounds, own.slots.len()), (1, 0));
+        assert_eq!((own.rounds, own.slots.len(), own.extracts), (1, 0, true));
     }
 }

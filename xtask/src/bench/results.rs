@@ -5,6 +5,7 @@ use std::fmt::Write;
 use qemu_tests::Report;
 use serde_json::{Value, json};
 
+use super::extraction::Extraction;
 use super::host::Host;
 use super::instructions::Count;
 use super::samples::{MEASURES, PARTS, Ratio, Row, Sample, Spread};
@@ -113,6 +114,8 @@ pub(super) struct Results {
     pub measured: Vec<Measured>,
     /// Instructions up to our first byte.
     pub counts: Vec<Count>,
+    /// Kernel pages taken out on the host.
+    pub extraction: Option<Extraction>,
     /// Ours first, and the limit of the smallest slot.
     pub slots: Vec<(Search, bool)>,
     /// Ctrl-C ended it.
@@ -149,6 +152,7 @@ impl Results {
             "interrupted": self.interrupted,
             "workloads": self.measured.iter().map(Measured::json).collect::<Vec<_>>(),
             "instructions": self.counts.iter().map(Count::json).collect::<Vec<_>>(),
+            "extraction": self.extraction.as_ref().map(Extraction::json),
             "slots": self.slots.iter().map(slot).collect::<Vec<_>>(),
         })
     }
@@ -167,6 +171,9 @@ impl Results {
         }
         for count in &self.counts {
             text.push_str(&count.text());
+        }
+        if let Some(extraction) = &self.extraction {
+            extraction_lines(extraction, &mut text);
         }
         for (search, is_ours) in &self.slots {
             text.push_str(&slot_line(search, is_ours.then_some(SLOT_GOAL)));
@@ -213,11 +220,28 @@ fn table(measured: &Measured) -> String {
         }
     }
     for ratio in measured.ratios() {
-        let verdict = verdict(ratio.goal.map(|goal| goal.to_string()), ratio.is_met());
-        let spread = shown(&ratio.spread);
-        let _ = writeln!(text, "  {:RATIO$}{spread:>COLUMN$}{verdict}", ratio.name);
+        ratio_line(&ratio, &mut text);
     }
     text
+}
+
+fn ratio_line(ratio: &Ratio, text: &mut String) {
+    let verdict = verdict(ratio.goal.map(|goal| goal.to_string()), ratio.is_met());
+    let spread = shown(&ratio.spread);
+    let _ = writeln!(text, "  {:RATIO$}{spread:>COLUMN$}{verdict}", ratio.name);
+}
+
+fn extraction_lines(extraction: &Extraction, text: &mut String) {
+    text.push_str("\nkernel pages out of a raw dump, on the host\n");
+    let (rows, ratios) = extraction.lines();
+    for row in rows {
+        let Some(spread) = row.spread(|sample| sample.done) else { continue };
+        let name = format!("{}, ms", row.name);
+        let _ = writeln!(text, "  {name:RATIO$}{:>COLUMN$}", shown(&spread));
+    }
+    for ratio in ratios {
+        ratio_line(&ratio, text);
+    }
 }
 
 fn slot_line(search: &Search, goal: Option<u64>) -> String {
@@ -297,6 +321,7 @@ mod tests {
                 Count { name: "ours, virtio-blk".into(), found: Ok(instructions) },
                 Count { name: "ours, virtio-console".into(), found: Err("hung".into()) },
             ],
+            extraction: None,
             slots: vec![
                 search("ours", vec![probe(4 << 20, None), probe(2 << 20, Some("no room"))]),
                 search("stock Linux", vec![probe(32 << 20, Some("no room"))]),

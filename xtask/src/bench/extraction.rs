@@ -1,0 +1,84 @@
+//! Kernel pages taken out of a raw dump on the host: the collector beside makedumpfile.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::samples::{Measure, Ratio, Row, Sample};
+use crate::debian::Architecture;
+use crate::makedumpfile;
+
+/// Each program takes the pages out so many times.
+const ROUNDS: usize = 5;
+/// Codec of the collector and the arguments of makedumpfile that stand for it.
+const CODECS: [(&str, &[&str]); 2] =
+    [("none", &["-d", "31"]), ("snappy", &["-p", "-d", "31", "--num-threads", "2"])];
+/// The collector should not be slower.
+const GOAL: f64 = 1.0;
+
+/// Times of both programs with each codec.
+pub(super) struct Extraction {
+    pairs: Vec<[Row; 2]>,
+}
+
+impl Extraction {
+    /// Has both programs read `vmcore`, a raw dump, in turn. `tools` is the folder that
+    /// makedumpfile was unpacked into.
+    ///
+    /// # Errors
+    /// Fails if a program does.
+    pub(super) fn measure(collector: &Path, tools: &Path, vmcore: &Path) -> Result<Self> {
+        let out = vmcore.with_extension("filtered");
+        let mut pairs = Vec::new();
+        for (codec, arguments) in CODECS {
+            let row = |name: &str| Row { name: format!("{name}, {codec}"), ..Row::default() };
+            let mut pair = [row("extract --level 31"), row("makedumpfile -d 31")];
+            for _ in 0..ROUNDS {
+                let mut ours = Command::new(collector);
+                ours.args(["extract", "--level", "31", "--format", "kdump", "--compress", codec]);
+                let mut theirs = makedumpfile::makedumpfile(tools, Architecture::I386)?;
+                theirs.args(arguments);
+                for (row, mut command) in pair.iter_mut().zip([ours, theirs]) {
+                    row.samples.push(Some(timed(command.arg(vmcore).arg(&out), &out)?));
+                }
+            }
+            pairs.push(pair);
+        }
+        Ok(Self { pairs })
+    }
+
+    fn ratios(&self) -> impl Iterator<Item = Ratio> {
+        let done: Measure = |sample| sample.done;
+        self.pairs.iter().filter_map(move |[ours, theirs]| {
+            let name = format!("{}: makedumpfile / ours", ours.name);
+            Ratio::new(name, (theirs, ours), done, Some(GOAL))
+        })
+    }
+
+    /// Names of the programs, and the spread of their times; and the ratios.
+    pub(super) fn lines(&self) -> (impl Iterator<Item = &Row>, impl Iterator<Item = Ratio>) {
+        (self.pairs.iter().flatten(), self.ratios())
+    }
+
+    /// For programs.
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "rows": self.pairs.iter().flatten().map(Row::json).collect::<Vec<_>>(),
+            "ratios": self.ratios().map(|ratio| ratio.json()).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Runs the program, which writes the file `out`, and removes the file.
+fn timed(command: &mut Command, out: &Path) -> Result<Sample> {
+    let start = Instant::now();
+    makedumpfile::finish(command)?;
+    let done = Some(start.elapsed().as_secs_f64() * 1000.0);
+    let bytes_out = fs::metadata(out).context("nothing was written")?.len();
+    fs::remove_file(out)?;
+    Ok(Sample { done, bytes_out, ..Sample::default() })
+}

@@ -8,6 +8,7 @@ mod pages;
 
 use basics::*;
 use pages::{CLASSES, LOADS, assert_pages};
+use qemu_tests::Level;
 use qemu_tests::check::core_file::CoreFile;
 use vmcore::PageClass;
 
@@ -52,6 +53,20 @@ fn guest_with_4_gib_and_a_half() {
 #[test]
 fn guest_with_8_gib() {
     assert_captured(8192 * MIB, 2);
+}
+
+/// The smallest slot, compressed, at level 31: the dump is whole.
+#[test]
+fn debian_amd64_with_8_gib_and_a_slot_of_2_mib() {
+    let out = tempfile::tempdir().expect("a folder for the results");
+    let (report, console) = cycle_into(&out, debian_kernel("AMD64"), |config| {
+        config.memory = 8192 * MIB;
+        config.slot = "2M@16M".into();
+        config.level = Level::KERNEL;
+        config.append = "kdump.level=31 kdump.compress=lz4".into();
+    });
+    assert_passes(&report);
+    assert!(console.contains("kdump: heap: ") && !console.contains("no compression"), "{console}");
 }
 
 /// A Linux has few pages of zeros: it is minutes on a serial line, most of them in QEMU.

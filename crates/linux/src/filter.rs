@@ -23,12 +23,12 @@ use core::fmt;
 use self::keys::Keys;
 use self::layout::Layout;
 use self::memory_map::MemoryMap;
-use self::protected::Protected;
+use self::protected::{Finder, Protected};
 use self::scan::Scan;
 use self::space::Space;
 use crate::page_tables::PageTables;
 use crate::{Error, KernelMemory, SegmentMap};
-use vmcore::{PageFilter, PhysAddr, ReadPhys, Verdict, WINDOW_PAGES};
+use vmcore::{PageFilter, PhysAddr, PhysRange, ReadPhys, Verdict, WINDOW_PAGES};
 
 /// Finds the class of each page of a dead Linux.
 ///
@@ -58,8 +58,27 @@ impl<M: ReadPhys> Filter<M> {
         let map = MemoryMap::find(&keys, space, layout.word)?;
         let protected = Protected::default();
         let mut filter = Self { layout, map, tables, mem, segments, protected };
-        filter.protect_kernel(vmcoreinfo);
+        filter.finder().kernel(vmcoreinfo);
         Ok(filter)
+    }
+
+    /// Never leaves out the pages of `range`, physical addresses of the first kernel. If a struct
+    /// says that such a page is not the kernel's, the verdict is [`Verdict::Doubt`]. The list has a
+    /// bound; if it is full, the shortest ranges give way.
+    pub fn protect(&mut self, range: PhysRange) {
+        self.protected.add(range);
+    }
+
+    /// Protects the stacks that the CPUs ran on. `notes` are ELF notes with the registers of each
+    /// CPU, `machine` is their `e_machine`.
+    pub fn protect_stacks(&mut self, machine: u16, notes: &[u8]) {
+        self.finder().stacks(machine, notes);
+    }
+
+    fn finder(&mut self) -> Finder<'_, M> {
+        let Self { mem, segments, tables, layout, map, protected } = self;
+        let space = Space { memory: KernelMemory::new(&*mem, &*segments), tables: *tables };
+        Finder { space, segments, map, struct_size: layout.size as u64, protected }
     }
 
     const fn space(&self) -> Space<'_, M> {

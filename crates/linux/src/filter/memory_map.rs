@@ -74,6 +74,14 @@ impl MemoryMap {
         }
     }
 
+    /// The first page after `pfn` whose struct is in another array.
+    pub(super) const fn end_of_array(&self, pfn: u64) -> u64 {
+        match self {
+            Self::Flat(_) => u64::MAX >> PAGE_BITS,
+            Self::Sparse(sections) => sections.end_of(pfn),
+        }
+    }
+
     /// The structs of page `pfn` and of those around it, if they have any. All pages of a window
     /// have the same.
     ///

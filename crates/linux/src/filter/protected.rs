@@ -1,9 +1,9 @@
 //! Memory that no dump leaves out, whatever its page structs say: these may be damaged.
 
-use super::Filter;
 use super::memory_map::MemoryMap;
+use super::space::Space;
 use crate::stack_size::stack_size;
-use crate::{KernelMemory, MOST_IMAGE};
+use crate::{MOST_IMAGE, SegmentMap};
 use handoff::layout::PAGE_SIZE;
 use vmcore::{
     Bounded, PageClass, PhysAddr, PhysRange, Prstatus, Ranges, ReadPhys, Verdict, WINDOW_PAGES,
@@ -68,37 +68,40 @@ impl Protected {
     }
 }
 
-impl<M: ReadPhys> Filter<M> {
-    /// Never leaves out the pages of `range`, physical addresses of the first kernel. If a struct
-    /// says that such a page is not the kernel's, the verdict is [`Verdict::Doubt`]. The list has a
-    /// bound; if it is full, the shortest ranges give way.
-    pub fn protect(&mut self, range: PhysRange) {
-        self.protected.add(range);
-    }
+/// Finds memory that is protected, and adds it to the list.
+pub(super) struct Finder<'a, M> {
+    pub(super) space: Space<'a, M>,
+    pub(super) segments: &'a SegmentMap,
+    pub(super) map: &'a MemoryMap,
+    /// Length of a page struct.
+    pub(super) struct_size: u64,
+    pub(super) protected: &'a mut Protected,
+}
 
+impl<M: ReadPhys> Finder<'_, M> {
     /// Protects the stacks that the CPUs ran on. `notes` are ELF notes with the registers of each
     /// CPU, `machine` is their `e_machine`.
-    pub fn protect_stacks(&mut self, machine: u16, notes: &[u8]) {
+    pub(super) fn stacks(&mut self, machine: u16, notes: &[u8]) {
         let size = stack_size(machine);
         let cpus = vmcore::notes(notes).flatten().filter(|note| note.is_prstatus());
         let status = cpus.filter_map(|note| Prstatus::parse(machine, note.desc).ok());
         for stack in status.take(MOST_CPUS) {
             let stack = stack.stack_pointer & !(size - 1);
             for page in (0..size).step_by(PAGE_SIZE as usize) {
-                self.protect_mapped(stack.wrapping_add(page), PAGE_SIZE);
+                self.mapped_range(stack.wrapping_add(page), PAGE_SIZE);
             }
         }
     }
 
-    /// Protects what the filter finds itself: page structs, page tables, the part of the kernel's
-    /// image that is read-only, and the data that VMCOREINFO names.
-    pub(super) fn protect_kernel(&mut self, vmcoreinfo: &[u8]) {
-        self.protect_structs();
-        self.protect_tables();
+    /// Protects page structs, page tables, the part of the kernel's image that is read-only, and
+    /// the data that VMCOREINFO names.
+    pub(super) fn kernel(&mut self, vmcoreinfo: &[u8]) {
+        self.structs();
+        self.tables();
         for (name, address) in symbols(vmcoreinfo).take(MOST_SYMBOLS) {
-            self.protect_mapped(address, 1);
+            self.mapped_range(address, 1);
             if name == b"_stext" {
-                self.protect_image(address);
+                self.image(address);
             }
         }
     }
@@ -106,13 +109,13 @@ impl<M: ReadPhys> Filter<M> {
     /// The physical address of a mapped byte, the number of bytes that follow it, and true if they
     /// are read-only.
     fn mapped(&self, at: u64) -> Option<(PhysAddr, u64, bool)> {
-        let page = self.tables?.translate(self.space().memory, at).ok()??;
+        let page = self.space.tables?.translate(self.space.memory, at).ok()??;
         Some((PhysAddr::new(page.physical), page.left, page.is_read_only))
     }
 
     /// Protects `length` bytes from the virtual address `at` on, at most to the end of the page.
     /// Returns the number of bytes of that page, large or not.
-    fn protect_mapped(&mut self, at: u64, length: u64) -> Option<u64> {
+    fn mapped_range(&mut self, at: u64, length: u64) -> Option<u64> {
         let (start, left, _) = self.mapped(at)?;
         if let Ok(range) = PhysRange::new(start, left.min(length)) {
             self.protected.add(range);
@@ -121,12 +124,12 @@ impl<M: ReadPhys> Filter<M> {
     }
 
     /// Protects the page structs of memory.
-    fn protect_structs(&mut self) {
+    fn structs(&mut self) {
         let mut steps = 0..MOST_STRUCTS;
         let mut next = 0;
         while let Some(pfn) = self.segments.next_physical(next * PAGE_SIZE) {
             let pfn = (pfn / PAGE_SIZE).max(next);
-            let Some(end) = self.protect_structs_from(pfn, &mut steps) else {
+            let Some(end) = self.structs_from(pfn, &mut steps) else {
                 log::warn!("page filter: page structs from page {pfn:#x} on are not protected");
                 return;
             };
@@ -136,33 +139,28 @@ impl<M: ReadPhys> Filter<M> {
 
     /// Protects the structs of `pfn` and of the pages after it that have their structs in one
     /// array. Returns the first page after those; [`None`] if there are no steps left.
-    fn protect_structs_from(
-        &mut self,
-        pfn: u64,
-        steps: &mut core::ops::Range<usize>,
-    ) -> Option<u64> {
+    fn structs_from(&mut self, pfn: u64, steps: &mut core::ops::Range<usize>) -> Option<u64> {
         steps.next()?;
         let after = self.map.end_of_array(pfn);
-        let Ok(Some(structs)) = self.map.structs(self.space(), pfn) else { return Some(after) };
-        let size = self.layout.size as u64;
+        let Ok(Some(structs)) = self.map.structs(self.space, pfn) else { return Some(after) };
+        let size = self.struct_size;
         let at = |pfn: u64| structs.base.wrapping_add(pfn.wrapping_mul(size));
         let length = structs.end.checked_sub(structs.first)?.checked_mul(size)?;
         let mut done = 0;
         while done < length {
             steps.next()?;
             let at = at(structs.first).wrapping_add(done);
-            let left = self.protect_mapped(at, length - done);
+            let left = self.mapped_range(at, length - done);
             done += left.unwrap_or(PAGE_SIZE - at % PAGE_SIZE);
         }
         Some(after)
     }
 
     /// Protects page tables; those of the last level are too many.
-    fn protect_tables(&mut self) {
-        let Some(tables) = self.tables else { return };
-        let Self { mem, segments, protected, .. } = self;
-        let memory = KernelMemory::new(&*mem, &*segments);
-        tables.each(memory, MOST_TABLES, &mut |table| {
+    fn tables(&mut self) {
+        let Some(tables) = self.space.tables else { return };
+        let protected = &mut *self.protected;
+        tables.each(self.space.memory, MOST_TABLES, &mut |table| {
             if let Ok(range) = PhysRange::new(PhysAddr::new(table), PAGE_SIZE) {
                 protected.add(range);
             }
@@ -171,7 +169,7 @@ impl<M: ReadPhys> Filter<M> {
 
     /// Protects the read-only pages of the image: text and read-only data. Others may have been
     /// freed after the kernel's start.
-    fn protect_image(&mut self, text: u64) {
+    fn image(&mut self, text: u64) {
         let mut done = 0;
         while done < MOST_IMAGE {
             let Some((start, left, is_read_only)) = self.mapped(text.wrapping_add(done)) else {
@@ -196,14 +194,4 @@ fn symbols(vmcoreinfo: &[u8]) -> impl Iterator<Item = (&[u8], u64)> {
         let value = str::from_utf8(value.strip_prefix(b")=")?).ok()?;
         Some((name, u64::from_str_radix(value, 16).ok()?))
     })
-}
-
-impl MemoryMap {
-    /// The first page after `pfn` whose struct is in another array.
-    const fn end_of_array(&self, pfn: u64) -> u64 {
-        match self {
-            Self::Flat(_) => u64::MAX / PAGE_SIZE,
-            Self::Sparse(sections) => sections.end_of(pfn),
-        }
-    }
 }

@@ -27,7 +27,7 @@ fn tail(guest: &mut Guest, page: u64, head: u64) {
 type Damage = (fn(&mut Guest), Range<usize>);
 
 const DAMAGES: [Damage; 18] = [
-    // A tail whose head is a tail, is none, comes later, is nowhere, or begins inside of a struct.
+    // The head of a tail is a tail, is none, comes later, is nowhere, or begins inside of a struct.
     (|guest| tail(guest, 66, guest.address(65)), 66..67),
     (|guest| tail(guest, 66, guest.address(62)), 66..67),
     (|guest| tail(guest, 66, guest.address(68)), 66..67),

@@ -29,7 +29,7 @@ use crate::host::memory::GuestMemory;
 use crate::host::qmp::GUEST_RESET;
 use crate::report::{Banner, Check, Outcome, Report, VERSION, Verdict, hex, verdict};
 
-/// Number of the console's last lines in a failed report.
+/// Number of the console's last lines in a report.
 const LAST_LINES: usize = 15;
 
 /// A cycle whose guest is gone.

@@ -143,7 +143,7 @@ pub struct Report {
     pub received: Vec<Received>,
     /// Everything that was checked.
     pub checks: Vec<Check>,
-    /// The last lines of the console when something was wrong.
+    /// The last lines of the console. The text output shows them after a failure only.
     pub last_lines: Vec<String>,
 }
 

@@ -38,13 +38,13 @@ pub(crate) fn makedumpfile(root: &Path, architecture: Architecture) -> Result<Co
     Ok(makedumpfile)
 }
 
-/// Runs makedumpfile to its end. Its first complaint is the important one.
-pub(crate) fn finish(makedumpfile: &mut Command) -> Result<()> {
+/// Runs makedumpfile to its end, and returns its output. Its first complaint is the important one.
+pub(crate) fn finish(makedumpfile: &mut Command) -> Result<String> {
     let output = makedumpfile.output().context("cannot start makedumpfile")?;
     let said = String::from_utf8_lossy(&output.stderr);
     let complaint = said.lines().map(str::trim).find(|line| !line.is_empty());
     ensure!(output.status.success(), "{}: {}", output.status, complaint.unwrap_or("no word"));
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// A log may hold bytes that are not UTF-8.

@@ -25,7 +25,8 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
-/// The files of `folder` whose names begin and end like this, sorted; none where it is absent.
+/// The files and folders in `folder` whose names begin with `prefix` and end with `suffix`, sorted.
+/// The list is empty if `folder` does not exist.
 ///
 /// # Errors
 /// Fails if it cannot be read.

@@ -52,7 +52,7 @@ pub trait BlockDevice {
     /// Waits for every write and for the device's cache.
     ///
     /// # Errors
-    /// One failed.
+    /// A write or the flush failed, or the device did not answer in time.
     fn flush(&mut self) -> Result<(), Error>;
     /// Stops the device: it does no DMA any more.
     ///

@@ -5,7 +5,7 @@
 
 use core::arch::asm;
 
-/// Devices are quiet and old memory has not been read yet (T1).
+/// Devices are quiet and old memory has not been read yet. The harness takes the digests T1 here.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn kdump_truth_quiesced() {
@@ -14,7 +14,8 @@ pub(crate) extern "C" fn kdump_truth_quiesced() {
     unsafe { asm!("nop /* T1 */", options(nomem, nostack, preserves_flags)) }
 }
 
-/// Everything is sent and the final action comes next (T2).
+/// The capture is over, with or without a dump; the final or failure action comes next. The harness
+/// takes the digests T2 here.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn kdump_truth_final() {

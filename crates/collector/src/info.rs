@@ -336,7 +336,8 @@ impl VmcoreInfo {
     }
 }
 
-/// The named ranges, and the lines in which loader and capture kernel count the others.
+/// Memory that is not in the dump: each `LEFTOUT(START-END)` range, then the counts of further
+/// ranges that the loader and the capture kernel wrote.
 fn left_out(text: &[u8]) -> Vec<LeftOut> {
     let hex = |address: PhysAddr| Some(Hex(address.get()));
     let ranges = vmcore::left_out(text).map(|left| LeftOut {

@@ -206,7 +206,7 @@ impl VmcoreFile {
         }
     }
 
-    /// The machine's name: `i386` or `x86_64`.
+    /// The dead kernel's architecture: `i386` or `x86_64`.
     pub const fn machine_name(&self) -> &'static str {
         if self.machine == EM_386 { "i386" } else { "x86_64" }
     }

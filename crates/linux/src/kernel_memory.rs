@@ -1,4 +1,4 @@
-//! The dead kernel's virtual addresses, as far as the headers tell them.
+//! The dead kernel's memory by virtual or physical address, as far as PT_LOADs name them.
 
 use alloc::vec::Vec;
 use core::cmp::Reverse;

@@ -3,8 +3,8 @@
 use handoff::layout::PAGE_SIZE;
 use vmcore::PhysAddr;
 
-/// One past the highest physical address of the zones that i386 maps linearly (DMA and Normal, of
-/// every node); everything above is HighMem. `None` when the text names no such zone.
+/// One past the highest physical address of the zones that are mapped linearly (DMA, DMA32 and
+/// Normal, of every node); everything above is HighMem. `None` when the text names no such zone.
 ///
 /// Source: Linux `mm/vmstat.c`, `zoneinfo_show_print`.
 pub(crate) fn lowmem_end(zoneinfo: &str) -> Option<PhysAddr> {

@@ -95,7 +95,8 @@ pub enum ImageError {
         /// Bytes of ours.
         wanted: u32,
     },
-    /// The parameter block is in the part that is taken for constant.
+    /// The parameter block overlaps the bytes that purgatory checks (text and rodata), so it cannot
+    /// be filled in.
     #[error("its parameter block is among the constant bytes: the linker script is wrong")]
     ParamsAreConstant,
     /// The file has no relocations, so the image cannot be moved.

@@ -25,11 +25,11 @@ pub(crate) struct PurgatoryImage {
     image: Vec<u8>,
     /// Offsets of the words that the base is added to (R_386_32).
     absolute: Vec<usize>,
-    /// Offset of the 32-bit entry point.
+    /// Offset of the 32-bit entry point in `image`.
     pub(crate) entry32: u32,
-    /// Offset of the 64-bit entry point.
+    /// Offset of the 64-bit entry point in `image`.
     pub(crate) entry64: u32,
-    /// Offset of the parameter block.
+    /// Offset of the parameter block in `image`.
     pub(crate) params: usize,
     /// The bytes that purgatory checks in itself: text and rodata.
     pub(crate) constant: Range<usize>,

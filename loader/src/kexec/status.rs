@@ -1,4 +1,4 @@
-//! The outcome of a panic now, as text and as JSON.
+//! The forecast of a panic, as text and as JSON.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::plan::machine::Shown;
 use crate::plan::room::DiskRoom;
 use crate::plan::sizes::LevelSizes;
 
-/// The outcome of a panic, in one word.
+/// The result that a panic would have now, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {

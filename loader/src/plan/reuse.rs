@@ -1,5 +1,5 @@
-//! Words of the running kernel's command line that a capture kernel may have, too: with
-//! `--reuse-cmdline` nearly all, and without it those that name the places of devices.
+//! The words of the running kernel's command line that the capture kernel also gets: with
+//! `--reuse-cmdline` nearly all; without it, only `virtio_mmio.device=`.
 //!
 //! Source: kexec(8) (`BOOT_IMAGE` and `crashkernel` are taken out); Linux, `kernel/params.c`
 //! (quotation marks, and `--`, after which all words are init's).

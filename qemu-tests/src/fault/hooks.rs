@@ -100,8 +100,8 @@ pub trait Hooks {
         Ok(())
     }
 
-    /// gdb has stopped the VM. Returns true if a breakpoint of this fault did it; then the VM is
-    /// resumed.
+    /// gdb has stopped the VM. Returns true if a breakpoint of this fault caused the stop; the
+    /// caller then resumes the VM.
     ///
     /// # Errors
     /// gdb or QEMU refuse.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::samples::{Measure, Ratio, Row, Sample};
+use super::samples::{Measure, Ratio, Row, Sample, Spread};
 use crate::debian::Architecture;
 use crate::makedumpfile;
 
@@ -24,6 +24,8 @@ const GOAL: f64 = 1.0;
 /// Times of both programs with each codec.
 pub(super) struct Extraction {
     pairs: Vec<[Row; 2]>,
+    /// Pages that the filter looked at in a second, in millions, for each dump of ours.
+    scan: Vec<f64>,
 }
 
 impl Extraction {
@@ -34,22 +36,25 @@ impl Extraction {
     /// Fails if a program does.
     pub(super) fn measure(collector: &Path, tools: &Path, vmcore: &Path) -> Result<Self> {
         let out = vmcore.with_extension("filtered");
-        let mut pairs = Vec::new();
+        let (mut pairs, mut scan) = (Vec::new(), Vec::new());
         for (codec, arguments) in CODECS {
             let row = |name: &str| Row { name: format!("{name}, {codec}"), ..Row::default() };
             let mut pair = [row("extract --level 31"), row("makedumpfile -d 31")];
             for _ in 0..ROUNDS {
                 let mut ours = Command::new(collector);
-                ours.args(["extract", "--level", "31", "--format", "kdump", "--compress", codec]);
+                ours.args(["extract", "--json", "--level", "31", "--format", "kdump"]);
+                ours.args(["--compress", codec]);
                 let mut theirs = makedumpfile::makedumpfile(tools, Architecture::I386)?;
                 theirs.args(arguments);
                 for (row, mut command) in pair.iter_mut().zip([ours, theirs]) {
-                    row.samples.push(Some(timed(command.arg(vmcore).arg(&out), &out)?));
+                    let (sample, text) = timed(command.arg(vmcore).arg(&out), &out)?;
+                    row.samples.push(Some(sample));
+                    scan.extend(scan_rate(&text));
                 }
             }
             pairs.push(pair);
         }
-        Ok(Self { pairs })
+        Ok(Self { pairs, scan })
     }
 
     fn ratios(&self) -> impl Iterator<Item = Ratio> {
@@ -58,6 +63,11 @@ impl Extraction {
             let name = format!("{}: makedumpfile / ours", ours.name);
             Ratio::new(name, (theirs, ours), done, Some(GOAL))
         })
+    }
+
+    /// The spread of the pages that the filter looked at in a second, in millions.
+    pub(super) fn scan(&self) -> Option<Spread> {
+        Spread::new(self.scan.clone())
     }
 
     /// Names of the programs, and the spread of their times; and the ratios.
@@ -69,17 +79,26 @@ impl Extraction {
     pub(super) fn json(&self) -> Value {
         json!({
             "rows": self.pairs.iter().flatten().map(Row::json).collect::<Vec<_>>(),
+            "scan_mpages_per_s": self.scan().map(|scan| scan.json()),
             "ratios": self.ratios().map(|ratio| ratio.json()).collect::<Vec<_>>(),
         })
     }
 }
 
-/// Runs the program, which writes the file `out`, and removes the file.
-fn timed(command: &mut Command, out: &Path) -> Result<Sample> {
+/// Pages by time, from the collector's `--json`; [`None`] of makedumpfile.
+fn scan_rate(json: &str) -> Option<f64> {
+    let found: Value = serde_json::from_str(json).ok()?;
+    let left = found["pages"]["left"].as_object()?.values().filter_map(Value::as_u64);
+    let pages = found["pages"]["kept"].as_u64()? + left.sum::<u64>();
+    Some(pages as f64 / found["scan_ms"].as_f64()? / 1000.0)
+}
+
+/// Runs the program, which writes the file `out`, and removes the file. Returns its output as well.
+fn timed(command: &mut Command, out: &Path) -> Result<(Sample, String)> {
     let start = Instant::now();
-    makedumpfile::finish(command)?;
+    let text = makedumpfile::finish(command)?;
     let done = Some(start.elapsed().as_secs_f64() * 1000.0);
     let bytes_out = fs::metadata(out).context("nothing was written")?.len();
     fs::remove_file(out)?;
-    Ok(Sample { done, bytes_out, ..Sample::default() })
+    Ok((Sample { done, bytes_out, ..Sample::default() }, text))
 }

@@ -17,6 +17,8 @@ use crate::cycle::failure;
 const VERSION: u32 = 1;
 /// The smallest slot should be no larger, in bytes.
 const SLOT_GOAL: u64 = 4 << 20;
+/// The filter should look at so many pages in a second, in millions.
+const SCAN_GOAL: f64 = 30.0;
 /// Widths of the table's columns, in characters.
 const NAME: usize = 22;
 const COLUMN: usize = 26;
@@ -238,6 +240,11 @@ fn extraction_lines(extraction: &Extraction, text: &mut String) {
         let Some(spread) = row.spread(|sample| sample.done) else { continue };
         let name = format!("{}, ms", row.name);
         let _ = writeln!(text, "  {name:RATIO$}{:>COLUMN$}", shown(&spread));
+    }
+    if let Some(scan) = extraction.scan() {
+        let name = "pages that the filter looks at, millions/s";
+        let verdict = verdict(Some(SCAN_GOAL.to_string()), Some(scan.median >= SCAN_GOAL));
+        let _ = writeln!(text, "  {name:RATIO$}{:>COLUMN$}{verdict}", shown(&scan));
     }
     for ratio in ratios {
         ratio_line(&ratio, text);

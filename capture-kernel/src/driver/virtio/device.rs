@@ -50,7 +50,7 @@ pub fn reset(transport: &mut impl Transport, clock: &dyn Clock) -> Result<Stoppe
     }
 }
 
-/// Waits until a device is reset; whether it is in time.
+/// Waits until a device is reset; false if that takes too long.
 pub fn wait_for_reset(clock: &dyn Clock, is_reset: impl FnMut() -> bool) -> bool {
     Deadline::after(clock, RESET_TIMEOUT).wait(clock, is_reset)
 }

@@ -12,6 +12,7 @@ mod writing;
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use dumpfile::kdump_file::PageCodec;
 use serde::Serialize;
@@ -68,6 +69,8 @@ pub struct Converted {
     pub compress: &'static str,
     /// Its pages by class.
     pub pages: PageSums,
+    /// Time that the search for pages to leave out took, in milliseconds.
+    pub scan_ms: f64,
     /// Physical memory that could not be read: zero in the file.
     #[serde(serialize_with = "json::pairs")]
     pub unreadable: Vec<Range>,
@@ -94,7 +97,9 @@ pub fn convert(
     let memory = Memory::new(&vmcore)?;
     let level = choose_level(&memory, level)?;
     let filter = filter_for(&memory, level)?;
+    let start = Instant::now();
     let (kept, pages) = select(&memory, filter.as_deref(), level)?;
+    let scan_ms = start.elapsed().as_secs_f64() * 1000.0;
     let unreadable = Vec::new();
     let mut writing = Writing { memory: &memory, codec, level, pages, unreadable, progress };
     let write = |sink: &mut dyn Sink| match format {
@@ -109,7 +114,7 @@ pub fn convert(
         fs::rename(with_suffix(out, ".part"), file).map_err(Error::io("write", file))?;
     }
     let (level, compress) = (level.get(), codec.name());
-    Ok(Converted { file, bytes, format, level, compress, pages, unreadable })
+    Ok(Converted { file, bytes, format, level, compress, pages, scan_ms, unreadable })
 }
 
 /// Classes that belong to a bit of the level, without zeros, which are no loss.

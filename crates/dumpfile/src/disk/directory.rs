@@ -12,7 +12,7 @@ pub const MAX_DUMPS: usize = 32;
 pub struct DumpEntry {
     /// Its number: later dumps have larger ones, and none is used twice.
     pub sequence: u64,
-    /// Start of its region, in bytes from the disk's start.
+    /// Start of the dump's region, in bytes from the disk's start.
     pub offset: u64,
     /// Length of its region in bytes.
     pub length: u64,

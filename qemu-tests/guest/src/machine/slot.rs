@@ -51,8 +51,8 @@ fn fill(information: Multiboot, line: &CommandLine) -> Result<u32, Error> {
 /// The bytes of a range below 4 GiB.
 fn memory(range: PhysRange) -> &'static [u8] {
     let start = with_exposed_provenance(range.start().get() as usize);
-    // SAFETY: paging is off; the boot loader says that a module is there, or it is the end of the
-    // slot, which is RAM. Nobody writes there before the crash: `unpack` only elsewhere.
+    // SAFETY: paging is off. The range is a module that the boot loader has reported, or the end of
+    // the slot, which is RAM. `unpack` writes to other memory.
     unsafe { slice::from_raw_parts(start, range.length() as usize) }
 }
 

@@ -63,7 +63,8 @@ pub struct ViewState {
     pub left: LeftRanges,
     /// Number of pages by class code, 0 for the kept ones, as the sender has selected them.
     pub totals: Option<[u64; CLASSES]>,
-    /// Ranges that stay different from those of the sender.
+    /// Ranges that still differ from the sender's after `ATTEMPTS` fetches, or that arrived damaged
+    /// that often.
     pub differs: Ranges,
     /// Ranges that were compared.
     pub(super) compared: Ranges,

@@ -254,7 +254,9 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         let bulk = self.bulk(place, dump).ok_or(TargetError::NothingToSend)?;
         let urgent = if place.header.no_room { dump.urgent.parts() } else { Default::default() };
         let ended = self.write_bulk(place, &bulk, &urgent, &mut || reach_first(true))?;
-        place.header.pages = place.header.pages.with_doubt(place.in_doubt);
+        // A whole dump has been looked at in ascending order, a part may not have been.
+        let in_doubt = place.in_doubt.max(bulk.view.in_doubt());
+        place.header.pages = place.header.pages.with_doubt(in_doubt);
         let DumpHeader { pages, committed, bulk_start, .. } = place.header;
         let level = bulk.view.level();
         if level != Level::ALL {

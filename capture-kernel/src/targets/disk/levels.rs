@@ -1,14 +1,19 @@
 //! Dumps at a level, on a disk.
 
 use super::WriteOptions;
-use super::tests::{LENGTH, Stored, deliver_dump, dump, formatted, hurried, memory, range, stored};
+use super::tests::{
+    LENGTH, Stored, deliver_dump, dump, formatted, hurried, memory, open, range, stored,
+};
 use crate::dump::{Dump, Urgent};
-use crate::fake::{Disk, Pages, logged};
+use crate::fake::{Disk, FakeClock, Pages, logged};
 use crate::selection::Selection;
-use crate::targets::TargetError;
+use crate::targets::{Target, TargetError};
 use dumpfile::DiskState;
 use dumpfile::chunk::{CHUNK, Codec, PAGE};
 use dumpfile::disk::BLOCK;
+use handoff::Stage;
+use std::cell::Cell;
+use std::rc::Rc;
 use std::string::String;
 use std::vec::Vec;
 use std::{format, vec};
@@ -122,6 +127,30 @@ fn a_dump_has_the_pages_of_its_level() {
         );
         assert!(line.contains(&format!("; {doubted} in doubt were not left out; ")), "{line}");
         assert!(line.ends_with(&out), "{line}");
+    }
+}
+
+/// With free room for all memory, no page struct is looked at before the first bytes are out.
+#[test]
+fn the_first_bytes_do_not_wait_for_a_count() {
+    let pages = Pages::new(&contents());
+    for (capacity, waits) in [(2 * LENGTH, false), (room_for_kernel_pages(&pages), true)] {
+        let is_made = Rc::new(Cell::new(false));
+        let seen = is_made.clone();
+        let selection = Selection::new(&crate::fake::Pointers, move || {
+            seen.set(true);
+            None
+        });
+        let dump = Dump { selection: Some(selection), ..at_level(&pages, Some(31)) };
+        let (clock, mut at_first) = (FakeClock::default(), None);
+        let disk = Disk::new(formatted(capacity));
+        let mut target = open(&disk, &clock).expect("a disk").with(hurried(Codec::Raw, false));
+        let _ = target.deliver(&dump, &mut |stage| {
+            if stage == Stage::FirstByte {
+                at_first.get_or_insert(is_made.get());
+            }
+        });
+        assert_eq!(at_first, Some(waits), "{capacity}");
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) struct Place {
     pub(super) region: u64,
     /// Length of its region in bytes.
     pub(super) length: u64,
-    /// Number of pages that are kept in doubt.
+    /// Number of pages that are kept in doubt, if pages were counted for the place.
     pub(super) in_doubt: u64,
 }
 

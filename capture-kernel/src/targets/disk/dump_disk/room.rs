@@ -21,7 +21,7 @@ struct Size {
     level: Level,
     /// True if no level was asked for, and this is not 0.
     raised: bool,
-    /// Number of pages that are kept in doubt.
+    /// Number of pages that are kept in doubt, if pages were counted.
     in_doubt: u64,
 }
 
@@ -47,12 +47,22 @@ impl<D: BlockDevice> DumpDisk<'_, D> {
         let (capacity, replace) = (self.device.capacity(), self.options.replace_complete);
         let header = |room| self.new_header(&directory, key, dump, (&views, room));
         let whole = header(dump.later.most())?;
-        let mut size = self.size(dump, dump.level.unwrap_or_default());
+        let mut size = self.size(dump, Level::ALL);
         let place = |size: &Size| {
             let need = whole.bulk_start.saturating_add(size.most);
             directory.place(capacity, need, key, replace)
         };
         let mut placed = place(&size);
+        if let Some(level) = dump.level.filter(|level| *level != Level::ALL) {
+            // Where all memory has room that is free, no pages are counted before the first byte.
+            let is_free = |placed: &Placement| placed.given_up.as_slice().is_empty();
+            if placed.as_ref().is_ok_and(is_free) {
+                size.level = level;
+            } else {
+                size = self.size(dump, level);
+                placed = place(&size);
+            }
+        }
         if let (Err(no_room), None) = (&placed, dump.level)
             && let Some(raised) = self.raised(dump, no_room)
         {

@@ -4,7 +4,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use log::{info, warn};
@@ -39,7 +39,7 @@ Acquire::AllowInsecureRepositories "false"; APT::Get::AllowUnauthenticated "fals
 
 /// Packages that are unpacked into one folder.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Packages {
+pub(crate) struct Packages<'a> {
     /// The folder.
     pub root: PathBuf,
     /// Debian's word for their CPU architecture.
@@ -49,11 +49,13 @@ pub(crate) struct Packages {
     /// True to take the release's security updates as well, if the host's sources name them.
     pub security: bool,
     /// Packages that come alone. `*` in a name is a version, and the newest one counts.
-    pub alone: &'static [&'static str],
+    pub alone: &'a [&'a str],
     /// Packages that come with all that they depend on.
     pub complete: &'static [&'static str],
     /// Packages that need not come along, in the format of dpkg's status file.
     pub installed: String,
+    /// The only files that are unpacked, as a pattern of tar's; else all are.
+    pub only: Option<&'static str>,
     /// The oldest version of the first package that will do.
     pub oldest: &'static str,
 }
@@ -67,7 +69,7 @@ pub(crate) struct Deb {
     pub size: u64,
 }
 
-impl Packages {
+impl Packages<'_> {
     /// Returns the result of `find` in the folder. If that is nothing, the packages are fetched
     /// first: from the given mirror, or from those of the host's own apt sources.
     ///
@@ -134,7 +136,7 @@ impl Packages {
         let (architecture, size) = (self.architecture, size as f64 / 1e6);
         info!("fetching and unpacking {all} ({architecture}, {size:.1} MB)");
         let fresh = self.root.with_extension("new");
-        apt.unpack(&debs, &fresh)?;
+        apt.unpack(&debs, self.only, &fresh)?;
         fs::write(fresh.join(LABEL), labels.join("\n"))?;
         find(&fresh)?.with_context(|| format!("a file is missing in {}", labels[0]))?;
         remove_folder(&self.root)?;
@@ -224,7 +226,7 @@ impl Apt {
     }
 
     /// Fetches `debs` and unpacks them into a new folder.
-    fn unpack(&self, debs: &[Deb], root: &Path) -> Result<()> {
+    fn unpack(&self, debs: &[Deb], only: Option<&str>, root: &Path) -> Result<()> {
         let words: Vec<_> =
             debs.iter().map(|deb| format!("{}={}", deb.name, deb.version)).collect();
         let command = ["apt-get", "download"].into_iter();
@@ -232,11 +234,33 @@ impl Apt {
         remove_folder(root)?;
         fs::create_dir_all(root).with_context(|| format!("creating {}", root.display()))?;
         for package in entries(&self.0.join("archives"), "", ".deb")? {
-            output_of(Command::new("dpkg-deb").arg("-x").arg(&package).arg(root))?;
+            match only {
+                Some(only) => unpack_only(only, &package, root)?,
+                None => {
+                    output_of(Command::new("dpkg-deb").arg("-x").arg(&package).arg(root))?;
+                }
+            }
             fs::remove_file(&package).with_context(|| format!("removing {}", package.display()))?;
         }
         Ok(())
     }
+}
+
+/// Unpacks the files of `package` whose names, which begin with `./`, are of the pattern `only`.
+fn unpack_only(only: &str, package: &Path, root: &Path) -> Result<()> {
+    let mut archive = Command::new("dpkg-deb");
+    let archive = archive.arg("--fsys-tarfile").arg(package).stdout(Stdio::piped());
+    let mut archive = archive.spawn().context("cannot start dpkg-deb")?;
+    let read = archive.stdout.take().expect("it is a pipe");
+    let mut tar = Command::new("tar");
+    tar.arg("-x").arg("-C").arg(root).args(["--wildcards", only]).stdin(read);
+    let unpacked = output_of(&mut tar);
+    // It ends as well when nobody reads its archive any more.
+    drop(tar);
+    let status = archive.wait().context("waiting for dpkg-deb")?;
+    unpacked?;
+    ensure!(status.success(), "dpkg-deb --fsys-tarfile {}: {status}", package.display());
+    Ok(())
 }
 
 /// One line of `--print-uris`: address, file name, size, checksum.
@@ -272,6 +296,27 @@ mod tests {
         let deb = Deb { name: "a".into(), version: "1:1.35.0-4+b1".into(), size: 958_344 };
         assert_eq!(parse_uri(line), Some(deb));
         assert_eq!(parse_uri("Reading package lists..."), None);
+    }
+
+    #[test]
+    fn only_the_wanted_files_are_unpacked() {
+        let folder = tempfile::tempdir().unwrap();
+        let (tree, root) = (folder.path().join("tree"), folder.path().join("root"));
+        for folder in [&tree.join("DEBIAN"), &tree.join("boot"), &root] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        let control = "Package: a\nVersion: 1\nArchitecture: all\nMaintainer: a\nDescription: a\n";
+        fs::write(tree.join("DEBIAN/control"), control).unwrap();
+        for name in ["boot/vmlinux-1", "boot/config-1"] {
+            fs::write(tree.join(name), name).unwrap();
+        }
+        let package = folder.path().join("a.deb");
+        output_of(Command::new("dpkg-deb").arg("-b").args([&tree, &package])).unwrap();
+        unpack_only("./boot/vmlinux-*", &package, &root).unwrap();
+        assert_eq!(entries(&root.join("boot"), "", "").unwrap(), [root.join("boot/vmlinux-1")]);
+        assert!(unpack_only("./boot/vmlinuz-*", &package, &root).is_err());
+        fs::write(&package, "no package").unwrap();
+        assert!(unpack_only("*", &package, &root).is_err());
     }
 
     #[test]

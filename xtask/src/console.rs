@@ -34,7 +34,7 @@ impl Log for Console {
 /// The task that a module's messages belong to.
 fn task(module: &str) -> &str {
     match module.strip_prefix("xtask::") {
-        Some(task @ ("bench" | "interop")) => task,
+        Some(task @ ("bench" | "debuggers" | "interop")) => task,
         Some("qemu_crash") => "qemu-crash",
         _ => "setup",
     }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
 use crate::apt::{self, Packages, RELEASE};
 use crate::workspace::entries;
@@ -40,7 +40,7 @@ impl Architecture {
     }
 
     /// A part of its folder, for packages of the release.
-    fn packages(self, part: &str) -> Packages {
+    fn packages(self, part: &str) -> Packages<'static> {
         Packages {
             root: apt::folder(self.folder()).join(part),
             architecture: self.name(),
@@ -170,6 +170,35 @@ impl DebianKernel {
         Ok(FirstKernelFiles { kernel, busybox: busybox(self.architecture, mirror)?, package })
     }
 
+    /// Makes sure of the vmlinux with the debug information of exactly this kernel, for hundreds of
+    /// MB; names of packages with it are those of the kernel's, and `-dbg`.
+    ///
+    /// # Errors
+    /// Those of [`Packages::ensure`]; and if the mirror has another version of the kernel by now.
+    pub(crate) fn debug_information(&self, mirror: Option<&str>) -> Result<PathBuf> {
+        let kernel = self.ensure(mirror)?.package;
+        let (name, version) = kernel.split_once(' ').context("the kernel's package has no name")?;
+        let name = format!("{name}-dbg");
+        let packages = Packages {
+            root: apt::folder(self.architecture.folder()).join(format!("debug-{version}")),
+            alone: &[&name],
+            only: Some("./usr/lib/debug/boot/vmlinux-*"),
+            ..self.packages()
+        };
+        let found = packages.ensure(mirror, |root| {
+            Ok(entries(&root.join("usr/lib/debug/boot"), "vmlinux-", "")?.pop())
+        })?;
+        let unpacked = apt::package_in(&packages.root)?;
+        ensure!(
+            unpacked == format!("{name} {version}"),
+            "the debug information is {unpacked}, and the kernel is {kernel}: the mirror has a \
+             newer one. Next step: remove {} and {}",
+            self.packages().root.display(),
+            packages.root.display()
+        );
+        Ok(found)
+    }
+
     /// The bzImage that an earlier run has unpacked, and its package's name and version.
     ///
     /// # Errors
@@ -180,7 +209,7 @@ impl DebianKernel {
         Ok(Some((kernel, apt::package_in(&root)?)))
     }
 
-    fn packages(&self) -> Packages {
+    fn packages(&self) -> Packages<'static> {
         let ordinary = DebianKernel::of(self.architecture).name;
         let variant = self.name.strip_prefix(ordinary).unwrap_or(self.name);
         let folder = format!("{}{variant}", self.architecture.folder());
@@ -203,20 +232,37 @@ fn kernel_in(root: &Path) -> Result<Option<PathBuf>> {
     Ok(kernels.into_iter().find(|kernel| kernel.is_file()))
 }
 
+/// A package that need not come along, as dpkg's status file has it.
+fn stanza(name: &str, architecture: Architecture) -> String {
+    format!(
+        "Package: {name}\nStatus: install ok installed\nVersion: 99\nArchitecture: {}\n\
+         Multi-Arch: allowed\n\n",
+        architecture.name()
+    )
+}
+
 /// Makes sure of Debian's kexec-tools and makedumpfile with the libraries that they use; returns
 /// the folder that they are unpacked into.
 fn tools(architecture: Architecture, mirror: Option<&str>) -> Result<PathBuf> {
-    let stanza = |name| {
-        format!(
-            "Package: {name}\nStatus: install ok installed\nVersion: 99\nArchitecture: {}\n\
-             Multi-Arch: allowed\n\n",
-            architecture.name()
-        )
-    };
     let packages = Packages {
         complete: TOOLS,
-        installed: NOT_FOR_TOOLS.map(stanza).concat(),
+        installed: NOT_FOR_TOOLS.map(|name| stanza(name, architecture)).concat(),
         ..architecture.packages("tools")
+    };
+    packages.ensure(mirror, |root| Ok(root.is_dir().then(|| root.to_path_buf())))
+}
+
+/// Makes sure of crash(8) with its libraries, for x86_64; returns the folder that it is unpacked
+/// into. It is of the release after ours: 8.0.2 finds three tasks in this kernel's raw dumps.
+///
+/// # Errors
+/// Those of [`Packages::ensure`].
+pub(crate) fn crash(mirror: Option<&str>) -> Result<PathBuf> {
+    let packages = Packages {
+        suites: &["trixie"],
+        complete: &["crash"],
+        installed: stanza("binutils", Architecture::Amd64),
+        ..Architecture::Amd64.packages("crash")
     };
     packages.ensure(mirror, |root| Ok(root.is_dir().then(|| root.to_path_buf())))
 }

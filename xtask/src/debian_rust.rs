@@ -80,6 +80,7 @@ impl DebianRust {
             alone: ALONE,
             complete: LIBRARY,
             installed: installed(&status),
+            only: None,
             oldest: env!("CARGO_PKG_RUST_VERSION"),
         };
         packages.ensure(mirror, |root| {

@@ -29,7 +29,7 @@ const THEIRS: [&[&str]; 3] = [&["-d", "31"], &["-d", "31", "-c"], &["-d", "31", 
 pub(crate) struct Collector(pub PathBuf);
 
 impl Collector {
-    fn extract(&self, from: &Path, to: &Path, options: &[&str]) -> Result<String> {
+    pub(crate) fn extract(&self, from: &Path, to: &Path, options: &[&str]) -> Result<String> {
         output_of(Command::new(&self.0).args(["extract", "--force"]).args([from, to]).args(options))
     }
 

@@ -7,6 +7,7 @@ mod console;
 mod cycle;
 mod debian;
 mod debian_rust;
+mod debuggers;
 mod dist;
 mod distribution;
 mod drgn;
@@ -21,6 +22,7 @@ mod qemu_crash;
 mod readers;
 mod rustup;
 mod setup;
+mod stacks;
 mod test;
 mod toolchain;
 mod vmlinux;
@@ -50,6 +52,8 @@ enum Task {
     /// Crash kernels with stock tools in our places, have stock tools read the dumps, print the
     /// matrix
     Interop(interop::Args),
+    /// Have drgn and crash list tasks and stacks in dumps at level 31, and compare with a raw one
+    Debuggers,
     /// Measure dumps beside those of a stock Linux and of QEMU, and the smallest slot
     Bench(bench::Args),
     /// Feed a parser of foreign bytes with libFuzzer's inputs
@@ -87,6 +91,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Setup(args) => setup::run(&args),
         Task::QemuCrash(args) => return qemu_crash::run(&args),
         Task::Interop(args) => interop::run(&args),
+        Task::Debuggers => debuggers::run(),
         Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Test(args) => test::run(&args),

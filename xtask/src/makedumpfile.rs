@@ -25,17 +25,25 @@ pub(crate) struct Dump<'a> {
     pub says_offset: bool,
 }
 
-/// Debian's makedumpfile of an architecture, with the libraries beside it.
+/// Debian's makedumpfile of an architecture.
 pub(crate) fn makedumpfile(root: &Path, architecture: Architecture) -> Result<Command> {
+    of_debian(root, architecture, "makedumpfile")
+}
+
+/// A program of Debian's, unpacked below `root`, with the libraries beside it.
+pub(crate) fn of_debian(root: &Path, architecture: Architecture, name: &str) -> Result<Command> {
     let (interpreter, libraries) = match architecture {
         Architecture::I386 => ("lib/ld-linux.so.2", "i386-linux-gnu"),
         Architecture::Amd64 => ("lib64/ld-linux-x86-64.so.2", "x86_64-linux-gnu"),
     };
+    // From Debian 13 on, all is below usr, and the links to it are in no library's package.
+    let interpreters = [root.join(interpreter), root.join("usr").join(interpreter)];
+    let interpreter = interpreters.iter().find(|path| path.exists());
     let folders = ["lib", "usr/lib"].map(|folder| root.join(folder).join(libraries));
-    let mut makedumpfile = Command::new(root.join(interpreter));
-    makedumpfile.arg("--library-path").arg(std::env::join_paths(folders)?);
-    makedumpfile.arg(root.join("usr/bin/makedumpfile"));
-    Ok(makedumpfile)
+    let mut program = Command::new(interpreter.unwrap_or(&interpreters[0]));
+    program.arg("--library-path").arg(std::env::join_paths(folders)?);
+    program.arg(root.join("usr/bin").join(name));
+    Ok(program)
 }
 
 /// Runs makedumpfile to its end, and returns its output. Its first complaint is the important one.

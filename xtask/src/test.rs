@@ -33,8 +33,8 @@ pub struct Args {
     /// Run only the suites whose name contains this text
     #[arg(value_name = "SUITE")]
     only: Option<String>,
-    /// Also the tests that take long: guests of 3 GiB and more one by one, and ten times the
-    /// repeats
+    /// Also the tests that take long: guests of 3 GiB and more one by one, ten times the repeats,
+    /// and debuggers on filtered dumps
     #[arg(long)]
     full: bool,
 }
@@ -131,6 +131,7 @@ fn suites(full: bool, environment: &[(&str, PathBuf)]) -> Result<Vec<Suite>> {
     ];
     if full {
         suites.push(suite("QEMU, large guests", qemu(&["--test=full", "--", "--test-threads=1"])));
+        suites.push(suite("debuggers on filtered dumps", own(&["debuggers"])));
     }
     Ok(suites)
 }
@@ -165,8 +166,13 @@ fn test_environment(
 
 /// Cycles of the test guest, one after the other.
 fn guest_cycles(count: &str) -> Result<Vec<Command>> {
+    own(&["qemu-crash", "--first-kernel", "guest", "--memory", "64M", "--repeat", count])
+}
+
+/// Another task of this program.
+fn own(arguments: &[&str]) -> Result<Vec<Command>> {
     let mut xtask = Command::new(std::env::current_exe().context("where this program lies")?);
-    xtask.args(["qemu-crash", "--first-kernel", "guest", "--memory", "64M", "--repeat", count]);
+    xtask.args(arguments);
     Ok(vec![xtask])
 }
 

@@ -1,0 +1,193 @@
+//! `cargo xtask debuggers`: drgn and crash, which need a kernel's debug information, find the same
+//! tasks and stacks in dumps without pages of some classes as in the raw dump that these come from.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use log::info;
+use qemu_tests::{Interrupt, Level, Load, SavedPages};
+
+use crate::console;
+use crate::cycle::{catch_ctrl_c, failure, linux, ordinary};
+use crate::debian::AMD64;
+use crate::formats::Collector;
+use crate::image::{self, Images};
+use crate::makedumpfile::read_text;
+use crate::setup;
+use crate::stacks::{Listing, NAMES, Programs};
+use crate::workspace::{remove_folder, target_dir};
+
+/// The raw dump.
+const RAW: &str = "raw";
+/// The dump that the capture kernel filters itself, of a crash of its own.
+const OWN: &str = "by-capture-kernel";
+/// What the collector makes of the raw dump: names, and its options.
+const FORMS: [(&str, &[&str]); 3] = [
+    ("elf", &["--level", "31"]),
+    ("kdump", &["--level", "31", "--format", "kdump", "--compress", "none"]),
+    ("kdump-zlib", &["--level", "31", "--format", "kdump", "--compress", "zlib"]),
+];
+
+/// Results of the programs for one dump.
+struct Row {
+    name: String,
+    bytes: u64,
+    cells: Vec<Result<String>>,
+}
+
+impl Row {
+    /// There is no dump.
+    fn failed(name: &str, error: &anyhow::Error) -> Self {
+        let cells = NAMES.map(|_| Err(anyhow!("{error:#}")));
+        Self { name: name.into(), bytes: 0, cells: cells.into() }
+    }
+}
+
+/// Runs the task.
+///
+/// # Errors
+/// Fails if something is missing, a cycle does not pass, or a program finds something else.
+pub(crate) fn run() -> Result<()> {
+    setup::machine(&setup::Args::default())?;
+    let interrupt = Interrupt::default();
+    let programs = Programs::new(AMD64.debug_information(None)?, interrupt.clone())?;
+    let images = image::build()?;
+    let collector = Collector(image::build_collector()?);
+    catch_ctrl_c(&interrupt)?;
+    remove_folder(&results())?;
+    let raw = cycle(&images, RAW, Level::ALL, &interrupt)?;
+    let mut rows = of_forms(&programs, &raw, &collector)?;
+    let own = cycle(&images, OWN, Level::KERNEL, &interrupt)
+        .and_then(|folder| Ok(alone(OWN, &folder, &programs)?.0));
+    rows.push(own.unwrap_or_else(|error| Row::failed(OWN, &error)));
+    ensure!(!interrupt.is_set(), "interrupted");
+    print!("{}", table(&rows));
+    println!("lists of tasks, and consoles: {}", results().display());
+    match rows.iter().flat_map(|row| &row.cells).filter(|cell| cell.is_err()).count() {
+        0 => remove_dumps(&[RAW, OWN].map(|name| results().join(name))),
+        failed => bail!("{failed} lists are not as they should be; the dumps are still there"),
+    }
+}
+
+/// Folder for dumps, lists and consoles.
+fn results() -> PathBuf {
+    target_dir().join("debuggers")
+}
+
+/// Crashes a kernel whose memory is in use in many ways; returns the folder with the `vmcore`.
+fn cycle(images: &Images, name: &str, level: Level, interrupt: &Interrupt) -> Result<PathBuf> {
+    let folder = results().join(name);
+    let first_kernel = linux(AMD64, images.loader.clone())?;
+    let mut config = ordinary(images, first_kernel, folder.clone(), interrupt.clone());
+    config.saved_pages = Some(SavedPages { loads: vec![Load::Cache, Load::Anonymous] });
+    config.level = level;
+    config.append = format!("kdump.level={level}");
+    let shown = name.to_string();
+    let show = move |step: &str| info!("{shown}: {step}");
+    let report = console::with_steps(show, || qemu_tests::run(&config))?;
+    failure(&report).map_or(Ok(folder), |failed| bail!("{name}: {failed}"))
+}
+
+/// The raw dump's lists, and those of each form of it beside them.
+fn of_forms(programs: &Programs, raw: &Path, collector: &Collector) -> Result<Vec<Row>> {
+    let (row, whole) = alone(RAW, raw, programs)?;
+    let mut rows = vec![row];
+    let vmcore = raw.join("vmcore");
+    for (name, options) in FORMS {
+        let dump = raw.join(name);
+        collector.extract(&vmcore, &dump, options)?;
+        info!("{name}: listing tasks");
+        let cells = programs.list(&dump).into_iter().zip(&whole).map(|(found, whole)| {
+            let whole = whole.as_ref().map_err(|_| anyhow!("the raw dump has no list"))?;
+            same(&found?, whole, [&dump, &vmcore])
+        });
+        rows.push(Row { name: name.into(), bytes: size(&dump)?, cells: cells.collect() });
+    }
+    Ok(rows)
+}
+
+/// The lists of a dump without another to compare them with, and its row.
+fn alone(name: &str, folder: &Path, programs: &Programs) -> Result<(Row, Vec<Result<Listing>>)> {
+    info!("{name}: listing tasks");
+    let vmcore = folder.join("vmcore");
+    let console = read_text(&folder.join("console.log"))?;
+    let lists: Vec<_> = programs.list(&vmcore).into();
+    let pids = |list: &Result<Listing>| list.as_ref().map(Listing::pids).unwrap_or_default();
+    let is_same = lists.windows(2).all(|pair| pids(&pair[0]) == pids(&pair[1]));
+    let cell = |list: &Result<Listing>| {
+        let list = list.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+        list.check(&console)?;
+        ensure!(is_same, "the tasks are not those of the other program");
+        Ok(summary(list))
+    };
+    let cells = lists.iter().map(cell).collect();
+    Ok((Row { name: name.into(), bytes: size(&vmcore)?, cells }, lists))
+}
+
+/// Checks that a form's list is the raw dump's.
+fn same(found: &Listing, raw: &Listing, dumps: [&Path; 2]) -> Result<String> {
+    let names = dumps.map(|dump| dump.to_string_lossy().into_owned());
+    match found.difference(raw, [&names[0], &names[1]]) {
+        Some(difference) => bail!("{difference}"),
+        None => Ok(summary(found)),
+    }
+}
+
+fn summary(list: &Listing) -> String {
+    let (tasks, frames, took) = (list.pids().len(), list.frames(), list.took.as_secs_f64());
+    format!("{tasks} tasks, {frames} frames, {took:.1} s")
+}
+
+/// Size on disk in bytes: files have holes.
+fn size(dump: &Path) -> Result<u64> {
+    let found = fs::metadata(dump).with_context(|| format!("looking at {}", dump.display()))?;
+    Ok(found.blocks() * 512)
+}
+
+/// A Markdown table; reasons of failures follow it.
+fn table(rows: &[Row]) -> String {
+    let mut text = format!("| {:<17} | {:>9} |", "dump", "on disk");
+    text.extend(NAMES.map(|name| format!(" {name:<29} |")));
+    text.push_str(&format!("\n|-{:-<17}-|-{:->9}-|", "", ""));
+    text.extend(NAMES.map(|_| format!("-{:-<29}-|", "")));
+    let mut reasons = String::new();
+    for Row { name, bytes, cells } in rows {
+        text.push_str(&format!("\n| {name:<17} | {bytes:>9} |"));
+        for (cell, program) in cells.iter().zip(NAMES) {
+            let shown = cell.as_ref().map_or("FAIL", String::as_str);
+            text.push_str(&format!(" {shown:<29} |"));
+            if let Err(error) = cell {
+                reasons.push_str(&format!("{program}, {name}: {error:#}\n"));
+            }
+        }
+    }
+    text + "\n" + &reasons
+}
+
+/// Dumps are as large as memory; lists and consoles stay.
+fn remove_dumps(folders: &[PathBuf]) -> Result<()> {
+    let names = FORMS.map(|(name, _)| name).into_iter().chain(["vmcore"]);
+    for dump in names.flat_map(|name| folders.iter().map(move |folder| folder.join(name))) {
+        if dump.exists() {
+            fs::remove_file(&dump).with_context(|| format!("removing {}", dump.display()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_program_and_form() {
+        let cells = vec![Ok("2 tasks, 9 frames, 0.5 s".into()), Err(anyhow!("line 2 is \"x\""))];
+        let text = table(&[Row { name: "elf".into(), bytes: 7, cells }]);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[2].contains(" 2 tasks, 9 frames, 0.5 s ") && lines[2].contains(" FAIL "));
+        assert_eq!(lines[3], "crash, elf: line 2 is \"x\"");
+        assert_eq!(lines[0].len(), lines[2].len());
+    }
+}

@@ -87,8 +87,7 @@ impl Collector {
         // The same pages as in the last file.
         let mut flat = makedumpfile(tools, dump.architecture)?;
         flat.arg("-F").args(THEIRS[THEIRS.len() - 1]).arg(path("vmcore"));
-        flat.stdout(fs::File::create(&file)?);
-        ensure!(flat.status()?.success(), "makedumpfile -F fails");
+        finish(flat.stdout(fs::File::create(&file)?))?;
         self.extract(&file, &path("theirs.again"), &[])?;
         let is_same = fs::read(path("theirs.again"))? == fs::read(&core)?;
         ensure!(is_same, "of the flattened file another core is made");

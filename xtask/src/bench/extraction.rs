@@ -38,8 +38,9 @@ impl Extraction {
         let out = vmcore.with_extension("filtered");
         let (mut pairs, mut scan) = (Vec::new(), Vec::new());
         for (codec, arguments) in CODECS {
-            let row = |name: &str| Row { name: format!("{name}, {codec}"), ..Row::default() };
-            let mut pair = [row("extract --level 31"), row("makedumpfile -d 31")];
+            let row = |name| Row { name, ..Row::default() };
+            let theirs = format!("makedumpfile {}", arguments.join(" "));
+            let mut pair = [row(format!("extract --level 31, {codec}")), row(theirs)];
             for _ in 0..ROUNDS {
                 let mut ours = Command::new(collector);
                 ours.args(["extract", "--json", "--level", "31", "--format", "kdump"]);

@@ -23,7 +23,7 @@ use crate::workspace::{remove_folder, target_dir};
 const RAW: &str = "raw";
 /// The dump that the capture kernel filters itself, of a crash of its own.
 const OWN: &str = "by-capture-kernel";
-/// What the collector makes of the raw dump: names, and its options.
+/// The collector's forms of the raw dump: names, and options.
 const FORMS: [(&str, &[&str]); 3] = [
     ("elf", &["--level", "31"]),
     ("kdump", &["--level", "31", "--format", "kdump", "--compress", "none"]),

@@ -54,7 +54,7 @@ impl<D: BlockDevice> DumpDisk<'_, D> {
         };
         let mut placed = place(&size);
         if let Some(level) = dump.level.filter(|level| *level != Level::ALL) {
-            // Where all memory has room that is free, no pages are counted before the first byte.
+            // With free room for all memory, no pages are counted before the first byte.
             let is_free = |placed: &Placement| placed.given_up.as_slice().is_empty();
             if placed.as_ref().is_ok_and(is_free) {
                 size.level = level;

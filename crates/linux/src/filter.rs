@@ -16,7 +16,6 @@ mod memory_map;
 mod page_type;
 mod protected;
 mod scan;
-mod space;
 
 use core::fmt;
 
@@ -25,8 +24,8 @@ use self::layout::Layout;
 use self::memory_map::MemoryMap;
 use self::protected::{Finder, Protected};
 use self::scan::Scan;
-use self::space::Space;
 use crate::page_tables::PageTables;
+use crate::virtual_memory::VirtualMemory;
 use crate::{Error, KernelMemory, SegmentMap};
 use vmcore::{PageFilter, PhysAddr, PhysRange, ReadPhys, Verdict, WINDOW_PAGES};
 
@@ -54,7 +53,7 @@ impl<M: ReadPhys> Filter<M> {
         let keys = Keys::new(vmcoreinfo);
         let layout = Layout::parse(&keys)?;
         let tables = PageTables::find(vmcoreinfo);
-        let space = Space { memory: KernelMemory::new(&mem, &segments), tables };
+        let space = VirtualMemory { memory: KernelMemory::new(&mem, &segments), tables };
         let map = MemoryMap::find(&keys, space, layout.word)?;
         let protected = Protected::default();
         let mut filter = Self { layout, map, tables, mem, segments, protected };
@@ -77,12 +76,12 @@ impl<M: ReadPhys> Filter<M> {
 
     fn finder(&mut self) -> Finder<'_, M> {
         let Self { mem, segments, tables, layout, map, protected } = self;
-        let space = Space { memory: KernelMemory::new(&*mem, &*segments), tables: *tables };
+        let space = VirtualMemory { memory: KernelMemory::new(&*mem, &*segments), tables: *tables };
         Finder { space, segments, map, struct_size: layout.size as u64, protected }
     }
 
-    const fn space(&self) -> Space<'_, M> {
-        Space { memory: KernelMemory::new(&self.mem, &self.segments), tables: self.tables }
+    const fn space(&self) -> VirtualMemory<'_, M> {
+        VirtualMemory { memory: KernelMemory::new(&self.mem, &self.segments), tables: self.tables }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! segments ──KernelMemory──▶ Dmesg ──▶ first_views(), LaterViews
-//!          ──KernelMemory, PageTables──▶ Filter
+//!          ──VirtualMemory (KernelMemory, PageTables)──▶ Filter, backtraces
 //! ```
 //!
 //! The capture kernel and the host's tools use the same code. VMCOREINFO supplies each address and
@@ -15,6 +15,7 @@
 
 extern crate alloc;
 
+mod backtrace;
 mod dmesg;
 mod error;
 mod filter;
@@ -25,7 +26,9 @@ mod page_tables;
 mod small_views;
 mod stack_size;
 mod virtual_map;
+mod virtual_memory;
 
+pub use backtrace::{Frame, MOST_FRAMES, Trace, TraceEnd, Trust};
 pub use dmesg::{Caller, Dmesg, Record, Skipped};
 pub use error::Error;
 pub use filter::Filter;
@@ -33,3 +36,4 @@ pub use kernel_image::{KernelImage, MOST_IMAGE, kernel_image};
 pub use kernel_memory::{KernelMemory, SegmentMap};
 pub use small_views::{LaterViews, SmallView, first_views, vmcoreinfo};
 pub use virtual_map::with_virtual_addresses;
+pub use virtual_memory::VirtualMemory;

@@ -2,8 +2,6 @@
 //! (`CONFIG_VMAP_STACK`), page structs may be in an area of their own (vmemmap). (AMD64 manual,
 //! volume 2, chapter 5)
 
-use handoff::layout::PAGE_SIZE;
-
 use crate::{Error, KernelMemory};
 use vmcore::{ReadPhys, vmcoreinfo_get};
 
@@ -95,21 +93,6 @@ impl PageTables {
         let has_5 = get("NUMBER(pgtable_l5_enabled)") == Some("1");
         let format = if has_5 { Format::FIVE } else { Format::X86_64 };
         Some(Self { root, physical_root, format })
-    }
-
-    /// Reads bytes of one page from the virtual address `at` on.
-    ///
-    /// # Errors
-    /// [`Error::Unmapped`] when no page is there, or it is not in the dump; [`Error::Dump`].
-    pub(crate) fn read<M: ReadPhys>(
-        &self,
-        memory: KernelMemory<'_, M>,
-        at: u64,
-        into: &mut [u8],
-    ) -> Result<(), Error> {
-        debug_assert!(at % PAGE_SIZE + into.len() as u64 <= PAGE_SIZE);
-        let page = self.translate(memory, at)?.ok_or(Error::Unmapped { at })?;
-        memory.read_physical(page.physical, into)
     }
 
     /// Finds the byte at the virtual address `at`; [`None`] when no page is there.

@@ -1,8 +1,8 @@
 //! Places of the page structs: the memory models of Linux (`Documentation/mm/memory-model.rst`).
 
 use super::keys::{Keys, needed};
-use super::space::Space;
 use crate::Error;
+use crate::virtual_memory::VirtualMemory;
 use vmcore::{ReadPhys, WINDOW};
 
 const PAGE_BITS: u32 = 12;
@@ -65,7 +65,7 @@ impl MemoryMap {
     /// Missing or impossible keys, or the array's place cannot be read.
     pub(super) fn find<M: ReadPhys>(
         keys: &Keys<'_>,
-        space: Space<'_, M>,
+        space: VirtualMemory<'_, M>,
         word: usize,
     ) -> Result<Self, Error> {
         match keys.address("SYMBOL(mem_section)")? {
@@ -89,7 +89,7 @@ impl MemoryMap {
     /// Damaged tables, or memory that cannot be read.
     pub(super) fn structs<M: ReadPhys>(
         &self,
-        space: Space<'_, M>,
+        space: VirtualMemory<'_, M>,
         pfn: u64,
     ) -> Result<Option<Structs>, Error> {
         match self {
@@ -100,7 +100,11 @@ impl MemoryMap {
 }
 
 /// FLATMEM's array: that of the only node.
-fn flat<M: ReadPhys>(keys: &Keys<'_>, space: Space<'_, M>, word: usize) -> Result<Structs, Error> {
+fn flat<M: ReadPhys>(
+    keys: &Keys<'_>,
+    space: VirtualMemory<'_, M>,
+    word: usize,
+) -> Result<Structs, Error> {
     let key = "SYMBOL(mem_map)";
     let map = needed(key, keys.address(key)?)?;
     let key = "SYMBOL(contig_page_data)";
@@ -148,7 +152,7 @@ impl Sections {
 
     fn structs<M: ReadPhys>(
         &self,
-        space: Space<'_, M>,
+        space: VirtualMemory<'_, M>,
         pfn: u64,
     ) -> Result<Option<Structs>, Error> {
         let section = pfn >> self.bits;
@@ -167,7 +171,11 @@ impl Sections {
     }
 
     /// Address of the entry of a section.
-    fn entry<M: ReadPhys>(&self, space: Space<'_, M>, section: u64) -> Result<Option<u64>, Error> {
+    fn entry<M: ReadPhys>(
+        &self,
+        space: VirtualMemory<'_, M>,
+        section: u64,
+    ) -> Result<Option<u64>, Error> {
         let Some(in_table) = self.in_table else {
             let entry = self.table.wrapping_add(section.wrapping_mul(self.size));
             return Ok((section < self.count).then_some(entry));

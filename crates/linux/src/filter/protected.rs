@@ -1,8 +1,8 @@
 //! Memory that no dump leaves out, whatever its page structs say: these may be damaged.
 
 use super::memory_map::MemoryMap;
-use super::space::Space;
 use crate::stack_size::stack_size;
+use crate::virtual_memory::VirtualMemory;
 use crate::{MOST_IMAGE, SegmentMap};
 use handoff::layout::PAGE_SIZE;
 use vmcore::{
@@ -70,7 +70,7 @@ impl Protected {
 
 /// Finds memory that is protected, and adds it to the list.
 pub(super) struct Finder<'a, M> {
-    pub(super) space: Space<'a, M>,
+    pub(super) space: VirtualMemory<'a, M>,
     pub(super) segments: &'a SegmentMap,
     pub(super) map: &'a MemoryMap,
     /// Length of a page struct.

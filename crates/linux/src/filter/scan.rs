@@ -2,7 +2,7 @@
 
 use super::layout::{Layout, MOST_STRUCT, Page};
 use super::memory_map::{MemoryMap, Structs};
-use super::space::{Run, Space};
+use crate::virtual_memory::{Run, VirtualMemory};
 use handoff::layout::PAGE_SIZE;
 use vmcore::{PageClass, ReadPhys, Verdict, WINDOW_PAGES};
 
@@ -13,7 +13,7 @@ const MOST_ORDER: u8 = 18;
 
 /// A walk over a window.
 pub(super) struct Scan<'a, M> {
-    pub(super) space: Space<'a, M>,
+    pub(super) space: VirtualMemory<'a, M>,
     pub(super) layout: &'a Layout,
     pub(super) map: &'a MemoryMap,
     /// The structs of the window.
@@ -67,7 +67,7 @@ impl<M: ReadPhys> Scan<'_, M> {
         while pfn < end {
             let count = at_once.min(end - pfn);
             let bytes = &mut buffer[..count as usize * size];
-            if matches!(self.space.read(&mut state.run, self.address(pfn), bytes), Ok(true)) {
+            if matches!(self.space.read_run(&mut state.run, self.address(pfn), bytes), Ok(true)) {
                 self.structs(&mut state, pfn, end, bytes);
             } else {
                 self.one_by_one(&mut state, pfn..pfn + count, end, bytes);
@@ -106,7 +106,7 @@ impl<M: ReadPhys> Scan<'_, M> {
     ) {
         let page = &mut buffer[..self.layout.size];
         for pfn in pages {
-            match self.space.read(&mut state.run, self.address(pfn), page) {
+            match self.space.read_run(&mut state.run, self.address(pfn), page) {
                 Ok(true) => self.step(state, pfn, end, page, || None),
                 read => {
                     // A page without a struct is not the kernel's; such a block cannot be.
@@ -178,7 +178,7 @@ impl<M: ReadPhys> Scan<'_, M> {
             if head == pfn || head < self.structs.first {
                 return None;
             }
-            self.space.read(run, self.address(head), bytes).ok().filter(|read| *read)?;
+            self.space.read_run(run, self.address(head), bytes).ok().filter(|read| *read)?;
             let (class, found) = self.layout.free(&self.layout.page(bytes))?;
             let block = Block { first: pfn, end, class, is_sound: true };
             (found == Some(order)).then_some(block)
@@ -234,7 +234,7 @@ impl<M: ReadPhys> Scan<'_, M> {
         }
         let mut bytes = [0; MOST_STRUCT];
         let bytes = &mut bytes[..size as usize];
-        self.space.read(&mut state.run, head, bytes).ok().filter(|read| *read)?;
+        self.space.read_run(&mut state.run, head, bytes).ok().filter(|read| *read)?;
         let page = self.layout.page(bytes);
         if page.compound & 1 != 0 || page.flags & self.layout.head == 0 {
             return None;
@@ -281,7 +281,7 @@ impl<M: ReadPhys> Scan<'_, M> {
             Some(second) => second,
             None => {
                 let bytes = &mut bytes[..size];
-                self.space.read(&mut state.run, next, bytes).ok().filter(|read| *read)?;
+                self.space.read_run(&mut state.run, next, bytes).ok().filter(|read| *read)?;
                 bytes
             }
         };

@@ -1,5 +1,5 @@
 use super::*;
-use crate::SegmentMap;
+use crate::{SegmentMap, VirtualMemory};
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -44,9 +44,9 @@ fn read(mem: &FakeMemory, five: bool, at: u64) -> Result<[u8; 8], Error> {
     } else {
         b"SYMBOL(init_top_pgt)=ffffffff81000000\nNUMBER(pgtable_l5_enabled)=0\n"
     };
-    let tables = PageTables::find(text).expect("tables");
     let mut bytes = [0; 8];
-    tables.read(KernelMemory::new(mem, &loads), at, &mut bytes).map(|()| bytes)
+    let memory = VirtualMemory::new(KernelMemory::new(mem, &loads), text);
+    memory.read(at, &mut bytes).map(|()| bytes)
 }
 
 #[test]

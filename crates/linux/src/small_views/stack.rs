@@ -5,9 +5,8 @@ use alloc::vec::Vec;
 use handoff::layout::PAGE_SIZE;
 
 use super::list::Views;
-use crate::page_tables::PageTables;
 use crate::stack_size::{LARGEST_STACK, stack_size};
-use crate::{Caller, Error, KernelMemory};
+use crate::{Caller, Error, KernelMemory, VirtualMemory};
 use vmcore::zeros;
 use vmcore::{NoteArea, NoteOutcome, Prstatus, ReadPhys, Vmcore, notes};
 
@@ -84,11 +83,8 @@ pub(super) fn add<M: ReadPhys>(
     vmcoreinfo: &[u8],
 ) {
     let size = stack_size(cpus.machine);
-    let tables = PageTables::find(vmcoreinfo);
-    let read_page = |at, into: &mut [u8]| match (memory.read(at, into), &tables) {
-        (Err(Error::Unmapped { .. }), Some(tables)) => tables.read(memory, at, into),
-        (read, _) => read,
-    };
+    let memory = VirtualMemory::new(memory, vmcoreinfo);
+    let read_page = |at, into: &mut [u8]| memory.read(at, into);
     let mut add = |name, cpu: Cpu| {
         let start = cpu.stack_pointer & !(ALIGN - 1);
         views.add(name, start, read(start, size, read_page));

@@ -1,26 +1,28 @@
-//! The dead kernel's virtual memory as the filter reads it.
+//! The dead kernel's memory by any of its virtual addresses.
 
 use crate::page_tables::PageTables;
 use crate::{Error, KernelMemory};
 use vmcore::{PhysAddr, ReadPhys};
 
-/// Virtual memory: that of the PT_LOADs, elsewhere by the page tables.
-pub(super) struct Space<'a, M> {
-    pub(super) memory: KernelMemory<'a, M>,
-    pub(super) tables: Option<PageTables>,
+/// Virtual memory: that of the PT_LOADs, elsewhere (vmalloc, modules, vmemmap) by the dead kernel's
+/// page tables.
+#[derive(Debug)]
+pub struct VirtualMemory<'a, M> {
+    pub(crate) memory: KernelMemory<'a, M>,
+    pub(crate) tables: Option<PageTables>,
 }
 
-impl<M> Clone for Space<'_, M> {
+impl<M> Clone for VirtualMemory<'_, M> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<M> Copy for Space<'_, M> {}
+impl<M> Copy for VirtualMemory<'_, M> {}
 
 /// Virtual addresses whose bytes are one after the other.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Run {
+pub(crate) struct Run {
     /// The first address.
     start: u64,
     /// Number of bytes.
@@ -37,14 +39,37 @@ impl Run {
     }
 }
 
-impl<M: ReadPhys> Space<'_, M> {
+impl<'a, M: ReadPhys> VirtualMemory<'a, M> {
+    /// The memory of the kernel with this text of VMCOREINFO, which names its page tables.
+    pub fn new(memory: KernelMemory<'a, M>, vmcoreinfo: &[u8]) -> Self {
+        Self { memory, tables: PageTables::find(vmcoreinfo) }
+    }
+
+    /// Reads `into.len()` bytes from the virtual address `at` on.
+    ///
+    /// # Errors
+    /// [`Error::Unmapped`] where no PT_LOAD and no page table has the bytes, or [`Error::Dump`] when
+    /// they cannot be read; `into` then holds nothing of use.
+    pub fn read(&self, at: u64, into: &mut [u8]) -> Result<(), Error> {
+        let is_mapped = self.read_run(&mut Run::default(), at, into)?;
+        if is_mapped { Ok(()) } else { Err(Error::Unmapped { at }) }
+    }
+
+    /// Reads a little-endian number of `length` bytes, at most eight.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn value(&self, at: u64, length: usize) -> Result<u64, Error> {
+        self.number(at, length)?.ok_or(Error::Unmapped { at })
+    }
+
     /// Reads `into.len()` bytes from the virtual address `at` on. `run` is the run that was read
     /// last: what lies in it needs no translation. False if an address is not mapped.
     ///
     /// # Errors
     /// Page tables that are damaged, memory that is not in the dump or cannot be read; `into` then
     /// holds nothing of use.
-    pub(super) fn read(&self, run: &mut Run, at: u64, into: &mut [u8]) -> Result<bool, Error> {
+    pub(crate) fn read_run(&self, run: &mut Run, at: u64, into: &mut [u8]) -> Result<bool, Error> {
         at.checked_add(into.len() as u64).ok_or(Error::Unmapped { at })?;
         let mut done = 0;
         while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
@@ -67,15 +92,15 @@ impl<M: ReadPhys> Space<'_, M> {
     /// Reads a number of `length` bytes, at most eight. [`None`] if it is not mapped.
     ///
     /// # Errors
-    /// As [`Self::read`].
-    pub(super) fn number(&self, at: u64, length: usize) -> Result<Option<u64>, Error> {
+    /// As [`Self::read_run`].
+    pub(crate) fn number(&self, at: u64, length: usize) -> Result<Option<u64>, Error> {
         let mut bytes = [0; 8];
-        let found = self.read(&mut Run::default(), at, &mut bytes[..length])?;
+        let found = self.read_run(&mut Run::default(), at, &mut bytes[..length])?;
         Ok(found.then(|| u64::from_le_bytes(bytes)))
     }
 
     /// The bytes from `at` on that are one after the other.
-    pub(super) fn run(&self, at: u64) -> Result<Option<Run>, Error> {
+    pub(crate) fn run(&self, at: u64) -> Result<Option<Run>, Error> {
         if let Some((source, length)) = self.memory.translate(at) {
             return Ok(Some(Run { start: at, length, source }));
         }

@@ -4,6 +4,12 @@
 //! registers, tasks ──Unwinder──▶ Trace: addresses ──Kallsyms, Modules──▶ names ──▶ text
 //! ```
 
+mod kallsyms;
+mod modules;
+mod symbols;
 mod trace;
 
+pub use kallsyms::{Budget, Kallsyms, KallsymsTables, Located, MOST_NAME, MOST_NAMES};
+pub use modules::{MOST_MODULES, Module, ModuleOrc, ModuleSymbol, Modules};
+pub use symbols::{Symbol, Symbols};
 pub use trace::{Frame, MOST_FRAMES, Trace, TraceEnd, Trust};

@@ -38,6 +38,21 @@ pub enum Error {
         /// The key that is missing.
         key: &'static str,
     },
+    /// VMCOREINFO lacks a line that our loader adds.
+    #[error(
+        "VMCOREINFO has no {key}: the kernel does not write this line, and the loader did not add \
+         it, or another loader was used"
+    )]
+    NoLine {
+        /// The key that is missing.
+        key: &'static str,
+    },
+    /// The kernel's symbol table is not where it should be, or is damaged.
+    #[error("the kernel's symbol table at {at:#x} is damaged, or of a kind that is not known")]
+    BadSymbols {
+        /// Virtual address of the part that does not fit.
+        at: u64,
+    },
     /// The place of the kernel's page structs cannot be right.
     #[error("the dead kernel's page structs cannot be at {at:#x}: its memory is damaged there")]
     BadMap {

@@ -10,7 +10,6 @@
 //! leave their pages in doubt, and those are in every dump.
 
 mod class;
-mod keys;
 mod layout;
 mod memory_map;
 mod page_type;
@@ -19,11 +18,11 @@ mod scan;
 
 use core::fmt;
 
-use self::keys::Keys;
 use self::layout::Layout;
 use self::memory_map::MemoryMap;
 use self::protected::{Finder, Protected};
 use self::scan::Scan;
+use crate::keys::Keys;
 use crate::page_tables::PageTables;
 use crate::virtual_memory::VirtualMemory;
 use crate::{Error, KernelMemory, SegmentMap};
@@ -50,7 +49,7 @@ impl<M: ReadPhys> Filter<M> {
     /// [`Error::NotFiltered`] or [`Error::BadKey`]: the kernel does not tell what is needed. Or the
     /// places of the page structs cannot be read.
     pub fn new(mem: M, segments: SegmentMap, vmcoreinfo: &[u8]) -> Result<Self, Error> {
-        let keys = Keys::new(vmcoreinfo);
+        let keys = Keys::new(vmcoreinfo, |key| Error::NotFiltered { key });
         let layout = Layout::parse(&keys)?;
         let tables = PageTables::find(vmcoreinfo);
         let space = VirtualMemory { memory: KernelMemory::new(&mem, &segments), tables };

@@ -21,6 +21,7 @@ mod error;
 mod filter;
 mod kernel_image;
 mod kernel_memory;
+mod keys;
 mod page_cache;
 mod page_tables;
 mod small_views;
@@ -28,7 +29,10 @@ mod stack_size;
 mod virtual_map;
 mod virtual_memory;
 
-pub use backtrace::{Frame, MOST_FRAMES, Trace, TraceEnd, Trust};
+pub use backtrace::{
+    Budget, Frame, Kallsyms, KallsymsTables, Located, MOST_FRAMES, MOST_MODULES, MOST_NAME,
+    MOST_NAMES, Module, ModuleOrc, ModuleSymbol, Modules, Symbol, Symbols, Trace, TraceEnd, Trust,
+};
 pub use dmesg::{Caller, Dmesg, Record, Skipped};
 pub use error::Error;
 pub use filter::Filter;

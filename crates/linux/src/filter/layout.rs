@@ -1,8 +1,8 @@
 //! Meaning of the bytes of a page struct, in this build of the kernel.
 
-use super::keys::{Keys, needed};
 use super::page_type::{PageType, Types};
 use crate::Error;
+use crate::keys::Keys;
 
 /// The most bytes of a page struct.
 pub(super) const MOST_STRUCT: usize = 256;
@@ -107,12 +107,12 @@ impl Layout {
             private: keys.offset("OFFSET(page.private)")?,
             compound,
             masks,
-            orders: needed(orders, keys.count(orders, MOST_ORDERS)?)?,
-            lru: needed(lru, bit(keys, lru, word)?)?,
+            orders: keys.needed(orders, keys.count(orders, MOST_ORDERS)?)?,
+            lru: keys.needed(lru, bit(keys, lru, word)?)?,
             private_data: bit(keys, "NUMBER(PG_private)", word)?,
             swap_cache: swap_cache(keys, word)?,
             poison: flag("NUMBER(PG_hwpoison)")?,
-            head: needed(heads, keys.count(heads, u32::MAX.into())?)?,
+            head: keys.needed(heads, keys.count(heads, u32::MAX.into())?)?,
             slab: flag("NUMBER(PG_slab)")?,
             huge: huge(keys, size, word)?,
             order: order(keys, size)?,

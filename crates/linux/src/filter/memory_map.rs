@@ -1,7 +1,7 @@
 //! Places of the page structs: the memory models of Linux (`Documentation/mm/memory-model.rst`).
 
-use super::keys::{Keys, needed};
 use crate::Error;
+use crate::keys::Keys;
 use crate::virtual_memory::VirtualMemory;
 use vmcore::{ReadPhys, WINDOW};
 
@@ -106,9 +106,9 @@ fn flat<M: ReadPhys>(
     word: usize,
 ) -> Result<Structs, Error> {
     let key = "SYMBOL(mem_map)";
-    let map = needed(key, keys.address(key)?)?;
+    let map = keys.needed(key, keys.address(key)?)?;
     let key = "SYMBOL(contig_page_data)";
-    let node = needed(key, keys.address(key)?)?;
+    let node = keys.needed(key, keys.address(key)?)?;
     let first = node.wrapping_add(keys.offset("OFFSET(pglist_data.node_start_pfn)")? as u64);
     let spanned = node.wrapping_add(keys.offset("OFFSET(pglist_data.node_spanned_pages)")? as u64);
     let read = |at| space.number(at, word)?.ok_or(Error::Unmapped { at });
@@ -126,14 +126,14 @@ impl Sections {
 
     fn parse(keys: &Keys<'_>, table: u64, word: usize) -> Result<Self, Error> {
         let key = "NUMBER(MAX_PHYSMEM_BITS)";
-        let memory = needed(key, keys.count(key, MOST_BITS)?)?;
+        let memory = keys.needed(key, keys.count(key, MOST_BITS)?)?;
         let key = "NUMBER(SECTION_SIZE_BITS)";
-        let section = needed(key, keys.count(key, memory)?)?;
+        let section = keys.needed(key, keys.count(key, memory)?)?;
         if section < u64::from(WINDOW.ilog2()) {
             return Err(Error::BadKey { key });
         }
         let key = "LENGTH(mem_section)";
-        let count = needed(key, keys.count(key, 1 << (memory - section))?)?;
+        let count = keys.needed(key, keys.count(key, 1 << (memory - section))?)?;
         let key = "SIZE(mem_section)";
         let size = keys.offset(key)? as u64;
         let map = keys.offset("OFFSET(mem_section.section_mem_map)")? as u64;

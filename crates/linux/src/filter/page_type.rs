@@ -1,8 +1,8 @@
 //! Page types: marks in the field of a page struct that counts mappings (`_mapcount`), for pages
 //! that no process can map (Linux, `include/linux/page-flags.h`).
 
-use super::keys::Keys;
 use crate::Error;
+use crate::keys::Keys;
 
 /// A page type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,75 @@
+//! Lookups in tables of each encoding.
+
+use super::fake::{Image, KINDS, Kind};
+use super::*;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Symbols: their distance from the start of the image, type and name.
+const SYMBOLS: [(u64, &str); 9] = [
+    (0, "T_text"),
+    (0, "T_stext"),
+    (0x40, "Tdo_sys_read"),
+    (0x40, "t__x64_sys_read"),
+    (0x40, "Wread"),
+    (0x48, "t__pfx"),
+    (0x1000, "Tvery_long"),
+    (0x2000, "D_etext"),
+    (0x3000, "B_end"),
+];
+
+/// The symbols of a kernel of this kind; in front of them those of per-CPU variables.
+fn symbols(kind: Kind) -> Vec<(u64, String)> {
+    let small = [(0, "Afixed_percpu_data"), (0, "A__per_cpu_start"), (0x1000, "Acpu_hot")];
+    let small = small.iter().filter(|_| kind.has_small()).map(|(at, name)| (*at, *name));
+    let large = SYMBOLS.iter().map(|(at, name)| (kind.image + at, *name));
+    let mut symbols: Vec<_> = small.chain(large).map(|(at, name)| (at, name.into())).collect();
+    if kind.word == 8 {
+        symbols.iter_mut().find(|(_, name)| name == "Tvery_long").expect("there").1 =
+            String::from("T") + &"x".repeat(299);
+    }
+    symbols
+}
+
+fn image(kind: Kind) -> Image {
+    let symbols = symbols(kind);
+    let symbols: Vec<_> = symbols.iter().map(|(at, name)| (*at, name.as_str())).collect();
+    Image::new(kind, &symbols)
+}
+
+/// The name, the offset and the size at an address.
+fn name_at<M: ReadPhys>(kallsyms: &Kallsyms<'_, M>, at: u64) -> Option<(String, u64, u64)> {
+    let located = kallsyms.locate(at).expect("tables")?;
+    let mut name = None;
+    let mut go_on = || true;
+    let is_complete = kallsyms
+        .names(&[located.index], &mut Budget::new(&mut go_on), &mut |index, bytes| {
+            assert_eq!(index, located.index);
+            name = String::from_utf8(bytes.to_vec()).ok();
+        })
+        .expect("names");
+    assert!(is_complete);
+    Some((name?, at - located.start, located.size))
+}
+
+#[test]
+fn an_address_has_the_first_name_of_its_symbol() {
+    for kind in KINDS {
+        let image = image(kind);
+        image.with(|memory| {
+            let kallsyms = Kallsyms::find(memory, image.vmcoreinfo.as_bytes()).expect("tables");
+            let name_at = |offset| name_at(&kallsyms, kind.image.wrapping_add(offset));
+            let is = |name: &str, offset, size| Some((String::from(name), offset, size));
+            assert_eq!(name_at(0), is("_text", 0, 0x40));
+            assert_eq!(name_at(0x3f), is("_text", 0x3f, 0x40));
+            assert_eq!(name_at(0x47), is("do_sys_read", 7, 8));
+            assert_eq!(name_at(0xfff), is("__pfx", 0xfb7, 0xfb8));
+            let last = if kind.word == 8 { "x".repeat(299) } else { String::from("very_long") };
+            assert_eq!(name_at(0x1000), is(&last, 0, 0x1000));
+            assert_eq!(name_at(0x2fff), is("_etext", 0xfff, 0x1000));
+            assert_eq!(name_at(0x3000), None, "the last symbol is an end");
+            assert_eq!(name_at(u64::MAX), None, "below the text");
+            assert_eq!(kallsyms.locate(0x1001), Ok(None), "per-CPU variables are no code");
+        });
+    }
+}

@@ -1,28 +1,17 @@
 //! The program itself: its output and its exit status.
 
 use std::fs::{self, File};
-use std::path::Path;
-use std::process::{Command, Output};
 
 use dumpfile::{Contents, DiskId};
 
+#[path = "common/program.rs"]
+mod program;
 #[path = "common/stored.rs"]
 mod stored;
+use program::{collector, text};
 use stored::Dump;
 
 const ID: &str = "00112233445566778899aabbccddeeff";
-
-fn collector(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kdump-collector"))
-        .current_dir(folder)
-        .args(arguments)
-        .output()
-        .expect("the collector runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 #[test]
 fn from_an_empty_disk_to_a_vmcore() {

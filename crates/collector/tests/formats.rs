@@ -1,12 +1,13 @@
 //! kdump-compressed and flattened files, put together by hand, and all that `extract` makes of them.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
 
 #[path = "common/linux.rs"]
 mod linux;
+#[path = "common/program.rs"]
+mod program;
 use linux::{VMCOREINFO, notes, put, put_log, words};
+use program::{collector, printed, refused, shown, text};
 
 const PAGE: usize = 4096;
 /// The first page frame of RAM, and the number of its pages.
@@ -99,30 +100,6 @@ fn flattened(file: &[u8]) -> Vec<u8> {
     stream
 }
 
-fn collector(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kdump-collector"));
-    command.current_dir(folder).args(arguments).output().expect("the collector runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Standard output of the program, which must succeed.
-#[track_caller]
-fn shown(folder: &Path, arguments: &[&str]) -> Vec<u8> {
-    let output = collector(folder, arguments);
-    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
-    output.stdout
-}
-
-#[track_caller]
-fn refused(folder: &Path, arguments: &[&str]) -> String {
-    let output = collector(folder, arguments);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-    text(&output.stderr)
-}
-
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("kdump"), kdump()).expect("a file");
@@ -162,9 +139,9 @@ fn kept() -> Vec<u8> {
 fn the_log_is_found_in_each_format() {
     let folder = folder();
     for file in ["kdump", "flat"] {
-        let log = text(&shown(folder.path(), &["dmesg", file]));
+        let log = shown(folder.path(), &["dmesg", file]);
         assert_eq!(log, "[    1.500000] hell\\xc3\\xb6\\x1bX\n");
-        let info = text(&shown(folder.path(), &["info", file]));
+        let info = shown(folder.path(), &["info", file]);
         let form = if file == "flat" { "kdump-compressed, flattened" } else { "kdump-compressed" };
         assert!(info.starts_with(&format!("vmcore       {form}, i386, ")), "{info}");
         assert!(
@@ -183,7 +160,7 @@ fn the_log_is_found_in_each_format() {
 fn each_format_becomes_each_other() {
     let folder = folder();
     let core = |file: &str| {
-        shown(folder.path(), &["extract", file, "core", "--force"]);
+        printed(folder.path(), &["extract", file, "core", "--force"]);
         of_core(&fs::read(folder.path().join("core")).expect("a core"))
     };
     for source in ["kdump", "flat"] {
@@ -198,16 +175,17 @@ fn each_format_becomes_each_other() {
             ("flat", "snappy"),
         ] {
             let options = ["--force", "--json", "--format", format, "--compress", codec];
-            let said = shown(folder.path(), &[&["extract", source, "new"], &options[..]].concat());
+            let said =
+                printed(folder.path(), &[&["extract", source, "new"], &options[..]].concat());
             let json: serde_json::Value = serde_json::from_slice(&said).expect("JSON");
             let pages =
                 serde_json::json!({"kept": 4, "doubt": 0, "left": {"zero": 1}, "unknown": 2});
             assert_eq!((&json["pages"], &json["level"]), (&pages, &31.into()));
             assert!(core("new") == kept(), "{source} {format} {codec}");
-            let [was, is] = [source, "new"].map(|file| shown(folder.path(), &["dmesg", file]));
+            let [was, is] = [source, "new"].map(|file| printed(folder.path(), &["dmesg", file]));
             assert_eq!(was, is, "{source} {format} {codec}");
         }
-        let piped = shown(folder.path(), &["extract", source, "-", "--format", "flat"]);
+        let piped = printed(folder.path(), &["extract", source, "-", "--format", "flat"]);
         fs::write(folder.path().join("piped"), piped).expect("a file");
         assert!(core("piped") == kept());
     }
@@ -228,7 +206,7 @@ fn damaged_pages_are_named() {
                         0x103000+0x1000\n";
         assert!(said.ends_with(expected), "{said}");
         assert!(!folder.path().join("new").exists() && !folder.path().join("new.part").exists());
-        shown(folder.path(), &["extract", "new.partial", "core", "--force"]);
+        printed(folder.path(), &["extract", "new.partial", "core", "--force"]);
         let mut expected = kept();
         expected[3 * PAGE..4 * PAGE].fill(0);
         let core = of_core(&fs::read(folder.path().join("core")).expect("a core"));
@@ -290,7 +268,7 @@ fn impossible_wishes_are_refused() {
     fs::write(folder.path().join("low"), file).expect("a file");
     let said = refused(folder.path(), &["extract", "low", "new", "--level", "31"]);
     assert!(said.contains("cannot be told apart by class"), "{said}");
-    shown(folder.path(), &["extract", "low", "new", "--level", "0"]);
+    printed(folder.path(), &["extract", "low", "new", "--level", "0"]);
 }
 
 /// The classes of a dump that was filtered before are not known.
@@ -300,8 +278,8 @@ fn pages_are_listed_by_class() {
     let expected = "0x100000-0x101000 kept 1\n0x101000-0x102000 left-out 1\n\
                     0x102000-0x106000 kept 4\n0x106000-0x107000 left-out 1\n\
                     pages: 5 kept, 2 left-out in 4 ranges\n";
-    assert_eq!(text(&shown(folder.path(), &["info", "--pages", "flat"])), expected);
-    let json = shown(folder.path(), &["info", "--pages", "--json", "kdump"]);
+    assert_eq!(shown(folder.path(), &["info", "--pages", "flat"]), expected);
+    let json = printed(folder.path(), &["info", "--pages", "--json", "kdump"]);
     let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
     assert_eq!(json["ranges"][1], serde_json::json!(["0x101000", "0x102000", "left-out", 1]));
     assert_eq!((&json["level"], json["ranges"].as_array().map(Vec::len)), (&31.into(), Some(4)));

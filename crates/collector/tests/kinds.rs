@@ -2,7 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
+
+#[path = "common/program.rs"]
+mod program;
+use program::{collector, text};
 
 /// Output of the real programs for "a dump\n": xz 5.4, zstd 1.5, lz4 1.9, bzip2 1.0.
 const PACKED: [(&str, &str, &[u8]); 4] = [
@@ -11,15 +15,6 @@ const PACKED: [(&str, &str, &[u8]); 4] = [
     ("an lz4 file", "lz4 -dc", b"\x04\x22\x4d\x18\x64\x40\xa7\x07\0\0\x80a dump\n\0\0\0\0\xe1\x03\xa0\xfe"),
     ("a bzip2 file", "bzip2 -dc", b"BZh91AY&SYW\x10\xac\\\0\0\x01Q\x80\0\x10@\0$\x02B\0 \0\"\x0c\x9bB\x18\x08\xd3\x02\x8b\xb2)\xc2\x84\x82\xb8\x85b\xe0"),
 ];
-
-fn collector(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kdump-collector"));
-    command.current_dir(folder).args(arguments).output().expect("the collector runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 /// Every command that reads a dump refuses the file, calls it `name`, and prints `next`.
 #[track_caller]

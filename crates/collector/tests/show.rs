@@ -1,16 +1,17 @@
 //! `info` and `dmesg`, on a vmcore that was put together by hand.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
 
 use dumpfile::{DiskId, DiskState};
 
 #[path = "common/linux.rs"]
 mod linux;
+#[path = "common/program.rs"]
+mod program;
 #[path = "common/stored.rs"]
 mod stored;
 use linux::{VMCOREINFO, notes, put, put_log, words};
+use program::{collector, refused, shown, text};
 use stored::Dump;
 
 const ID: DiskId = DiskId([0x5a; 16]);
@@ -36,31 +37,6 @@ fn vmcore() -> Vec<u8> {
     put(&mut file, 116, &notes);
     put_log(&mut file[PAGE..]);
     file
-}
-
-fn collector(folder: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kdump-collector"));
-    command.current_dir(folder).args(arguments).output().expect("the collector runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Returns the output of the program, which must succeed.
-#[track_caller]
-fn shown(folder: &Path, arguments: &[&str]) -> String {
-    let output = collector(folder, arguments);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    text(&output.stdout)
-}
-
-/// The reason that it gives.
-#[track_caller]
-fn refused(folder: &Path, arguments: &[&str]) -> String {
-    let output = collector(folder, arguments);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
-    text(&output.stderr)
 }
 
 fn folder() -> tempfile::TempDir {

@@ -6,6 +6,7 @@ mod stack;
 
 use alloc::vec::Vec;
 use core::fmt::Write;
+use core::iter;
 
 pub use self::list::SmallView;
 use self::list::Views;
@@ -51,9 +52,12 @@ pub fn first_views(
     let vmcoreinfo = vmcoreinfo(vmcore.notes());
     let mut views = Views::default();
     let log = Log::read_end(KernelMemory::new(&mem, &segments), vmcoreinfo, TAIL);
-    let has_log = log.is_ok();
+    let (has_log, mut newest) = (log.is_ok(), None);
     match log {
-        Ok(log) => views.add("dmesg-tail", 0, copy(tail(&log.text))),
+        Ok(log) => {
+            newest = log.newest;
+            views.add("dmesg-tail", 0, copy(tail(&log.text)));
+        }
         Err(error) => log::warn!("dmesg: {error}"),
     }
     views.add("notes", 0, copy(vmcore.notes()));
@@ -64,7 +68,7 @@ pub fn first_views(
     });
     // If there is no copy, the views themselves have reported it.
     let vmcoreinfo = copy(vmcoreinfo).unwrap_or_default();
-    (views.list, LaterViews { header: *header, cpus, vmcoreinfo, has_log })
+    (views.list, LaterViews { header: *header, cpus, vmcoreinfo, has_log, newest })
 }
 
 /// The small views that take longer to read: the stack, and the whole log.
@@ -75,6 +79,8 @@ pub struct LaterViews {
     vmcoreinfo: Vec<u8>,
     /// True if the log could be opened; otherwise that was reported.
     has_log: bool,
+    /// Writer of the newest record of the log.
+    newest: Option<Caller>,
 }
 
 impl LaterViews {
@@ -88,20 +94,21 @@ impl LaterViews {
         let segments = SegmentMap::new(self.header.segments(&mem)).unwrap_or_default();
         let memory = KernelMemory::new(&mem, &segments);
         let mut views = Views::default();
+        stack::add(&mut views, &self.cpus, self.newest, memory, &self.vmcoreinfo);
+        // The last one, because it takes all the memory that there is.
         let log = if self.has_log { whole_log(memory, &self.vmcoreinfo) } else { Log::default() };
-        stack::add(&mut views, &self.cpus, log.newest, memory, &self.vmcoreinfo);
         views.add("dmesg", 0, Ok(log.text));
         views.list
     }
 }
 
-/// The log; where there is little memory, its end.
+/// The log; where there is little memory, as much of its end as there is room for.
 fn whole_log<M: ReadPhys>(memory: KernelMemory<'_, M>, vmcoreinfo: &[u8]) -> Log {
-    let whole = match Log::read(memory, vmcoreinfo, MAX_LOG) {
-        Err(Error::NO_MEMORY) => Log::read(memory, vmcoreinfo, TAIL),
-        whole => whole,
-    };
-    whole.unwrap_or_else(|error| {
+    let half = |limit: &usize| Some(limit / 2).filter(|half| *half >= TAIL);
+    let mut logs =
+        iter::successors(Some(MAX_LOG), half).map(|limit| Log::read(memory, vmcoreinfo, limit));
+    let whole = logs.find(|log| !matches!(log, Err(Error::NO_MEMORY)));
+    whole.unwrap_or(Err(Error::NO_MEMORY)).unwrap_or_else(|error| {
         log::warn!("dmesg: {error}");
         Log::default()
     })

@@ -59,6 +59,12 @@ pub enum Error {
         /// Their virtual address.
         at: u64,
     },
+    /// The kernel's tasks, or the fields of their structs, are not known.
+    #[error("the dead kernel's tasks cannot be found: {why}")]
+    NoTasks {
+        /// The first reason.
+        why: &'static str,
+    },
     /// A field of the kernel's log has a value that it cannot have.
     #[error("{field} of the kernel's log is {value:#x}: the dead kernel's memory is damaged there")]
     BadLog {

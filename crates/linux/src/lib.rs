@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! segments ──KernelMemory──▶ Dmesg ──▶ first_views(), LaterViews
-//!          ──VirtualMemory (KernelMemory, PageTables)──▶ Filter, backtraces
+//!          ──VirtualMemory (KernelMemory, PageTables)──▶ Filter, Tasks, backtraces
 //! ```
 //!
 //! The capture kernel and the host's tools use the same code. VMCOREINFO supplies each address and
@@ -26,6 +26,7 @@ mod page_cache;
 mod page_tables;
 mod small_views;
 mod stack_size;
+mod tasks;
 mod virtual_map;
 mod virtual_memory;
 
@@ -39,5 +40,6 @@ pub use filter::Filter;
 pub use kernel_image::{KernelImage, MOST_IMAGE, kernel_image};
 pub use kernel_memory::{KernelMemory, SegmentMap};
 pub use small_views::{LaterViews, SmallView, first_views, vmcoreinfo};
+pub use tasks::{Comm, Stack, Task, TaskLayout, TaskList, Tasks};
 pub use virtual_map::with_virtual_addresses;
 pub use virtual_memory::VirtualMemory;

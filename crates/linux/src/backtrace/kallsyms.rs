@@ -6,6 +6,7 @@
 //! by a pass over all lengths before it. Nothing is copied but the tokens of the compression.
 
 mod names;
+mod search;
 mod tables;
 
 use core::ops::Range;

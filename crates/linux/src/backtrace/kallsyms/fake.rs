@@ -18,10 +18,10 @@ pub(crate) struct Kind {
     pub(crate) word: usize,
     /// Virtual address of the image, which begins with `_stext`.
     pub(crate) image: u64,
-    encode: fn(address: u64, base: u64, place: u64) -> u32,
-    has_base: bool,
+    pub(crate) encode: fn(address: u64, base: u64, place: u64) -> u32,
+    pub(crate) has_base: bool,
     /// True if names may be longer than 127 tokens.
-    has_long: bool,
+    pub(crate) has_long: bool,
 }
 
 /// One of each encoding. Values below the image are those of per-CPU variables.
@@ -67,9 +67,14 @@ pub(crate) const KINDS: [Kind; 4] = [
 ];
 
 impl Kind {
+    /// True for an encoding of kernels before 6.0.
+    pub(crate) fn encodes_as_before_6(self) -> bool {
+        self.word == 4 || self.has_small()
+    }
+
     /// True if per-CPU variables have small values.
     pub(crate) fn has_small(self) -> bool {
-        (self.encode)(0x1000, self.image, 0) == 0x1000
+        (self.encode)(0x1000, self.image, self.image) == 0x1000
     }
 }
 
@@ -133,8 +138,8 @@ impl Image {
         }
         image.label("kallsyms_token_index");
         image.bytes.extend(places);
-        // Debug readers read whole pages.
-        image.bytes.resize(image.bytes.len().next_multiple_of(0x1000), 0xcc);
+        // More read-only data comes after the tables.
+        image.bytes.resize(image.bytes.len().next_multiple_of(0x1000) + 0x1000, 0xcc);
         image.describe();
         image
     }

@@ -2,6 +2,8 @@
 
 use super::fake::{Image, KINDS, Kind};
 use super::*;
+use alloc::borrow::ToOwned;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -24,7 +26,7 @@ fn symbols(kind: Kind) -> Vec<(u64, String)> {
     let small = small.iter().filter(|_| kind.has_small()).map(|(at, name)| (*at, *name));
     let large = SYMBOLS.iter().map(|(at, name)| (kind.image + at, *name));
     let mut symbols: Vec<_> = small.chain(large).map(|(at, name)| (at, name.into())).collect();
-    if kind.word == 8 {
+    if kind.has_long {
         symbols.iter_mut().find(|(_, name)| name == "Tvery_long").expect("there").1 =
             String::from("T") + &"x".repeat(299);
     }
@@ -64,12 +66,43 @@ fn an_address_has_the_first_name_of_its_symbol() {
             assert_eq!(name_at(0x3f), is("_text", 0x3f, 0x40));
             assert_eq!(name_at(0x47), is("do_sys_read", 7, 8));
             assert_eq!(name_at(0xfff), is("__pfx", 0xfb7, 0xfb8));
-            let last = if kind.word == 8 { "x".repeat(299) } else { String::from("very_long") };
+            let last = if kind.has_long { "x".repeat(299) } else { String::from("very_long") };
             assert_eq!(name_at(0x1000), is(&last, 0, 0x1000));
             assert_eq!(name_at(0x2fff), is("_etext", 0xfff, 0x1000));
             assert_eq!(name_at(0x3000), None, "the last symbol is an end");
             assert_eq!(name_at(u64::MAX), None, "below the text");
             assert_eq!(kallsyms.locate(0x1001), Ok(None), "per-CPU variables are no code");
         });
+    }
+}
+
+/// Linux 5.10 lays the tables out like the other kernels, and does not name them.
+#[test]
+fn tables_that_are_not_named_are_found() {
+    for kind in KINDS.into_iter().filter(|kind| kind.encodes_as_before_6()) {
+        let kind = Kind { has_long: false, ..kind };
+        for count in [257, 512, 700] {
+            let mut symbols = symbols(kind);
+            let last = symbols.pop().expect("some");
+            let more = (symbols.len() + 1..count)
+                .map(|n| (kind.image + 0x2000 + n as u64, format!("tfiller_{n}")));
+            symbols.extend(more);
+            symbols.push(last);
+            let symbols: Vec<_> = symbols.iter().map(|(at, name)| (*at, name.as_str())).collect();
+            let mut image = Image::new(kind, &symbols);
+            let named = KallsymsTables::of(image.vmcoreinfo.as_bytes()).expect("all");
+            image.vmcoreinfo =
+                image.vmcoreinfo.lines().take(2).map(|line| line.to_owned() + "\n").collect();
+            image.with(|memory| {
+                let info = image.vmcoreinfo.as_bytes();
+                assert_eq!(
+                    Kallsyms::find(memory, info).err(),
+                    Some(Error::NoLine { key: "SYMBOL(kallsyms_names)" })
+                );
+                let kallsyms = Kallsyms::search(memory, info).expect("tables");
+                assert_eq!(*kallsyms.tables(), named);
+                assert_eq!(name_at(&kallsyms, kind.image + 0x47).expect("a name").0, "do_sys_read");
+            });
+        }
     }
 }

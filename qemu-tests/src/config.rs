@@ -52,6 +52,9 @@ pub struct Config {
     /// A Linux first kernel saves its own word on every page right before the harness crashes it,
     /// and the page filter is checked with it.
     pub saved_pages: Option<SavedPages>,
+    /// A Linux first kernel prints the stacks of its CPUs and tasks right before the harness crashes
+    /// it, with tasks that wait in modules, and backtraces are checked with them.
+    pub shown_stacks: bool,
     /// True if the VM is stopped for page digests at T0, T1 and T2.
     pub truth: bool,
     /// True if QEMU dumps the guest's memory as well, right before the crash (with a stock Linux as
@@ -104,6 +107,7 @@ impl Config {
             first_append: String::new(),
             before_crash: String::new(),
             saved_pages: None,
+            shown_stacks: false,
             truth: true,
             guest_dump: false,
             examine: true,

@@ -105,6 +105,10 @@ pub(crate) struct Args {
     /// --qemu-arg -device --qemu-arg edu
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     qemu_arg: Vec<String>,
+    /// A Debian kernel prints the stacks of its CPUs and tasks right before the crash (sysrq l and
+    /// t), with modules loaded; backtraces from the dump are compared with them
+    #[arg(long, conflicts_with_all = ["initrd", "expect_panic"])]
+    show_stacks: bool,
     /// Never stop the VM: times are right, but memory is only compared after the end
     #[arg(long)]
     no_truth: bool,
@@ -257,6 +261,7 @@ fn config(args: &Args, out: PathBuf) -> Result<Config> {
         initrd,
         devices: args.qemu_arg.clone(),
         truth: !args.no_truth,
+        shown_stacks: args.show_stacks,
         delivery,
         fault: args.fault.map(Fault::from),
         ..ordinary

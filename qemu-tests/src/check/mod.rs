@@ -1,6 +1,7 @@
 //! The judge: readers of a vmcore that are not ours, ground truth, and checks.
 
 pub mod arrival;
+pub mod call_trace;
 pub(crate) mod contents;
 pub mod core_file;
 pub(crate) mod coverage;

@@ -142,10 +142,18 @@ save_pages() {
         fail "saving the kernel's word on its pages"
 }
 
+# The kernel's word on the stacks of CPUs and tasks. It is for the log, and not for the console.
+show_stacks() {
+    echo 1 >/proc/sys/kernel/printk
+    echo l >&9
+    echo t >&9
+}
+
 # What brings the kernel down, or tells the host that it has lived through it all.
 finish() {
     [ -z "$seconds" ] || sleep "$seconds"
     [ ! -e "$root/etc/kdump.pages" ] || save_pages
+    [ ! -e "$root/etc/kdump.stacks" ] || show_stacks
     # A load of memory may bring the kernel down itself.
     [ -z "$last" ] || $last
     [ "$word" = wait ] || echo c >&9

@@ -110,6 +110,8 @@ pub struct Contents<'a> {
     pub load_modules: Vec<Packed>,
     /// Arguments for saving the word of the kernel on every page, in a line.
     pub saved_pages: Option<String>,
+    /// The kernel shows the stacks of its CPUs and tasks before the crash.
+    pub shown_stacks: bool,
     /// Shell commands between the load and the crash.
     pub before_crash: String,
     /// One's own userland.
@@ -216,6 +218,9 @@ fn add_all(contents: &Contents<'_>, mut archive: Archive, init: String) -> Resul
     if let Some(arguments) = &contents.saved_pages {
         archive.add("etc/kdump.pages", TEXT, arguments.as_bytes())?;
     }
+    if contents.shown_stacks {
+        archive.add("etc/kdump.stacks", TEXT, b"")?;
+    }
     if !contents.before_crash.is_empty() {
         archive.add("etc/kdump.before", TEXT, contents.before_crash.as_bytes())?;
     }
@@ -254,6 +259,7 @@ mod tests {
             hot_memory: 1 << 20,
             load_modules: vec![("brd.ko".into(), b"BRD".into())],
             saved_pages: Some("16384 128\n".into()),
+            shown_stacks: true,
             before_crash: "true".into(),
             userland,
         });
@@ -271,7 +277,8 @@ mod tests {
         assert!(found.contains(&("memory/0.ko".into(), TEXT)));
         assert!(found.contains(&("modules/brd.ko".into(), TEXT)));
         assert!(found.contains(&("etc/kdump.pages".into(), TEXT)));
-        assert_eq!(found.len(), FOLDERS.len() + 1 + APPLETS.len() + 9);
+        assert!(found.contains(&("etc/kdump.stacks".into(), TEXT)));
+        assert_eq!(found.len(), FOLDERS.len() + 1 + APPLETS.len() + 10);
     }
 
     #[test]

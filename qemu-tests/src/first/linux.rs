@@ -12,6 +12,7 @@ use crate::fault::hooks::Hooks;
 use crate::first::bzimage::BzImage;
 use crate::first::initramfs::{self, OWN_INIT, Packed, Userland};
 use crate::first::saved_pages::Area;
+use crate::first::shown_stacks;
 use crate::first::slot::parse_slot;
 use crate::first::stock_capture;
 use crate::host::qemu::Boot;
@@ -48,7 +49,8 @@ impl Files<'_> {
         fs::write(&initrd, archive).context("writing the initramfs")?;
         let has_userland = config.initrd.is_some();
         let reserved = area.map(|area| format!("{} ", area.word())).unwrap_or_default();
-        let append = format!("{reserved}{}", config.first_append);
+        let room = if config.shown_stacks { shown_stacks::WORD } else { "" };
+        let append = format!("{reserved}{room} {}", config.first_append);
         let command_line = command_line(&config.slot, &append, has_userland)?;
         let (kernel, initrd) = (self.kernel.to_path_buf(), Some(initrd));
         Ok(Boot { kernel, initrd, command_line, blobs: Vec::new() })
@@ -95,12 +97,16 @@ impl Files<'_> {
             hot_memory: 0,
             load_modules: Vec::new(),
             saved_pages: None,
+            shown_stacks: false,
             before_crash: config.before_crash.clone(),
             userland: userland.as_ref(),
         };
         hooks.initramfs(self.kernel, &mut contents)?;
         if let (Some(saved), Some(area)) = (&config.saved_pages, area) {
             saved.pack(area, self.kernel, &mut contents)?;
+        }
+        if config.shown_stacks {
+            shown_stacks::pack(self.kernel, &mut contents)?;
         }
         initramfs::pack(&contents)
     }

@@ -9,6 +9,7 @@ pub mod kexec_tools;
 mod linux;
 pub mod prepared;
 pub mod saved_pages;
+pub(crate) mod shown_stacks;
 pub mod slot;
 pub mod stock_capture;
 pub mod virtio_modules;

@@ -5,13 +5,12 @@
 //! is allocated for what is saved, no driver is needed, and the host finds it in the file of guest
 //! memory.
 
-use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::first::initramfs::{Contents, Packed};
+use crate::first::initramfs::Contents;
 use crate::first::virtio_modules;
 use crate::host::memory::{GuestMemory, PAGE};
 
@@ -127,7 +126,7 @@ impl SavedPages {
         let (page, blocks) = (area.buddyinfo() / PAGE, area.length() / PAGE);
         contents.saved_pages = Some(format!("{page} {blocks}\n"));
         for module in self.loads.iter().filter_map(|load| load.parts().1) {
-            contents.load_modules.extend(packed(kernel, module)?);
+            contents.load_modules.extend(virtio_modules::packed(kernel, module)?);
         }
         if !self.loads.is_empty() {
             let names: String =
@@ -136,19 +135,6 @@ impl SavedPages {
         }
         Ok(())
     }
-}
-
-/// A module by its name and its bytes, if the kernel's package has it. Later packages have it
-/// compressed, and insmod takes it like that.
-fn packed(kernel: &Path, module: &'static str) -> Result<Option<Packed>> {
-    let plain = virtio_modules::folder(kernel)?.join(module);
-    let compressed = plain.with_extension("ko.xz");
-    let Some(path) = [&plain, &compressed].into_iter().find(|path| path.exists()) else {
-        return Ok(None);
-    };
-    let name = module.rsplit('/').next().context("a path")?;
-    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    Ok(Some((name.to_string(), bytes)))
 }
 
 #[cfg(test)]

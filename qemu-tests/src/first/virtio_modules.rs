@@ -1,9 +1,11 @@
-//! Modules that a Debian kernel loads for a virtio disk or for hot-added memory.
+//! Modules of a Debian kernel: those for a virtio disk or for hot-added memory, and any other.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+
+use crate::first::initramfs::Packed;
 
 /// Modules that any virtio device on the PCI bus needs. Each needs those before it.
 const BUS: [&str; 5] = [
@@ -45,4 +47,20 @@ pub fn folder(kernel: &Path) -> Result<PathBuf> {
     let Some(version) = version else { return Ok(parent.join("kernel")) };
     let root = parent.parent().context("a kernel outside of /boot")?;
     Ok(root.join("lib/modules").join(version).join("kernel"))
+}
+
+/// A module by its name and its bytes, if the kernel's package has it. Later packages have it
+/// compressed, and insmod takes it like that. `module` is a path below the folder of modules.
+///
+/// # Errors
+/// As for [`folder`]; or the module cannot be read.
+pub fn packed(kernel: &Path, module: &str) -> Result<Option<Packed>> {
+    let plain = folder(kernel)?.join(module);
+    let compressed = plain.with_extension("ko.xz");
+    let Some(path) = [&plain, &compressed].into_iter().find(|path| path.exists()) else {
+        return Ok(None);
+    };
+    let name = module.rsplit('/').next().context("a path")?;
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(Some((name.to_string(), bytes)))
 }

@@ -8,8 +8,10 @@ mod kallsyms;
 mod modules;
 mod symbols;
 mod trace;
+mod unwind;
 
 pub use kallsyms::{Budget, Kallsyms, KallsymsTables, Located, MOST_NAME, MOST_NAMES};
 pub use modules::{MOST_MODULES, Module, ModuleOrc, ModuleSymbol, Modules};
 pub use symbols::{Symbol, Symbols};
 pub use trace::{Frame, MOST_FRAMES, Trace, TraceEnd, Trust};
+pub use unwind::{Start, Unwinder};

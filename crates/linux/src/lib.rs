@@ -32,7 +32,8 @@ mod virtual_memory;
 
 pub use backtrace::{
     Budget, Frame, Kallsyms, KallsymsTables, Located, MOST_FRAMES, MOST_MODULES, MOST_NAME,
-    MOST_NAMES, Module, ModuleOrc, ModuleSymbol, Modules, Symbol, Symbols, Trace, TraceEnd, Trust,
+    MOST_NAMES, Module, ModuleOrc, ModuleSymbol, Modules, Start, Symbol, Symbols, Trace, TraceEnd,
+    Trust, Unwinder,
 };
 pub use dmesg::{Caller, Dmesg, Record, Skipped};
 pub use error::Error;

@@ -26,6 +26,10 @@ symbols! {
     Text = "_stext",
     /// End of the kernel's text, without that of its start-up.
     TextEnd = "_etext",
+    /// Start of the text of the start-up, which is freed after that.
+    InitText = "_sinittext",
+    /// End of that text.
+    InitTextEnd = "_einittext",
     /// Start of the ORC entries' addresses.
     OrcIp = "__start_orc_unwind_ip",
     /// End of the ORC entries' addresses.

@@ -1,0 +1,187 @@
+//! Unwinder: the frames of a stack, from registers or from the stack pointer of a sleeping task.
+//!
+//! Each step leads from a function to its caller, or to the code that it interrupted: on x86_64 by
+//! the kernel's unwind tables (ORC), on i386 by frame pointers. A return address must be text, and
+//! a call must be before it; otherwise the trace is lost. Text addresses on the rest of the stack
+//! are then added as guesses.
+
+mod code;
+mod frame_pointers;
+mod layout;
+mod orc;
+mod place;
+mod stretches;
+mod table;
+
+use alloc::vec::Vec;
+
+use self::code::Code;
+use self::orc::Orc;
+use self::place::{Place, Step};
+use self::stretches::Stretches;
+use super::modules::Modules;
+use super::symbols::{Symbol, Symbols};
+use super::trace::{Frame, Trace, TraceEnd, Trust};
+use crate::VirtualMemory;
+use crate::stack_size::stack_size;
+use vmcore::{EM_386, EM_X86_64, ReadPhys};
+
+/// Number of bytes of a stack that are searched at once.
+const TOGETHER: usize = 128;
+
+/// The start of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The registers of a CPU, as its note or a `struct pt_regs` has them.
+    Registers {
+        /// Address of the next instruction.
+        ip: u64,
+        /// Stack pointer.
+        sp: u64,
+        /// Register bp.
+        bp: u64,
+        /// Code segment: its lowest two bits are the privilege level.
+        cs: u64,
+    },
+    /// A task that no CPU runs.
+    Sleeping {
+        /// Its stack pointer (`task_struct.thread.sp`).
+        sp: u64,
+    },
+}
+
+/// An unwinder of one dead kernel.
+#[derive(Debug)]
+pub struct Unwinder<'a, M> {
+    code: Code<'a, M>,
+    /// The unwind tables of x86_64.
+    orc: Option<Orc>,
+}
+
+impl<'a, M: ReadPhys> Unwinder<'a, M> {
+    /// The unwinder of a kernel for this `e_machine`. Without unwind tables that it knows, all but
+    /// the first frame of a trace are guesses; this is logged.
+    pub fn new(
+        memory: VirtualMemory<'a, M>,
+        machine: u16,
+        vmcoreinfo: &[u8],
+        symbols: &Symbols,
+        modules: &'a Modules,
+    ) -> Self {
+        let range = |start, end| match (symbols.get(start), symbols.get(end)) {
+            (Some(start), Some(end)) => start..end,
+            _ => 0..0,
+        };
+        let kernel = range(Symbol::Text, Symbol::TextEnd);
+        let init = range(Symbol::InitText, Symbol::InitTextEnd);
+        let code = Code { memory, is_64: machine != EM_386, kernel, init, modules };
+        let orc = code.is_64.then(|| Orc::find(&code, vmcoreinfo, symbols)).flatten();
+        Self { code, orc }
+    }
+
+    /// The frames from `start` on, `most` at most. `go_on` is called before each frame, and before
+    /// each search for guesses; when it returns false, the trace ends there.
+    pub fn trace(&self, start: Start, most: usize, go_on: &mut dyn FnMut() -> bool) -> Trace {
+        let mut trace = Trace { frames: Vec::new(), end: TraceEnd::Lost };
+        let (mut stretches, mut from) = (Stretches::default(), None);
+        let mut step = match start {
+            Start::Registers { ip, sp, bp, cs } => Some(match cs & 3 {
+                3 => Step::End(TraceEnd::User),
+                _ => Step::To(Place::at(ip, sp, bp)),
+            }),
+            Start::Sleeping { sp } => {
+                from = Some(sp);
+                self.sleeping(sp).map(Step::To)
+            }
+        };
+        loop {
+            match step {
+                Some(Step::To(place)) if stretches.add(place.sp) => {
+                    if !go_on() || !add(&mut trace.frames, place.frame(), most) {
+                        trace.end = TraceEnd::Most;
+                        return trace;
+                    }
+                    from = Some(place.sp);
+                    step = self.step(&place);
+                }
+                Some(Step::End(end)) => {
+                    trace.end = end;
+                    return trace;
+                }
+                _ => break,
+            }
+        }
+        if let Some(from) = from {
+            self.guess(from, &mut trace.frames, most, go_on);
+        }
+        trace
+    }
+
+    fn step(&self, place: &Place) -> Option<Step> {
+        if self.code.is_64 {
+            self.orc.as_ref()?.step(&self.code, place)
+        } else {
+            frame_pointers::step(&self.code, place)
+        }
+    }
+
+    /// The place in which a task sleeps. It has pushed its registers there, and a switch to it will
+    /// return to the address above them (`struct inactive_task_frame`).
+    fn sleeping(&self, sp: u64) -> Option<Place> {
+        // Number of words below bp: of Linux 5.2 (i386) or 5.5 (x86_64) and later, and of older
+        // versions, which push the flags there, or do not yet.
+        let below = if self.code.is_64 { [5, 6] } else { [4, 3] };
+        let word = self.code.word();
+        let place = |words: u64| {
+            let at = sp.checked_add(words * word)?;
+            let next = at.checked_add(word)?;
+            Some(Place::at(self.code.read(next)?, next.checked_add(word)?, self.code.read(at)?))
+        };
+        let returned = below.into_iter().filter_map(place).find_map(|place| {
+            let trust = self.code.returns(place.ip)?;
+            Some(Place { is_return: true, trust, ..place })
+        });
+        // A task that has not run yet starts in `ret_from_fork`.
+        returned.or_else(|| place(below[0]).filter(|place| self.code.is_text(place.ip)))
+    }
+
+    /// Adds return addresses between `from` and the end of its stack as guesses.
+    fn guess(
+        &self,
+        from: u64,
+        frames: &mut Vec<Frame>,
+        most: usize,
+        go_on: &mut dyn FnMut() -> bool,
+    ) {
+        let machine = if self.code.is_64 { EM_X86_64 } else { EM_386 };
+        let (word, size) = (self.code.word(), stack_size(machine));
+        let end = from.checked_next_multiple_of(size).unwrap_or(from);
+        let mut next = from.next_multiple_of(word);
+        let mut bytes = [0; TOGETHER];
+        while next < end && go_on() {
+            let length = ((end - next) as usize).min(TOGETHER - next as usize % TOGETHER);
+            let piece = &mut bytes[..length];
+            if self.code.memory.read(next, piece).is_err() {
+                return;
+            }
+            for bytes in piece.chunks_exact(word as usize) {
+                let at = bytes.iter().rev().fold(0, |at, byte| at << 8 | u64::from(*byte));
+                let frame = Frame { at, is_return: true, trust: Trust::Guess };
+                let is_likely = self.code.is_text(at) && self.code.before(at).is_call();
+                if is_likely && !add(frames, frame, most) {
+                    return;
+                }
+            }
+            next += length as u64;
+        }
+    }
+}
+
+/// Adds a frame, if it is not more than `most` and there is room.
+fn add(frames: &mut Vec<Frame>, frame: Frame, most: usize) -> bool {
+    let has_room = frames.len() < most && frames.try_reserve(1).is_ok();
+    if has_room {
+        frames.push(frame);
+    }
+    has_room
+}

@@ -16,6 +16,7 @@
 extern crate alloc;
 
 mod backtrace;
+mod cpus;
 mod dmesg;
 mod error;
 mod filter;
@@ -35,6 +36,7 @@ pub use backtrace::{
     MOST_NAMES, Module, ModuleOrc, ModuleSymbol, Modules, Start, Symbol, Symbols, Trace, TraceEnd,
     Trust, Unwinder,
 };
+pub use cpus::{Cpus, SavedCpu};
 pub use dmesg::{Caller, Dmesg, Record, Skipped};
 pub use error::Error;
 pub use filter::Filter;

@@ -10,9 +10,8 @@ use core::iter;
 
 pub use self::list::SmallView;
 use self::list::Views;
-use self::stack::Cpus;
 use crate::page_cache::PageCache;
-use crate::{Caller, Dmesg, Error, KernelMemory, SegmentMap};
+use crate::{Caller, Cpus, Dmesg, Error, KernelMemory, SegmentMap};
 use vmcore::Text;
 use vmcore::{CoreHeader, ReadPhys, Vmcore, notes};
 

@@ -145,8 +145,9 @@ fn a_cpu_in_an_interrupt_is_known_by_its_number() {
         page.info(1, 9, 7_000_000_000, 6, 0x8000_0001);
         let dead = Dead { page: page.bytes, ..Dead::new(machine, &cpus) };
         assert_eq!(dead.view("stack").start, at(0x20));
+        // CPU 0 has saved nothing.
         let shifted = Dead { cpus: vec![None, cpus[0], cpus[1]], ..dead };
-        assert_eq!(shifted.names()[3..5], ["stack-0", "stack-1"], "CPU 1, or CPU 2?");
+        assert_eq!(shifted.view("stack").start, at(0x10));
     }
 }
 

@@ -16,6 +16,7 @@
 extern crate alloc;
 
 mod backtrace;
+mod backtraces;
 mod cpus;
 mod dmesg;
 mod error;
@@ -33,9 +34,10 @@ mod virtual_memory;
 
 pub use backtrace::{
     Budget, Frame, Kallsyms, KallsymsTables, Located, MOST_FRAMES, MOST_MODULES, MOST_NAME,
-    MOST_NAMES, Module, ModuleOrc, ModuleSymbol, Modules, Start, Symbol, Symbols, Trace, TraceEnd,
-    Trust, Unwinder,
+    MOST_NAMES, Module, ModuleOrc, ModuleSymbol, Modules, Name, NamedFrame, Names, Sources, Start,
+    Symbol, Symbols, Trace, TraceEnd, Trust, Unwinder,
 };
+pub use backtraces::{Backtraces, CpuTrace, DeadKernel, MOST_SHORT, MOST_WHOLE, Most};
 pub use cpus::{Cpus, SavedCpu};
 pub use dmesg::{Caller, Dmesg, Record, Skipped};
 pub use error::Error;

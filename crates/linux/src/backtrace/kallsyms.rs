@@ -5,71 +5,38 @@
 //! encodings; a stream of compressed names has a length before each name, so that a name is found
 //! by a pass over all lengths before it. Nothing is copied but the tokens of the compression.
 
+mod addresses;
+mod budget;
 mod names;
 mod search;
 mod tables;
+mod tokens;
 
-use core::ops::Range;
+use alloc::vec::Vec;
 
-use self::names::Tokens;
-pub use self::names::{Budget, MOST_NAME, MOST_NAMES};
+pub use self::addresses::Located;
+use self::addresses::{Addresses, Encoding};
+pub use self::budget::Budget;
+use self::names::NameTable;
 pub use self::tables::KallsymsTables;
+pub use self::tokens::MOST_NAME;
+use self::tokens::Tokens;
 use crate::{Error, VirtualMemory};
 use vmcore::ReadPhys;
 
 /// The most symbols that are believed. Linux 7.2 of Debian has 199,097.
 const MOST_SYMBOLS: u64 = 1 << 21;
+/// The most names of one pass.
+pub const MOST_NAMES: usize = 512;
 /// The most symbols at the address of `_stext`.
 const MOST_ALIASES: u32 = 64;
 
 /// The symbols of the dead kernel's image.
 #[derive(Debug)]
 pub struct Kallsyms<'a, M> {
-    memory: VirtualMemory<'a, M>,
     tables: KallsymsTables,
-    tokens: Tokens,
-    /// Number of symbols.
-    count: u32,
-    encoding: Encoding,
-    /// Address of `_stext`: lower ones are those of per-CPU variables.
-    text: u64,
-    /// Bits of an address.
-    mask: u64,
-}
-
-/// The symbol that an address is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Located {
-    /// The symbol's number, for its name.
-    pub index: u32,
-    /// Its virtual address.
-    pub start: u64,
-    /// Number of bytes to the next symbol with another address.
-    pub size: u64,
-}
-
-/// Meaning of the offsets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Encoding {
-    /// From zero on an address itself, below zero a distance (x86_64 before 6.15).
-    Signed { base: u64 },
-    /// A distance from a base (i386; x86_64 of 6.15 to 6.19).
-    Unsigned { base: u64 },
-    /// A distance from the offset's own place (7.0 and later).
-    Relative,
-}
-
-impl Encoding {
-    /// The address that the offset at `place` stands for.
-    const fn address(self, offset: u32, place: u64) -> u64 {
-        let signed = offset as i32 as i64 as u64;
-        match self {
-            Self::Signed { .. } if signed <= i32::MAX as u64 => signed,
-            Self::Signed { base } => base.wrapping_sub(1).wrapping_sub(signed),
-            Self::Unsigned { base } => base.wrapping_add(offset as u64),
-            Self::Relative => place.wrapping_add(signed),
-        }
-    }
+    addresses: Addresses<'a, M>,
+    names: NameTable<'a, M>,
 }
 
 impl<'a, M: ReadPhys> Kallsyms<'a, M> {
@@ -98,15 +65,18 @@ impl<'a, M: ReadPhys> Kallsyms<'a, M> {
         let bad = Error::BadSymbols { at: tables.num_syms };
         let count = u32::try_from(count).ok().filter(|count| u64::from(*count) <= MOST_SYMBOLS);
         let base = tables.relative_base.map(|at| memory.value(at, word)).transpose()?;
-        let mut kallsyms = Self {
+        let count = count.ok_or(bad)?;
+        let addresses = Addresses {
             memory,
-            tables,
-            tokens: Tokens::read(memory, &tables)?,
-            count: count.ok_or(bad)?,
+            start: tables.offsets,
+            count,
             encoding: Encoding::Relative,
             text: tables::text(vmcoreinfo)?,
             mask: if word == 4 { u32::MAX.into() } else { u64::MAX },
         };
+        let tokens = Tokens::read(memory, &tables)?;
+        let names = NameTable { memory, start: tables.names, count, tokens };
+        let mut kallsyms = Self { tables, addresses, names };
         // The last is that of an i386 kernel that cannot be moved, from 7.0 on.
         let encodings = [
             base.map(|base| Encoding::Signed { base }),
@@ -115,7 +85,7 @@ impl<'a, M: ReadPhys> Kallsyms<'a, M> {
             Some(Encoding::Unsigned { base: 0 }),
         ];
         for encoding in encodings.into_iter().flatten() {
-            kallsyms.encoding = encoding;
+            kallsyms.addresses.encoding = encoding;
             if kallsyms.has_text()? {
                 return Ok(kallsyms);
             }
@@ -125,16 +95,21 @@ impl<'a, M: ReadPhys> Kallsyms<'a, M> {
 
     /// True if `_stext` is where it should be.
     fn has_text(&self) -> Result<bool, Error> {
-        let aliases = self.aliases(self.text)?;
+        let aliases = self.addresses.aliases(self.addresses.text)?;
         let end = aliases.end.min(aliases.start.saturating_add(MOST_ALIASES));
         let mut is_there = false;
         let mut go_on = || true;
         let mut budget = Budget::new(&mut go_on);
-        self.each_name(aliases.start..end, &mut budget, &mut |_, name| {
+        self.names.each_name(aliases.start..end, &mut budget, &mut |_, name| {
             is_there |= name.matches(b"_stext");
             Ok(())
         })?;
         Ok(is_there)
+    }
+
+    /// The places of the tables.
+    pub const fn tables(&self) -> &KallsymsTables {
+        &self.tables
     }
 
     /// The symbol that the address `at` is in, as the kernel itself finds it (Linux,
@@ -144,45 +119,59 @@ impl<'a, M: ReadPhys> Kallsyms<'a, M> {
     /// # Errors
     /// Tables that cannot be read.
     pub fn locate(&self, at: u64) -> Result<Option<Located>, Error> {
-        let after = self.first_from(0..self.count, |address| address > at)?;
-        let Some(last) = after.checked_sub(1) else { return Ok(None) };
-        if after == self.count {
-            return Ok(None);
-        }
-        let (start, end) = (self.address(last)?, self.address(after)?);
-        let index = self.first_from(0..last, |address| address >= start)?;
-        // Not so in a table that is not sorted.
-        let is_inside = self.text <= start && start <= at && at < end;
-        Ok(is_inside.then(|| Located { index, start, size: end - start }))
+        self.addresses.locate(at)
     }
 
-    /// Numbers of the symbols with this address.
-    fn aliases(&self, at: u64) -> Result<Range<u32>, Error> {
-        let start = self.first_from(0..self.count, |address| address >= at)?;
-        let end = self.first_from(start..self.count, |address| address > at)?;
-        Ok(start..end)
+    /// Visits the names of these symbols, in ascending order, at most [`MOST_NAMES`]: the number
+    /// of each and its name of at most [`MOST_NAME`] bytes. False if the budget did not suffice
+    /// for all.
+    ///
+    /// # Errors
+    /// Names that cannot be read; [`Error::NO_MEMORY`].
+    pub fn names(
+        &self,
+        indices: &[u32],
+        budget: &mut Budget<'_>,
+        each: &mut dyn FnMut(u32, &[u8]),
+    ) -> Result<bool, Error> {
+        let mut text = Vec::new();
+        let few = indices.iter().copied().take(MOST_NAMES);
+        let is_complete = self.names.each_name(few, budget, &mut |index, name| {
+            text.clear();
+            name.append(&mut text)?;
+            each(index, &text);
+            Ok(())
+        })?;
+        Ok(is_complete && indices.len() <= MOST_NAMES)
     }
 
-    /// The first symbol among `range` whose address `is_from` holds for; the end of the range if
-    /// there is none.
-    fn first_from(&self, range: Range<u32>, is_from: impl Fn(u64) -> bool) -> Result<u32, Error> {
-        let Range { start: mut low, end: mut high } = range;
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if is_from(self.address(middle)?) {
-                high = middle;
-            } else {
-                low = middle + 1;
+    /// The addresses of the symbols with these names, found in one pass. [`None`] for names that
+    /// are not there, and for those after the end of the budget. Of several symbols with one name
+    /// it is the one with the lowest address, as the kernel's own search has it.
+    ///
+    /// # Errors
+    /// Names that cannot be read; [`Error::NO_MEMORY`].
+    pub fn addresses_of<const N: usize>(
+        &self,
+        names: [&str; N],
+        budget: &mut Budget<'_>,
+    ) -> Result<[Option<u64>; N], Error> {
+        let mut found = [None; N];
+        self.names.each_name(0..self.names.count, budget, &mut |index, name| {
+            let Some(first) = name.bytes().next() else { return Ok(()) };
+            for (wanted, index_of) in names.iter().zip(&mut found) {
+                let is_likely = wanted.as_bytes().first() == Some(&first) && index_of.is_none();
+                if is_likely && name.matches(wanted.as_bytes()) {
+                    *index_of = Some(index);
+                }
             }
+            Ok(())
+        })?;
+        let mut addresses = [None; N];
+        for (address, index) in addresses.iter_mut().zip(found) {
+            *address = index.map(|index| self.addresses.address(index)).transpose()?;
         }
-        Ok(low)
-    }
-
-    /// The address of a symbol.
-    fn address(&self, index: u32) -> Result<u64, Error> {
-        let place = self.tables.offsets.wrapping_add(4 * u64::from(index));
-        let offset = self.memory.value(place, 4)? as u32;
-        Ok(self.encoding.address(offset, place) & self.mask)
+        Ok(addresses)
     }
 }
 

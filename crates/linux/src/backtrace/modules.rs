@@ -22,11 +22,11 @@
 
 mod functions;
 mod layout;
+mod string;
 
 use alloc::vec::Vec;
 use core::ops::Range;
 
-pub use self::functions::ModuleSymbol;
 use self::layout::Layout;
 use super::symbols::{Symbol, Symbols};
 use crate::{Error, VirtualMemory};
@@ -64,6 +64,17 @@ pub struct ModuleOrc {
     pub entries: u64,
     /// Number of entries.
     pub count: u64,
+}
+
+/// A symbol of a module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleSymbol {
+    /// Its name, printable.
+    pub name: Vec<u8>,
+    /// Its virtual address.
+    pub start: u64,
+    /// Number of bytes to the next symbol, or to the end of the text.
+    pub size: u64,
 }
 
 impl Module {
@@ -129,7 +140,7 @@ impl Modules {
         memory: VirtualMemory<'_, M>,
         module: &Module,
     ) -> Result<Vec<u8>, Error> {
-        functions::string(memory, module.at.wrapping_add(self.layout.name), MOST_MODULE_NAME)
+        string::string(memory, module.at.wrapping_add(self.layout.name), MOST_MODULE_NAME)
     }
 
     /// The ORC entries of a module, if it has some.

@@ -62,6 +62,8 @@ symbols! {
     PanicCpu = "panic_cpu",
     /// The CPUs that are online, as bits.
     OnlineCpus = "__cpu_online_mask",
+    /// Number of CPUs that there may be.
+    CpuCount = "nr_cpu_ids",
 }
 
 impl Symbol {

@@ -3,22 +3,11 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::{Kallsyms, KallsymsTables};
+use super::budget::Budget;
+use super::tokens::{Compressed, MOST_NAME, Tokens};
 use crate::virtual_memory::Run;
 use crate::{Error, VirtualMemory};
 use vmcore::{ReadPhys, zeros};
-
-/// The most names of one pass.
-pub const MOST_NAMES: usize = 512;
-/// The longest name that the kernel prints, in bytes (`KSYM_NAME_LEN`, with the NUL).
-pub const MOST_NAME: usize = 512;
-/// The most bytes of names that passes read. Linux 7.2 of Debian has 2.9 MB.
-const MOST_BYTES: u64 = 4 << 20;
-
-/// Number of tokens.
-const TOKENS: usize = 256;
-/// The most bytes of all tokens. Debian's kernels have 1 KiB.
-const MOST_TOKENS: u64 = 4 << 10;
 
 /// Bytes that are read at once.
 const TOGETHER: usize = 4 << 10;
@@ -26,99 +15,6 @@ const TOGETHER: usize = 4 << 10;
 const LENGTH: usize = 2;
 /// A length of two bytes: the first has the lower seven bits.
 const LONG: u8 = 1 << 7;
-
-/// Bounds of passes over names.
-pub struct Budget<'g> {
-    /// Bytes that may still be read.
-    bytes: u64,
-    /// False if the time is over.
-    go_on: &'g mut dyn FnMut() -> bool,
-}
-
-impl<'g> Budget<'g> {
-    /// 4 MiB of names. `go_on` is asked every 4 KiB and ends a pass with false.
-    pub const fn new(go_on: &'g mut dyn FnMut() -> bool) -> Self {
-        Self { bytes: MOST_BYTES, go_on }
-    }
-
-    /// True if there is time left.
-    pub fn has_time(&mut self) -> bool {
-        (self.go_on)()
-    }
-
-    /// True if another `count` bytes may be read.
-    fn allows(&mut self, count: usize) -> bool {
-        let left = self.bytes.checked_sub(count as u64);
-        self.bytes = left.unwrap_or(0);
-        left.is_some() && self.has_time()
-    }
-}
-
-/// The strings that names are made of.
-#[derive(Debug)]
-pub(super) struct Tokens {
-    /// The strings, each with a NUL.
-    text: Vec<u8>,
-    /// For each token, its place in the text (u16, little-endian).
-    places: Vec<u8>,
-}
-
-impl Tokens {
-    /// Reads them.
-    pub(super) fn read<M: ReadPhys>(
-        memory: VirtualMemory<'_, M>,
-        tables: &KallsymsTables,
-    ) -> Result<Self, Error> {
-        // The index follows the tokens.
-        let length = tables.token_index.checked_sub(tables.token_table);
-        let length = length.filter(|length| *length <= MOST_TOKENS);
-        let length = length.ok_or(Error::BadSymbols { at: tables.token_table })?;
-        let (mut text, mut places) = (zeros(length as usize)?, zeros(2 * TOKENS)?);
-        memory.read(tables.token_table, &mut text)?;
-        memory.read(tables.token_index, &mut places)?;
-        Ok(Self { text, places })
-    }
-
-    /// The text of a token; nothing if its place is wrong.
-    fn get(&self, token: u8) -> &[u8] {
-        let place = self.places.get(2 * usize::from(token)..);
-        let place =
-            place.and_then(|places| places.first_chunk()).map(|place| u16::from_le_bytes(*place));
-        let text = place.and_then(|place| self.text.get(usize::from(place)..)).unwrap_or_default();
-        let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
-        &text[..end]
-    }
-}
-
-/// A name as the table has it.
-#[derive(Clone, Copy)]
-pub(super) struct Compressed<'n> {
-    tokens: &'n Tokens,
-    name: &'n [u8],
-}
-
-impl<'n> Compressed<'n> {
-    /// Its bytes. The first character is the symbol's type, and is no part of the name.
-    fn bytes(self) -> impl Iterator<Item = u8> {
-        let all = self.name.iter().flat_map(move |token| self.tokens.get(*token));
-        all.copied().skip(1).take(MOST_NAME - 1)
-    }
-
-    /// True if the name is `wanted`.
-    pub(super) fn matches(self, wanted: &[u8]) -> bool {
-        self.bytes().eq(wanted.iter().copied())
-    }
-
-    /// Appends the name to `text`.
-    ///
-    /// # Errors
-    /// [`Error::NO_MEMORY`].
-    fn append(self, text: &mut Vec<u8>) -> Result<(), Error> {
-        text.try_reserve(self.bytes().count()).map_err(|_| Error::NO_MEMORY)?;
-        text.extend(self.bytes());
-        Ok(())
-    }
-}
 
 /// The stream of names, from its start on.
 struct Stream<'b, 'g, 'a, M> {
@@ -195,7 +91,18 @@ impl<'b, 'g, 'a, M: ReadPhys> Stream<'b, 'g, 'a, M> {
     }
 }
 
-impl<M: ReadPhys> Kallsyms<'_, M> {
+/// The names of all symbols.
+#[derive(Debug)]
+pub(super) struct NameTable<'a, M> {
+    pub(super) memory: VirtualMemory<'a, M>,
+    /// Address of the first name.
+    pub(super) start: u64,
+    /// Number of names.
+    pub(super) count: u32,
+    pub(super) tokens: Tokens,
+}
+
+impl<M: ReadPhys> NameTable<'_, M> {
     /// Visits the names of these symbols, in ascending order, in one pass over all lengths before
     /// them. False if the budget did not suffice for all.
     pub(super) fn each_name(
@@ -204,71 +111,19 @@ impl<M: ReadPhys> Kallsyms<'_, M> {
         budget: &mut Budget<'_>,
         visit: &mut impl FnMut(u32, Compressed<'_>) -> Result<(), Error>,
     ) -> Result<bool, Error> {
-        let mut stream = Stream::new(self.memory, self.tables.names, budget)?;
+        let mut stream = Stream::new(self.memory, self.start, budget)?;
         let mut next = 0;
         for index in indices {
             while next <= index && next < self.count {
                 let Some(length) = stream.length()? else { return Ok(false) };
                 if next == index {
                     let Some(name) = stream.name(length)? else { return Ok(false) };
-                    visit(index, Compressed { tokens: &self.tokens, name })?;
+                    visit(index, Compressed::new(&self.tokens, name))?;
                 }
                 stream.skip(length);
                 next += 1;
             }
         }
         Ok(true)
-    }
-
-    /// Visits the names of these symbols, in ascending order, at most [`MOST_NAMES`]: the number
-    /// of each and its name of at most [`MOST_NAME`] bytes. False if the budget did not suffice
-    /// for all.
-    ///
-    /// # Errors
-    /// Names that cannot be read; [`Error::NO_MEMORY`].
-    pub fn names(
-        &self,
-        indices: &[u32],
-        budget: &mut Budget<'_>,
-        each: &mut dyn FnMut(u32, &[u8]),
-    ) -> Result<bool, Error> {
-        let mut text = Vec::new();
-        let few = indices.iter().copied().take(MOST_NAMES);
-        let is_complete = self.each_name(few, budget, &mut |index, name| {
-            text.clear();
-            name.append(&mut text)?;
-            each(index, &text);
-            Ok(())
-        })?;
-        Ok(is_complete && indices.len() <= MOST_NAMES)
-    }
-
-    /// The addresses of the symbols with these names, found in one pass. [`None`] for names that
-    /// are not there, and for those after the end of the budget. Of several symbols with one name
-    /// it is the one with the lowest address, as the kernel's own search has it.
-    ///
-    /// # Errors
-    /// Names that cannot be read; [`Error::NO_MEMORY`].
-    pub fn addresses_of<const N: usize>(
-        &self,
-        names: [&str; N],
-        budget: &mut Budget<'_>,
-    ) -> Result<[Option<u64>; N], Error> {
-        let mut found = [None; N];
-        self.each_name(0..self.count, budget, &mut |index, name| {
-            let Some(first) = name.bytes().next() else { return Ok(()) };
-            for (wanted, index_of) in names.iter().zip(&mut found) {
-                let is_likely = wanted.as_bytes().first() == Some(&first) && index_of.is_none();
-                if is_likely && name.matches(wanted.as_bytes()) {
-                    *index_of = Some(index);
-                }
-            }
-            Ok(())
-        })?;
-        let mut addresses = [None; N];
-        for (address, index) in addresses.iter_mut().zip(found) {
-            *address = index.map(|index| self.address(index)).transpose()?;
-        }
-        Ok(addresses)
     }
 }

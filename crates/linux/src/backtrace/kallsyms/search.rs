@@ -65,11 +65,6 @@ impl<'a, M: ReadPhys> Kallsyms<'a, M> {
         }
         Err(Error::BadSymbols { at: start })
     }
-
-    /// The places of the tables.
-    pub const fn tables(&self) -> &KallsymsTables {
-        &self.tables
-    }
 }
 
 /// A search around one place.

@@ -1,9 +1,9 @@
 //! Names of functions in a module's own ELF symbol table, as the kernel looks them up (Linux,
 //! `kernel/module/kallsyms.c`).
 
-use alloc::vec::Vec;
-
-use super::{Module, Modules};
+use super::super::kallsyms::Budget;
+use super::string::string;
+use super::{Module, ModuleSymbol, Modules};
 use crate::virtual_memory::Run;
 use crate::{Error, VirtualMemory};
 use vmcore::{ReadPhys, zeros};
@@ -16,17 +16,6 @@ const TOGETHER: u64 = 64;
 const MOST_SYMBOL: usize = 24;
 /// The most bytes of a function's name, with its NUL (`KSYM_NAME_LEN`).
 const MOST_NAME: usize = 512;
-
-/// A symbol of a module.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModuleSymbol {
-    /// Its name, printable.
-    pub name: Vec<u8>,
-    /// Its virtual address.
-    pub start: u64,
-    /// Number of bytes to the next symbol, or to the end of the text.
-    pub size: u64,
-}
 
 /// A symbol table.
 struct Table {
@@ -47,7 +36,7 @@ struct Entry {
 
 impl Modules {
     /// The symbol that the address `at` of a module's text is in: the last one at or before it.
-    /// [`None`] if there is none.
+    /// [`None`] if there is none, or the budget did not suffice.
     ///
     /// # Errors
     /// Memory that cannot be read; [`Error::NoLine`] when VMCOREINFO does not describe the table;
@@ -57,11 +46,12 @@ impl Modules {
         memory: VirtualMemory<'_, M>,
         module: &Module,
         at: u64,
+        budget: &mut Budget<'_>,
     ) -> Result<Option<ModuleSymbol>, Error> {
         let Some(text) = module.text(at) else { return Ok(None) };
         let table = self.table(memory, module)?;
         let (mut best, mut end) = (None::<Entry>, text.end);
-        table.each(memory, &mut |entry| {
+        let is_complete = table.each(memory, budget, &mut |entry| {
             let is_better = best.is_none_or(|best| entry.value > best.value);
             if entry.value <= at && is_better && table.has_name(memory, entry)? {
                 best = Some(entry);
@@ -71,7 +61,7 @@ impl Modules {
             }
             Ok(())
         })?;
-        let Some(best) = best else { return Ok(None) };
+        let Some(best) = best.filter(|_| is_complete) else { return Ok(None) };
         let name = string(memory, table.name(best), MOST_NAME)?;
         Ok(Some(ModuleSymbol { name, start: best.value, size: end - best.value }))
     }
@@ -97,12 +87,14 @@ impl Modules {
 }
 
 impl Table {
-    /// Visits all entries but the first, which is none, and those without a section.
+    /// Visits all entries but the first, which is none, and those without a section. False if the
+    /// budget did not suffice.
     fn each<M: ReadPhys>(
         &self,
         memory: VirtualMemory<'_, M>,
+        budget: &mut Budget<'_>,
         visit: &mut dyn FnMut(Entry) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let length = if self.word == 4 { 16 } else { 24 };
         let mut buffer = zeros(TOGETHER as usize * MOST_SYMBOL)?;
         let (mut run, mut next) = (Run::default(), 1);
@@ -110,6 +102,9 @@ impl Table {
             let count = (self.count - next).min(TOGETHER);
             let at = self.symtab.wrapping_add(next * length as u64);
             let bytes = &mut buffer[..count as usize * length];
+            if !budget.allows(bytes.len()) {
+                return Ok(false);
+            }
             if !memory.read_run(&mut run, at, bytes)? {
                 return Err(Error::Unmapped { at });
             }
@@ -119,7 +114,7 @@ impl Table {
             }
             next += count;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// An entry of the table (ELF specification 1.2; System V ABI for AMD64).
@@ -151,26 +146,4 @@ impl Table {
         memory.read(self.name(entry), &mut first)?;
         Ok(!matches!(first, [0 | b'$', _] | [b'.', b'L'] | [b'L', b'0']))
     }
-}
-
-/// The string at `at`, up to its NUL, at most `most` bytes. A byte that is not printable ends it.
-pub(super) fn string<M: ReadPhys>(
-    memory: VirtualMemory<'_, M>,
-    at: u64,
-    most: usize,
-) -> Result<Vec<u8>, Error> {
-    let mut text = Vec::new();
-    text.try_reserve_exact(most).map_err(|_| Error::NO_MEMORY)?;
-    let mut run = Run::default();
-    for offset in 0..most as u64 - 1 {
-        let (at, mut byte) = (at.wrapping_add(offset), [0]);
-        if !memory.read_run(&mut run, at, &mut byte)? {
-            return Err(Error::Unmapped { at });
-        }
-        match byte {
-            [byte @ b'!'..=b'~'] => text.push(byte),
-            _ => break,
-        }
-    }
-    Ok(text)
 }

@@ -21,6 +21,10 @@ pub struct MemoryMap {
     pub reservations: Vec<PhysRange>,
     /// Start of the first kernel's text ("Kernel code").
     pub kernel_code: Option<PhysAddr>,
+    /// The kernel's data ("Kernel data": `_sdata` to `_edata`).
+    pub kernel_data: Option<PhysRange>,
+    /// Its data that was zero at the start ("Kernel bss": `__bss_start` to `__bss_stop`).
+    pub kernel_bss: Option<PhysRange>,
     /// True if the kernel hid the addresses: all of them are zero for users other than root.
     pub hidden: bool,
 }
@@ -71,6 +75,8 @@ impl MemoryMap {
         match name {
             "Crash kernel" => self.reservations.push(range()?),
             "Kernel code" => self.kernel_code = Some(range()?.start()),
+            "Kernel data" => self.kernel_data = Some(range()?),
+            "Kernel bss" => self.kernel_bss = Some(range()?),
             _ if is_ram(name) => self.add_ram(range()?),
             _ => {
                 if let Some(kind) = e820_type(name) {

@@ -11,8 +11,8 @@ use crate::facts::iomem::LeftOutRam;
 use crate::facts::memory::{Ram, image_load, linear_map};
 use crate::facts::system::{CpuNotes, Machine, System};
 use crate::plan::error::PlanError;
-use crate::plan::left_out;
 use crate::plan::types::PlannedNotes;
+use crate::plan::{image_data, left_out};
 
 /// Input of the block.
 pub(crate) struct Core {
@@ -26,8 +26,8 @@ pub(crate) struct Core {
     machine: u16,
     pub(crate) notes: Vec<PlannedNotes>,
     pub(crate) vmcoreinfo: Option<PhysRange>,
-    /// A line for VMCOREINFO, or nothing.
-    kernel_offset: String,
+    /// Lines for VMCOREINFO: the kernel's offset, and the bounds of its data.
+    addresses: String,
     /// RAM that the dump will not have, for lines of VMCOREINFO.
     left_out: Vec<LeftOutRam>,
     pub(crate) class: Class,
@@ -69,12 +69,19 @@ impl Core {
             );
         }
         warnings.extend(left_out::warnings(&system.memory.left_out));
+        let (linear, image) = (linear.ok(), image.ok().flatten());
+        // i386 kernels have their image in the linear mapping.
+        let image_offset = match machine {
+            EM_386 => linear.map(|map| map.page_offset),
+            _ => image.map(|image| image.vaddr.wrapping_sub(image.paddr.get())),
+        };
+        let data = image_offset.map(|offset| image_data::lines(&system.memory, offset));
         Ok(Self {
-            kernel_offset: kernel_offset(system, &mut warnings),
+            addresses: kernel_offset(system, &mut warnings) + &data.unwrap_or_default(),
             left_out: system.memory.left_out.clone(),
             ram,
-            linear: linear.ok(),
-            image: image.ok().flatten(),
+            linear,
+            image,
             machine,
             notes,
             vmcoreinfo: system.vmcoreinfo,
@@ -94,7 +101,7 @@ impl Core {
             machine: EM_386,
             notes: Vec::new(),
             vmcoreinfo: None,
-            kernel_offset: String::new(),
+            addresses: String::new(),
             left_out: Vec::new(),
             class: Class::Elf32,
             known: false,
@@ -138,8 +145,8 @@ impl Core {
 
     /// Additions to VMCOREINFO, as lines in a note; empty if there are none.
     fn addendum(&self) -> Result<Vec<u8>, PlanError> {
-        let room = vmcore::MAX_ADDED - self.kernel_offset.len();
-        let lines = format!("{}{}", self.kernel_offset, left_out::lines(&self.left_out, room));
+        let room = vmcore::MAX_ADDED - self.addresses.len();
+        let lines = format!("{}{}", self.addresses, left_out::lines(&self.left_out, room));
         if self.vmcoreinfo.is_none() || lines.is_empty() {
             return Ok(Vec::new());
         }

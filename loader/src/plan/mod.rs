@@ -6,6 +6,7 @@ pub(crate) mod core_header;
 pub(crate) mod e820;
 pub(crate) mod error;
 pub(crate) mod fill;
+pub(crate) mod image_data;
 pub(crate) mod layout;
 pub(crate) mod left_out;
 pub(crate) mod machine;

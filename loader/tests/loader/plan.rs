@@ -251,8 +251,10 @@ fn the_core_header_of_a_small_guest() {
         (0x300_0000, 0x300_0000, 0x1cfe_0000, 0xc300_0000),
     ];
     assert_eq!(loads(&headers), expected);
-    // Our note follows the headers, at 52 + 7 × 32: 12 bytes, 12 for the name, 21 and padding.
-    let areas = [(0x1fac_ae00, 176), (0x1fad_de00, 176), (0x318_2000, 0x1024), (0x2f5_f114, 48)];
+    // Our note follows the headers, at 52 + 7 × 32: 12 bytes, 12 for the name, the lines, padding.
+    let length = (24 + added(&plan).len() as u64).next_multiple_of(4);
+    let ours = (0x2f5_f114, length);
+    let areas = [(0x1fac_ae00, 176), (0x1fad_de00, 176), (0x318_2000, 0x1024), ours];
     assert_eq!(notes(&headers), areas);
     assert!(headers[..4].iter().all(|header| header.p_type == PT_NOTE), "notes come first");
     assert!(headers.iter().all(|header| header.p_filesz == header.p_memsz));
@@ -402,22 +404,36 @@ fn a_cpu_without_notes_is_named() {
     assert_eq!(notes(&headers(&plan)).len(), 4);
 }
 
-/// _text runs at 0x13000000 and is linked for 0x1000000 (physical).
+/// The lines that the loader adds to VMCOREINFO.
+fn added(plan: &Plan) -> String {
+    let block = segment(plan, "elfcorehdr");
+    let name = block.windows(9).position(|name| name == b"KDUMP-RS\0").expect("a note");
+    let length = u32::from_le_bytes(block[name - 8..name - 4].try_into().expect("four bytes"));
+    let text = &block[name + 12..][..length as usize];
+    String::from_utf8(text.to_vec()).expect("a text")
+}
+
+/// _text runs at 0x13000000 and is linked for 0x1000000 (physical); /proc/iomem has data and bss.
 #[test]
 fn what_is_added_to_vmcoreinfo() {
     let system = fixture("i386-512m");
     let plan = plan_for(&system).expect("a plan");
-    let note = &segment(&plan, "elfcorehdr")[52 + 7 * 32..][..48];
-    let expected =
-        [&b"\x09\0\0\0\x16\0\0\0\0\0\0\0KDUMP-RS\0\0\0\0"[..], b"KERNELOFFSET=12000000\n\0\0"];
-    assert_eq!(note, expected.concat());
+    let data = "SYMBOL(_sdata)=d3d00000\nSYMBOL(_edata)=d3eff600\n\
+                SYMBOL(__bss_start)=d3f6c000\nSYMBOL(__bss_stop)=d400c000\n";
+    assert_eq!(added(&plan), ["KERNELOFFSET=12000000\n", data].concat());
     let mut silent = system;
     silent.linked_at = None;
     let plan = plan_for(&silent).expect("a plan");
     assert!(plan.warnings.len() == 1 && plan.warnings[0].contains("told KERNELOFFSET"));
-    assert_eq!(notes(&headers(&plan)).len(), 3);
+    assert_eq!(added(&plan), data);
+    silent.text = None;
+    let plan = plan_for(&silent).expect("a plan");
+    assert_eq!(notes(&headers(&plan)).len(), 3, "no mapping, no lines");
+    // The image's text is mapped at ffffffff9fc00000, and /proc/iomem has it at a400000.
     let amd64 = plan_for(&fixture("amd64-512m")).expect("a plan");
-    assert!(!segment(&amd64, "elfcorehdr").windows(8).any(|name| name == b"KDUMP-RS"));
+    let data = "SYMBOL(_sdata)=ffffffffa1600000\nSYMBOL(_edata)=ffffffffa18489c0\n\
+                SYMBOL(__bss_start)=ffffffffa1f0d000\nSYMBOL(__bss_stop)=ffffffffa3000000\n";
+    assert_eq!(added(&amd64), data);
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub struct Linux {
     pub is_64_bit: bool,
     /// True if the dump must report the kernel's offset.
     pub says_offset: bool,
+    /// True if our capture kernel makes the dump: it merges our loader's lines into VMCOREINFO.
+    pub is_merged: bool,
     /// True if it reports all that the checks need. Otherwise checks that lack something are
     /// skipped.
     pub is_known: bool,
@@ -61,6 +63,8 @@ pub struct Vmcoreinfo {
     /// Distance of the kernel from its link address, in bytes, if its VMCOREINFO must have it. i386
     /// Linux does not write it, and loaders other than ours do not add it.
     pub kernel_offset: Option<u64>,
+    /// True if the lines that our loader adds are in this text, and in no note of their own.
+    pub is_merged: bool,
 }
 
 /// Facts that the vmcore of a kernel must agree with.
@@ -127,6 +131,7 @@ impl DeadKernel {
             vmcoreinfo: Some(Vmcoreinfo {
                 note: facts.vmcoreinfo,
                 kernel_offset: linux.says_offset.then_some(offset(linux, &text, &code)),
+                is_merged: linux.is_merged,
             }),
             register_patterns: Vec::new(),
             arriving: Vec::new(),

@@ -38,7 +38,7 @@ pub(crate) fn only_vmcoreinfo(evidence: &Evidence<'_>, dead: Vmcoreinfo) -> Resu
     ensure!(texts.next().is_none(), "there is more than one VMCOREINFO note");
     // A capture kernel that does not know our loader's addition passes it on unchanged.
     let is_known = |note: &Note| {
-        let is_addition = note.name == ADDITION && dead.kernel_offset.is_none();
+        let is_addition = note.name == ADDITION && !dead.is_merged;
         is_addition || note.is_prstatus() || note.name.starts_with("VMCOREINFO")
     };
     let others = notes.iter().find(|note| !is_known(note));

@@ -66,6 +66,7 @@ impl Files<'_> {
         Ok(Linux {
             is_64_bit,
             says_offset: is_64_bit || is_ours,
+            is_merged: config.stock_capture.is_none(),
             is_known,
             pref_address: BzImage::read(self.kernel)?.pref_address,
             is_asked: !matches!(config.crash, Crash::Expected(_)),

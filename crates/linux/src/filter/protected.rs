@@ -7,6 +7,7 @@ use crate::{MOST_IMAGE, SegmentMap};
 use handoff::layout::PAGE_SIZE;
 use vmcore::{
     Bounded, PageClass, PhysAddr, PhysRange, Prstatus, Ranges, ReadPhys, Verdict, WINDOW_PAGES,
+    vmcoreinfo_get,
 };
 
 /// The most ranges. Those of few bytes give way to longer ones.
@@ -18,6 +19,10 @@ const MOST_STRUCTS: usize = 2 * 8192;
 const MOST_TABLES: usize = 64;
 /// The most symbols of VMCOREINFO. Kernels have about thirty.
 const MOST_SYMBOLS: usize = 128;
+/// Bounds of the image's data: two areas that no part is freed of. The loader adds them to
+/// VMCOREINFO.
+const DATA: [(&str, &str); 2] =
+    [("SYMBOL(_sdata)", "SYMBOL(_edata)"), ("SYMBOL(__bss_start)", "SYMBOL(__bss_stop)")];
 /// The most CPUs whose stacks are looked for.
 const MOST_CPUS: usize = 1024;
 
@@ -93,8 +98,8 @@ impl<M: ReadPhys> Finder<'_, M> {
         }
     }
 
-    /// Protects page structs, page tables, the part of the kernel's image that is read-only, and
-    /// the data that VMCOREINFO names.
+    /// Protects page structs, page tables, the part of the kernel's image that is read-only, its
+    /// data, and the symbols that VMCOREINFO names.
     pub(super) fn kernel(&mut self, vmcoreinfo: &[u8]) {
         self.structs();
         self.tables();
@@ -103,6 +108,23 @@ impl<M: ReadPhys> Finder<'_, M> {
             if name == b"_stext" {
                 self.image(address);
             }
+        }
+        let address = |key| u64::from_str_radix(vmcoreinfo_get(vmcoreinfo, key)?, 16).ok();
+        for (start, end) in DATA {
+            if let Some((start, end)) = address(start).zip(address(end)) {
+                self.range(start, end.saturating_sub(start).min(MOST_IMAGE));
+            }
+        }
+    }
+
+    /// Protects `length` bytes from the virtual address `start` on, as far as they are mapped.
+    fn range(&mut self, start: u64, length: u64) {
+        let mut done = 0;
+        while done < length {
+            let Some(left) = self.mapped_range(start.wrapping_add(done), length - done) else {
+                return;
+            };
+            done += left;
         }
     }
 
@@ -167,8 +189,8 @@ impl<M: ReadPhys> Finder<'_, M> {
         });
     }
 
-    /// Protects the read-only pages of the image: text and read-only data. Others may have been
-    /// freed after the kernel's start.
+    /// Protects the read-only pages of the image: text and read-only data. Others, apart from
+    /// [`DATA`], may have been freed after the kernel's start.
     fn image(&mut self, text: u64) {
         let mut done = 0;
         while done < MOST_IMAGE {

@@ -171,3 +171,24 @@ fn the_image_and_stacks_are_protected() {
     let found: Vec<u64> = doubt(&filter);
     assert_eq!(found, [16, 17, 32, 40, 50]);
 }
+
+/// Data and bss, from their symbols; not the pages between them, nor an end that is damaged.
+#[test]
+fn the_images_data_is_protected() {
+    for (end, expected) in [(0x2800, &[16, 17, 18, 34][..]), (0x800, &[16, 34])] {
+        let mut guest = Guest::new(KERNELS[1].1);
+        let pages = [(16, 0x163), (17, 0x163), (18, 0x163), (19, 0x163), (34, 0x163)];
+        let image = guest.map(&pages);
+        let symbols = [("_sdata", 0x100), ("_edata", end)];
+        let bss = [("__bss_start", 0x4000), ("__bss_stop", u64::MAX >> 8)];
+        for (name, offset) in symbols.into_iter().chain(bss) {
+            let address = image.wrapping_add(offset);
+            guest.line(&format!("SYMBOL({name})"), &format!("{address:x}"));
+        }
+        guest.free(0, 10);
+        let mut verdicts = [Kept; WINDOW_PAGES];
+        guest.filter().expect("a filter").classify(PhysAddr::new(0), &mut verdicts);
+        let doubt = (0..).zip(verdicts).filter(|(_, found)| *found == Doubt);
+        assert_eq!(doubt.map(|(page, _)| page).collect::<Vec<u64>>(), expected);
+    }
+}

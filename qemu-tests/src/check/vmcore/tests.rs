@@ -102,7 +102,11 @@ impl World {
             system_ram: vec![0x1000..0x9_fc00, MIB..4 * MIB - 0x2_3000],
             holes: Vec::new(),
             crash_notes: NOTES_AT.to_vec(),
-            vmcoreinfo: Some(Vmcoreinfo { note: INFO_AT, kernel_offset: Some(0x1200_0000) }),
+            vmcoreinfo: Some(Vmcoreinfo {
+                note: INFO_AT,
+                kernel_offset: Some(0x1200_0000),
+                is_merged: true,
+            }),
             register_patterns: vec![Some([0; 7]); 2],
             arriving: Vec::new(),
             several_die: false,
@@ -365,7 +369,8 @@ fn a_vmcoreinfo_to_which_nobody_adds_is_the_dead_kernels() {
     let addition = note(b"KDUMP-RS\0", b"KERNELOFFSET=12000000\n");
     world.notes.push(addition);
     world.fails_only("vmcoreinfo", "a note of an unknown name");
-    world.dead.vmcoreinfo = Some(Vmcoreinfo { note: INFO_AT, kernel_offset: None });
+    world.dead.vmcoreinfo =
+        Some(Vmcoreinfo { note: INFO_AT, kernel_offset: None, is_merged: false });
     world.fails_only("vmcoreinfo", "1 lines with a KERNELOFFSET");
     world.notes[2] = info_note(INFO);
     assert_eq!(world.failures(), []);

@@ -185,3 +185,10 @@ fn add(frames: &mut Vec<Frame>, frame: Frame, most: usize) -> bool {
     }
     has_room
 }
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod frame_tests;
+#[cfg(test)]
+mod orc_tests;

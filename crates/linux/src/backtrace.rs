@@ -4,7 +4,7 @@
 //! registers, tasks ──Unwinder──▶ Trace: addresses ──Kallsyms, Modules──▶ names ──▶ text
 //! ```
 
-mod kallsyms;
+pub(crate) mod kallsyms;
 mod modules;
 mod names;
 mod symbols;

@@ -162,3 +162,8 @@ impl Modules {
         Ok(is_there.then_some(ModuleOrc { ip, entries, count }))
     }
 }
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;

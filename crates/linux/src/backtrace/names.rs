@@ -226,3 +226,6 @@ impl Names {
         NamedFrame { frame, name: self.get(&frame) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use super::{Backtraces, CpuTrace};
-use crate::backtrace::{Frame, NamedFrame, TraceEnd, Trust};
+use crate::backtrace::{Frame, TraceEnd, Trust};
 use vmcore::Text;
 
 /// The most bytes of the text for a console.
@@ -13,8 +13,8 @@ pub const MOST_SHORT: usize = 1500;
 const MOST_CRASHED: usize = 1000;
 /// The most bytes of the line of another CPU.
 const MOST_LINE: usize = 120;
-/// The most bytes of the whole text.
-pub const MOST_WHOLE: usize = 48 << 10;
+/// The most bytes of the whole text of a capture kernel.
+pub const MOST_WHOLE: usize = 32 << 10;
 /// Frames in front of that of the idle loop.
 const MOST_IDLE: usize = 8;
 /// The idle loop of Linux.
@@ -57,12 +57,12 @@ const fn end(trace_end: TraceEnd) -> Option<&'static str> {
 }
 
 impl Backtraces {
-    /// All of it, 48 KiB at most: a line for each CPU, and one for each of its frames.
-    pub fn whole(&self) -> Vec<u8> {
-        let mut text = Text::new(MOST_WHOLE);
+    /// All of it, `most` bytes at most: a line for each CPU, and one for each of its frames.
+    pub fn whole(&self, most: usize) -> Vec<u8> {
+        let mut text = Text::new(most);
         // Text that ends early is cut after a line.
         let _ = self.write_whole(&mut text);
-        cut(text.bytes, MOST_WHOLE)
+        cut(text.bytes, most)
     }
 
     fn write_whole(&self, text: &mut Text) -> fmt::Result {
@@ -119,28 +119,31 @@ impl Backtraces {
         for cpu in others.iter().filter(|cpu| !self.is_idle(cpu) || cpu.number.is_none()) {
             let limit = text.limit;
             text.limit = limit.min(text.bytes.len() + MOST_LINE);
-            // A line that is too long ends early.
-            let _ = self.write_line(text, cpu);
+            write!(text, "{}", Head(cpu))?;
+            self.write_line(text, cpu);
             text.limit = limit;
             text.write_char('\n')?;
         }
         self.write_left_out(text)
     }
 
-    /// A CPU in one line: the innermost function in full, its callers by name.
-    fn write_line(&self, text: &mut Text, cpu: &CpuTrace) -> fmt::Result {
-        write!(text, "{}", Head(cpu))?;
+    /// The frames of a CPU in one line, as many as there is room for: the innermost function in
+    /// full, its callers by name.
+    fn write_line(&self, text: &mut Text, cpu: &CpuTrace) {
         for (index, frame) in cpu.trace.frames.iter().enumerate() {
-            let NamedFrame { name, .. } = self.names.named(*frame);
-            match name {
-                Some(name) if index > 0 => write!(text, " < {}{}", mark(frame), name.name)?,
-                _ => {
-                    let before = if index > 0 { " < " } else { " " };
-                    write!(text, "{before}{}", self.names.named(*frame))?;
-                }
+            let named = self.names.named(*frame);
+            let is_whole = write_or_not(text, |text| match named.name {
+                Some(name) if index > 0 => write!(text, " < {}{}", mark(frame), name.name),
+                _ if index > 0 => write!(text, " < {named}"),
+                _ => write!(text, " {named}"),
+            });
+            if !is_whole {
+                return;
             }
         }
-        end(cpu.trace.end).map_or(Ok(()), |end| write!(text, " {end}"))
+        if let Some(end) = end(cpu.trace.end) {
+            write_or_not(text, |text| write!(text, " {end}"));
+        }
     }
 
     /// True if the CPU was waiting for work: all functions that the idle loop called only wait.
@@ -168,6 +171,16 @@ const fn mark(frame: &Frame) -> &'static str {
     }
 }
 
+/// Writes all of it or nothing; false if there is no room.
+fn write_or_not(text: &mut Text, write: impl FnOnce(&mut Text) -> fmt::Result) -> bool {
+    let before = text.bytes.len();
+    let is_whole = write(text).is_ok();
+    if !is_whole {
+        text.bytes.truncate(before);
+    }
+    is_whole
+}
+
 /// Writes numbers that ascend, runs of them as in `2-5`, a space before each.
 fn write_runs(text: &mut Text, numbers: impl Iterator<Item = u32>) -> fmt::Result {
     let mut numbers = numbers.peekable();
@@ -191,3 +204,6 @@ fn cut(mut text: Vec<u8>, most: usize) -> Vec<u8> {
     text.truncate(end);
     text
 }
+
+#[cfg(test)]
+mod tests;

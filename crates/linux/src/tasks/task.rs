@@ -59,6 +59,11 @@ impl Stack {
 pub struct Comm(pub(super) [u8; 16]);
 
 impl Comm {
+    /// The name in `task_struct.comm`.
+    pub const fn new(comm: [u8; 16]) -> Self {
+        Self(comm)
+    }
+
     /// The bytes of the name.
     pub fn bytes(&self) -> &[u8] {
         self.0.split(|byte| *byte == 0).next().unwrap_or_default()

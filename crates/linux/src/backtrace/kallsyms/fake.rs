@@ -94,7 +94,7 @@ const TOKENS: [(u8, &str); 4] = [(b'#', "sys_"), (b'%', "Tdo_"), (0x80, "__"), (
 /// A token's text.
 fn token(index: u8) -> String {
     let long = TOKENS.iter().find(|(place, _)| *place == index).map(|(_, text)| *text);
-    let single = (b'!'..=b'~').contains(&index).then(|| char::from(index));
+    let single = (b'!'..=0x7f).contains(&index).then(|| char::from(index));
     long.map(String::from).or(single.map(String::from)).unwrap_or_default()
 }
 

@@ -35,6 +35,7 @@ impl<'b, 'g, 'a, M: ReadPhys> Stream<'b, 'g, 'a, M> {
         budget: &'b mut Budget<'g>,
     ) -> Result<Self, Error> {
         let buffer = zeros(TOGETHER + LENGTH + MOST_NAME)?;
+        budget.begin();
         Ok(Self { memory, run: Run::default(), budget, next: start, buffer, ahead: 0..0 })
     }
 

@@ -52,7 +52,7 @@ impl Modules {
         let table = self.table(memory, module)?;
         let (mut best, mut end) = (None::<Entry>, text.end);
         let is_complete = table.each(memory, budget, &mut |entry| {
-            let is_better = best.is_none_or(|best| entry.value > best.value);
+            let is_better = entry.value > best.map_or(0, |best| best.value);
             if entry.value <= at && is_better && table.has_name(memory, entry)? {
                 best = Some(entry);
             }
@@ -98,6 +98,7 @@ impl Table {
         let length = if self.word == 4 { 16 } else { 24 };
         let mut buffer = zeros(TOGETHER as usize * MOST_SYMBOL)?;
         let (mut run, mut next) = (Run::default(), 1);
+        budget.begin();
         while next < self.count {
             let count = (self.count - next).min(TOGETHER);
             let at = self.symtab.wrapping_add(next * length as u64);

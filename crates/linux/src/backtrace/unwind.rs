@@ -187,6 +187,8 @@ fn add(frames: &mut Vec<Frame>, frame: Frame, most: usize) -> bool {
 }
 
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod frame_tests;

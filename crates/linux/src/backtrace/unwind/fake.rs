@@ -4,12 +4,13 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::fmt::Write;
 
 use super::{Start, Unwinder};
 use crate::{KernelMemory, Modules, SegmentMap, Symbols, Trace, VirtualMemory};
 use vmcore::fake::FakeMemory;
-use vmcore::{EM_386, EM_X86_64, PhysAddr, Segment, SegmentKind};
+use vmcore::{EM_386, EM_X86_64, Error, PhysAddr, ReadPhys, Segment, SegmentKind};
 
 /// Length of a piece of memory in bytes.
 pub(super) const PIECE: usize = 0x4000;
@@ -46,6 +47,8 @@ pub(super) struct Fake {
     /// Start and bytes of each piece.
     pub(super) pieces: Vec<(u64, Vec<u8>)>,
     pub(super) text: String,
+    /// Address and value of each word that was written.
+    pub(super) written: Vec<(u64, u64)>,
 }
 
 impl Fake {
@@ -55,7 +58,7 @@ impl Fake {
         let piece =
             |(index, at): (usize, &u64)| (*at, vec![if index < 2 { 0x90 } else { 0 }; PIECE]);
         let pieces = places.iter().enumerate().map(piece).collect();
-        let mut fake = Self { is_64, pieces, text: String::new() };
+        let mut fake = Self { is_64, pieces, text: String::new(), written: Vec::new() };
         let names = ["_stext", "_etext", "_sinittext", "_einittext"];
         let ends = [places[0], places[0] + PIECE as u64, places[1], places[1] + PIECE as u64];
         names.into_iter().zip(ends).for_each(|(name, at)| fake.symbol(name, at));
@@ -92,6 +95,7 @@ impl Fake {
         let length = self.word();
         for (at, word) in (at..).step_by(length as usize).zip(words) {
             self.write(at, &word.to_le_bytes()[..length as usize]);
+            self.written.push((at, *word));
         }
     }
 
@@ -119,24 +123,39 @@ impl Fake {
 
     /// The trace of an unwinder of this machine.
     pub(super) fn trace(&self, start: Start, most: usize) -> Trace {
+        self.counted_trace(start, most).0
+    }
+
+    /// The same, with the number of reads of memory.
+    pub(super) fn counted_trace(&self, start: Start, most: usize) -> (Trace, u64) {
         let load = |(index, (at, bytes)): (u64, &(u64, Vec<u8>))| {
             let source = PhysAddr::new((index + 1) << 24);
             let (kind, filesz) = (SegmentKind::Load, bytes.len() as u64);
             Segment { kind, source, vaddr: *at, paddr: source, filesz, memsz: filesz, flags: 7 }
         };
         let loads = (0..).zip(&self.pieces).map(load);
-        let memory = FakeMemory {
-            pieces: (1..)
-                .map(|index| index << 24)
-                .zip(self.pieces.iter().map(|piece| piece.1.clone()))
-                .collect(),
-        };
+        let sources = (1..).map(|index: u64| index << 24);
+        let pieces = sources.zip(self.pieces.iter().map(|piece| piece.1.clone())).collect();
+        let memory = Counted { memory: FakeMemory { pieces }, reads: Cell::new(0) };
         let loads = SegmentMap::new(loads.map(Ok)).expect("room");
         let text = self.text.as_bytes();
-        let memory = VirtualMemory::new(KernelMemory::new(&memory, &loads), text);
+        let virtual_memory = VirtualMemory::new(KernelMemory::new(&memory, &loads), text);
         let symbols = Symbols::of(text).expect("addresses");
         let machine = if self.is_64 { EM_X86_64 } else { EM_386 };
-        let modules = Modules::read(memory, text, &symbols).unwrap_or_default();
-        Unwinder::new(memory, machine, text, &symbols, &modules).trace(start, most, &mut || true)
+        let modules = Modules::read(virtual_memory, text, &symbols).unwrap_or_default();
+        let unwinder = Unwinder::new(virtual_memory, machine, text, &symbols, &modules);
+        (unwinder.trace(start, most, &mut || true), memory.reads.get())
+    }
+}
+
+struct Counted {
+    memory: FakeMemory,
+    reads: Cell<u64>,
+}
+
+impl ReadPhys for Counted {
+    fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Error> {
+        self.reads.update(|reads| reads + 1);
+        self.memory.read_phys(at, into)
     }
 }

@@ -1,5 +1,8 @@
 //! Steps by frame pointers (i386).
 
+use alloc::vec;
+use alloc::vec::Vec;
+
 use super::fake::Fake;
 use super::fake::i386::{INIT, IRQ, TASK, TEXT, TOP};
 use super::orc_tests::sure;
@@ -90,34 +93,39 @@ fn a_thread_of_the_kernel_ends_at_no_registers() {
 
 /// An NMI interrupts an interrupt on a stack of its own, which interrupted a task that had been
 /// interrupted by an exception. 5.3 and older do not store the stack pointer.
+pub(super) fn interrupts(is_new: bool) -> (Fake, Start, Vec<Frame>) {
+    let mut fake = machine();
+    let (nmi, irq, fault, user) = (IRQ + 0x100, TASK + 0x1000, TASK + 0x1400, TOP - 16 - 68);
+    let sp = |place: u64| if is_new { place + 68 + 12 } else { 0x1234 };
+    registers(&mut fake, nmi, IRQ + 0x200, TEXT + 0x140, [KERNEL, FLAGS, sp(nmi)]);
+    fake.words(IRQ + 0x80, &[encoded(nmi), back(1)]);
+    fake.words(IRQ + 0x200, &[TASK + 0xf00, back(2)]);
+    fake.words(TASK + 0xf00, &[encoded(irq), back(3)]);
+    registers(&mut fake, irq, TASK + 0x1100, TEXT + 0x440, [KERNEL, FLAGS, sp(irq)]);
+    fake.words(TASK + 0x1100, &[encoded(fault), back(5)]);
+    registers(&mut fake, fault, TASK + 0x1500, TEXT + 0x640, [KERNEL, FLAGS, sp(fault)]);
+    fake.words(TASK + 0x1500, &[encoded(user), back(7)]);
+    registers(&mut fake, user, 0xffff_0000, 0x40_0000, [USER, FLAGS, 0xbfff_0000]);
+    let frames = vec![
+        sure(TEXT + 0x40, false),
+        sure(back(1), true),
+        sure(TEXT + 0x140, false),
+        sure(back(2), true),
+        sure(back(3), true),
+        sure(TEXT + 0x440, false),
+        sure(back(5), true),
+        sure(TEXT + 0x640, false),
+        sure(back(7), true),
+    ];
+    (fake, at(TEXT + 0x40, IRQ + 0x40, IRQ + 0x80), frames)
+}
+
 #[test]
 fn interrupts_lead_over_their_stacks() {
     for is_new in [false, true] {
-        let mut fake = machine();
-        let (nmi, irq, fault, user) = (IRQ + 0x100, TASK + 0x1000, TASK + 0x1400, TOP - 16 - 68);
-        let sp = |place: u64| if is_new { place + 68 + 12 } else { 0x1234 };
-        registers(&mut fake, nmi, IRQ + 0x200, TEXT + 0x140, [KERNEL, FLAGS, sp(nmi)]);
-        fake.words(IRQ + 0x80, &[encoded(nmi), back(1)]);
-        fake.words(IRQ + 0x200, &[TASK + 0xf00, back(2)]);
-        fake.words(TASK + 0xf00, &[encoded(irq), back(3)]);
-        registers(&mut fake, irq, TASK + 0x1100, TEXT + 0x440, [KERNEL, FLAGS, sp(irq)]);
-        fake.words(TASK + 0x1100, &[encoded(fault), back(5)]);
-        registers(&mut fake, fault, TASK + 0x1500, TEXT + 0x640, [KERNEL, FLAGS, sp(fault)]);
-        fake.words(TASK + 0x1500, &[encoded(user), back(7)]);
-        registers(&mut fake, user, 0xffff_0000, 0x40_0000, [USER, FLAGS, 0xbfff_0000]);
-        let trace = fake.trace(at(TEXT + 0x40, IRQ + 0x40, IRQ + 0x80), 32);
-        let frames = [
-            sure(TEXT + 0x40, false),
-            sure(back(1), true),
-            sure(TEXT + 0x140, false),
-            sure(back(2), true),
-            sure(back(3), true),
-            sure(TEXT + 0x440, false),
-            sure(back(5), true),
-            sure(TEXT + 0x640, false),
-            sure(back(7), true),
-        ];
-        assert_eq!((&trace.frames[..], trace.end), (&frames[..], TraceEnd::User));
+        let (fake, start, frames) = interrupts(is_new);
+        let trace = fake.trace(start, 32);
+        assert_eq!((trace.frames, trace.end), (frames, TraceEnd::User));
     }
 }
 

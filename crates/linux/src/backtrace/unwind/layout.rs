@@ -57,7 +57,7 @@ pub(super) struct Entry {
     pub(super) bp: Base,
     pub(super) bp_offset: i16,
     pub(super) kind: Kind,
-    /// True if the previous function was interrupted, and did not call.
+    /// True if the saved registers are those of an interrupted function, and not of a caller.
     pub(super) is_signal: bool,
 }
 

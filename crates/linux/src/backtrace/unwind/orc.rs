@@ -153,7 +153,12 @@ fn go<M: ReadPhys>(code: &Code<'_, M>, place: &Place, entry: &Entry) -> Option<S
         Base::Bp => code.read_at(place.bp, entry.bp_offset.into())?,
         _ => return None,
     };
-    Some(Step::To(Place { bp, is_return: !entry.is_signal, ..next }))
+    // Where entries disagree with the code, the code is right.
+    let is_return = match entry.kind {
+        Kind::Call => true,
+        _ => !entry.is_signal && code.returns(next.ip) == Some(Trust::Sure),
+    };
+    Some(Step::To(Place { bp, is_return, ..next }))
 }
 
 /// The stack pointer of the caller, or the place of saved registers.

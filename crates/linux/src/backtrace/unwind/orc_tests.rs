@@ -32,7 +32,7 @@ const fn types(end: u16) -> [(&'static str, u16); 5] {
 const TYPES: [(&str, u16); 5] =
     [("undefined", 0), ("end", 1 << 8), ("call", 2 << 8), ("regs", 3 << 8), ("partial", 4 << 8)];
 
-pub(super) const LAYOUTS: [Described; 4] = [
+pub(super) static LAYOUTS: [Described; 4] = [
     Described {
         release: "5.10.0-32-amd64",
         header: "",

@@ -10,6 +10,7 @@ mod dump_disk;
 mod elfcorehdr;
 mod flattened;
 mod frames;
+mod kallsyms;
 mod kdump_file;
 mod memory;
 mod notes;
@@ -22,6 +23,7 @@ pub use dump_disk::dump_disk;
 pub use elfcorehdr::elfcorehdr;
 pub use flattened::flattened;
 pub use frames::frames;
+pub use kallsyms::kallsyms;
 pub use kdump_file::kdump_file;
 pub use notes::notes;
 pub use page_filter::page_filter;
@@ -31,13 +33,14 @@ pub use slot_image::slot_image;
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("command_line", command_line),
     ("dmesg", dmesg),
     ("dump_disk", dump_disk),
     ("elfcorehdr", elfcorehdr),
     ("flattened", flattened),
     ("frames", frames),
+    ("kallsyms", kallsyms),
     ("kdump_file", kdump_file),
     ("notes", notes),
     ("page_filter", page_filter),

@@ -1,0 +1,65 @@
+//! Symbol tables: of the kernel's image, and of modules.
+
+use linux::{
+    Budget, Frame, Kallsyms, KernelMemory, MOST_MODULES, MOST_NAME, Modules, Names, SegmentMap,
+    Sources, Symbols, Trust, VirtualMemory,
+};
+use vmcore::{PhysAddr, Segment, SegmentKind};
+
+use crate::memory::{AT, Memory};
+
+/// Virtual addresses of the mapped memory, for i386 and for x86_64, and its length in bytes.
+const VADDRS: [u64; 2] = [0xc000_0000, 0xffff_8880_0000_0000];
+const LENGTH: u64 = 1 << 20;
+/// Addresses whose symbols are looked up: one in each this many bytes.
+const STEP: usize = 97;
+/// The most calls of the clock: two passes over the names, and one for each address.
+const MOST_CALLS: u64 = (2 + 2 * 8192 / STEP as u64) * (4 << 20);
+
+/// Takes the bytes up to the first NUL as the text of VMCOREINFO, and those after it as memory.
+///
+/// # Panics
+/// Panics if a symbol does not have the address that it was found by, if a name is too long or not
+/// printable, or a list longer than its bound.
+pub fn kallsyms(bytes: &[u8]) {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let (text, rest) = bytes.split_at(end);
+    let load = |vaddr| Segment {
+        kind: SegmentKind::Load,
+        source: PhysAddr::new(AT),
+        vaddr,
+        paddr: PhysAddr::new(AT),
+        filesz: LENGTH,
+        memsz: LENGTH,
+        flags: 7,
+    };
+    let segments = SegmentMap::new(VADDRS.map(load).map(Ok)).expect("room for two");
+    let mem = Memory(rest.get(1..).unwrap_or_default());
+    let memory = VirtualMemory::new(KernelMemory::new(&mem, &segments), text);
+    let mut calls = 0;
+    let mut go_on = || {
+        calls += 1;
+        true
+    };
+    let mut budget = Budget::new(&mut go_on);
+    let found = Kallsyms::find(memory, text).or_else(|_| Kallsyms::search(memory, text)).ok();
+    let symbols = Symbols::find(text, found.as_ref(), &mut budget).unwrap_or_default();
+    let modules = Modules::read(memory, text, &symbols).unwrap_or_default();
+    assert!(modules.iter().count() <= MOST_MODULES);
+    let offsets = (0..rest.len() as u64).step_by(STEP);
+    let addresses = VADDRS.into_iter().flat_map(|start| offsets.clone().map(move |at| start + at));
+    let frame = |at| Frame { at, is_return: true, trust: Trust::Sure };
+    let frames: Vec<_> = addresses.map(frame).collect();
+    for at in frames.iter().map(|frame| frame.at) {
+        let located = found.as_ref().and_then(|kallsyms| kallsyms.locate(at).ok().flatten());
+        assert!(located.is_none_or(|it| it.start <= at && at - it.start < it.size));
+    }
+    let sources = Sources { memory, kallsyms: found.as_ref(), modules: &modules };
+    let names = Names::find(&sources, frames.iter(), usize::MAX, &mut budget);
+    for name in frames.iter().filter_map(|frame| names.get(frame)) {
+        assert!((1..MOST_NAME).contains(&name.name.len()), "{name}");
+        assert!(name.name.bytes().all(|byte| byte.is_ascii_graphic()), "{name}");
+        assert!((1..=name.size).contains(&name.offset), "{name}");
+    }
+    assert!(calls <= MOST_CALLS, "{calls} calls");
+}

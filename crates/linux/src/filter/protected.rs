@@ -7,7 +7,6 @@ use crate::{MOST_IMAGE, SegmentMap};
 use handoff::layout::PAGE_SIZE;
 use vmcore::{
     Bounded, PageClass, PhysAddr, PhysRange, Prstatus, Ranges, ReadPhys, Verdict, WINDOW_PAGES,
-    vmcoreinfo_get,
 };
 
 /// The most ranges. Those of few bytes give way to longer ones.
@@ -19,10 +18,12 @@ const MOST_STRUCTS: usize = 2 * 8192;
 const MOST_TABLES: usize = 64;
 /// The most symbols of VMCOREINFO. Kernels have about thirty.
 const MOST_SYMBOLS: usize = 128;
-/// Bounds of the image's data: two areas that no part is freed of. The loader adds them to
-/// VMCOREINFO.
-const DATA: [(&str, &str); 2] =
-    [("SYMBOL(_sdata)", "SYMBOL(_edata)"), ("SYMBOL(__bss_start)", "SYMBOL(__bss_stop)")];
+/// Start and end of the image's data and of its bss. The loader adds them to VMCOREINFO.
+const DATA: [(&str, &str); 2] = [("_sdata", "_edata"), ("__bss_start", "__bss_stop")];
+/// Length and alignment of the section at the end of an x86_64 kernel's bss that is not encrypted
+/// under SEV. The kernel uses its beginning and frees the rest (Linux, `BSS_DECRYPTED` in
+/// `arch/x86/kernel/vmlinux.lds.S`). If the bss ends at a multiple of this, it has the section.
+const DECRYPTED: u64 = 2 << 20;
 /// The most CPUs whose stacks are looked for.
 const MOST_CPUS: usize = 1024;
 
@@ -104,14 +105,21 @@ impl<M: ReadPhys> Finder<'_, M> {
         self.structs();
         self.tables();
         for (name, address) in symbols(vmcoreinfo).take(MOST_SYMBOLS) {
-            self.mapped_range(address, 1);
+            // The byte at an end belongs to somebody else.
+            if DATA.iter().all(|(_, end)| end.as_bytes() != name) {
+                self.mapped_range(address, 1);
+            }
             if name == b"_stext" {
                 self.image(address);
             }
         }
-        let address = |key| u64::from_str_radix(vmcoreinfo_get(vmcoreinfo, key)?, 16).ok();
+        let address = |wanted: &str| {
+            symbols(vmcoreinfo).find_map(|(name, at)| (name == wanted.as_bytes()).then_some(at))
+        };
         for (start, end) in DATA {
             if let Some((start, end)) = address(start).zip(address(end)) {
+                let freed = if end.is_multiple_of(DECRYPTED) { DECRYPTED } else { 0 };
+                let end = end.saturating_sub(freed);
                 self.range(start, end.saturating_sub(start).min(MOST_IMAGE));
             }
         }

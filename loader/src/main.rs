@@ -93,6 +93,7 @@ fn load(args: &LoadCommand) -> anyhow::Result<()> {
     kexec::check(&system)?;
     let state = state?;
     system.tsc_khz = tsc_khz(&system, state.tsc_khz());
+    system.find_names(Path::new("/"));
     let options =
         PlanOptions { any_disk: args.force, ..plan_options(&args.load, &system.command_line)? };
     let plan = make_plan(&args.load.images, &options, &system)?;
@@ -183,6 +184,7 @@ fn show_plan(args: &PlanArgs) -> anyhow::Result<()> {
         system.tsc_khz = tsc_khz(&system, None);
     }
     system.count_pages(&args.root);
+    system.find_names(&args.root);
     let options = plan_options(&args.load, &system.command_line)?;
     let plan = make_plan(&args.load.images, &options, &system)?;
     if let Some(folder) = &args.segments {

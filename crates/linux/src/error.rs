@@ -60,7 +60,7 @@ pub enum Error {
         at: u64,
     },
     /// The kernel's tasks, or the fields of their structs, are not known.
-    #[error("the dead kernel's tasks cannot be found: {why}")]
+    #[error("the kernel's tasks cannot be found: {why}")]
     NoTasks {
         /// The first reason.
         why: &'static str,

@@ -117,12 +117,37 @@ fn end_of_line(text: &[u8]) -> usize {
 /// [`Error::NoMemory`] when the heap has no room.
 pub(crate) fn add_lines(text: &mut Vec<u8>, lines: &[u8]) -> Result<(), Error> {
     let lines = &lines[..lines.len().min(MAX_ADDED)];
+    // Lines are looked for once: a search of the whole text for each key would take longer than
+    // the way to the first byte of the dump.
+    let padding = text.iter().rev().take_while(|byte| **byte == 0).count();
+    let mut starts = starts_of_lines(&text[..text.len() - padding])?;
     for line in lines.split(|byte| *byte == b'\n' || *byte == 0) {
-        if key(line).is_some_and(|key| find(text, key).is_none()) {
+        let is_new = |key: &[u8]| {
+            let has_key = |start: &usize| {
+                let rest = text.get(*start..).and_then(|line| line.strip_prefix(key));
+                rest.is_some_and(|rest| rest.first() == Some(&b'='))
+            };
+            !starts.iter().any(has_key)
+        };
+        if key(line).is_some_and(is_new) {
             add_line(text, line)?;
+            starts.try_reserve(1).map_err(|_| Error::NoMemory)?;
+            starts.push(text.len() - line.len() - 1);
         }
     }
     Ok(())
+}
+
+/// Offsets of all lines.
+fn starts_of_lines(text: &[u8]) -> Result<Vec<usize>, Error> {
+    let mut starts = Vec::new();
+    let mut start = 0;
+    while start < text.len() {
+        starts.try_reserve(1).map_err(|_| Error::NoMemory)?;
+        starts.push(start);
+        start += end_of_line(&text[start..]) + 1;
+    }
+    Ok(starts)
 }
 
 /// The key of a line that may be added.
@@ -224,6 +249,7 @@ mod tests {
             "padding stays at no place but the end"
         );
         assert_eq!(added(b"", b"B=2\nB=3\n"), b"B=2\n", "a key comes once");
+        assert_eq!(added(b"A=1\n\0\0\0", b"XB=2\nB=3"), b"A=1\nXB=2\nB=3\n");
     }
 
     #[test]

@@ -60,6 +60,7 @@ impl System {
             has_steady_tsc: firmware::has_steady_tsc(&cpuinfo, &clocks),
             tsc_khz: None,
             pages: None,
+            names: None,
             confidential: firmware::confidential(&cpuinfo),
             command_line,
             power_off: root.power_off()?,

@@ -1,23 +1,19 @@
 //! Counts the pages of the running kernel by class, from its own page structs in `/proc/kcore`.
 
-use std::fs::File;
 use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
-use linux::{Filter, KernelMemory, SegmentMap};
-use vmcore::{PhysAddr, PhysRange, ReadPhys, Segment, WINDOW};
+use linux::Filter;
+use vmcore::{PhysAddr, PhysRange, WINDOW};
 
 use crate::facts::error::PagesError;
-use crate::facts::kcore::{KcoreFile, Offsets, vmcoreinfo_in};
-use crate::facts::memory::linear_map;
+use crate::facts::kcore::Offsets;
+use crate::facts::live_memory::LiveMemory;
 use crate::facts::pages::LivePages;
 use crate::facts::system::System;
-
-/// Most bytes of an area with VMCOREINFO.
-const MOST_VMCOREINFO: u64 = 64 << 10;
 
 impl LivePages {
     /// Counts the pages of `ram`, on all CPUs. `root` is `/`, or a folder with a copy of
@@ -70,11 +66,8 @@ impl System {
 
 /// The filter of the running kernel.
 fn filter(root: &Path, system: &System) -> Result<Filter<Offsets>, PagesError> {
-    let file = File::open(root.join("proc/kcore")).map_err(PagesError::Kcore)?;
-    let file = KcoreFile::read(Offsets(file)).map_err(PagesError::Headers)?;
-    let map = SegmentMap::new(file.segments.iter().map(|segment| Ok(known(segment))))?;
-    let text = file.vmcoreinfo().or_else(|| noted(&file.mem, &map, system));
-    Ok(Filter::new(file.mem, map, &text.ok_or(PagesError::NoVmcoreinfo)?)?)
+    let LiveMemory { mem, map, vmcoreinfo } = LiveMemory::open(root, system)?;
+    Ok(Filter::new(mem, map, &vmcoreinfo)?)
 }
 
 /// The parts of a range in each window.
@@ -84,21 +77,4 @@ fn windows(range: PhysRange) -> impl Iterator<Item = PhysRange> {
     windows.filter_map(move |start| {
         PhysRange::new(PhysAddr::new(start), WINDOW).ok()?.intersect(range)
     })
-}
-
-/// A segment of `/proc/kcore` without a physical address that it does not have: zero before Linux
-/// 4.11, else all ones.
-fn known(segment: &Segment) -> Segment {
-    let has_paddr = ![0, u32::MAX.into()].contains(&segment.paddr.get());
-    let paddr = if has_paddr { segment.paddr } else { PhysAddr::new(u64::MAX) };
-    Segment { paddr, ..*segment }
-}
-
-/// VMCOREINFO where the kernel has it: the notes of `/proc/kcore` have it since Linux 4.19.
-fn noted(mem: &impl ReadPhys, map: &SegmentMap, system: &System) -> Option<Vec<u8>> {
-    let area = system.vmcoreinfo.filter(|area| area.length() <= MOST_VMCOREINFO)?;
-    let at = linear_map(system).ok()?.page_offset.checked_add(area.start().get())?;
-    let mut bytes = vec![0; area.length() as usize];
-    KernelMemory::new(mem, map).read(at, &mut bytes).ok()?;
-    vmcoreinfo_in(&bytes)
 }

@@ -6,6 +6,7 @@ use vmcore::{PhysAddr, PhysRange};
 use crate::facts::dump_disks::DumpDisks;
 use crate::facts::iomem::MemoryMap;
 use crate::facts::kcore::Kcore;
+use crate::facts::names::Names;
 use crate::facts::pages::LivePages;
 
 /// Width of the first kernel's registers and pointers: 32 or 64 bits.
@@ -85,6 +86,8 @@ pub struct System {
     /// Its pages by class, or the reason that they were not counted; [`System::read`] leaves it
     /// out.
     pub pages: Option<Result<LivePages, String>>,
+    /// Lines for backtraces; [`System::read`] leaves them out.
+    pub names: Option<Names>,
     /// The dump disks.
     pub dump_disks: DumpDisks,
     /// The id of this boot.

@@ -25,6 +25,9 @@ pub struct Record {
     pub command_line: String,
     /// The facts that the plan was made for.
     pub facts: Facts,
+    /// Preparations for backtraces, as a line of text.
+    #[serde(default)]
+    pub backtraces: Option<String>,
 }
 
 impl Record {
@@ -38,6 +41,7 @@ impl Record {
             no_target: plan.no_target,
             command_line: plan.command_line.clone(),
             facts: Facts::of_plan(plan),
+            backtraces: plan.backtraces.clone(),
         }
     }
 
@@ -81,6 +85,7 @@ pub(crate) mod tests {
             no_target: false,
             command_line: "kdump.target=serial a b memmap=exactmap".to_owned(),
             facts: crate::plan::machine::tests::facts(),
+            backtraces: Some("symbols of the running kernel; no BTF".to_owned()),
         }
     }
 

@@ -148,6 +148,8 @@ impl Status {
         writeln!(f, "command line    {}", record.command_line)?;
         let (facts, mib) = (&record.facts, record.facts.bytes() >> 20);
         writeln!(f, "memory          {mib} MiB in {} ranges", facts.ram.len())?;
-        writeln!(f, "CPUs            {}", facts.cpus.len())
+        writeln!(f, "CPUs            {}", facts.cpus.len())?;
+        let mut backtraces = record.backtraces.iter();
+        backtraces.try_for_each(|text| writeln!(f, "backtraces      {text}"))
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Core {
     pub(crate) vmcoreinfo: Option<PhysRange>,
     /// Lines for VMCOREINFO: the kernel's offset, and the bounds of its data.
     addresses: String,
+    /// Lines for VMCOREINFO that backtraces need, the most important ones first.
+    names: String,
     /// RAM that the dump will not have, for lines of VMCOREINFO.
     left_out: Vec<LeftOutRam>,
     pub(crate) class: Class,
@@ -78,6 +80,7 @@ impl Core {
         let data = image_offset.map(|offset| image_data::lines(&system.memory, offset));
         Ok(Self {
             addresses: kernel_offset(system, &mut warnings) + &data.unwrap_or_default(),
+            names: names(system, &mut warnings),
             left_out: system.memory.left_out.clone(),
             ram,
             linear,
@@ -102,6 +105,7 @@ impl Core {
             notes: Vec::new(),
             vmcoreinfo: None,
             addresses: String::new(),
+            names: String::new(),
             left_out: Vec::new(),
             class: Class::Elf32,
             known: false,
@@ -146,7 +150,9 @@ impl Core {
     /// Additions to VMCOREINFO, as lines in a note; empty if there are none.
     fn addendum(&self) -> Result<Vec<u8>, PlanError> {
         let room = vmcore::MAX_ADDED - self.addresses.len();
-        let lines = format!("{}{}", self.addresses, left_out::lines(&self.left_out, room));
+        let names = left_out::whole_lines(&self.names, room - left_out::COUNT_LINE);
+        let left = left_out::lines(&self.left_out, room - names.len());
+        let lines = [&self.addresses, names, &left].concat();
         if self.vmcoreinfo.is_none() || lines.is_empty() {
             return Ok(Vec::new());
         }
@@ -231,6 +237,19 @@ fn kernel_offset(system: &System, warnings: &mut Vec<String>) -> String {
     };
     let offset = runs_at.get().wrapping_sub(linked_at.get()) as u32;
     format!("KERNELOFFSET={offset:x}\n")
+}
+
+/// Lines for VMCOREINFO that backtraces need.
+fn names(system: &System, warnings: &mut Vec<String>) -> String {
+    let Some(names) = &system.names else { return String::new() };
+    if names.hidden {
+        warnings.push(
+            "backtraces will lack symbols: the kernel hides the addresses in /proc/kallsyms; set \
+             kernel.kptr_restrict to 0 or 1, and load again"
+                .to_owned(),
+        );
+    }
+    names.lines.clone()
 }
 
 /// The class that is asked for, or the narrowest that can name all of RAM and the machine's virtual

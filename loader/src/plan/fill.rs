@@ -111,6 +111,7 @@ pub(crate) fn fill(
         notes: core.notes,
         vmcoreinfo: core.vmcoreinfo,
         loads,
+        backtraces: system.names.as_ref().map(ToString::to_string),
         sizes: None,
         warnings: [core.warnings, line.problems, made_worse(options, &e820, unused)].concat(),
     };

@@ -11,7 +11,7 @@ const NAMED: usize = 8;
 /// The longest reason, in bytes.
 const LONGEST_REASON: usize = 64;
 /// Room for the line that counts the ranges which are not named, in bytes.
-const COUNT_LINE: usize = 80;
+pub(crate) const COUNT_LINE: usize = 80;
 
 /// A warning for each range, the longest first; the rest counted.
 pub(crate) fn warnings(left_out: &[LeftOutRam]) -> Vec<String> {
@@ -52,6 +52,13 @@ pub(crate) fn lines(left_out: &[LeftOutRam], room: usize) -> String {
     text
 }
 
+/// The first lines of `text` that fit in `room` bytes.
+pub(crate) fn whole_lines(text: &str, room: usize) -> &str {
+    let start = text.as_bytes().get(..room).unwrap_or(text.as_bytes());
+    let length = start.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    &text[..length]
+}
+
 fn longest_first(left_out: &[LeftOutRam]) -> Vec<&LeftOutRam> {
     let mut sorted: Vec<&LeftOutRam> = left_out.iter().collect();
     sorted.sort_by_key(|left| (u64::MAX - left.range.length(), left.range.start()));
@@ -82,6 +89,16 @@ mod tests {
         let warnings = warnings(&list);
         assert_eq!(warnings.len(), 2);
         assert!(warnings[0].contains("0x20000000..0x24000000, which is \"GART\""), "{warnings:?}");
+    }
+
+    #[test]
+    fn lines_that_do_not_fit_are_dropped_as_a_whole() {
+        let text = "A=1\nBB=22\nC=3\n";
+        for (room, expected) in [(0, ""), (3, ""), (4, "A=1\n"), (9, "A=1\n"), (10, "A=1\nBB=22\n")]
+        {
+            assert_eq!(whole_lines(text, room), expected, "{room}");
+        }
+        assert_eq!(whole_lines(text, 99), text);
     }
 
     #[test]

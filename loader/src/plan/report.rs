@@ -32,6 +32,7 @@ struct PlanJson<'a> {
     notes: Vec<NotesJson>,
     vmcoreinfo: Option<RangeJson>,
     loads: Vec<LoadJson>,
+    backtraces: Option<&'a str>,
     warnings: &'a [String],
     sizes: Option<&'a LevelSizes>,
 }
@@ -80,6 +81,7 @@ impl<'a> From<&'a Plan> for PlanJson<'a> {
             notes: notes.collect(),
             vmcoreinfo: plan.vmcoreinfo.map(RangeJson::from),
             loads: plan.loads.iter().map(LoadJson::from).collect(),
+            backtraces: plan.backtraces.as_deref(),
             warnings: &plan.warnings,
             sizes: plan.sizes.as_ref(),
         }
@@ -136,7 +138,9 @@ impl Plan {
         for notes in &self.notes {
             row(f, &format!("notes, CPU {}", notes.cpu), notes.area, "")?;
         }
-        self.vmcoreinfo.map_or(Ok(()), |area| row(f, "VMCOREINFO", area, ""))
+        self.vmcoreinfo.map_or(Ok(()), |area| row(f, "VMCOREINFO", area, ""))?;
+        let mut backtraces = self.backtraces.iter();
+        backtraces.try_for_each(|text| writeln!(f, "{:14} {text}", "backtraces"))
     }
 }
 

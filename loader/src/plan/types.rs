@@ -124,6 +124,8 @@ pub struct Plan {
     pub vmcoreinfo: Option<PhysRange>,
     /// The PT_LOADs of the dump, lowest `p_paddr` first.
     pub loads: Vec<Segment>,
+    /// Preparations for backtraces, as a line of text, if they were looked for.
+    pub backtraces: Option<String>,
     /// Parts that will be missing in the dump or at its end, with the reason.
     pub warnings: Vec<String>,
     /// Size of the dump by its level, as memory is now, if the pages were counted.

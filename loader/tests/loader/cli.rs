@@ -160,7 +160,9 @@ fn segments_are_written_so_that_others_can_place_them() {
     assert_eq!(plan("i386-512m", &["--segments", path(&folder)]).status.code(), Some(0));
     let written: Value =
         serde_json::from_slice(&fs::read(folder.join("plan.json")).expect("a file")).expect("JSON");
-    let plan = plan_for(&fixture("i386-512m")).expect("a plan");
+    let mut system = fixture("i386-512m");
+    system.find_names(&fixture_folder("i386-512m"));
+    let plan = plan_for(&system).expect("a plan");
     for (index, segment) in plan.segments.iter().enumerate() {
         let bytes = fs::read(folder.join(format!("{}.bin", segment.name))).expect("a file");
         assert_eq!(bytes, segment.bytes, "{}", segment.name);

@@ -4,6 +4,7 @@ mod amd64;
 mod cli;
 mod common;
 mod images;
+mod names;
 mod pages;
 mod parity;
 mod plan;

@@ -1,0 +1,238 @@
+//! Lines for VMCOREINFO that backtraces need and the kernel omits: symbols, offsets in tasks and
+//! modules, symbol tables of kernels before 6.0.
+//!
+//! No line changes while the kernel runs: a load of the same facts is no change.
+
+use std::fmt::{self, Write};
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+
+use linux::{Kallsyms, Symbol, Symbols, TaskLayout, Tasks};
+use vmcore::{EM_386, EM_X86_64, vmcoreinfo_get};
+
+use crate::facts::btf::Btf;
+use crate::facts::live_memory::LiveMemory;
+use crate::facts::system::{Machine, System};
+use crate::facts::{kallsyms, module_evidence};
+
+/// Keys that describe a module, besides its symbols; a kernel has some of them.
+pub(crate) const MODULE_KEYS: [&str; 19] = [
+    "OFFSET(module.state)",
+    "OFFSET(module.list)",
+    "OFFSET(module.name)",
+    "OFFSET(module.core_layout)",
+    "OFFSET(module.init_layout)",
+    "OFFSET(module_layout.base)",
+    "OFFSET(module_layout.text_size)",
+    "OFFSET(module.mem)",
+    "OFFSET(module_memory.base)",
+    "OFFSET(module_memory.size)",
+    "SIZE(module_memory)",
+    "OFFSET(module.kallsyms)",
+    "OFFSET(mod_kallsyms.symtab)",
+    "OFFSET(mod_kallsyms.num_symtab)",
+    "OFFSET(mod_kallsyms.strtab)",
+    "OFFSET(module.arch)",
+    "OFFSET(mod_arch_specific.num_orcs)",
+    "OFFSET(mod_arch_specific.orc_unwind_ip)",
+    "OFFSET(mod_arch_specific.orc_unwind)",
+];
+/// A key of each group that is known if the group is.
+const A_TASK_KEY: &str = "OFFSET(task_struct.thread.sp)";
+const A_MODULE_KEY: &str = "OFFSET(module.list)";
+/// Number of times that memory is searched: tasks come and go meanwhile.
+const TRIES: u32 = 5;
+
+/// Lines about the running kernel, and the reasons for missing ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// Lines `KEY=VALUE`, the most important ones first.
+    pub lines: String,
+    /// True if the kernel hides the addresses of its symbols.
+    pub hidden: bool,
+    symbols: Result<(), String>,
+    tasks: Result<(), String>,
+    modules: Result<(), String>,
+}
+
+/// One line of text: what is there, and the reasons for the rest.
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            ("symbols", &self.symbols),
+            ("task offsets", &self.tasks),
+            ("module offsets", &self.modules),
+        ];
+        let known: Vec<_> = parts.iter().filter(|(_, part)| part.is_ok()).collect();
+        let known: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+        let known = match &known[..] {
+            [] => "nothing".to_owned(),
+            ["symbols", "task offsets", "module offsets"] => {
+                "symbols, task and module offsets".to_owned()
+            }
+            known => known.join(" and "),
+        };
+        write!(f, "{known} of the running kernel")?;
+        parts.iter().try_for_each(|(name, part)| match part {
+            Ok(()) => Ok(()),
+            Err(reason) => write!(f, "; no {name}: {reason}"),
+        })
+    }
+}
+
+impl System {
+    /// Finds lines for backtraces, for [`Self::names`]. `root` is that of [`Self::read`].
+    pub fn find_names(&mut self, root: &Path) {
+        self.names = Some(Search::new(root, self).names());
+    }
+}
+
+/// A search for lines.
+struct Search<'a> {
+    root: &'a Path,
+    machine: Option<Machine>,
+    live: Result<LiveMemory, String>,
+    /// VMCOREINFO of the kernel.
+    text: Vec<u8>,
+    /// The lines that have been found.
+    symbol_lines: String,
+    offset_lines: String,
+}
+
+impl<'a> Search<'a> {
+    fn new(root: &'a Path, system: &System) -> Self {
+        let live = LiveMemory::open(root, system).map_err(|error| error.to_string());
+        let mut text = live.as_ref().map_or_else(|_| Vec::new(), |live| live.vmcoreinfo.clone());
+        text.truncate(text.iter().position(|byte| *byte == 0).unwrap_or(text.len()));
+        let (symbol_lines, offset_lines) = (String::new(), String::new());
+        Self { root, machine: system.machine, live, text, symbol_lines, offset_lines }
+    }
+
+    fn names(mut self) -> Names {
+        let found = self.symbols();
+        let hidden = found == Err(Missing::Hidden);
+        let symbols = found.map_err(|missing| missing.to_string()).and_then(|()| self.tables());
+        let btf = fs::read(self.root.join("sys/kernel/btf/vmlinux")).unwrap_or_default();
+        let btf = Btf::parse(&btf);
+        if let Some(btf) = btf {
+            let keys = TaskLayout::KEYS.iter().chain(&["SIZE(task_struct)", "SIZE(module)"]);
+            for key in keys.chain(&MODULE_KEYS) {
+                if let Some(value) = btf.value(key) {
+                    self.add(key, &value.to_string());
+                }
+            }
+        }
+        let tasks = if self.has(A_TASK_KEY) { Ok(()) } else { self.tasks_by_evidence() };
+        let modules = if self.has(A_MODULE_KEY) { Ok(()) } else { self.modules_by_evidence() };
+        let lines = self.symbol_lines + &self.offset_lines;
+        Names { lines, hidden, symbols, tasks, modules }
+    }
+
+    /// Adds a line, if its key is new.
+    fn add(&mut self, key: &str, value: &str) {
+        if !self.has(key) {
+            let is_symbol = key.starts_with("SYMBOL(");
+            let lines = if is_symbol { &mut self.symbol_lines } else { &mut self.offset_lines };
+            // A string takes all that is written to it.
+            let _ = writeln!(lines, "{key}={value}");
+        }
+    }
+
+    fn has(&self, key: &str) -> bool {
+        let has = |text| vmcoreinfo_get(text, key).is_some();
+        has(&self.text) || has(self.symbol_lines.as_bytes()) || has(self.offset_lines.as_bytes())
+    }
+
+    fn add_symbol(&mut self, name: &str, address: u64) {
+        self.add(&format!("SYMBOL({name})"), &format!("{address:x}"));
+    }
+
+    /// Symbols of `/proc/kallsyms`.
+    fn symbols(&mut self) -> Result<(), Missing> {
+        let file = File::open(self.root.join("proc/kallsyms")).map_err(|_| Missing::NoFile)?;
+        let names = Symbol::ALL.map(Symbol::name);
+        let found = kallsyms::addresses(BufReader::new(file), &names).ok_or(Missing::Hidden)?;
+        for (name, address) in names.iter().zip(found) {
+            if let Some(address) = address {
+                self.add_symbol(name, address);
+            }
+        }
+        Ok(())
+    }
+
+    /// The symbol tables, which kernels name since 6.0.
+    fn tables(&mut self) -> Result<(), String> {
+        if self.has("SYMBOL(kallsyms_names)") || (self.live.is_err() && self.is_since_6_0()) {
+            return Ok(());
+        }
+        let live = self.live.as_ref().map_err(String::clone)?;
+        let found = Kallsyms::search(live.memory(), &live.vmcoreinfo);
+        let tables = *found.map_err(|error| error.to_string())?.tables();
+        tables.symbols().for_each(|(name, address)| self.add_symbol(name, address));
+        Ok(())
+    }
+
+    fn is_since_6_0(&self) -> bool {
+        let release = fs::read_to_string(self.root.join("proc/sys/kernel/osrelease"));
+        let major = release.ok().and_then(|text| text.split_once('.')?.0.parse::<u32>().ok());
+        major.is_some_and(|major| major >= 6)
+    }
+
+    /// Offsets in tasks without BTF, which i386 kernels never have.
+    fn tasks_by_evidence(&mut self) -> Result<(), String> {
+        let live = self.live.as_ref().map_err(String::clone)?;
+        // A second thread of this process shows where threads are listed.
+        let (end, wait) = mpsc::channel::<()>();
+        let second = thread::spawn(move || wait.recv().is_ok());
+        let text = [&self.text, self.symbol_lines.as_bytes()].concat();
+        let find = || {
+            let symbols = Symbols::of(&text).map_err(|error| error.to_string())?;
+            let (memory, machine) = (live.memory(), elf_machine(self.machine));
+            let tasks = Tasks::by_evidence(memory, &text, &symbols, machine, &mut || true);
+            let tasks = tasks.map_err(|error| error.to_string())?;
+            Ok((tasks.init_task(), *tasks.layout()))
+        };
+        let found = (1..TRIES).fold(find(), |found, _| found.or_else(|_: String| find()));
+        drop(end);
+        // It only waits.
+        let _ = second.join();
+        let (init_task, layout) = found?;
+        self.add_symbol("init_task", init_task);
+        self.add_lines(&layout.to_string());
+        Ok(())
+    }
+
+    fn modules_by_evidence(&mut self) -> Result<(), String> {
+        let live = self.live.as_ref().map_err(String::clone)?;
+        let modules = module_evidence::loaded(self.root);
+        let found = module_evidence::find(live.memory(), &modules, elf_machine(self.machine));
+        let lines = found.map_err(str::to_owned)?;
+        self.add_lines(&lines);
+        Ok(())
+    }
+
+    fn add_lines(&mut self, lines: &str) {
+        lines.lines().filter_map(|line| line.split_once('=')).for_each(|(key, value)| {
+            self.add(key, value);
+        });
+    }
+}
+
+/// The reason for missing symbols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Missing {
+    #[error("/proc/kallsyms is missing (CONFIG_KALLSYMS)")]
+    NoFile,
+    #[error("/proc/kallsyms hides them (kernel.kptr_restrict is 2, or this is not root)")]
+    Hidden,
+}
+
+const fn elf_machine(machine: Option<Machine>) -> u16 {
+    match machine {
+        Some(Machine::X86_64) => EM_X86_64,
+        Some(Machine::I386) | None => EM_386,
+    }
+}

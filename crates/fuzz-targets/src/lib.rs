@@ -4,6 +4,7 @@
 //! `cargo xtask fuzz` feeds them with libFuzzer's inputs; the corpora in `fuzz/corpus` go through
 //! them in every `cargo test`.
 
+mod backtrace;
 mod command_line;
 mod dmesg;
 mod dump_disk;
@@ -17,6 +18,7 @@ mod notes;
 mod page_filter;
 mod slot_image;
 
+pub use backtrace::backtrace;
 pub use command_line::command_line;
 pub use dmesg::dmesg;
 pub use dump_disk::dump_disk;
@@ -33,7 +35,8 @@ pub use slot_image::slot_image;
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
+    ("backtrace", backtrace),
     ("command_line", command_line),
     ("dmesg", dmesg),
     ("dump_disk", dump_disk),

@@ -123,9 +123,14 @@ pub(super) fn interrupts(is_new: bool) -> (Fake, Start, Vec<Frame>) {
 #[test]
 fn interrupts_lead_over_their_stacks() {
     for is_new in [false, true] {
-        let (fake, start, frames) = interrupts(is_new);
+        let (mut fake, start, mut frames) = interrupts(is_new);
         let trace = fake.trace(start, 32);
-        assert_eq!((trace.frames, trace.end), (frames, TraceEnd::User));
+        assert_eq!((&trace.frames, trace.end), (&frames, TraceEnd::User));
+        // The function was about to return: its caller is at the stack pointer.
+        fake.write(TEXT + 0x440, &[0xc3]);
+        fake.words(TASK + 0x1000 + if is_new { 68 + 12 } else { 60 }, &[back(9)]);
+        frames.insert(6, sure(back(9), true));
+        assert_eq!(fake.trace(start, 32).frames, frames);
     }
 }
 

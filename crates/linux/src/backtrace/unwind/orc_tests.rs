@@ -8,6 +8,7 @@ use super::fake::amd64::{ENTRIES, HEADER, INIT, IRQ, IST, TASK, TEXT};
 use super::layout::Layout;
 use super::{Start, TraceEnd, Trust};
 use crate::Frame;
+use vmcore::fake::logged;
 
 /// Numbers of base registers, up to 7.0 and from 7.1 on.
 const OLD: [&str; 11] =
@@ -189,6 +190,42 @@ fn each_layout_leads_over_all_stacks() {
             fake.words(TASK + 0x1020, &[USER]);
             let trace = fake.trace(start, 32);
             assert_eq!((&trace.frames[..], trace.end), (&frames[..7], TraceEnd::User));
+        }
+    }
+}
+
+/// Saved registers may be those of a caller, as an entry tells since 6.3: then the call decides the
+/// function.
+#[test]
+fn registers_of_a_caller() {
+    for (number, layout) in LAYOUTS.iter().enumerate() {
+        let (mut fake, start, mut frames) = machine(layout, "R10");
+        let mut entry = layout.entry(("SP", 16), ("", 0), "partial");
+        entry[5] &= !layout.signal.to_le_bytes()[1];
+        fake.write(ENTRIES + 8 * 6, &entry);
+        // The entry after the next one has another stack pointer.
+        fake.call(TEXT + 0x910, TEXT + 0x800);
+        fake.write(ENTRIES + 9 * 6, &layout.call(("SP", 8)));
+        fake.write(ENTRIES + 10 * 6, &layout.undefined());
+        let trace = fake.trace(start, 32);
+        let is_caller = number > 0;
+        frames[7].is_return = is_caller;
+        assert_eq!(trace.frames[..8], frames[..8], "{}", layout.release);
+        assert_eq!(trace.end == TraceEnd::Complete, is_caller, "{}", layout.release);
+    }
+}
+
+/// Another layout does not fit: its commonest base is another register.
+#[test]
+fn tables_show_their_layout() {
+    for layout in &LAYOUTS {
+        let (fake, _, _) = machine(layout, "R10");
+        for other in &LAYOUTS {
+            let mut fake = fake.clone();
+            fake.text = fake.text.replace("__start_orc_header", "x").replace("OSRELEASE", "x");
+            other.name(&mut fake);
+            let (_, reports) = logged(|| fake.trace(Start::Sleeping { sp: TASK }, 0));
+            assert_eq!(reports.is_empty(), layout.registers == other.registers, "{reports:?}");
         }
     }
 }

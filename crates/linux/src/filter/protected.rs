@@ -20,6 +20,9 @@ const MOST_TABLES: usize = 64;
 const MOST_SYMBOLS: usize = 128;
 /// Start and end of the image's data and of its bss. The loader adds them to VMCOREINFO.
 const DATA: [(&str, &str); 2] = [("_sdata", "_edata"), ("__bss_start", "__bss_stop")];
+/// Symbols in memory that the kernel may have freed after its start: the text of the start and the
+/// first copies of per-CPU variables; and an end, where the byte belongs to somebody else.
+const FREED: [&str; 5] = ["_sinittext", "_einittext", "current_task", "pcpu_hot", "_etext"];
 /// Length and alignment of the section at the end of an x86_64 kernel's bss that is not encrypted
 /// under SEV. The kernel uses its beginning and frees the rest (Linux, `BSS_DECRYPTED` in
 /// `arch/x86/kernel/vmlinux.lds.S`). If the bss ends at a multiple of this, it has the section.
@@ -105,8 +108,8 @@ impl<M: ReadPhys> Finder<'_, M> {
         self.structs();
         self.tables();
         for (name, address) in symbols(vmcoreinfo).take(MOST_SYMBOLS) {
-            // The byte at an end belongs to somebody else.
-            if DATA.iter().all(|(_, end)| end.as_bytes() != name) {
+            let ends = DATA.iter().map(|(_, end)| end);
+            if ends.chain(&FREED).all(|other| other.as_bytes() != name) {
                 self.mapped_range(address, 1);
             }
             if name == b"_stext" {

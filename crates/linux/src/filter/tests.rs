@@ -155,6 +155,10 @@ fn the_image_and_stacks_are_protected() {
     let image = guest.map(&[(16, 0x161), (17, 0x163), (32, 0x161), (40, 0x163), (50, 0x163)]);
     guest.line("SYMBOL(_stext)", &format!("{image:x}"));
     guest.line("SYMBOL(node_data)", &format!("{:x}", image + 0x4ff8));
+    // The kernel has freed these, the end of its text apart.
+    for (name, offset) in [("_sinittext", 0x1000), ("pcpu_hot", 0x3000), ("_etext", 0x3fff)] {
+        guest.line(&format!("SYMBOL({name})"), &format!("{:x}", image + offset));
+    }
     guest.free(0, 10);
     let mut filter = guest.filter().expect("a filter");
     let doubt = |filter: &Filter<&Memory>| {

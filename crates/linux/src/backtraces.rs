@@ -131,3 +131,6 @@ fn named(cpu: &Found, trace: Trace) -> CpuTrace {
         trace,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@ pub const MOST_SHORT: usize = 1500;
 const MOST_CRASHED: usize = 1000;
 /// The most bytes of the line of another CPU.
 const MOST_LINE: usize = 120;
+/// Room for the number of CPUs that are not shown, and the end of a line.
+const MOST_END: usize = 20;
 /// The most bytes of the whole text of a capture kernel.
 pub const MOST_WHOLE: usize = 32 << 10;
 /// Frames in front of that of the idle loop.
@@ -70,7 +72,7 @@ impl Backtraces {
             writeln!(text, "{}", Head(cpu))?;
             self.write_frames(text, cpu)?;
         }
-        self.write_left_out(text)
+        write_left_out(text, self.left_out)
     }
 
     fn write_frames(&self, text: &mut Text, cpu: &CpuTrace) -> fmt::Result {
@@ -78,13 +80,6 @@ impl Backtraces {
             writeln!(text, " {}", self.names.named(*frame))?;
         }
         end(cpu.trace.end).map_or(Ok(()), |end| writeln!(text, " {end}"))
-    }
-
-    fn write_left_out(&self, text: &mut Text) -> fmt::Result {
-        match self.left_out {
-            0 => Ok(()),
-            count => writeln!(text, "{count} more cpus"),
-        }
     }
 
     /// The text for a console, [`MOST_SHORT`] bytes at most: the CPU that crashed with all its
@@ -116,15 +111,18 @@ impl Backtraces {
             write_runs(text, idle())?;
             text.write_char('\n')?;
         }
-        for cpu in others.iter().filter(|cpu| !self.is_idle(cpu) || cpu.number.is_none()) {
-            let limit = text.limit;
-            text.limit = limit.min(text.bytes.len() + MOST_LINE);
+        let is_shown = |cpu: &&CpuTrace| !self.is_idle(cpu) || cpu.number.is_none();
+        let mut shown = others.iter().filter(is_shown);
+        while text.bytes.len() + MOST_LINE + MOST_END <= MOST_SHORT
+            && let Some(cpu) = shown.next()
+        {
+            text.limit = text.bytes.len() + MOST_LINE;
             write!(text, "{}", Head(cpu))?;
             self.write_line(text, cpu);
-            text.limit = limit;
+            text.limit = MOST_SHORT;
             text.write_char('\n')?;
         }
-        self.write_left_out(text)
+        write_left_out(text, self.left_out + shown.count())
     }
 
     /// The frames of a CPU in one line, as many as there is room for: the innermost function in
@@ -161,6 +159,13 @@ impl Backtraces {
             }
         }
         false
+    }
+}
+
+fn write_left_out(text: &mut Text, count: usize) -> fmt::Result {
+    match count {
+        0 => Ok(()),
+        count => writeln!(text, "{count} more cpus"),
     }
 }
 

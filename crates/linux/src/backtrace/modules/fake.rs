@@ -40,6 +40,8 @@ pub(crate) struct FakeModule {
     pub(crate) name: &'static str,
     /// Distance of the text from the start of the memory of modules, and its length.
     pub(crate) text: (u64, u64),
+    /// The same for the text of its start-up.
+    pub(crate) init: (u64, u64),
     pub(crate) symbols: Vec<(u64, &'static str)>,
 }
 
@@ -147,8 +149,8 @@ impl ModuleMemory {
         self.put(at + name, module.name.as_bytes());
         self.pointer(at + base, module.text.0 as usize);
         self.number(at + size, module.text.1, 4);
-        self.number(at + init, 0, self.shape.word);
-        self.number(at + init_size, 0, 4);
+        self.pointer(at + init, module.init.0 as usize);
+        self.number(at + init_size, module.init.1, 4);
         self.number(at + orc, 3, 4);
         self.number(at + orc + 8, 0x1111, self.shape.word);
         self.number(at + orc + 16, 0x2222, self.shape.word);

@@ -22,8 +22,8 @@ fn modules() -> [FakeModule; 2] {
         (0x2000, "jfs_table"),
     ];
     [
-        FakeModule { name: "jfs", text: (0x2000, 0x100), symbols },
-        FakeModule { name: "fuse", text: (0x2800, 0x80), symbols: vec![] },
+        FakeModule { name: "jfs", text: (0x2000, 0x100), init: (0, 0), symbols },
+        FakeModule { name: "fuse", text: (0x2800, 0x80), init: (0x3000, 0x40), symbols: vec![] },
     ]
 }
 
@@ -64,7 +64,8 @@ fn functions_of_modules_have_names() {
             assert_eq!(at(0x20ff), is("jfs_write", 0x7f, 0x80), "to the end of the text");
             assert_eq!(at(0x2010), Some((String::from("jfs"), None)), "before the first");
             assert_eq!(at(0x2800), Some((String::from("fuse"), None)), "no symbols");
-            for outside in [0x1fff, 0x2100, 0x2880] {
+            assert_eq!(at(0x303f), at(0x2800), "its start-up");
+            for outside in [0x1fff, 0x2100, 0x2880, 0x3040] {
                 assert_eq!(at(outside), None);
             }
             let modules = read(memory, info).expect("modules");

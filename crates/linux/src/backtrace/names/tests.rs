@@ -25,8 +25,8 @@ fn shown(
     mut go_on: impl FnMut() -> bool,
 ) -> Vec<String> {
     let shape = SHAPES[if KINDS[kind].word == 4 { 2 } else { kind % 2 }];
-    let text = (0x2000, 0x100);
-    let module = FakeModule { name: "jfs", text, symbols: vec![(0x10, "jfs_read")] };
+    let (text, init) = ((0x2000, 0x100), (0, 0));
+    let module = FakeModule { name: "jfs", text, init, symbols: vec![(0x10, "jfs_read")] };
     let (image, modules) = (image(kind), ModuleMemory::new(shape, &[module]));
     let names = image.with(|memory| {
         let kallsyms = Kallsyms::find(memory, image.vmcoreinfo.as_bytes()).expect("tables");

@@ -113,13 +113,18 @@ fn a_console_gets_few_bytes() {
     for frames in [1, 20, 60, 61, 200] {
         let mut crashed = cpu(0, 1, "init", &vec![1; frames]);
         crashed.has_crashed = true;
-        let others = (1..300).map(|number| cpu(number, number, "cat", &[2; 40]));
+        let others = (1..=300).map(|number| cpu(number, number, "cat", &[2; 40]));
         let all = backtraces([crashed].into_iter().chain(others).collect(), 9);
         let short = text(all.short());
         assert!((1300..=MOST_SHORT).contains(&short.len()), "{}", short.len());
         assert!(short.starts_with("cpu 0 pid 1 [init], crashed:\n panic+0x4/0x20\n"));
         assert_eq!(short.contains(" ...\n"), frames > 60);
         assert!(short.contains("\ncpu 1 pid 1 [cat]: spin_loop+0x4/0x20 < spin_loop < "));
+        let lines =
+            || short.lines().filter(|line| line.starts_with("cpu ") && !line.contains("[init]"));
+        assert!(lines().all(|line| line.ends_with("spin_loop")), "whole names: {short}");
+        let count = lines().count();
+        assert!(short.ends_with(&format!("\n{} more cpus\n", 309 - count)), "{count}: {short}");
         assert!(short.ends_with('\n') && short.lines().all(|line| line.len() <= 120), "{short}");
         let whole = text(all.whole(5000));
         assert!((4900..=5000).contains(&whole.len()) && whole.ends_with("0x20\n"));

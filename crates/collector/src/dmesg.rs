@@ -117,18 +117,13 @@ pub fn dmesg_of(
         Ok(skipped) => Ok(LogSource::Vmcore(skipped)),
         Err(error @ Error::Output(_)) => Err(error),
         Err(error) => {
-            let text = small_view(path, number).ok().flatten().ok_or(error)?;
+            let disk = DumpDisk::open(path);
+            let text = disk.and_then(|disk| disk.small_view(number, SMALL_VIEW));
+            let text = text.ok().flatten().ok_or(error)?;
             write_text(&String::from_utf8_lossy(&text), part, format, out)?;
             Ok(LogSource::SmallView)
         }
     }
-}
-
-fn small_view(path: &Path, number: Option<u64>) -> Result<Option<Vec<u8>>, Error> {
-    let disk = DumpDisk::open(path)?;
-    let dump = disk.choose(number)?;
-    let view = dump.views().iter().find(|view| view.name.as_str() == SMALL_VIEW);
-    view.map_or(Ok(None), |view| disk.read_view(dump, view))
 }
 
 /// Writes the lines of a text, without characters that control a terminal.

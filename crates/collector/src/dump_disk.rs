@@ -12,7 +12,7 @@ use crate::stored_bulk::{Range, StoredBulk, Survey};
 use crate::{Error, disk};
 
 /// The longest small view that is read, in bytes: the capture kernel's are some hundred KiB.
-const LONGEST_VIEW: u64 = 16 << 20;
+pub(crate) const LONGEST_VIEW: u64 = 16 << 20;
 
 /// A dump disk that is open for reading.
 #[derive(Debug)]
@@ -175,6 +175,21 @@ impl DumpDisk {
         let bytes = self.read_up_to(offset, view.length as usize)?;
         let is_whole = bytes.len() as u64 == view.length && Crc32c::of(&bytes) == view.crc;
         Ok(is_whole.then_some(bytes))
+    }
+
+    /// The bytes of the small view of this name beside the dump that [`Self::choose`] chooses;
+    /// [`None`] when there is none, or it is damaged.
+    ///
+    /// # Errors
+    /// As for [`Self::choose`]; [`Error::Io`].
+    pub(crate) fn small_view(
+        &self,
+        number: Option<u64>,
+        name: &str,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let dump = self.choose(number)?;
+        let view = dump.views().iter().find(|view| view.name.as_str() == name);
+        view.map_or(Ok(None), |view| self.read_view(dump, view))
     }
 
     /// The bulk of a dump, for reading. One that the disk does not hold has nothing in it.

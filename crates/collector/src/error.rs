@@ -241,6 +241,28 @@ pub enum Error {
         /// True if QEMU wrote it.
         by_qemu: bool,
     },
+    /// The functions that CPUs or tasks were in cannot be found.
+    #[error("{}: no backtraces: {reason}", .path.display())]
+    NoBacktrace {
+        /// The vmcore.
+        path: PathBuf,
+        /// The reason, and the next step.
+        reason: String,
+    },
+    /// The dump has no CPU of this number.
+    #[error("{name} has no backtrace of CPU {cpu}: without --cpu all are shown")]
+    NoCpu {
+        /// The dump.
+        name: String,
+        /// The number of the CPU.
+        cpu: u32,
+    },
+    /// Tasks are wanted of a capture kernel, which has the backtraces of its CPUs only.
+    #[error(
+        "{0}: a capture kernel has the backtraces of CPUs only; for the tasks receive the dump: \
+         kdump-collector receive"
+    )]
+    OnlyCpus(String),
     /// Pages cannot be told apart by their classes.
     #[error("{}: its pages cannot be told apart by class: {reason}", .path.display())]
     NoFilter {

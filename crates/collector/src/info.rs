@@ -15,6 +15,7 @@ use vmcore::{Class, PageClass, PhysAddr, Prstatus, SegmentKind, vmcoreinfo_get};
 
 pub use kdump::KdumpInfo;
 
+use crate::backtrace::crashed_in;
 use crate::dump_disk::{DumpDisk, StoredDump};
 use crate::left_out::LeftByClass;
 use crate::range_map::DOUBT;
@@ -135,6 +136,8 @@ pub struct VmcoreInfo {
     pub crash_time: Option<u64>,
     /// Memory that is not in the dump, from the `LEFTOUT` lines of VMCOREINFO.
     pub left_out: Vec<LeftOut>,
+    /// The functions that the CPU which crashed was in, innermost first, if they are found at once.
+    pub crashed_in: Option<Vec<String>>,
     /// Commands that open the dump.
     pub readers: Readers,
     /// The PT_LOADs.
@@ -329,6 +332,7 @@ impl VmcoreInfo {
             kernel_offset: offset().map(Hex),
             crash_time: decimal("CRASHTIME"),
             left_out: left_out(text),
+            crashed_in: crashed_in(vmcore),
             readers: Readers::of(vmcore, path),
             loads: loads(vmcore),
             cpus: cpus(vmcore),

@@ -5,6 +5,7 @@
 //! machine that has just crashed wrote its contents; its header is checked before a number in it is
 //! used.
 
+mod backtrace;
 mod convert;
 mod disk;
 mod dmesg;
@@ -37,6 +38,9 @@ mod text;
 mod verify;
 mod vmcore_file;
 
+pub use backtrace::{
+    BacktraceFormat, BacktraceSource, NamedFrame, Stack, Stacks, backtrace_of, backtrace_over,
+};
 pub use convert::{Conversion, Converted, Format, convert};
 pub use dmesg::{Callers, LogFormat, LogPart, LogSource, dmesg, dmesg_of};
 pub use dump_disk::{DumpDisk, StoredDump};

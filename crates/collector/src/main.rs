@@ -13,7 +13,7 @@ use dumpfile::DiskId;
 use linux::Skipped;
 use serde::Serialize;
 
-use cli::{extract, read, receive};
+use cli::{backtrace, extract, read, receive};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -98,6 +98,13 @@ enum Command {
         #[arg(num_args = 0..=1, require_equals = true)]
         caller: Caller,
     },
+    /// Show the functions that each CPU was in when the kernel died, innermost first.
+    ///
+    /// The names come from the dump itself: no vmlinux is needed. A `?` is before a function that
+    /// may have returned long ago. If DUMP is not whole, or is a line, the text is the one that the
+    /// capture kernel stored at the crash.
+    #[command(after_help = backtrace::help())]
+    Backtrace(backtrace::Arguments),
     /// Check everything on DISK that can be checked: headers, tables, small views, checksums.
     #[command(after_help = VERIFY_CODES)]
     Verify {
@@ -146,6 +153,7 @@ fn main() -> ExitCode {
         Command::Dmesg { shown, json, last, bytes, caller } => {
             dmesg(&shown, log_format(json, caller), log_part(last, bytes))
         }
+        Command::Backtrace(arguments) => backtrace::run(&arguments),
         Command::Verify { disk, json } => verify(&disk, json),
         Command::Receive(arguments) => receive::run(&arguments),
         Command::Read(arguments) => read::run(&arguments),

@@ -35,6 +35,25 @@ pub fn read(
     }
 }
 
+/// Pulls a view over a line, or its first `most` bytes.
+///
+/// # Errors
+/// The reason why it did not come.
+pub(crate) fn read_view(
+    source: &Source,
+    (view, most): (&str, usize),
+    options: LinkOptions,
+    timeouts: Timeouts,
+    observer: &mut dyn Observer,
+) -> Result<Vec<u8>, Error> {
+    let mut part = Part::whole(most);
+    let mut receiver = Session::receiver(source, Plan::View(view.to_owned()), None);
+    match Session::new(source, options, timeouts)?.run(&mut receiver, &mut part, observer)? {
+        Verdict::Complete => Ok(part.into_bytes()),
+        Verdict::Differs => Err(Error::Differs),
+    }
+}
+
 fn room(length: u64) -> Result<usize, Error> {
     let fits = usize::try_from(length).ok().filter(|_| length <= MOST);
     fits.ok_or(Error::TooMuch(length))

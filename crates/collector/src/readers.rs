@@ -26,6 +26,8 @@ pub struct Readers {
     pub crash: String,
     /// Command for drgn.
     pub drgn: String,
+    /// Our own command that shows the backtrace of each CPU.
+    pub backtrace: String,
     /// Notes on these commands.
     pub notes: Vec<String>,
 }
@@ -62,6 +64,7 @@ impl Readers {
             gdb,
             crash: format!("crash {options}{vmlinux} {file}"),
             drgn: format!("drgn -c {file} -s {vmlinux}"),
+            backtrace: format!("kdump-collector backtrace {}", quoted(path)),
             vmlinux,
             package,
             notes,

@@ -19,6 +19,12 @@ SOURCE:
 pub(crate) struct Line {
     /// Source of the dump; see below.
     pub(crate) source: Source,
+    #[command(flatten)]
+    pub(crate) options: LineOptions,
+}
+
+#[derive(Args)]
+pub(crate) struct LineOptions {
     /// Wait for the other end to connect to the socket, instead of connecting to it.
     #[arg(long)]
     listen: bool,
@@ -36,8 +42,8 @@ pub(crate) struct Line {
     pub(crate) console: Option<PathBuf>,
 }
 
-impl Line {
-    pub(crate) fn options(&self) -> LinkOptions {
+impl LineOptions {
+    pub(crate) fn link(&self) -> LinkOptions {
         LinkOptions { listen: self.listen, baud: self.baud }
     }
 

@@ -1,5 +1,6 @@
 //! The commands that communicate with the other end of a line.
 
+pub(crate) mod backtrace;
 pub(crate) mod console;
 pub(crate) mod extract;
 pub(crate) mod line;

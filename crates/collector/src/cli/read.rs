@@ -36,9 +36,9 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     let Arguments { line, view, range: (start, length) } = arguments;
-    let mut console = Console::new(line.console.as_deref())?;
+    let mut console = Console::new(line.options.console.as_deref())?;
     let part = (view.as_str(), *start, *length);
-    let (options, timeouts) = (line.options(), line.timeouts());
+    let (options, timeouts) = (line.options.link(), line.options.timeouts());
     let bytes = collector::read(&line.source, part, options, timeouts, &mut console);
     console.end();
     let written = io::stdout().write_all(&bytes.map_err(super::text)?);

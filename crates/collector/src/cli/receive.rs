@@ -52,8 +52,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         collector::forget(&arguments.output).map_err(super::text)?;
     }
     let Arguments { line, output, view, .. } = arguments;
-    let mut console = Console::new(line.console.as_deref())?;
-    let (options, timeouts) = (line.options(), line.timeouts());
+    let mut console = Console::new(line.options.console.as_deref())?;
+    let (options, timeouts) = (line.options.link(), line.options.timeouts());
     let received =
         collector::receive(&line.source, output, view.as_deref(), options, timeouts, &mut console);
     console.end();

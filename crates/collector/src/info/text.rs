@@ -5,6 +5,9 @@ use std::fmt;
 use super::{Cpu, Cut, DiskInfo, DumpInfo, Info, KdumpInfo, LeftOut, Load, ViewInfo, VmcoreInfo};
 use crate::readers::Readers;
 
+/// Most functions of the CPU that crashed.
+const FUNCTIONS: usize = 8;
+
 impl fmt::Display for Info {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(disk) = &self.disk {
@@ -90,6 +93,12 @@ impl fmt::Display for VmcoreInfo {
         line(f, "crash time", self.crash_time.map(vmcore::utc_date))?;
         line(f, "page size", self.page_size.map(|size| size.to_string()))?;
         line(f, "offset", self.kernel_offset.map(|offset| offset.to_string()))?;
+        if let Some(functions) = &self.crashed_in {
+            let first: Vec<_> = functions.iter().take(FUNCTIONS).map(String::as_str).collect();
+            let more = if functions.len() > FUNCTIONS { " < ..." } else { "" };
+            line(f, "crashed in", Some(first.join(" < ") + more))?;
+            line(f, "", Some(self.readers.backtrace.clone()))?;
+        }
         self.left_out.iter().try_for_each(|left| write!(f, "{left}"))?;
         write!(f, "{}", self.readers)?;
         let [offset, paddr, vaddr] = ["offset", "physical", "virtual"];
@@ -163,7 +172,7 @@ impl fmt::Display for Cut {
 
 impl fmt::Display for Readers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { vmlinux, package, gdb, crash, drgn, notes } = self;
+        let Self { vmlinux, package, gdb, crash, drgn, notes, .. } = self;
         match package {
             Some(package) => writeln!(f, "vmlinux      {vmlinux} ({package})")?,
             None => writeln!(f, "vmlinux      that of this kernel, with debug information")?,

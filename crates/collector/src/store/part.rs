@@ -1,4 +1,4 @@
-//! A part of one view, in memory.
+//! A view or a part of one, in memory.
 
 use dumpfile::wire::{Held, Range, Receiver, Write};
 use sha2::{Digest, Sha256};
@@ -6,18 +6,25 @@ use sha2::{Digest, Sha256};
 use super::Store;
 use crate::Error;
 
-/// A part of one view, in memory.
+/// A view or a part of one, in memory.
 #[derive(Debug)]
 pub(crate) struct Part {
     view: Option<u16>,
     offset: u64,
     bytes: Vec<u8>,
+    /// Most bytes of a view that is wanted whole: its length is not known before it comes.
+    most: Option<usize>,
 }
 
 impl Part {
     /// Room for `length` bytes.
     pub(crate) fn new(length: usize) -> Self {
-        Self { view: None, offset: 0, bytes: vec![0; length] }
+        Self { view: None, offset: 0, bytes: vec![0; length], most: None }
+    }
+
+    /// Room for all of a view, or for its first `most` bytes.
+    pub(crate) const fn whole(most: usize) -> Self {
+        Self { view: None, offset: 0, bytes: Vec::new(), most: Some(most) }
     }
 
     pub(crate) fn into_bytes(self) -> Vec<u8> {
@@ -37,8 +44,12 @@ impl Part {
 impl Store for Part {
     fn prepare(&mut self, receiver: &Receiver) -> Result<(), Error> {
         for (number, view) in receiver.views() {
-            if let Some((start, _)) = view.wanted {
+            if let Some((start, end)) = view.wanted {
                 (self.view, self.offset) = (Some(number), start);
+                if let Some(most) = self.most {
+                    let length = usize::try_from(end - start).unwrap_or(most);
+                    self.bytes.resize(length.min(most), 0);
+                }
             }
         }
         Ok(())
@@ -79,7 +90,8 @@ mod tests {
     /// A sender may send more than it was asked for.
     #[test]
     fn a_part_takes_what_lies_in_it() {
-        let mut part = Part { view: Some(0), offset: 100, bytes: vec![0xff; 10] };
+        let bytes = vec![0xff; 10];
+        let mut part = Part { view: Some(0), offset: 100, bytes, most: None };
         let bytes: Vec<u8> = (0..20).collect();
         for (view, offset) in [(1, 100), (0, 50), (0, 110), (0, 95)] {
             part.write(&Write { view, offset, bytes: Cow::Borrowed(&bytes) }).expect("memory");

@@ -113,6 +113,30 @@ fn zeros_become_holes() {
     assert!(!console.contains('\x1b'), "a terminal would obey it");
 }
 
+/// The small view of the capture kernel, whole, with every byte compared.
+#[test]
+fn backtraces_come_over_a_line() {
+    let folder = folder();
+    let socket = listener(&folder);
+    let mut memory = Memory::new(100_000);
+    let cpus = ["cpu 1 pid 7 [sh]:\n panic+0x1/0x2\n", "cpu 0 pid 0:\n 0xc0\n"];
+    memory.0[2] = ("backtrace", 0, true, cpus.concat().into_bytes());
+    thread::spawn(move || Machine::new(memory, 5000).listen(socket));
+    for (arguments, expected) in [(&[][..], cpus.concat()), (&["--cpu", "0"], cpus[1].into())] {
+        let shown = collector(&folder, &[&["backtrace", "port"], arguments].concat());
+        assert_eq!(shown.status.code(), Some(0), "{}", text(&shown.stderr));
+        assert_eq!(text(&shown.stdout), expected);
+    }
+    for (arguments, reason) in [
+        (["--tasks"].as_slice(), "has the backtraces of CPUs only"),
+        (&["--dump", "1"], "port is no dump disk"),
+    ] {
+        let refused = collector(&folder, &[&["backtrace", "port"], arguments].concat());
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(text(&refused.stderr).contains(reason), "{}", text(&refused.stderr));
+    }
+}
+
 #[test]
 fn an_empty_vmcore_is_no_dump() {
     let folder = folder();

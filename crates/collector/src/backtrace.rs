@@ -1,0 +1,97 @@
+//! The functions that CPUs and tasks of the dead kernel were in.
+
+mod stacks;
+mod stored;
+
+use std::io::{self, Write};
+use std::path::Path;
+
+pub(crate) use stacks::crashed_in;
+pub use stacks::{NamedFrame, Stack};
+
+use crate::{Error, LinkOptions, Observer, Source, Timeouts, VmcoreFile};
+
+/// The stacks to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stacks {
+    /// Those of all CPUs, that of the CPU that crashed first.
+    Cpus,
+    /// That of one CPU.
+    Cpu(u32),
+    /// Those of all tasks.
+    Tasks,
+}
+
+/// Format of backtraces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BacktraceFormat {
+    /// As the kernel's own `Call Trace`.
+    Text,
+    /// An object of JSON for each stack, on a line of its own.
+    Json,
+}
+
+/// Origin of backtraces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BacktraceSource {
+    /// The dead kernel's memory, as it is in the vmcore.
+    Vmcore,
+    /// The text that the capture kernel stored.
+    SmallView,
+}
+
+/// Writes the backtraces of a vmcore or of a dump on a disk (the one with this number, else as for
+/// [`crate::DumpDisk::choose`]). If the dump on the disk is no whole vmcore, they are the text beside
+/// it. If `out` takes no more (a closed pipe), that is an early end and no error.
+///
+/// # Errors
+/// As for [`VmcoreFile::open_dump`], where there is no such text; [`Error::NoBacktrace`],
+/// [`Error::NoCpu`], [`Error::Output`].
+pub fn backtrace_of(
+    path: &Path,
+    number: Option<u64>,
+    wanted: Stacks,
+    format: BacktraceFormat,
+    out: &mut dyn Write,
+) -> Result<BacktraceSource, Error> {
+    let opened = VmcoreFile::open_dump(path, number);
+    match opened.and_then(|vmcore| stacks::write(&vmcore, wanted, format, out)) {
+        Ok(()) => Ok(BacktraceSource::Vmcore),
+        Err(error @ (Error::Output(_) | Error::NoCpu { .. })) => Err(error),
+        Err(error) => {
+            let text = stored::on_disk(path, number).ok().flatten();
+            let Some(text) = text.filter(|_| wanted != Stacks::Tasks) else { return Err(error) };
+            stored::write(&path.display().to_string(), &text, wanted, format, out)?;
+            Ok(BacktraceSource::SmallView)
+        }
+    }
+}
+
+/// Writes the backtraces that a capture kernel has, which is at the other end of a line.
+///
+/// # Errors
+/// [`Error::OnlyCpus`] for tasks, [`Error::NoCpu`], [`Error::Output`], or the reason why they did not
+/// come.
+pub fn backtrace_over(
+    source: &Source,
+    wanted: Stacks,
+    (format, out): (BacktraceFormat, &mut dyn Write),
+    options: LinkOptions,
+    timeouts: Timeouts,
+    observer: &mut dyn Observer,
+) -> Result<(), Error> {
+    let name = source.to_string();
+    if wanted == Stacks::Tasks {
+        return Err(Error::OnlyCpus(name));
+    }
+    let text = stored::over_line(source, options, timeouts, observer)?;
+    stored::write(&name, &text, wanted, format, out)
+}
+
+/// The result of writing: a closed pipe is an early end.
+fn written(result: io::Result<()>) -> Result<(), Error> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
+        _ => Ok(()),
+    }
+}

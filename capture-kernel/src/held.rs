@@ -5,8 +5,9 @@ use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 /// Set in a number of bytes that does not grow any more.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
-/// Bytes that there is room for: some thirty lines, of which a capture prints eight or so.
-const ROOM: usize = 2048;
+/// Bytes that there is room for: some thirty lines, of which a capture prints eight or so, and the
+/// backtraces, which a link sends with the first bytes.
+const ROOM: usize = 4096;
 
 /// The first bytes of a text, until they are released. There is no lock: an exception or an
 /// interrupt may add or release text while the code below it does so, and return or not. No byte is

@@ -12,6 +12,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod backtraces;
 pub mod bus;
 pub mod clock;
 pub mod devices;

@@ -23,6 +23,8 @@ const LINUX_PANIC: &str = "Kernel panic - not syncing";
 const OOPS: &str = " [#";
 /// Prefix of facts for the host, from `/init` of a Linux first kernel and from the test guest.
 const FACT_PREFIX: &str = "first-kernel: ";
+/// Prefix of the capture kernel's line after its backtraces.
+const BACKTRACES: &str = "kdump: backtraces: ";
 
 /// Meaning of a line to the harness.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub enum Meaning<'a> {
     Failed(&'a str),
     /// The capture kernel has sent this number of bytes for the pages that a dump level keeps.
     BytesOut(u64),
+    /// The capture kernel has shown its backtraces; the lines before this one have them.
+    Backtraces,
     /// Anything else.
     Text,
 }
@@ -55,6 +59,9 @@ pub fn meaning(text: &str) -> Meaning<'_> {
     if let Some((_, stage)) = text.split_once(LINE_PREFIX) {
         let name = stage.split_whitespace().next().unwrap_or_default();
         return Stage::from_name(name).map_or(Meaning::Text, Meaning::Stage);
+    }
+    if text.starts_with(BACKTRACES) {
+        return Meaning::Backtraces;
     }
     if text.starts_with(GUEST_PANIC) || text.contains(LINUX_PANIC) {
         return Meaning::Panic;
@@ -176,6 +183,7 @@ mod tests {
         assert_eq!(meaning("first-kernel: ready"), Meaning::Ready);
         assert_eq!(meaning("first-kernel: survived"), Meaning::Survived);
         assert_eq!(meaning("first-kernel: failed no slot"), Meaning::Failed("no slot"));
+        assert_eq!(meaning("kdump: backtraces: 12 ms"), Meaning::Backtraces);
         assert_eq!(meaning("[    0.1] ordinary"), Meaning::Text);
     }
 

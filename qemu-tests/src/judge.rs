@@ -90,6 +90,7 @@ impl Case<'_> {
             guest_dump: ended.guest_dump,
             distinct_pages: truth.exit.distinct(),
             timeline_ms: ended.timeline.milestones(),
+            backtraces_ms: ended.timeline.backtraces_ms(),
             stage_counters: ended.timeline.counters(),
             stopped_ms: ended.timeline.stopped_ms(),
             truth: config.truth,

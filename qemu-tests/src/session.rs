@@ -362,6 +362,10 @@ impl<'a> Session<'a> {
                 self.ended.facts.bytes_out = Some(bytes);
                 Ok(())
             }
+            Meaning::Backtraces => {
+                self.ended.timeline.shown_backtraces(line.at);
+                Ok(())
+            }
             Meaning::Text => {
                 if self.is_first_line_of_stock(&line.text) {
                     self.ended.timeline.reached(Stage::CaptureEntry, line.at, None);

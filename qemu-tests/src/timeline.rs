@@ -20,6 +20,8 @@ pub struct Timeline {
     panic: Option<Instant>,
     stages: Vec<Reached>,
     stops: Vec<(Instant, Instant)>,
+    /// The last line of the backtraces.
+    backtraces: Option<Instant>,
 }
 
 impl Timeline {
@@ -38,6 +40,16 @@ impl Timeline {
         if !self.has(stage) {
             self.stages.push(Reached { stage, at, counter });
         }
+    }
+
+    /// The last line of the capture kernel's backtraces; the first one counts.
+    pub fn shown_backtraces(&mut self, at: Instant) {
+        self.backtraces.get_or_insert(at);
+    }
+
+    /// Milliseconds from the panic to the last line of the backtraces.
+    pub fn backtraces_ms(&self) -> Option<f64> {
+        self.since_panic(self.backtraces?)
     }
 
     /// True once the stage's line came.
@@ -146,6 +158,10 @@ mod tests {
         timeline.stopped(at(110), at(160));
         timeline.reached(Stage::Purgatory, at(170), Some(5));
         timeline.stopped(at(180), at(200));
+        assert_eq!(timeline.backtraces_ms(), None);
+        timeline.shown_backtraces(at(205));
+        timeline.shown_backtraces(at(400));
+        assert_eq!(timeline.backtraces_ms(), Some(35.0));
         timeline.reached(Stage::Quiesced, at(210), Some(9));
         timeline.reached(Stage::Quiesced, at(900), Some(11));
         let milestones = timeline.milestones();

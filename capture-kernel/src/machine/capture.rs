@@ -42,7 +42,7 @@ fn main(boot_params: u32, physical_minus_virtual: u32) -> ! {
     let holes = buses.unplugged(&options, &boot.ours(&options, slot), slot, &clock);
     let holes = oldmem::leave_out(holes);
     boot.map_large(&options, header.as_ref(), holes);
-    let dump = views::read(&options, &boot, header.as_ref(), holes);
+    let dump = views::read(&options, &boot, header.as_ref(), holes, &clock);
     console::stage(Stage::Views);
     let mut finder = devices::Finder::new(&options, buses, slot, &clock);
     let reached = &mut |stage| {
@@ -50,6 +50,11 @@ fn main(boot_params: u32, physical_minus_virtual: u32) -> ! {
         console::release();
     };
     let delivered = finder.deliver(&options.targets, &dump, reached);
+    if delivered.is_err() {
+        // A target that failed early has not asked for them: the console shows the backtraces all
+        // the same.
+        dump.later.views();
+    }
     if dump.selection.as_ref().is_some_and(Selection::is_used) {
         heap::report();
     }

@@ -47,6 +47,11 @@ pub(crate) fn report() {
     log::info!("heap: {most} of {all} bytes used");
 }
 
+/// Runs `work`; returns its result and the heap that it used, in bytes.
+pub(crate) fn most_used_by<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    HEAP.most_used_by(work)
+}
+
 /// Granted memory less old memory, our image and the data that the loader left for us.
 fn free_ranges(
     options: &Options<'_>,

@@ -11,6 +11,7 @@ use capture_kernel::rate::{self, Found};
 const HELD: u64 = 100;
 
 /// The time stamp counter and its rate.
+#[derive(Clone, Copy)]
 pub(crate) struct Tsc {
     per_millisecond: u64,
     /// Time of this clock, in milliseconds, from which on no console line is held back.

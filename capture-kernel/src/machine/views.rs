@@ -1,9 +1,12 @@
 //! The views of the dead kernel's memory, as the command line asks for them.
 
-use crate::machine::{boot, oldmem, progress};
+use crate::machine::time::Tsc;
+use crate::machine::{boot, heap, oldmem, progress};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
+use boot_stub::console::println;
 use boot_stub::{paging, tsc};
+use capture_kernel::backtraces;
 use capture_kernel::dump::{Dump, Later, NamedView, Urgent, id};
 use capture_kernel::selection::{KernelPages, Selection};
 use cmdline::{Options, ViewSpec};
@@ -26,11 +29,13 @@ pub(crate) fn read(
     boot: &boot::Parameters,
     header: Option<&CoreHeader>,
     holes: &Holes,
+    clock: &Tsc,
 ) -> Dump {
     let vmcore = header.and_then(|header| Some((header, read_vmcore(header, holes)?)));
     let id = id(tsc::now(), vmcore.as_ref().map_or(&[], |(_, vmcore)| vmcore.notes()));
+    let clock = options.backtrace.then_some(*clock);
     let (first, later) =
-        vmcore.as_ref().map(|(header, vmcore)| small(header, vmcore)).unwrap_or_default();
+        vmcore.as_ref().map(|(header, vmcore)| small(header, vmcore, clock)).unwrap_or_default();
     let range = if let ViewSpec::OldMem(range) = options.view { range } else { None };
     let start = range.map_or(0, |range| range.start().get());
     let oldmem = read_oldmem(options, boot, header, (range, holes));
@@ -131,11 +136,29 @@ fn say_left_out(left_out: &Holes) {
     }
 }
 
-/// The small views: those that are read at once, and those that are read later.
-fn small(header: &CoreHeader, vmcore: &Vmcore) -> (Vec<NamedView>, Later) {
+/// The small views: those that are read at once, and those that are read later; backtraces are among
+/// these if there is a clock.
+fn small(header: &CoreHeader, vmcore: &Vmcore, clock: Option<Tsc>) -> (Vec<NamedView>, Later) {
     let (first, later) = linux::first_views(header, vmcore, &oldmem::Window);
-    let read = move || named(later.read(&oldmem::Window));
+    let read = move || {
+        let backtraces = clock.and_then(|clock| show_backtraces(&later, &clock));
+        named(later.read(&oldmem::Window, backtraces.unwrap_or_default()))
+    };
     (named(first), Later::new(LaterViews::MOST, read))
+}
+
+/// Shows the backtraces on the console, and returns the text of the small view.
+fn show_backtraces(later: &LaterViews, clock: &Tsc) -> Option<Vec<u8>> {
+    // Frames stand below the line of their CPU.
+    let print = |line: &str| match line.starts_with(' ') {
+        true => println!("{line}"),
+        false => println!("kdump: {line}"),
+    };
+    let show = || backtraces::show(later, &oldmem::Window, clock, print);
+    let (shown, heap) = heap::most_used_by(show);
+    let (text, took) = shown?;
+    log::info!("backtraces: {took} ms, {heap} bytes of heap, {} bytes stored", text.len());
+    Some(text)
 }
 
 fn named(views: Vec<SmallView>) -> Vec<NamedView> {

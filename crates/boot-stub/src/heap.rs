@@ -29,6 +29,20 @@ impl LockedHeap {
         (*most, heap.size())
     }
 
+    /// Runs `work`. Returns its result, and the most bytes that were in use at a time beyond those in
+    /// use before it.
+    pub fn most_used_by<T>(&self, work: impl FnOnce() -> T) -> (T, usize) {
+        let (used, most) = {
+            let Counted { heap, most } = &mut *self.0.lock();
+            (heap.used(), core::mem::replace(most, heap.used()))
+        };
+        let result = work();
+        let mut counted = self.0.lock();
+        let by_work = counted.most - used;
+        counted.most = counted.most.max(most);
+        (result, by_work)
+    }
+
     /// Gives the heap its memory: `length` bytes at the virtual address `start`.
     ///
     /// # Safety

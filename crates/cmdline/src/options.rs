@@ -39,6 +39,8 @@ pub struct Options<'a> {
     pub final_action: Action,
     /// `kdump.failure_action`: the action after a failed one.
     pub failure_action: Action,
+    /// `kdump.backtrace`: whether the functions that each CPU was in are shown and stored.
+    pub backtrace: bool,
     /// `kdump.checksum`: whether the content of each chunk on a dump disk gets a checksum.
     pub checksum: bool,
     /// `kdump.compress`: the encoding of the bulk.
@@ -110,6 +112,7 @@ impl<'a> Options<'a> {
             level: None,
             final_action: Action::default(),
             failure_action: Action::default(),
+            backtrace: true,
             checksum: false,
             compress: Compress::default(),
             replace_oldest: false,

@@ -30,7 +30,7 @@ struct Entry {
 }
 
 /// Every option. The texts of this constant are in no image: only [`PARSERS`] is.
-const TABLE: [Entry; 14] = [
+const TABLE: [Entry; 15] = [
     Entry {
         parser: Parser {
             key: "memmap",
@@ -93,6 +93,16 @@ const TABLE: [Entry; 14] = [
                `-d`: 1 zeros, 2 page cache without private data, 4 all page cache, 8 user \
                processes, 16 free memory. `kdump-loader load --level`",
         default: "0; on a dump disk without room for all memory 31",
+    },
+    Entry {
+        parser: Parser {
+            key: "kdump.backtrace",
+            right: "0 or 1",
+            parse: |options, text, _| set(value::word(text, b"0", b"1"), &mut options.backtrace),
+        },
+        help: "`1`: the functions that each CPU was in, as lines on the console and as the small \
+               view `backtrace`. `0`: neither",
+        default: "`1`",
     },
     Entry {
         parser: Parser {
@@ -259,6 +269,6 @@ mod tests {
             );
             checked += 1;
         }
-        assert_eq!(checked, 7);
+        assert_eq!(checked, 8);
     }
 }

@@ -31,7 +31,9 @@ pub fn elfcorehdr(bytes: &[u8]) {
 
 fn check_small_views(header: &CoreHeader, vmcore: &Vmcore, memory: &Memory<'_>) {
     let (first, later) = linux::first_views(header, vmcore, memory);
-    for view in first.into_iter().chain(later.read(memory)) {
+    let backtraces =
+        later.backtraces(memory, &mut || true).expect("memory").whole(linux::MOST_WHOLE);
+    for view in first.into_iter().chain(later.read(memory, backtraces)) {
         assert!((1..=vmcore::MAX_NOTES).contains(&view.view.len()), "{}", view.name);
     }
 }

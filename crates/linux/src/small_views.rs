@@ -11,7 +11,10 @@ use core::iter;
 pub use self::list::SmallView;
 use self::list::Views;
 use crate::page_cache::PageCache;
-use crate::{Caller, Cpus, Dmesg, Error, KernelMemory, SegmentMap};
+use crate::{
+    Backtraces, Budget, Caller, Cpus, DeadKernel, Dmesg, Error, Kallsyms, KernelMemory, MOST_WHOLE,
+    Most, SegmentMap, VirtualMemory,
+};
 use vmcore::Text;
 use vmcore::{CoreHeader, ReadPhys, Vmcore, notes};
 
@@ -32,6 +35,7 @@ const MAX_RECORDS: u64 = 3 * MAX_LOG as u64 / 16;
 /// | `dmesg-tail` | the last lines of the dead kernel's log, 8 KiB at most |
 /// | `notes` | the ELF notes as the vmcore has them: each CPU's registers, VMCOREINFO |
 /// | `vmcoreinfo` | VMCOREINFO, lines `KEY=VALUE` |
+/// | `backtrace` | the functions that each CPU was in, [`Backtraces::whole`] |
 /// | `stack` | the stack of the CPU that crashed, from its stack pointer up, 16 KiB at most |
 /// | `stack-0` … `stack-3` | instead of it where that CPU is not known: those of the first CPUs |
 /// | `dmesg` | the log, the newest 512 KiB at most, as [`crate::Record`] shows it |
@@ -70,7 +74,7 @@ pub fn first_views(
     (views.list, LaterViews { header: *header, cpus, vmcoreinfo, has_log, newest })
 }
 
-/// The small views that take longer to read: the stack, and the whole log.
+/// The small views that take longer to read: backtraces, the stack, and the whole log.
 #[derive(Clone, Debug)]
 pub struct LaterViews {
     header: CoreHeader,
@@ -84,15 +88,37 @@ pub struct LaterViews {
 
 impl LaterViews {
     /// The most bytes of all of them, each rounded up to a page.
-    pub const MOST: u64 = (MAX_LOG + stack::MOST) as u64;
+    pub const MOST: u64 = (MOST_WHOLE + stack::MOST + MAX_LOG) as u64;
 
-    /// Reads them. Missing parts are left out and reported (`log`), one line each.
-    pub fn read(&self, mem: &impl ReadPhys) -> Vec<SmallView> {
+    /// Reads the backtraces of all CPUs, within the bounds of a capture kernel. `go_on` is asked now
+    /// and then; with false, the rest is left out.
+    ///
+    /// # Errors
+    /// [`Error::NO_MEMORY`].
+    pub fn backtraces(
+        &self,
+        mem: &impl ReadPhys,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Backtraces, Error> {
+        let mem = PageCache::new(mem);
+        let segments = SegmentMap::new(self.header.segments(&mem)).unwrap_or_default();
+        let text = &self.vmcoreinfo;
+        let memory = VirtualMemory::new(KernelMemory::new(&mem, &segments), text);
+        let mut budget = Budget::new(go_on);
+        let kallsyms = Kallsyms::find(memory, text);
+        let kernel = DeadKernel::find(memory, self.cpus.machine, text, kallsyms, &mut budget);
+        Backtraces::read(&kernel, &self.cpus, || self.newest, Most::CAPTURE, &mut budget)
+    }
+
+    /// Reads the others, and adds the text of the backtraces. Missing parts are left out and
+    /// reported (`log`), one line each.
+    pub fn read(&self, mem: &impl ReadPhys, backtraces: Vec<u8>) -> Vec<SmallView> {
         let mem = PageCache::new(mem);
         // The first views have reported this error already.
         let segments = SegmentMap::new(self.header.segments(&mem)).unwrap_or_default();
         let memory = KernelMemory::new(&mem, &segments);
         let mut views = Views::default();
+        views.add("backtrace", 0, Ok(backtraces));
         stack::add(&mut views, &self.cpus, self.newest, memory, &self.vmcoreinfo);
         // The last one, because it takes all the memory that there is.
         let log = if self.has_log { whole_log(memory, &self.vmcoreinfo) } else { Log::default() };

@@ -81,7 +81,9 @@ fn peak(count: u64) -> usize {
     let ram = RangeSet::union(ranges).expect("room");
     let oldmem = vmcore::oldmem(&ram, None::<PhysRange>).expect("room");
     drop(ram);
-    small.extend(later.read(&memory));
+    let backtraces =
+        later.backtraces(&memory, &mut || true).expect("memory").whole(linux::MOST_WHOLE);
+    small.extend(later.read(&memory, backtraces));
     assert_eq!((small.len(), oldmem.extents().len() as u64), (0, 2 * count));
     let peak = PEAK.load(Relaxed) - before;
     drop(vmcore);

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use collector::{Callers, LogFormat, LogPart, VmcoreFile};
-use linux::{Skipped, SmallView, first_views};
+use linux::{MOST_WHOLE, Skipped, SmallView, first_views};
 use qemu_tests::FirstKernel;
 use vmcore::{CoreHeader, EM_386, ElfCoreHdr, PhysAddr, ReadPhys, vmcoreinfo_get};
 
@@ -97,16 +97,19 @@ fn assert_small_views(path: &Path, log: &str) {
         .expect("a vmcore of it");
     let (views, complaints) = vmcore::fake::logged(|| {
         let (mut views, later) = first_views(&header, &vmcore, &mem);
-        views.extend(later.read(&mem));
+        let backtraces = later.backtraces(&mem, &mut || true).expect("memory");
+        views.extend(later.read(&mem, backtraces.whole(MOST_WHOLE)));
         views
     });
     assert_eq!(complaints, [""; 0]);
     let names: Vec<_> = views.iter().map(|view| view.name).collect();
-    assert_eq!(names, ["dmesg-tail", "notes", "vmcoreinfo", "stack", "dmesg"]);
-    assert!(views[4].view == log.as_bytes(), "another log");
+    assert_eq!(names, ["dmesg-tail", "notes", "vmcoreinfo", "backtrace", "stack", "dmesg"]);
+    let backtrace = String::from_utf8_lossy(&views[3].view);
+    assert!(backtrace.contains("\n sysrq_handle_crash+0x"), "{backtrace}");
+    assert!(views[5].view == log.as_bytes(), "another log");
     let tail = &views[0].view;
     assert!(log.as_bytes().ends_with(tail) && (4000..=8192).contains(&tail.len()));
-    assert_is_stack(&views[3], &views[2].view);
+    assert_is_stack(&views[4], &views[2].view);
 }
 
 /// Checks that it has return addresses: words that point to the start of the kernel's text, or the

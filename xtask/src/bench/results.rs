@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::extraction::Extraction;
 use super::host::Host;
 use super::instructions::Count;
-use super::samples::{MEASURES, PARTS, Ratio, Row, Sample, Spread};
+use super::samples::{BACKTRACES, BACKTRACES_GOAL, MEASURES, PARTS, Ratio, Row, Sample, Spread};
 use super::slots::Search;
 use super::stacks::{Stack, Target, Workload};
 use crate::cycle::failure;
@@ -217,8 +217,11 @@ fn table(measured: &Measured) -> String {
     for (target, row) in measured.ours() {
         for (name, _, measure) in PARTS {
             let Some(spread) = row.spread(measure) else { continue };
+            let goal = (name == BACKTRACES).then_some(BACKTRACES_GOAL);
+            let met = goal.map(|goal| spread.median <= goal);
+            let verdict = verdict(goal.map(|goal| format!("at most {goal}")), met);
             let name = format!("{}: {name}, ms", target.name());
-            let _ = writeln!(text, "  {name:RATIO$}{:>COLUMN$}", shown(&spread));
+            let _ = writeln!(text, "  {name:RATIO$}{:>COLUMN$}{verdict}", shown(&spread));
         }
     }
     for ratio in measured.ratios() {
@@ -300,8 +303,9 @@ mod tests {
         let workload = Workload::new(1 << 30, 400 << 20);
         let mut measured = Measured::new(workload, &[OURS, Stack::Stock]);
         let ours = [sample(50.0, 1050.0), sample(100.0, 2100.0)];
-        let with_purgatory =
-            ours.map(|ours| ours.map(|ours| Sample { purgatory: Some(10.0), ..ours }));
+        let with_purgatory = ours.map(|ours| {
+            ours.map(|ours| Sample { purgatory: Some(10.0), backtraces: Some(120.0), ..ours })
+        });
         measured.rows[0].1.samples = with_purgatory.to_vec();
         measured.rows[1].1.samples = vec![sample(3000.0, 7000.0), None];
         measured.rows[1].1.failures = vec!["cycle: no end".into()];
@@ -371,6 +375,11 @@ mod tests {
             let start = format!("virtio-blk: {part}");
             assert_eq!(line(&start), format!("{start}, ms {number}"));
         }
+        assert_eq!(
+            line("virtio-blk: panic to the last"),
+            "virtio-blk: panic to the last backtrace line, ms 120.0 (120.0 … 120.0) goal at most \
+             150: met"
+        );
         let count = "capture_entry to first byte, ours, virtio-blk: 7,000,000 instructions, \
                      6,000,000 until views";
         assert_eq!(line("capture_entry"), count);

@@ -14,6 +14,8 @@ pub(super) struct Sample {
     pub first_line: Option<f64>,
     /// From the panic until the first bytes of the dump are on the disk.
     pub first_byte: Option<f64>,
+    /// From the panic until the console has shown the backtraces.
+    pub backtraces: Option<f64>,
     /// From the panic until the dump is complete; of QEMU's own dump the whole of it.
     pub done: Option<f64>,
     /// Length of the dump in bytes.
@@ -30,6 +32,7 @@ impl Sample {
             purgatory: at("purgatory"),
             first_line: at("capture_entry"),
             first_byte: at("first_byte"),
+            backtraces: report.backtraces_ms,
             done: at("done"),
             bytes: report.bytes,
             bytes_out: report.bytes_out.unwrap_or(report.bytes),
@@ -81,12 +84,19 @@ pub(super) const MEASURES: [(&str, &str, Measure); 5] = [
     ("MB out", "mb_out", |sample| Some(sample.bytes_out as f64 / 1e6)),
 ];
 
-/// Parts of the time to our first byte, likewise; each part on its own.
-pub(super) const PARTS: [(&str, &str, Measure); 3] = [
+/// Parts of the time to our first byte, likewise, each part on its own; and the time to the last
+/// line of the backtraces.
+pub(super) const PARTS: [(&str, &str, Measure); 4] = [
     ("panic to purgatory", "purgatory_ms", |sample| sample.purgatory),
     ("purgatory to first byte", "purgatory_to_first_byte_ms", Sample::purgatory_to_first_byte),
     ("capture_entry to first byte", "entry_to_first_byte_ms", Sample::entry_to_first_byte),
+    (BACKTRACES, "backtraces_ms", |sample| sample.backtraces),
 ];
+
+/// The name of the part whose goal is [`BACKTRACES_GOAL`].
+pub(super) const BACKTRACES: &str = "panic to the last backtrace line";
+/// The most that it should take, in milliseconds.
+pub(super) const BACKTRACES_GOAL: f64 = 150.0;
 
 /// One stack's dumps under one workload.
 #[derive(Clone, Debug, Default)]
@@ -228,13 +238,16 @@ mod tests {
             purgatory: Some(12.5),
             first_line: Some(20.0),
             first_byte: Some(65.0),
+            backtraces: Some(90.0),
             ..Sample::default()
         };
         let parts = |sample: &Sample| PARTS.map(|(_, _, measure)| measure(sample));
-        assert_eq!(parts(&ours), [Some(12.5), Some(52.5), Some(45.0)]);
+        assert_eq!(parts(&ours), [Some(12.5), Some(52.5), Some(45.0), Some(90.0)]);
         // A stock Linux does not say when it left purgatory.
-        assert_eq!(parts(&Sample { purgatory: None, ..ours }), [None; 3]);
-        assert_eq!(parts(&Sample { first_byte: None, ..ours }), [Some(12.5), None, None]);
+        let stock = Sample { purgatory: None, backtraces: None, ..ours };
+        assert_eq!(parts(&stock), [None; 4]);
+        let without = Sample { first_byte: None, backtraces: None, ..ours };
+        assert_eq!(parts(&without), [Some(12.5), None, None, None]);
         let json = row(vec![Some(ours)]).json();
         assert_eq!(json["samples"][0]["purgatory_to_first_byte_ms"], 52.5);
         assert_eq!(json["summary"]["entry_to_first_byte_ms"]["median"], 45.0);

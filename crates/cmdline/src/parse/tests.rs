@@ -38,6 +38,7 @@ fn defaults() {
     assert_eq!(options.final_action, Action::Reboot);
     assert_eq!(options.failure_action, Action::Reboot);
     assert_eq!((options.timeout, options.poweroff), (30, None));
+    assert!(options.backtrace);
 }
 
 /// Words that `kexec -p --pass-memmap-cmdline` appends to a first kernel's line.
@@ -61,7 +62,7 @@ fn every_key_of_ours() {
          kdump.target=virtio-blk:id=00112233445566778899AABBccddeeff,none \
          kdump.final_action=poweroff kdump.failure-action=halt kdump.timeout=5 kdump.pm1a=0x604,0 \
          kdump.view=vmcore kdump.level=0 kdump.checksum=1 kdump.replace=oldest kdump.compress=none \
-         kdump.tsc_khz=2596366",
+         kdump.tsc_khz=2596366 kdump.backtrace=0",
     );
     let elfcorehdr = ElfCoreHdr { addr: PhysAddr::new(32 << 20), size: Some(4096) };
     assert_eq!(options.elfcorehdr, Some(elfcorehdr));
@@ -70,7 +71,8 @@ fn every_key_of_ours() {
     assert_eq!(options.targets[..], targets.map(|target| TargetEntry { target, also: false }));
     assert_eq!(options.final_action, Action::PowerOff);
     assert_eq!(options.failure_action, Action::Halt);
-    assert_eq!(options.timeout, 5);
+    assert_eq!((options.timeout, options.backtrace), (5, false));
+    assert!(good("kdump.backtrace=0 kdump.backtrace=1").backtrace);
     assert_eq!((options.checksum, options.replace_oldest), (true, true));
     let poweroff = PowerOff { pm1a_control: 0x604, sleep_type: 0 };
     assert_eq!(options.poweroff, Some(poweroff));

@@ -57,8 +57,16 @@ impl Dead {
         desc
     }
 
-    /// The small views, and the complaints.
+    /// The small views without backtraces, and the complaints.
     fn views(&self) -> (Vec<SmallView>, Vec<String>) {
+        self.views_with(|_, _| Vec::new())
+    }
+
+    /// The small views with this text of the backtraces.
+    fn views_with(
+        &self,
+        backtraces: impl Fn(&LaterViews, &FakeMemory) -> Vec<u8>,
+    ) -> (Vec<SmallView>, Vec<String>) {
         let load = |source: u64, vaddr, filesz| {
             let (kind, source) = (SegmentKind::Load, PhysAddr::new(source));
             Segment { kind, source, vaddr, paddr: source, filesz, memsz: filesz, flags: 7 }
@@ -85,7 +93,7 @@ impl Dead {
             vmcore(&header, &mem, LIMIT, &Holes::new(), &mut |_| {}).expect("a vmcore of a test");
         logged(|| {
             let (mut views, later) = first_views(&header, &vmcore, &mem);
-            views.extend(later.read(&mem));
+            views.extend(later.read(&mem, backtraces(&later, &mem)));
             views
         })
     }
@@ -122,6 +130,32 @@ fn all_views_of_one_cpu() {
         assert_eq!(views[3].view, stacks()[0x120..end]);
         assert_eq!(views[4].view, LOG.as_bytes());
         assert!(views.iter().all(|view| view.name == "stack" || view.start == 0));
+    }
+}
+
+/// The kernel has no symbols here, and the stack no return address.
+#[test]
+fn backtraces_come_before_the_stack() {
+    for machine in BOTH {
+        let at = |offset| Dead::stack(machine, offset);
+        let dead = Dead::new(machine, &[Some((0, at(0x10))), Some((1, at(0x20)))]);
+        for (goes_on, expected) in [
+            (
+                true,
+                "cpu 1 pid 1, crashed:\n 0x0\n (no way to the next frame)\n\
+                    cpu 0 pid 0:\n 0x0\n (no way to the next frame)\n",
+            ),
+            (false, "2 more cpus\n"),
+        ] {
+            let (views, complaints) = dead.views_with(|later, mem| {
+                let read = later.backtraces(mem, &mut || goes_on);
+                read.expect("memory").whole(MOST_WHOLE)
+            });
+            let names: Vec<_> = views[3..].iter().map(|view| view.name).collect();
+            assert_eq!(names, ["backtrace", "stack", "dmesg"]);
+            assert_eq!(String::from_utf8_lossy(&views[3].view), expected);
+            assert!(complaints.iter().any(|line| line.contains("kallsyms")), "{complaints:?}");
+        }
     }
 }
 

@@ -54,13 +54,23 @@ pub enum Start {
 #[derive(Debug)]
 pub struct Unwinder<'a, M> {
     code: Code<'a, M>,
-    /// The unwind tables of x86_64.
-    orc: Option<Orc>,
+    method: Method,
+}
+
+/// The way from a function to its caller.
+#[derive(Debug)]
+enum Method {
+    /// Unwind tables: x86_64.
+    Tables(Orc),
+    /// Frame pointers: i386.
+    FramePointers,
+    /// None that is known.
+    Unknown,
 }
 
 impl<'a, M: ReadPhys> Unwinder<'a, M> {
-    /// The unwinder of a kernel for this `e_machine`. Without unwind tables that it knows, all but
-    /// the first frame of a trace are guesses; this is logged.
+    /// The unwinder of a kernel for this `e_machine`. Without unwind tables that it knows (x86_64)
+    /// or frame pointers (i386), all but the first frame of a trace are guesses; this is logged.
     pub fn new(
         memory: VirtualMemory<'a, M>,
         machine: u16,
@@ -75,8 +85,15 @@ impl<'a, M: ReadPhys> Unwinder<'a, M> {
         let kernel = range(Symbol::Text, Symbol::TextEnd);
         let init = range(Symbol::InitText, Symbol::InitTextEnd);
         let code = Code { memory, is_64: machine != EM_386, kernel, init, modules };
-        let orc = code.is_64.then(|| Orc::find(&code, vmcoreinfo, symbols)).flatten();
-        Self { code, orc }
+        let function = symbols.get(Symbol::CrashKexec);
+        let method = if code.is_64 {
+            Orc::find(&code, vmcoreinfo, symbols).map_or(Method::Unknown, Method::Tables)
+        } else if frame_pointers::are_there(&code, function) {
+            Method::FramePointers
+        } else {
+            Method::Unknown
+        };
+        Self { code, method }
     }
 
     /// The frames from `start` on, `most` at most. `go_on` is called before each frame, and before
@@ -118,10 +135,10 @@ impl<'a, M: ReadPhys> Unwinder<'a, M> {
     }
 
     fn step(&self, place: &Place) -> Option<Step> {
-        if self.code.is_64 {
-            self.orc.as_ref()?.step(&self.code, place)
-        } else {
-            frame_pointers::step(&self.code, place)
+        match &self.method {
+            Method::Tables(orc) => orc.step(&self.code, place),
+            Method::FramePointers => frame_pointers::step(&self.code, place),
+            Method::Unknown => None,
         }
     }
 

@@ -29,6 +29,19 @@ const REALIGNED: u64 = 12;
 /// moved the registers (5.4 and later).
 const MOVED: u64 = 64;
 
+/// False for a kernel whose functions do not set up bp, as the code of the one at `function` shows.
+pub(super) fn are_there<M: ReadPhys>(code: &Code<'_, M>, function: Option<u64>) -> bool {
+    // mov %esp,%ebp: other instructions may be before it.
+    const START: [u8; 2] = [0x89, 0xe5];
+    let mut bytes = [0; 48];
+    let is_read = function.is_some_and(|at| code.memory.read(at, &mut bytes).is_ok());
+    let are_there = !is_read || bytes.windows(START.len()).any(|bytes| bytes == START);
+    if !are_there {
+        log::warn!("backtraces: the dead kernel has no frame pointers: frames are guesses");
+    }
+    are_there
+}
+
 /// The caller of the function at `place`, or the one that it interrupted. [`None`] if it cannot be
 /// found.
 pub(super) fn step<M: ReadPhys>(code: &Code<'_, M>, place: &Place) -> Option<Step> {

@@ -189,6 +189,26 @@ fn a_task_sleeps() {
     }
 }
 
+/// A kernel without frame pointers, as a function that it surely has shows.
+#[test]
+fn a_kernel_without_frame_pointers() {
+    let top = TOP - 8 - 68;
+    for (code, trust) in [
+        (&[0x55, 0x89, 0xe5, 0x57][..], Trust::Sure),
+        // nop; push %ebp; mov $1,%edx; mov %esp,%ebp: Debian's 6.1.
+        (&[0x3e, 0x8d, 0x74, 0x26, 0, 0x55, 0xba, 1, 0, 0, 0, 0x89, 0xe5], Trust::Sure),
+        (&[0x55, 0x57, 0x56, 0x53], Trust::Guess),
+    ] {
+        let mut fake = machine();
+        fake.symbol("__crash_kexec", TEXT + 0x3000);
+        fake.write(TEXT + 0x3000, code);
+        fake.words(top - 8, &[0, back(1)]);
+        let trace = fake.trace(at(TEXT + 0x40, top - 32, top - 8), 32);
+        let caller = Frame { trust, ..sure(back(1), true) };
+        assert_eq!(trace.frames, [sure(TEXT + 0x40, false), caller]);
+    }
+}
+
 /// The trace is lost at a frame whose bp, return address, or registers are wrong. The addresses
 /// above are guesses.
 #[test]

@@ -15,7 +15,7 @@ mod table;
 
 use alloc::vec::Vec;
 
-use self::code::Code;
+use self::code::{Before, Code};
 use self::orc::Orc;
 use self::place::{Place, Step};
 use self::stretches::Stretches;
@@ -102,10 +102,11 @@ impl<'a, M: ReadPhys> Unwinder<'a, M> {
         let mut trace = Trace { frames: Vec::new(), end: TraceEnd::Lost };
         let (mut stretches, mut from) = (Stretches::default(), None);
         let mut step = match start {
-            Start::Registers { ip, sp, bp, cs } => Some(match cs & 3 {
-                3 => Step::End(TraceEnd::User),
-                _ => Step::To(Place::at(ip, sp, bp)),
-            }),
+            Start::Registers { cs, .. } if cs & 3 == 3 => Some(Step::End(TraceEnd::User)),
+            Start::Registers { ip, sp, bp, .. } => {
+                let [ip, sp, bp] = [ip, sp, bp].map(|value| value & self.code.highest());
+                Some(Step::To(Place::at(ip, sp, bp)))
+            }
             Start::Sleeping { sp } => {
                 from = Some(sp);
                 self.sleeping(sp).map(Step::To)
@@ -142,8 +143,9 @@ impl<'a, M: ReadPhys> Unwinder<'a, M> {
         }
     }
 
-    /// The place in which a task sleeps. It has pushed its registers there, and a switch to it will
-    /// return to the address above them (`struct inactive_task_frame`).
+    /// The place in which a task sleeps. It has called `__switch_to_asm`, which pushed its
+    /// registers (`struct inactive_task_frame`). [`None`] if the stack does not show that: perhaps
+    /// the task was running again.
     fn sleeping(&self, sp: u64) -> Option<Place> {
         // Number of words below bp: of Linux 5.2 (i386) or 5.5 (x86_64) and later, and of older
         // versions, which push the flags there, or do not yet.
@@ -154,12 +156,29 @@ impl<'a, M: ReadPhys> Unwinder<'a, M> {
             let next = at.checked_add(word)?;
             Some(Place::at(self.code.read(next)?, next.checked_add(word)?, self.code.read(at)?))
         };
-        let returned = below.into_iter().filter_map(place).find_map(|place| {
-            let trust = self.code.returns(place.ip)?;
-            Some(Place { is_return: true, trust, ..place })
-        });
-        // A task that has not run yet starts in `ret_from_fork`.
-        returned.or_else(|| place(below[0]).filter(|place| self.code.is_text(place.ip)))
+        let called = |place: &Place| self.code.is_text(place.ip) && self.is_switch(place.ip);
+        if let Some(place) = below.into_iter().filter_map(place).find(called) {
+            return Some(Place { is_return: true, ..place });
+        }
+        // A task that has not run yet starts in `ret_from_fork`, which nobody called.
+        let is_first = |place: &Place| {
+            self.code.is_text(place.ip) && matches!(self.step(place), Some(Step::End(_)))
+        };
+        place(below[0]).filter(is_first)
+    }
+
+    /// True if the call before `at` is one of `__switch_to_asm`.
+    fn is_switch(&self, at: u64) -> bool {
+        // It pushes bp and bx first, or after an instruction that marks the start.
+        const ENDBR: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+        const PUSHES: [u8; 2] = [0x55, 0x53];
+        let mut code = [0; 6];
+        match self.code.before(at) {
+            Before::Direct(target) if self.code.memory.read(target, &mut code).is_ok() => {
+                code.strip_prefix(&ENDBR).unwrap_or(&code).starts_with(&PUSHES)
+            }
+            _ => false,
+        }
     }
 
     /// Adds return addresses between `from` and the end of its stack as guesses.
@@ -172,7 +191,7 @@ impl<'a, M: ReadPhys> Unwinder<'a, M> {
     ) {
         let machine = if self.code.is_64 { EM_X86_64 } else { EM_386 };
         let (word, size) = (self.code.word(), stack_size(machine));
-        let end = from.checked_next_multiple_of(size).unwrap_or(from);
+        let Some(end) = from.checked_next_multiple_of(size) else { return };
         let mut next = from.next_multiple_of(word);
         let mut bytes = [0; TOGETHER];
         while next < end && go_on() {

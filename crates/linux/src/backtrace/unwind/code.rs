@@ -48,6 +48,11 @@ impl<M: ReadPhys> Code<'_, M> {
         if self.is_64 { 8 } else { 4 }
     }
 
+    /// The highest address.
+    pub(super) const fn highest(&self) -> u64 {
+        if self.is_64 { u64::MAX } else { u32::MAX as u64 }
+    }
+
     /// The word at `at`; [`None`] if it cannot be read, or is not at a word's place.
     pub(super) fn read(&self, at: u64) -> Option<u64> {
         let word = self.word();
@@ -96,7 +101,7 @@ impl<M: ReadPhys> Code<'_, M> {
         }
         let [_, _, 0xe8, distance @ ..] = bytes else { return indirect(&bytes, self.is_64) };
         let target = at.wrapping_add_signed(i32::from_le_bytes(distance).into());
-        Before::Direct(if self.is_64 { target } else { target & u64::from(u32::MAX) })
+        Before::Direct(target & self.highest())
     }
 }
 

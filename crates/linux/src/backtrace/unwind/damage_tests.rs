@@ -166,6 +166,7 @@ proptest! {
         number in any::<prop::sample::Index>(),
         bytes in proptest::collection::vec((any::<[u32; 2]>(), any::<u8>()), 0..256),
         registers in proptest::option::of(any::<[u64; 4]>()),
+        is_high in any::<bool>(),
         most in 0_usize..80,
     ) {
         let (mut fake, start, _) = case(number);
@@ -175,7 +176,12 @@ proptest! {
             fake.write(at, &[byte]);
         }
         let start = match registers {
-            Some([ip, sp, bp, cs]) => Start::Registers { ip, sp, bp, cs },
+            Some([_, sp, bp, _]) if is_high => Start::Sleeping { sp: !(sp & bp & 0xff) },
+            Some(registers) => {
+                let all = registers.map(|value| if value & 4 == 0 { !(value >> 56) } else { value });
+                let [ip, sp, bp, cs] = all;
+                Start::Registers { ip, sp, bp, cs }
+            }
             None => start,
         };
         let (trace, reads) = fake.counted_trace(start, most);

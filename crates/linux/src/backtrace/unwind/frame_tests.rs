@@ -170,6 +170,8 @@ fn a_task_sleeps() {
     let top = TOP - 8 - 68;
     for flags in [0, 1] {
         let mut fake = machine();
+        fake.call(back(1), TEXT + 0x3000);
+        fake.write(TEXT + 0x3000, &[0x55, 0x53, 0x57, 0x56, 0x9c]);
         fake.words(top - 8, &[0, back(2)]);
         let sp = TASK + 0x1800;
         fake.words(sp, &[0x246, 1, 2, 3, top - 8, back(1)][1 - flags..]);

@@ -281,7 +281,8 @@ fn a_null_function_was_called() {
 fn a_task_sleeps() {
     for flags in [0, 1] {
         let (mut fake, _, _) = machine(&LAYOUTS[0], "R10");
-        fake.call(TEXT + 0x220, TEXT + 0x100);
+        fake.call(TEXT + 0x220, TEXT + 0xd00);
+        fake.write(TEXT + 0xd00, &[0xf3, 0x0f, 0x1e, 0xfa, 0x55, 0x53][4 * flags..]);
         fake.call(TEXT + 0xa20, TEXT + 0xb00);
         let sp = TASK + 0x3000;
         fake.words(sp, &[0x246, 1, 2, 3, 4, 5, TASK + 0x3100, TEXT + 0x220][1 - flags..]);
@@ -289,6 +290,11 @@ fn a_task_sleeps() {
         let trace = fake.trace(Start::Sleeping { sp }, 32);
         let frames = [sure(TEXT + 0x220, true), sure(TEXT + 0xa20, true)];
         assert_eq!((&trace.frames[..], trace.end), (&frames[..], TraceEnd::Complete), "{flags}");
+        // Another function than the switch was called: the task was running.
+        fake.write(TEXT + 0xd00, &[0x90; 6]);
+        let trace = fake.trace(Start::Sleeping { sp }, 32);
+        assert_eq!(trace.frames, frames.map(|frame| Frame { trust: Trust::Guess, ..frame }));
+        assert_eq!(trace.end, TraceEnd::Lost);
     }
     // A task that never ran starts in a function, of which the entry at its own address holds.
     let (mut fake, _, _) = machine(&LAYOUTS[0], "R10");

@@ -12,7 +12,7 @@ use crate::memory::{AT, Memory};
 const VADDRS: [u64; 2] = [0xc000_0000, 0xffff_8880_0000_0000];
 const LENGTH: u64 = 1 << 20;
 /// Addresses whose symbols are looked up: one in each this many bytes.
-const STEP: usize = 97;
+const STEP: usize = 509;
 /// The most calls of the clock: two passes over the names, and one for each address.
 const MOST_CALLS: u64 = (2 + 2 * 8192 / STEP as u64) * (4 << 20);
 

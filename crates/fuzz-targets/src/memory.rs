@@ -10,24 +10,21 @@ pub(crate) const END: u64 = 1 << 36;
 /// All of memory up to [`END`] can be read; from [`AT`] on it holds these bytes.
 pub(crate) struct Memory<'a>(pub(crate) &'a [u8]);
 
-impl Memory<'_> {
-    fn byte(&self, at: u64) -> u8 {
-        let index = at.checked_sub(AT).and_then(|index| usize::try_from(index).ok());
-        let inside = index.and_then(|index| self.0.get(index));
-        // Outside are zeros, as in most memory: a note area of zeros is an empty one.
-        inside.copied().unwrap_or(0)
-    }
-}
-
 impl ReadPhys for Memory<'_> {
     fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), Error> {
         let end = at.get().checked_add(into.len() as u64);
         if end.is_none_or(|end| end > END) {
             return Err(Error::Unreadable { at });
         }
-        for (byte, address) in into.iter_mut().zip(at.get()..) {
-            *byte = self.byte(address);
-        }
+        // Outside are zeros, as in most memory: a note area of zeros is an empty one.
+        into.fill(0);
+        let skip = AT.saturating_sub(at.get());
+        let from = at.get().saturating_sub(AT);
+        let place = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let bytes = self.0.get(place(from)..).unwrap_or_default();
+        let into = into.get_mut(place(skip)..).unwrap_or_default();
+        let count = bytes.len().min(into.len());
+        into[..count].copy_from_slice(&bytes[..count]);
         Ok(())
     }
 }

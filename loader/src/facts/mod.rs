@@ -16,6 +16,7 @@ pub(crate) mod memory;
 pub(crate) mod module_evidence;
 pub mod names;
 pub mod pages;
+pub(crate) mod per_cpu_evidence;
 pub(crate) mod read;
 pub(crate) mod scan;
 pub(crate) mod setup_header;

@@ -8,15 +8,18 @@ use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::Path;
 use std::sync::mpsc;
-use std::thread;
+use std::{process, thread};
 
 use linux::{Kallsyms, Symbol, Symbols, TaskLayout, Tasks};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use vmcore::{EM_386, EM_X86_64, vmcoreinfo_get};
 
 use crate::facts::btf::Btf;
 use crate::facts::live_memory::LiveMemory;
+use crate::facts::memory::linear_map;
+use crate::facts::per_cpu_evidence::CpuVariables;
 use crate::facts::system::{Machine, System};
-use crate::facts::{kallsyms, module_evidence};
+use crate::facts::{kallsyms, module_evidence, per_cpu_evidence};
 
 /// Keys that describe a module, besides its symbols; a kernel has some of them.
 pub(crate) const MODULE_KEYS: [&str; 19] = [
@@ -45,6 +48,8 @@ const A_TASK_KEY: &str = "OFFSET(task_struct.thread.sp)";
 const A_MODULE_KEY: &str = "OFFSET(module.list)";
 /// Number of times that memory is searched: tasks come and go meanwhile.
 const TRIES: u32 = 5;
+/// Most tasks that are looked at for this one.
+const MOST_TASKS: usize = 1 << 20;
 
 /// Lines about the running kernel, and the reasons for missing ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +100,8 @@ struct Search<'a> {
     root: &'a Path,
     machine: Option<Machine>,
     live: Result<LiveMemory, String>,
+    /// The CPUs' crash notes in the linear mapping; empty if one is not known.
+    cpus: Vec<CpuVariables>,
     /// VMCOREINFO of the kernel.
     text: Vec<u8>,
     /// The lines that have been found.
@@ -107,8 +114,15 @@ impl<'a> Search<'a> {
         let live = LiveMemory::open(root, system).map_err(|error| error.to_string());
         let mut text = live.as_ref().map_or_else(|_| Vec::new(), |live| live.vmcoreinfo.clone());
         text.truncate(text.iter().position(|byte| *byte == 0).unwrap_or(text.len()));
-        let (symbol_lines, offset_lines) = (String::new(), String::new());
-        Self { root, machine: system.machine, live, text, symbol_lines, offset_lines }
+        Self {
+            root,
+            machine: system.machine,
+            live,
+            cpus: cpus(system).unwrap_or_default(),
+            text,
+            symbol_lines: String::new(),
+            offset_lines: String::new(),
+        }
     }
 
     fn names(mut self) -> Names {
@@ -126,6 +140,7 @@ impl<'a> Search<'a> {
             }
         }
         let tasks = if self.has(A_TASK_KEY) { Ok(()) } else { self.tasks_by_evidence() };
+        self.current_task();
         let modules = if self.has(A_MODULE_KEY) { Ok(()) } else { self.modules_by_evidence() };
         let lines = self.symbol_lines + &self.offset_lines;
         Names { lines, hidden, symbols, tasks, modules }
@@ -205,6 +220,40 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
+    /// The variables of CPUs, which i386 kernels without `CONFIG_KALLSYMS_ALL` do not show. Of one
+    /// CPU the task is known anyway: it is the one that crashed.
+    fn current_task(&mut self) -> Option<()> {
+        if self.has("SYMBOL(current_task)") || self.has("SYMBOL(pcpu_hot)") {
+            return None;
+        }
+        let live = self.live.as_ref().ok()?;
+        let machine = elf_machine(self.machine);
+        let lines = [&self.text, self.symbol_lines.as_bytes(), self.offset_lines.as_bytes()];
+        let text = lines.concat();
+        let symbols = Symbols::of(&text).ok()?;
+        let tasks = Tasks::find(live.memory(), &text, &symbols, machine).ok()?;
+        let mut task = None;
+        tasks.each(MOST_TASKS, &mut |other| {
+            task = (other.pid == process::id()).then_some(other.at);
+            task.is_none()
+        });
+        let word = if machine == EM_386 { 4 } else { 8 };
+        let text = symbols.get(Symbol::Text)?;
+        let search = per_cpu_evidence::Search { memory: live.memory(), word, text, task: task? };
+        let before = sched_getaffinity(None).ok()?;
+        let found = search.symbols(&self.cpus, |cpu| {
+            let mut only = CpuSet::new();
+            only.set(cpu as usize);
+            sched_setaffinity(None, &only).is_ok()
+        });
+        // This thread has run there before.
+        let _ = sched_setaffinity(None, &before);
+        let (table, variable) = found?;
+        self.add_symbol(Symbol::PerCpuOffset.name(), table);
+        self.add_symbol(Symbol::CurrentTask.name(), variable);
+        Some(())
+    }
+
     fn modules_by_evidence(&mut self) -> Result<(), String> {
         let live = self.live.as_ref().map_err(String::clone)?;
         let modules = module_evidence::loaded(self.root);
@@ -219,6 +268,17 @@ impl<'a> Search<'a> {
             self.add(key, value);
         });
     }
+}
+
+/// The CPUs' crash notes in the linear mapping. A CPU's number is its place in the list.
+fn cpus(system: &System) -> Option<Vec<CpuVariables>> {
+    let map = linear_map(system).ok()?;
+    let cpus = system.cpus.iter().zip(0..);
+    let cpus = cpus.map(|(notes, cpu)| {
+        let start = notes.area.filter(|area| notes.cpu == cpu && area.end() <= map.end)?.start();
+        Some(CpuVariables { cpu, notes: map.page_offset.checked_add(start.get())? })
+    });
+    cpus.collect()
 }
 
 /// The reason for missing symbols.

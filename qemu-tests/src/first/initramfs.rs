@@ -102,7 +102,7 @@ pub struct Contents<'a> {
     pub arguments: &'a [String],
     /// Modules that are loaded in this order; with them, `/init` keeps a second virtio disk busy.
     pub modules: Vec<Vec<u8>>,
-    /// Modules that are loaded first of all; they add memory.
+    /// Modules that are loaded first of all: they add memory, or are there when the loader looks.
     pub memory_modules: Vec<Vec<u8>>,
     /// Size of hot-added memory in bytes.
     pub hot_memory: u64,

@@ -1,11 +1,7 @@
 # Tasks that wait in many places of the kernel, some of them in modules, for checks of backtraces. They
 # are started after the capture kernel has been loaded; `fail` and $root are those of /init.
 
-# Threads of their own: jfs and pktgen. Of cuse, a program waits in a read.
-for module in nls_ucs2_utils jfs pktgen fuse cuse; do
-    file=$root/modules/$module.ko
-    [ ! -e "$file" ] || insmod "$file" || fail "insmod $module"
-done
+# Of the modules, jfs and pktgen have threads of their own; of cuse, a program waits in a read.
 [ ! -e /dev/cuse ] || dd if=/dev/cuse of=/dev/null bs=128k 2>/dev/null &
 
 mkdir -p /tmp/waits && mkfifo /tmp/waits/none /tmp/waits/both || fail "making a FIFO"

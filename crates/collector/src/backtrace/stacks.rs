@@ -173,6 +173,7 @@ pub(super) fn write(
     let go_on = &mut || true;
     let symbols = kallsyms(memory, text);
     let kernel = DeadKernel::find(memory, vmcore.machine, text, symbols, &mut Budget::new(go_on));
+    let kernel = kernel.with_evidence();
     let stacks = match wanted {
         Stacks::Tasks => of_tasks(vmcore, &kernel)?,
         Stacks::Cpus | Stacks::Cpu(_) => of_cpus(vmcore, &kernel, wanted)?,

@@ -47,6 +47,16 @@ impl<'a, M: ReadPhys> DeadKernel<'a, M> {
         Self { memory, machine, vmcoreinfo, kallsyms, symbols, modules, tasks }
     }
 
+    /// The same; tasks whose offsets VMCOREINFO does not have are found by evidence in memory. This
+    /// reads much of it.
+    #[must_use]
+    pub fn with_evidence(self) -> Self {
+        let Self { memory, machine, vmcoreinfo, ref symbols, .. } = self;
+        let search = || Tasks::by_evidence(memory, vmcoreinfo, symbols, machine, &mut || true);
+        let tasks = self.tasks.or_else(|| reported("tasks, by evidence", search()));
+        Self { tasks, ..self }
+    }
+
     /// An unwinder of its stacks.
     pub fn unwinder(&self) -> Unwinder<'_, M> {
         let Self { memory, machine, vmcoreinfo, symbols, modules, .. } = self;

@@ -21,7 +21,7 @@ use vmcore::{ReadPhys, Vmcoreinfo, vmcoreinfo_get};
 
 impl<'a, M: ReadPhys> Tasks<'a, M> {
     /// The tasks of a kernel that tells no offsets: its memory has the evidence. `go_on` is asked
-    /// now and then, and false ends the search. It takes some 100 KiB of heap.
+    /// now and then, and false ends the search. It takes some 50 KiB of heap.
     ///
     /// # Errors
     /// [`Error::NoTasks`] with the first field that was not found, or for which memory has two

@@ -37,8 +37,8 @@ impl Dead {
         let at = KINDS[kind].image;
         let symbols = [(at, "T_stext"), (at + 0x100, "Tspin"), (at + 0x200, "B_end")];
         let mut image = Image::new(KINDS[kind], &symbols);
-        // A call to the next instruction.
-        image.bytes[0x10b..0x110].copy_from_slice(&[0xe8, 0, 0, 0, 0]);
+        // A call to the instructions after it, which push bp and bx as `__switch_to_asm` does.
+        image.bytes[0x10b..0x112].copy_from_slice(&[0xe8, 0, 0, 0, 0, 0x55, 0x53]);
         image.vmcoreinfo += &format!("SYMBOL(_etext)={:x}\n", at + 0x200);
         let data = image.bytes.len();
         image.bytes.resize(data + STACKS + 0x4000 * pids.len(), 0);

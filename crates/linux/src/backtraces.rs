@@ -7,7 +7,7 @@ mod text;
 use alloc::vec::Vec;
 
 use self::cpus::Found;
-pub use self::kernel::DeadKernel;
+pub use self::kernel::{DeadKernel, Effort};
 pub use self::text::{MOST_SHORT, MOST_WHOLE};
 use crate::backtrace::{Budget, Frame, Names, Start, Trace, Trust};
 use crate::{Caller, Comm, Cpus, Error};

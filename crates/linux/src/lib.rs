@@ -37,7 +37,7 @@ pub use backtrace::{
     MOST_NAMES, Module, ModuleOrc, ModuleSymbol, Modules, Name, NamedFrame, Names, Sources, Start,
     Symbol, Symbols, Trace, TraceEnd, Trust, Unwinder,
 };
-pub use backtraces::{Backtraces, CpuTrace, DeadKernel, MOST_SHORT, MOST_WHOLE, Most};
+pub use backtraces::{Backtraces, CpuTrace, DeadKernel, Effort, MOST_SHORT, MOST_WHOLE, Most};
 pub use cpus::{Cpus, SavedCpu};
 pub use dmesg::{Caller, Dmesg, Record, Skipped};
 pub use error::Error;

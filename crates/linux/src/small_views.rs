@@ -12,7 +12,7 @@ pub use self::list::SmallView;
 use self::list::Views;
 use crate::page_cache::PageCache;
 use crate::{
-    Backtraces, Budget, Caller, Cpus, DeadKernel, Dmesg, Error, Kallsyms, KernelMemory, MOST_WHOLE,
+    Backtraces, Budget, Caller, Cpus, DeadKernel, Dmesg, Effort, Error, KernelMemory, MOST_WHOLE,
     Most, SegmentMap, VirtualMemory,
 };
 use vmcore::Text;
@@ -105,8 +105,8 @@ impl LaterViews {
         let text = &self.vmcoreinfo;
         let memory = VirtualMemory::new(KernelMemory::new(&mem, &segments), text);
         let mut budget = Budget::new(go_on);
-        let kallsyms = Kallsyms::find(memory, text);
-        let kernel = DeadKernel::find(memory, self.cpus.machine, text, kallsyms, &mut budget);
+        let (machine, effort) = (self.cpus.machine, Effort::Lines);
+        let kernel = DeadKernel::find(memory, machine, text, effort, &mut budget);
         Backtraces::read(&kernel, &self.cpus, || self.newest, Most::CAPTURE, &mut budget)
     }
 

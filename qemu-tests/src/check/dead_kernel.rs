@@ -246,7 +246,7 @@ fn page_tables(
 }
 
 /// The text of the kernel's VMCOREINFO note.
-fn vmcoreinfo(facts: &Facts, memory: &GuestMemory) -> Result<String> {
+pub(crate) fn vmcoreinfo(facts: &Facts, memory: &GuestMemory) -> Result<String> {
     // Lengths of name and text, the type, and the padded name.
     let mut header = [0; 24];
     memory.read(facts.vmcoreinfo, &mut header)?;
@@ -262,7 +262,7 @@ fn value<'t>(vmcoreinfo: &'t str, key: &str) -> Result<&'t str> {
     found.with_context(|| format!("the kernel's VMCOREINFO has no {key}"))
 }
 
-fn hexadecimal(vmcoreinfo: &str, key: &str) -> Result<u64> {
+pub(crate) fn hexadecimal(vmcoreinfo: &str, key: &str) -> Result<u64> {
     u64::from_str_radix(value(vmcoreinfo, key)?, 16).with_context(|| format!("the value of {key}"))
 }
 

@@ -16,6 +16,9 @@ pub enum Fault {
     Oops,
     /// The kallsyms output of a Linux is lost, as of a kernel without it.
     NoSymbols,
+    /// The names in the symbol table of a Linux are noise. VMCOREINFO has to name the table (6.0 and
+    /// later).
+    DamagedSymbols,
     /// A CPU of the test guest, not the first, never answers the NMI that stops it in a crash.
     DeafCpu(u32),
     /// The machine has one CPU less than reported to the test guest.

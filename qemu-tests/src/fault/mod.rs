@@ -5,6 +5,7 @@ mod balloon;
 mod busy_disk;
 mod corrupt_vmcore;
 mod damaged_segment;
+mod damaged_symbols;
 mod deaf_cpu;
 mod disk;
 mod hang;

@@ -4,6 +4,7 @@ use crate::fault::balloon::Balloon;
 use crate::fault::busy_disk::BusyDisk;
 use crate::fault::corrupt_vmcore::CorruptVmcore;
 use crate::fault::damaged_segment::DamagedSegment;
+use crate::fault::damaged_symbols::DamagedSymbols;
 use crate::fault::deaf_cpu::DeafCpu;
 use crate::fault::disk::{Disk, DiskSize};
 use crate::fault::hang::Hang;
@@ -37,6 +38,7 @@ pub fn hooks(fault: Option<Fault>) -> Box<dyn Hooks> {
         Fault::NoSymbols => Box::new(NoSymbols),
         Fault::DeafCpu(cpu) => Box::new(DeafCpu(cpu)),
         Fault::MissingCpu => Box::new(MissingCpu),
+        Fault::DamagedSymbols => Box::new(DamagedSymbols),
         Fault::DamagedSegment { name, offset } => Box::new(DamagedSegment { name, offset }),
         Fault::WrongSegment { name, change } => Box::new(WrongSegment { name, change }),
         Fault::WrongSlotImage(change) => Box::new(WrongSlotImage(change)),

@@ -2,6 +2,7 @@
 //! dump that the capture kernel saved. `cargo xtask test` builds the files that they need and
 //! passes their paths.
 
+mod backtraces;
 mod basics;
 mod clock;
 mod command_lines;

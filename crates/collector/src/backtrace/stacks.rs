@@ -4,8 +4,9 @@ use std::fmt;
 use std::io::Write;
 
 use linux::{
-    Backtraces, Budget, Caller, CpuTrace, Cpus, DeadKernel, Dmesg, Frame, Kallsyms, Modules, Most,
-    Names, SavedCpu, Start, Symbol, Symbols, Task, Tasks, Trace, TraceEnd, Trust, VirtualMemory,
+    Backtraces, Budget, Caller, CpuTrace, Cpus, DeadKernel, Dmesg, Effort, Frame, Kallsyms,
+    Modules, Most, Names, SavedCpu, Start, Symbol, Symbols, Task, Tasks, Trace, TraceEnd, Trust,
+    VirtualMemory,
 };
 use serde::Serialize;
 use vmcore::ReadPhys;
@@ -171,9 +172,8 @@ pub(super) fn write(
     let text = vmcore.vmcoreinfo()?;
     let memory = VirtualMemory::new(vmcore.memory(), text);
     let go_on = &mut || true;
-    let symbols = kallsyms(memory, text);
-    let kernel = DeadKernel::find(memory, vmcore.machine, text, symbols, &mut Budget::new(go_on));
-    let kernel = kernel.with_evidence();
+    let (machine, budget) = (vmcore.machine, &mut Budget::new(go_on));
+    let kernel = DeadKernel::find(memory, machine, text, Effort::Search, budget);
     let stacks = match wanted {
         Stacks::Tasks => of_tasks(vmcore, &kernel)?,
         Stacks::Cpus | Stacks::Cpu(_) => of_cpus(vmcore, &kernel, wanted)?,
@@ -212,17 +212,6 @@ pub(crate) fn crashed_in(vmcore: &VmcoreFile) -> Option<Vec<String>> {
     let names: Vec<_> =
         sure.filter_map(|frame| Some(read.names.get(frame)?.name.to_owned())).collect();
     (!names.is_empty()).then_some(names)
-}
-
-/// The symbols of the kernel. VMCOREINFO names the tables since Linux 6.0.
-fn kallsyms<'v, M: ReadPhys>(
-    memory: VirtualMemory<'v, M>,
-    vmcoreinfo: &[u8],
-) -> Result<Kallsyms<'v, M>, linux::Error> {
-    Kallsyms::find(memory, vmcoreinfo).or_else(|error| match error {
-        linux::Error::NoLine { .. } => Kallsyms::search(memory, vmcoreinfo),
-        error => Err(error),
-    })
 }
 
 /// The stacks of CPUs.

@@ -8,6 +8,15 @@ use crate::backtrace::{
 use crate::{Error, Tasks, VirtualMemory};
 use vmcore::ReadPhys;
 
+/// The effort to find the parts of a kernel that no line of VMCOREINFO names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// None: they stay unknown.
+    Lines,
+    /// Memory is searched for the symbols of a kernel before 6.0, and for the layout of tasks.
+    Search,
+}
+
 /// A dead kernel: its symbols, modules and tasks, as far as they were found.
 #[derive(Debug)]
 pub struct DeadKernel<'a, M> {
@@ -28,33 +37,33 @@ pub struct DeadKernel<'a, M> {
 }
 
 impl<'a, M: ReadPhys> DeadKernel<'a, M> {
-    /// Finds all that is there. `kallsyms` are its symbols, or the reason why there are none.
-    /// Missing parts are reported (`log`), one line each.
+    /// Finds all that is there. Missing parts are reported (`log`), one line each.
     pub fn find(
         memory: VirtualMemory<'a, M>,
         machine: u16,
         vmcoreinfo: &'a [u8],
-        kallsyms: Result<Kallsyms<'a, M>, Error>,
+        effort: Effort,
         budget: &mut Budget<'_>,
     ) -> Self {
+        let kallsyms = Kallsyms::find(memory, vmcoreinfo).or_else(|error| match (effort, error) {
+            (Effort::Search, Error::NoLine { .. }) => Kallsyms::search(memory, vmcoreinfo),
+            (_, error) => Err(error),
+        });
         let kallsyms = reported("names of functions", kallsyms);
         let symbols = Symbols::find(vmcoreinfo, kallsyms.as_ref(), budget);
         let symbols = reported("symbols", symbols).unwrap_or_default();
         let modules = Modules::read(memory, vmcoreinfo, &symbols);
         let modules = reported("modules", modules).unwrap_or_default();
         let tasks = Tasks::find(memory, vmcoreinfo, &symbols, machine);
+        let tasks = tasks.or_else(|error| match effort {
+            Effort::Search => {
+                let go_on = &mut || budget.has_time();
+                Tasks::by_evidence(memory, vmcoreinfo, &symbols, machine, go_on)
+            }
+            Effort::Lines => Err(error),
+        });
         let tasks = reported("tasks", tasks);
         Self { memory, machine, vmcoreinfo, kallsyms, symbols, modules, tasks }
-    }
-
-    /// The same; tasks whose offsets VMCOREINFO does not have are found by evidence in memory. This
-    /// reads much of it.
-    #[must_use]
-    pub fn with_evidence(self) -> Self {
-        let Self { memory, machine, vmcoreinfo, ref symbols, .. } = self;
-        let search = || Tasks::by_evidence(memory, vmcoreinfo, symbols, machine, &mut || true);
-        let tasks = self.tasks.or_else(|| reported("tasks, by evidence", search()));
-        Self { tasks, ..self }
     }
 
     /// An unwinder of its stacks.

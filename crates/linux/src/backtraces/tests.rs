@@ -1,7 +1,6 @@
 //! Which CPUs there are, in which order, and which of them are told apart.
 
 use super::*;
-use crate::Kallsyms;
 use crate::backtrace::kallsyms::fake::{Image, KINDS};
 use alloc::format;
 use alloc::string::String;
@@ -119,8 +118,7 @@ impl Dead {
         self.image.with(|memory| {
             let (cpus, info) = (self.cpus(), self.image.vmcoreinfo.as_bytes());
             let mut budget = Budget::new(&mut go_on);
-            let kallsyms = Kallsyms::find(memory, info);
-            let kernel = DeadKernel::find(memory, cpus.machine, info, kallsyms, &mut budget);
+            let kernel = DeadKernel::find(memory, cpus.machine, info, Effort::Lines, &mut budget);
             Backtraces::read(&kernel, &cpus, || newest, most, &mut budget).expect("room")
         })
     }

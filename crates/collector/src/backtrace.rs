@@ -42,7 +42,8 @@ pub enum BacktraceSource {
 
 /// Writes the backtraces of a vmcore or of a dump on a disk (the one with this number, else as for
 /// [`crate::DumpDisk::choose`]). If the dump on the disk is no whole vmcore, they are the text beside
-/// it. If `out` takes no more (a closed pipe), that is an early end and no error.
+/// it. If `out` takes no more (a closed pipe), that is an early end and no error. `progress` is called
+/// with the number of tasks whose stacks were followed, and that of all.
 ///
 /// # Errors
 /// As for [`VmcoreFile::open_dump`], where there is no such text; [`Error::NoBacktrace`],
@@ -51,11 +52,11 @@ pub fn backtrace_of(
     path: &Path,
     number: Option<u64>,
     wanted: Stacks,
-    format: BacktraceFormat,
-    out: &mut dyn Write,
+    (format, out): (BacktraceFormat, &mut dyn Write),
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<BacktraceSource, Error> {
     let opened = VmcoreFile::open_dump(path, number);
-    match opened.and_then(|vmcore| stacks::write(&vmcore, wanted, format, out)) {
+    match opened.and_then(|vmcore| stacks::write(&vmcore, wanted, (format, out), progress)) {
         Ok(()) => Ok(BacktraceSource::Vmcore),
         Err(error @ (Error::Output(_) | Error::NoCpu { .. })) => Err(error),
         Err(error) => {

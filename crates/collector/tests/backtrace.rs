@@ -1,6 +1,7 @@
 //! `backtrace`, on a vmcore that was put together by hand.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use dumpfile::{DiskId, DiskState};
@@ -112,6 +113,9 @@ fn damage_ends_a_trace_and_is_named() {
     // The stack is cut off.
     let output = show(&vmcore()[..MEMORY + 0x4000]);
     assert_eq!(text(&output.stdout), trace(&FRAMES[..1], lost));
+    // This kernel has no tasks.
+    let said = refused(folder.path(), &["backtrace", "vmcore", "--tasks"]);
+    assert!(said.contains("vmcore: no backtraces: its tasks were not found"), "{said}");
     // No VMCOREINFO, no registers.
     let mut without = vmcore();
     put(&mut without, 52 + 16, &words(&[0]));
@@ -134,8 +138,8 @@ fn damage_is_survived() {
         damaged[at] = if at % 2 == 0 { 0xff } else { !damaged[at] };
         fs::write(path, &damaged).expect("a file");
         for stacks in [collector::Stacks::Cpus, collector::Stacks::Tasks] {
-            let (format, out) = (collector::BacktraceFormat::Text, &mut std::io::sink());
-            let _ = collector::backtrace_of(path, None, stacks, format, out);
+            let to: (_, &mut dyn Write) = (collector::BacktraceFormat::Text, &mut std::io::sink());
+            let _ = collector::backtrace_of(path, None, stacks, to, &mut |_, _| ());
         }
     }
 }

@@ -166,8 +166,8 @@ impl fmt::Display for Stack {
 pub(super) fn write(
     vmcore: &VmcoreFile,
     wanted: Stacks,
-    format: BacktraceFormat,
-    out: &mut dyn Write,
+    (format, out): (BacktraceFormat, &mut dyn Write),
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), Error> {
     let text = vmcore.vmcoreinfo()?;
     let memory = VirtualMemory::new(vmcore.memory(), text);
@@ -175,7 +175,7 @@ pub(super) fn write(
     let (machine, budget) = (vmcore.machine, &mut Budget::new(go_on));
     let kernel = DeadKernel::find(memory, machine, text, Effort::Search, budget);
     let stacks = match wanted {
-        Stacks::Tasks => of_tasks(vmcore, &kernel)?,
+        Stacks::Tasks => of_tasks(vmcore, &kernel, progress)?,
         Stacks::Cpus | Stacks::Cpu(_) => of_cpus(vmcore, &kernel, wanted)?,
     };
     let mut first = true;
@@ -255,6 +255,7 @@ fn newest(vmcore: &VmcoreFile) -> Option<Caller> {
 fn of_tasks<M: ReadPhys>(
     vmcore: &VmcoreFile,
     kernel: &DeadKernel<'_, M>,
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Vec<Stack>, Error> {
     let tasks = kernel.tasks.as_ref();
     let tasks = tasks.ok_or_else(|| no_backtrace(vmcore, "its tasks were not found".to_owned()))?;
@@ -266,10 +267,12 @@ fn of_tasks<M: ReadPhys>(
     if !found.is_whole {
         log::warn!("the list of tasks is damaged: some are missing");
     }
-    let running = running(vmcore, tasks)?;
+    let cpus = Cpus::of_notes(vmcore.machine, vmcore.notes());
+    let cpus = cpus.map_err(|error| no_backtrace(vmcore, error.to_string()))?;
     let unwinder = kernel.unwinder();
-    let traces = list.iter().map(|task| {
-        let cpu = running.iter().find(|(at, _)| *at == task.at).map(|(_, cpu)| *cpu);
+    let traces = (1..).zip(&list).map(|(number, task)| {
+        progress(number, list.len() as u64);
+        let cpu = cpus.iter().find(|cpu| runs(*cpu, task, tasks));
         let start = cpu
             .map_or(Start::Sleeping { sp: task.sp }, |SavedCpu { ip, sp, bp, cs, .. }| {
                 Start::Registers { ip, sp, bp, cs }
@@ -284,18 +287,11 @@ fn of_tasks<M: ReadPhys>(
     Ok(all.map(|(task, (cpu, trace))| Stack::of_task(task, *cpu, trace, &names)).collect())
 }
 
-/// The tasks that CPUs ran, by address.
-fn running<M: ReadPhys>(
-    vmcore: &VmcoreFile,
-    tasks: &Tasks<'_, M>,
-) -> Result<Vec<(u64, SavedCpu)>, Error> {
-    let cpus = Cpus::of_notes(vmcore.machine, vmcore.notes());
-    let cpus = cpus.map_err(|error| no_backtrace(vmcore, error.to_string()))?;
-    let current = |cpu: SavedCpu| {
-        let task = tasks.current(cpu.number?).ok()?;
-        (task.pid == cpu.pid).then_some((task.at, cpu))
-    };
-    Ok(cpus.iter().filter_map(current).collect())
+/// True if the CPU ran this task. Where the kernel does not show its current task, the pid counts,
+/// which only idle tasks share.
+fn runs<M: ReadPhys>(cpu: SavedCpu, task: &Task, tasks: &Tasks<'_, M>) -> bool {
+    let current = cpu.number.and_then(|number| tasks.current(number).ok());
+    cpu.pid == task.pid && current.is_none_or(|current| current.at == task.at)
 }
 
 fn no_backtrace(vmcore: &VmcoreFile, reason: String) -> Error {

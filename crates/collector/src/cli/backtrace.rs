@@ -8,6 +8,7 @@ use collector::{BacktraceFormat, BacktraceSource, Source, Stacks};
 
 use super::console::Console;
 use super::line::{LineOptions, SOURCES};
+use super::progress::Progress;
 
 /// Help text below the options.
 pub(crate) fn help() -> String {
@@ -59,7 +60,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     let format = if arguments.json { BacktraceFormat::Json } else { BacktraceFormat::Text };
     let mut out = BufWriter::new(io::stdout().lock());
     let shown = match source {
-        Source::Disk(path) => collector::backtrace_of(path, *dump, stacks, format, &mut out),
+        Source::Disk(path) => {
+            let mut progress = Progress::of_tasks();
+            let to = (format, &mut out as &mut dyn Write);
+            let show = &mut |done, all| progress.show(done, all);
+            let shown = collector::backtrace_of(path, *dump, stacks, to, show);
+            progress.end();
+            shown
+        }
         _ if dump.is_some() => return Err(format!("{source} is no dump disk: leave out --dump")),
         link => {
             let mut console = Console::new(line.console.as_deref())?;

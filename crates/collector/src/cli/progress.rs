@@ -13,20 +13,27 @@ static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 /// takes longer than anybody waits without wondering.
 pub(crate) struct Progress {
     started: Instant,
+    template: &'static str,
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
     const SHOW_AFTER: Duration = Duration::from_secs(2);
-    const TEMPLATE: &str = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}";
+    const BYTES: &str = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}";
+    const TASKS: &str = "{bar:40} {pos}/{len} tasks {eta}";
 
     pub(crate) fn new() -> Self {
-        Self { started: Instant::now(), bar: None }
+        Self { started: Instant::now(), template: Self::BYTES, bar: None }
+    }
+
+    /// The same for tasks.
+    pub(crate) fn of_tasks() -> Self {
+        Self { template: Self::TASKS, ..Self::new() }
     }
 
     pub(crate) fn show(&mut self, done: u64, all: u64) {
         if self.bar.is_none() && self.started.elapsed() > Self::SHOW_AFTER {
-            let style = ProgressStyle::with_template(Self::TEMPLATE);
+            let style = ProgressStyle::with_template(self.template);
             let bar = BARS.add(ProgressBar::new(all));
             self.bar = Some(bar.with_elapsed(self.started.elapsed()));
             if let (Some(bar), Ok(style)) = (&self.bar, style) {

@@ -70,6 +70,17 @@ fn a_place_that_is_ambiguous_is_not_believed() {
     assert!(error.to_string().contains("stack pointer"), "{error}");
 }
 
+/// Another pointer to one place in each task, before its ring.
+#[test]
+fn two_starts_of_a_task_are_none() {
+    let mut machine = Machine::new(EM_X86_64, Offsets::usual(), true, &THREADS);
+    for at in machine.tasks.clone() {
+        machine.word(at + machine.offsets.leader + 8, at + 16);
+    }
+    let error = found(&machine).expect_err("two starts").to_string();
+    assert!(error.contains("leader"), "{error}");
+}
+
 #[test]
 fn a_symbol_is_compared() {
     for kind in [EM_386, EM_X86_64] {

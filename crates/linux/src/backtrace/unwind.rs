@@ -24,6 +24,7 @@ use super::symbols::{Symbol, Symbols};
 use super::trace::{Frame, Trace, TraceEnd, Trust};
 use crate::VirtualMemory;
 use crate::stack_size::stack_size;
+use handoff::layout::PAGE_SIZE;
 use vmcore::{EM_386, EM_X86_64, ReadPhys};
 
 /// Number of bytes of a stack that are searched at once.
@@ -100,18 +101,8 @@ impl<'a, M: ReadPhys> Unwinder<'a, M> {
     /// each search for guesses; when it returns false, the trace ends there.
     pub fn trace(&self, start: Start, most: usize, go_on: &mut dyn FnMut() -> bool) -> Trace {
         let mut trace = Trace { frames: Vec::new(), end: TraceEnd::Lost };
-        let (mut stretches, mut from) = (Stretches::default(), None);
-        let mut step = match start {
-            Start::Registers { cs, .. } if cs & 3 == 3 => Some(Step::End(TraceEnd::User)),
-            Start::Registers { ip, sp, bp, .. } => {
-                let [ip, sp, bp] = [ip, sp, bp].map(|value| value & self.code.highest());
-                Some(Step::To(Place::at(ip, sp, bp)))
-            }
-            Start::Sleeping { sp } => {
-                from = Some(sp);
-                self.sleeping(sp).map(Step::To)
-            }
-        };
+        let mut stretches = Stretches::default();
+        let (mut from, mut step) = self.first(start);
         loop {
             match step {
                 Some(Step::To(place)) if stretches.add(place.sp) => {
@@ -119,7 +110,7 @@ impl<'a, M: ReadPhys> Unwinder<'a, M> {
                         trace.end = TraceEnd::Most;
                         return trace;
                     }
-                    from = Some(place.sp);
+                    from = place.sp;
                     step = self.step(&place);
                 }
                 Some(Step::End(end)) => {
@@ -129,10 +120,20 @@ impl<'a, M: ReadPhys> Unwinder<'a, M> {
                 _ => break,
             }
         }
-        if let Some(from) = from {
-            self.guess(from, &mut trace.frames, most, go_on);
-        }
+        self.guess(from, &mut trace.frames, most, go_on);
         trace
+    }
+
+    /// The stack pointer of the first place, and that place.
+    fn first(&self, start: Start) -> (u64, Option<Step>) {
+        match start {
+            Start::Registers { sp, cs, .. } if cs & 3 == 3 => (sp, Some(Step::End(TraceEnd::User))),
+            Start::Registers { ip, sp, bp, .. } => {
+                let [ip, sp, bp] = [ip, sp, bp].map(|value| value & self.code.highest());
+                (sp, Some(Step::To(Place::at(ip, sp, bp))))
+            }
+            Start::Sleeping { sp } => (sp, self.sleeping(sp).map(Step::To)),
+        }
     }
 
     fn step(&self, place: &Place) -> Option<Step> {
@@ -181,7 +182,8 @@ impl<'a, M: ReadPhys> Unwinder<'a, M> {
         }
     }
 
-    /// Adds return addresses between `from` and the end of its stack as guesses.
+    /// Adds return addresses between `from` and the end of its stack as guesses. A stack that
+    /// overflowed begins at the next page.
     fn guess(
         &self,
         from: u64,
@@ -191,8 +193,11 @@ impl<'a, M: ReadPhys> Unwinder<'a, M> {
     ) {
         let machine = if self.code.is_64 { EM_X86_64 } else { EM_386 };
         let (word, size) = (self.code.word(), stack_size(machine));
-        let Some(end) = from.checked_next_multiple_of(size) else { return };
-        let mut next = from.next_multiple_of(word);
+        let is_there = self.code.memory.value(from, 1).is_ok();
+        let alignment = if is_there { word } else { PAGE_SIZE };
+        let Some(mut next) = from.checked_next_multiple_of(alignment) else { return };
+        let last = if is_there { from } else { next | 1 };
+        let Some(end) = last.checked_next_multiple_of(size) else { return };
         let mut bytes = [0; TOGETHER];
         while next < end && go_on() {
             let length = ((end - next) as usize).min(TOGETHER - next as usize % TOGETHER);

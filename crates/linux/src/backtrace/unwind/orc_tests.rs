@@ -346,6 +346,17 @@ fn an_unknown_layout_gives_guesses() {
     }
 }
 
+/// The page below a stack is not there: the stack above it has guesses.
+#[test]
+fn a_stack_overflowed() {
+    let (mut fake, _, _) = machine(&LAYOUTS[2], "R10");
+    fake.words(TASK + 0x40, &[TEXT + 0x220, TEXT + 0x620, 5, TEXT + 0x720]);
+    let registers = Start::Registers { ip: TEXT + 0xb10, sp: TASK - 0x40, bp: 0, cs: KERNEL };
+    let trace = fake.trace(registers, 3);
+    let guess = |at| Frame { trust: Trust::Guess, ..sure(TEXT + at, true) };
+    assert_eq!(trace.frames, [sure(TEXT + 0xb10, false), guess(0x620), guess(0x720)]);
+}
+
 #[test]
 fn releases_have_layouts() {
     let of = |release: &str| {

@@ -54,7 +54,8 @@ impl<'a, M: ReadPhys> Kallsyms<'a, M> {
                 after.fill(0xff);
             }
             let windows = buffer.windows(DIGITS.len()).enumerate();
-            for (place, _) in windows.filter(|(_, window)| *window == DIGITS).take(left) {
+            let has_digits = |window: &[u8]| window[0] == DIGITS[0] && window == DIGITS;
+            for (place, _) in windows.filter(|(_, window)| has_digits(window)).take(left) {
                 left -= 1;
                 let found = search.around(at.wrapping_add(place as u64));
                 let kallsyms = found.and_then(|tables| Self::new(memory, vmcoreinfo, tables).ok());

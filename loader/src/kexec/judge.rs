@@ -239,6 +239,7 @@ mod tests {
             &format!("command line    kdump.target={TARGET}\n"),
             "dump disk       /dev/vdb: 4096 MiB with 0 dumps, room for 4095 MiB",
             "CPUs            4\n",
+            "backtraces      symbols of the running kernel; no BTF\n",
             "next step       nothing",
         ] {
             assert!(text.contains(words), "{words}:\n{text}");

@@ -89,6 +89,14 @@ pub(crate) mod tests {
         }
     }
 
+    #[test]
+    fn an_older_record_has_no_backtraces() {
+        let mut json = serde_json::to_value(record()).expect("JSON");
+        json.as_object_mut().expect("an object").remove("backtraces");
+        let older: Record = serde_json::from_value(json).expect("a record");
+        assert_eq!(older, Record { backtraces: None, ..record() });
+    }
+
     /// As sh(1) reads them.
     #[test]
     fn the_command_can_be_given_to_a_shell() {

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use loader::{Names, System};
 
+use crate::common::{fixture, fixture_folder, plan_for, segment};
+
 const KALLSYMS: &str = "0000000000000000 A fixed_percpu_data\n000000000001fb00 D current_task\n\
     ffffffff81000000 T _stext\nffffffff81e01000 T _etext\nffffffff82415900 D init_task\n\
     ffffffff82666a80 D __per_cpu_offset\nffffffffc0000000 t _etext\t[ext4]\n";
@@ -103,6 +105,23 @@ fn missing_parts_have_a_reason() {
     assert!(text.contains("; no module offsets: no BTF, and no module is loaded"), "{text}");
     let text = names(&[]).to_string();
     assert!(text.contains("no symbols: /proc/kallsyms is missing"), "{text}");
+}
+
+#[test]
+fn the_plan_has_the_lines() {
+    let mut system = fixture("i386-512m");
+    let planned = |system: &System| {
+        let plan = plan_for(system).expect("a plan");
+        let block = segment(&plan, "elfcorehdr");
+        let has = |text: &[u8]| block.windows(text.len()).any(|window| window == text);
+        (plan.to_string(), has(b"KERNELOFFSET="), has(b"SYMBOL(_stext)=d3000040\n"))
+    };
+    let (text, offset, symbol) = planned(&system);
+    assert!(!text.contains("backtraces") && offset && !symbol);
+    system.find_names(&fixture_folder("i386-512m"));
+    let (text, offset, symbol) = planned(&system);
+    assert!(text.contains("backtraces     nothing of the running kernel; no symbols: "), "{text}");
+    assert!(offset && symbol);
 }
 
 #[test]

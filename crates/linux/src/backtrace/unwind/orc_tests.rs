@@ -198,20 +198,23 @@ fn each_layout_leads_over_all_stacks() {
 /// function.
 #[test]
 fn registers_of_a_caller() {
-    for (number, layout) in LAYOUTS.iter().enumerate() {
+    let cases = LAYOUTS.iter().enumerate().flat_map(|layout| [(layout, false), (layout, true)]);
+    for ((number, layout), is_signal) in cases {
         let (mut fake, start, mut frames) = machine(layout, "R10");
         let mut entry = layout.entry(("SP", 16), ("", 0), "partial");
-        entry[5] &= !layout.signal.to_le_bytes()[1];
+        if !is_signal {
+            entry[5] &= !layout.signal.to_le_bytes()[1];
+        }
         fake.write(ENTRIES + 8 * 6, &entry);
         // The entry after the next one has another stack pointer.
         fake.call(TEXT + 0x910, TEXT + 0x800);
         fake.write(ENTRIES + 9 * 6, &layout.call(("SP", 8)));
         fake.write(ENTRIES + 10 * 6, &layout.undefined());
         let trace = fake.trace(start, 32);
-        let is_caller = number > 0;
+        let is_caller = number > 0 && !is_signal;
         frames[7].is_return = is_caller;
-        assert_eq!(trace.frames[..8], frames[..8], "{}", layout.release);
-        assert_eq!(trace.end == TraceEnd::Complete, is_caller, "{}", layout.release);
+        assert_eq!(trace.frames[..8], frames[..8], "{} {is_signal}", layout.release);
+        assert_eq!(trace.end == TraceEnd::Complete, is_caller, "{} {is_signal}", layout.release);
     }
 }
 

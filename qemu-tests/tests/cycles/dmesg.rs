@@ -101,6 +101,9 @@ fn assert_small_views(path: &Path, log: &str) {
         views.extend(later.read(&mem, backtraces.whole(MOST_WHOLE)));
         views
     });
+    // An i386 kernel does not describe its modules: it has no BTF.
+    let is_known = |line: &&String| vmcore.machine != EM_386 || !line.starts_with("modules: ");
+    let complaints: Vec<_> = complaints.iter().filter(is_known).collect();
     assert_eq!(complaints, [""; 0]);
     let names: Vec<_> = views.iter().map(|view| view.name).collect();
     assert_eq!(names, ["dmesg-tail", "notes", "vmcoreinfo", "backtrace", "stack", "dmesg"]);

@@ -5,7 +5,8 @@
 //! - With any damage to the rest but code, return addresses and the registers of interrupted
 //!   functions (unwind tables, saved bp, saved stack pointers, symbols): sure frames are true ones,
 //!   each at most once.
-//! - A return address that is none ends the sure frames there.
+//! - A return address that is none ends the sure frames there, but for one in the text of the
+//!   start-up: that is freed, and no call before it can be asked for.
 //! - With any damage at all, a trace ends, with a bounded number of reads.
 
 use alloc::collections::BTreeSet;
@@ -153,6 +154,9 @@ proptest! {
         value in any::<u64>(),
     ) {
         let (mut fake, start, frames) = case(number);
+        // The text of the start-up is believed without its calls, which may be gone.
+        let (init, mask) = if fake.is_64 { (amd64::INIT, u64::MAX) } else { (i386::INIT, 0xffff_ffff) };
+        prop_assume!(!(init..init + PIECE as u64).contains(&(value & mask)));
         let returns: Vec<_> = frames.iter().filter(|frame| frame.is_return).collect();
         let wrong = returns[wrong.index(returns.len())];
         let place = fake.written.iter().find(|word| word.1 == wrong.at).expect("a word").0;

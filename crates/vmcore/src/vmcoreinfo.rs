@@ -249,6 +249,7 @@ mod tests {
             "padding stays at no place but the end"
         );
         assert_eq!(added(b"", b"B=2\nB=3\n"), b"B=2\n", "a key comes once");
+        assert_eq!(added(b"AB=1\n", b"A=2\n"), b"AB=1\nA=2\n", "a part of a key is another");
         assert_eq!(added(b"A=1\n\0\0\0", b"XB=2\nB=3"), b"A=1\nXB=2\nB=3\n");
     }
 

@@ -41,8 +41,9 @@ pub(crate) fn read(
     let oldmem = read_oldmem(options, boot, header, (range, holes));
     let oldmem = oldmem.map(|view| NamedView { name: "oldmem", view: Rc::new(view), start });
     let vmcore = vmcore.map(|(_, vmcore)| Rc::new(vmcore));
-    let (spec, parts_of) = (options.view, vmcore.clone());
-    let urgent = parts_of.map(|vmcore| Urgent::new(move || urgent(&vmcore, spec)));
+    let (spec, parts_of) = (options.view, header.copied().zip(vmcore.clone()));
+    let urgent =
+        parts_of.map(|(header, vmcore)| Urgent::new(move || urgent(&header, &vmcore, spec)));
     let urgent = urgent.unwrap_or_default();
     let selection = header.zip(vmcore.clone()).map(|(header, vmcore)| select(*header, vmcore));
     let kernel = vmcore.clone().zip(selection.clone()).map(|(vmcore, selection)| {
@@ -61,28 +62,31 @@ pub(crate) fn read(
 
 /// The selection of pages by the structs of a dead Linux.
 fn select(header: CoreHeader, vmcore: Rc<Vmcore>) -> Selection {
-    Selection::new(&oldmem::Window, move || {
-        let segments = SegmentMap::new(header.segments(&oldmem::Window));
-        let text = linux::vmcoreinfo(vmcore.notes());
-        match segments.and_then(|segments| Filter::new(&oldmem::Window, segments, text)) {
-            Ok(mut filter) => {
-                filter.protect_stacks(vmcore.machine, vmcore.notes());
-                for area in &vmcore.note_areas {
-                    PhysRange::new(area.source, area.length).map(|area| filter.protect(area)).ok();
-                }
-                Some(Rc::new(Reporting(filter)))
+    Selection::new(&oldmem::Window, move || match filter(&header, &vmcore) {
+        Ok(mut filter) => {
+            filter.protect_stacks(vmcore.machine, vmcore.notes());
+            for area in &vmcore.note_areas {
+                PhysRange::new(area.source, area.length).map(|area| filter.protect(area)).ok();
             }
-            Err(error) => {
-                log::warn!("no page can be left out: {error}");
-                None
-            }
+            Some(Rc::new(Reporting(filter)))
+        }
+        Err(error) => {
+            log::warn!("no page can be left out: {error}");
+            None
         }
     })
 }
 
+fn filter(header: &CoreHeader, vmcore: &Vmcore) -> Result<Pages, linux::Error> {
+    let segments = SegmentMap::new(header.segments(&oldmem::Window))?;
+    Filter::new(&oldmem::Window, segments, linux::vmcoreinfo(vmcore.notes()))
+}
+
+type Pages = Filter<&'static oldmem::Window>;
+
 /// A filter that reports progress with each window: a count of all pages has no other end.
 #[derive(Debug)]
-struct Reporting(Filter<&'static oldmem::Window>);
+struct Reporting(Pages);
 
 impl PageFilter for Reporting {
     fn classify(&self, window: PhysAddr, into: &mut [Verdict; WINDOW_PAGES]) {
@@ -108,21 +112,29 @@ fn read_vmcore(header: &CoreHeader, holes: &Holes) -> Option<Vmcore> {
 }
 
 /// The parts of the bulk that go first if there is no room for all of it: the parts that a reader
-/// needs to open the dump, and the dead kernel's image.
-fn urgent(vmcore: &Vmcore, view: ViewSpec) -> Vec<Range<u64>> {
-    let image = linux::kernel_image(vmcore);
-    match view {
-        ViewSpec::Vmcore => {
-            let file = image.map(|image| image.file);
-            core::iter::once(0..vmcore.head()).chain(file).collect()
-        }
+/// needs to open the dump, the dead kernel's image, and its page structs.
+fn urgent(header: &CoreHeader, vmcore: &Vmcore, view: ViewSpec) -> Vec<Range<u64>> {
+    let mut parts = Vec::new();
+    let mut add = |part| match parts.try_reserve(1) {
+        Ok(()) => parts.push(part),
+        Err(_) => log::warn!("no room in the heap for the list of what goes first"),
+    };
+    if view == ViewSpec::Vmcore {
+        add(0..vmcore.head());
+    }
+    let mut add_memory = |memory: PhysRange| match view {
+        ViewSpec::Vmcore => linux::in_file(vmcore, memory, &mut add),
         ViewSpec::OldMem(range) => {
             let base = range.map_or(0, |range| range.start().get());
             let offset = |at: PhysAddr| at.get().saturating_sub(base);
-            let part = image.map(|image| offset(image.memory.start())..offset(image.memory.end()));
-            part.into_iter().collect()
+            add(offset(memory.start())..offset(memory.end()));
         }
+    };
+    linux::kernel_image(vmcore).into_iter().for_each(&mut add_memory);
+    if let Ok(filter) = filter(header, vmcore) {
+        filter.page_structs(&mut add_memory);
     }
+    parts
 }
 
 /// Names the first ranges that are left out, and counts all of them.

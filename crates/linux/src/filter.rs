@@ -73,6 +73,15 @@ impl<M: ReadPhys> Filter<M> {
         self.finder().stacks(machine, notes);
     }
 
+    /// Gives `each` the physical memory of the first kernel that holds page structs, ascending: the
+    /// 256 longest ranges at most.
+    pub fn page_structs(&self, each: &mut dyn FnMut(PhysRange)) {
+        let mut found = Protected::default();
+        let (segments, map, struct_size) = (&self.segments, &self.map, self.layout.size as u64);
+        Finder { space: self.space(), segments, map, struct_size, protected: &mut found }.structs();
+        found.iter().for_each(each);
+    }
+
     fn finder(&mut self) -> Finder<'_, M> {
         let Self { mem, segments, tables, layout, map, protected } = self;
         let space = VirtualMemory { memory: KernelMemory::new(&*mem, &*segments), tables: *tables };

@@ -11,19 +11,10 @@ use vmcore::{
 /// The most bytes of an image that are looked for.
 pub const MOST_IMAGE: u64 = 64 << 20;
 
-/// Place of the dead kernel's image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KernelImage {
-    /// Its physical addresses.
-    pub memory: PhysRange,
-    /// Its offsets in the vmcore.
-    pub file: Range<u64>,
-}
-
-/// The dead kernel's image, at most [`MOST_IMAGE`] bytes of it: the PT_LOAD that is a part of
+/// The dead kernel's image, at most [`MOST_IMAGE`] bytes of it (physical): the PT_LOAD that is a part of
 /// another one, which x86_64 kernels have for it, or the memory from the symbol `_stext` of
 /// VMCOREINFO on. [`None`] if neither is there.
-pub fn kernel_image(vmcore: &Vmcore) -> Option<KernelImage> {
+pub fn kernel_image(vmcore: &Vmcore) -> Option<PhysRange> {
     let head = Head(vmcore);
     let loads = || {
         let header = CoreHeader::read(&head, FRONT).ok()?;
@@ -46,6 +37,23 @@ pub fn kernel_image(vmcore: &Vmcore) -> Option<KernelImage> {
     })
 }
 
+/// Gives `each` the offsets in `vmcore` of the parts of `memory` (physical, of the first kernel) that
+/// it has, PT_LOAD by PT_LOAD.
+pub fn in_file(vmcore: &Vmcore, memory: PhysRange, each: &mut dyn FnMut(Range<u64>)) {
+    let head = Head(vmcore);
+    let Ok(header) = CoreHeader::read(&head, FRONT) else { return };
+    for load in header.segments(&head).filter_map(Result::ok) {
+        let whole = PhysRange::new(load.paddr, load.filesz).ok();
+        let part = whole.filter(|_| load.kind == SegmentKind::Load);
+        let Some(part) = part.and_then(|whole| whole.intersect(memory)) else { continue };
+        let start = load.source.checked_add(part.start().get() - load.paddr.get());
+        let end = start.and_then(|start| start.checked_add(part.length()));
+        if let Some((start, end)) = start.zip(end) {
+            each(start.get()..end.get());
+        }
+    }
+}
+
 /// Lowest address that an x86_64 kernel is linked at (`__START_KERNEL_map` of Linux).
 const LINKED_AT: u64 = 0xffff_ffff_8000_0000;
 /// Number of PT_LOADs above that which are looked at.
@@ -58,11 +66,9 @@ fn inside(at: u64, start: PhysAddr, length: u64) -> bool {
 }
 
 /// The image that begins `skip` bytes after the start of `load`.
-fn image(load: &Segment, skip: u64) -> Option<KernelImage> {
+fn image(load: &Segment, skip: u64) -> Option<PhysRange> {
     let length = load.filesz.checked_sub(skip)?.min(MOST_IMAGE);
-    let start = load.source.get().checked_add(skip)?;
-    let memory = PhysRange::new(load.paddr.checked_add(skip)?, length).ok()?;
-    Some(KernelImage { memory, file: start..start.checked_add(length)? })
+    PhysRange::new(load.paddr.checked_add(skip)?, length).ok()
 }
 
 /// The headers of the file, by their offsets.
@@ -84,6 +90,7 @@ impl ReadPhys for Head<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
     use vmcore::fake::{FakeMemory, note, range};
     use vmcore::{Class, EM_X86_64, Holes, build, vmcore};
 
@@ -102,14 +109,33 @@ mod tests {
         segment(SegmentKind::Note, at, 0, size)
     }
 
-    fn found(segments: &[Segment], memory: FakeMemory) -> Option<(PhysRange, Range<u64>)> {
+    /// Memory in two PT_LOADs, whose bytes are one after the other in the file.
+    #[test]
+    fn memory_has_offsets_in_the_file() {
+        let loads = [load(0x10_0000, 0, 0x3000), load(0x20_0000, 0, 0x2000)];
+        let vmcore = made(&loads, FakeMemory::default());
+        let offsets = |from, to| {
+            let mut all = Vec::new();
+            in_file(&vmcore, range(from, to), &mut |part| all.push(part));
+            all
+        };
+        let one = core::iter::once(0x2000..0x3000);
+        assert_eq!(offsets(0x10_1000, 0x10_2000), one.collect::<Vec<_>>());
+        assert_eq!(offsets(0x10_2800, 0x20_0010), [0x3800..0x4000, 0x4000..0x4010]);
+        assert_eq!(offsets(0x30_0000, 0x40_0000), []);
+    }
+
+    fn made(segments: &[Segment], memory: FakeMemory) -> Vmcore {
         let block = build(EM_X86_64, Class::Elf64, segments).expect("a header");
         let memory = memory.and(BLOCK, block);
         let place = ElfCoreHdr { addr: PhysAddr::new(BLOCK), size: None };
         let header = CoreHeader::read(&memory, place).expect("a header");
         let vmcore = vmcore(&header, &memory, 1 << 46, &Holes::new(), &mut |_| ());
-        let image = kernel_image(&vmcore.expect("a good machine"))?;
-        Some((image.memory, image.file))
+        vmcore.expect("a good machine")
+    }
+
+    fn found(segments: &[Segment], memory: FakeMemory) -> Option<PhysRange> {
+        kernel_image(&made(segments, memory))
     }
 
     /// The PT_LOAD that x86_64 kernels have for their image; without one, the memory from `_stext`
@@ -118,7 +144,7 @@ mod tests {
     fn the_kernel_image_is_found() {
         let whole = load(0x10_0000, 0xffff_8880_0010_0000, 0x800_0000);
         let image = load(0x10_2000, 0xffff_ffff_8100_0000, 0x3000);
-        let expected = Some((range(0x10_2000, 0x10_5000), 0x3000..0x6000));
+        let expected = Some(range(0x10_2000, 0x10_5000));
         assert_eq!(found(&[whole, image], FakeMemory::default()), expected);
         assert_eq!(found(&[image, whole], FakeMemory::default()), expected);
         assert_eq!(found(&[whole], FakeMemory::default()), None);
@@ -130,7 +156,7 @@ mod tests {
         let area = note_area(0x9000_0000, info.len() as u64);
         let memory = || FakeMemory::with(0x9000_0000, info.clone());
         let most = 0x10_1000 + MOST_IMAGE;
-        let expected = Some((range(0x10_1000, most), 0x2000..0x2000 + MOST_IMAGE));
+        let expected = Some(range(0x10_1000, most));
         assert_eq!(found(&[area, whole], memory()), expected, "64 MiB at most");
         assert_eq!(found(&[area, alone], memory()), None);
     }

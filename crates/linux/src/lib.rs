@@ -42,7 +42,7 @@ pub use cpus::{Cpus, SavedCpu};
 pub use dmesg::{Caller, Dmesg, Record, Skipped};
 pub use error::Error;
 pub use filter::Filter;
-pub use kernel_image::{KernelImage, MOST_IMAGE, kernel_image};
+pub use kernel_image::{MOST_IMAGE, in_file, kernel_image};
 pub use kernel_memory::{KernelMemory, SegmentMap};
 pub use small_views::{LaterViews, SmallView, first_views, vmcoreinfo};
 pub use tasks::{Comm, Stack, Task, TaskLayout, TaskList, Tasks};

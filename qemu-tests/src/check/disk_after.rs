@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::check::core_file::CoreFile;
 use crate::host::dump_disk::{DumpDisk, HEADER};
 use crate::host::memory::GuestMemory;
+use vmcore::PageClass;
 
 /// Bytes of the two headers of the disk's first dump, after those.
 const DUMP_HEADER: u64 = 8192;
@@ -65,13 +66,15 @@ pub fn after_failure(disk: &DumpDisk, out: &Path, memory: &GuestMemory) -> Resul
     Ok(DiskAfter { refused, header_written, data_written, partial })
 }
 
-/// Compares the existing parts of a vmcore with the memory that its PT_LOADs describe.
+/// Compares the existing parts of a vmcore, without the pages that its level left out, with the memory that its PT_LOADs describe.
 fn partial(extracted: &Extracted, memory: &GuestMemory) -> Result<Option<Partial>> {
     let Some(path) = &extracted.path else { return Ok(None) };
     let core = CoreFile::open(path)?;
     let is_missing = |at: u64| {
         let missing = extracted.missing.iter().chain(&extracted.damaged);
+        let mut left = extracted.left.iter().filter(|range| range.class != PageClass::Zero);
         missing.clone().any(|(start, end)| (*start..*end).contains(&at))
+            || left.any(|range| range.start <= at && at - range.start < range.len())
     };
     let (mut compared, mut wrong) = (0, 0);
     for load in &core.loads {

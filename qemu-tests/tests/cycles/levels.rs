@@ -99,3 +99,26 @@ fn a_disk_of_100_mib_gets_the_kernels_pages_of_256() {
     let left: Vec<_> = left.iter().map(|range| (range.start, range.len(), range.class)).collect();
     assert_named(&out.path().join("vmcore"), &left, Level::KERNEL);
 }
+
+/// Not even the kernel's pages have room: its image and its page structs are there. These are at the
+/// end of low memory, and name the free pages: most of an idle guest.
+#[test]
+fn a_disk_of_24_mib_gets_image_and_page_structs_first() {
+    let out = tempfile::tempdir().expect("a folder for the results");
+    let disk = out.path().join("small-disk");
+    File::create(&disk).and_then(|file| file.set_len(24 * MIB)).expect("a disk");
+    collector::format(&disk, None, false).expect("an empty disk");
+    let (report, console) = cycle_into(&out, debian(), |config| {
+        config.memory = 256 * MIB;
+        config.dump_disk = Some(disk.clone());
+    });
+    let partial = report.disk_after.and_then(|disk| disk.partial).expect("a part");
+    assert!(partial.wrong == 0 && partial.there < partial.length, "{partial:?}");
+    let path = out.path().join("vmcore");
+    collector::extract(&disk, None, &path, &mut |_, _| {}).expect("a part");
+    let judged = Judged::of(&out.path().join("vmcore.partial")).expect("a filter");
+    let is_free = |verdict: &&Verdict| **verdict == Verdict::Excluded(PageClass::Free);
+    let free = judged.verdicts.values().filter(is_free).count();
+    assert!(console.contains("kdump: no room for all memory ("), "{console}");
+    assert!(free * 2 > judged.verdicts.len(), "{free} of {}", judged.verdicts.len());
+}

@@ -9,7 +9,7 @@ use dumpfile::disk::{BLOCK, StoredChunks};
 use vmcore::{DumpOffset, PhysAddr, PhysRange, Piece, What};
 
 /// Most parts of a dump that can go first.
-const MOST_URGENT: usize = 8;
+const MOST_URGENT: usize = 32;
 
 /// Takes away the chunks of the segment at `start` whose stored bytes end after `there`, and all
 /// after the first of these. Returns the end of the segment.

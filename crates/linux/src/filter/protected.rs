@@ -57,6 +57,11 @@ impl Protected {
         }
     }
 
+    /// The ranges, ascending.
+    pub(super) fn iter(&self) -> impl Iterator<Item = PhysRange> {
+        self.ranges.iter()
+    }
+
     /// Puts the protected pages of a window in doubt that a struct says are not the kernel's.
     /// Memory that is broken stays so.
     pub(super) fn keep(&self, window: PhysAddr, verdicts: &mut [Verdict; WINDOW_PAGES]) {
@@ -157,7 +162,7 @@ impl<M: ReadPhys> Finder<'_, M> {
     }
 
     /// Protects the page structs of memory.
-    fn structs(&mut self) {
+    pub(super) fn structs(&mut self) {
         let mut steps = 0..MOST_STRUCTS;
         let mut next = 0;
         while let Some(pfn) = self.segments.next_physical(next * PAGE_SIZE) {

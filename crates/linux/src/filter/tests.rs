@@ -119,6 +119,9 @@ fn protected_memory_is_never_left_out() {
         assert_eq!((doubt, free), (structs + tables, PAGES - doubt), "{name}");
         assert!(verdicts[..TABLES_PAGE as usize].iter().all(|found| *found == Excluded(Free)));
         let mut filter = guest.filter().expect("a filter");
+        let mut found = 0;
+        filter.page_structs(&mut |memory| found += memory.length() >> 12);
+        assert_eq!(found, structs, "{name}");
         filter.protect(range(0x10_0800, 0x10_1801));
         filter.protect(range(0x3f_f000, 0x40_1000));
         let mut first = [Kept; WINDOW_PAGES];

@@ -49,6 +49,9 @@ pub struct Config {
     pub first_append: String,
     /// Shell commands of a Linux first kernel after loading and before the crash; see `init.sh`.
     pub before_crash: String,
+    /// Modules of a Debian kernel that are loaded before the capture kernel is: paths below its
+    /// package's folder of modules, each with its parameters. Missing ones are left out.
+    pub modules: Vec<&'static str>,
     /// A Linux first kernel saves its own word on every page right before the harness crashes it,
     /// and the page filter is checked with it.
     pub saved_pages: Option<SavedPages>,
@@ -106,6 +109,7 @@ impl Config {
             initrd: None,
             first_append: String::new(),
             before_crash: String::new(),
+            modules: Vec::new(),
             saved_pages: None,
             shown_stacks: false,
             truth: true,

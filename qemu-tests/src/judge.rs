@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use vmcore::Class;
 
 use crate::check::arrival;
+use crate::check::backtrace::backtrace;
 use crate::check::contents::oldmem_equals_memory;
 use crate::check::core_file::CoreFile;
 use crate::check::disk_after::{DiskAfter, after_failure};
@@ -16,7 +17,9 @@ use crate::check::judged::Judged;
 use crate::check::kept::memory_kept;
 use crate::check::left_out;
 use crate::check::page_flags::PageFlags;
+use crate::check::stacks::{cpus_agree, tasks_agree};
 use crate::check::truth::Truth;
+use crate::check::unwound;
 use crate::check::vmcore::vmcore_checks;
 use crate::config::Config;
 use crate::delivery::Way;
@@ -27,7 +30,7 @@ use crate::first::stock_capture;
 use crate::host::dump_disk::DumpDisk;
 use crate::host::memory::GuestMemory;
 use crate::host::qmp::GUEST_RESET;
-use crate::report::{Banner, Check, Outcome, Report, VERSION, Verdict, hex, verdict};
+use crate::report::{Banner, Check, CpuStack, Outcome, Report, VERSION, Verdict, hex, verdict};
 
 /// Number of the console's last lines in a report.
 const LAST_LINES: usize = 15;
@@ -59,6 +62,7 @@ struct Findings {
     /// Pages that the dump level leaves out, as ranges of bytes of the vmcore.
     left: Vec<Range<u64>>,
     banner: Option<Banner>,
+    stacks: Vec<CpuStack>,
 }
 
 impl Case<'_> {
@@ -98,6 +102,7 @@ impl Case<'_> {
             bytes_out: ended.facts.bytes_out,
             vmcore_sha256: findings.sha256,
             banner: findings.banner,
+            stacks: findings.stacks,
             received: ended.received.clone(),
             checks: findings.checks,
             last_lines: ended.lines[last_lines..].to_vec(),
@@ -169,10 +174,33 @@ impl Case<'_> {
             let most = saved.most_changed();
             findings.checks.extend(left_out::checks(&evidence, &flags, &judged, most));
         }
+        if dead.vmcoreinfo.is_some() && !is_stock {
+            self.take_stacks(&path, findings);
+        }
         if let Some(class) = config.core_headers {
             findings.checks.push(Check::new("core_headers", has_class(&core, class)));
         }
         Ok(())
+    }
+
+    /// Checks the stacks of a Linux, which our unwinder finds in its vmcore at `path`.
+    fn take_stacks(self, path: &Path, findings: &mut Findings) {
+        let check = match backtrace(path, &self.ended.lines) {
+            Err(error) => Check::new("backtrace", Err(error)),
+            Ok((stacks, judged)) => {
+                findings.stacks = stacks.iter().map(CpuStack::from).collect();
+                let silent = "the log shows no stack of the death";
+                judged.map_or_else(
+                    || Check::skipped("backtrace", silent),
+                    |judged| Check::new("backtrace", judged),
+                )
+            }
+        };
+        findings.checks.push(check);
+        if self.config.shown_stacks {
+            let agree = shown_stacks_agree(path);
+            findings.checks.push(Check::new("call_traces", agree));
+        }
     }
 
     /// Length of the dump in bytes, as the target or the capture kernel has it.
@@ -245,6 +273,14 @@ impl Case<'_> {
         fs::create_dir_all(found.parent().context("a path in a folder")?)?;
         asked.then(|| after_failure(self.disk, &found, self.memory)).transpose()
     }
+}
+
+/// Compares the stacks in the vmcore at `path` with those that the kernel has shown before.
+fn shown_stacks_agree(path: &Path) -> Result<String> {
+    let log = unwound::log(path)?;
+    let tasks = tasks_agree(&log, &unwound::tasks(path)?)?;
+    let cpus = cpus_agree(&log, &unwound::cpus(path)?)?;
+    Ok(format!("{tasks}; {cpus} CPUs as sysrq l has shown them"))
 }
 
 /// The verdict's kind: of a cycle that got to its end, by the checks.

@@ -39,4 +39,4 @@ pub use host::guest_dump::GuestDump;
 pub use host::machine_type::MachineType;
 pub use vmcore::Level;
 
-pub use report::{Banner, Check, Outcome, Report, Verdict};
+pub use report::{Banner, Check, CpuStack, Outcome, Report, Verdict};

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::check::disk_after::DiskAfter;
+use crate::check::stacks::Found;
 use crate::host::guest_dump::GuestDump;
 use crate::line::collector_process::Received;
 use crate::timeline::{ByStage, Milestones};
@@ -86,6 +87,29 @@ pub struct Banner {
     pub text: String,
 }
 
+/// The stack of a CPU when the first kernel died, from its dump.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CpuStack {
+    /// Its number, if that is known.
+    pub cpu: Option<u32>,
+    /// Number of the task that ran there.
+    pub pid: u32,
+    /// The task's name; empty if it is not known.
+    pub comm: String,
+    /// True for the CPU that crashed.
+    pub crashed: bool,
+    /// The frames as Linux prints them, innermost first; none of a CPU that ran a program.
+    pub frames: Vec<String>,
+}
+
+impl From<&Found> for CpuStack {
+    fn from(found: &Found) -> Self {
+        let frames = found.frames.iter().map(ToString::to_string).collect();
+        let Found { cpu, pid, has_crashed: crashed, .. } = *found;
+        Self { cpu, pid, comm: found.comm.clone(), crashed, frames }
+    }
+}
+
 /// The whole report.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -135,6 +159,8 @@ pub struct Report {
     pub vmcore_sha256: String,
     /// The dead kernel's name for itself, with a dump.
     pub banner: Option<Banner>,
+    /// The stacks of the CPUs of a Linux, that of the CPU that crashed first, with a dump.
+    pub stacks: Vec<CpuStack>,
     /// Size and time of QEMU's own dump of the same guest right before the crash, if it was asked
     /// for.
     pub guest_dump: Option<GuestDump>,

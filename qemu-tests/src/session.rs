@@ -357,7 +357,10 @@ impl<'a> Session<'a> {
                 self.ended.outcome = Some(Outcome::NotLoaded);
                 Err(anyhow::anyhow!("the first kernel gave up: {reason}"))
             }
-            Meaning::Fact(fact) => self.ended.facts.take(fact),
+            Meaning::Fact(fact) => {
+                self.hooks.fact(fact, &mut self.qemu.qmp)?;
+                self.ended.facts.take(fact)
+            }
             Meaning::BytesOut(bytes) => {
                 self.ended.facts.bytes_out = Some(bytes);
                 Ok(())

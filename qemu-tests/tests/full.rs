@@ -7,7 +7,7 @@ mod basics;
 mod pages;
 
 use basics::*;
-use pages::{CLASSES, LOADS, assert_pages};
+use pages::{CLASSES, LOADS, SHOW_IN_PANIC, assert_pages};
 use qemu_tests::Level;
 use qemu_tests::check::core_file::CoreFile;
 use vmcore::PageClass;
@@ -80,22 +80,13 @@ fn debian_i386_over_the_serial_console() {
     assert_passes(&report);
 }
 
-/// The oldest kernel that is tried: no kallsyms in VMCOREINFO.
-#[test]
-fn debian_amd64_5_10() {
-    assert_pages(debian_kernel("AMD64_5_10"), LOADS, CLASSES, true, |_| ());
-}
-
-/// The same for i386.
-#[test]
-fn debian_i386_5_10() {
-    assert_pages(debian_kernel("I386_5_10"), LOADS, CLASSES, true, |_| ());
-}
-
 /// Preemptible in all places.
 #[test]
 fn debian_amd64_rt() {
-    assert_pages(debian_kernel("AMD64_RT"), LOADS, CLASSES, true, |_| ());
+    assert_pages(debian_kernel("AMD64_RT"), LOADS, CLASSES, true, |config| {
+        config.cpus = 2;
+        config.first_append = SHOW_IN_PANIC.into();
+    });
 }
 
 /// The newest: `panic` calls `vpanic`, files of kexec are in a folder of their own, and heads of
@@ -104,6 +95,7 @@ fn debian_amd64_rt() {
 fn debian_amd64_7_2() {
     let classes = [PageClass::Cache, PageClass::User, PageClass::Free, PageClass::HwPoison];
     assert_pages(debian_kernel("AMD64_7_2"), LOADS, &classes, false, |config| {
-        config.first_append = "hugetlb_free_vmemmap=on".into();
+        config.cpus = 2;
+        config.first_append = format!("hugetlb_free_vmemmap=on {SHOW_IN_PANIC}");
     });
 }

@@ -165,7 +165,15 @@ impl DebianKernel {
     /// # Errors
     /// Those of [`Packages::ensure`].
     pub(crate) fn ensure(&self, mirror: Option<&str>) -> Result<FirstKernelFiles> {
-        let kernel = self.packages().ensure(mirror, kernel_in)?;
+        let kernel = self.packages().ensure(mirror, kernel_in);
+        let kernel = kernel.with_context(|| {
+            let suites = self.suites.join(" or ");
+            format!(
+                "{} is not to be had: its package {} is looked for in {suites}, and a suite can \
+                 leave the mirror",
+                self.name, self.package[0]
+            )
+        })?;
         let package = apt::package_in(&self.packages().root)?;
         Ok(FirstKernelFiles { kernel, busybox: busybox(self.architecture, mirror)?, package })
     }

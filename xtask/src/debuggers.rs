@@ -1,14 +1,17 @@
 //! `cargo xtask debuggers`: drgn and crash, which need a kernel's debug information, find the same
-//! tasks and stacks in dumps without pages of some classes as in the raw dump that these come from.
+//! tasks and stacks in dumps without pages of some classes as in the raw dump that these come from. The
+//! collector, which needs none, finds the same frames as they do.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use log::info;
 use qemu_tests::{Interrupt, Level, Load, SavedPages};
 
+use crate::addresses::{self, Stacks, of_crash, of_drgn};
 use crate::console;
 use crate::cycle::{catch_ctrl_c, failure, linux, ordinary};
 use crate::debian::AMD64;
@@ -19,6 +22,10 @@ use crate::setup;
 use crate::stacks::{Listing, NAMES, Programs};
 use crate::workspace::{remove_folder, target_dir};
 
+/// Names of the columns: the programs, and the collector's stacks beside theirs.
+const COLUMNS: [&str; 3] = [NAMES[0], NAMES[1], "collector backtrace"];
+/// Readers of the programs' lists.
+const READERS: [fn(&str) -> Stacks; 2] = [of_drgn, of_crash];
 /// The raw dump.
 const RAW: &str = "raw";
 /// The dump that the capture kernel filters itself, of a crash of its own.
@@ -40,7 +47,7 @@ struct Row {
 impl Row {
     /// There is no dump.
     fn failed(name: &str, error: &anyhow::Error) -> Self {
-        let cells = NAMES.map(|_| Err(anyhow!("{error:#}")));
+        let cells = COLUMNS.map(|_| Err(anyhow!("{error:#}")));
         Self { name: name.into(), bytes: 0, cells: cells.into() }
     }
 }
@@ -60,7 +67,7 @@ pub(crate) fn run() -> Result<()> {
     let raw = cycle(&images, RAW, Level::ALL, &interrupt)?;
     let mut rows = of_forms(&programs, &raw, &collector)?;
     let own = cycle(&images, OWN, Level::KERNEL, &interrupt)
-        .and_then(|folder| Ok(alone(OWN, &folder, &programs)?.0));
+        .and_then(|folder| Ok(alone(OWN, &folder, &programs, &collector)?.0));
     rows.push(own.unwrap_or_else(|error| Row::failed(OWN, &error)));
     ensure!(!interrupt.is_set(), "interrupted");
     print!("{}", table(&rows));
@@ -92,24 +99,32 @@ fn cycle(images: &Images, name: &str, level: Level, interrupt: &Interrupt) -> Re
 
 /// The raw dump's lists, and those of each form of it beside them.
 fn of_forms(programs: &Programs, raw: &Path, collector: &Collector) -> Result<Vec<Row>> {
-    let (row, whole) = alone(RAW, raw, programs)?;
+    let (row, whole) = alone(RAW, raw, programs, collector)?;
     let mut rows = vec![row];
     let vmcore = raw.join("vmcore");
     for (name, options) in FORMS {
         let dump = raw.join(name);
         collector.extract(&vmcore, &dump, options)?;
         info!("{name}: listing tasks");
-        let cells = programs.list(&dump).into_iter().zip(&whole).map(|(found, whole)| {
+        let lists = programs.list(&dump);
+        let by_collector = stacks(&dump, &lists, collector);
+        let cells = lists.into_iter().zip(&whole).map(|(found, whole)| {
             let whole = whole.as_ref().map_err(|_| anyhow!("the raw dump has no list"))?;
             same(&found?, whole, [&dump, &vmcore])
         });
-        rows.push(Row { name: name.into(), bytes: size(&dump)?, cells: cells.collect() });
+        let cells = cells.chain([by_collector]).collect();
+        rows.push(Row { name: name.into(), bytes: size(&dump)?, cells });
     }
     Ok(rows)
 }
 
 /// The lists of a dump without another to compare them with, and its row.
-fn alone(name: &str, folder: &Path, programs: &Programs) -> Result<(Row, Vec<Result<Listing>>)> {
+fn alone(
+    name: &str,
+    folder: &Path,
+    programs: &Programs,
+    collector: &Collector,
+) -> Result<(Row, Vec<Result<Listing>>)> {
     info!("{name}: listing tasks");
     let vmcore = folder.join("vmcore");
     let console = read_text(&folder.join("console.log"))?;
@@ -122,8 +137,22 @@ fn alone(name: &str, folder: &Path, programs: &Programs) -> Result<(Row, Vec<Res
         ensure!(is_same, "the tasks are not those of the other program");
         Ok(summary(list))
     };
-    let cells = lists.iter().map(cell).collect();
+    let cells = lists.iter().map(cell).chain([stacks(&vmcore, &lists, collector)]).collect();
     Ok((Row { name: name.into(), bytes: size(&vmcore)?, cells }, lists))
+}
+
+/// Checks that the collector finds the same frames of all tasks that slept as both programs.
+fn stacks(dump: &Path, lists: &[Result<Listing>], collector: &Collector) -> Result<String> {
+    let start = Instant::now();
+    let text = collector.tasks(dump)?;
+    let (ours, took) = (addresses::of_collector(&text)?, start.elapsed().as_secs_f64());
+    let mut said = String::new();
+    for ((list, name), read) in lists.iter().zip(NAMES).zip(READERS) {
+        let list = list.as_ref().map_err(|_| anyhow!("there is no list of {name}"))?;
+        let (tasks, frames) = addresses::same(&ours, &read(&list.text)).context(name)?;
+        said = format!("{tasks} tasks, {frames} frames, {took:.1} s");
+    }
+    Ok(said)
 }
 
 /// Checks that a form's list is the raw dump's.
@@ -149,13 +178,13 @@ fn size(dump: &Path) -> Result<u64> {
 /// A Markdown table; reasons of failures follow it.
 fn table(rows: &[Row]) -> String {
     let mut text = format!("| {:<17} | {:>9} |", "dump", "on disk");
-    text.extend(NAMES.map(|name| format!(" {name:<29} |")));
+    text.extend(COLUMNS.map(|name| format!(" {name:<29} |")));
     text.push_str(&format!("\n|-{:-<17}-|-{:->9}-|", "", ""));
-    text.extend(NAMES.map(|_| format!("-{:-<29}-|", "")));
+    text.extend(COLUMNS.map(|_| format!("-{:-<29}-|", "")));
     let mut reasons = String::new();
     for Row { name, bytes, cells } in rows {
         text.push_str(&format!("\n| {name:<17} | {bytes:>9} |"));
-        for (cell, program) in cells.iter().zip(NAMES) {
+        for (cell, program) in cells.iter().zip(COLUMNS) {
             let shown = cell.as_ref().map_or("FAIL", String::as_str);
             text.push_str(&format!(" {shown:<29} |"));
             if let Err(error) = cell {
@@ -183,7 +212,8 @@ mod tests {
 
     #[test]
     fn a_failure_names_program_and_form() {
-        let cells = vec![Ok("2 tasks, 9 frames, 0.5 s".into()), Err(anyhow!("line 2 is \"x\""))];
+        let found = || Ok("2 tasks, 9 frames, 0.5 s".into());
+        let cells = vec![found(), Err(anyhow!("line 2 is \"x\"")), found()];
         let text = table(&[Row { name: "elf".into(), bytes: 7, cells }]);
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[2].contains(" 2 tasks, 9 frames, 0.5 s ") && lines[2].contains(" FAIL "));

@@ -33,6 +33,14 @@ impl Collector {
         output_of(Command::new(&self.0).args(["extract", "--force"]).args([from, to]).args(options))
     }
 
+    /// The stacks of all tasks in a dump, an object of JSON a line.
+    ///
+    /// # Errors
+    /// The collector finds none.
+    pub(crate) fn tasks(&self, dump: &Path) -> Result<String> {
+        output_of(Command::new(&self.0).arg("backtrace").arg(dump).args(["--tasks", "--json"]))
+    }
+
     /// drgn with libkdumpfile opens the collector's files and finds the same as in the `whole`
     /// dump. makedumpfile puts the flattened one together, and on x86_64 filters one of them again
     /// and finds the log in it. (Of a relocated i386 kernel, it cannot read its own files either.)

@@ -18,7 +18,8 @@ program.load_debug_info([vmlinux])
 
 def show(stack):
     for number, frame in enumerate(stack):
-        print(f"  #{number} {frame.name} pc {frame.pc:#x} sp {frame.sp:#x}")
+        inline = " inline" if frame.is_inline else ""
+        print(f"  #{number} {frame.name} pc {frame.pc:#x} sp {frame.sp:#x}{inline}")
 
 
 for task in for_each_task(program):

@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything that cargo alone cannot do. One file per task.
 
+mod addresses;
 mod apt;
 mod apt_sources;
 mod bench;

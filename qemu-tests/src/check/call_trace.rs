@@ -5,6 +5,8 @@
 //! address was only found on the stack. The place that an exception interrupted is a line `RIP:` or
 //! `EIP:` instead.
 
+use std::fmt;
+
 /// A frame that the kernel showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
@@ -12,6 +14,13 @@ pub struct Shown {
     pub text: String,
     /// The kernel itself does not believe it: it has a `?`.
     pub is_guess: bool,
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let doubt = if self.is_guess { "? " } else { "" };
+        write!(f, "{doubt}{}", self.text)
+    }
 }
 
 impl Shown {
@@ -258,8 +267,7 @@ mod tests {
 ";
 
     fn texts(frames: &[Shown]) -> Vec<String> {
-        let mark = |frame: &Shown| if frame.is_guess { "? " } else { "" };
-        frames.iter().map(|frame| format!("{}{}", mark(frame), frame.text)).collect()
+        frames.iter().map(ToString::to_string).collect()
     }
 
     #[test]

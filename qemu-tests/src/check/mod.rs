@@ -1,6 +1,7 @@
 //! The judge: readers of a vmcore that are not ours, ground truth, and checks.
 
 pub mod arrival;
+pub mod backtrace;
 pub mod call_trace;
 pub(crate) mod contents;
 pub mod core_file;
@@ -19,5 +20,7 @@ pub(crate) mod notes;
 pub mod page_flags;
 pub mod page_tables;
 pub mod ranges;
+pub mod stacks;
 pub mod truth;
+pub mod unwound;
 pub(crate) mod vmcore;

@@ -75,6 +75,14 @@ pub trait Hooks {
         Ok(())
     }
 
+    /// A first kernel has reported a fact.
+    ///
+    /// # Errors
+    /// QEMU refuses.
+    fn fact(&mut self, _fact: &str, _qmp: &mut Qmp) -> Result<()> {
+        Ok(())
+    }
+
     /// A Linux first kernel is ready to crash.
     ///
     /// # Errors

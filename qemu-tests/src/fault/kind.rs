@@ -14,6 +14,8 @@ pub enum Fault {
     /// The handler of the sysrq that crashes a Linux begins with an instruction that is none: an
     /// oops.
     Oops,
+    /// The same, but it reads from address zero.
+    NullDereference,
     /// The kallsyms output of a Linux is lost, as of a kernel without it.
     NoSymbols,
     /// The names in the symbol table of a Linux are noise. VMCOREINFO has to name the table (6.0 and
@@ -51,6 +53,8 @@ pub enum Fault {
     QemuDies,
     /// An NMI arrives at T1, in the middle of the capture; needs the truth's gdb.
     Nmi,
+    /// Somebody presses a button that sends an NMI when a Linux first kernel reports `button`.
+    NmiButton,
     /// Linux reads from a second, slow disk when it dies: requests are in flight, and their buffers
     /// are old memory.
     BusyDisk,

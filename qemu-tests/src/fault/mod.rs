@@ -19,6 +19,7 @@ mod machine_check_in_note;
 mod missing_cpu;
 mod nmi;
 mod nmi_at;
+mod nmi_button;
 mod no_symbols;
 mod oops;
 mod other_reservation;

@@ -18,6 +18,7 @@ use crate::fault::machine_check_in_note::MachineCheckInNote;
 use crate::fault::missing_cpu::MissingCpu;
 use crate::fault::nmi::Nmi;
 use crate::fault::nmi_at::NmiAt;
+use crate::fault::nmi_button::NmiButton;
 use crate::fault::no_symbols::NoSymbols;
 use crate::fault::oops::Oops;
 use crate::fault::other_reservation::OtherReservation;
@@ -34,7 +35,8 @@ pub fn hooks(fault: Option<Fault>) -> Box<dyn Hooks> {
         Fault::StrayWrite => Box::new(StrayWrite::default()),
         Fault::CorruptVmcore => Box::new(CorruptVmcore),
         Fault::Holes(count) => Box::new(Holes(count)),
-        Fault::Oops => Box::new(Oops),
+        Fault::Oops => Box::new(Oops::INVALID),
+        Fault::NullDereference => Box::new(Oops::NULL),
         Fault::NoSymbols => Box::new(NoSymbols),
         Fault::DeafCpu(cpu) => Box::new(DeafCpu(cpu)),
         Fault::MissingCpu => Box::new(MissingCpu),
@@ -48,6 +50,7 @@ pub fn hooks(fault: Option<Fault>) -> Box<dyn Hooks> {
         Fault::DiskSize(size) => Box::new(DiskSize(size)),
         Fault::QemuDies => Box::new(QemuDies),
         Fault::Nmi => Box::new(Nmi),
+        Fault::NmiButton => Box::new(NmiButton),
         Fault::NmiAt(place) => Box::new(NmiAt::new(place)),
         Fault::BusyDisk => Box::new(BusyDisk),
         Fault::MachineCheckInNote => Box::new(MachineCheckInNote::default()),

@@ -56,6 +56,14 @@ if [ -e "$root/etc/kdump.hot-kib" ]; then
     for copy in 0 1 2 3 4 5 6 7 8 9; do cat /tmp/text; done >/tmp/copies || fail "writing to /tmp"
 fi
 
+# Further modules, each with its parameters.
+if [ -e "$root/etc/kdump.modules" ]; then
+    while read -r module words; do
+        # The words stand unquoted.
+        insmod "$root/modules/$module" $words || fail "insmod $module"
+    done <"$root/etc/kdump.modules"
+fi
+
 say "version $(cat /proc/version)"
 say "cmdline $(cat /proc/cmdline)"
 say "cpus $(grep -c '^processor' /proc/cpuinfo)"
@@ -151,7 +159,8 @@ show_stacks() {
 
 # What brings the kernel down, or tells the host that it has lived through it all.
 finish() {
-    [ -z "$seconds" ] || sleep "$seconds"
+    # A death that the host has chosen comes at once.
+    [ -n "$last" ] || [ -z "$seconds" ] || sleep "$seconds"
     [ ! -e "$root/etc/kdump.pages" ] || save_pages
     [ ! -e "$root/etc/kdump.stacks" ] || show_stacks
     # A load of memory may bring the kernel down itself.

@@ -106,8 +106,11 @@ pub struct Contents<'a> {
     pub memory_modules: Vec<Vec<u8>>,
     /// Size of hot-added memory in bytes.
     pub hot_memory: u64,
-    /// Modules for the loads of memory: name and bytes.
+    /// Further modules, in a folder: name and bytes.
     pub load_modules: Vec<Packed>,
+    /// Those of them that are loaded before the capture kernel is, in this order: name and
+    /// parameters.
+    pub first_modules: Vec<String>,
     /// Arguments for saving the word of the kernel on every page, in a line.
     pub saved_pages: Option<String>,
     /// The kernel shows the stacks of its CPUs and tasks before the crash.
@@ -215,6 +218,10 @@ fn add_all(contents: &Contents<'_>, mut archive: Archive, init: String) -> Resul
     for (name, module) in &contents.load_modules {
         archive.add(&format!("modules/{name}"), TEXT, module)?;
     }
+    if !contents.first_modules.is_empty() {
+        let lines: String = contents.first_modules.iter().map(|line| format!("{line}\n")).collect();
+        archive.add("etc/kdump.modules", TEXT, lines.as_bytes())?;
+    }
     if let Some(arguments) = &contents.saved_pages {
         archive.add("etc/kdump.pages", TEXT, arguments.as_bytes())?;
     }
@@ -258,6 +265,7 @@ mod tests {
             memory_modules: vec![b"MEM".into()],
             hot_memory: 1 << 20,
             load_modules: vec![("brd.ko".into(), b"BRD".into())],
+            first_modules: vec!["brd.ko rd_nr=1".into()],
             saved_pages: Some("16384 128\n".into()),
             shown_stacks: true,
             before_crash: "true".into(),
@@ -278,7 +286,8 @@ mod tests {
         assert!(found.contains(&("modules/brd.ko".into(), TEXT)));
         assert!(found.contains(&("etc/kdump.pages".into(), TEXT)));
         assert!(found.contains(&("etc/kdump.stacks".into(), TEXT)));
-        assert_eq!(found.len(), FOLDERS.len() + 1 + APPLETS.len() + 10);
+        assert!(found.contains(&("etc/kdump.modules".into(), TEXT)));
+        assert_eq!(found.len(), FOLDERS.len() + 1 + APPLETS.len() + 11);
     }
 
     #[test]

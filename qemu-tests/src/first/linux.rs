@@ -14,7 +14,7 @@ use crate::first::initramfs::{self, OWN_INIT, Packed, Userland};
 use crate::first::saved_pages::Area;
 use crate::first::shown_stacks;
 use crate::first::slot::parse_slot;
-use crate::first::stock_capture;
+use crate::first::{stock_capture, virtio_modules};
 use crate::host::qemu::Boot;
 
 /// From here on a slot is beyond a Linux that stays where it is linked, at 16 MiB.
@@ -97,11 +97,13 @@ impl Files<'_> {
             memory_modules: Vec::new(),
             hot_memory: 0,
             load_modules: Vec::new(),
+            first_modules: Vec::new(),
             saved_pages: None,
             shown_stacks: false,
             before_crash: config.before_crash.clone(),
             userland: userland.as_ref(),
         };
+        virtio_modules::add(self.kernel, &config.modules, &mut contents)?;
         hooks.initramfs(self.kernel, &mut contents)?;
         if let (Some(saved), Some(area)) = (&config.saved_pages, area) {
             saved.pack(area, self.kernel, &mut contents)?;

@@ -28,11 +28,7 @@ const WAITS: &str = include_str!("waits.sh");
 /// A module cannot be read.
 pub(crate) fn pack(kernel: &Path, contents: &mut Contents<'_>) -> Result<()> {
     contents.shown_stacks = true;
-    for module in MODULES {
-        // Before the load: the loader finds the layout of modules in those that are there.
-        let packed = virtio_modules::packed(kernel, module)?;
-        contents.memory_modules.extend(packed.into_iter().map(|(_, module)| module));
-    }
+    virtio_modules::add(kernel, &MODULES, contents)?;
     contents.before_crash = format!("{WAITS}\n{}", contents.before_crash);
     Ok(())
 }

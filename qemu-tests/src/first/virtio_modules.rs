@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::first::initramfs::Packed;
+use crate::first::initramfs::{Contents, Packed};
 
 /// Modules that any virtio device on the PCI bus needs. Each needs those before it.
 const BUS: [&str; 5] = [
@@ -63,4 +63,21 @@ pub fn packed(kernel: &Path, module: &str) -> Result<Option<Packed>> {
     let name = module.rsplit('/').next().context("a path")?;
     let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     Ok(Some((name.to_string(), bytes)))
+}
+
+/// Adds modules for the bzImage at `kernel` that are loaded before the capture kernel is: paths below
+/// the package's folder of modules, each with its parameters. Those that the package lacks are left
+/// out.
+///
+/// # Errors
+/// As for [`packed`].
+pub fn add(kernel: &Path, modules: &[&str], contents: &mut Contents<'_>) -> Result<()> {
+    for module in modules {
+        let (path, parameters) = module.split_once(' ').unwrap_or((module, ""));
+        if let Some((name, bytes)) = packed(kernel, path)? {
+            contents.first_modules.push(format!("{name} {parameters}"));
+            contents.load_modules.push((name, bytes));
+        }
+    }
+    Ok(())
 }

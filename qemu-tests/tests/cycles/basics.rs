@@ -85,6 +85,7 @@ pub(crate) const LINUX_CHECKS: &[&str] = &[
     "banner",
     "panic_path",
     "vmcoreinfo",
+    "backtrace",
     "memory_kept_t0_t1",
     "memory_kept_t1_t2",
     "truth",

@@ -1,10 +1,10 @@
 //! Other kernels of Debian's than the usual two: every check holds on each of them.
 
 use crate::common::*;
-use qemu_tests::Fault;
+use qemu_tests::{Config, Fault};
 use vmcore::PageClass;
 
-use crate::pages::{CLASSES, LOADS, assert_pages};
+use crate::pages::{CLASSES, LOADS, SHOW_IN_PANIC, assert_pages};
 
 /// Two-level page tables on i386.
 #[test]
@@ -19,6 +19,26 @@ fn debian_i386_without_pae() {
 #[test]
 fn debian_amd64_6_12() {
     assert_pages(debian_kernel("AMD64_6_12"), LOADS, CLASSES, false, |config| {
-        config.first_append = "hugetlb_free_vmemmap=on".into();
+        config.cpus = 2;
+        config.first_append = format!("hugetlb_free_vmemmap=on {SHOW_IN_PANIC}");
     });
+}
+
+/// Two CPUs, and a slot where the kernel likes it: one of the old kernels that moves to a random place
+/// may move to the usual slot.
+fn old(config: &mut Config) {
+    config.cpus = 2;
+    config.slot = "32M".into();
+}
+
+/// The oldest x86_64 kernel that is tried: no kallsyms in VMCOREINFO.
+#[test]
+fn debian_amd64_5_10() {
+    assert_pages(debian_kernel("AMD64_5_10"), LOADS, CLASSES, true, old);
+}
+
+/// The oldest i386 kernel.
+#[test]
+fn debian_i386_5_10() {
+    assert_pages(debian_kernel("I386_5_10"), LOADS, CLASSES, true, old);
 }

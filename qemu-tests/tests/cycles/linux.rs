@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::common::*;
-use crate::pages::{CLASSES, LOADS, assert_pages};
+use crate::pages::{CLASSES, LOADS, SHOW_IN_PANIC, assert_pages};
 use qemu_tests::{Crash, Fault, Load, SavedPages};
 use vmcore::{Class, PageClass};
 
@@ -12,6 +12,7 @@ fn debian_i386_with_two_cpus() {
     assert_pages(debian(), LOADS, CLASSES, true, |config| {
         config.memory = 512 * MIB;
         config.cpus = 2;
+        config.first_append = SHOW_IN_PANIC.into();
     });
 }
 
@@ -80,6 +81,7 @@ fn debian_i386_dies_out_of_memory() {
     let loads = [Load::Anonymous, Load::OutOfMemory];
     assert_pages(debian(), &loads, &classes, true, |config| {
         config.crash = Crash::Expected(Duration::from_secs(60));
+        config.shown_stacks = false;
     });
 }
 

@@ -20,6 +20,7 @@ mod kernels;
 mod levels;
 mod lines;
 mod linux;
+mod linux_deaths;
 mod machine_checks;
 mod microvm;
 mod nmis;

@@ -184,28 +184,28 @@ echo 1 >/proc/sys/kernel/panic_on_oops
 /// With `panic_on_oops` the kernel jumps from the oops itself, and prints no panic: the CPU's
 /// registers are those of the fault.
 #[track_caller]
-fn assert_oops_is_captured(kernel: FirstKernel) {
+fn assert_oops_is_captured(kernel: FirstKernel, fault: Fault, said: &str) {
     let report = cycle(kernel, |config| {
         config.memory = 256 * MIB;
         config.crash = LONG;
-        config.fault = Some(Fault::Oops);
+        config.fault = Some(fault);
         config.before_crash = OOPS_WHEN_TOLD.into();
     });
     assert_all_checked(&report, LINUX_CHECKS);
     assert_eq!(report.outcome, Outcome::GoodDump);
     let line = report.panic.as_deref().unwrap_or_default();
-    assert!(line.contains("invalid opcode") && line.contains("[#1]"), "{line}");
+    assert!(line.contains(said) && line.contains("[#1]"), "{line}");
     assert!(detail(&report, "panic_path").contains("as printed"), "{report:#?}");
 }
 
 #[test]
 fn an_oops_without_a_panic_is_captured_on_i386() {
-    assert_oops_is_captured(debian());
+    assert_oops_is_captured(debian(), Fault::Oops, "invalid opcode");
 }
 
 #[test]
-fn an_oops_without_a_panic_is_captured_on_amd64() {
-    assert_oops_is_captured(debian_amd64());
+fn a_null_dereference_without_a_panic_is_captured_on_amd64() {
+    assert_oops_is_captured(debian_amd64(), Fault::NullDereference, "Oops: 0000");
 }
 
 /// A kernel without kallsyms: VMCOREINFO supplies the remaining facts, and one check is not made.

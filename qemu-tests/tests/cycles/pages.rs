@@ -22,6 +22,11 @@ pub(crate) const CLASSES: &[PageClass] = &[
 ];
 /// The checks of a kernel that saves its word on its pages.
 const CHECKS: &[&str] = &["pages_left_out", "free_pages"];
+/// The check of a kernel that shows its stacks.
+const CALL_TRACES: &str = "call_traces";
+/// Words with which a panic shows the stacks of all tasks itself, when no other CPU runs any more. Linux
+/// before 5.18 does so after the capture kernel's turn.
+pub(crate) const SHOW_IN_PANIC: &str = "crash_kexec_post_notifiers panic_print=1";
 /// The levels of makedumpfile's classes one by one, and all of them.
 const LEVELS: [u8; 6] = [1, 2, 4, 8, 16, 31];
 /// Offsets in `struct disk_dump_header` of the number of blocks of the sub header and of both
@@ -33,8 +38,8 @@ const PAGE: usize = 4096;
 /// Most pages in doubt that makedumpfile leaves out.
 const MOST_IN_DOUBT: usize = 8;
 
-/// Runs a cycle of a kernel that saves its word on its pages after these loads, with `change`. The
-/// filter agrees with it, and has found pages of all of `classes`; and with makedumpfile, if that
+/// Runs a cycle of a kernel that saves its word on its pages after these loads, and shows its stacks,
+/// with `change`. The unwinder agrees with it; and the filter does with it, and has found pages of all of `classes`; and with makedumpfile, if that
 /// knows the kernel.
 #[track_caller]
 pub(crate) fn assert_pages(
@@ -45,17 +50,21 @@ pub(crate) fn assert_pages(
     change: impl FnOnce(&mut Config),
 ) {
     let out = tempfile::tempdir().expect("a folder for the results");
-    let is_64_bit = kernel.is_64_bit();
+    let (is_64_bit, mut shown) = (kernel.is_64_bit(), false);
     let (report, _) = cycle_into(&out, kernel, |config| {
         config.memory = 256 * MIB;
         config.saved_pages = Some(SavedPages { loads: loads.to_vec() });
+        config.shown_stacks = true;
         change(config);
+        shown = config.shown_stacks;
     });
-    for check in report.checks.iter().filter(|check| CHECKS.contains(&check.name.as_str())) {
+    let shown = if shown { [CALL_TRACES].as_slice() } else { &[] };
+    let checks = [CHECKS, shown].concat();
+    for check in report.checks.iter().filter(|check| checks.contains(&check.name.as_str())) {
         println!("{}: {}", check.name, check.detail);
     }
     let hot = report.checks.iter().find(|check| check.name == "hot_memory").map(|_| "hot_memory");
-    assert_all_checked(&report, &[LINUX_CHECKS, CHECKS, hot.as_slice()].concat());
+    assert_all_checked(&report, &[LINUX_CHECKS, &checks, hot.as_slice()].concat());
     let vmcore = out.path().join("vmcore");
     let judged = Judged::of(&vmcore).expect("a filter");
     for class in classes {

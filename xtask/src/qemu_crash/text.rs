@@ -1,6 +1,6 @@
 //! Crash cycles as text, for people.
 
-use qemu_tests::{Check, Config, Report, Verdict};
+use qemu_tests::{Check, Config, CpuStack, Report, Verdict};
 
 use crate::distribution::Distribution;
 
@@ -26,6 +26,7 @@ pub(super) fn cycle(report: &Report, config: &Config) {
         println!("  {:<16}{what}, {} damaged frames", received.target, received.damaged_frames);
     }
     report.checks.iter().for_each(check);
+    report.stacks.iter().for_each(stack);
     last_lines(report);
     println!("vmcore, console.log, report.json: {}", config.out.display());
 }
@@ -53,6 +54,16 @@ fn check(check: &Check) {
         (false, _) => "FAIL",
     };
     println!("  {verdict}  {:<22}{}", check.name, check.detail);
+}
+
+/// The functions that a CPU was in.
+fn stack(stack: &CpuStack) {
+    let CpuStack { cpu, pid, comm, crashed, frames } = stack;
+    let cpu = cpu.map_or("?".to_string(), |cpu| cpu.to_string());
+    let crashed = if *crashed { ", crashed" } else { "" };
+    let program = if frames.is_empty() { ", in user mode" } else { "" };
+    println!("CPU {cpu}, task {pid} {comm}{crashed}{program}");
+    frames.iter().for_each(|frame| println!("    {frame}"));
 }
 
 /// The console's last lines, where the cycle failed.

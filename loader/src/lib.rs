@@ -22,7 +22,7 @@ mod slot;
 pub use error::in_words;
 pub use facts::dump_disks::{DumpDisks, FoundDumpDisk};
 pub use facts::error::{PagesError, SystemError};
-pub use facts::names::Names;
+pub use facts::name_lines::Names;
 pub use facts::pages::LivePages;
 pub use facts::system::System;
 pub use facts::tsc::tsc_khz;

@@ -1,35 +1,17 @@
 //! The functions that CPUs and tasks of the dead kernel were in.
 
+mod output;
 mod stacks;
 mod stored;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
+pub use output::{BacktraceFormat, Stacks};
 pub(crate) use stacks::crashed_in;
 pub use stacks::{NamedFrame, Stack};
 
 use crate::{Error, LinkOptions, Observer, Source, Timeouts, VmcoreFile};
-
-/// The stacks to show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stacks {
-    /// Those of all CPUs, that of the CPU that crashed first.
-    Cpus,
-    /// That of one CPU.
-    Cpu(u32),
-    /// Those of all tasks.
-    Tasks,
-}
-
-/// Format of backtraces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BacktraceFormat {
-    /// As the kernel's own `Call Trace`.
-    Text,
-    /// An object of JSON for each stack, on a line of its own.
-    Json,
-}
 
 /// Origin of backtraces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,12 +69,4 @@ pub fn backtrace_over(
     }
     let text = stored::over_line(source, options, timeouts, observer)?;
     stored::write(&name, &text, wanted, format, out)
-}
-
-/// The result of writing: a closed pipe is an early end.
-fn written(result: io::Result<()>) -> Result<(), Error> {
-    match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
-        _ => Ok(()),
-    }
 }

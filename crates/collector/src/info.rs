@@ -4,7 +4,6 @@ mod kdump;
 mod text;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 
 use dumpfile::disk::PageCounts;
@@ -17,6 +16,7 @@ pub use kdump::KdumpInfo;
 
 use crate::backtrace::crashed_in;
 use crate::dump_disk::{DumpDisk, StoredDump};
+use crate::hex::Hex;
 use crate::left_out::LeftByClass;
 use crate::range_map::DOUBT;
 use crate::readers::Readers;
@@ -192,10 +192,6 @@ pub struct Cpu {
     #[serde(serialize_with = "as_object")]
     pub registers: Vec<(&'static str, Hex)>,
 }
-
-/// A number that is shown in hexadecimal; in JSON as text, because 64 bits are too many for JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hex(pub u64);
 
 /// Returns a summary of a vmcore or a dump disk; for a disk, also of the vmcore with this number
 /// (else as for [`DumpDisk::choose`]). A dump disk without a complete dump is no error; its headers
@@ -384,16 +380,4 @@ fn as_object<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_map(registers.iter().copied())
-}
-
-impl fmt::Display for Hex {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{:#x}", self.0))
-    }
-}
-
-impl Serialize for Hex {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }

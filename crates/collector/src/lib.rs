@@ -13,6 +13,7 @@ mod dump_disk;
 mod error;
 mod extract;
 mod format;
+mod hex;
 mod info;
 mod json;
 mod kdump_pages;
@@ -47,9 +48,9 @@ pub use dump_disk::{DumpDisk, StoredDump};
 pub use error::Error;
 pub use extract::{Extracted, ExtractedView, extract};
 pub use format::format;
+pub use hex::Hex;
 pub use info::{
-    Cpu, Cut, DiskInfo, DumpInfo, Hex, Info, KdumpInfo, Load, ViewInfo, VmcoreInfo, info,
-    page_counts,
+    Cpu, Cut, DiskInfo, DumpInfo, Info, KdumpInfo, Load, ViewInfo, VmcoreInfo, info, page_counts,
 };
 pub use json::hex;
 pub use kind::FileKind;

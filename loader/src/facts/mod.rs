@@ -14,6 +14,7 @@ pub(crate) mod kexec_files;
 pub(crate) mod live_memory;
 pub(crate) mod memory;
 pub(crate) mod module_evidence;
+pub mod name_lines;
 pub mod names;
 pub mod pages;
 pub(crate) mod per_cpu_evidence;

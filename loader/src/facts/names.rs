@@ -3,7 +3,7 @@
 //!
 //! No line changes while the kernel runs: a load of the same facts is no change.
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::Path;
@@ -17,6 +17,7 @@ use vmcore::{EM_386, EM_X86_64, vmcoreinfo_get};
 use crate::facts::btf::Btf;
 use crate::facts::live_memory::LiveMemory;
 use crate::facts::memory::linear_map;
+use crate::facts::name_lines::Names;
 use crate::facts::per_cpu_evidence::CpuVariables;
 use crate::facts::system::{Machine, System};
 use crate::facts::{kallsyms, module_evidence, per_cpu_evidence};
@@ -50,43 +51,6 @@ const A_MODULE_KEY: &str = "OFFSET(module.list)";
 const TRIES: u32 = 5;
 /// Most tasks that are looked at for this one.
 const MOST_TASKS: usize = 1 << 20;
-
-/// Lines about the running kernel, and the reasons for missing ones.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Names {
-    /// Lines `KEY=VALUE`, the most important ones first.
-    pub lines: String,
-    /// True if the kernel hides the addresses of its symbols.
-    pub hidden: bool,
-    symbols: Result<(), String>,
-    tasks: Result<(), String>,
-    modules: Result<(), String>,
-}
-
-/// One line of text: what is there, and the reasons for the rest.
-impl fmt::Display for Names {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = [
-            ("symbols", &self.symbols),
-            ("task offsets", &self.tasks),
-            ("module offsets", &self.modules),
-        ];
-        let known: Vec<_> = parts.iter().filter(|(_, part)| part.is_ok()).collect();
-        let known: Vec<_> = known.iter().map(|(name, _)| *name).collect();
-        let known = match &known[..] {
-            [] => "nothing".to_owned(),
-            ["symbols", "task offsets", "module offsets"] => {
-                "symbols, task and module offsets".to_owned()
-            }
-            known => known.join(" and "),
-        };
-        write!(f, "{known} of the running kernel")?;
-        parts.iter().try_for_each(|(name, part)| match part {
-            Ok(()) => Ok(()),
-            Err(reason) => write!(f, "; no {name}: {reason}"),
-        })
-    }
-}
 
 impl System {
     /// Finds lines for backtraces, for [`Self::names`]. `root` is that of [`Self::read`].

@@ -6,7 +6,7 @@ use vmcore::{PhysAddr, PhysRange};
 use crate::facts::dump_disks::DumpDisks;
 use crate::facts::iomem::MemoryMap;
 use crate::facts::kcore::Kcore;
-use crate::facts::names::Names;
+use crate::facts::name_lines::Names;
 use crate::facts::pages::LivePages;
 
 /// Width of the first kernel's registers and pointers: 32 or 64 bits.

@@ -11,7 +11,7 @@ use linux::{
 use serde::Serialize;
 use vmcore::ReadPhys;
 
-use super::{BacktraceFormat, Stacks, written};
+use super::output::{BacktraceFormat, Stacks, written};
 use crate::{Error, Hex, VmcoreFile};
 
 /// Most tasks.

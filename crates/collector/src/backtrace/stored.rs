@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{BacktraceFormat, Stacks, written};
+use super::output::{BacktraceFormat, Stacks, written};
 use crate::dump_disk::{DumpDisk, LONGEST_VIEW};
 use crate::read::read_view;
 use crate::text::printable;

@@ -13,10 +13,12 @@
 
 mod fields;
 mod find;
+mod kernel;
 
-use super::{Tasks, word};
+use super::Tasks;
 use crate::{Error, Symbol, Symbols, VirtualMemory};
 use fields::Fields;
+use kernel::Kernel;
 use vmcore::{ReadPhys, Vmcoreinfo, vmcoreinfo_get};
 
 impl<'a, M: ReadPhys> Tasks<'a, M> {
@@ -41,27 +43,6 @@ impl<'a, M: ReadPhys> Tasks<'a, M> {
             layout.old_state = layout.state.take();
         }
         Ok(Self { memory, layout, symbols: *symbols, init_task, machine })
-    }
-}
-
-/// The memory in question.
-#[derive(Debug)]
-struct Kernel<'a, M> {
-    memory: VirtualMemory<'a, M>,
-    machine: u16,
-}
-
-impl<M> Clone for Kernel<'_, M> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<M> Copy for Kernel<'_, M> {}
-
-impl<M: ReadPhys> Kernel<'_, M> {
-    const fn word(&self) -> usize {
-        word(self.machine)
     }
 }
 

@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::Kernel;
 use super::find::Found;
+use super::kernel::Kernel;
 use crate::Error;
 use crate::stack_size::stack_size;
 use crate::tasks::ring::Ring;

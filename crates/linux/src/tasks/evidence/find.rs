@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::Kernel;
+use super::kernel::Kernel;
 use crate::Error;
 use crate::tasks::mask;
 use crate::tasks::ring::Ring;

@@ -15,8 +15,8 @@ use log::{info, warn};
 use virtio_drivers::transport::{DeviceType, Transport};
 use vmcore::{Holes, PhysRange};
 
-/// Limits for the queries of virtio-mem devices about their unplugged memory, and the memory that cannot
-/// be theirs.
+/// Limits for the queries of virtio-mem devices about their unplugged memory, and the memory that
+/// cannot be theirs.
 pub struct Asking<'a> {
     /// Memory that no such device can have: the memory that we run in.
     pub ours: &'a [PhysRange],

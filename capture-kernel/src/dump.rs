@@ -125,8 +125,8 @@ impl Dump {
         pushed.chain(self.on_request.iter().map(|view| (view, false)))
     }
 
-    /// The bulk at `level`. Its view has level 0 instead where the classes of pages cannot be found,
-    /// which is reported.
+    /// The bulk at `level`. Its view has level 0 instead where the classes of pages cannot be
+    /// found, which is reported.
     pub fn bulk_at(&self, level: Level, zeros: Zeros) -> Option<NamedView> {
         let bulk = self.bulk.as_ref()?;
         let at_level = |selection: &Selection| selection.of(&bulk.view, level, zeros);

@@ -55,8 +55,8 @@ pub struct Config {
     /// A Linux first kernel saves its own word on every page right before the harness crashes it,
     /// and the page filter is checked with it.
     pub saved_pages: Option<SavedPages>,
-    /// A Linux first kernel prints the stacks of its CPUs and tasks right before the harness crashes
-    /// it, with tasks that wait in modules, and backtraces are checked with them.
+    /// A Linux first kernel prints the stacks of its CPUs and tasks right before the harness
+    /// crashes it, with tasks that wait in modules, and backtraces are checked with them.
     pub shown_stacks: bool,
     /// True if the VM is stopped for page digests at T0, T1 and T2.
     pub truth: bool,

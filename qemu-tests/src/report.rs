@@ -142,8 +142,8 @@ pub struct Report {
     pub arrived_by: Option<String>,
     /// Milliseconds from the panic to each stage.
     pub timeline_ms: Milestones,
-    /// Milliseconds from the panic to the last line of the backtraces on the console, if the capture
-    /// kernel showed any.
+    /// Milliseconds from the panic to the last line of the backtraces on the console, if the
+    /// capture kernel showed any.
     pub backtraces_ms: Option<f64>,
     /// The time stamp counter of the guest's CPU at each stage of purgatory and capture kernel.
     pub stage_counters: ByStage<u64>,

@@ -1,5 +1,5 @@
-//! Addresses of the frames of each task, as drgn, crash and the collector list them. Names differ: drgn
-//! shows inlined functions, and debug information has other names for some. Addresses do not.
+//! Addresses of the frames of each task, as drgn, crash and the collector list them. Names differ:
+//! drgn shows inlined functions, and debug information has other names for some. Addresses do not.
 
 use std::collections::BTreeMap;
 
@@ -37,8 +37,8 @@ pub(crate) fn of_drgn(list: &str) -> Stacks {
     stacks
 }
 
-/// Those in crash's lists (`bt`, `foreach bt`): a header for each task, ` #1 [STACK] NAME at ADDRESS`
-/// for each frame.
+/// Those in crash's lists (`bt`, `foreach bt`): a header for each task, ` #1 [STACK] NAME at
+/// ADDRESS` for each frame.
 pub(crate) fn of_crash(list: &str) -> Stacks {
     let (mut stacks, mut pid) = (Stacks::new(), None);
     for line in list.lines() {
@@ -73,8 +73,8 @@ pub(crate) fn of_collector(lines: &str) -> Result<Stacks> {
     lines.lines().map(stack).collect()
 }
 
-/// Checks that each task of `ours` that did not run has the same frames in `theirs`. Returns the number
-/// of tasks and of frames.
+/// Checks that each task of `ours` that did not run has the same frames in `theirs`. Returns the
+/// number of tasks and of frames.
 ///
 /// # Errors
 /// The text names the first task that differs, and the number of those that do.

@@ -1,6 +1,6 @@
 //! `cargo xtask debuggers`: drgn and crash, which need a kernel's debug information, find the same
-//! tasks and stacks in dumps without pages of some classes as in the raw dump that these come from. The
-//! collector, which needs none, finds the same frames as they do.
+//! tasks and stacks in dumps without pages of some classes as in the raw dump that these come from.
+//! The collector, which needs none, finds the same frames as they do.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

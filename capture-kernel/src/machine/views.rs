@@ -148,8 +148,8 @@ fn say_left_out(left_out: &Holes) {
     }
 }
 
-/// The small views: those that are read at once, and those that are read later; backtraces are among
-/// these if there is a clock.
+/// The small views: those that are read at once, and those that are read later; backtraces are
+/// among these if there is a clock.
 fn small(header: &CoreHeader, vmcore: &Vmcore, clock: Option<Tsc>) -> (Vec<NamedView>, Later) {
     let (first, later) = linux::first_views(header, vmcore, &oldmem::Window);
     let read = move || {

@@ -29,8 +29,8 @@ impl LockedHeap {
         (*most, heap.size())
     }
 
-    /// Runs `work`. Returns its result, and the most bytes that were in use at a time beyond those in
-    /// use before it.
+    /// Runs `work`. Returns its result, and the most bytes that were in use at a time beyond those
+    /// in use before it.
     pub fn most_used_by<T>(&self, work: impl FnOnce() -> T) -> (T, usize) {
         let (used, most) = {
             let Counted { heap, most } = &mut *self.0.lock();

@@ -1,5 +1,5 @@
-//! Interrupts, for an image that wants those of its local APIC. They stay off until it calls [`init`]
-//! and then [`enable`].
+//! Interrupts, for an image that wants those of its local APIC. They stay off until it calls
+//! [`init`] and then [`enable`].
 
 #![expect(unsafe_code, reason = "the descriptor table, the interrupt flag, port I/O")]
 

@@ -23,9 +23,9 @@ pub enum BacktraceSource {
 }
 
 /// Writes the backtraces of a vmcore or of a dump on a disk (the one with this number, else as for
-/// [`crate::DumpDisk::choose`]). If the dump on the disk is no whole vmcore, they are the text beside
-/// it. If `out` takes no more (a closed pipe), that is an early end and no error. `progress` is called
-/// with the number of tasks whose stacks were followed, and that of all.
+/// [`crate::DumpDisk::choose`]). If the dump on the disk is no whole vmcore, they are the text
+/// beside it. If `out` takes no more (a closed pipe), that is an early end and no error. `progress`
+/// is called with the number of tasks whose stacks were followed, and that of all.
 ///
 /// # Errors
 /// As for [`VmcoreFile::open_dump`], where there is no such text; [`Error::NoBacktrace`],
@@ -53,8 +53,8 @@ pub fn backtrace_of(
 /// Writes the backtraces that a capture kernel has, which is at the other end of a line.
 ///
 /// # Errors
-/// [`Error::OnlyCpus`] for tasks, [`Error::NoCpu`], [`Error::Output`], or the reason why they did not
-/// come.
+/// [`Error::OnlyCpus`] for tasks, [`Error::NoCpu`], [`Error::Output`], or the reason why they did
+/// not come.
 pub fn backtrace_over(
     source: &Source,
     wanted: Stacks,

@@ -282,9 +282,9 @@ pub(crate) fn state_name(state: DiskState) -> String {
     }
 }
 
-/// Numbers of pages with the names of their classes, `kept` for those that are there, `in-doubt` for
-/// those of the whole dump that are kept because their class is in doubt (they are also counted by
-/// what became of them). Classes without pages are left out.
+/// Numbers of pages with the names of their classes, `kept` for those that are there, `in-doubt`
+/// for those of the whole dump that are kept because their class is in doubt (they are also counted
+/// by what became of them). Classes without pages are left out.
 pub fn page_counts(pages: &PageCounts) -> BTreeMap<&'static str, u64> {
     let left = PageClass::ALL.map(|class| (class.name(), pages.of(class)));
     let all = left.into_iter().chain([("kept", pages.kept()), (DOUBT, pages.in_doubt())]);

@@ -127,7 +127,8 @@ enum Command {
 /// The dump of `info` and `dmesg`.
 #[derive(Args)]
 struct Shown {
-    /// A vmcore (ELF, kdump-compressed or flattened), or the block device or image file of a dump disk.
+    /// A vmcore (ELF, kdump-compressed or flattened), or the block device or image file of a dump
+    /// disk.
     #[arg(value_name = "VMCORE|DISK")]
     file: PathBuf,
     /// The dump on DISK with this number [default: the newest complete one, else the newest].

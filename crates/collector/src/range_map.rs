@@ -13,8 +13,9 @@
 //! ```
 //!
 //! The numbers of `view`, `have` and `left` are bytes: the length of a view; start and length of a
-//! range. `left` ranges are zero in the file; `level` is the dump level, if that is not 0; `pages` counts the pages of the view by class, as the
-//! other end has selected them. Beside a complete dump the map stays if something is left out.
+//! range. `left` ranges are zero in the file; `level` is the dump level, if that is not 0; `pages`
+//! counts the pages of the view by class, as the other end has selected them. Beside a complete
+//! dump the map stays if something is left out.
 
 use std::fmt::Write as _;
 

@@ -73,7 +73,8 @@ impl RawFile {
         self.pieces.is_some()
     }
 
-    /// Fills `into` with the bytes from `at` on. Bytes that a flattened file does not have are zero.
+    /// Fills `into` with the bytes from `at` on. Bytes that a flattened file does not have are
+    /// zero.
     pub(crate) fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
         let Some(pieces) = &self.pieces else { return self.file.read_exact_at(into, at) };
         let mut done = 0;

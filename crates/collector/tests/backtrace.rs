@@ -88,7 +88,7 @@ fn the_stored_text_of_a_partial_dump() {
     assert!(said.contains("the capture failed"), "{said}");
 }
 
-/// What is missing costs names, or frames, or the reason is named.
+/// Missing parts cost names, or frames, or the reason is named.
 #[test]
 fn damage_ends_a_trace_and_is_named() {
     let folder = folder();

@@ -1,4 +1,5 @@
-//! kdump-compressed and flattened files, put together by hand, and all that `extract` makes of them.
+//! kdump-compressed and flattened files, put together by hand, and all that `extract` makes of
+//! them.
 
 use std::fs;
 

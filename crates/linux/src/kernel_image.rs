@@ -11,8 +11,8 @@ use vmcore::{
 /// The most bytes of an image that are looked for.
 pub const MOST_IMAGE: u64 = 64 << 20;
 
-/// The dead kernel's image, at most [`MOST_IMAGE`] bytes of it (physical): the PT_LOAD that is a part of
-/// another one, which x86_64 kernels have for it, or the memory from the symbol `_stext` of
+/// The dead kernel's image, at most [`MOST_IMAGE`] bytes of it (physical): the PT_LOAD that is a
+/// part of another one, which x86_64 kernels have for it, or the memory from the symbol `_stext` of
 /// VMCOREINFO on. [`None`] if neither is there.
 pub fn kernel_image(vmcore: &Vmcore) -> Option<PhysRange> {
     let head = Head(vmcore);
@@ -37,8 +37,8 @@ pub fn kernel_image(vmcore: &Vmcore) -> Option<PhysRange> {
     })
 }
 
-/// Gives `each` the offsets in `vmcore` of the parts of `memory` (physical, of the first kernel) that
-/// it has, PT_LOAD by PT_LOAD.
+/// Gives `each` the offsets in `vmcore` of the parts of `memory` (physical, of the first kernel)
+/// that it has, PT_LOAD by PT_LOAD.
 pub fn in_file(vmcore: &Vmcore, memory: PhysRange, each: &mut dyn FnMut(Range<u64>)) {
     let head = Head(vmcore);
     let Ok(header) = CoreHeader::read(&head, FRONT) else { return };

@@ -56,7 +56,7 @@ impl<'a> Keys<'a> {
     /// A size or an offset in bytes.
     ///
     /// # Errors
-    /// That for a missing line, or [`Error::BadKey`].
+    /// The error for a missing line, or [`Error::BadKey`].
     pub(crate) fn offset(&self, key: &'static str) -> Result<usize, Error> {
         // A page fits in a `usize`.
         Ok(self.needed(key, self.count(key, MOST)?)? as usize)
@@ -64,7 +64,7 @@ impl<'a> Keys<'a> {
     /// `value` of the line `key`, which must be there.
     ///
     /// # Errors
-    /// That for a missing line.
+    /// The error for a missing line.
     pub(crate) fn needed<T>(&self, key: &'static str, value: Option<T>) -> Result<T, Error> {
         value.ok_or_else(|| (self.missing)(key))
     }

@@ -90,8 +90,8 @@ impl LaterViews {
     /// The most bytes of all of them, each rounded up to a page.
     pub const MOST: u64 = (MOST_WHOLE + stack::MOST + MAX_LOG) as u64;
 
-    /// Reads the backtraces of all CPUs, within the bounds of a capture kernel. `go_on` is asked now
-    /// and then; with false, the rest is left out.
+    /// Reads the backtraces of all CPUs, within the bounds of a capture kernel. `go_on` is asked
+    /// now and then; with false, the rest is left out.
     ///
     /// # Errors
     /// [`Error::NO_MEMORY`].

@@ -218,7 +218,7 @@ impl<'a, M: ReadPhys> Tasks<'a, M> {
     }
 
     /// # Errors
-    /// What is there is no task.
+    /// [`Error::NoTasks`]: there is no task.
     fn check(&self, task: &Task) -> Result<(), Error> {
         let stack = task.stack.ok_or(Error::NoTasks { why: "a CPU's task has no stack" })?;
         match self.memory.value(stack.start, 4)? {

@@ -48,8 +48,8 @@ impl<'a, M: ReadPhys> VirtualMemory<'a, M> {
     /// Reads `into.len()` bytes from the virtual address `at` on.
     ///
     /// # Errors
-    /// [`Error::Unmapped`] where no PT_LOAD and no page table has the bytes, or [`Error::Dump`] when
-    /// they cannot be read; `into` then holds nothing of use.
+    /// [`Error::Unmapped`] where no PT_LOAD and no page table has the bytes, or [`Error::Dump`]
+    /// when they cannot be read; `into` then holds nothing of use.
     pub fn read(&self, at: u64, into: &mut [u8]) -> Result<(), Error> {
         let is_mapped = self.read_run(&mut Run::default(), at, into)?;
         if is_mapped { Ok(()) } else { Err(Error::Unmapped { at }) }

@@ -41,8 +41,8 @@ pub(crate) struct Search<'a, M> {
 }
 
 impl<M: ReadPhys> Search<'_, M> {
-    /// The symbols `__per_cpu_offset` and `current_task`. `run_on` moves this thread to a CPU; false
-    /// where it cannot. `cpus` are all CPUs from number 0 on.
+    /// The symbols `__per_cpu_offset` and `current_task`. `run_on` moves this thread to a CPU;
+    /// false where it cannot. `cpus` are all CPUs from number 0 on.
     pub(crate) fn symbols(
         &self,
         cpus: &[CpuVariables],

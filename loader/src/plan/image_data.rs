@@ -2,8 +2,9 @@
 
 use crate::facts::iomem::MemoryMap;
 
-/// Lines `SYMBOL(NAME)=ADDRESS` (virtual, hexadecimal) for the start and the end of data and bss, at
-/// most 4 × 40 bytes. `offset` is a virtual address of the image less the physical one, modulo 2^64.
+/// Lines `SYMBOL(NAME)=ADDRESS` (virtual, hexadecimal) for the start and the end of data and bss,
+/// at most 4 × 40 bytes. `offset` is a virtual address of the image less the physical one, modulo
+/// 2^64.
 ///
 /// Source: Linux, `arch/x86/kernel/setup.c`, `setup_arch` (`data_resource`, `bss_resource`).
 pub(crate) fn lines(memory: &MemoryMap, offset: u64) -> String {

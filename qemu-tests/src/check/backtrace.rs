@@ -1,5 +1,5 @@
-//! The check `backtrace` of each Linux: the functions that led to its death, in order, what each other
-//! CPU was doing, and the capture kernel's lines about it.
+//! The check `backtrace` of each Linux: the functions that led to its death, in order, what each
+//! other CPU was doing, and the capture kernel's lines about it.
 
 use std::path::Path;
 
@@ -30,8 +30,8 @@ const LEFT_OUT: &str = " more cpus";
 /// Most bytes of a line that QEMU's serial port may have lost on a busy host.
 const MOST_LOST: usize = 2;
 
-/// The stacks of all CPUs in the vmcore at `path`, and the result of the check; `None` if the log shows
-/// no stack of the death to compare with. `console` has the lines of the console.
+/// The stacks of all CPUs in the vmcore at `path`, and the result of the check; `None` if the log
+/// shows no stack of the death to compare with. `console` has the lines of the console.
 ///
 /// # Errors
 /// The vmcore has no log, or the collector finds no stacks.
@@ -45,8 +45,8 @@ pub fn backtrace(path: &Path, console: &[String]) -> Result<(Vec<Found>, Option<
     Ok((cpus, judged))
 }
 
-/// The capture kernel's lines about the CPU that crashed are these frames. A line may be an address, if
-/// the time for names was over.
+/// The capture kernel's lines about the CPU that crashed are these frames. A line may be an
+/// address, if the time for names was over.
 fn on_console(lines: &[String], crashed: &Found) -> Result<String> {
     let Some(start) = lines.iter().position(|line| line.ends_with(CRASHED)) else {
         let is_late = lines.iter().any(|line| line.ends_with(LEFT_OUT));

@@ -1,9 +1,9 @@
 //! Call traces as Linux prints them into its log: those of a death, of `sysrq l` and of `sysrq t`.
 //!
-//! The formats are those of x86 (arch/x86/kernel/dumpstack.c, kernel/sched/core.c, lib/nmi_backtrace.c)
-//! from 5.10 to 7.2. A frame is a line `NAME+0xOFFSET/0xSIZE [MODULE]`, with `? ` in front if its
-//! address was only found on the stack. The place that an exception interrupted is a line `RIP:` or
-//! `EIP:` instead.
+//! The formats are those of x86 (arch/x86/kernel/dumpstack.c, kernel/sched/core.c,
+//! lib/nmi_backtrace.c) from 5.10 to 7.2. A frame is a line `NAME+0xOFFSET/0xSIZE [MODULE]`, with
+//! `? ` in front if its address was only found on the stack. The place that an exception
+//! interrupted is a line `RIP:` or `EIP:` instead.
 
 use std::fmt;
 
@@ -117,8 +117,8 @@ pub fn cpus(log: &str) -> Vec<Cpu> {
     shown.collect()
 }
 
-/// The stack that the kernel showed when it died: of the last panic, or, if that has none or there was
-/// none, of the last oops before it.
+/// The stack that the kernel showed when it died: of the last panic, or, if that has none or there
+/// was none, of the last oops before it.
 pub fn death(log: &str) -> Vec<Shown> {
     let lines: Vec<_> = log.lines().map(text).collect();
     let starts: Vec<_> = (0..lines.len())
@@ -178,8 +178,8 @@ fn frames(lines: &[&str]) -> Vec<Shown> {
     lines.filter_map(|line| frame(line).or_else(|| place(line))).collect()
 }
 
-/// The place in `RIP: 0010:NAME+0xOFFSET/0xSIZE` or `EIP: NAME+0xOFFSET/0xSIZE`. One in a program has no
-/// name.
+/// The place in `RIP: 0010:NAME+0xOFFSET/0xSIZE` or `EIP: NAME+0xOFFSET/0xSIZE`. One in a program
+/// has no name.
 fn place(line: &str) -> Option<Shown> {
     let place = PLACES.iter().find_map(|front| line.strip_prefix(front))?;
     let place = place.split_once(':').map_or(place, |(_, place)| place);

@@ -66,7 +66,8 @@ pub fn after_failure(disk: &DumpDisk, out: &Path, memory: &GuestMemory) -> Resul
     Ok(DiskAfter { refused, header_written, data_written, partial })
 }
 
-/// Compares the existing parts of a vmcore, without the pages that its level left out, with the memory that its PT_LOADs describe.
+/// Compares the existing parts of a vmcore, without the pages that its level left out, with the
+/// memory that its PT_LOADs describe.
 fn partial(extracted: &Extracted, memory: &GuestMemory) -> Result<Option<Partial>> {
     let Some(path) = &extracted.path else { return Ok(None) };
     let core = CoreFile::open(path)?;

@@ -11,8 +11,8 @@ use crate::check::page_tables::translate;
 const MOST_ZONES: u64 = 8;
 const MOST_ORDERS: u64 = 16;
 
-/// The sum of `nr_free` over all zones and orders of the first node, in pages: the free pages at the
-/// moment of the dump.
+/// The sum of `nr_free` over all zones and orders of the first node, in pages: the free pages at
+/// the moment of the dump.
 ///
 /// # Errors
 /// VMCOREINFO lacks something, or the vmcore lacks the counters.

@@ -152,8 +152,8 @@ fn words(bytes: &[u8]) -> Vec<u64> {
     bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect()
 }
 
-/// Sum over the lines of /proc/buddyinfo: `Node 0, zone DMA32  3  2  0 …`, the number of free blocks
-/// by order.
+/// Sum over the lines of /proc/buddyinfo: `Node 0, zone DMA32  3  2  0 …`, the number of free
+/// blocks by order.
 fn free_pages(buddyinfo: &str) -> Result<u64> {
     let mut pages = 0;
     for line in buddyinfo.lines() {
@@ -171,8 +171,8 @@ fn free_pages(buddyinfo: &str) -> Result<u64> {
 mod tests {
     use super::*;
 
-    /// Numbers as `page-types` of the kernel's tools shows them: locked 0, referenced 2, uptodate 3,
-    /// lru 5, active 6, slab 7, buddy 10, mmap 11, anonymous 12, swapcache 13, swapbacked 14,
+    /// Numbers as `page-types` of the kernel's tools shows them: locked 0, referenced 2, uptodate
+    /// 3, lru 5, active 6, slab 7, buddy 10, mmap 11, anonymous 12, swapcache 13, swapbacked 14,
     /// compound head 15 and tail 16, huge 17, hwpoison 19, thp 22, offline 23, pgtable 26, reserved
     /// 32, private 35.
     fn bits(bits: &[u32]) -> u64 {

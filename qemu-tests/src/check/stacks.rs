@@ -102,7 +102,8 @@ fn sure(frames: &[Shown]) -> Vec<&Shown> {
 /// Compares the tasks in `found` with the kernel's last words on them in `log`.
 ///
 /// # Errors
-/// The kernel has shown no task; a stack differs, though its task has not run since; or too many have.
+/// The kernel has shown no task; a stack differs, though its task has not run since; or too many
+/// have.
 pub fn tasks_agree(log: &str, found: &[Found]) -> Result<Agreement> {
     let words = Words::of(log);
     ensure!(!words.tasks.is_empty(), "the log shows no tasks: sysrq t is missing");
@@ -163,8 +164,8 @@ fn compare(shown: &Task, found: &Found) -> Result<(), String> {
     Err(format!("frame {at} is {}, and the kernel showed {}", text(&ours), text(&theirs)))
 }
 
-/// Compares the CPUs with those that `sysrq l` has shown before the crash: each that was at the same
-/// place, and the one that wrote both sysrqs, from there outwards. Returns their number.
+/// Compares the CPUs with those that `sysrq l` has shown before the crash: each that was at the
+/// same place, and the one that wrote both sysrqs, from there outwards. Returns their number.
 ///
 /// # Errors
 /// The frames of such a CPU differ.
@@ -193,8 +194,8 @@ pub fn cpus_agree(log: &str, cpus: &[Found]) -> Result<usize> {
     Ok(same)
 }
 
-/// Compares the stack of the CPU that crashed with the one that the kernel showed when it died, from
-/// `panic` on. Returns the functions from there on, innermost first.
+/// Compares the stack of the CPU that crashed with the one that the kernel showed when it died,
+/// from `panic` on. Returns the functions from there on, innermost first.
 ///
 /// # Errors
 /// The log has no such stack, or the frames differ.

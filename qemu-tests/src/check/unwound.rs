@@ -1,5 +1,5 @@
-//! The stacks of a dump as our programs find them. This file alone uses the product's code; the judge
-//! has its own.
+//! The stacks of a dump as our programs find them. This file alone uses the product's code; the
+//! judge has its own.
 
 use std::io::Write;
 use std::path::Path;

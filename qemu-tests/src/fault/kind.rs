@@ -18,8 +18,8 @@ pub enum Fault {
     NullDereference,
     /// The kallsyms output of a Linux is lost, as of a kernel without it.
     NoSymbols,
-    /// The names in the symbol table of a Linux are noise. VMCOREINFO has to name the table (6.0 and
-    /// later).
+    /// The names in the symbol table of a Linux are noise. VMCOREINFO has to name the table (6.0
+    /// and later).
     DamagedSymbols,
     /// A CPU of the test guest, not the first, never answers the NMI that stops it in a crash.
     DeafCpu(u32),

@@ -1,9 +1,9 @@
-//! The word of a Linux first kernel on each of its pages, saved right before the crash, and the uses
-//! of memory before that.
+//! The word of a Linux first kernel on each of its pages, saved right before the crash, and the
+//! uses of memory before that.
 //!
-//! A part of guest memory is reserved (`memmap=SIZE$ADDRESS`), and /dev/mem writes to it. So nothing
-//! is allocated for what is saved, no driver is needed, and the host finds it in the file of guest
-//! memory.
+//! A part of guest memory is reserved (`memmap=SIZE$ADDRESS`), and /dev/mem writes to it. So
+//! nothing is allocated for what is saved, no driver is needed, and the host finds it in the file
+//! of guest memory.
 
 use std::ops::Range;
 use std::path::Path;
@@ -106,8 +106,8 @@ impl Area {
 }
 
 impl SavedPages {
-    /// Most pages that change between the kernel's word and its end: those of the programs that save
-    /// it, and of the path to the crash; or those that fill the rest of memory.
+    /// Most pages that change between the kernel's word and its end: those of the programs that
+    /// save it, and of the path to the crash; or those that fill the rest of memory.
     pub(crate) fn most_changed(&self) -> u64 {
         if self.loads.contains(&Load::OutOfMemory) { 8192 } else { 64 }
     }

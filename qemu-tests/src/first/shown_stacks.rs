@@ -1,5 +1,5 @@
-//! The word of a Linux first kernel on the stacks of its CPUs and of its tasks, printed right before
-//! the crash (sysrq l and t), and tasks that wait in many places before that.
+//! The word of a Linux first kernel on the stacks of its CPUs and of its tasks, printed right
+//! before the crash (sysrq l and t), and tasks that wait in many places before that.
 
 use std::path::Path;
 

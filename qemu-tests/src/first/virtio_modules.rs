@@ -65,9 +65,9 @@ pub fn packed(kernel: &Path, module: &str) -> Result<Option<Packed>> {
     Ok(Some((name.to_string(), bytes)))
 }
 
-/// Adds modules for the bzImage at `kernel` that are loaded before the capture kernel is: paths below
-/// the package's folder of modules, each with its parameters. Those that the package lacks are left
-/// out.
+/// Adds modules for the bzImage at `kernel` that are loaded before the capture kernel is: paths
+/// below the package's folder of modules, each with its parameters. Those that the package lacks
+/// are left out.
 ///
 /// # Errors
 /// As for [`packed`].

@@ -12,10 +12,10 @@ const SHARED: &str = "/dev/shm";
 /// memory as well.
 const SPARE: u64 = 256 << 20;
 
-/// A folder with room for `bytes` that is removed when it is dropped. It is in shared memory if that
-/// has room, with half as much again if a dump will be extracted; otherwise in `out`. Guest memory
-/// and a dump of the same size are written within seconds. On a disk the host would make the writers
-/// wait, and the times would measure the disk.
+/// A folder with room for `bytes` that is removed when it is dropped. It is in shared memory if
+/// that has room, with half as much again if a dump will be extracted; otherwise in `out`. Guest
+/// memory and a dump of the same size are written within seconds. On a disk the host would make the
+/// writers wait, and the times would measure the disk.
 ///
 /// # Errors
 /// Fails if no folder can be made.

@@ -24,8 +24,8 @@ fn debian_amd64_6_12() {
     });
 }
 
-/// Two CPUs, and a slot where the kernel likes it: one of the old kernels that moves to a random place
-/// may move to the usual slot.
+/// Two CPUs, and a slot where the kernel likes it: one of the old kernels that moves to a random
+/// place may move to the usual slot.
 fn old(config: &mut Config) {
     config.cpus = 2;
     config.slot = "32M".into();

@@ -100,8 +100,8 @@ fn a_disk_of_100_mib_gets_the_kernels_pages_of_256() {
     assert_named(&out.path().join("vmcore"), &left, Level::KERNEL);
 }
 
-/// Not even the kernel's pages have room: its image and its page structs are there. These are at the
-/// end of low memory, and name the free pages: most of an idle guest.
+/// Not even the kernel's pages have room: its image and its page structs are there. These are at
+/// the end of low memory, and name the free pages: most of an idle guest.
 #[test]
 fn a_disk_of_24_mib_gets_image_and_page_structs_first() {
     let out = tempfile::tempdir().expect("a folder for the results");

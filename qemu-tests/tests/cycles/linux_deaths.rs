@@ -1,5 +1,5 @@
-//! Debian's kernels die in other ways than by sysrq: the stacks of all CPUs in the dump show what each
-//! was doing.
+//! Debian's kernels die in other ways than by sysrq: the stacks of all CPUs in the dump show what
+//! each was doing.
 
 use std::time::Duration;
 

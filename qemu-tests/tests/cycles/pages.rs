@@ -1,5 +1,5 @@
-//! Pages that a dump level leaves out: the kernel's own word on each of them, and makedumpfile beside
-//! our filter on the same raw vmcore.
+//! Pages that a dump level leaves out: the kernel's own word on each of them, and makedumpfile
+//! beside our filter on the same raw vmcore.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -24,8 +24,8 @@ pub(crate) const CLASSES: &[PageClass] = &[
 const CHECKS: &[&str] = &["pages_left_out", "free_pages"];
 /// The check of a kernel that shows its stacks.
 const CALL_TRACES: &str = "call_traces";
-/// Words with which a panic shows the stacks of all tasks itself, when no other CPU runs any more. Linux
-/// before 5.18 does so after the capture kernel's turn.
+/// Words with which a panic shows the stacks of all tasks itself, when no other CPU runs any more.
+/// Linux before 5.18 does so after the capture kernel's turn.
 pub(crate) const SHOW_IN_PANIC: &str = "crash_kexec_post_notifiers panic_print=1";
 /// The levels of makedumpfile's classes one by one, and all of them.
 const LEVELS: [u8; 6] = [1, 2, 4, 8, 16, 31];
@@ -38,9 +38,9 @@ const PAGE: usize = 4096;
 /// Most pages in doubt that makedumpfile leaves out.
 const MOST_IN_DOUBT: usize = 8;
 
-/// Runs a cycle of a kernel that saves its word on its pages after these loads, and shows its stacks,
-/// with `change`. The unwinder agrees with it; and the filter does with it, and has found pages of all of `classes`; and with makedumpfile, if that
-/// knows the kernel.
+/// Runs a cycle of a kernel that saves its word on its pages after these loads, and shows its
+/// stacks, with `change`. The unwinder agrees with it; and the filter does with it, and has found
+/// pages of all of `classes`; and with makedumpfile, if that knows the kernel.
 #[track_caller]
 pub(crate) fn assert_pages(
     kernel: FirstKernel,
@@ -73,8 +73,8 @@ pub(crate) fn assert_pages(
     }
     if is_known_to_makedumpfile {
         let mut differences = differences(&vmcore, is_64_bit, &judged);
-        // The filter keeps protected memory in doubt: a freed page of the kernel's image may still be
-        // mapped read-only there.
+        // The filter keeps protected memory in doubt: a freed page of the kernel's image may still
+        // be mapped read-only there.
         differences.retain(|(_, verdict, only_theirs), pages| {
             *only_theirs || verdict != "Doubt" || pages.len() > MOST_IN_DOUBT
         });

@@ -14,8 +14,8 @@ use crate::makedumpfile;
 
 /// Each program takes the pages out so many times.
 const ROUNDS: usize = 5;
-/// Codec of the collector and the arguments of makedumpfile that stand for it. Debian's makedumpfile
-/// has no snappy; LZO is its fastest codec.
+/// Codec of the collector and the arguments of makedumpfile that stand for it. Debian's
+/// makedumpfile has no snappy; LZO is its fastest codec.
 const CODECS: [(&str, &[&str]); 2] =
     [("none", &["-d", "31"]), ("snappy", &["-l", "-d", "31", "--num-threads", "2"])];
 /// The collector should not be slower.

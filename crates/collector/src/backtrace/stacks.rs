@@ -130,8 +130,8 @@ impl fmt::Display for NamedFrame {
     }
 }
 
-/// A task as SysRq shows it, a CPU as an oops does; then the frames, and the end where it is not the
-/// start of the stack.
+/// A task as SysRq shows it, a CPU as an oops does; then the frames, and the end where it is not
+/// the start of the stack.
 impl fmt::Display for Stack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pid, comm, state, .. } = self;

@@ -13,11 +13,11 @@ pub struct Frame {
     /// True if a call pushed this address. The call's own instruction, one byte before, then
     /// decides the function: a call may be the last instruction of one.
     pub is_return: bool,
-    /// How far the frame is believed.
+    /// Trust in the frame.
     pub trust: Trust,
 }
 
-/// How far a frame is believed.
+/// Trust in a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// Registers, unwind tables or frame pointers lead to it from the frame before.

@@ -1,4 +1,4 @@
-//! Which CPUs there are, in which order, and which of them are told apart.
+//! The CPUs: their order, their numbers, and the one that crashed.
 
 use super::*;
 use crate::backtrace::kallsyms::fake::{Image, KINDS};

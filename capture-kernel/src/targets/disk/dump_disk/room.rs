@@ -33,9 +33,9 @@ impl Size {
 }
 
 impl<D: BlockDevice> DumpDisk<'_, D> {
-    /// Finds a place for the dump: for all of it, at level 31 if there is none for it at level 0 and
-    /// no level was asked for; or else for the first small views and as much more as there is room
-    /// for. Nothing is written yet.
+    /// Finds a place for the dump: for all of it, at level 31 if there is none for it at level 0
+    /// and no level was asked for; or else for the first small views and as much more as there is
+    /// room for. Nothing is written yet.
     pub(in super::super) fn find_place(
         &mut self,
         dump: &Dump,

@@ -41,7 +41,7 @@ pub(super) struct OrcLayout {
 }
 
 impl Layout {
-    /// What the lines of VMCOREINFO say.
+    /// The layout by the lines of VMCOREINFO.
     ///
     /// # Errors
     /// [`Error::NoLine`] or [`Error::BadKey`].

@@ -66,8 +66,8 @@ pub(super) fn step<M: ReadPhys>(code: &Code<'_, M>, place: &Place) -> Option<Ste
     Some(Step::To(Place { trust: code.returns(ip)?, ..next }))
 }
 
-/// The end of the trace after the frame at `frame`, which holds `bp` and returns to `ip`, if that is
-/// the last one: it is right below the `struct pt_regs` at the top of a task's stack.
+/// The end of the trace after the frame at `frame`, which holds `bp` and returns to `ip`, if that
+/// is the last one: it is right below the `struct pt_regs` at the top of a task's stack.
 fn end<M: ReadPhys>(code: &Code<'_, M>, frame: u64, [bp, ip]: [u64; 2]) -> Option<TraceEnd> {
     let top = (frame | (stack_size(EM_386) - 1)) + 1;
     PADDINGS.iter().find_map(|padding| {
@@ -117,8 +117,8 @@ fn interrupted_sp<M: ReadPhys>(code: &Code<'_, M>, at: u64) -> Option<u64> {
     Some(if is_moved { saved } else { at.checked_add_signed(SP)? })
 }
 
-/// The caller of a function that has no frame of its own, or not yet, or no more: its return address
-/// is on top of the stack. It is sure where the next instructions prove it.
+/// The caller of a function that has no frame of its own, or not yet, or no more: its return
+/// address is on top of the stack. It is sure where the next instructions prove it.
 fn without_frame<M: ReadPhys>(code: &Code<'_, M>, place: &Place) -> Option<Place> {
     let mut bytes = [0; 4];
     let at = place.ip.wrapping_sub(1);

@@ -153,7 +153,7 @@ fn go<M: ReadPhys>(code: &Code<'_, M>, place: &Place, entry: &Entry) -> Option<S
         Base::Bp => code.read_at(place.bp, entry.bp_offset.into())?,
         _ => return None,
     };
-    // Where entries disagree with the code, the code is right.
+    // The code is right if an entry disagrees with it.
     let is_return = match entry.kind {
         Kind::Call => true,
         _ => !entry.is_signal && code.returns(next.ip) == Some(Trust::Sure),

@@ -13,7 +13,7 @@ pub(super) struct Place {
     pub(super) bp: u64,
     /// True if a call pushed `ip`.
     pub(super) is_return: bool,
-    /// How far it is believed.
+    /// Trust in it.
     pub(super) trust: Trust,
     /// Address of a `struct pt_regs` with its other registers.
     pub(super) registers: Option<u64>,

@@ -18,6 +18,9 @@ program.load_debug_info([vmlinux])
 
 def show(stack):
     for number, frame in enumerate(stack):
+        # The last one may be that of a program.
+        if frame.pc < 1 << 63:
+            continue
         inline = " inline" if frame.is_inline else ""
         print(f"  #{number} {frame.name} pc {frame.pc:#x} sp {frame.sp:#x}{inline}")
 

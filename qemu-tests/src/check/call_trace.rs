@@ -69,30 +69,17 @@ const TRACE: &str = "Call Trace:";
 const DEATHS: [&str; 2] = ["Kernel panic - not syncing", " [#"];
 /// Fronts of the lines that name the place that an exception interrupted.
 const PLACES: [&str; 2] = ["RIP: ", "EIP: "];
-/// Fronts of lines between the frames: stacks, registers and bytes of code.
-const BETWEEN: [&str; 22] = [
-    "<",
-    "</",
-    "RSP: ",
-    "RAX: ",
-    "RDX: ",
-    "RBP: ",
-    "R10: ",
-    "R13: ",
-    "FS: ",
-    "CS: ",
-    "CR2: ",
-    "DR0: ",
-    "DR3: ",
-    "DR6: ",
-    "EAX: ",
-    "ESI: ",
-    "DS: ",
-    "CR0: ",
-    "Code: ",
-    "EFLAGS: ",
-    "PKRU: ",
-    "ORIG_RAX: ",
+/// Fronts of lines after a trace. Other lines may be in the middle of one: other CPUs print, too.
+const ENDS: [&str; 9] = [
+    TRACE,
+    TASK,
+    CPU,
+    "sysrq: ",
+    "Sending NMI",
+    "---[ ",
+    "Modules linked in:",
+    "Kernel panic",
+    "Kernel Offset:",
 ];
 
 /// The tasks that the kernel showed, in its order.
@@ -169,12 +156,10 @@ fn trace_of_cpu(lines: &[&str]) -> Vec<Shown> {
     first.into_iter().chain(frames(&lines[start + 1..end])).collect()
 }
 
-/// The frames up to the first line that is no part of a trace.
+/// The frames up to the end of a trace.
 fn frames(lines: &[&str]) -> Vec<Shown> {
-    let is_part = |line: &&&str| {
-        frame(line).is_some() || PLACES.iter().chain(&BETWEEN).any(|front| line.starts_with(front))
-    };
-    let lines = lines.iter().take_while(is_part);
+    let is_end = |line: &&&str| ENDS.iter().any(|end| line.starts_with(end));
+    let lines = lines.iter().take_while(|line| !is_end(line));
     lines.filter_map(|line| frame(line).or_else(|| place(line))).collect()
 }
 
@@ -223,6 +208,7 @@ mod tests {
 [    5.147236]  __schedule+0x282/0x870
 [    5.147257]  fuse_dev_do_read+0x9e4/0xa40 [fuse]
 [    5.147268]  ? add_wait_queue_exclusive+0x70/0x70
+[    5.147269] hrtimer: interrupt took 5012345 ns
 [    5.147323]  entry_SYSCALL_64_after_hwframe+0x67/0xd1
 [    5.147337] RIP: 0033:0x47b6fd
 [    5.147343] RSP: 002b:00007ffe8257dc58 EFLAGS: 00000246 ORIG_RAX: 0000000000000000

@@ -2,16 +2,11 @@
 
 use std::cell::Cell;
 
-use linux::{
-    KernelMemory, Modules, SegmentMap, Start, Symbol, Symbols, Trust, Unwinder, VirtualMemory,
-};
-use vmcore::{EM_386, EM_X86_64, Error, PhysAddr, ReadPhys, Segment, SegmentKind};
+use linux::{KernelMemory, Modules, Start, Symbol, Symbols, Trust, Unwinder, VirtualMemory};
+use vmcore::{EM_386, EM_X86_64, Error, PhysAddr, ReadPhys};
 
-use crate::memory::{AT, Memory};
+use crate::memory::{Memory, dead_kernel};
 
-/// Virtual addresses of the mapped memory, for i386 and for x86_64, and its length in bytes.
-const VADDRS: [u64; 2] = [0xc100_0000, 0xffff_ffff_8100_0000];
-const LENGTH: u64 = 1 << 20;
 /// Most frames.
 const MOST: usize = 40;
 /// Most reads of memory: two for each word of the largest stack, to which come steps of an
@@ -37,19 +32,7 @@ impl ReadPhys for Counted<'_> {
 /// Panics if there are more frames than asked for, if a sure frame was returned to outside of all
 /// text, or if a trace reads without end.
 pub fn backtrace(bytes: &[u8]) {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    let (text, rest) = bytes.split_at(end);
-    let rest = rest.get(1..).unwrap_or_default();
-    let load = |vaddr| Segment {
-        kind: SegmentKind::Load,
-        source: PhysAddr::new(AT),
-        vaddr,
-        paddr: PhysAddr::new(AT),
-        filesz: LENGTH,
-        memsz: LENGTH,
-        flags: 7,
-    };
-    let loads = SegmentMap::new(VADDRS.map(load).map(Ok)).expect("room for two");
+    let (text, rest, loads) = dead_kernel(bytes);
     let counted = Counted { memory: Memory(rest), reads: Cell::new(0) };
     let memory = VirtualMemory::new(KernelMemory::new(&counted, &loads), text);
     let Ok(symbols) = Symbols::of(text) else { return };

@@ -1,16 +1,12 @@
 //! Symbol tables: of the kernel's image, and of modules.
 
 use linux::{
-    Budget, Frame, Kallsyms, KernelMemory, MOST_MODULES, MOST_NAME, Modules, Names, SegmentMap,
-    Sources, Symbols, Trust, VirtualMemory,
+    Budget, Frame, Kallsyms, KernelMemory, MOST_MODULES, MOST_NAME, Modules, Names, Sources,
+    Symbols, Trust, VirtualMemory,
 };
-use vmcore::{PhysAddr, Segment, SegmentKind};
 
-use crate::memory::{AT, Memory};
+use crate::memory::{Memory, VADDRS, dead_kernel};
 
-/// Virtual addresses of the mapped memory, for i386 and for x86_64, and its length in bytes.
-const VADDRS: [u64; 2] = [0xc000_0000, 0xffff_8880_0000_0000];
-const LENGTH: u64 = 1 << 20;
 /// Addresses whose symbols are looked up: one in each this many bytes.
 const STEP: usize = 509;
 /// The most calls of the clock: two passes over the names, and one for each address.
@@ -22,19 +18,8 @@ const MOST_CALLS: u64 = (2 + 2 * 8192 / STEP as u64) * (4 << 20);
 /// Panics if a symbol does not have the address that it was found by, if a name is too long or not
 /// printable, or a list longer than its bound.
 pub fn kallsyms(bytes: &[u8]) {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    let (text, rest) = bytes.split_at(end);
-    let load = |vaddr| Segment {
-        kind: SegmentKind::Load,
-        source: PhysAddr::new(AT),
-        vaddr,
-        paddr: PhysAddr::new(AT),
-        filesz: LENGTH,
-        memsz: LENGTH,
-        flags: 7,
-    };
-    let segments = SegmentMap::new(VADDRS.map(load).map(Ok)).expect("room for two");
-    let mem = Memory(rest.get(1..).unwrap_or_default());
+    let (text, rest, segments) = dead_kernel(bytes);
+    let mem = Memory(rest);
     let memory = VirtualMemory::new(KernelMemory::new(&mem, &segments), text);
     let mut calls = 0;
     let mut go_on = || {

@@ -1,15 +1,10 @@
 //! The page filter.
 
-use linux::{Filter, SegmentMap};
-use vmcore::{
-    PageClass, PageFilter, PhysAddr, PhysRange, Segment, SegmentKind, Verdict, WINDOW, WINDOW_PAGES,
-};
+use linux::Filter;
+use vmcore::{PageClass, PageFilter, PhysAddr, PhysRange, Verdict, WINDOW, WINDOW_PAGES};
 
-use crate::memory::{AT, END, Memory};
+use crate::memory::{AT, END, Memory, dead_kernel};
 
-/// Virtual addresses of the mapped memory, for i386 and for x86_64, and its length in bytes.
-const VADDRS: [u64; 2] = [0xc000_0000, 0xffff_8880_0000_0000];
-const LENGTH: u64 = 1 << 20;
 /// Pages that are never left out.
 const PROTECTED: usize = 2;
 
@@ -19,19 +14,8 @@ const PROTECTED: usize = 2;
 /// Panics if a window has other verdicts the second time, if a page is left out that is protected,
 /// or has a class for which the contents would have to be looked at.
 pub fn page_filter(bytes: &[u8]) {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    let (text, rest) = bytes.split_at(end);
-    let load = |vaddr| Segment {
-        kind: SegmentKind::Load,
-        source: PhysAddr::new(AT),
-        vaddr,
-        paddr: PhysAddr::new(AT),
-        filesz: LENGTH,
-        memsz: LENGTH,
-        flags: 7,
-    };
-    let loads = SegmentMap::new(VADDRS.map(load).map(Ok)).expect("room for two");
-    let memory = Memory(rest.get(1..).unwrap_or_default());
+    let (text, rest, loads) = dead_kernel(bytes);
+    let memory = Memory(rest);
     let Ok(mut filter) = Filter::new(memory, loads, text) else { return };
     let protected = PhysRange::new(PhysAddr::new(AT), PROTECTED as u64 * 4096).expect("a range");
     filter.protect(protected);

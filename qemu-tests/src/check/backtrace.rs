@@ -87,22 +87,26 @@ fn judge(log: &str, cpus: &[Found]) -> Result<String> {
     Ok(said)
 }
 
-/// The place of a CPU that did not crash.
+/// The place of a CPU that did not crash, by its sure frames: an interrupted function may have left
+/// guesses.
 ///
 /// # Errors
 /// It makes no sense: no function of the kernel leads to it.
 pub fn place(found: &Found) -> Result<String> {
     ensure!(found.is_whole, "its stack does not get to its end: {}", texts(found));
-    let guess = found.frames.iter().find(|frame| frame.is_guess);
-    ensure!(guess.is_none(), "its stack has a guess: {}", texts(found));
-    let (Some(first), Some(last)) = (found.frames.first(), found.frames.last()) else {
+    if found.frames.is_empty() {
         return Ok(format!("the program {}", found.comm));
-    };
-    let nameless = found.frames.iter().find(|frame| !frame.text.contains('+'));
+    }
+    let mut sure = found.frames.iter().filter(|frame| !frame.is_guess);
+    let nameless = sure.clone().find(|frame| !frame.text.contains('+'));
     ensure!(nameless.is_none(), "a function has no name: {}", texts(found));
+    let count = sure.clone().count();
+    let (first, last) = (sure.next(), sure.next_back());
+    let first = first.with_context(|| format!("all frames are guesses: {}", texts(found)))?;
+    let last = last.unwrap_or(first);
     let is_outermost = OUTERMOST.iter().any(|name| last.name().starts_with(name));
     ensure!(is_outermost, "{} calls all the others: {}", last.name(), texts(found));
-    Ok(format!("{} of {}, {} frames", first.text, found.comm, found.frames.len()))
+    Ok(format!("{} of {}, {} frames", first.text, found.comm, count))
 }
 
 fn texts(found: &Found) -> String {
@@ -125,10 +129,12 @@ mod tests {
         let idle = ["halt+0x1/0x2", "do_idle+0x3/0x4", "secondary_startup_64_no_verify+0x5/0x6"];
         assert_eq!(place(&found(&idle)).unwrap(), "halt+0x1/0x2 of sh, 3 frames");
         assert_eq!(place(&found(&[])).unwrap(), "the program sh");
-        let guess = Found {
-            frames: vec![Shown { text: "entry_INT80_32+0x1/0x2".into(), is_guess: true }],
-            ..found(&[])
-        };
+        let doubt = || Shown { text: "entry_INT80_32+0x1/0x2".into(), is_guess: true };
+        let guess = Found { frames: vec![doubt()], ..found(&[]) };
+        // An interrupted function may have a guess behind it.
+        let mut interrupted = found(&idle);
+        interrupted.frames.insert(1, doubt());
+        assert_eq!(place(&interrupted).unwrap(), "halt+0x1/0x2 of sh, 3 frames");
         let lost = Found { is_whole: false, ..found(&idle) };
         let nameless = found(&["0xc1000000", idle[2]]);
         for wrong in [guess, lost, nameless, found(&idle[..2])] {

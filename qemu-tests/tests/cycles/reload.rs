@@ -22,7 +22,12 @@ echo 1 >$online && [ "$(cat $online)" = 1 ] || fail "CPU 1 stays offline"
 while [ $run -lt 100 ]; do
     run=$((run + 1))
     # The line tells the harness that the guest goes on.
-    if [ $((run % 10)) = 0 ]; then say "run $run"; load_and_count --force "$@"; else load_and_count "$@"; fi
+    if [ $((run % 10)) = 0 ]; then
+        say "run $run"
+        load_and_count --force "$@"
+    else
+        load_and_count "$@"
+    fi
 done
 say "reloads $run: $loaded loaded, $unchanged unchanged"
 "#;

@@ -66,4 +66,4 @@ pub use session::{Observer, Timeouts};
 pub use source::Source;
 pub use stored_bulk::{Part, Range, StoredBulk, Survey};
 pub use verify::{Verified, VerifiedDump, verify};
-pub use vmcore_file::{Missing, VmcoreFile};
+pub use vmcore_file::{Bytes as VmcoreBytes, Missing, VmcoreFile};

@@ -54,7 +54,7 @@ pub struct Missing {
 /// The bytes of the vmcore. A physical address in the crate `vmcore` (`p_offset` of an ELF core
 /// header) is an offset here. Of a kdump-compressed file it is a physical address.
 #[derive(Debug)]
-pub(crate) struct Bytes {
+pub struct Bytes {
     pub(crate) source: Source,
     length: u64,
 }
@@ -212,17 +212,17 @@ impl VmcoreFile {
     }
 
     /// Its bytes, at offsets as the `source` of a segment.
-    pub(crate) const fn bytes(&self) -> &Bytes {
+    pub const fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
     /// The places of its memory.
-    pub(crate) const fn map(&self) -> &SegmentMap {
+    pub const fn map(&self) -> &SegmentMap {
         &self.map
     }
 
     /// Its file.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
@@ -244,7 +244,7 @@ impl VmcoreFile {
     }
 
     /// True if it is a dump on a dump disk, not a file of its own.
-    pub(crate) const fn is_on_disk(&self) -> bool {
+    pub const fn is_on_disk(&self) -> bool {
         matches!(self.bytes.source, Source::Bulk(_))
     }
 

@@ -17,6 +17,7 @@ extern crate alloc;
 
 mod backtrace;
 mod backtraces;
+mod btf;
 mod cpus;
 mod dmesg;
 mod error;
@@ -38,6 +39,7 @@ pub use backtrace::{
     Symbol, Symbols, Trace, TraceEnd, Trust, Unwinder,
 };
 pub use backtraces::{Backtraces, CpuTrace, DeadKernel, Effort, MOST_SHORT, MOST_WHOLE, Most};
+pub use btf::{Btf, BtfKind, BtfMember, BtfType};
 pub use cpus::{Cpus, SavedCpu};
 pub use dmesg::{Caller, Dmesg, Record, Skipped};
 pub use error::Error;

@@ -1,7 +1,6 @@
 //! Facts about the first kernel and its machine, from the files of the running system.
 
 pub(crate) mod acpi;
-pub(crate) mod btf;
 pub(crate) mod cpus;
 pub(crate) mod crashkernel;
 pub(crate) mod dump_disks;

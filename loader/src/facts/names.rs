@@ -10,11 +10,10 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::{process, thread};
 
-use linux::{Kallsyms, Symbol, Symbols, TaskLayout, Tasks};
+use linux::{Btf, Kallsyms, Modules, Symbol, Symbols, TaskLayout, Tasks};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use vmcore::{EM_386, EM_X86_64, vmcoreinfo_get};
 
-use crate::facts::btf::Btf;
 use crate::facts::live_memory::LiveMemory;
 use crate::facts::memory::linear_map;
 use crate::facts::name_lines::Names;
@@ -22,28 +21,6 @@ use crate::facts::per_cpu_evidence::CpuVariables;
 use crate::facts::system::{Machine, System};
 use crate::facts::{kallsyms, module_evidence, per_cpu_evidence};
 
-/// Keys that describe a module, besides its symbols; a kernel has some of them.
-pub(crate) const MODULE_KEYS: [&str; 19] = [
-    "OFFSET(module.state)",
-    "OFFSET(module.list)",
-    "OFFSET(module.name)",
-    "OFFSET(module.core_layout)",
-    "OFFSET(module.init_layout)",
-    "OFFSET(module_layout.base)",
-    "OFFSET(module_layout.text_size)",
-    "OFFSET(module.mem)",
-    "OFFSET(module_memory.base)",
-    "OFFSET(module_memory.size)",
-    "SIZE(module_memory)",
-    "OFFSET(module.kallsyms)",
-    "OFFSET(mod_kallsyms.symtab)",
-    "OFFSET(mod_kallsyms.num_symtab)",
-    "OFFSET(mod_kallsyms.strtab)",
-    "OFFSET(module.arch)",
-    "OFFSET(mod_arch_specific.num_orcs)",
-    "OFFSET(mod_arch_specific.orc_unwind_ip)",
-    "OFFSET(mod_arch_specific.orc_unwind)",
-];
 /// A key of each group that is known if the group is.
 const A_TASK_KEY: &str = "OFFSET(task_struct.thread.sp)";
 const A_MODULE_KEY: &str = "OFFSET(module.list)";
@@ -97,7 +74,7 @@ impl<'a> Search<'a> {
         let btf = Btf::parse(&btf);
         if let Some(btf) = btf {
             let keys = TaskLayout::KEYS.iter().chain(&["SIZE(task_struct)", "SIZE(module)"]);
-            for key in keys.chain(&MODULE_KEYS) {
+            for key in keys.chain(&Modules::KEYS) {
                 if let Some(value) = btf.value(key) {
                     self.add(key, &value.to_string());
                 }

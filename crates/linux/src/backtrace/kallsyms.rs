@@ -15,7 +15,7 @@ mod tokens;
 use alloc::vec::Vec;
 
 pub use self::addresses::Located;
-use self::addresses::{Addresses, Encoding};
+use self::addresses::{Addresses, Encoding, TOGETHER};
 pub use self::budget::Budget;
 use self::names::NameTable;
 pub use self::tables::KallsymsTables;
@@ -143,6 +143,32 @@ impl<'a, M: ReadPhys> Kallsyms<'a, M> {
             Ok(())
         })?;
         Ok(is_complete && indices.len() <= MOST_NAMES)
+    }
+
+    /// Visits all symbols, in ascending order of their addresses: the address, the type (`T`, `d`,
+    /// …) and the name. False if the budget did not suffice for all.
+    ///
+    /// # Errors
+    /// Tables that cannot be read; [`Error::NO_MEMORY`].
+    pub fn each(
+        &self,
+        budget: &mut Budget<'_>,
+        visit: &mut dyn FnMut(u64, u8, &[u8]),
+    ) -> Result<bool, Error> {
+        let mut text = Vec::new();
+        let (mut addresses, mut first) = ([0; TOGETHER], 0);
+        let mut count = 0;
+        self.names.each_name(0..self.names.count, budget, &mut |index, name| {
+            if index >= first + count {
+                first = index;
+                count = self.addresses.some(first, &mut addresses)?;
+            }
+            text.clear();
+            name.append(&mut text)?;
+            let address = addresses.get((index - first) as usize).copied().unwrap_or_default();
+            visit(address, name.kind(), &text);
+            Ok(())
+        })
     }
 
     /// The addresses of the symbols with these names, found in one pass. [`None`] for names that

@@ -86,6 +86,29 @@ impl Module {
 }
 
 impl Modules {
+    /// Keys that describe a module, besides its symbols; a kernel has some of them.
+    pub const KEYS: [&str; 19] = [
+        "OFFSET(module.state)",
+        "OFFSET(module.list)",
+        "OFFSET(module.name)",
+        "OFFSET(module.core_layout)",
+        "OFFSET(module.init_layout)",
+        "OFFSET(module_layout.base)",
+        "OFFSET(module_layout.text_size)",
+        "OFFSET(module.mem)",
+        "OFFSET(module_memory.base)",
+        "OFFSET(module_memory.size)",
+        "SIZE(module_memory)",
+        "OFFSET(module.kallsyms)",
+        "OFFSET(mod_kallsyms.symtab)",
+        "OFFSET(mod_kallsyms.num_symtab)",
+        "OFFSET(mod_kallsyms.strtab)",
+        "OFFSET(module.arch)",
+        "OFFSET(mod_arch_specific.num_orcs)",
+        "OFFSET(mod_arch_specific.orc_unwind_ip)",
+        "OFFSET(mod_arch_specific.orc_unwind)",
+    ];
+
     /// Reads the list of modules, at most [`MOST_MODULES`] of it. A list that is damaged ends
     /// there.
     ///

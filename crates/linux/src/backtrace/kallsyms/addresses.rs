@@ -5,6 +5,9 @@ use core::ops::Range;
 use crate::{Error, VirtualMemory};
 use vmcore::ReadPhys;
 
+/// Number of addresses that are read together.
+pub(super) const TOGETHER: usize = 256;
+
 /// The symbol that an address is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Located {
@@ -90,6 +93,22 @@ impl<M: ReadPhys> Addresses<'_, M> {
             }
         }
         Ok(low)
+    }
+
+    /// The addresses of the symbols from `first` on, as many as there are and as have room; the
+    /// number of them.
+    pub(super) fn some(&self, first: u32, into: &mut [u64]) -> Result<u32, Error> {
+        let mut offsets = [0; 4 * TOGETHER];
+        let most = into.len().min(TOGETHER) as u32;
+        let count = self.count.saturating_sub(first).min(most);
+        let start = self.start.wrapping_add(4 * u64::from(first));
+        let offsets = &mut offsets[..4 * count as usize];
+        self.memory.read(start, offsets)?;
+        for ((place, offset), address) in (start..).step_by(4).zip(offsets.chunks(4)).zip(into) {
+            let offset = offset.iter().rev().fold(0, |all, byte| all << 8 | u32::from(*byte));
+            *address = self.encoding.address(offset, place) & self.mask;
+        }
+        Ok(count)
     }
 
     /// The address of a symbol.

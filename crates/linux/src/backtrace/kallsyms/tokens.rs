@@ -67,6 +67,11 @@ impl<'n> Compressed<'n> {
         all.copied().skip(1).take(MOST_NAME - 1)
     }
 
+    /// The symbol's type, as nm(1) has it; 0 for none.
+    pub(super) fn kind(self) -> u8 {
+        self.name.iter().find_map(|token| self.tokens.get(*token).first()).copied().unwrap_or(0)
+    }
+
     /// True if the name is `wanted`.
     pub(super) fn matches(self, wanted: &[u8]) -> bool {
         self.bytes().eq(wanted.iter().copied())

@@ -1,10 +1,14 @@
-//! BTF, the kernel's own description of its types (`/sys/kernel/btf/vmlinux`): offsets of fields
-//! and sizes of structs.
+//! BTF, the kernel's own description of its types: `/sys/kernel/btf/vmlinux`, and in memory from
+//! `__start_BTF` on.
 //!
-//! The crate `btf` keeps no size of a struct, takes 85 MB of memory for a kernel's 5 MB, and finds
-//! functions and types of one name alike.
+//! Types are read in place, one at a time; an index has the place of each. The crate `btf` keeps no
+//! size of a struct, takes 85 MB of memory for a kernel's 5 MB, and finds functions and types of
+//! one name alike.
 //!
 //! Source: Linux, `Documentation/bpf/btf.rst`.
+
+use alloc::vec::Vec;
+use core::ops::Range;
 
 /// The first two bytes, little-endian, and the version after them.
 const MAGIC: u64 = 0xeb9f;
@@ -16,61 +20,186 @@ const TYPE: usize = 12;
 const MEMBER: usize = 12;
 /// Deepest nesting of structs and typedefs that is followed.
 const DEEPEST: u32 = 32;
-/// Numbers of kinds of types.
-const STRUCT: u32 = 4;
-const UNION: u32 = 5;
-const TYPEDEF: u32 = 8;
-const VOLATILE: u32 = 9;
-const CONST: u32 = 10;
-const RESTRICT: u32 = 11;
-const TYPE_TAG: u32 = 18;
 
-/// The types of a kernel.
+/// The kind of a type, as BTF numbers it (`BTF_KIND_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "the names are those of BTF")]
+pub enum BtfKind {
+    Int = 1,
+    Pointer,
+    Array,
+    Struct,
+    Union,
+    Enum,
+    Forward,
+    Typedef,
+    Volatile,
+    Const,
+    Restrict,
+    Function,
+    Prototype,
+    Variable,
+    DataSection,
+    Float,
+    DeclarationTag,
+    TypeTag,
+    Enum64,
+}
+
+impl BtfKind {
+    const ALL: [Self; 19] = [
+        Self::Int,
+        Self::Pointer,
+        Self::Array,
+        Self::Struct,
+        Self::Union,
+        Self::Enum,
+        Self::Forward,
+        Self::Typedef,
+        Self::Volatile,
+        Self::Const,
+        Self::Restrict,
+        Self::Function,
+        Self::Prototype,
+        Self::Variable,
+        Self::DataSection,
+        Self::Float,
+        Self::DeclarationTag,
+        Self::TypeTag,
+        Self::Enum64,
+    ];
+
+    fn of(info: u32) -> Option<Self> {
+        let number = info as usize >> 24 & 0x1f;
+        Self::ALL.get(number.checked_sub(1)?).copied()
+    }
+}
+
+/// The types of a kernel, in the bytes `B`.
 #[derive(Debug)]
-pub(crate) struct Btf<'a> {
-    types: &'a [u8],
-    strings: &'a [u8],
+pub struct Btf<B> {
+    bytes: B,
+    types: Range<usize>,
+    strings: Range<usize>,
     /// Offset of each type in `types`. The type with number 1 is the first.
     starts: Vec<u32>,
 }
 
-/// A type without its details.
+/// A type, whose details are read when they are asked for.
 #[derive(Clone, Copy, Debug)]
-struct Type<'a> {
+pub struct BtfType<'a> {
+    /// Place of the name.
     name: u32,
-    kind: u32,
-    /// Number of members.
-    count: usize,
-    /// True if members have sizes in bits.
-    has_bits: bool,
+    /// Its kind.
+    pub kind: BtfKind,
+    /// Number of members, values or parameters.
+    pub count: usize,
+    /// Bit 31 of the info: members have sizes in bits, an enum is signed.
+    pub flag: bool,
     /// Its size in bytes, or the number of another type.
-    size_or_type: u32,
+    pub size_or_type: u32,
     details: &'a [u8],
 }
 
-impl<'a> Btf<'a> {
+/// A member of a struct or union.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BtfMember {
+    /// Place of the name, 0 for none: [`Btf::text`].
+    pub name: u32,
+    /// Number of its type.
+    pub of: u32,
+    /// Offset in bits.
+    pub bits: u32,
+    /// Size in bits of a bitfield, else 0.
+    pub bit_size: u32,
+}
+
+impl<'a> BtfType<'a> {
+    /// Its members, of a struct or union.
+    pub fn members(&self) -> impl Iterator<Item = BtfMember> + use<'a> {
+        let has_bits = self.flag;
+        self.words::<3>().map(move |[name, of, at]| match has_bits {
+            true => BtfMember { name, of, bits: at & 0xff_ffff, bit_size: at >> 24 },
+            false => BtfMember { name, of, bits: at, bit_size: 0 },
+        })
+    }
+
+    /// The details as records of `N` numbers: two for the values of an enum and the parameters of
+    /// a prototype, three for the values of an enum of 64 bits, the variables of a data section,
+    /// and an array (element, index, count); one for an integer.
+    pub fn words<const N: usize>(&self) -> impl Iterator<Item = [u32; N]> + use<'a, N> {
+        self.details.chunks_exact(4 * N).map(|record| {
+            core::array::from_fn(|at| number(record, 4 * at, 4).unwrap_or_default() as u32)
+        })
+    }
+
+    /// Length of the details in bytes.
+    const fn length_of_details(&self) -> usize {
+        use BtfKind as K;
+        match self.kind {
+            K::Int | K::Variable | K::DeclarationTag => 4,
+            K::Array => 12,
+            K::Enum | K::Prototype => 8 * self.count,
+            K::Struct | K::Union | K::DataSection | K::Enum64 => MEMBER * self.count,
+            _ => 0,
+        }
+    }
+}
+
+impl<B: AsRef<[u8]>> Btf<B> {
     /// Reads the places of all types, up to the first one of an unknown kind. [`None`] if the bytes
-    /// are no BTF.
-    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
-        if number(bytes, 0, 2)? != MAGIC || number(bytes, 2, 1)? != VERSION {
+    /// are no BTF, or the heap has no room.
+    pub fn parse(bytes: B) -> Option<Self> {
+        let all = bytes.as_ref();
+        if number(all, 0, 2)? != MAGIC || number(all, 2, 1)? != VERSION {
             return None;
         }
-        let word = |at| usize::try_from(number(bytes, at, 4)?).ok();
-        let body = bytes.get(word(4)?.max(HEADER)..)?;
-        let part = |at: usize| body.get(word(at)?..)?.get(..word(at + 4)?);
-        let mut btf = Self { types: part(8)?, strings: part(16)?, starts: Vec::new() };
+        let word = |at| usize::try_from(number(all, at, 4)?).ok();
+        let body = word(4)?.max(HEADER);
+        let part = |at: usize| {
+            let start = body.checked_add(word(at)?)?;
+            let end = start.checked_add(word(at + 4)?)?;
+            (end <= all.len()).then_some(start..end)
+        };
+        let (types, strings) = (part(8)?, part(16)?);
+        let mut btf = Self { bytes, types, strings, starts: Vec::new() };
         let mut at = 0;
-        while let Some(found) = btf.at(at) {
-            let Some(details) = found.length_of_details() else { break };
+        while let Some(length) = btf.at(at).map(|found| TYPE + found.length_of_details()) {
+            btf.starts.try_reserve(1).ok()?;
             btf.starts.push(u32::try_from(at).ok()?);
-            at += TYPE + details;
+            at += length;
         }
         Some(btf)
     }
 
+    /// Number of types. The first has number 1; number 0 is `void`.
+    pub const fn count(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// The type with this number.
+    pub fn get(&self, number: u32) -> Option<BtfType<'_>> {
+        let index = usize::try_from(number).ok()?.checked_sub(1)?;
+        self.at(*self.starts.get(index)? as usize)
+    }
+
+    /// The name of a type.
+    pub fn name(&self, of: &BtfType<'_>) -> &str {
+        self.text(of.name)
+    }
+
+    /// The name at this place, empty for none or one that is no text.
+    pub fn text(&self, at: u32) -> &str {
+        let strings = self.bytes.as_ref().get(self.strings.clone()).unwrap_or_default();
+        let rest = strings.get(at as usize..).unwrap_or_default();
+        let end = rest.iter().position(|byte| *byte == 0).unwrap_or_default();
+        str::from_utf8(&rest[..end]).unwrap_or_default()
+    }
+
     /// The value of a key of VMCOREINFO: `OFFSET(STRUCT.FIELD)`, where the field may be one of a
     /// struct in the struct, or `SIZE(STRUCT)`; in bytes.
-    pub(crate) fn value(&self, key: &str) -> Option<u64> {
+    pub fn value(&self, key: &str) -> Option<u64> {
         let (kind, name) = key.strip_suffix(')')?.split_once('(')?;
         let (name, path) = name.split_once('.').unwrap_or((name, ""));
         let found = self.structure(name)?;
@@ -85,40 +214,38 @@ impl<'a> Btf<'a> {
     }
 
     /// The struct with this name that has members.
-    fn structure(&self, name: &str) -> Option<Type<'a>> {
+    fn structure(&self, name: &str) -> Option<BtfType<'_>> {
         let types = self.starts.iter().filter_map(|start| self.at(*start as usize));
-        let mut structs = types.filter(|found| found.kind == STRUCT && found.count > 0);
+        let mut structs = types.filter(|found| found.kind == BtfKind::Struct && found.count > 0);
         structs.find(|found| self.is_named(found.name, name))
     }
 
     /// Offset in bits of a field, `a` or `a.b`, in a struct or union. Members without a name
     /// count as parts of it.
-    fn offset(&self, of: Type<'_>, path: &str, deepest: u32) -> Option<u64> {
+    fn offset(&self, of: BtfType<'_>, path: &str, deepest: u32) -> Option<u64> {
         let (name, rest) = path.split_once('.').unwrap_or((path, ""));
         let deeper = deepest.checked_sub(1)?;
-        of.details.chunks_exact(MEMBER).find_map(|member| {
-            let at = number(member, 8, 4)?;
-            let at = if of.has_bits { at & 0xff_ffff } else { at };
-            let inner = || self.members_of(number(member, 4, 4)?);
-            let within = match number(member, 0, 4)? as u32 {
+        of.members().find_map(|member| {
+            let inner = || self.members_of(member.of);
+            let within = match member.name {
                 0 => self.offset(inner()?, path, deeper)?,
                 other if !self.is_named(other, name) => return None,
                 _ if rest.is_empty() => 0,
                 _ => self.offset(inner()?, rest, deeper)?,
             };
-            Some(at + within)
+            Some(u64::from(member.bits) + within)
         })
     }
 
     /// The struct or union that a type is, by whatever name.
-    fn members_of(&self, mut number: u64) -> Option<Type<'a>> {
+    fn members_of(&self, mut number: u32) -> Option<BtfType<'_>> {
+        use BtfKind as K;
         for _ in 0..DEEPEST {
-            let index = usize::try_from(number).ok()?.checked_sub(1)?;
-            let found = self.at(*self.starts.get(index)? as usize)?;
+            let found = self.get(number)?;
             match found.kind {
-                STRUCT | UNION => return Some(found),
-                TYPEDEF | VOLATILE | CONST | RESTRICT | TYPE_TAG => {
-                    number = found.size_or_type.into();
+                K::Struct | K::Union => return Some(found),
+                K::Typedef | K::Volatile | K::Const | K::Restrict | K::TypeTag => {
+                    number = found.size_or_type;
                 }
                 _ => return None,
             }
@@ -126,48 +253,27 @@ impl<'a> Btf<'a> {
         None
     }
 
-    /// The type at this offset.
-    fn at(&self, offset: usize) -> Option<Type<'a>> {
-        let bytes = self.types.get(offset..)?;
+    /// The type at this offset, if its kind is known.
+    fn at(&self, offset: usize) -> Option<BtfType<'_>> {
+        let bytes = self.bytes.as_ref().get(self.types.clone())?.get(offset..)?;
         let word = |at| number(bytes, at, 4).map(|word| word as u32);
         let info = word(4)?;
-        let mut found = Type {
+        let mut found = BtfType {
             name: word(0)?,
-            kind: info >> 24 & 0x1f,
+            kind: BtfKind::of(info)?,
             count: usize::from(info as u16),
-            has_bits: info >> 31 != 0,
+            flag: info >> 31 != 0,
             size_or_type: word(8)?,
             details: &[],
         };
-        if let Some(length) = found.length_of_details() {
-            found.details = bytes.get(TYPE..TYPE + length)?;
-        }
+        found.details = bytes.get(TYPE..)?.get(..found.length_of_details())?;
         Some(found)
     }
 
     fn is_named(&self, at: u32, name: &str) -> bool {
-        let rest =
-            self.strings.get(at as usize..).and_then(|rest| rest.strip_prefix(name.as_bytes()));
+        let strings = self.bytes.as_ref().get(self.strings.clone()).unwrap_or_default();
+        let rest = strings.get(at as usize..).and_then(|rest| rest.strip_prefix(name.as_bytes()));
         rest.is_some_and(|rest| rest.first() == Some(&0))
-    }
-}
-
-impl Type<'_> {
-    /// Length of the details in bytes; [`None`] for an unknown kind.
-    fn length_of_details(&self) -> Option<usize> {
-        Some(match self.kind {
-            // Pointer, forward, typedef, volatile, const, restrict, function, float, type tag.
-            2 | 7..=12 | 16 | TYPE_TAG => 0,
-            // Integer, variable, declaration tag.
-            1 | 14 | 17 => 4,
-            // Array.
-            3 => 12,
-            // Enum, function prototype.
-            6 | 13 => 8 * self.count,
-            // Struct, union, data section, enum of 64 bits.
-            STRUCT | UNION | 15 | 19 => MEMBER * self.count,
-            _ => return None,
-        })
     }
 }
 
@@ -179,6 +285,8 @@ fn number(bytes: &[u8], at: usize, length: usize) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -269,7 +377,7 @@ mod tests {
     #[test]
     fn offsets_and_sizes() {
         let file = blob().file();
-        let btf = Btf::parse(&file).expect("BTF");
+        let btf = Btf::parse(&file[..]).expect("BTF");
         for (key, expected) in [
             ("SIZE(task_struct)", Some(80)),
             ("SIZE(inner)", Some(16)),
@@ -300,7 +408,7 @@ mod tests {
         blob.add("new", 31 << 24 | 4, 0, &[]);
         blob.add("late", 4 << 24 | 1, 4, &[("a", 1, 0)]);
         let file = blob.file();
-        let btf = Btf::parse(&file).expect("BTF");
+        let btf = Btf::parse(&file[..]).expect("BTF");
         assert_eq!(btf.value("OFFSET(task_struct.pid)"), Some(12));
         assert_eq!(btf.value("SIZE(late)"), None);
     }
@@ -312,7 +420,7 @@ mod tests {
         blob.add("", 8 << 24, 2, &[]);
         blob.add("b", 4 << 24 | 1, 4, &[("", 2, 0)]);
         let file = blob.file();
-        let btf = Btf::parse(&file).expect("BTF");
+        let btf = Btf::parse(&file[..]).expect("BTF");
         assert_eq!(btf.value("OFFSET(a.x)"), None);
         assert_eq!(btf.value("OFFSET(b.x)"), None);
     }
@@ -323,9 +431,9 @@ mod tests {
         for (at, byte) in [(0, 0x9e), (2, 2), (7, 0x80), (11, 0x80)] {
             let mut other = file.clone();
             other[at] = byte;
-            assert!(Btf::parse(&other).is_none(), "{at}");
+            assert!(Btf::parse(&other[..]).is_none(), "{at}");
         }
-        assert!(Btf::parse(b"").is_none());
+        assert!(Btf::parse(&b""[..]).is_none());
     }
 
     proptest! {

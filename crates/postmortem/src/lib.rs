@@ -1,0 +1,34 @@
+//! Analysis of a dead Linux from its dump: types, symbols, objects, and the kernel's subsystems.
+//!
+//! ```text
+//! Dump ──▶ Kernel (symbols, types, per-CPU) ──▶ Object (field, deref, index, list …)
+//!                                                  │
+//!                                   subsystems/*.rs: typed data of a subsystem
+//!                                                  │
+//!                                   sections/*.rs: text, JSON, HTML
+//! ```
+//!
+//! Types come from BTF, which lies in the dead kernel's memory; a debug vmlinux adds DWARF. The
+//! bytes are those of a kernel that has died: each walk is bounded, a missing part is named.
+
+#![forbid(unsafe_code)]
+
+mod dump;
+mod error;
+mod globals;
+mod kernel;
+mod object;
+mod symbols;
+mod types;
+mod variables;
+mod walk;
+
+pub use dump::Dump;
+pub use error::Error;
+pub use kernel::Kernel;
+pub use object::{Object, printable};
+pub use symbols::{NamedSymbol, SymbolTable};
+pub use types::{
+    BtfTypes, Compound, Enumeration, Field, Integer, Member, Tag, Type, TypeId, TypeSource, Types,
+};
+pub use walk::List;

@@ -1,0 +1,3 @@
+//! `crashinfo`: what a dump says, without a debug file.
+
+fn main() {}

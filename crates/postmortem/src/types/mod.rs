@@ -1,0 +1,9 @@
+//! The dead kernel's types: one model for BTF and DWARF.
+
+mod btf;
+mod lookup;
+mod model;
+
+pub use btf::BtfTypes;
+pub use lookup::{Field, Types};
+pub use model::{Compound, Enumeration, Integer, Member, Tag, Type, TypeId, TypeSource};

@@ -1,0 +1,46 @@
+//! The sections of `crashinfo`, by the names of crash(8)'s commands. Each has its arguments in a
+//! struct, and answers from the data of a subsystem.
+
+use clap::Subcommand;
+
+use crate::report::Answer;
+use crate::{Error, Kernel};
+
+mod vmcoreinfo;
+
+/// Reports progress: steps done, and all steps.
+pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
+
+/// A question with its arguments.
+pub trait Section {
+    /// The answer.
+    ///
+    /// # Errors
+    /// The reason why there is none at all. Missing parts of an answer are in
+    /// [`Answer::missing`].
+    fn answer(&self, kernel: &Kernel<'_>, progress: Progress<'_>) -> Result<Answer, Error>;
+}
+
+/// Defines the enum of all sections from the table of their names and arguments.
+macro_rules! sections {
+    ($($(#[$attribute:meta])* $name:ident($arguments:ty),)*) => {
+        /// A section.
+        #[derive(Clone, Debug, Subcommand)]
+        pub enum Command {
+            $($(#[$attribute])* $name($arguments),)*
+        }
+
+        impl Section for Command {
+            fn answer(&self, kernel: &Kernel<'_>, progress: Progress<'_>) -> Result<Answer, Error> {
+                match self {
+                    $(Self::$name(section) => section.answer(kernel, progress),)*
+                }
+            }
+        }
+    };
+}
+
+sections! {
+    /// The text of VMCOREINFO, with the lines that types and symbols added
+    Vmcoreinfo(vmcoreinfo::Arguments),
+}

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Progress, Section};
+use super::section::{Progress, Section};
 use crate::report::{Answer, Block};
 use crate::{Error, Kernel, printable};
 

@@ -236,9 +236,8 @@ impl Types {
     /// # Errors
     /// [`Error::NoMember`], [`Error::BadType`].
     pub fn field(&self, of: TypeId, path: &str) -> Result<Field, Error> {
-        let known =
-            |fields: &HashMap<TypeId, HashMap<String, _>>| fields.get(&of)?.get(path).copied();
-        let found = match known(&self.fields.borrow()) {
+        let known = self.fields.borrow().get(&of).and_then(|fields| fields.get(path)).copied();
+        let found = match known {
             Some(found) => found,
             None => {
                 let found = self.search(of, path)?;

@@ -15,6 +15,8 @@
 
 mod dump;
 mod error;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 mod globals;
 mod kernel;
 mod object;
@@ -34,4 +36,4 @@ pub use symbols::{NamedSymbol, SymbolTable};
 pub use types::{
     BtfTypes, Compound, Enumeration, Field, Integer, Member, Tag, Type, TypeId, TypeSource, Types,
 };
-pub use walk::List;
+pub use walk::{Entries, Entry, List, MapleTree, RadixTree, RbTree};

@@ -81,7 +81,7 @@ impl<'k> Object<'k> {
         Ok(self.kernel.types().plain(self.of)?.1)
     }
 
-    fn wrong(&self, wanted: &'static str) -> Error {
+    pub(crate) fn wrong(&self, wanted: &'static str) -> Error {
         Error::WrongKind { of: self.type_name(), at: self.address(), wanted }
     }
 

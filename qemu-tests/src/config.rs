@@ -58,6 +58,9 @@ pub struct Config {
     /// A Linux first kernel prints the stacks of its CPUs and tasks right before the harness
     /// crashes it, with tasks that wait in modules, and backtraces are checked with them.
     pub shown_stacks: bool,
+    /// A Linux first kernel in which much goes on saves what its /proc says right before it is
+    /// crashed, to the folder `said` beside the vmcore.
+    pub said: bool,
     /// True if the VM is stopped for page digests at T0, T1 and T2.
     pub truth: bool,
     /// True if QEMU dumps the guest's memory as well, right before the crash (with a stock Linux as
@@ -112,6 +115,7 @@ impl Config {
             modules: Vec::new(),
             saved_pages: None,
             shown_stacks: false,
+            said: false,
             truth: true,
             guest_dump: false,
             examine: true,

@@ -26,6 +26,7 @@ use crate::delivery::Way;
 use crate::ended::Ended;
 use crate::fault::hooks::Hooks;
 use crate::first::prepared::Prepared;
+use crate::first::said::Said;
 use crate::first::stock_capture;
 use crate::host::dump_disk::DumpDisk;
 use crate::host::memory::GuestMemory;
@@ -173,6 +174,9 @@ impl Case<'_> {
             let (flags, judged) = (PageFlags::read(area, memory, truth)?, Judged::of(&path)?);
             let most = saved.most_changed();
             findings.checks.extend(left_out::checks(&evidence, &flags, &judged, most));
+        }
+        if let Some(area) = self.prepared.saved().filter(|_| config.said) {
+            Said::read(area, memory, truth)?.write(&config.out.join("said"))?;
         }
         if dead.vmcoreinfo.is_some() && !is_stock {
             self.take_stacks(&path, findings);

@@ -109,6 +109,10 @@ pub(crate) struct Args {
     /// t), with modules loaded; backtraces from the dump are compared with them
     #[arg(long, conflicts_with_all = ["initrd", "expect_panic"])]
     show_stacks: bool,
+    /// A Debian kernel in which much goes on saves what its /proc says right before the crash, to
+    /// the folder `said` beside the vmcore
+    #[arg(long, conflicts_with_all = ["initrd", "expect_panic"])]
+    save_proc: bool,
     /// Never stop the VM: times are right, but memory is only compared after the end
     #[arg(long)]
     no_truth: bool,
@@ -262,6 +266,7 @@ fn config(args: &Args, out: PathBuf) -> Result<Config> {
         devices: args.qemu_arg.clone(),
         truth: !args.no_truth,
         shown_stacks: args.show_stacks,
+        said: args.save_proc,
         delivery,
         fault: args.fault.map(Fault::from),
         ..ordinary

@@ -51,8 +51,8 @@ pub struct Linux {
     pub pref_address: Option<u64>,
     /// The harness has crashed it, by sysrq.
     pub is_asked: bool,
-    /// It ran one's own userland.
-    pub has_userland: bool,
+    /// Programs may have run on any CPU.
+    pub runs_programs: bool,
 }
 
 /// The kernel's description of itself.
@@ -139,7 +139,7 @@ impl DeadKernel {
             text,
             virtual_base,
             page_tables: page_tables(facts, memory, linux, &code)?,
-            runs_anything: linux.has_userland || !linux.is_asked,
+            runs_anything: linux.runs_programs || !linux.is_asked,
             banner: None,
             oops_stack: None,
             unchecked: BTreeMap::new(),

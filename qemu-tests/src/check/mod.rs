@@ -20,6 +20,7 @@ pub(crate) mod notes;
 pub mod page_flags;
 pub mod page_tables;
 pub mod ranges;
+pub mod said;
 pub mod stacks;
 pub mod truth;
 pub mod unwound;

@@ -161,6 +161,7 @@ show_stacks() {
 finish() {
     # A death that the host has chosen comes at once.
     [ -n "$last" ] || [ -z "$seconds" ] || sleep "$seconds"
+    [ ! -e "$root/etc/kdump.said" ] || tell
     [ ! -e "$root/etc/kdump.pages" ] || save_pages
     [ ! -e "$root/etc/kdump.stacks" ] || show_stacks
     # A load of memory may bring the kernel down itself.

@@ -115,6 +115,8 @@ pub struct Contents<'a> {
     pub saved_pages: Option<String>,
     /// The kernel shows the stacks of its CPUs and tasks before the crash.
     pub shown_stacks: bool,
+    /// The page from which on the kernel saves what its /proc says, in a line.
+    pub said: Option<String>,
     /// Shell commands between the load and the crash.
     pub before_crash: String,
     /// One's own userland.
@@ -228,6 +230,9 @@ fn add_all(contents: &Contents<'_>, mut archive: Archive, init: String) -> Resul
     if contents.shown_stacks {
         archive.add("etc/kdump.stacks", TEXT, b"")?;
     }
+    if let Some(page) = &contents.said {
+        archive.add("etc/kdump.said", TEXT, page.as_bytes())?;
+    }
     if !contents.before_crash.is_empty() {
         archive.add("etc/kdump.before", TEXT, contents.before_crash.as_bytes())?;
     }
@@ -268,6 +273,7 @@ mod tests {
             first_modules: vec!["brd.ko rd_nr=1".into()],
             saved_pages: Some("16384 128\n".into()),
             shown_stacks: true,
+            said: Some("16640\n".into()),
             before_crash: "true".into(),
             userland,
         });
@@ -286,8 +292,9 @@ mod tests {
         assert!(found.contains(&("modules/brd.ko".into(), TEXT)));
         assert!(found.contains(&("etc/kdump.pages".into(), TEXT)));
         assert!(found.contains(&("etc/kdump.stacks".into(), TEXT)));
+        assert!(found.contains(&("etc/kdump.said".into(), TEXT)));
         assert!(found.contains(&("etc/kdump.modules".into(), TEXT)));
-        assert_eq!(found.len(), FOLDERS.len() + 1 + APPLETS.len() + 11);
+        assert_eq!(found.len(), FOLDERS.len() + 1 + APPLETS.len() + 12);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::config::{Config, Crash};
 use crate::fault::hooks::Hooks;
 use crate::first::bzimage::BzImage;
 use crate::first::initramfs::{self, OWN_INIT, Packed, Userland};
+use crate::first::said;
 use crate::first::saved_pages::Area;
 use crate::first::shown_stacks;
 use crate::first::slot::parse_slot;
@@ -70,7 +71,7 @@ impl Files<'_> {
             is_known,
             pref_address: BzImage::read(self.kernel)?.pref_address,
             is_asked: !matches!(config.crash, Crash::Expected(_)),
-            has_userland: config.initrd.is_some(),
+            runs_programs: config.initrd.is_some() || config.said,
         })
     }
 
@@ -100,6 +101,7 @@ impl Files<'_> {
             first_modules: Vec::new(),
             saved_pages: None,
             shown_stacks: false,
+            said: None,
             before_crash: config.before_crash.clone(),
             userland: userland.as_ref(),
         };
@@ -110,6 +112,9 @@ impl Files<'_> {
         }
         if config.shown_stacks {
             shown_stacks::pack(self.kernel, &mut contents)?;
+        }
+        if let Some(area) = area.filter(|_| config.said) {
+            said::pack(area, self.kernel, &mut contents)?;
         }
         initramfs::pack(&contents)
     }

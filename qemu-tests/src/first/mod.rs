@@ -8,6 +8,7 @@ pub mod initramfs;
 pub mod kexec_tools;
 mod linux;
 pub mod prepared;
+pub mod said;
 pub mod saved_pages;
 pub(crate) mod shown_stacks;
 pub mod slot;

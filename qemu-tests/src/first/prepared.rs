@@ -22,7 +22,7 @@ pub struct Prepared {
     pub boot: Boot,
     /// Other facts for the checks of a Linux.
     linux: Linux,
-    /// Reserved for the word of a Linux on its pages.
+    /// Reserved for the words of a Linux.
     area: Option<Area>,
     guest: Option<Guest>,
 }
@@ -42,7 +42,8 @@ impl Prepared {
         match &config.first_kernel {
             FirstKernel::Linux { kernel, busybox, loader, is_known, is_64_bit, .. } => {
                 let files = Files { kernel, busybox, loader };
-                let area = config.saved_pages.is_some().then(|| Area::of(memory));
+                let area = (config.saved_pages.is_some() || config.said)
+                    .then(|| Area::of(memory, config.said));
                 let boot = files.boot(config, hooks, target, area.as_ref(), folder)?;
                 let linux = files.known(config, *is_known, *is_64_bit)?;
                 Ok(Self { boot, linux, area, guest: None })
@@ -56,7 +57,7 @@ impl Prepared {
         }
     }
 
-    /// The place at which a Linux saves its word on every page, if it is to.
+    /// The place at which a Linux saves its words, if it is to.
     pub const fn saved(&self) -> Option<&Area> {
         self.area.as_ref()
     }

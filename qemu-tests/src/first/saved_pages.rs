@@ -19,6 +19,8 @@ use crate::host::memory::{GuestMemory, PAGE};
 const ADDRESS: u64 = 64 << 20;
 /// The reserved part is a multiple of this (bytes).
 const ALIGNMENT: u64 = 1 << 20;
+/// Room for the kernel's word in /proc (bytes).
+const WORDS: u64 = 4 << 20;
 /// Bytes for each page in /proc/kpagecount and /proc/kpageflags.
 const ENTRY: u64 = 8;
 /// The functions of all loads.
@@ -67,14 +69,18 @@ pub struct Area {
     pub range: Range<u64>,
     /// Number of pages up to the end of RAM.
     pub pages: u64,
+    /// Room for the kernel's word in /proc, in bytes.
+    words: u64,
 }
 
 impl Area {
-    /// The part of `memory` that is reserved.
-    pub fn of(memory: &GuestMemory) -> Self {
+    /// The part of `memory` that is reserved, with room for the kernel's word in /proc if
+    /// `has_words`.
+    pub fn of(memory: &GuestMemory, has_words: bool) -> Self {
         let end = memory.ranges().iter().map(|range| range.end).max().unwrap_or(0);
-        let mut area = Self { range: ADDRESS..ADDRESS, pages: end / PAGE };
-        area.range.end = (area.flags() + area.length()).next_multiple_of(ALIGNMENT);
+        let words = if has_words { WORDS } else { 0 };
+        let mut area = Self { range: ADDRESS..ADDRESS, pages: end / PAGE, words };
+        area.range.end = area.words().end.next_multiple_of(ALIGNMENT);
         area
     }
 
@@ -91,6 +97,12 @@ impl Area {
     /// Address of /proc/kpageflags (physical).
     pub const fn flags(&self) -> u64 {
         self.counts() + self.length()
+    }
+
+    /// The place of the kernel's word in /proc (physical).
+    pub const fn words(&self) -> Range<u64> {
+        let start = self.flags() + self.length();
+        start..start + self.words
     }
 
     /// Room for one of the two, in bytes: a multiple of a page.
@@ -145,14 +157,16 @@ mod tests {
     fn each_part_has_room_for_every_page() {
         let folder = tempfile::tempdir().unwrap();
         let memory = GuestMemory::create(256 << 20, folder.path()).unwrap();
-        let area = Area::of(&memory);
+        let area = Area::of(&memory, false);
         assert_eq!(area.pages, 65_536);
         assert_eq!(area.counts(), area.buddyinfo() + PAGE);
         assert_eq!(area.flags() - area.counts(), 65_536 * 8);
         assert_eq!(area.word(), "memmap=0x200000$0x4000000");
         let memory = memory.and_hot(512 << 20, 1 << 32, folder.path()).unwrap();
-        let area = Area::of(&memory);
+        let area = Area::of(&memory, true);
         assert_eq!(area.pages, (4 << 18) + (512 << 8));
-        assert!(area.flags() + area.length() <= area.range.end);
+        assert_eq!(area.words().start, area.flags() + area.length());
+        assert!(area.words().end - area.words().start == WORDS);
+        assert!(area.words().end <= area.range.end);
     }
 }

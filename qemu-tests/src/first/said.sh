@@ -1,0 +1,86 @@
+# A machine in use, and its kernel's word on it right before the crash, for checks of what is read from
+# the dump. It is read after the capture kernel has been loaded; `fail` and $root are those of /init.
+
+bb=$root/bin/busybox
+run=/run/words
+mkdir -p $run/tmp $run/bound "$run/a b" $run/disk $run/debug || fail "making folders in /run"
+
+# File systems: two tmpfs, one of which a part is bound to another place, for reading only.
+mount -t debugfs debug /sys/kernel/debug && mount -t tmpfs -o size=8m,mode=700 words $run/tmp &&
+    mount -t tmpfs -o noexec,nosuid,nodev "two words" "$run/a b" && mkdir $run/tmp/part &&
+    mount -o bind $run/tmp/part $run/bound && mount -o remount,bind,ro $run/bound ||
+    fail "mounting file systems"
+dd if=/dev/zero of=$run/tmp/data bs=64k count=32 2>/dev/null || fail "writing to a tmpfs"
+
+# Disks in files, one with a file system, one for swapping.
+if [ -e "$root/modules/loop.ko" ]; then
+    dd if=/dev/zero of=$run/tmp/disk bs=64k count=64 2>/dev/null &&
+        dd if=/dev/zero of=$run/tmp/swap bs=64k count=16 2>/dev/null &&
+        $bb losetup /dev/loop0 $run/tmp/disk && $bb losetup /dev/loop1 $run/tmp/swap &&
+        $bb mkswap /dev/loop1 >/dev/null 2>&1 && $bb swapon /dev/loop1 || fail "a swap device"
+    $bb mke2fs -F /dev/loop0 >/dev/null 2>&1 && mount -t ext4 /dev/loop0 $run/disk &&
+        dd if=/dev/zero of=$run/disk/data bs=64k count=8 2>/dev/null && $bb sync ||
+        fail "an ext4"
+fi
+
+# Networks.
+$bb ifconfig lo up && $bb ping -c 3 -i 0.1 127.0.0.1 >/dev/null 2>&1 || fail "no traffic on lo"
+[ ! -e /sys/class/net/dummy0 ] || {
+    $bb ifconfig dummy0 192.0.2.7 netmask 255.255.255.0 mtu 1434 up &&
+        $bb ip addr add 2001:db8::7/64 dev dummy0 &&
+        $bb ip addr add 198.51.100.9/28 dev dummy0 || fail "setting dummy0 up"
+    $bb ping -c 1 -W 1 192.0.2.8 >/dev/null 2>&1
+}
+
+# Programs: one that sleeps, one that is stopped, one that is dead and not asked for, one of another user
+# and one of little weight, one with names of its own for all that can be named, one with an odd name.
+sleep 100000 &
+sh -c 'kill -STOP $$' &
+sh -c 'true & exec sleep 100000' &
+$bb start-stop-daemon -S -b -c 1234:5678 -n none -a $bb -- sleep 100000 || fail "starting a program of another user"
+sleep 100000 &
+$bb renice 7 -p $! >/dev/null || fail "renice"
+$bb unshare -m -n -u sleep 100000 &
+printf '#!%s\nwhile :; do sleep 100000; done\n' "$root/bin/sh" >"$run/tmp/a \"(b) c" &&
+    $bb chmod 755 "$run/tmp/a \"(b) c" || fail "writing a program"
+"$run/tmp/a \"(b) c" &
+# A connection with bytes that nobody reads, and a server.
+$bb nc -l -p 99 -e sleep 100000 &
+$bb nc -l -p 98 &
+sleep 0.3
+(echo words; exec sleep 100000) | $bb nc 127.0.0.1 99 >/dev/null &
+# One that writes to a frozen file system: it waits for a thaw, in state D.
+if [ -e "$root/modules/loop.ko" ]; then
+    $bb fsfreeze --freeze $run/disk || fail "freezing a file system"
+    sh -c 'echo 1 >'$run/disk/frozen &
+fi
+# One that runs on CPU 1 without end, where there is one.
+[ ! -e /sys/devices/system/cpu/cpu1 ] || $bb taskset 2 sh -c 'while :; do :; done' &
+# They are where they wait.
+sleep 1
+
+# Each file after a line with its name. Nothing but one `cat` at a time is started for it.
+told() {
+    for file; do
+        [ ! -e "$file" ] || { echo "=== $file" && cat "$file"; } >&8 2>/dev/null
+    done
+}
+tell() {
+    read -r page <"$root/etc/kdump.said"
+    exec 8<>/dev/mem
+    dd if=/dev/null bs=4096 seek="$page" count=0 conv=notrunc status=none >&8 ||
+        fail "finding the place for the kernel's words"
+    cd /proc
+    told version cmdline filesystems partitions devices swaps iomem ioports crypto consoles \
+        sys/kernel/random/boot_id sys/kernel/hostname sys/kernel/tainted modules \
+        self/mountinfo mounts slabinfo vmallocinfo timer_list sched_debug \
+        /sys/kernel/debug/sched/debug net/dev net/route net/arp net/unix net/tcp net/tcp6 net/udp net/udp6
+    echo "=== addresses" >&8 && $bb ip addr >&8
+    echo "=== status" >&8 && cat [0-9]*/task/[0-9]*/status >&8
+    echo "=== stat" >&8 && cat [0-9]*/task/[0-9]*/stat >&8
+    echo "=== cmdlines" >&8 && $bb head -v -c 200 [0-9]*/cmdline >&8 && echo >&8
+    told zoneinfo buddyinfo vmstat meminfo diskstats softirqs interrupts loadavg uptime
+    echo "=== end" >&8
+    exec 8>&-
+    cd /
+}

@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cli;
 mod dump;
 mod error;
 #[cfg(any(test, feature = "fake"))]

@@ -1,39 +1,17 @@
 //! `crashinfo`: answers from a dump, without a debug file.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use postmortem::cli::Cli;
 use postmortem::report::Answer;
-use postmortem::sections::{Command, Section};
+use postmortem::sections::{Command, Section, first_page};
 use postmortem::{Dump, Error, Kernel, render};
 
 /// Time after which progress is shown.
 const SILENCE: Duration = Duration::from_secs(2);
-
-/// Read a dump of a Linux kernel without a debug file
-#[derive(Debug, Parser)]
-#[command(
-    name = "crashinfo",
-    version,
-    subcommand_value_name = "SECTION",
-    subcommand_help_heading = "Sections"
-)]
-struct Cli {
-    /// JSON, for programs
-    #[arg(long, global = true)]
-    json: bool,
-    /// Number of the dump on a dump disk; the newest without it
-    #[arg(long, value_name = "N")]
-    dump_number: Option<u64>,
-    /// A vmcore of any format, a dump disk, or /proc/kcore
-    dump: PathBuf,
-    /// The first page without one
-    #[command(subcommand)]
-    section: Option<Command>,
-}
 
 /// Messages of the libraries, to standard error.
 struct Messages;
@@ -69,32 +47,57 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<(), Error> {
     let dump = Dump::open(&cli.dump, cli.dump_number)?;
     let kernel = Kernel::open(&dump)?;
-    let started = Instant::now();
-    let mut shown = false;
-    let mut progress = |done: u64, all: u64| {
-        if io::stderr().is_terminal() && (shown || started.elapsed() > SILENCE) {
-            eprint!("\r{done} of {all} ");
-            shown = true;
-        }
+    let mut meter = Meter { started: Instant::now(), is_shown: false };
+    let progress = &mut |done, all| meter.show(done, all);
+    let mut answers = match &cli.section {
+        Some(section) => vec![section.answer(&kernel, progress)?],
+        None => vec![first_page(&kernel, progress)?],
     };
-    let answer = match &cli.section {
-        Some(section) => section.answer(&kernel, &mut progress)?,
-        None => return Ok(()),
-    };
-    if shown {
-        eprint!("\r\x1b[K");
+    if cli.html && cli.section.is_none() {
+        answers.extend(Command::report().iter().filter_map(|section| {
+            let answer = section.answer(&kernel, progress);
+            answer.map_err(|error| log::warn!("{error}")).ok()
+        }));
     }
-    write(cli, &answer)
+    meter.clear();
+    write(cli, &answers)
 }
 
-fn write(cli: &Cli, answer: &Answer) -> Result<(), Error> {
+fn write(cli: &Cli, answers: &[Answer]) -> Result<(), Error> {
     let mut out = BufWriter::new(io::stdout().lock());
-    match cli.json {
-        true => {
-            serde_json::to_writer_pretty(&mut out, answer).map_err(io::Error::from)?;
-            writeln!(out)?;
+    match answers {
+        _ if cli.html => {
+            let title = answers.first().map_or("crashinfo", |answer| answer.title.as_str());
+            render::html(title, answers, &mut out)?;
         }
-        false => render::text(answer, &mut out)?,
+        _ if cli.json => {
+            for answer in answers {
+                serde_json::to_writer_pretty(&mut out, answer).map_err(io::Error::from)?;
+                writeln!(out)?;
+            }
+        }
+        _ => answers.iter().try_for_each(|answer| render::text(answer, &mut out))?,
     }
     Ok(out.flush()?)
+}
+
+/// Shows progress on a terminal, if it takes long.
+struct Meter {
+    started: Instant,
+    is_shown: bool,
+}
+
+impl Meter {
+    fn show(&mut self, done: u64, all: u64) {
+        if self.started.elapsed() > SILENCE && io::stderr().is_terminal() {
+            eprint!("\r\x1b[K{done} of {all} ");
+            self.is_shown = true;
+        }
+    }
+
+    fn clear(&self) {
+        if self.is_shown {
+            eprint!("\r\x1b[K");
+        }
+    }
 }

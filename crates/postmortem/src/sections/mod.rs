@@ -1,15 +1,17 @@
 //! The sections of `crashinfo`, by the names of crash(8)'s commands. Each has its arguments in a
 //! struct, and answers from the data of a subsystem.
 
-use clap::Subcommand;
+use clap::{FromArgMatches, Subcommand};
 
 use crate::report::Answer;
 use crate::{Error, Kernel};
 
+mod first;
 mod section;
 mod vmcoreinfo;
 
-pub use section::{Progress, Section};
+pub use first::first_page;
+pub use section::{Part, Progress, Section};
 
 /// Defines the enum of all sections from the table of their names and arguments.
 macro_rules! sections {
@@ -30,7 +32,36 @@ macro_rules! sections {
     };
 }
 
+impl Command {
+    /// The sections of a report, besides the first page.
+    ///
+    /// # Panics
+    /// Never: a test parses the lines.
+    pub fn report() -> Vec<Self> {
+        let parse = |line: &&str| {
+            let words = ["crashinfo"].into_iter().chain(line.split(' '));
+            Self::augment_subcommands(clap::Command::new("crashinfo"))
+                .try_get_matches_from(words)
+                .and_then(|matches| Self::from_arg_matches(&matches))
+        };
+        REPORT.iter().map(|line| parse(line).expect("a section of the table")).collect()
+    }
+}
+
+/// The sections of a report, as their command lines.
+const REPORT: &[&str] = &["vmcoreinfo"];
+
 sections! {
     /// The text of VMCOREINFO, with the lines that types and symbols added
     Vmcoreinfo(vmcoreinfo::Arguments),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sections_of_a_report_are_there() {
+        assert_eq!(Command::report().len(), REPORT.len());
+    }
 }

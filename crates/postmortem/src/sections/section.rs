@@ -15,3 +15,12 @@ pub trait Section {
     /// [`Answer::missing`].
     fn answer(&self, kernel: &Kernel<'_>, progress: Progress<'_>) -> Result<Answer, Error>;
 }
+
+/// A part of the first page.
+#[derive(Debug)]
+pub struct Part {
+    /// Its name in the page's data: that of its subsystem.
+    pub name: &'static str,
+    /// A short answer: a few lines, the warnings, and data that fits.
+    pub read: fn(&Kernel<'_>, Progress<'_>) -> Result<Answer, Error>,
+}

@@ -1,0 +1,57 @@
+//! The command line of `crashinfo`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::sections::Command;
+
+/// Read a dump of a Linux kernel: the first page without a section, with what stands out
+///
+/// No debug file is needed for an x86_64 kernel that has BTF. An i386 kernel needs its debug
+/// vmlinux for everything but the log, the backtraces and the tasks' names.
+#[derive(Debug, Parser)]
+#[command(
+    name = "crashinfo",
+    version,
+    subcommand_value_name = "SECTION",
+    subcommand_help_heading = "Sections",
+    disable_help_subcommand = true,
+    after_help = "Examples:\n  crashinfo vmcore                 the first page\n  \
+                  crashinfo vmcore log             the kernel's log\n  \
+                  crashinfo --json vmcore ps       all tasks, for a program\n  \
+                  crashinfo --html vmcore > a.html a report for a browser\n  \
+                  crashinfo /proc/kcore runq       the running kernel\n\n\
+                  Exit codes: 0 an answer, 1 none, 2 wrong usage."
+)]
+pub struct Cli {
+    /// JSON, for programs
+    #[arg(long, conflicts_with = "html")]
+    pub json: bool,
+    /// A page of HTML that stands alone; without a section, with all of them
+    #[arg(long)]
+    pub html: bool,
+    /// Number of the dump on a dump disk; the newest without it
+    #[arg(long, value_name = "N")]
+    pub dump_number: Option<u64>,
+    /// A vmcore of any format, a dump disk, or /proc/kcore
+    pub dump: PathBuf,
+    /// The first page without one
+    #[command(subcommand)]
+    pub section: Option<Command>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+        let cli = Cli::try_parse_from(["crashinfo", "--json", "vmcore", "vmcoreinfo"]);
+        assert!(cli.is_ok_and(|cli| cli.json && cli.section.is_some()));
+        assert!(Cli::try_parse_from(["crashinfo", "--json", "--html", "vmcore"]).is_err());
+    }
+}

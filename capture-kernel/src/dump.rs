@@ -33,8 +33,8 @@ pub struct Dump {
     pub selection: Option<Selection>,
     /// The content of the bulk.
     pub contents: Contents,
-    /// The parts of the bulk that leave the machine first where there is no room for all of it:
-    /// headers and the dead kernel's image, as offsets in bytes.
+    /// The parts of the bulk that leave the machine first where there is no room for all of it, as
+    /// offsets in bytes: headers, the dead kernel's image, page structs.
     pub urgent: Urgent,
     /// Views that leave the machine only on request.
     pub on_request: Vec<NamedView>,

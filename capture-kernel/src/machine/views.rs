@@ -111,8 +111,9 @@ fn read_vmcore(header: &CoreHeader, holes: &Holes) -> Option<Vmcore> {
     }
 }
 
-/// The parts of the bulk that go first if there is no room for all of it: the parts that a reader
-/// needs to open the dump, the dead kernel's image, and its page structs.
+/// The parts of the bulk that go first if there is no room for all of it, in this order: the parts
+/// that a reader needs to open the dump, the dead kernel's image, the way to its page structs, and
+/// these.
 fn urgent(header: &CoreHeader, vmcore: &Vmcore, view: ViewSpec) -> Vec<Range<u64>> {
     let mut parts = Vec::new();
     let mut add = |part| match parts.try_reserve(1) {

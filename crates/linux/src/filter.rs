@@ -15,6 +15,7 @@ mod memory_map;
 mod page_type;
 mod protected;
 mod scan;
+mod way;
 
 use core::fmt;
 
@@ -22,6 +23,7 @@ use self::layout::Layout;
 use self::memory_map::MemoryMap;
 use self::protected::{Finder, Protected};
 use self::scan::Scan;
+use self::way::Way;
 use crate::keys::Keys;
 use crate::page_tables::PageTables;
 use crate::virtual_memory::VirtualMemory;
@@ -73,13 +75,16 @@ impl<M: ReadPhys> Filter<M> {
         self.finder().stacks(machine, notes);
     }
 
-    /// Gives `each` the physical memory of the first kernel that holds page structs, ascending: the
-    /// 256 longest ranges at most.
+    /// Gives `each` the physical memory of the first kernel that a filter reads on its way to page
+    /// structs (tables of sections, page tables), then the memory that holds page structs; both
+    /// ascending, the 256 longest ranges at most.
     pub fn page_structs(&self, each: &mut dyn FnMut(PhysRange)) {
-        let mut found = Protected::default();
+        let (mut found, way) = (Protected::default(), Way::new(&self.mem, &self.segments));
         let (segments, map, struct_size) = (&self.segments, &self.map, self.layout.size as u64);
-        Finder { space: self.space(), segments, map, struct_size, protected: &mut found }.structs();
-        found.iter().for_each(each);
+        let memory = KernelMemory::new(&way, segments);
+        let space = VirtualMemory { memory, tables: self.tables };
+        Finder { space, segments, map, struct_size, protected: &mut found }.structs();
+        way.pages().iter().chain(found.iter()).for_each(each);
     }
 
     fn finder(&mut self) -> Finder<'_, M> {

@@ -13,7 +13,8 @@ pub const MOST_IMAGE: u64 = 64 << 20;
 
 /// The dead kernel's image, at most [`MOST_IMAGE`] bytes of it (physical): the PT_LOAD that is a
 /// part of another one, which x86_64 kernels have for it, or the memory from the symbol `_stext` of
-/// VMCOREINFO on. [`None`] if neither is there.
+/// VMCOREINFO on, to the end of the image if the loader added that, and else as much as there can
+/// be. [`None`] if neither is there.
 pub fn kernel_image(vmcore: &Vmcore) -> Option<PhysRange> {
     let head = Head(vmcore);
     let loads = || {
@@ -31,9 +32,15 @@ pub fn kernel_image(vmcore: &Vmcore) -> Option<PhysRange> {
     });
     nested.next().and_then(|load| image(&load, 0)).or_else(|| {
         let text = notes(vmcore.notes()).filter_map(Result::ok).find(|note| note.is_vmcoreinfo());
-        let start = u64::from_str_radix(vmcoreinfo_get(text?.desc, "SYMBOL(_stext)")?, 16).ok()?;
+        let text = text?.desc;
+        let symbol = |key| u64::from_str_radix(vmcoreinfo_get(text, key)?, 16).ok();
+        let start = symbol("SYMBOL(_stext)")?;
         let load = loads()?.find(|load| inside(start, PhysAddr::new(load.vaddr), load.filesz))?;
-        image(&load, start - load.vaddr)
+        let length =
+            symbol(END).and_then(|end| end.checked_sub(start)).filter(|length| *length > 0);
+        let image = image(&load, start - load.vaddr)?;
+        let length = length.map_or(image.length(), |length| length.min(image.length()));
+        PhysRange::new(image.start(), length).ok()
     })
 }
 
@@ -58,6 +65,8 @@ pub fn in_file(vmcore: &Vmcore, memory: PhysRange, each: &mut dyn FnMut(Range<u6
 const LINKED_AT: u64 = 0xffff_ffff_8000_0000;
 /// Number of PT_LOADs above that which are looked at.
 const FEW: usize = 4;
+/// The end of the image's last part, its bss.
+const END: &str = "SYMBOL(__bss_stop)";
 /// The headers are at the front of the file.
 const FRONT: ElfCoreHdr = ElfCoreHdr { addr: PhysAddr::new(0), size: None };
 
@@ -90,6 +99,7 @@ impl ReadPhys for Head<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
     use alloc::vec::Vec;
     use vmcore::fake::{FakeMemory, note, range};
     use vmcore::{Class, EM_X86_64, Holes, build, vmcore};
@@ -151,13 +161,19 @@ mod tests {
         // A module's memory, which no other PT_LOAD has, is no image.
         let alone = load(0x4000_0000, 0xffff_ffff_a000_0000, 0x3000);
         assert_eq!(found(&[whole, alone], FakeMemory::default()), None);
-        let text = b"OSRELEASE=6.1.0\nSYMBOL(_stext)=ffff888000101000\n\0";
-        let info = note(b"VMCOREINFO\0", 0, text);
-        let area = note_area(0x9000_0000, info.len() as u64);
-        let memory = || FakeMemory::with(0x9000_0000, info.clone());
-        let most = 0x10_1000 + MOST_IMAGE;
-        let expected = Some(range(0x10_1000, most));
-        assert_eq!(found(&[area, whole], memory()), expected, "64 MiB at most");
-        assert_eq!(found(&[area, alone], memory()), None);
+        let from_text = |end: &str, load| {
+            let text = format!("OSRELEASE=6.1.0\nSYMBOL(_stext)=ffff888000101000\n{end}\0");
+            let info = note(b"VMCOREINFO\0", 0, text.as_bytes());
+            let area = note_area(0x9000_0000, info.len() as u64);
+            found(&[area, load], FakeMemory::with(0x9000_0000, info))
+        };
+        let most = Some(range(0x10_1000, 0x10_1000 + MOST_IMAGE));
+        assert_eq!(from_text("", whole), most, "64 MiB at most");
+        assert_eq!(from_text("", alone), None);
+        let to = |end| Some(range(0x10_1000, end));
+        let bss = |end: u64| format!("SYMBOL(__bss_stop)={end:x}\n");
+        assert_eq!(from_text(&bss(0xffff_8880_0134_5000), whole), to(0x134_5000));
+        let nonsense = [0, 0xffff_8880_0010_1000, u64::MAX];
+        assert!(nonsense.iter().all(|end| from_text(&bss(*end), whole) == most));
     }
 }

@@ -58,6 +58,14 @@ impl SegmentMap {
         let next = self.by_paddr.partition_point(|piece| piece.end() <= at);
         Some(self.by_paddr.get(next)?.at.max(at))
     }
+
+    /// The physical address of the byte whose source is `source`.
+    pub(crate) fn paddr_of(&self, source: PhysAddr) -> Option<u64> {
+        self.by_paddr.iter().find_map(|piece| {
+            let offset = source.get().checked_sub(piece.source.get())?;
+            (offset < piece.length).then(|| piece.at + offset)
+        })
+    }
 }
 
 fn push(list: &mut Vec<Piece>, piece: Piece) -> Result<(), Error> {

@@ -100,15 +100,16 @@ fn a_disk_of_100_mib_gets_the_kernels_pages_of_256() {
     assert_named(&out.path().join("vmcore"), &left, Level::KERNEL);
 }
 
-/// Not even the kernel's pages have room: its image and its page structs are there. These are at
-/// the end of low memory, and name the free pages: most of an idle guest.
-#[test]
-fn a_disk_of_24_mib_gets_image_and_page_structs_first() {
+/// Not even the kernel's pages have room: its image and its page structs are there, wherever KASLR
+/// put the image. The structs are at the end of low memory, and name the free pages: most of an idle
+/// guest.
+#[track_caller]
+fn assert_image_and_page_structs_are_there(kernel: FirstKernel, disk_size: u64) {
     let out = tempfile::tempdir().expect("a folder for the results");
     let disk = out.path().join("small-disk");
-    File::create(&disk).and_then(|file| file.set_len(24 * MIB)).expect("a disk");
+    File::create(&disk).and_then(|file| file.set_len(disk_size)).expect("a disk");
     collector::format(&disk, None, false).expect("an empty disk");
-    let (report, console) = cycle_into(&out, debian(), |config| {
+    let (report, console) = cycle_into(&out, kernel, |config| {
         config.memory = 256 * MIB;
         config.dump_disk = Some(disk.clone());
     });
@@ -121,4 +122,15 @@ fn a_disk_of_24_mib_gets_image_and_page_structs_first() {
     let free = judged.verdicts.values().filter(is_free).count();
     assert!(console.contains("kdump: no room for all memory ("), "{console}");
     assert!(free * 2 > judged.verdicts.len(), "{free} of {}", judged.verdicts.len());
+}
+
+#[test]
+fn a_disk_of_24_mib_gets_image_and_page_structs_first() {
+    assert_image_and_page_structs_are_there(debian(), 24 * MIB);
+}
+
+/// Page tables lead to the structs of an x86_64 kernel.
+#[test]
+fn a_disk_of_40_mib_gets_an_x86_64_image_and_the_way_to_page_structs() {
+    assert_image_and_page_structs_are_there(debian_amd64(), 40 * MIB);
 }

@@ -9,7 +9,13 @@ use dumpfile::disk::{BLOCK, StoredChunks};
 use vmcore::{DumpOffset, PhysAddr, PhysRange, Piece, What};
 
 /// Most parts of a dump that can go first.
-const MOST_URGENT: usize = 32;
+const MOST_URGENT: usize = 128;
+/// Most ranges of chunks that they divide a dump into, each chunk in one: parts end at twice as
+/// many places.
+const MOST_RANGES: usize = 2 * MOST_URGENT + 1;
+
+/// Ranges of chunks, none of which share one.
+type Ranges = ArrayVec<Range<u32>, MOST_RANGES>;
 
 /// Takes away the chunks of the segment at `start` whose stored bytes end after `there`, and all
 /// after the first of these. Returns the end of the segment.
@@ -65,33 +71,35 @@ pub(super) fn after(piece: Piece<'_>, count: u64) -> Piece<'_> {
     Piece { at, len: piece.len - count, what }
 }
 
-/// The chunks of a view of `length` bytes, those of the `urgent` parts first, all of them once.
+/// The chunks of a view of `length` bytes, those of the `urgent` parts first, in the order of these,
+/// all chunks once.
 pub(super) fn order(
     length: u64,
     urgent: &[Range<u64>],
 ) -> impl Iterator<Item = Range<u32>> + use<> {
     let end = length.div_ceil(CHUNK) as u32;
     let chunk = |number: u64| number.min(end.into()) as u32;
-    let mut first = ArrayVec::<Range<u32>, MOST_URGENT>::new();
+    let mut ranges = Ranges::new();
     for part in urgent.iter().take(MOST_URGENT) {
-        let start = chunk(part.start / CHUNK);
-        first.push(start..chunk(part.end.div_ceil(CHUNK)).max(start));
+        add(&mut ranges, chunk(part.start / CHUNK)..chunk(part.end.div_ceil(CHUNK)));
     }
-    first.sort_unstable_by_key(|part| part.start);
-    let mut taken = 0;
-    for part in &mut first {
-        part.start = part.start.max(taken);
-        part.end = part.end.max(part.start);
-        taken = part.end;
+    add(&mut ranges, 0..end);
+    ranges.into_iter()
+}
+
+/// Adds those chunks of `part` that are in none of the `ranges`.
+fn add(ranges: &mut Ranges, part: Range<u32>) {
+    let mut at = part.start;
+    while at < part.end {
+        if let Some(taken) = ranges.iter().find(|range| range.contains(&at)) {
+            at = taken.end;
+            continue;
+        }
+        let starts = ranges.iter().map(|range| range.start).filter(|start| *start > at);
+        let end = starts.min().map_or(part.end, |start| start.min(part.end));
+        ranges.push(at..end);
+        at = end;
     }
-    let mut rest = ArrayVec::<Range<u32>, { MOST_URGENT + 1 }>::new();
-    let mut at = 0;
-    for part in &first {
-        rest.push(at..part.start);
-        at = part.end;
-    }
-    rest.push(at..end);
-    first.into_iter().chain(rest)
 }
 
 #[cfg(test)]
@@ -109,10 +117,26 @@ mod tests {
         let (k, all) = (CHUNK, 10 * CHUNK - 5);
         assert_eq!(chunks(all, &[]), (0..10).collect::<Vec<_>>());
         let parts = [6 * k + 1..8 * k, 0..1, 7 * k..7 * k + 1];
-        assert_eq!(chunks(all, &parts), [0, 6, 7, 1, 2, 3, 4, 5, 8, 9]);
+        assert_eq!(chunks(all, &parts), [6, 7, 0, 1, 2, 3, 4, 5, 8, 9]);
+        let around = [3 * k..4 * k, 5 * k..6 * k, 2 * k..8 * k];
+        assert_eq!(chunks(all, &around), [3, 5, 2, 4, 6, 7, 0, 1, 8, 9]);
         let (beyond, turned) = (9 * k..u64::MAX, 4 * k..2 * k);
         assert_eq!(chunks(all, &[beyond, turned])[..2], [9, 0]);
         assert_eq!(chunks(0, &parts), vec![0; 0]);
+    }
+
+    /// As many parts as there can be, each in another's middle or apart from all.
+    #[test]
+    fn many_parts_have_room() {
+        let apart = (0..200).map(|part| (3 * part + 1) * CHUNK..(3 * part + 2) * CHUNK);
+        let nested = (0..200).map(|part| (300 - part) * CHUNK..(301 + part) * CHUNK);
+        let mixed = apart.clone().take(MOST_URGENT - 1).chain(core::iter::once(0..u64::MAX));
+        for parts in [apart.collect::<Vec<_>>(), nested.collect(), mixed.collect()] {
+            let mut all = chunks(1000 * CHUNK, &parts);
+            assert_eq!(all[0], (parts[0].start / CHUNK) as u32);
+            all.sort_unstable();
+            assert_eq!(all, (0..1000).collect::<Vec<_>>());
+        }
     }
 
     #[test]

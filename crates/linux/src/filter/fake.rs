@@ -67,6 +67,11 @@ impl Memory {
         }
     }
 
+    /// Leaves these pages, by their numbers; others have zeros.
+    pub(super) fn retain(&mut self, is_left: impl Fn(u64) -> bool) {
+        self.pages.retain(|page, _| is_left(*page));
+    }
+
     pub(super) fn bytes(&self, at: u64, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         self.read_phys(PhysAddr::new(at), &mut bytes).expect("memory");

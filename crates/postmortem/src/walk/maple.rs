@@ -190,8 +190,9 @@ impl Iterator for MapleTree<'_> {
             if is_leaf && entry.is_stored() {
                 return Some(Ok(entry));
             }
+            // Only the root is marked as a node.
             if !is_leaf
-                && is_node(word)
+                && word & !NODE_MASK != 0
                 && let Err(error) = self.enter(word, first, last)
             {
                 return Some(Err(error));
@@ -223,9 +224,11 @@ mod tests {
     use super::*;
     use crate::fake::Fake;
 
-    const LEAF: u64 = 1 << KIND_SHIFT | 2;
-    const RANGE: u64 = 2 << KIND_SHIFT | 2;
-    const GAPS: u64 = 3 << KIND_SHIFT | 2;
+    const LEAF: u64 = 1 << KIND_SHIFT | 4;
+    const RANGE: u64 = 2 << KIND_SHIFT | 4;
+    const GAPS: u64 = 3 << KIND_SHIFT | 4;
+    /// The root's mark.
+    const ROOT: u64 = 2;
 
     fn kernel() -> Fake {
         let mut fake = Fake::amd64();
@@ -275,7 +278,7 @@ mod tests {
         let low = node(fake, &[root, 9, 19, 0, 0, 0x1000, 0x2000, 0]);
         let high = node(fake, &[root | 8, 30, u64::MAX, 0, 0x3000, 0, 0x4444, 0]);
         fake.put_words(root + 32, &[low | LEAF, high | LEAF]);
-        fake.put_words(at + 8, &[root | GAPS]);
+        fake.put_words(at + 8, &[root | GAPS | ROOT]);
         (at, [root, low, high])
     }
 
@@ -286,11 +289,11 @@ mod tests {
         let mut fake = kernel();
         let (at, [root, low, _]) = tree(&mut fake);
         assert_eq!(walked(&fake, at), (ALL.to_vec(), vec![]));
-        fake.put_words(at + 8, &[root | RANGE]);
+        fake.put_words(at + 8, &[root | RANGE | ROOT]);
         assert_eq!(walked(&fake, at).0, ALL, "a node without gaps");
         // A node of single indices, from its first one on.
         fake.put_words(low, &[root, 0, 0x1000]);
-        fake.put_words(root + 32, &[low | 2]);
+        fake.put_words(root + 32, &[low | 4]);
         assert_eq!(walked(&fake, at).0[..2], [(1, 1, 0x1000), (4, 4, 0x1000)]);
         for (word, expected) in [(0, vec![]), (0x5000, vec![(0, 0, 0x5000)]), (1030, vec![])] {
             fake.put_words(at + 8, &[word]);
@@ -303,15 +306,15 @@ mod tests {
         for (what, place, value, rest) in [
             ("the parent of the low leaf", (1, 0), 0x1200, &ALL[2..]),
             ("pivots that do not rise", (1, 16), 5, &[]),
-            ("a leaf that cannot be read", (0, 32), 0x10_000a, &ALL[2..]),
-            ("a leaf of an unknown kind", (0, 32), 0x7a, &ALL[2..]),
+            ("a leaf that cannot be read", (0, 32), 0x10_000c, &ALL[2..]),
+            ("a leaf of an unknown kind", (0, 32), 0x7c, &ALL[2..]),
             ("a leaf that leads back", (0, 32), u64::MAX, &ALL[2..]),
         ] {
             let mut fake = kernel();
             let (at, nodes) = tree(&mut fake);
             let value = match value {
                 u64::MAX => nodes[0] | RANGE,
-                0x7a => nodes[1] | 0x7a,
+                0x7c => nodes[1] | 0x7c,
                 value => value,
             };
             fake.put_words(nodes[place.0] + place.1, &[value]);

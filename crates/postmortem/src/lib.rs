@@ -24,6 +24,7 @@ mod object;
 pub mod render;
 pub mod report;
 pub mod sections;
+pub mod subsystems;
 mod symbols;
 mod types;
 mod variables;

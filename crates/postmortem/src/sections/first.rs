@@ -4,11 +4,12 @@
 use serde_json::{Map, Value};
 
 use super::section::{Part, Progress};
+use super::{kmem, module, mount};
 use crate::report::{Answer, Block};
 use crate::{Error, Kernel};
 
 /// The parts, in their order.
-const PARTS: &[&Part] = &[];
+const PARTS: &[&Part] = &[&kmem::PART, &module::PART, &mount::PART];
 
 /// The answer of the first page.
 ///

@@ -7,7 +7,11 @@ use crate::report::Answer;
 use crate::{Error, Kernel};
 
 mod first;
+mod kmem;
+mod module;
+mod mount;
 mod section;
+mod swap;
 mod vmcoreinfo;
 
 pub use first::first_page;
@@ -49,9 +53,17 @@ impl Command {
 }
 
 /// The sections of a report, as their command lines.
-const REPORT: &[&str] = &["vmcoreinfo"];
+const REPORT: &[&str] = &["kmem -i -z", "swap", "mod", "mount", "vmcoreinfo"];
 
 sections! {
+    /// Memory: as a whole, zones, free blocks
+    Kmem(kmem::Arguments),
+    /// Modules
+    Mod(module::Arguments),
+    /// Mounts of the first process
+    Mount(mount::Arguments),
+    /// Swap areas
+    Swap(swap::Arguments),
     /// The text of VMCOREINFO, with the lines that types and symbols added
     Vmcoreinfo(vmcoreinfo::Arguments),
 }

@@ -1,19 +1,27 @@
-//! `cargo xtask dist`: manual pages and completions of the loader, made from its own command line,
-//! and the files that start it, all into `target/dist`.
+//! `cargo xtask dist`: manual pages and completions of the loader and of crashinfo, made from their
+//! own command lines, and the files that start the loader, all into `target/dist`.
 
 use crate::workspace::target_dir;
 use anyhow::{Context, Result};
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
-use loader::cli::Cli;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The manual's section: commands for administrators.
-const SECTION: &str = "8";
-/// The program, in the words of the shells.
-const PROGRAM: &str = "kdump-loader";
+/// A program with a command line of its own.
+struct Program {
+    name: &'static str,
+    /// The manual's section: 8 for administrators, 1 for everybody.
+    section: &'static str,
+    command: fn() -> Command,
+}
+
+/// The programs.
+const PROGRAMS: [Program; 2] = [
+    Program { name: "kdump-loader", section: "8", command: loader::cli::Cli::command },
+    Program { name: "crashinfo", section: "1", command: postmortem::cli::Cli::command },
+];
 /// The shells that completions are written for.
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Fish, Shell::Zsh];
 /// Files that start the loader, and start it again.
@@ -37,10 +45,14 @@ fn write(folder: &Path) -> Result<Vec<PathBuf>> {
     let completions = folder.join("completions");
     fs::create_dir_all(&completions)
         .with_context(|| format!("creating {}", completions.display()))?;
-    let mut written = manual(folder)?;
-    for shell in SHELLS {
-        let file = clap_complete::generate_to(shell, &mut Cli::command(), PROGRAM, &completions);
-        written.push(file.with_context(|| format!("writing the completions for {shell}"))?);
+    let mut written = Vec::new();
+    for program in &PROGRAMS {
+        written.append(&mut program.manual(folder)?);
+        for shell in SHELLS {
+            let command = &mut (program.command)();
+            let file = clap_complete::generate_to(shell, command, program.name, &completions);
+            written.push(file.with_context(|| format!("writing the completions for {shell}"))?);
+        }
     }
     for (name, text) in FILES {
         written.push(put(folder.join(name), text.as_bytes())?);
@@ -48,19 +60,21 @@ fn write(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(written)
 }
 
-/// A page for the program and one for each of its commands, `kdump-loader-load.8`.
-fn manual(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut program = Cli::command().disable_help_subcommand(true);
-    program.build();
-    let pages = program.get_subcommands().chain([&program]).cloned();
-    pages.map(|page| write_page(folder, page)).collect()
-}
+impl Program {
+    /// A page for the program and one for each of its commands, `kdump-loader-load.8`.
+    fn manual(&self, folder: &Path) -> Result<Vec<PathBuf>> {
+        let mut program = (self.command)().disable_help_subcommand(true);
+        program.build();
+        let pages = program.get_subcommands().chain([&program]).cloned();
+        pages.map(|page| self.write_page(folder, page)).collect()
+    }
 
-fn write_page(folder: &Path, page: Command) -> Result<PathBuf> {
-    let page = Man::new(page).section(SECTION);
-    let mut text = Vec::new();
-    page.render(&mut text)?;
-    put(folder.join(page.get_filename()), &text)
+    fn write_page(&self, folder: &Path, page: Command) -> Result<PathBuf> {
+        let page = Man::new(page).section(self.section);
+        let mut text = Vec::new();
+        page.render(&mut text)?;
+        put(folder.join(page.get_filename()), &text)
+    }
 }
 
 fn put(path: PathBuf, content: &[u8]) -> Result<PathBuf> {
@@ -94,6 +108,9 @@ mod tests {
         }
         let bash = read(folder.path(), "completions/kdump-loader.bash");
         assert!(bash.contains("--reuse-cmdline") && bash.contains("unload"));
+        let page = read(folder.path(), "crashinfo.1");
+        assert!(page.contains(".TH crashinfo 1") && page.contains("\\-\\-html"), "{page}");
+        assert!(read(folder.path(), "completions/crashinfo.bash").contains("--json"));
     }
 
     /// The unit does everything that the rules ask of it.

@@ -13,6 +13,11 @@ use std::{env, fs};
 const CAPTURE_KERNEL_BUDGET: u64 = 512 << 10;
 /// Largest purgatory, likewise.
 const PURGATORY_BUDGET: u64 = 16 << 10;
+/// Largest `crashinfo`.
+const CRASHINFO_BUDGET: u64 = 10 << 20;
+/// The target of a `crashinfo` that is linked statically: with a target of its own, flags for it do
+/// not reach build scripts.
+const CRASHINFO_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Paths of the images. The `*_symbols` files are the same programs with their debug information.
 pub struct Images {
@@ -102,6 +107,23 @@ pub fn build_collector() -> Result<PathBuf> {
     let status = status.context("cargo does not start")?;
     ensure!(status.success(), "the collector does not build: see cargo's messages above");
     Ok(target_dir().join("release/kdump-collector"))
+}
+
+/// Builds `crashinfo`, one static program, checks its size, and returns its path. It is linked
+/// against the static glibc, which is there with every C compiler: zstd's library is C.
+///
+/// # Errors
+/// Fails if it does not build, or is larger than its budget.
+pub fn build_crashinfo() -> Result<PathBuf> {
+    let mut cargo = cargo();
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    cargo.args(["build", "--release", "--target", CRASHINFO_TARGET, "-p", "postmortem"]);
+    let status = cargo.status().context("cargo does not start")?;
+    ensure!(status.success(), "crashinfo does not build: see cargo's messages above");
+    let path = target_dir().join(CRASHINFO_TARGET).join("release/crashinfo");
+    let size = fs::metadata(&path)?.len();
+    ensure!(size <= CRASHINFO_BUDGET, "crashinfo has {size} of {CRASHINFO_BUDGET} bytes");
+    Ok(path)
 }
 
 fn build_loader(images: &Images, toolchain: &Toolchain) -> Result<()> {

@@ -86,6 +86,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
             for path in [&images.capture_kernel, &images.purgatory, &images.guest, &images.loader] {
                 println!("{}", path.display());
             }
+            println!("{}", image::build_crashinfo()?.display());
             Ok(())
         }
         Task::Dist => dist::run(),

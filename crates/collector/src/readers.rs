@@ -20,6 +20,12 @@ pub struct Readers {
     pub vmlinux: String,
     /// The package that contains it, with its distribution.
     pub package: Option<String>,
+    /// Id of the kernel's build, in hexadecimal: that of its debug files.
+    pub build_id: Option<String>,
+    /// Commands that fetch the debug information, where they are known.
+    pub fetch: Vec<String>,
+    /// Our own command that needs no debug information (x86_64); none without a VMCOREINFO.
+    pub crashinfo: Option<String>,
     /// Command for gdb.
     pub gdb: String,
     /// Command for crash(8).
@@ -52,6 +58,9 @@ impl Readers {
         };
         let (vmlinux, package) = vmcoreinfo_get(text, "OSRELEASE").map_or_else(unknown, debug_file);
         let offset = offset(text, is_i386, &vmlinux, &mut notes);
+        let build_id = vmcoreinfo_get(text, "BUILD-ID").filter(|id| is_build_id(id));
+        let install = package.as_deref().and_then(install);
+        let find = build_id.map(|id| format!("debuginfod-find debuginfo {id}"));
         let gdb = match &offset {
             None => format!("gdb {vmlinux} {core}"),
             Some(offset) => format!(
@@ -65,6 +74,9 @@ impl Readers {
             crash: format!("crash {options}{vmlinux} {file}"),
             drgn: format!("drgn -c {file} -s {vmlinux}"),
             backtrace: format!("kdump-collector backtrace {}", quoted(path)),
+            build_id: build_id.map(ToOwned::to_owned),
+            fetch: install.into_iter().chain(find).collect(),
+            crashinfo: (!text.is_empty()).then(|| format!("crashinfo {}", quoted(path))),
             vmlinux,
             package,
             notes,
@@ -140,9 +152,41 @@ fn debug_file(release: &str) -> (String, Option<String>) {
     }
 }
 
+/// True for a build id: it goes into a shell.
+fn is_build_id(id: &str) -> bool {
+    (8..=64).contains(&id.len()) && id.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
+/// The command that installs a package, `Debian: linux-image-…-dbg`.
+fn install(package: &str) -> Option<String> {
+    let (distribution, name) = package.split_once(": ")?;
+    match distribution {
+        "Debian" => Some(format!("apt-get install {name}")),
+        "Ubuntu" => Some(format!("apt-get install {name} (from the archive ddebs)")),
+        "Fedora, RHEL" => {
+            Some(format!("dnf debuginfo-install {}", name.replacen("-debuginfo", "", 1)))
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commands_that_fetch_debug_files() {
+        let debian = install("Debian: linux-image-6.1.0-50-amd64-dbg");
+        assert_eq!(debian.as_deref(), Some("apt-get install linux-image-6.1.0-50-amd64-dbg"));
+        let fedora = install("Fedora, RHEL: kernel-debuginfo-6.5.6-300.fc39.x86_64");
+        let expected = "dnf debuginfo-install kernel-6.5.6-300.fc39.x86_64";
+        assert_eq!(fedora.as_deref(), Some(expected));
+        assert_eq!(install("Other: x"), None);
+        assert!(is_build_id("06f8bde30046985060c60820f7a11515a33afb06"));
+        for other in ["", "06f8", "06f8bde3;x", "'06f8bde300469850'", &"a".repeat(65)] {
+            assert!(!is_build_id(other), "{other}");
+        }
+    }
 
     #[test]
     fn debug_files_by_release() {

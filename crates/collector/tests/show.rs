@@ -81,7 +81,9 @@ left out     0x20000000..0x24000000, GART
 left out     0x140000000..0x150000000, unplugged
 left out     3 ranges, 12288 bytes more
 left out     7 ranges, 14680064 bytes more
+analysis     crashinfo vmcore
 vmlinux      /usr/lib/debug/boot/vmlinux-6.1.0-50-686-pae (Debian: linux-image-6.1.0-50-686-pae-dbg)
+             apt-get install linux-image-6.1.0-50-686-pae-dbg
              gdb -iex 'set confirm off' -c vmcore -ex 'add-symbol-file \
 /usr/lib/debug/boot/vmlinux-6.1.0-50-686-pae -o 0x7000000'
              crash --kaslr=0x7000000 -m page_offset=0xc0000000 \

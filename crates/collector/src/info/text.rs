@@ -172,11 +172,15 @@ impl fmt::Display for Cut {
 
 impl fmt::Display for Readers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { vmlinux, package, gdb, crash, drgn, notes, .. } = self;
+        let Self { vmlinux, package, build_id, fetch, gdb, crash, drgn, notes, .. } = self;
+        for (name, value) in [("analysis", &self.crashinfo), ("build id", build_id)] {
+            value.as_ref().map_or(Ok(()), |value| writeln!(f, "{name:<12} {value}"))?;
+        }
         match package {
             Some(package) => writeln!(f, "vmlinux      {vmlinux} ({package})")?,
             None => writeln!(f, "vmlinux      that of this kernel, with debug information")?,
         }
+        fetch.iter().try_for_each(|command| writeln!(f, "             {command}"))?;
         writeln!(f, "             {gdb}\n             {crash}\n             {drgn}")?;
         notes.iter().try_for_each(|note| writeln!(f, "             {note}"))
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 pub use output::{BacktraceFormat, Stacks};
 pub(crate) use stacks::crashed_in;
-pub use stacks::{NamedFrame, Stack};
+pub use stacks::{NamedFrame, Stack, stacks_of_cpus, stacks_of_tasks};
 
 use crate::{Error, LinkOptions, Observer, Source, Timeouts, VmcoreFile};
 

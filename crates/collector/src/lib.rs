@@ -41,6 +41,7 @@ mod vmcore_file;
 
 pub use backtrace::{
     BacktraceFormat, BacktraceSource, NamedFrame, Stack, Stacks, backtrace_of, backtrace_over,
+    stacks_of_cpus, stacks_of_tasks,
 };
 pub use convert::{Conversion, Converted, Format, convert};
 pub use dmesg::{Callers, LogFormat, LogPart, LogSource, dmesg, dmesg_of};

@@ -18,7 +18,7 @@ use crate::{Error, Hex, VmcoreFile};
 const MOST_TASKS: usize = 1 << 20;
 
 /// A stack of a dead kernel.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Stack {
     /// The CPU that ran there.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,7 +42,7 @@ pub struct Stack {
 }
 
 /// A frame of a stack.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct NamedFrame {
     /// Virtual address of the next instruction.
     pub address: Hex,
@@ -175,8 +175,8 @@ pub(super) fn write(
     let (machine, budget) = (vmcore.machine, &mut Budget::new(go_on));
     let kernel = DeadKernel::find(memory, machine, text, Effort::Search, budget);
     let stacks = match wanted {
-        Stacks::Tasks => of_tasks(vmcore, &kernel, progress)?,
-        Stacks::Cpus | Stacks::Cpu(_) => of_cpus(vmcore, &kernel, wanted)?,
+        Stacks::Tasks => stacks_of_tasks(vmcore, &kernel, &all_tasks(vmcore, &kernel)?, progress)?,
+        Stacks::Cpus | Stacks::Cpu(_) => stacks_of_cpus(vmcore, &kernel, wanted)?,
     };
     let mut first = true;
     let written_stacks = stacks.iter().try_for_each(|stack| match format {
@@ -214,8 +214,11 @@ pub(crate) fn crashed_in(vmcore: &VmcoreFile) -> Option<Vec<String>> {
     (!names.is_empty()).then_some(names)
 }
 
-/// The stacks of CPUs.
-fn of_cpus<M: ReadPhys>(
+/// The stacks of CPUs, that of the CPU which crashed first.
+///
+/// # Errors
+/// [`Error::NoBacktrace`]; [`Error::NoCpu`] for one CPU that is not there.
+pub fn stacks_of_cpus<M: ReadPhys>(
     vmcore: &VmcoreFile,
     kernel: &DeadKernel<'_, M>,
     wanted: Stacks,
@@ -251,26 +254,46 @@ fn newest(vmcore: &VmcoreFile) -> Option<Caller> {
     log.next_record()?.caller
 }
 
-/// The stacks of all tasks: of those that ran, from the registers of their CPUs.
-fn of_tasks<M: ReadPhys>(
+fn tasks_of<'k, 'a, M: ReadPhys>(
+    vmcore: &VmcoreFile,
+    kernel: &'k DeadKernel<'a, M>,
+) -> Result<&'k Tasks<'a, M>, Error> {
+    let tasks = kernel.tasks.as_ref();
+    tasks.ok_or_else(|| no_backtrace(vmcore, "its tasks were not found".to_owned()))
+}
+
+/// All tasks but the idle ones.
+fn all_tasks<M: ReadPhys>(
     vmcore: &VmcoreFile,
     kernel: &DeadKernel<'_, M>,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Vec<Stack>, Error> {
-    let tasks = kernel.tasks.as_ref();
-    let tasks = tasks.ok_or_else(|| no_backtrace(vmcore, "its tasks were not found".to_owned()))?;
+) -> Result<Vec<Task>, Error> {
     let mut list = Vec::new();
-    let found = tasks.each(MOST_TASKS, &mut |task| {
+    let found = tasks_of(vmcore, kernel)?.each(MOST_TASKS, &mut |task| {
         list.push(*task);
         true
     });
     if !found.is_whole {
         log::warn!("the list of tasks is damaged: some are missing");
     }
+    Ok(list)
+}
+
+/// The stacks of tasks: of those that ran, from the registers of their CPUs. `progress` is called
+/// with the number of stacks that were followed, and that of all.
+///
+/// # Errors
+/// [`Error::NoBacktrace`].
+pub fn stacks_of_tasks<M: ReadPhys>(
+    vmcore: &VmcoreFile,
+    kernel: &DeadKernel<'_, M>,
+    list: &[Task],
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Vec<Stack>, Error> {
+    let tasks = tasks_of(vmcore, kernel)?;
     let cpus = Cpus::of_notes(vmcore.machine, vmcore.notes());
     let cpus = cpus.map_err(|error| no_backtrace(vmcore, error.to_string()))?;
     let unwinder = kernel.unwinder();
-    let traces = (1..).zip(&list).map(|(number, task)| {
+    let traces = (1..).zip(list).map(|(number, task)| {
         progress(number, list.len() as u64);
         let cpu = cpus.iter().find(|cpu| runs(*cpu, task, tasks));
         let start = cpu

@@ -6,12 +6,17 @@ use clap::{FromArgMatches, Subcommand};
 use crate::report::Answer;
 use crate::{Error, Kernel};
 
+mod bt;
 mod first;
 mod kmem;
+mod log;
 mod module;
 mod mount;
+mod panic;
+mod ps;
 mod section;
 mod swap;
+mod sys;
 mod vmcoreinfo;
 
 pub use first::first_page;
@@ -53,17 +58,28 @@ impl Command {
 }
 
 /// The sections of a report, as their command lines.
-const REPORT: &[&str] = &["kmem -i -z", "swap", "mod", "mount", "vmcoreinfo"];
+const REPORT: &[&str] =
+    &["sys", "panic", "bt -a", "log", "ps", "kmem -i -z", "swap", "mod", "mount", "vmcoreinfo"];
 
 sections! {
+    /// Backtraces of CPUs and tasks, with the registers that CPUs saved
+    Bt(bt::Arguments),
     /// Memory: as a whole, zones, free blocks
     Kmem(kmem::Arguments),
+    /// The kernel's log
+    Log(log::Arguments),
     /// Modules
     Mod(module::Arguments),
     /// Mounts of the first process
     Mount(mount::Arguments),
+    /// The crash in short: kind, words, function to blame, fingerprint
+    Panic(panic::Arguments),
+    /// Tasks: processes, threads and the idle tasks of the CPUs
+    Ps(ps::Arguments),
     /// Swap areas
     Swap(swap::Arguments),
+    /// The machine and its kernel
+    Sys(sys::Arguments),
     /// The text of VMCOREINFO, with the lines that types and symbols added
     Vmcoreinfo(vmcoreinfo::Arguments),
 }

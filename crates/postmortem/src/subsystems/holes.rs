@@ -18,6 +18,11 @@ impl Holes {
         }
     }
 
+    /// Notes an error as the reason why `what` is missing.
+    pub(crate) fn note(&mut self, what: &str, error: &Error) {
+        self.0.push(format!("{what}: {error}"));
+    }
+
     /// The items of a walk up to its first error, which is noted.
     pub(crate) fn walk<T>(
         &mut self,

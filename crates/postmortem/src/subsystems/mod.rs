@@ -1,10 +1,25 @@
 //! The kernel's subsystems as typed data. A missing part is named in the data.
 
+mod clock;
+mod date;
 mod holes;
+pub mod log;
 pub mod meminfo;
 pub mod modules;
 pub mod mounts;
+pub mod panic;
 mod paths;
+pub mod stacks;
 pub mod swap;
+pub mod system;
+pub mod tasks;
 mod vmstat;
 pub mod zones;
+
+use crate::Kernel;
+
+/// Bytes of a page.
+fn page_size(kernel: &Kernel<'_>) -> u64 {
+    let size = vmcore::vmcoreinfo_get(kernel.vmcoreinfo(), "PAGESIZE");
+    size.and_then(|size| size.parse().ok()).unwrap_or(4096)
+}

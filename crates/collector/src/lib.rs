@@ -20,6 +20,7 @@ mod kdump_pages;
 mod kind;
 mod left_out;
 mod link;
+mod link_memory;
 mod memory;
 mod page_codec;
 mod page_list;

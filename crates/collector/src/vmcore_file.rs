@@ -9,13 +9,14 @@ use vmcore::{
     PhysAddr, PhysRange, RangeSet, ReadPhys, Segment, SegmentKind, note_of_text, notes,
 };
 
-use crate::Error;
 use crate::dump_disk::DumpDisk;
 use crate::kdump_pages::KdumpPages;
 use crate::kind::FileKind;
+use crate::link_memory::LinkMemory;
 use crate::range_map;
 use crate::raw_file::RawFile;
 use crate::stored_bulk::StoredBulk;
+use crate::{Error, LinkOptions, Timeouts};
 
 /// Name of the note that QEMU adds to its dumps, one for each CPU.
 const NAME_QEMU: &[u8] = b"QEMU";
@@ -67,6 +68,8 @@ pub(crate) enum Source {
     Pages(Box<KdumpPages>),
     /// A dump on a disk.
     Bulk(Box<StoredBulk>),
+    /// At the other end of a line.
+    Link(Box<LinkMemory>),
 }
 
 impl ReadPhys for Bytes {
@@ -80,6 +83,7 @@ impl ReadPhys for Bytes {
             Source::File(file) => file.read(at.get(), into).map_err(|_| unreadable),
             Source::Pages(pages) => pages.read(at.get(), into),
             Source::Bulk(bulk) => bulk.read(at.get(), into).map_err(|_| unreadable),
+            Source::Link(link) => link.read_phys(at, into),
         }
     }
 }
@@ -104,7 +108,7 @@ impl VmcoreFile {
         let bytes = bytes(path, number)?;
         let vmcore = match &bytes.source {
             Source::Pages(_) => Self::of_pages(path, bytes),
-            Source::File(_) | Source::Bulk(_) => Self::of_core(path, bytes),
+            Source::File(_) | Source::Bulk(_) | Source::Link(_) => Self::of_core(path, bytes),
         }?;
         match vmcore.is_of_program() {
             false => Ok(vmcore),
@@ -113,6 +117,32 @@ impl VmcoreFile {
                 Err(Error::OtherKind { path, kind, disk: false })
             }
         }
+    }
+
+    /// Opens the vmcore of a capture kernel that serves read requests at the other end of a line;
+    /// memory is pulled as it is read. Of a disk, as [`Self::open_dump`].
+    ///
+    /// # Errors
+    /// As for [`Self::open_dump`], or the reason why nothing came.
+    pub fn open_source(
+        source: &crate::Source,
+        number: Option<u64>,
+        options: LinkOptions,
+        timeouts: Timeouts,
+    ) -> Result<Self, Error> {
+        if let crate::Source::Disk(path) = source {
+            return Self::open_dump(path, number);
+        }
+        let link = LinkMemory::open(source, options, timeouts)?;
+        let bytes = Bytes { source: Source::Link(Box::new(link)), length: u64::MAX };
+        let mut vmcore = Self::of_core(Path::new(&source.to_string()), bytes)?;
+        let end = |segment: &Segment| segment.source.get().saturating_add(segment.filesz);
+        let length = vmcore.segments.iter().map(end).max().unwrap_or(0);
+        vmcore.bytes.length = length;
+        if let Source::Link(link) = &mut vmcore.bytes.source {
+            link.set_length(length);
+        }
+        Ok(vmcore)
     }
 
     /// Reads the headers of an ELF core.
@@ -193,7 +223,7 @@ impl VmcoreFile {
     pub(crate) const fn pages(&self) -> Option<&KdumpPages> {
         match &self.bytes.source {
             Source::Pages(pages) => Some(pages),
-            Source::File(_) | Source::Bulk(_) => None,
+            Source::File(_) | Source::Bulk(_) | Source::Link(_) => None,
         }
     }
 
@@ -202,7 +232,7 @@ impl VmcoreFile {
         match &self.bytes.source {
             Source::File(file) => file.is_flattened(),
             Source::Pages(pages) => pages.file().is_flattened(),
-            Source::Bulk(_) => false,
+            Source::Bulk(_) | Source::Link(_) => false,
         }
     }
 
@@ -235,6 +265,7 @@ impl VmcoreFile {
         match &self.bytes.source {
             Source::Pages(pages) => Ok((LeftRanges::new(), level(pages.header.dump_level))),
             Source::Bulk(bulk) => Ok((bulk.survey(false)?.left, level(bulk.level().into()))),
+            Source::Link(_) => Ok(Default::default()),
             Source::File(_) => {
                 let received = range_map::beside(&self.path, self.length());
                 Ok(received
@@ -276,7 +307,7 @@ impl VmcoreFile {
     pub const fn length(&self) -> u64 {
         match &self.bytes.source {
             Source::Pages(pages) => pages.file().length(),
-            Source::File(_) | Source::Bulk(_) => self.bytes.length,
+            Source::File(_) | Source::Bulk(_) | Source::Link(_) => self.bytes.length,
         }
     }
 

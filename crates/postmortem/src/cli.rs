@@ -1,8 +1,7 @@
 //! The command line of `crashinfo`.
 
-use std::path::PathBuf;
-
 use clap::Parser;
+use collector::Source;
 
 use crate::sections::Command;
 
@@ -34,8 +33,19 @@ pub struct Cli {
     /// Number of the dump on a dump disk; the newest without it
     #[arg(long, value_name = "N")]
     pub dump_number: Option<u64>,
-    /// A vmcore of any format, a dump disk, or /proc/kcore
-    pub dump: PathBuf,
+    /// Wait for the other end of a line to connect
+    #[arg(long)]
+    pub listen: bool,
+    /// Speed of a serial line, in bits per second
+    #[arg(long, value_name = "N", default_value_t = 115_200)]
+    pub baud: u32,
+    /// Seconds to wait for the other end of a line
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub wait: u64,
+    /// A vmcore of any format, a dump disk, /proc/kcore, or a line to a capture kernel that serves
+    /// read requests: unix:PATH, tcp:HOST:PORT, a terminal
+    #[arg(value_name = "DUMP")]
+    pub dump: Source,
     /// The first page without one
     #[command(subcommand)]
     pub section: Option<Command>,
@@ -50,8 +60,10 @@ mod tests {
     #[test]
     fn the_command_line_holds_together() {
         Cli::command().debug_assert();
-        let cli = Cli::try_parse_from(["crashinfo", "--json", "vmcore", "vmcoreinfo"]);
+        let cli = Cli::try_parse_from(["crashinfo", "--json", "/", "vmcoreinfo"]);
+        assert!(cli.is_err(), "a folder is no dump");
+        let cli = Cli::try_parse_from(["crashinfo", "--json", "unix:vmcore", "vmcoreinfo"]);
         assert!(cli.is_ok_and(|cli| cli.json && cli.section.is_some()));
-        assert!(Cli::try_parse_from(["crashinfo", "--json", "--html", "vmcore"]).is_err());
+        assert!(Cli::try_parse_from(["crashinfo", "--json", "--html", "unix:vmcore"]).is_err());
     }
 }

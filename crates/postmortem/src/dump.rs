@@ -4,7 +4,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::path::Path;
 
-use collector::VmcoreFile;
+use collector::{LinkOptions, Source, Timeouts, VmcoreFile};
 use linux::SegmentMap;
 use vmcore::{PhysAddr, ReadPhys};
 
@@ -40,6 +40,21 @@ impl Dump {
     /// As for [`VmcoreFile::open_dump`].
     pub fn open(path: &Path, number: Option<u64>) -> Result<Self, Error> {
         let vmcore = VmcoreFile::open_dump(path, number)?;
+        Ok(Self { vmcore, blocks: RefCell::default(), described: OnceCell::new() })
+    }
+
+    /// Opens a dump by its name on the command line: a path, or a line to a capture kernel that
+    /// serves read requests (`unix:PATH`, `tcp:HOST:PORT`, a terminal).
+    ///
+    /// # Errors
+    /// As for [`VmcoreFile::open_source`].
+    pub fn open_source(
+        source: &Source,
+        number: Option<u64>,
+        options: LinkOptions,
+        timeouts: Timeouts,
+    ) -> Result<Self, Error> {
+        let vmcore = VmcoreFile::open_source(source, number, options, timeouts)?;
         Ok(Self { vmcore, blocks: RefCell::default(), described: OnceCell::new() })
     }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use collector::{LinkOptions, Timeouts};
 use postmortem::cli::Cli;
 use postmortem::report::Answer;
 use postmortem::sections::{Command, Section, first_page};
@@ -45,7 +46,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), Error> {
-    let dump = Dump::open(&cli.dump, cli.dump_number)?;
+    let options = LinkOptions { listen: cli.listen, baud: cli.baud };
+    let timeouts = Timeouts { wait: Duration::from_secs(cli.wait), timeout: None };
+    let dump = Dump::open_source(&cli.dump, cli.dump_number, options, timeouts)?;
     let kernel = Kernel::open(&dump)?;
     let mut meter = Meter { started: Instant::now(), is_shown: false };
     let progress = &mut |done, all| meter.show(done, all);

@@ -34,7 +34,7 @@ pub use kexec::error::KexecError;
 pub use kexec::holder::Holder;
 pub use kexec::record::{Record, now};
 pub use kexec::reload::{Done, Kernel, Running, reload};
-pub use kexec::state::{Recorded, State, at_work};
+pub use kexec::state::{Known, Recorded, State, at_work};
 pub use kexec::status::{Seen, Status, Verdict};
 pub use plan::error::PlanError;
 pub use plan::fill::plan;

@@ -92,14 +92,15 @@ fn load(args: &LoadCommand) -> anyhow::Result<()> {
     let mut system = System::read(Path::new("/"))?;
     kexec::check(&system)?;
     let state = state?;
-    system.tsc_khz = tsc_khz(&system, state.tsc_khz());
-    system.find_names(Path::new("/"));
+    let known = state.known();
+    system.tsc_khz = tsc_khz(&system, known.tsc_khz);
+    system.find_names(Path::new("/"), known.names);
     let options =
         PlanOptions { any_disk: args.force, ..plan_options(&args.load, &system.command_line)? };
     let plan = make_plan(&args.load.images, &options, &system)?;
     warn(&plan);
     println!("target: {}", plan.target);
-    let record = Record::new(&plan, std::env::args().skip(1));
+    let record = Record::new(&plan, std::env::args().skip(1), system.names.clone());
     let done = reload(Call::from(&plan), &record, args.force, &state, &mut Running(&system))?;
     let Done::Loaded(noted) = done else {
         println!("loaded already into {}, and nothing has changed", plan.slot);
@@ -184,7 +185,7 @@ fn show_plan(args: &PlanArgs) -> anyhow::Result<()> {
         system.tsc_khz = tsc_khz(&system, None);
     }
     system.count_pages(&args.root);
-    system.find_names(&args.root);
+    system.find_names(&args.root, None);
     let options = plan_options(&args.load, &system.command_line)?;
     let plan = make_plan(&args.load.images, &options, &system)?;
     if let Some(folder) = &args.segments {

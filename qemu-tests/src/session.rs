@@ -30,7 +30,7 @@ use crate::watch::Watch;
 /// Longest silence of the console from QEMU's start until the first kernel waits to crash, and the
 /// limit for all of it. A hung Linux keeps printing its stalls.
 const BOOT: Duration = Duration::from_secs(120);
-const WHOLE_BOOT: Duration = Duration::from_secs(900);
+const WHOLE_BOOT: Duration = Duration::from_secs(480);
 /// Longest silence of the console from there to QEMU's end: this, and …
 const CAPTURE: Duration = Duration::from_secs(90);
 /// … this for each GiB of guest memory.

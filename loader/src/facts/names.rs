@@ -10,13 +10,13 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::{process, thread};
 
-use linux::{Btf, Kallsyms, Modules, Symbol, Symbols, TaskLayout, Tasks};
+use linux::{Btf, Kallsyms, MOST_IMAGE, Modules, Symbol, Symbols, TaskLayout, Tasks};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use vmcore::{EM_386, EM_X86_64, vmcoreinfo_get};
 
 use crate::facts::live_memory::LiveMemory;
 use crate::facts::memory::linear_map;
-use crate::facts::name_lines::Names;
+use crate::facts::name_lines::{Names, SEARCH, has_cpu_variables};
 use crate::facts::per_cpu_evidence::CpuVariables;
 use crate::facts::system::{Machine, System};
 use crate::facts::{kallsyms, module_evidence, per_cpu_evidence};
@@ -30,9 +30,15 @@ const TRIES: u32 = 5;
 const MOST_TASKS: usize = 1 << 20;
 
 impl System {
-    /// Finds lines for backtraces, for [`Self::names`]. `root` is that of [`Self::read`].
-    pub fn find_names(&mut self, root: &Path) {
-        self.names = Some(Search::new(root, self).names());
+    /// Finds lines for backtraces, for [`Self::names`]. `root` is that of [`Self::read`]. `known`
+    /// are those that an earlier search in this boot found: only the missing ones are looked for.
+    pub fn find_names(&mut self, root: &Path, known: Option<Names>) {
+        let known = known.filter(Names::is_usable);
+        let is_whole = known.as_ref().is_some_and(Names::is_whole);
+        self.names = match known {
+            Some(names) if is_whole => Some(names),
+            known => Some(Search::new(root, self).names(known.as_ref())),
+        };
     }
 }
 
@@ -43,6 +49,8 @@ struct Search<'a> {
     live: Result<LiveMemory, String>,
     /// The CPUs' crash notes in the linear mapping; empty if one is not known.
     cpus: Vec<CpuVariables>,
+    /// One past the image's last byte, if it is known.
+    image_end: Option<u64>,
     /// VMCOREINFO of the kernel.
     text: Vec<u8>,
     /// The lines that have been found.
@@ -60,16 +68,24 @@ impl<'a> Search<'a> {
             machine: system.machine,
             live,
             cpus: cpus(system).unwrap_or_default(),
+            image_end: image_end(system),
             text,
             symbol_lines: String::new(),
             offset_lines: String::new(),
         }
     }
 
-    fn names(mut self) -> Names {
-        let found = self.symbols();
-        let hidden = found == Err(Missing::Hidden);
-        let symbols = found.map_err(|missing| missing.to_string()).and_then(|()| self.tables());
+    /// The lines: `known` ones, and those that are found.
+    fn names(mut self, known: Option<&Names>) -> Names {
+        let (mut hidden, mut symbols) = (false, Ok(()));
+        match known.filter(|names| names.symbols.is_ok()) {
+            Some(names) => self.add_lines(&names.lines),
+            None => {
+                let found = self.symbols();
+                hidden = found == Err(Missing::Hidden);
+                symbols = found.map_err(|missing| missing.to_string()).and_then(|()| self.tables());
+            }
+        }
         let btf = fs::read(self.root.join("sys/kernel/btf/vmlinux")).unwrap_or_default();
         let btf = Btf::parse(&btf);
         if let Some(btf) = btf {
@@ -84,7 +100,7 @@ impl<'a> Search<'a> {
         self.current_task();
         let modules = if self.has(A_MODULE_KEY) { Ok(()) } else { self.modules_by_evidence() };
         let lines = self.symbol_lines + &self.offset_lines;
-        Names { lines, hidden, symbols, tasks, modules }
+        Names { search: SEARCH, lines, hidden, symbols, tasks, modules }
     }
 
     /// Adds a line, if its key is new.
@@ -164,7 +180,8 @@ impl<'a> Search<'a> {
     /// The variables of CPUs, which i386 kernels without `CONFIG_KALLSYMS_ALL` do not show. Of one
     /// CPU the task is known anyway: it is the one that crashed.
     fn current_task(&mut self) -> Option<()> {
-        if self.has("SYMBOL(current_task)") || self.has("SYMBOL(pcpu_hot)") {
+        // The variables of one CPU look like many others.
+        if has_cpu_variables(|key| self.has(key)) || self.cpus.len() < 2 {
             return None;
         }
         let live = self.live.as_ref().ok()?;
@@ -180,7 +197,9 @@ impl<'a> Search<'a> {
         });
         let word = if machine == EM_386 { 4 } else { 8 };
         let text = symbols.get(Symbol::Text)?;
-        let search = per_cpu_evidence::Search { memory: live.memory(), word, text, task: task? };
+        let most = text.saturating_add(MOST_IMAGE);
+        let image = text..self.image_end.map_or(most, |end| end.min(most));
+        let search = per_cpu_evidence::Search { memory: live.memory(), word, image, task: task? };
         let before = sched_getaffinity(None).ok()?;
         let found = search.symbols(&self.cpus, |cpu| {
             let mut only = CpuSet::new();
@@ -220,6 +239,15 @@ fn cpus(system: &System) -> Option<Vec<CpuVariables>> {
         Some(CpuVariables { cpu, notes: map.page_offset.checked_add(start.get())? })
     });
     cpus.collect()
+}
+
+/// One past the last virtual address of the kernel's image.
+fn image_end(system: &System) -> Option<u64> {
+    if let Some(image) = system.kcore.image {
+        return image.vaddr.checked_add(image.range.length());
+    }
+    let bss = system.memory.kernel_bss?;
+    linear_map(system).ok()?.page_offset.checked_add(bss.end().get())
 }
 
 /// The reason for missing symbols.

@@ -7,8 +7,9 @@
 //! other such place.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
-use linux::{MOST_IMAGE, VirtualMemory};
+use linux::VirtualMemory;
 use vmcore::ReadPhys;
 
 /// Most bytes of a CPU's variables that are read.
@@ -34,8 +35,8 @@ pub(crate) struct Search<'a, M> {
     pub(crate) memory: VirtualMemory<'a, M>,
     /// Length of a pointer in bytes.
     pub(crate) word: usize,
-    /// Address of `_stext`.
-    pub(crate) text: u64,
+    /// The image, from `_stext` on.
+    pub(crate) image: Range<u64>,
     /// Address of the `task_struct` of this thread.
     pub(crate) task: u64,
 }
@@ -67,8 +68,7 @@ impl<M: ReadPhys> Search<'_, M> {
         let place = *places.last()?;
         let (table, first) = self.table(cpus, |distance| {
             let symbol = self.symbol(cpus[0].notes - place, distance);
-            let image = self.text..self.text.saturating_add(MOST_IMAGE);
-            symbol < SMALL || image.contains(&symbol)
+            symbol < SMALL || self.image.contains(&symbol)
         })?;
         Some((table, self.symbol(cpus[0].notes - place, first)))
     }
@@ -100,27 +100,23 @@ impl<M: ReadPhys> Search<'_, M> {
     /// Address and first number of the table with the distances of all CPUs. It is the only place
     /// of the image whose numbers differ as the CPUs' notes do.
     fn table(&self, cpus: &[CpuVariables], fits: impl Fn(u64) -> bool) -> Option<(u64, u64)> {
-        let length = cpus.len() * self.word;
+        let distances: Vec<u64> =
+            cpus.iter().map(|cpu| self.symbol(cpu.notes, cpus[0].notes)).collect();
         let mut found = None;
-        let mut bytes = vec![0; WINDOW + length];
-        for start in (0..MOST_IMAGE).step_by(WINDOW) {
-            let at = self.text.checked_add(start)?;
-            if self.memory.read(at, &mut bytes).is_err() {
+        let mut bytes = vec![0; WINDOW + cpus.len() * self.word];
+        for start in self.image.clone().step_by(WINDOW) {
+            let left = usize::try_from(self.image.end - start).unwrap_or(usize::MAX);
+            let bytes = &mut bytes[..left.min(WINDOW + (cpus.len() - 1) * self.word)];
+            if self.memory.read(start, bytes).is_err() {
                 continue;
             }
-            for offset in (0..WINDOW).step_by(self.word) {
-                let word = |index: usize| {
-                    let at = offset + index * self.word;
-                    number(&bytes[at..at + self.word])
-                };
-                let first = word(0);
-                let differs = |(index, cpu): (usize, &CpuVariables)| {
-                    let expected = cpu.notes.wrapping_sub(cpus[0].notes);
-                    self.symbol(word(index), first) == self.symbol(expected, 0)
-                };
-                if cpus.iter().enumerate().skip(1).all(differs) && fits(first) {
+            let words: Vec<u64> = bytes.chunks_exact(self.word).map(number).collect();
+            for (place, table) in words.windows(cpus.len()).enumerate() {
+                let differs =
+                    |(word, distance): (&u64, &u64)| self.symbol(*word, table[0]) == *distance;
+                if table.iter().zip(&distances).skip(1).all(differs) && fits(table[0]) {
                     found.is_none().then_some(())?;
-                    found = Some((at + offset as u64, first));
+                    found = Some((start + (place * self.word) as u64, table[0]));
                 }
             }
         }
@@ -130,7 +126,11 @@ impl<M: ReadPhys> Search<'_, M> {
 
 /// The little-endian number of a word.
 fn number(word: &[u8]) -> u64 {
-    word.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    match (word.first_chunk(), word.first_chunk()) {
+        (Some(word), _) => u64::from_le_bytes(*word),
+        (None, Some(word)) => u32::from_le_bytes(*word).into(),
+        (None, None) => 0,
+    }
 }
 
 #[cfg(test)]
@@ -203,7 +203,7 @@ mod tests {
         let map = SegmentMap::new([Ok(all)]).expect("room");
         let memory = VirtualMemory::new(KernelMemory::new(&machine, &map), b"");
         let cpus = [0, 1].map(|cpu| CpuVariables { cpu, notes: UNITS[cpu as usize] + NOTES });
-        let search = Search { memory, word: 4, text: TEXT, task: TASK };
+        let search = Search { memory, word: 4, image: TEXT..TEXT + length, task: TASK };
         search.symbols(&cpus, |cpu| {
             machine.on.set(cpu);
             true

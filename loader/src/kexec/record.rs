@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use cmdline::Options;
 use serde::{Deserialize, Serialize};
 
+use crate::facts::name_lines::Names;
 use crate::plan::machine::Facts;
 use crate::plan::types::Plan;
 
@@ -28,11 +29,19 @@ pub struct Record {
     /// Preparations for backtraces, as a line of text.
     #[serde(default)]
     pub backtraces: Option<String>,
+    /// The lines for them: the next load in this boot need not look for these.
+    #[serde(default)]
+    pub names: Option<Names>,
 }
 
 impl Record {
-    /// The record of loading this plan now, by a loader with these arguments.
-    pub fn new(plan: &Plan, arguments: impl IntoIterator<Item = String>) -> Self {
+    /// The record of loading this plan now, by a loader with these arguments, which found these
+    /// lines for backtraces.
+    pub fn new(
+        plan: &Plan,
+        arguments: impl IntoIterator<Item = String>,
+        names: Option<Names>,
+    ) -> Self {
         Self {
             at: now(),
             loader: env!("CARGO_PKG_VERSION").to_owned(),
@@ -42,6 +51,7 @@ impl Record {
             command_line: plan.command_line.clone(),
             facts: Facts::of_plan(plan),
             backtraces: plan.backtraces.clone(),
+            names,
         }
     }
 
@@ -86,15 +96,18 @@ pub(crate) mod tests {
             command_line: "kdump.target=serial a b memmap=exactmap".to_owned(),
             facts: crate::plan::machine::tests::facts(),
             backtraces: Some("symbols of the running kernel; no BTF".to_owned()),
+            names: Some(crate::facts::name_lines::tests::whole()),
         }
     }
 
     #[test]
     fn an_older_record_has_no_backtraces() {
         let mut json = serde_json::to_value(record()).expect("JSON");
-        json.as_object_mut().expect("an object").remove("backtraces");
+        for key in ["backtraces", "names"] {
+            json.as_object_mut().expect("an object").remove(key);
+        }
         let older: Record = serde_json::from_value(json).expect("a record");
-        assert_eq!(older, Record { backtraces: None, ..record() });
+        assert_eq!(older, Record { backtraces: None, names: None, ..record() });
     }
 
     /// As sh(1) reads them.

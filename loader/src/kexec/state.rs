@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use vmcore::PhysAddr;
 
+use crate::facts::name_lines::Names;
 use crate::json::SegmentJson;
 use crate::kexec::call::Call;
 use crate::kexec::error::KexecError;
@@ -51,6 +52,15 @@ pub struct State {
     /// Which boot of the machine this is; unknown where there is no /proc.
     boot: Option<String>,
     _lock: File,
+}
+
+/// Facts that an earlier load of this boot found, and that do not change before the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The rate of the time stamp counter, in kHz.
+    pub tsc_khz: Option<u32>,
+    /// Lines for backtraces, of this version of the loader.
+    pub names: Option<Names>,
 }
 
 /// A call that the kernel has taken in this boot.
@@ -151,9 +161,13 @@ impl State {
         Ok(Self { folder: folder.to_owned(), boot, _lock: file })
     }
 
-    /// The rate of the time stamp counter that was loaded last in this boot, in kHz.
-    pub fn tsc_khz(&self) -> Option<u32> {
-        self.read()?.record.tsc_khz()
+    /// The facts that the last load of this boot found.
+    pub fn known(&self) -> Known {
+        let record = self.read().map(|last| last.record);
+        let tsc_khz = record.as_ref().and_then(Record::tsc_khz);
+        // Another loader may look for more, or find it better.
+        let names = record.filter(|record| record.loader == env!("CARGO_PKG_VERSION"));
+        Known { tsc_khz, names: names.and_then(|record| record.names) }
     }
 
     /// The last load in this boot; `None` if it is not known.
@@ -293,6 +307,25 @@ pub(crate) mod tests {
         assert_eq!(at_work(&path).map(|holder| holder.pid), Some(std::process::id()));
         drop(again);
         assert_eq!(at_work(&path), None);
+    }
+
+    #[test]
+    fn another_loader_s_lines_do_not_count() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = segments("abc");
+        let known = |loader: &str, boot: &str| {
+            let record = Record {
+                loader: loader.to_owned(),
+                command_line: "kdump.tsc_khz=7".to_owned(),
+                ..record()
+            };
+            state(folder.path(), "b").write(call(&text), &record).expect("written");
+            let Known { tsc_khz, names } = state(folder.path(), boot).known();
+            (tsc_khz, names.is_some())
+        };
+        assert_eq!(known(env!("CARGO_PKG_VERSION"), "b"), (Some(7), true));
+        assert_eq!(known("0.0.7", "b"), (Some(7), false));
+        assert_eq!(known(env!("CARGO_PKG_VERSION"), "another"), (None, false));
     }
 
     #[test]

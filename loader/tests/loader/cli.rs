@@ -161,7 +161,7 @@ fn segments_are_written_so_that_others_can_place_them() {
     let written: Value =
         serde_json::from_slice(&fs::read(folder.join("plan.json")).expect("a file")).expect("JSON");
     let mut system = fixture("i386-512m");
-    system.find_names(&fixture_folder("i386-512m"));
+    system.find_names(&fixture_folder("i386-512m"), None);
     let plan = plan_for(&system).expect("a plan");
     for (index, segment) in plan.segments.iter().enumerate() {
         let bytes = fs::read(folder.join(format!("{}.bin", segment.name))).expect("a file");

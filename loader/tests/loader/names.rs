@@ -1,7 +1,6 @@
 //! Lines for backtraces, from made-up files of a kernel.
 
 use std::fs;
-use std::path::Path;
 
 use loader::{Names, System};
 
@@ -13,6 +12,9 @@ const KALLSYMS: &str = "0000000000000000 A fixed_percpu_data\n000000000001fb00 D
 const SYMBOLS: &str = "SYMBOL(_etext)=ffffffff81e01000\n\
     SYMBOL(__per_cpu_offset)=ffffffff82666a80\nSYMBOL(current_task)=1fb00\n\
     SYMBOL(init_task)=ffffffff82415900\n";
+/// A kernel that names its symbol tables itself.
+const RELEASE: (&str, &[u8]) = ("proc/sys/kernel/osrelease", b"6.1.0-50-amd64\n");
+const BTF: &str = "sys/kernel/btf/vmlinux";
 const OFFSETS: &str = "OFFSET(task_struct.pid)=16\nOFFSET(task_struct.thread.sp)=40\n\
     SIZE(task_struct)=64\nSIZE(module)=128\nOFFSET(module.list)=8\nOFFSET(module.name)=24\n";
 const VMCOREINFO: &str = "OSRELEASE=6.1.0\nSYMBOL(_stext)=ffffffff81000000\n\
@@ -54,6 +56,11 @@ fn kcore(vmcoreinfo: &str) -> Vec<u8> {
 
 /// The lines for a kernel with these files.
 fn names(files: &[(&str, &[u8])]) -> Names {
+    names_after(files, None)
+}
+
+/// The same after an earlier search found `known`.
+fn names_after(files: &[(&str, &[u8])], known: Option<Names>) -> Names {
     let folder = tempfile::tempdir().expect("a folder");
     let iomem = ("proc/iomem", &b"00100000-00ffffff : System RAM\n"[..]);
     for (name, bytes) in [&[iomem], files].concat() {
@@ -61,12 +68,8 @@ fn names(files: &[(&str, &[u8])]) -> Names {
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(path, bytes).expect("a file");
     }
-    names_in(folder.path())
-}
-
-fn names_in(root: &Path) -> Names {
-    let mut system = System::read(root).expect("a system");
-    system.find_names(root);
+    let mut system = System::read(folder.path()).expect("a system");
+    system.find_names(folder.path(), known);
     system.names.expect("an answer")
 }
 
@@ -118,7 +121,7 @@ fn the_plan_has_the_lines() {
     };
     let (text, offset, symbol) = planned(&system);
     assert!(!text.contains("backtraces") && offset && !symbol);
-    system.find_names(&fixture_folder("i386-512m"));
+    system.find_names(&fixture_folder("i386-512m"), None);
     let (text, offset, symbol) = planned(&system);
     assert!(text.contains("backtraces     nothing of the running kernel; no symbols: "), "{text}");
     assert!(offset && symbol);
@@ -127,6 +130,25 @@ fn the_plan_has_the_lines() {
 #[test]
 fn a_reload_finds_the_same() {
     let btf = btf();
-    let files = [("proc/kallsyms", KALLSYMS.as_bytes()), ("sys/kernel/btf/vmlinux", &btf[..])];
-    assert_eq!(names(&files), names(&files));
+    let files = [RELEASE, ("proc/kallsyms", KALLSYMS.as_bytes()), (BTF, &btf)];
+    let whole = names(&files);
+    assert_eq!(names(&files), whole);
+    // Nothing is read again if all is known.
+    assert_eq!(names_after(&[], Some(whole)), names(&files));
+}
+
+/// Symbols were there, tasks and modules were not: only these are looked for.
+#[test]
+fn a_reload_looks_for_what_was_missing() {
+    let (kallsyms, btf) = (("proc/kallsyms", KALLSYMS.as_bytes()), btf());
+    let btf = (BTF, &btf[..]);
+    let all = || names(&[RELEASE, kallsyms, btf]);
+    let before = names(&[RELEASE, kallsyms]);
+    assert!(before.to_string().starts_with("symbols of the running kernel; no task offsets"));
+    assert_eq!(names_after(&[btf], Some(before)), all());
+    let hidden = names(&[btf]);
+    assert_eq!(names_after(&[RELEASE, kallsyms, btf], Some(hidden)), all());
+    let mut damaged = all();
+    damaged.lines = "x\n".to_owned();
+    assert_eq!(names_after(&[RELEASE, kallsyms, btf], Some(damaged)), all());
 }

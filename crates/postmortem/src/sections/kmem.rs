@@ -6,7 +6,9 @@ use serde::Serialize;
 use super::section::{Part, Progress, Section};
 use crate::report::{Answer, Block, Table, bytes};
 use crate::subsystems::meminfo::{self, MemoryInfo};
+use crate::subsystems::slabs::{self, Slabs};
 use crate::subsystems::swap;
+use crate::subsystems::vmalloc::{self, Areas};
 use crate::subsystems::zones::{self, FreeLists, Zone, Zones};
 use crate::{Error, Kernel};
 
@@ -22,6 +24,12 @@ pub struct Arguments {
     /// Free blocks by order and kind; the lists are walked
     #[arg(short = 'f')]
     free: bool,
+    /// Slab caches, with the numbers of /proc/slabinfo
+    #[arg(short = 's')]
+    slabs: bool,
+    /// Areas of vmalloc, with the numbers of /proc/vmallocinfo
+    #[arg(short = 'v')]
+    areas: bool,
 }
 
 /// Memory on the first page.
@@ -45,6 +53,9 @@ fn first_page(kernel: &Kernel<'_>, _: Progress<'_>) -> Result<Answer, Error> {
         }
         Err(error) => answer.missing.push(format!("zones: {error}")),
     }
+    if let Ok(slabs) = slabs::read(kernel) {
+        answer.warnings.extend(slabs::warnings(&slabs, memory(kernel)));
+    }
     if let Ok(swap) = swap::read(kernel) {
         answer.warnings.extend(swap::warnings(&swap));
     }
@@ -60,6 +71,10 @@ struct Data {
     zones: Option<Zones>,
     #[serde(skip_serializing_if = "Option::is_none")]
     free: Option<Vec<FreeLists>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slabs: Option<Slabs>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    areas: Option<Areas>,
 }
 
 /// Blocks and the rest of an answer, part by part.
@@ -72,7 +87,7 @@ struct Parts {
 impl Section for Arguments {
     fn answer(&self, kernel: &Kernel<'_>, _: Progress<'_>) -> Result<Answer, Error> {
         let mut parts = Parts::default();
-        if self.info || !(self.zones || self.free) {
+        if self.info || !(self.zones || self.free || self.slabs || self.areas) {
             parts.add_memory(kernel)?;
         }
         if self.zones {
@@ -80,6 +95,12 @@ impl Section for Arguments {
         }
         if self.free {
             parts.add_free(kernel)?;
+        }
+        if self.slabs {
+            parts.add_slabs(kernel)?;
+        }
+        if self.areas {
+            parts.add_areas(kernel)?;
         }
         let Parts { answer, data } = parts;
         Ok(Answer {
@@ -138,11 +159,65 @@ impl Parts {
         self.data.free = Some(lists);
         Ok(())
     }
+
+    fn add_slabs(&mut self, kernel: &Kernel<'_>) -> Result<(), Error> {
+        let slabs = slabs::read(kernel)?;
+        let names =
+            ["CACHE", ">OBJSIZE", ">ALLOCATED", ">TOTAL", ">SLABS", ">SSIZE", ">SIZE", "NAME"];
+        let mut table = Table::new(&names);
+        for cache in &slabs.caches {
+            let slab = cache.bytes().checked_div(cache.slabs);
+            table.row([
+                format!("{:x}", cache.address),
+                cache.object_size.to_string(),
+                cache.active_objects.to_string(),
+                cache.objects.to_string(),
+                cache.slabs.to_string(),
+                slab.map(bytes).unwrap_or_default(),
+                bytes(cache.bytes()),
+                cache.name.clone(),
+            ]);
+        }
+        self.answer.warnings.extend(slabs::warnings(&slabs, memory(kernel)));
+        self.answer.missing.extend(slabs.missing.iter().cloned());
+        self.answer.blocks.push(Block::Table(table));
+        self.data.slabs = Some(slabs);
+        Ok(())
+    }
+
+    fn add_areas(&mut self, kernel: &Kernel<'_>) -> Result<(), Error> {
+        let found = vmalloc::read(kernel)?;
+        let names = ["VMAP_AREA", "VM_STRUCT", "START", "END", ">SIZE", ">PAGES", "KIND", "CALLER"];
+        let mut table = Table::new(&names);
+        for area in &found.areas {
+            table.row([
+                format!("{:x}", area.vmap_area),
+                format!("{:x}", area.vm_struct),
+                format!("{:x}", area.start),
+                format!("{:x}", area.end),
+                area.size().to_string(),
+                area.pages.to_string(),
+                area.kind.clone(),
+                area.caller.clone(),
+            ]);
+        }
+        self.answer.missing.extend(found.missing.iter().cloned());
+        self.answer.blocks.push(Block::Table(table));
+        self.data.areas = Some(found);
+        Ok(())
+    }
 }
 
 /// Names of columns by order.
 const ORDERS: [&str; 16] =
     ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15"];
+
+/// Bytes of memory; 0 if they are not known.
+fn memory(kernel: &Kernel<'_>) -> u64 {
+    let names = ["_totalram_pages", "totalram_pages"];
+    let pages = names.iter().find_map(|name| kernel.global(name).ok()?.number().ok());
+    pages.unwrap_or(0).saturating_mul(zones::PAGE)
+}
 
 /// The rows of crash's `kmem -i`.
 fn summary(info: &MemoryInfo) -> Table {

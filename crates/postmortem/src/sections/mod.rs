@@ -8,6 +8,7 @@ use crate::{Error, Kernel};
 
 mod bt;
 mod first;
+mod irq;
 mod kmem;
 mod log;
 mod module;
@@ -58,13 +59,26 @@ impl Command {
 }
 
 /// The sections of a report, as their command lines.
-const REPORT: &[&str] =
-    &["sys", "panic", "bt -a", "log", "ps", "kmem -i -z", "swap", "mod", "mount", "vmcoreinfo"];
+const REPORT: &[&str] = &[
+    "sys",
+    "panic",
+    "bt -a",
+    "log",
+    "ps",
+    "kmem -i -z -s",
+    "swap",
+    "mod",
+    "mount",
+    "irq",
+    "vmcoreinfo",
+];
 
 sections! {
     /// Backtraces of CPUs and tasks, with the registers that CPUs saved
     Bt(bt::Arguments),
-    /// Memory: as a whole, zones, free blocks
+    /// Interrupts and softirqs by CPU
+    Irq(irq::Arguments),
+    /// Memory: as a whole, zones, free blocks, slab caches, areas of vmalloc
     Kmem(kmem::Arguments),
     /// The kernel's log
     Log(log::Arguments),

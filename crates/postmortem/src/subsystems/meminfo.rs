@@ -105,7 +105,8 @@ const ROWS: &[(&str, Source)] = &[
     ("ShmemPmdMapped", Counted(|facts| Ok(facts.huge("NR_SHMEM_PMDMAPPED")))),
     ("FileHugePages", Counted(|facts| Ok(facts.huge("NR_FILE_THPS")))),
     ("FilePmdMapped", Counted(|facts| Ok(facts.huge("NR_FILE_PMDMAPPED")))),
-    ("CmaFree", Pages(&["NR_FREE_CMA_PAGES"])),
+    ("CmaTotal", Counted(|facts| facts.contiguous())),
+    ("CmaFree", Counted(|facts| Ok(facts.contiguous()?.and(facts.pages(&["NR_FREE_CMA_PAGES"]))))),
     ("Unaccepted", Pages(&["NR_UNACCEPTED"])),
     ("Balloon", Pages(&["NR_BALLOON_PAGES"])),
     ("HugePages_Total", Number(|facts| facts.of_default_size("nr_huge_pages"))),
@@ -193,6 +194,11 @@ impl<'k> Facts<'k> {
         let is_pages = self.counters.get("NR_SWAPCACHE").is_some();
         let pages = if is_pages { 1 } else { 512 };
         Some(self.counters.get(name)?.saturating_mul(pages))
+    }
+
+    /// Pages of the contiguous memory allocator; [`None`] if it has none.
+    fn contiguous(&self) -> Result<Option<u64>, Error> {
+        Ok(self.variable("totalcma_pages")?.filter(|pages| *pages > 0))
     }
 
     /// Sizes of huge pages: `struct hstate`.

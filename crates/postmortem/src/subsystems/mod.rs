@@ -3,16 +3,19 @@
 mod clock;
 mod date;
 mod holes;
+pub mod irqs;
 pub mod log;
 pub mod meminfo;
 pub mod modules;
 pub mod mounts;
 pub mod panic;
 mod paths;
+pub mod slabs;
 pub mod stacks;
 pub mod swap;
 pub mod system;
 pub mod tasks;
+pub mod vmalloc;
 mod vmstat;
 pub mod zones;
 

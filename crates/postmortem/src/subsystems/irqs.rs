@@ -1,0 +1,200 @@
+//! Interrupts (Linux, `kernel/irq/`, `arch/x86/kernel/irq.c`): the numbers of `/proc/interrupts`.
+
+use serde::Serialize;
+
+use super::holes::Holes;
+use crate::report::{Severity, Warning};
+use crate::{Error, Kernel, Object};
+
+/// Most handlers of an interrupt.
+const MOST_ACTIONS: usize = 1024;
+/// Most kinds of softirqs.
+const MOST_SOFTIRQS: u64 = 64;
+/// Counters of the architecture: name, member of `irq_cpustat_t` or per-CPU variable, meaning.
+const COUNTERS: [(&str, &str, &str); 21] = [
+    ("NMI", "__nmi_count", "Non-maskable interrupts"),
+    ("LOC", "apic_timer_irqs", "Local timer interrupts"),
+    ("SPU", "irq_spurious_count", "Spurious interrupts"),
+    ("PMI", "apic_perf_irqs", "Performance monitoring interrupts"),
+    ("IWI", "apic_irq_work_irqs", "IRQ work interrupts"),
+    ("RTR", "icr_read_retry_count", "APIC ICR read retries"),
+    ("PLT", "x86_platform_ipis", "Platform interrupts"),
+    ("RES", "irq_resched_count", "Rescheduling interrupts"),
+    ("CAL", "irq_call_count", "Function call interrupts"),
+    ("TLB", "irq_tlb_count", "TLB shootdowns"),
+    ("TRM", "irq_thermal_count", "Thermal event interrupts"),
+    ("THR", "irq_threshold_count", "Threshold APIC interrupts"),
+    ("DFR", "irq_deferred_error_count", "Deferred Error APIC interrupts"),
+    ("MCE", "mce_exception_count", "Machine check exceptions"),
+    ("MCP", "mce_poll_count", "Machine check polls"),
+    ("HYP", "irq_hv_callback_count", "Hypervisor callback interrupts"),
+    ("HRE", "irq_hv_reenlightenment_count", "Hyper-V reenlightenment interrupts"),
+    ("HVS", "hyperv_stimer0_count", "Hyper-V stimer0 interrupts"),
+    ("PIN", "kvm_posted_intr_ipis", "Posted-interrupt notification event"),
+    ("NPI", "kvm_posted_intr_nested_ipis", "Nested posted-interrupt event"),
+    ("PIW", "kvm_posted_intr_wakeup_ipis", "Posted-interrupt wakeup event"),
+];
+
+/// All interrupts.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Interrupts {
+    /// The CPUs of the counts.
+    pub cpus: Vec<u32>,
+    /// By number: those that have a handler, or came once.
+    pub irqs: Vec<Irq>,
+    /// Counters of the architecture.
+    pub counters: Vec<Counter>,
+    /// Softirqs, by number.
+    pub softirqs: Vec<Counter>,
+    /// Errors of the interrupt controller (`ERR`).
+    pub errors: Option<u64>,
+    /// Interrupts that came as another kind than they were set up for (`MIS`).
+    pub mismatched: Option<u64>,
+    /// Parts that could not be read.
+    pub missing: Vec<String>,
+}
+
+/// An interrupt of a device.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Irq {
+    /// Its number.
+    pub number: u64,
+    /// Address of its `struct irq_desc`.
+    pub desc: u64,
+    /// Name of the controller: `IO-APIC`. [`None`] if it has none.
+    pub chip: Option<String>,
+    /// Number at the controller.
+    pub hardware: Option<u64>,
+    /// `edge` or `fasteoi`.
+    pub trigger: String,
+    /// Names of the handlers.
+    pub handlers: Vec<String>,
+    /// Number of interrupts, by CPU.
+    pub counts: Vec<u64>,
+    /// Number of times that it was disabled and not enabled again.
+    pub disabled: u64,
+    /// True if the kernel disabled it because no handler took it (`nobody cared`).
+    pub is_spurious: bool,
+}
+
+/// A counter.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Counter {
+    /// Its name: `LOC`, `TIMER`.
+    pub name: String,
+    /// Its meaning.
+    pub text: &'static str,
+    /// Counts, by CPU.
+    pub counts: Vec<u64>,
+}
+
+/// Reads the interrupts of the CPUs that are online.
+///
+/// # Errors
+/// The reason why the CPUs are not known.
+pub fn read(kernel: &Kernel<'_>) -> Result<Interrupts, Error> {
+    let cpus = kernel.online_cpus()?;
+    let mut holes = Holes::default();
+    let name = if kernel.has_symbol("sparse_irqs") { "sparse_irqs" } else { "irq_desc_tree" };
+    let tree = kernel.global(name).and_then(|tree| tree.indexed("struct irq_desc"));
+    let mut irqs = Vec::new();
+    for found in holes.take("interrupts", tree).into_iter().flatten() {
+        let Some((number, desc)) = holes.take("interrupt", found) else { continue };
+        let irq = holes.take("interrupt", irq(number, &desc, &cpus));
+        let is_shown = |irq: &Irq| !irq.handlers.is_empty() || irq.counts.iter().any(|n| *n > 0);
+        irqs.extend(irq.filter(is_shown));
+    }
+    let counters = COUNTERS.iter().filter_map(|row| counter(kernel, row, &cpus, &mut holes));
+    let counters = counters.collect();
+    let softirqs = holes.take("softirqs", softirqs(kernel, &cpus)).unwrap_or_default();
+    let number = |name| kernel.global(name).and_then(|count| count.number()).ok();
+    let (errors, mismatched) = (number("irq_err_count"), number("irq_mis_count"));
+    let missing = holes.into_list();
+    Ok(Interrupts { cpus, irqs, counters, softirqs, errors, mismatched, missing })
+}
+
+fn irq(number: u64, desc: &Object<'_>, cpus: &[u32]) -> Result<Irq, Error> {
+    let kernel = desc.kernel();
+    let per_cpu = desc.field("kstat_irqs")?;
+    let mut counts = Vec::new();
+    if per_cpu.number()? != 0 {
+        let count = |cpu: &u32| kernel.per_cpu_of(per_cpu, *cpu)?.number();
+        counts = cpus.iter().map(count).collect::<Result<_, _>>()?;
+    }
+    let (mut handlers, mut next) = (Vec::new(), desc.field("action")?);
+    while let Some(action) = next.deref_or_null()? {
+        if handlers.len() >= MOST_ACTIONS {
+            return Err(Error::Damaged {
+                what: "list of handlers",
+                at: action.address(),
+                why: "too long",
+            });
+        }
+        let name = action.field("name")?;
+        handlers.push(if name.number()? == 0 { String::new() } else { name.text()? });
+        next = action.field("next")?;
+    }
+    let chip = desc.field("irq_data.chip")?.deref_or_null()?;
+    let chip = chip.map(|chip| chip.field("name")?.text()).transpose();
+    let has_domain = desc.field("irq_data.domain")?.number()? != 0;
+    let hardware = has_domain.then(|| desc.field("irq_data.hwirq")?.number()).transpose()?;
+    let state = desc.field("core_internal_state__do_not_mess_with_it")?.number()?;
+    let spurious = kernel.types().enumerator("IRQS_SPURIOUS_DISABLED").unwrap_or(0) as u64;
+    let name = desc.field("name")?;
+    Ok(Irq {
+        number,
+        desc: desc.address(),
+        chip: chip.unwrap_or(Some("?".to_owned())),
+        hardware,
+        trigger: if name.number()? == 0 { String::new() } else { name.text()? },
+        handlers,
+        counts,
+        disabled: desc.field("depth")?.number()?,
+        is_spurious: state & spurious != 0,
+    })
+}
+
+/// A counter of the architecture. [`None`] if this kernel does not have it.
+fn counter(
+    kernel: &Kernel<'_>,
+    (name, place, text): &(&str, &str, &'static str),
+    cpus: &[u32],
+    holes: &mut Holes,
+) -> Option<Counter> {
+    let is_variable = kernel.has_symbol(place);
+    let count = |cpu: &u32| match is_variable {
+        true => kernel.per_cpu(place, *cpu)?.number(),
+        false => kernel.per_cpu("irq_stat", *cpu)?.field(place)?.number(),
+    };
+    match cpus.iter().map(count).collect::<Result<Vec<_>, _>>() {
+        Ok(counts) => Some(Counter { name: (*name).to_owned(), text, counts }),
+        Err(Error::NoMember { .. }) => None,
+        Err(error) => {
+            holes.take::<()>(name, Err(error));
+            None
+        }
+    }
+}
+
+fn softirqs(kernel: &Kernel<'_>, cpus: &[u32]) -> Result<Vec<Counter>, Error> {
+    let names = kernel.global("softirq_to_name")?;
+    let kinds = kernel.per_cpu("kstat", 0)?.field("softirqs")?.length()?.min(MOST_SOFTIRQS);
+    let softirq = |kind: u64| {
+        let count =
+            |cpu: &u32| kernel.per_cpu("kstat", *cpu)?.field("softirqs")?.index(kind)?.number();
+        let counts = cpus.iter().map(count).collect::<Result<_, _>>()?;
+        Ok(Counter { name: names.index(kind)?.text()?, text: "", counts })
+    };
+    (0..kinds).map(softirq).collect()
+}
+
+/// Warnings about interrupts that the kernel gave up.
+pub fn warnings(interrupts: &Interrupts) -> Vec<Warning> {
+    let given_up = interrupts.irqs.iter().filter(|irq| irq.is_spurious);
+    let text = |irq: &Irq| {
+        let names = irq.handlers.join(", ");
+        format!("interrupt {} ({names}) is disabled: no handler took it", irq.number)
+    };
+    let warning = |irq| Warning { severity: Severity::Warning, text: text(irq), section: "irq" };
+    given_up.map(warning).collect()
+}

@@ -4,13 +4,21 @@
 use serde_json::{Map, Value};
 
 use super::section::{Part, Progress};
-use super::{irq, kmem, module, mount, panic, sys};
+use super::{hung, irq, kmem, module, mount, panic, runq, sys};
 use crate::report::{Answer, Block};
 use crate::{Error, Kernel};
 
 /// The parts, in their order.
-const PARTS: &[&Part] =
-    &[&sys::PART, &panic::PART, &kmem::PART, &module::PART, &mount::PART, &irq::PART];
+const PARTS: &[&Part] = &[
+    &sys::PART,
+    &panic::PART,
+    &hung::PART,
+    &runq::PART,
+    &kmem::PART,
+    &module::PART,
+    &mount::PART,
+    &irq::PART,
+];
 
 /// The answer of the first page.
 ///

@@ -8,6 +8,7 @@ use crate::{Error, Kernel};
 
 mod bt;
 mod first;
+mod hung;
 mod irq;
 mod kmem;
 mod log;
@@ -15,6 +16,7 @@ mod module;
 mod mount;
 mod panic;
 mod ps;
+mod runq;
 mod section;
 mod swap;
 mod sys;
@@ -65,6 +67,8 @@ const REPORT: &[&str] = &[
     "bt -a",
     "log",
     "ps",
+    "runq",
+    "hung",
     "kmem -i -z -s",
     "swap",
     "mod",
@@ -76,6 +80,8 @@ const REPORT: &[&str] = &[
 sections! {
     /// Backtraces of CPUs and tasks, with the registers that CPUs saved
     Bt(bt::Arguments),
+    /// Tasks that hang, the longest first, with the functions that wait
+    Hung(hung::Arguments),
     /// Interrupts and softirqs by CPU
     Irq(irq::Arguments),
     /// Memory: as a whole, zones, free blocks, slab caches, areas of vmalloc
@@ -90,6 +96,8 @@ sections! {
     Panic(panic::Arguments),
     /// Tasks: processes, threads and the idle tasks of the CPUs
     Ps(ps::Arguments),
+    /// Run queues: the tasks that ran and those that waited for a CPU
+    Runq(runq::Arguments),
     /// Swap areas
     Swap(swap::Arguments),
     /// The machine and its kernel

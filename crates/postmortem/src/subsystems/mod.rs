@@ -3,6 +3,7 @@
 mod clock;
 mod date;
 mod holes;
+pub mod hung;
 pub mod irqs;
 pub mod log;
 pub mod meminfo;
@@ -10,6 +11,7 @@ pub mod modules;
 pub mod mounts;
 pub mod panic;
 mod paths;
+pub mod run_queues;
 pub mod slabs;
 pub mod stacks;
 pub mod swap;

@@ -10,53 +10,52 @@ fn report(text: &str) -> (Kind, Report) {
     (Kind::of(report.panic.as_deref(), report.oops.as_deref()), report)
 }
 
+/// Words of a log, `@` for those of `panic()`, and the kind.
+const KINDS: &[(&str, &str)] = &[
+    ("BUG: kernel NULL pointer dereference, address: 0\nOops: 0002 [#1] SMP", "null-dereference"),
+    ("BUG: unable to handle page fault for address: ff\n#PF: x\nOops: 0000 [#1]", "page-fault"),
+    ("BUG: unable to handle kernel paging request at ff\nOops: 0000 [#3]", "page-fault"),
+    ("kernel BUG at mm/slub.c:321!\ninvalid opcode: 0000 [#1] SMP PTI", "bug"),
+    ("kernel BUG at a.c:1!\nOops: invalid opcode: 0000 [#1] SMP", "bug"),
+    ("invalid opcode: 0000 [#1] SMP", "invalid-opcode"),
+    ("general protection fault, probably for address 0xd: 0000 [#1]", "general-protection"),
+    ("divide error: 0000 [#1] PREEMPT", "exception"),
+    (
+        "BUG: TASK stack guard page was hit at ff (stack is ff..ff)\nstack guard page: 0000 [#1]",
+        "stack-overflow",
+    ),
+    ("@sysrq triggered crash", "sysrq"),
+    ("@hung_task: blocked tasks", "hung-task"),
+    (
+        "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [sh:5]\n@softlockup: hung tasks",
+        "soft-lockup",
+    ),
+    ("@Hard LOCKUP", "hard-lockup"),
+    ("@RCU Stall", "rcu-stall"),
+    ("@System is deadlocked on memory", "out-of-memory"),
+    ("@Out of memory: system-wide panic_on_oom is enabled", "out-of-memory"),
+    ("@Attempted to kill init! exitcode=0x00000009", "init-killed"),
+    ("@NMI: Not continuing", "nmi"),
+    ("@Fatal machine check", "machine-check"),
+    ("@kernel: panic_on_warn set ...", "warning"),
+    ("@VFS: Unable to mount root fs on unknown-block(0,0)", "panic"),
+    (
+        "BUG: kernel NULL pointer dereference, address: 8\nOops: 0000 [#1]\n@Fatal exception",
+        "null-dereference",
+    ),
+    (
+        "BUG: kernel NULL pointer dereference, address: 8\nOops: 0000 [#1]\n[ 9] hello\n@sysrq \
+          triggered crash",
+        "sysrq",
+    ),
+    ("nothing", "unknown"),
+];
+
 #[test]
 fn kinds_are_told_by_the_log() {
-    let panic = "Kernel panic - not syncing: ";
-    for (text, kind) in [
-        (
-            "BUG: kernel NULL pointer dereference, address: 0\nOops: 0002 [#1] SMP",
-            "null-dereference",
-        ),
-        ("BUG: unable to handle page fault for address: ff\n#PF: x\nOops: 0000 [#1]", "page-fault"),
-        ("BUG: unable to handle kernel paging request at ff\nOops: 0000 [#3]", "page-fault"),
-        ("kernel BUG at mm/slub.c:321!\ninvalid opcode: 0000 [#1] SMP PTI", "bug"),
-        ("kernel BUG at a.c:1!\nOops: invalid opcode: 0000 [#1] SMP", "bug"),
-        ("invalid opcode: 0000 [#1] SMP", "invalid-opcode"),
-        ("general protection fault, probably for address 0xd: 0000 [#1]", "general-protection"),
-        ("divide error: 0000 [#1] PREEMPT", "exception"),
-        (
-            "BUG: TASK stack guard page was hit at ff (stack is ff..ff)\nstack guard page: 0000 [#1]",
-            "stack-overflow",
-        ),
-        ("@sysrq triggered crash", "sysrq"),
-        ("@hung_task: blocked tasks", "hung-task"),
-        (
-            "watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [sh:5]\n@softlockup: hung tasks",
-            "soft-lockup",
-        ),
-        ("@Hard LOCKUP", "hard-lockup"),
-        ("@RCU Stall", "rcu-stall"),
-        ("@System is deadlocked on memory", "out-of-memory"),
-        ("@Out of memory: system-wide panic_on_oom is enabled", "out-of-memory"),
-        ("@Attempted to kill init! exitcode=0x00000009", "init-killed"),
-        ("@NMI: Not continuing", "nmi"),
-        ("@Fatal machine check", "machine-check"),
-        ("@kernel: panic_on_warn set ...", "warning"),
-        ("@VFS: Unable to mount root fs on unknown-block(0,0)", "panic"),
-        (
-            "BUG: kernel NULL pointer dereference, address: 8\nOops: 0000 [#1]\n@Fatal exception",
-            "null-dereference",
-        ),
-        (
-            "BUG: kernel NULL pointer dereference, address: 8\nOops: 0000 [#1]\n[ 9] hello\n@sysrq \
-          triggered crash",
-            "sysrq",
-        ),
-        ("nothing", "unknown"),
-    ] {
-        let text = text.replace('@', panic);
-        assert_eq!(report(&text).0.name(), kind, "{text}");
+    for (text, kind) in KINDS {
+        let text = text.replace('@', "Kernel panic - not syncing: ");
+        assert_eq!(report(&text).0.name(), *kind, "{text}");
     }
 }
 
@@ -106,8 +105,49 @@ fn the_task_that_hung_is_named() {
     assert_eq!((kind, report.hung_pid), (Kind::HungTask, Some(234)));
 }
 
-/// Stacks of the same crash with other chances: the machinery before it, the suffixes of another
-/// build, the interrupted task, the innermost function of a loop.
+/// Two stacks of the same crash, with other chances: the machinery before it, the suffixes of
+/// another build, the interrupted task, the innermost function of a loop. `S` is [`SOFT`].
+const CRASHES: &[(Kind, [&str; 2], &str)] = &[
+    (
+        Kind::PageFault,
+        [
+            "first second ksys_write do_syscall_64 entry_SYSCALL_64_after_hwframe",
+            "__crash_kexec panic oops_end page_fault_oops exc_page_fault asm_exc_page_fault \
+             first.isra.0 second.constprop.0 ksys_write do_syscall_64",
+        ],
+        "first second ksys_write",
+    ),
+    (
+        Kind::Bug,
+        [
+            "timer_fn call_timer_fn __do_softirq irq_exit_rcu sysvec_x asm_sysvec_x sh_read",
+            "timer_fn.llvm.123 call_timer_fn handle_softirqs do_idle cpu_startup_entry",
+        ],
+        "timer_fn call_timer_fn",
+    ),
+    (
+        Kind::SoftLockup,
+        [
+            "S delay_tsc __const_udelay spin write_it ksys_write do_syscall_64",
+            "S _raw_spin_lock spin write_it ksys_write do_syscall_64",
+        ],
+        "spin write_it ksys_write",
+    ),
+    (
+        Kind::Nmi,
+        ["panic nmi_panic unknown_nmi_error exc_nmi asm_exc_nmi read_it", "panic exc_nmi"],
+        "",
+    ),
+    (
+        Kind::StackOverflow,
+        ["again again again again start kthread ret_from_fork", "again again start kthread"],
+        "again start",
+    ),
+];
+const SOFT: &str = "__crash_kexec panic watchdog_timer_fn.cold __hrtimer_run_queues \
+                    hrtimer_interrupt __sysvec_apic_timer_interrupt sysvec_apic_timer_interrupt \
+                    asm_sysvec_apic_timer_interrupt";
+
 #[test]
 fn a_crash_has_one_fingerprint() {
     let print = |kind, stack: &str| {
@@ -116,48 +156,9 @@ fn a_crash_has_one_fingerprint() {
         let print = Fingerprint::new(kind, names[blamed].iter().copied());
         (print.functions.join(" "), print.hash)
     };
-    let soft = "__crash_kexec panic watchdog_timer_fn.cold __hrtimer_run_queues hrtimer_interrupt \
-                __sysvec_apic_timer_interrupt sysvec_apic_timer_interrupt \
-                asm_sysvec_apic_timer_interrupt";
-    for (kind, stacks, functions) in [
-        (
-            Kind::PageFault,
-            [
-                "first second ksys_write do_syscall_64 entry_SYSCALL_64_after_hwframe",
-                "__crash_kexec panic oops_end page_fault_oops exc_page_fault asm_exc_page_fault \
-             first.isra.0 second.constprop.0 ksys_write do_syscall_64",
-            ],
-            "first second ksys_write",
-        ),
-        (
-            Kind::Bug,
-            [
-                "timer_fn call_timer_fn __do_softirq irq_exit_rcu sysvec_x asm_sysvec_x sh_read",
-                "timer_fn.llvm.123 call_timer_fn handle_softirqs do_idle cpu_startup_entry",
-            ],
-            "timer_fn call_timer_fn",
-        ),
-        (
-            Kind::SoftLockup,
-            [
-                "S delay_tsc __const_udelay spin write_it ksys_write do_syscall_64",
-                "S _raw_spin_lock spin write_it ksys_write do_syscall_64",
-            ],
-            "spin write_it ksys_write",
-        ),
-        (
-            Kind::Nmi,
-            ["panic nmi_panic unknown_nmi_error exc_nmi asm_exc_nmi read_it", "panic exc_nmi"],
-            "",
-        ),
-        (
-            Kind::StackOverflow,
-            ["again again again again start kthread ret_from_fork", "again again start kthread"],
-            "again start",
-        ),
-    ] {
-        let [one, other] = stacks.map(|stack| print(kind, &stack.replace('S', soft)));
-        assert_eq!(one.0, functions, "{kind:?}");
+    for (kind, stacks, functions) in CRASHES {
+        let [one, other] = stacks.map(|stack| print(*kind, &stack.replace('S', SOFT)));
+        assert_eq!(one.0, *functions, "{kind:?}");
         assert_eq!(one, other, "{kind:?}");
     }
     let names = ["__schedule", "schedule", "schedule_timeout", "wait_it", "write_it", "kthread"];

@@ -1,5 +1,7 @@
 //! The command line of `crashinfo`.
 
+use std::path::PathBuf;
+
 use clap::Parser;
 use collector::Source;
 
@@ -30,6 +32,9 @@ pub struct Cli {
     /// A page of HTML that stands alone; without a section, with all of them
     #[arg(long)]
     pub html: bool,
+    /// The kernel's debug vmlinux: types and symbols that the dump does not have
+    #[arg(short = 's', long, value_name = "FILE")]
+    pub vmlinux: Option<PathBuf>,
     /// Number of the dump on a dump disk; the newest without it
     #[arg(long, value_name = "N")]
     pub dump_number: Option<u64>,

@@ -28,6 +28,7 @@ pub mod subsystems;
 mod symbols;
 mod types;
 mod variables;
+mod vmlinux;
 mod walk;
 
 pub use dump::Dump;
@@ -36,6 +37,8 @@ pub use kernel::Kernel;
 pub use object::{Object, printable};
 pub use symbols::{NamedSymbol, SymbolTable};
 pub use types::{
-    BtfTypes, Compound, Enumeration, Field, Integer, Member, Tag, Type, TypeId, TypeSource, Types,
+    BtfTypes, Compound, DwarfTypes, Enumeration, Field, Integer, Member, Tag, Type, TypeId,
+    TypeSource, Types,
 };
+pub use vmlinux::Vmlinux;
 pub use walk::{Entries, Entry, List, MapleTree, RadixTree, RbTree};

@@ -9,7 +9,7 @@ use collector::{LinkOptions, Timeouts};
 use postmortem::cli::Cli;
 use postmortem::report::Answer;
 use postmortem::sections::{Command, Section, first_page};
-use postmortem::{Dump, Error, Kernel, render};
+use postmortem::{Dump, Error, Kernel, Vmlinux, render};
 
 /// Time after which progress is shown.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -49,7 +49,13 @@ fn run(cli: &Cli) -> Result<(), Error> {
     let options = LinkOptions { listen: cli.listen, baud: cli.baud };
     let timeouts = Timeouts { wait: Duration::from_secs(cli.wait), timeout: None };
     let dump = Dump::open_source(&cli.dump, cli.dump_number, options, timeouts)?;
-    let kernel = Kernel::open(&dump)?;
+    let kernel = match &cli.vmlinux {
+        None => Kernel::open(&dump)?,
+        Some(path) => {
+            let (types, symbols) = Vmlinux::open(path, &dump)?.into_sources();
+            Kernel::with_sources(&dump, types, symbols)?
+        }
+    };
     let mut meter = Meter { started: Instant::now(), is_shown: false };
     let progress = &mut |done, all| meter.show(done, all);
     let mut answers = match &cli.section {

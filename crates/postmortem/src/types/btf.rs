@@ -143,12 +143,16 @@ impl TypeSource for BtfTypes {
             K::Typedef => Type::Typedef(name(), other),
             K::Volatile | K::Const | K::Restrict | K::TypeTag => Type::Qualified(other),
             K::Float => Type::Float(name(), found.size_or_type.into()),
-            K::Forward
-            | K::Function
-            | K::Prototype
-            | K::Variable
-            | K::DataSection
-            | K::DeclarationTag => Type::Void(name()),
+            K::Forward => {
+                let tag = if found.flag { Tag::Union } else { Tag::Struct };
+                match self.find(tag, &name()) {
+                    Some(whole) => return self.get(whole),
+                    None => Type::Void(format!("{tag}{}", name())),
+                }
+            }
+            K::Function | K::Prototype | K::Variable | K::DataSection | K::DeclarationTag => {
+                Type::Void(name())
+            }
         })
     }
 

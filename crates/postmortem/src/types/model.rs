@@ -59,7 +59,8 @@ pub enum Type {
     Float(String, u64),
     /// A pointer to this type.
     Pointer(TypeId),
-    /// `element[count]`; [`None`] is a flexible array.
+    /// `element[count]`; [`None`] is a flexible array. BTF of Linux has an array of arrays as one
+    /// of all elements (pahole writes it so); DWARF has it as C does.
     Array(TypeId, Option<u64>),
     /// A struct or union.
     Compound(Arc<Compound>),

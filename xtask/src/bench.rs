@@ -3,6 +3,7 @@
 //! In each round every stack dumps the same guest once, so that other load of the host hits all of
 //! them alike: absolute times are those of this machine at this hour, ratios mean more.
 
+mod analysis;
 mod extraction;
 mod host;
 mod instructions;
@@ -47,6 +48,10 @@ pub(crate) struct Args {
     /// About three minutes: one guest size, few rounds, a short search for our smallest slot
     #[arg(long, conflicts_with = "full")]
     quick: bool,
+    /// The first answers of crashinfo, drgn and crash to the same dump, nothing else
+    #[arg(long, conflicts_with_all = ["quick", "full", "memory", "fill", "target", "no_slots"])]
+    #[arg(conflicts_with_all = ["json", "out"])]
+    analysis: bool,
     /// Guests of 256 MiB to 8 GiB, one after the other
     #[arg(long)]
     full: bool,
@@ -166,6 +171,9 @@ fn sizes(asked: &[String], usual: &[&str]) -> Result<Vec<u64>> {
 /// # Errors
 /// Fails if something is missing, a dump was wrong, or Ctrl-C came.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.analysis {
+        return analysis::run(args.rounds.unwrap_or(5));
+    }
     let plan = args.plan()?;
     let out = match &args.out {
         Some(out) => std::path::absolute(out)?,

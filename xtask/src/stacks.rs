@@ -63,15 +63,21 @@ impl Programs {
         [self.drgn(dump), self.crash(dump)]
     }
 
-    fn drgn(&self, dump: &Path) -> Result<Listing> {
+    /// drgn's list.
+    pub(crate) fn drgn(&self, dump: &Path) -> Result<Listing> {
         let mut python = self.drgn.python();
         python.args(["-c", SCRIPT]).args([dump, &self.vmlinux]);
         self.finish(&mut python, dump, NAMES[0])
     }
 
     fn crash(&self, dump: &Path) -> Result<Listing> {
+        self.crash_commands(dump, COMMANDS)
+    }
+
+    /// crash's answer to these commands.
+    pub(crate) fn crash_commands(&self, dump: &Path, lines: &str) -> Result<Listing> {
         let commands = dump.with_extension("commands");
-        std::fs::write(&commands, COMMANDS)
+        std::fs::write(&commands, lines)
             .with_context(|| format!("writing {}", commands.display()))?;
         let mut crash = of_debian(&self.crash, Architecture::Amd64, "crash")?;
         crash.arg("-s").arg("-i").args([&commands, &self.vmlinux, dump]);
@@ -79,6 +85,11 @@ impl Programs {
         crash.env("HOME", "/nonexistent").env("TERM", "dumb");
         crash.current_dir(dump.parent().context("the dump is in a folder")?);
         self.finish(&mut crash, dump, NAMES[1])
+    }
+
+    /// The answer of crashinfo, the program at this path, to a section.
+    pub(crate) fn of_ours(&self, program: &Path, dump: &Path, section: &[&str]) -> Result<Listing> {
+        self.finish(Command::new(program).arg(dump).args(section), dump, "crashinfo")
     }
 
     /// Runs `program`, with this name, to its end; its text goes to files beside the dump.

@@ -67,7 +67,7 @@ impl<'d> Kernel<'d> {
                     sources.insert(0, Box::new(btf));
                     None
                 }
-                Err(error) if sources.is_empty() => Some(error.to_string()),
+                Err(Error::NoTypes(why)) if sources.is_empty() => Some(why),
                 Err(_) => None,
             };
         let word = if machine == EM_386 { 4 } else { 8 };

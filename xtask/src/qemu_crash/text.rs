@@ -1,5 +1,8 @@
 //! Crash cycles as text, for people.
 
+use std::path::Path;
+
+use postmortem::{Dump, Kernel, render, sections};
 use qemu_tests::{Check, Config, CpuStack, Report, Verdict};
 
 use crate::distribution::Distribution;
@@ -7,6 +10,9 @@ use crate::distribution::Distribution;
 /// Stages whose times the table shows.
 const SHOWN: [&str; 7] =
     ["panic", "purgatory", "verified", "capture_entry", "first_byte", "last_byte", "done"];
+
+/// Lines of crashinfo's first page.
+const PAGE: usize = 10;
 
 /// Everything about one cycle.
 pub(super) fn cycle(report: &Report, config: &Config) {
@@ -29,6 +35,30 @@ pub(super) fn cycle(report: &Report, config: &Config) {
     report.stacks.iter().for_each(stack);
     last_lines(report);
     println!("vmcore, console.log, report.json: {}", config.out.display());
+    if let Err(error) = first_page(&config.out.join("vmcore")) {
+        println!("crashinfo has no answer: {error}");
+    }
+}
+
+/// The first lines of crashinfo's answer, and the command that has the others.
+fn first_page(vmcore: &Path) -> Result<(), postmortem::Error> {
+    if !vmcore.exists() {
+        return Ok(());
+    }
+    let dump = Dump::open(vmcore, None)?;
+    // The test guest is no Linux.
+    if dump.vmcore().vmcoreinfo().is_err() {
+        return Ok(());
+    }
+    let kernel = Kernel::open(&dump)?;
+    let page = sections::first_page(&kernel, &mut |_, _| {})?;
+    let mut text = Vec::new();
+    render::text(&page, &mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    println!();
+    text.lines().filter(|line| !line.is_empty()).take(PAGE).for_each(|line| println!("{line}"));
+    println!("...\nall of it: cargo run --release -p postmortem -- {}", vmcore.display());
+    Ok(())
 }
 
 fn head(report: &Report) {

@@ -10,8 +10,8 @@ use crate::{Error, Kernel};
 
 /// The parts, in their order.
 const PARTS: &[&Part] = &[
-    &sys::PART,
     &panic::PART,
+    &sys::PART,
     &hung::PART,
     &runq::PART,
     &kmem::PART,
@@ -30,11 +30,18 @@ pub fn first_page(kernel: &Kernel<'_>, progress: Progress<'_>) -> Result<Answer,
     for part in PARTS {
         match (part.read)(kernel, progress) {
             Ok(answer) => add(&mut page, &mut data, part.name, answer),
-            Err(error) => page.missing.push(format!("{}: {error}", part.name)),
+            // Without types, all else follows from that.
+            Err(error) => {
+                let error = kernel.check_types().err().unwrap_or(error);
+                page.missing.push(format!("{}: {error}", part.name));
+            }
         }
     }
     if data.is_empty() {
         return Err(Error::Missing(page.missing.join("; ")));
+    }
+    if let Err(error) = kernel.check_types() {
+        page.missing = together(page.missing, &error.to_string());
     }
     page.warnings.sort_by_key(|warning| core::cmp::Reverse(warning.severity));
     page.data = Value::Object(data);
@@ -53,8 +60,32 @@ fn add(page: &mut Answer, data: &mut Map<String, Value>, name: &'static str, ans
     data.insert(name.to_owned(), own);
 }
 
+/// The missing parts, those for one reason in one line.
+fn together(missing: Vec<String>, reason: &str) -> Vec<String> {
+    let (same, mut others): (Vec<_>, Vec<_>) =
+        missing.into_iter().partition(|part| part.ends_with(reason));
+    let name = |part: &String| part.trim_end_matches(reason).trim_end_matches(": ").to_owned();
+    let names: Vec<_> = same.iter().map(name).collect();
+    if !names.is_empty() {
+        others.insert(0, format!("{} ({reason})", names.join("; ")));
+    }
+    others
+}
+
 /// The file and the kernel.
 fn title(kernel: &Kernel<'_>) -> String {
     let release = vmcore::vmcoreinfo_get(kernel.vmcoreinfo(), "OSRELEASE").unwrap_or("Linux");
     format!("{}: {release}", kernel.vmcore().path().display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_reason_is_named_once() {
+        let missing = ["system: version: no types", "irq: no symbol", "runq: no types"];
+        let lines = together(missing.map(str::to_owned).to_vec(), "no types");
+        assert_eq!(lines, ["system: version; runq (no types)", "irq: no symbol"]);
+    }
 }

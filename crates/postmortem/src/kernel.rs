@@ -224,7 +224,18 @@ impl<'d> Kernel<'d> {
         match self.symbols.find(at) {
             Some(symbol) if symbol.at == at => symbol.name.to_owned(),
             Some(symbol) => format!("{}+{:#x}", symbol.name, at - symbol.at),
-            None => format!("{at:#x}"),
+            None => self.in_module(at).unwrap_or_else(|| format!("{at:#x}")),
         }
+    }
+
+    /// The function of a module that an address is in.
+    fn in_module(&self, at: u64) -> Option<String> {
+        let module = self.dead.modules.find(at)?;
+        let go_on = &mut || true;
+        let budget = &mut Budget::new(go_on);
+        let symbol = self.dead.modules.locate(self.dead.memory, module, at, budget).ok()??;
+        let name = String::from_utf8_lossy(&symbol.name);
+        let offset = at.saturating_sub(symbol.start);
+        Some(if offset == 0 { name.into_owned() } else { format!("{name}+{offset:#x}") })
     }
 }

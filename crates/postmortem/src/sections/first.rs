@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::section::{Part, Progress};
-use super::{hung, irq, kmem, module, mount, panic, runq, sys};
+use super::{dev, hung, irq, kmem, module, mount, net, panic, runq, sys};
 use crate::report::{Answer, Block};
 use crate::{Error, Kernel};
 
@@ -18,6 +18,8 @@ const PARTS: &[&Part] = &[
     &module::PART,
     &mount::PART,
     &irq::PART,
+    &dev::PART,
+    &net::PART,
 ];
 
 /// The answer of the first page.

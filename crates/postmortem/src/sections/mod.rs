@@ -7,6 +7,7 @@ use crate::report::Answer;
 use crate::{Error, Kernel};
 
 mod bt;
+mod dev;
 mod first;
 mod hung;
 mod irq;
@@ -14,6 +15,7 @@ mod kmem;
 mod log;
 mod module;
 mod mount;
+mod net;
 mod panic;
 mod ps;
 mod runq;
@@ -74,12 +76,16 @@ const REPORT: &[&str] = &[
     "mod",
     "mount",
     "irq",
+    "dev -d",
+    "net",
     "vmcoreinfo",
 ];
 
 sections! {
     /// Backtraces of CPUs and tasks, with the registers that CPUs saved
     Bt(bt::Arguments),
+    /// Devices: numbers of drivers, disks and their requests
+    Dev(dev::Arguments),
     /// Tasks that hang, the longest first, with the functions that wait
     Hung(hung::Arguments),
     /// Interrupts and softirqs by CPU
@@ -92,6 +98,8 @@ sections! {
     Mod(module::Arguments),
     /// Mounts of the first process
     Mount(mount::Arguments),
+    /// Network interfaces
+    Net(net::Arguments),
     /// The crash in short: kind, words, function to blame, fingerprint
     Panic(panic::Arguments),
     /// Tasks: processes, threads and the idle tasks of the CPUs

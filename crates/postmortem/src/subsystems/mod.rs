@@ -2,10 +2,14 @@
 
 mod clock;
 mod date;
+pub mod disks;
 mod holes;
 pub mod hung;
+pub mod interfaces;
 pub mod irqs;
+mod jiffies;
 pub mod log;
+pub mod majors;
 pub mod meminfo;
 pub mod modules;
 pub mod mounts;

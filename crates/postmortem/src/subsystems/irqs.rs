@@ -10,29 +10,36 @@ use crate::{Error, Kernel, Object};
 const MOST_ACTIONS: usize = 1024;
 /// Most kinds of softirqs.
 const MOST_SOFTIRQS: u64 = 64;
-/// Counters of the architecture: name, member of `irq_cpustat_t` or per-CPU variable, meaning.
-const COUNTERS: [(&str, &str, &str); 21] = [
-    ("NMI", "__nmi_count", "Non-maskable interrupts"),
-    ("LOC", "apic_timer_irqs", "Local timer interrupts"),
-    ("SPU", "irq_spurious_count", "Spurious interrupts"),
-    ("PMI", "apic_perf_irqs", "Performance monitoring interrupts"),
-    ("IWI", "apic_irq_work_irqs", "IRQ work interrupts"),
-    ("RTR", "icr_read_retry_count", "APIC ICR read retries"),
-    ("PLT", "x86_platform_ipis", "Platform interrupts"),
-    ("RES", "irq_resched_count", "Rescheduling interrupts"),
-    ("CAL", "irq_call_count", "Function call interrupts"),
-    ("TLB", "irq_tlb_count", "TLB shootdowns"),
-    ("TRM", "irq_thermal_count", "Thermal event interrupts"),
-    ("THR", "irq_threshold_count", "Threshold APIC interrupts"),
-    ("DFR", "irq_deferred_error_count", "Deferred Error APIC interrupts"),
-    ("MCE", "mce_exception_count", "Machine check exceptions"),
-    ("MCP", "mce_poll_count", "Machine check polls"),
-    ("HYP", "irq_hv_callback_count", "Hypervisor callback interrupts"),
-    ("HRE", "irq_hv_reenlightenment_count", "Hyper-V reenlightenment interrupts"),
-    ("HVS", "hyperv_stimer0_count", "Hyper-V stimer0 interrupts"),
-    ("PIN", "kvm_posted_intr_ipis", "Posted-interrupt notification event"),
-    ("NPI", "kvm_posted_intr_nested_ipis", "Nested posted-interrupt event"),
-    ("PIW", "kvm_posted_intr_wakeup_ipis", "Posted-interrupt wakeup event"),
+/// Counters of the architecture: name; member of `irq_cpustat_t` or per-CPU variable; from 7.1 on
+/// the enumerator after `IRQ_COUNT_` of an array; meaning.
+const COUNTERS: [(&str, &str, &str, &str); 22] = [
+    ("NMI", "__nmi_count", "NMI", "Non-maskable interrupts"),
+    ("LOC", "apic_timer_irqs", "APIC_TIMER", "Local timer interrupts"),
+    ("SPU", "irq_spurious_count", "SPURIOUS", "Spurious interrupts"),
+    ("PMI", "apic_perf_irqs", "APIC_PERF", "Performance monitoring interrupts"),
+    ("IWI", "apic_irq_work_irqs", "IRQ_WORK", "IRQ work interrupts"),
+    ("RTR", "icr_read_retry_count", "ICR_READ_RETRY", "APIC ICR read retries"),
+    ("PLT", "x86_platform_ipis", "X86_PLATFORM_IPI", "Platform interrupts"),
+    ("RES", "irq_resched_count", "RESCHEDULE", "Rescheduling interrupts"),
+    ("CAL", "irq_call_count", "CALL_FUNCTION", "Function call interrupts"),
+    ("TLB", "irq_tlb_count", "TLB", "TLB shootdowns"),
+    ("TRM", "irq_thermal_count", "THERMAL_APIC", "Thermal event interrupts"),
+    ("THR", "irq_threshold_count", "THRESHOLD_APIC", "Threshold APIC interrupts"),
+    ("DFR", "irq_deferred_error_count", "DEFERRED_ERROR", "Deferred Error APIC interrupts"),
+    ("MCE", "mce_exception_count", "MCE_EXCEPTION", "Machine check exceptions"),
+    ("MCP", "mce_poll_count", "MCE_POLL", "Machine check polls"),
+    ("HYP", "irq_hv_callback_count", "HYPERVISOR_CALLBACK", "Hypervisor callback interrupts"),
+    (
+        "HRE",
+        "irq_hv_reenlightenment_count",
+        "HYPERV_REENLIGHTENMENT",
+        "Hyper-V reenlightenment interrupts",
+    ),
+    ("HVS", "hyperv_stimer0_count", "HYPERV_STIMER0", "Hyper-V stimer0 interrupts"),
+    ("PIN", "kvm_posted_intr_ipis", "POSTED_INTR", "Posted-interrupt notification event"),
+    ("NPI", "kvm_posted_intr_nested_ipis", "POSTED_INTR_NESTED", "Nested posted-interrupt event"),
+    ("PIW", "kvm_posted_intr_wakeup_ipis", "POSTED_INTR_WAKEUP", "Posted-interrupt wakeup event"),
+    ("VPMI", "perf_guest_mediated_pmis", "PERF_GUEST_MEDIATED_PMI", "Perf Guest Mediated PMI"),
 ];
 
 /// All interrupts.
@@ -107,8 +114,13 @@ pub fn read(kernel: &Kernel<'_>) -> Result<Interrupts, Error> {
     let counters = COUNTERS.iter().filter_map(|row| counter(kernel, row, &cpus, &mut holes));
     let counters = counters.collect();
     let softirqs = holes.take("softirqs", softirqs(kernel, &cpus)).unwrap_or_default();
-    let number = |name| kernel.global(name).and_then(|count| count.number()).ok();
-    let (errors, mismatched) = (number("irq_err_count"), number("irq_mis_count"));
+    let number = |name, enumerator| {
+        let one = kernel.global(name).and_then(|count| count.number());
+        let each = || Some(counts(kernel, name, enumerator, &cpus).ok()?.iter().sum());
+        one.ok().or_else(each)
+    };
+    let errors = number("irq_err_count", "PIC_APIC_ERROR");
+    let mismatched = number("irq_mis_count", "IOAPIC_MISROUTED");
     let missing = holes.into_list();
     Ok(Interrupts { cpus, irqs, counters, softirqs, errors, mismatched, missing })
 }
@@ -157,23 +169,37 @@ fn irq(number: u64, desc: &Object<'_>, cpus: &[u32]) -> Result<Irq, Error> {
 /// A counter of the architecture. [`None`] if this kernel does not have it.
 fn counter(
     kernel: &Kernel<'_>,
-    (name, place, text): &(&str, &str, &'static str),
+    (name, place, enumerator, text): &(&str, &str, &str, &'static str),
     cpus: &[u32],
     holes: &mut Holes,
 ) -> Option<Counter> {
-    let is_variable = kernel.has_symbol(place);
-    let count = |cpu: &u32| match is_variable {
-        true => kernel.per_cpu(place, *cpu)?.number(),
-        false => kernel.per_cpu("irq_stat", *cpu)?.field(place)?.number(),
+    let counts = match counts(kernel, place, enumerator, cpus) {
+        Err(Error::NoMember { .. } | Error::NoType(_)) => None,
+        counts => holes.take(name, counts),
     };
-    match cpus.iter().map(count).collect::<Result<Vec<_>, _>>() {
-        Ok(counts) => Some(Counter { name: (*name).to_owned(), text, counts }),
-        Err(Error::NoMember { .. }) => None,
-        Err(error) => {
-            holes.take::<()>(name, Err(error));
-            None
+    Some(Counter { name: (*name).to_owned(), text, counts: counts? })
+}
+
+/// Counts by CPU.
+fn counts(
+    kernel: &Kernel<'_>,
+    place: &str,
+    enumerator: &str,
+    cpus: &[u32],
+) -> Result<Vec<u64>, Error> {
+    let is_variable = kernel.has_symbol(place);
+    let count = |cpu: &u32| {
+        if is_variable {
+            return kernel.per_cpu(place, *cpu)?.number();
         }
-    }
+        let all = kernel.per_cpu("irq_stat", *cpu)?;
+        if all.has("counts") {
+            let place = kernel.types().enumerator(&format!("IRQ_COUNT_{enumerator}"))?;
+            return all.field("counts")?.index(place as u64)?.number();
+        }
+        all.field(place)?.number()
+    };
+    cpus.iter().map(count).collect()
 }
 
 fn softirqs(kernel: &Kernel<'_>, cpus: &[u32]) -> Result<Vec<Counter>, Error> {

@@ -109,6 +109,8 @@ const ROWS: &[(&str, Source)] = &[
     ("CmaFree", Counted(|facts| Ok(facts.contiguous()?.and(facts.pages(&["NR_FREE_CMA_PAGES"]))))),
     ("Unaccepted", Pages(&["NR_UNACCEPTED"])),
     ("Balloon", Pages(&["NR_BALLOON_PAGES"])),
+    ("GPUActive", Pages(&["NR_GPU_ACTIVE"])),
+    ("GPUReclaim", Pages(&["NR_GPU_RECLAIM"])),
     ("HugePages_Total", Number(|facts| facts.of_default_size("nr_huge_pages"))),
     ("HugePages_Free", Number(|facts| facts.of_default_size("free_huge_pages"))),
     ("HugePages_Rsvd", Number(|facts| facts.of_default_size("resv_huge_pages"))),
@@ -198,7 +200,8 @@ impl<'k> Facts<'k> {
 
     /// Pages of the contiguous memory allocator; [`None`] if it has none.
     fn contiguous(&self) -> Result<Option<u64>, Error> {
-        Ok(self.variable("totalcma_pages")?.filter(|pages| *pages > 0))
+        // The variable is there without the allocator, too.
+        if self.kernel.has_symbol("cma_alloc") { self.variable("totalcma_pages") } else { Ok(None) }
     }
 
     /// Sizes of huge pages: `struct hstate`.

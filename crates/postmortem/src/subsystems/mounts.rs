@@ -62,22 +62,30 @@ pub struct Mount {
     pub is_turned_read_only: bool,
 }
 
-/// Reads the mounts of the first process.
+/// Reads the mounts that the first process sees: those on its root.
 ///
 /// # Errors
 /// The reason why not even the first mount is found.
 pub fn read(kernel: &Kernel<'_>) -> Result<Mounts, Error> {
-    let space = kernel.global("init_task")?.field("nsproxy.mnt_ns")?.deref()?;
-    of_namespace(&space)
+    let task = kernel.global("init_task")?;
+    let space = task.field("nsproxy.mnt_ns")?.deref()?;
+    let root = || {
+        let root = task.field("fs.root.mnt")?.deref()?;
+        Ok(root.container_of("struct mount", "mnt")?.address())
+    };
+    let mut holes = Holes::default();
+    let root = holes.take("root of the first process", root());
+    let mounts = of_namespace(&space, root, &mut holes)?;
+    Ok(Mounts { mounts, missing: holes.into_list() })
 }
 
-/// Reads the mounts of a `struct mnt_namespace`. They are a tree in every kernel; the list of all
-/// has become a tree of another kind.
-///
-/// # Errors
-/// The reason why not even the first mount is found.
-pub fn of_namespace(space: &Object<'_>) -> Result<Mounts, Error> {
-    let mut holes = Holes::default();
+/// Reads the mounts of a `struct mnt_namespace` that are on the mount `root`. They are a tree in
+/// every kernel; the list of all has become a tree of another kind.
+fn of_namespace(
+    space: &Object<'_>,
+    root: Option<u64>,
+    holes: &mut Holes,
+) -> Result<Vec<Mount>, Error> {
     let (mut open, mut mounts) = (vec![space.field("root")?.deref()?], Vec::new());
     while let Some(next) = open.pop() {
         if mounts.len() + open.len() >= MOST {
@@ -85,13 +93,16 @@ pub fn of_namespace(space: &Object<'_>) -> Result<Mounts, Error> {
             holes.take("mounts", Err::<(), _>(end));
             break;
         }
-        mounts.extend(holes.take("mount", mount(&next)));
+        let is_seen = root.map_or(Ok(true), |root| paths::is_on(&next, root));
+        if holes.take("mount", is_seen).unwrap_or(true) {
+            mounts.extend(holes.take("mount", mount(&next)));
+        }
         let below =
             next.field("mnt_mounts").and_then(|list| list.list("struct mount", "mnt_child"));
         open.extend(holes.walk("mounts", below));
     }
     mounts.sort_by_key(|mount: &Mount| mount.id);
-    Ok(Mounts { mounts, missing: holes.into_list() })
+    Ok(mounts)
 }
 
 fn mount(mount: &Object<'_>) -> Result<Mount, Error> {

@@ -44,6 +44,22 @@ pub(crate) fn full(mount: &Object<'_>, dentry: &Object<'_>) -> Result<Vec<u8>, E
     Err(Error::Damaged { what: "path", at: dentry.address(), why: "it has no end" })
 }
 
+/// True if a mount is on another one, or on one that is on it, and so on.
+///
+/// # Errors
+/// [`Error::Memory`], [`Error::NoMember`]; [`Error::Damaged`]: the way up has no end.
+pub(crate) fn is_on(mount: &Object<'_>, other: u64) -> Result<bool, Error> {
+    let mut mount = *mount;
+    for _ in 0..MOST_PARTS {
+        let above = mount.field("mnt_parent")?.deref()?;
+        if mount.address() == other || above.address() == mount.address() {
+            return Ok(mount.address() == other);
+        }
+        mount = above;
+    }
+    Err(Error::Damaged { what: "path", at: mount.address(), why: "it has no end" })
+}
+
 /// The path of a dentry from the root of its file system.
 ///
 /// # Errors

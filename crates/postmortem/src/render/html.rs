@@ -16,25 +16,26 @@ const STYLE: &str = include_str!("page.css");
 /// # Errors
 /// The output takes no more.
 pub fn html(title: &str, answers: &[Answer], out: &mut dyn Write) -> io::Result<()> {
-    let title = escaped(title);
+    let page = escaped(title);
     write!(
         out,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{page}</title>\n\
+         <style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{page}</h1>\n"
     )?;
     warnings(answers, out)?;
     if answers.len() > 1 {
         writeln!(out, "<nav>")?;
         for (number, answer) in answers.iter().enumerate() {
-            writeln!(out, "<a href=\"#part-{number}\">{}</a>", escaped(&answer.title))?;
+            let name = heading(title, answer);
+            writeln!(out, "<a href=\"#part-{number}\">{}</a>", escaped(name))?;
         }
         writeln!(out, "</nav>")?;
     }
     writeln!(out, "<main>")?;
     for (number, answer) in answers.iter().enumerate() {
-        section(number, answer, out)?;
+        section(number, heading(title, answer), answer, out)?;
     }
     writeln!(out, "</main>\n</body>\n</html>")
 }
@@ -59,8 +60,13 @@ fn warnings(answers: &[Answer], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "</ul>")
 }
 
-fn section(number: usize, answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "<section id=\"part-{number}\">\n<h2>{}</h2>", escaped(&answer.title))?;
+/// The title of an answer in the page, which has its own.
+fn heading<'a>(page: &str, answer: &'a Answer) -> &'a str {
+    if answer.title == page { "First page" } else { &answer.title }
+}
+
+fn section(number: usize, heading: &str, answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "<section id=\"part-{number}\">\n<h2>{}</h2>", escaped(heading))?;
     answer.blocks.iter().try_for_each(|block| self::block(block, out))?;
     for part in &answer.missing {
         writeln!(out, "<p class=\"missing\">missing: {}</p>", escaped(part))?;
@@ -156,7 +162,7 @@ mod tests {
         let answer =
             Answer { title: hostile.to_owned(), blocks, warnings, missing, ..Answer::default() };
         let mut out = Vec::new();
-        html(hostile, &[answer], &mut out).expect("memory");
+        html(&format!("{hostile}!"), &[answer], &mut out).expect("memory");
         let page = String::from_utf8(out).expect("UTF-8");
         assert!(!page.contains("<script") && !page.contains("alert('"), "{page}");
         assert_eq!(page.matches("&lt;script&gt;alert(&#39;x&#39;)").count(), 9, "{page}");

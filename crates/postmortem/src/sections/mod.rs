@@ -64,8 +64,6 @@ impl Command {
 
 /// The sections of a report, as their command lines.
 const REPORT: &[&str] = &[
-    "sys",
-    "panic",
     "bt -a",
     "log",
     "ps",

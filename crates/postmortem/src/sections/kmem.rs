@@ -53,7 +53,7 @@ fn first_page(kernel: &Kernel<'_>, _: Progress<'_>) -> Result<Answer, Error> {
         }
         Err(error) => answer.missing.push(format!("zones: {error}")),
     }
-    if let Ok(slabs) = slabs::read(kernel) {
+    if let Ok(slabs) = slabs::sizes(kernel) {
         answer.warnings.extend(slabs::warnings(&slabs, memory(kernel)));
     }
     if let Ok(swap) = swap::read(kernel) {
@@ -170,7 +170,7 @@ impl Parts {
             table.row([
                 format!("{:x}", cache.address),
                 cache.object_size.to_string(),
-                cache.active_objects.to_string(),
+                cache.active_objects.map(|count| count.to_string()).unwrap_or_default(),
                 cache.objects.to_string(),
                 cache.slabs.to_string(),
                 slab.map(bytes).unwrap_or_default(),

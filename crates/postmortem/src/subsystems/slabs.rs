@@ -34,8 +34,8 @@ pub struct Cache {
     pub object_size: u64,
     /// Bytes of an object with all that belongs to it: `objsize` in `/proc/slabinfo`.
     pub size: u64,
-    /// Objects in use.
-    pub active_objects: u64,
+    /// Objects in use. [`None`]: the lists were not walked.
+    pub active_objects: Option<u64>,
     /// Objects in all slabs.
     pub objects: u64,
     /// Objects in a slab.
@@ -59,6 +59,18 @@ impl Cache {
 /// # Errors
 /// [`Error::NoSymbol`], [`Error::Memory`]: not even the head of the list is there.
 pub fn read(kernel: &Kernel<'_>) -> Result<Slabs, Error> {
+    find(kernel, true)
+}
+
+/// The same without the number of objects in use: on a large machine that takes a while.
+///
+/// # Errors
+/// As for [`read`].
+pub fn sizes(kernel: &Kernel<'_>) -> Result<Slabs, Error> {
+    find(kernel, false)
+}
+
+fn find(kernel: &Kernel<'_>, counts_free: bool) -> Result<Slabs, Error> {
     let nodes = vmstat::nodes(kernel)?;
     let nodes = nodes.iter().map(|node| node.field("node_id")?.number());
     let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
@@ -66,12 +78,12 @@ pub fn read(kernel: &Kernel<'_>) -> Result<Slabs, Error> {
     let list = kernel.global("slab_caches")?.list("struct kmem_cache", "list");
     let mut caches = Vec::new();
     for object in holes.walk("slab caches", list) {
-        caches.extend(holes.take("slab cache", cache(&object, &nodes)));
+        caches.extend(holes.take("slab cache", cache(&object, &nodes, counts_free)));
     }
     Ok(Slabs { caches, missing: holes.into_list() })
 }
 
-fn cache(cache: &Object<'_>, nodes: &[u64]) -> Result<Cache, Error> {
+fn cache(cache: &Object<'_>, nodes: &[u64], counts_free: bool) -> Result<Cache, Error> {
     let number = |path: &str| cache.field(path)?.number();
     let order = number("oo.x")?;
     let (mut slabs, mut objects, mut free) = (0_u64, 0_u64, 0_u64);
@@ -83,14 +95,16 @@ fn cache(cache: &Object<'_>, nodes: &[u64]) -> Result<Cache, Error> {
         let Some(part) = part.deref_or_null()? else { continue };
         slabs = slabs.saturating_add(part.field("nr_slabs")?.number()?);
         objects = objects.saturating_add(part.field("total_objects")?.number()?);
-        free = free.saturating_add(free_objects(&part)?);
+        if counts_free {
+            free = free.saturating_add(free_objects(&part)?);
+        }
     }
     Ok(Cache {
         name: cache.field("name")?.text()?,
         address: cache.address(),
         object_size: number("object_size")?,
         size: number("size")?,
-        active_objects: objects.saturating_sub(free),
+        active_objects: counts_free.then(|| objects.saturating_sub(free)),
         objects,
         objects_per_slab: order & ((1 << OBJECT_BITS) - 1),
         order: order >> OBJECT_BITS,
@@ -118,8 +132,8 @@ fn free_objects(node: &Object<'_>) -> Result<u64, Error> {
 pub fn warnings(slabs: &Slabs, memory: u64) -> Vec<Warning> {
     let is_large = |cache: &&Cache| memory > 0 && cache.bytes() >= memory / MUCH;
     let text = |cache: &Cache| {
-        let (size, count) = (bytes(cache.bytes()), cache.active_objects);
-        format!("slab cache {} has {size}, with {count} objects in use: a leak?", cache.name)
+        let (size, count) = (bytes(cache.bytes()), cache.objects);
+        format!("slab cache {} has {size}, with room for {count} objects: a leak?", cache.name)
     };
     let warning = |cache: &Cache| Warning {
         severity: Severity::Warning,
@@ -187,7 +201,10 @@ mod tests {
             assert_eq!(found.missing, Vec::<String>::new());
             let [cache] = &found.caches[..] else { panic!("one cache: {found:?}") };
             assert_eq!((cache.name.as_str(), cache.size, cache.object_size), ("dentry", 72, 64));
-            assert_eq!((cache.objects, cache.active_objects, cache.slabs), (40, 40 - 13 - 1, 5));
+            assert_eq!(
+                (cache.objects, cache.active_objects, cache.slabs),
+                (40, Some(40 - 13 - 1), 5)
+            );
             assert_eq!((cache.order, cache.objects_per_slab, cache.bytes()), (2, 16, 5 * 16384));
             let found =
                 [8 * cache.bytes(), 4 * cache.bytes()].map(|all| warnings(&found, all).len());

@@ -49,4 +49,4 @@ pub use kernel_memory::{KernelMemory, SegmentMap};
 pub use small_views::{LaterViews, SmallView, first_views, vmcoreinfo};
 pub use tasks::{Comm, Stack, Task, TaskLayout, TaskList, Tasks};
 pub use virtual_map::with_virtual_addresses;
-pub use virtual_memory::VirtualMemory;
+pub use virtual_memory::{PageWalk, VirtualMemory};

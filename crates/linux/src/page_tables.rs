@@ -104,6 +104,19 @@ impl PageTables {
         memory: KernelMemory<'_, M>,
         at: u64,
     ) -> Result<Option<Mapped>, Error> {
+        self.walk(memory, at, &mut |_| {})
+    }
+
+    /// The same; calls `each` with each entry on the way, from the highest table down.
+    ///
+    /// # Errors
+    /// As [`Self::translate`].
+    pub(crate) fn walk<M: ReadPhys>(
+        &self,
+        memory: KernelMemory<'_, M>,
+        at: u64,
+        each: &mut impl FnMut(u64),
+    ) -> Result<Option<Mapped>, Error> {
         let Format { levels, bits, large, guarded, last, .. } = self.format;
         if at > last {
             return Ok(None);
@@ -112,6 +125,7 @@ impl PageTables {
         for level in (0..levels).rev() {
             let shift = PAGE_BITS + bits * level;
             let entry = self.entry(memory, table, at >> shift & ((1 << bits) - 1))?;
+            each(entry);
             if entry & PRESENT == 0 {
                 return Ok(None);
             }

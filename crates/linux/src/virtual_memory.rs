@@ -12,6 +12,18 @@ pub struct VirtualMemory<'a, M> {
     pub(crate) tables: Option<PageTables>,
 }
 
+/// The way of a virtual address through the page tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PageWalk {
+    /// The entries, from the highest table down, `count` of them.
+    pub entries: [u64; 5],
+    /// Number of entries that were read.
+    pub count: usize,
+    /// Physical address of the byte, and number of bytes from there to the end of its page.
+    /// [`None`] if no page is there.
+    pub place: Option<(u64, u64)>,
+}
+
 impl<M> Clone for VirtualMemory<'_, M> {
     fn clone(&self) -> Self {
         *self
@@ -61,6 +73,32 @@ impl<'a, M: ReadPhys> VirtualMemory<'a, M> {
     /// As [`Self::read`].
     pub fn value(&self, at: u64, length: usize) -> Result<u64, Error> {
         self.number(at, length)?.ok_or(Error::Unmapped { at })
+    }
+
+    /// Reads `into.len()` bytes from a physical address of the dead kernel on, out of one PT_LOAD.
+    ///
+    /// # Errors
+    /// [`Error::Unmapped`] when no PT_LOAD has them all, or [`Error::Dump`].
+    pub fn read_physical(&self, at: u64, into: &mut [u8]) -> Result<(), Error> {
+        self.memory.read_physical(at, into)
+    }
+
+    /// The way of a virtual address through the page tables; [`None`] if VMCOREINFO does not tell
+    /// where they are.
+    ///
+    /// # Errors
+    /// A table that is not in the dump, cannot be read, or is damaged.
+    pub fn walk(&self, at: u64) -> Result<Option<PageWalk>, Error> {
+        let Some(tables) = self.tables else { return Ok(None) };
+        let mut walk = PageWalk::default();
+        let found = tables.walk(self.memory, at, &mut |entry| {
+            if let Some(place) = walk.entries.get_mut(walk.count) {
+                *place = entry;
+                walk.count += 1;
+            }
+        })?;
+        walk.place = found.map(|page| (page.physical, page.left));
+        Ok(Some(walk))
     }
 
     /// Reads `into.len()` bytes from the virtual address `at` on. `run` is the run that was read

@@ -24,6 +24,7 @@ mod object;
 pub mod render;
 pub mod report;
 pub mod sections;
+mod show;
 pub mod subsystems;
 mod symbols;
 mod types;
@@ -35,6 +36,7 @@ pub use dump::Dump;
 pub use error::Error;
 pub use kernel::Kernel;
 pub use object::{Object, printable};
+pub use show::{Shown, declaration, declared};
 pub use symbols::{NamedSymbol, SymbolTable};
 pub use types::{
     BtfTypes, Compound, DwarfTypes, Enumeration, Field, Integer, Member, Tag, Type, TypeId,

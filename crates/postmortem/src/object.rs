@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::types::{Field, Type, TypeId};
+use crate::types::{Field, Member, Type, TypeId};
 use crate::{Error, Kernel};
 
 /// Most bytes of a text that is read at once.
@@ -141,6 +141,15 @@ impl<'k> Object<'k> {
             }
         };
         Ok(Self { of: field.of, place, ..*self })
+    }
+
+    /// The object of a member of its type.
+    ///
+    /// # Errors
+    /// [`Error::WrongKind`]: it is in no memory.
+    pub fn member(&self, member: &Member) -> Result<Self, Error> {
+        let Member { of, bits, bit_size, .. } = *member;
+        self.part(Field { of, bits, bit_size })
     }
 
     /// The object itself, or the one that it points to.

@@ -98,14 +98,16 @@ impl SymbolTable {
         (0..self.list.len()).filter_map(|index| self.symbol(index))
     }
 
-    /// The symbol that an address is in.
+    /// The symbol of the kernel's image that an address is in: no constant, and no per-CPU variable
+    /// of a kernel that counts their addresses from zero.
     pub fn find(&self, at: u64) -> Option<NamedSymbol<'_>> {
         let last = self.list.partition_point(|entry| entry.at <= at).checked_sub(1)?;
         let start = self.list.get(last)?.at;
         let first = self.list[..last].partition_point(|entry| entry.at < start);
         let symbol = self.symbol(first)?;
         // The last one marks an end.
-        (at - start < symbol.size).then_some(symbol)
+        let is_in = at - start < symbol.size && !symbol.kind.eq_ignore_ascii_case(&'a');
+        is_in.then_some(symbol)
     }
 
     fn symbol(&self, index: usize) -> Option<NamedSymbol<'_>> {

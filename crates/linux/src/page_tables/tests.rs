@@ -56,6 +56,12 @@ fn four_levels_and_five() {
     let page = |number: u64| next(number) | 1 << 63;
     let four = [(0x192, next(1)), (1, next(2)), (2, next(3)), (3, page(4))];
     assert_eq!(read(&memory(&four), false, STACK), Ok([1; 8]));
+    let (loads, mem) = (loads(), memory(&four));
+    let text = b"SYMBOL(init_top_pgt)=ffffffff81000000\n";
+    let walk = VirtualMemory::new(KernelMemory::new(&mem, &loads), text).walk(STACK);
+    let walk = walk.expect("tables").expect("tables");
+    assert_eq!(walk.entries[..walk.count], [next(1), next(2), next(3), page(4)]);
+    assert_eq!(walk.place, Some((TABLES + 0x4008, 0xff8)));
     let at = STACK + 0x1000;
     assert_eq!(read(&memory(&four), false, at), Err(Error::Unmapped { at }), "the guard page");
     let five = [(0x1ff, next(1)), (0x192, next(2)), (1, next(3)), (2, next(4)), (3, page(5))];

@@ -17,7 +17,8 @@ const INTEGERS: [(&str, u32, u32); 11] = [
     ("_Bool", 1, 0),
 ];
 /// Other spellings of them.
-const SPELLINGS: [(&str, &str); 6] = [
+const SPELLINGS: [(&str, &str); 7] = [
+    ("unsigned short", "short unsigned int"),
     ("unsigned long", "long unsigned int"),
     ("long", "long int"),
     ("u64", "long long unsigned int"),
@@ -128,7 +129,8 @@ impl BtfBuilder {
             let result = self.number(result);
             return self.add(spelled, "", 13 << 24, result, Vec::new());
         }
-        let (tag, name) = spelled.split_once(' ').expect("a type that was added before");
+        let (tag, name) = spelled.split_once(' ').unwrap_or((spelled, ""));
+        assert!(["struct", "union"].contains(&tag), "{spelled} was not added before");
         let info = if tag == "union" { 5 << 24 } else { 4 << 24 };
         self.add(spelled, name, info, 0, Vec::new())
     }

@@ -12,17 +12,25 @@ mod first;
 mod hung;
 mod irq;
 mod kmem;
+mod list;
 mod log;
 mod module;
 mod mount;
 mod net;
 mod panic;
+mod place;
 mod ps;
+mod rd;
 mod runq;
 mod section;
+mod structure;
 mod swap;
+mod sym;
 mod sys;
+mod tree;
 mod vmcoreinfo;
+mod vtop;
+mod whatis;
 
 pub use first::first_page;
 pub use section::{Part, Progress, Section};
@@ -90,6 +98,8 @@ sections! {
     Irq(irq::Arguments),
     /// Memory: as a whole, zones, free blocks, slab caches, areas of vmalloc
     Kmem(kmem::Arguments),
+    /// Structs of a list, from any one or from its head
+    List(list::Arguments),
     /// The kernel's log
     Log(log::Arguments),
     /// Modules
@@ -102,15 +112,32 @@ sections! {
     Panic(panic::Arguments),
     /// Tasks: processes, threads and the idle tasks of the CPUs
     Ps(ps::Arguments),
+    /// Memory as numbers and text
+    Rd(rd::Arguments),
     /// Run queues: the tasks that ran and those that waited for a CPU
     Runq(runq::Arguments),
+    /// A struct: its declaration, or its values at an address
+    Struct(structure::Arguments),
     /// Swap areas
     Swap(swap::Arguments),
+    /// Symbols by name and by address
+    Sym(sym::Arguments),
     /// The machine and its kernel
     Sys(sys::Arguments),
+    /// Structs of a tree: rbtree, XArray, IDR, maple tree
+    Tree(tree::Arguments),
+    /// A union: its declaration, or its values at an address
+    Union(structure::OfUnion),
     /// The text of VMCOREINFO, with the lines that types and symbols added
     Vmcoreinfo(vmcoreinfo::Arguments),
+    /// Virtual addresses as physical ones, by the page tables
+    Vtop(vtop::Arguments),
+    /// A type by its name, or the type of a variable
+    Whatis(whatis::Arguments),
 }
+
+#[cfg(test)]
+mod memory_tests;
 
 #[cfg(test)]
 mod tests {

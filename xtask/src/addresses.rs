@@ -6,11 +6,16 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+/// Bytes of a direct call: opcode and distance. Kernels with retpolines have no other.
+const CALL: u64 = 5;
+
 /// A task's frames.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stack {
     /// The CPU that it was on ran it when the kernel died.
     pub on_cpu: bool,
+    /// The last frame is the entry from user mode.
+    pub from_user: bool,
     /// The address of each frame, innermost first.
     pub frames: Vec<u64>,
 }
@@ -53,6 +58,15 @@ pub(crate) fn of_crash(list: &str) -> Stacks {
     stacks
 }
 
+/// The same of an i386 kernel. crash shows the address of each call, which has [`CALL`] bytes, and
+/// not the one that it returns to; the innermost frame is where the task sleeps.
+pub(crate) fn of_crash_i386(list: &str) -> Stacks {
+    let mut stacks = of_crash(list);
+    let frames = stacks.values_mut().flat_map(|stack| stack.frames.iter_mut().skip(1));
+    frames.for_each(|frame| *frame += CALL);
+    stacks
+}
+
 /// Those in `kdump-collector backtrace --tasks --json`: an object for each task, on a line.
 ///
 /// # Errors
@@ -68,7 +82,8 @@ pub(crate) fn of_collector(lines: &str) -> Result<Stacks> {
             hexadecimal(text.trim_start_matches("0x")).context("no address")
         };
         let frames = frames.iter().map(address).collect::<Result<_>>()?;
-        Ok((pid, Stack { on_cpu: object["cpu"].is_u64(), frames }))
+        let from_user = object["end"] == "user";
+        Ok((pid, Stack { on_cpu: object["cpu"].is_u64(), from_user, frames }))
     };
     lines.lines().map(stack).collect()
 }
@@ -79,10 +94,33 @@ pub(crate) fn of_collector(lines: &str) -> Result<Stacks> {
 /// # Errors
 /// The text names the first task that differs, and the number of those that do.
 pub(crate) fn same(ours: &Stacks, theirs: &Stacks) -> Result<(usize, usize)> {
+    compare(ours, theirs, |stack, other| other.frames == stack.frames)
+}
+
+/// The same for crash's list of an i386 kernel. crash reckons the size of a frame by the function's
+/// instructions, and fails at the entry from user mode (`__do_fast_syscall_32`): there it shows old
+/// addresses between the frames of a task of user mode.
+///
+/// # Errors
+/// As [`same`].
+pub(crate) fn same_but_for_entry(ours: &Stacks, theirs: &Stacks) -> Result<(usize, usize)> {
+    compare(ours, theirs, |stack, other| {
+        let (frames, all) = (&stack.frames, &other.frames);
+        let mut rest = all.iter();
+        let mut are_there = || frames.iter().all(|frame| rest.any(|other| other == frame));
+        frames == all || stack.from_user && frames.last() == all.last() && are_there()
+    })
+}
+
+/// Checks that `is_same` holds for each task of `ours` that did not run.
+fn compare(
+    ours: &Stacks,
+    theirs: &Stacks,
+    mut is_same: impl FnMut(&Stack, &Stack) -> bool,
+) -> Result<(usize, usize)> {
     let asleep = || ours.iter().filter(|(_, stack)| !stack.on_cpu);
-    let differs = |(pid, stack): &(&u32, &Stack)| {
-        theirs.get(pid).is_none_or(|other| other.frames != stack.frames)
-    };
+    let differs =
+        |(pid, stack): &(&u32, &Stack)| theirs.get(pid).is_none_or(|other| !is_same(stack, other));
     let others: Vec<_> = asleep().filter(differs).collect();
     if let Some((pid, stack)) = others.first() {
         ensure!(
@@ -125,6 +163,24 @@ mod tests {
         let ours = of_collector(OURS).unwrap();
         assert_eq!(same(&ours, &of_drgn(DRGN)).unwrap(), (2, 3));
         assert_eq!(same(&ours, &of_crash(CRASH)).unwrap(), (2, 3));
+        let calls = CRASH.replace("schedule at 20", "schedule at 1b");
+        assert_eq!(same(&ours, &of_crash_i386(&calls)).unwrap(), (2, 3));
+        assert!(same(&ours, &of_crash_i386(CRASH)).is_err());
+    }
+
+    /// Old addresses between frames are passed over in tasks of user mode alone, and missing frames
+    /// in none.
+    #[test]
+    fn crash_may_show_more_before_the_entry_from_user_mode() {
+        let stack = |from_user, frames: &[u64]| {
+            Stacks::from([(1, Stack { from_user, frames: frames.into(), on_cpu: false })])
+        };
+        let fits = |from_user, theirs: &[u64]| {
+            same_but_for_entry(&stack(from_user, &[1, 2, 3]), &stack(false, theirs)).is_ok()
+        };
+        assert!(fits(false, &[1, 2, 3]) && fits(true, &[1, 2, 3]) && fits(true, &[1, 7, 2, 8, 3]));
+        assert!(!fits(false, &[1, 7, 2, 3]) && !fits(true, &[1, 3, 2, 3, 9]));
+        assert!(!fits(true, &[1, 3]) && !fits(true, &[2, 1, 3]) && !fits(true, &[]));
     }
 
     #[test]

@@ -260,17 +260,18 @@ fn tools(architecture: Architecture, mirror: Option<&str>) -> Result<PathBuf> {
     packages.ensure(mirror, |root| Ok(root.is_dir().then(|| root.to_path_buf())))
 }
 
-/// Makes sure of crash(8) with its libraries, for x86_64; returns the folder that it is unpacked
-/// into. It is of the release after ours: 8.0.2 finds three tasks in this kernel's raw dumps.
+/// Makes sure of crash(8) with its libraries, for kernels of this architecture; returns the folder
+/// that it is unpacked into. It is of the release after ours: 8.0.2 finds three tasks in the raw
+/// dumps of these kernels.
 ///
 /// # Errors
 /// Those of [`Packages::ensure`].
-pub(crate) fn crash(mirror: Option<&str>) -> Result<PathBuf> {
+pub(crate) fn crash(architecture: Architecture, mirror: Option<&str>) -> Result<PathBuf> {
     let packages = Packages {
         suites: &["trixie"],
         complete: &["crash"],
-        installed: stanza("binutils", Architecture::Amd64),
-        ..Architecture::Amd64.packages("crash")
+        installed: stanza("binutils", architecture),
+        ..architecture.packages("crash")
     };
     packages.ensure(mirror, |root| Ok(root.is_dir().then(|| root.to_path_buf())))
 }

@@ -1,25 +1,28 @@
 //! `cargo xtask debuggers`: drgn and crash, which need a kernel's debug information, find the same
 //! tasks and stacks in dumps without pages of some classes as in the raw dump that these come from.
-//! The collector, which needs none, finds the same frames as they do.
+//! The collector, which needs none, finds the same frames as they do. Of i386 kernels, whose stacks
+//! drgn does not unwind, crash alone lists tasks.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use log::info;
 use qemu_tests::{Interrupt, Level, Load, SavedPages};
 
-use crate::addresses::{self, Stacks, of_crash, of_drgn};
+use crate::addresses::{self, Stacks, of_crash, of_crash_i386, of_drgn};
 use crate::console;
 use crate::cycle::{catch_ctrl_c, failure, linux, ordinary};
-use crate::debian::AMD64;
+use crate::debian::{AMD64, Architecture, DebianKernel, I386};
 use crate::formats::Collector;
 use crate::image::{self, Images};
 use crate::makedumpfile::read_text;
+use crate::programs::{SYMBOLS, ensure as ensure_programs, output_of};
 use crate::setup;
-use crate::stacks::{Listing, NAMES, Programs};
+use crate::stacks::{Crash, Listing, NAMES, Programs};
 use crate::workspace::{remove_folder, target_dir};
 
 /// Names of the columns: the programs, and the collector's stacks beside theirs.
@@ -30,6 +33,8 @@ const READERS: [fn(&str) -> Stacks; 2] = [of_drgn, of_crash];
 const RAW: &str = "raw";
 /// The dump that the capture kernel filters itself, of a crash of its own.
 const OWN: &str = "by-capture-kernel";
+/// Dumps of an i386 kernel, raw and at level 31.
+const I386_DUMPS: [&str; 2] = ["raw-i386", "elf-i386"];
 /// The collector's forms of the raw dump: names, and options.
 const FORMS: [(&str, &[&str]); 3] = [
     ("elf", &["--level", "31"]),
@@ -64,16 +69,18 @@ pub(crate) fn run() -> Result<()> {
     let collector = Collector(image::build_collector()?);
     catch_ctrl_c(&interrupt)?;
     remove_folder(&results())?;
-    let raw = cycle(&images, RAW, Level::ALL, &interrupt)?;
+    let raw = cycle(&images, RAW, AMD64, Level::ALL, &interrupt)?;
     let mut rows = of_forms(&programs, &raw, &collector)?;
-    let own = cycle(&images, OWN, Level::KERNEL, &interrupt)
+    let own = cycle(&images, OWN, AMD64, Level::KERNEL, &interrupt)
         .and_then(|folder| Ok(alone(OWN, &folder, &programs, &collector)?.0));
     rows.push(own.unwrap_or_else(|error| Row::failed(OWN, &error)));
+    let i386 = of_i386(&images, &collector, &interrupt);
+    rows.extend(i386.unwrap_or_else(|error| vec![Row::failed(I386_DUMPS[0], &error)]));
     ensure!(!interrupt.is_set(), "interrupted");
     print!("{}", table(&rows));
     println!("lists of tasks, and consoles: {}", results().display());
     match rows.iter().flat_map(|row| &row.cells).filter(|cell| cell.is_err()).count() {
-        0 => remove_dumps(&[RAW, OWN].map(|name| results().join(name))),
+        0 => remove_dumps(&[RAW, OWN, I386_DUMPS[0]].map(|name| results().join(name))),
         failed => bail!("{failed} lists are not as they should be; the dumps are still there"),
     }
 }
@@ -84,9 +91,15 @@ fn results() -> PathBuf {
 }
 
 /// Crashes a kernel whose memory is in use in many ways; returns the folder with the `vmcore`.
-fn cycle(images: &Images, name: &str, level: Level, interrupt: &Interrupt) -> Result<PathBuf> {
+fn cycle(
+    images: &Images,
+    name: &str,
+    kernel: DebianKernel,
+    level: Level,
+    interrupt: &Interrupt,
+) -> Result<PathBuf> {
     let folder = results().join(name);
-    let first_kernel = linux(AMD64, images.loader.clone())?;
+    let first_kernel = linux(kernel, images.loader.clone())?;
     let mut config = ordinary(images, first_kernel, folder.clone(), interrupt.clone());
     config.saved_pages = Some(SavedPages { loads: vec![Load::Cache, Load::Anonymous] });
     config.level = level;
@@ -153,6 +166,66 @@ fn stacks(dump: &Path, lists: &[Result<Listing>], collector: &Collector) -> Resu
         said = format!("{tasks} tasks, {frames} frames, {took:.1} s");
     }
     Ok(said)
+}
+
+/// The lists of an i386 kernel's raw dump, and of the same at level 31.
+fn of_i386(images: &Images, collector: &Collector, interrupt: &Interrupt) -> Result<Vec<Row>> {
+    let vmlinux = vmlinux_for_crash(&I386.debug_information(None)?)?;
+    let crash = Crash::new(Architecture::I386, vmlinux.clone(), interrupt.clone())?;
+    let folder = cycle(images, I386_DUMPS[0], I386, Level::ALL, interrupt)?;
+    let [vmcore, at_level] = ["vmcore", "elf"].map(|name| folder.join(name));
+    collector.extract(&vmcore, &at_level, FORMS[0].1)?;
+    let console = read_text(&folder.join("console.log"))?;
+    let kaslr = format!("--kaslr=0x{}", kernel_offset(&folder.join("vmcore.vmcoreinfo"))?);
+    let options = [kaslr.as_str(), "-m", "page_offset=0xc0000000"];
+    let lists = [&vmcore, &at_level].map(|dump| {
+        info!("i386, {}: listing tasks", dump.display());
+        crash.list(dump, &options)
+    });
+    fs::remove_file(&vmlinux).context("removing the vmlinux for crash")?;
+    let whole = lists[0].as_ref().map_err(|error| anyhow!("{error:#}"))?;
+    let cells = [&lists[0], &lists[1]].map(|list| {
+        let list = list.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+        list.check(&console)?;
+        let names = [&at_level, &vmcore].map(|dump| dump.to_string_lossy().into_owned());
+        let difference = list.difference(whole, [&names[0], &names[1]]);
+        ensure!(difference.is_none(), "{}", difference.unwrap_or_default());
+        Ok(summary(list))
+    });
+    let rows = I386_DUMPS.into_iter().zip([&vmcore, &at_level]).zip(cells);
+    let row = |((name, dump), cell): ((&str, &PathBuf), Result<String>)| {
+        let frames = stacks_i386(dump, whole, collector);
+        let cells = vec![Ok("no unwinder".into()), cell, frames];
+        Ok(Row { name: name.into(), bytes: size(dump)?, cells })
+    };
+    rows.map(row).collect()
+}
+
+/// A copy of an i386 vmlinux with a symbol that crash looks for; the kernel has none of that name.
+fn vmlinux_for_crash(vmlinux: &Path) -> Result<PathBuf> {
+    ensure_programs(SYMBOLS)?;
+    let copy = results().join("vmlinux-i386");
+    let mut objcopy = Command::new("objcopy");
+    output_of(objcopy.args(["--add-symbol", "sys_open=.text:0"]).args([vmlinux, &copy]))?;
+    Ok(copy)
+}
+
+/// The distance by which the kernel was moved, a hexadecimal number.
+fn kernel_offset(vmcoreinfo: &Path) -> Result<String> {
+    let text = read_text(vmcoreinfo)?;
+    let offset = text.lines().find_map(|line| line.strip_prefix("KERNELOFFSET="));
+    Ok(offset.context("VMCOREINFO has no KERNELOFFSET")?.to_owned())
+}
+
+/// Checks that the collector finds crash's tasks and, of those that slept, the same frames.
+fn stacks_i386(dump: &Path, list: &Listing, collector: &Collector) -> Result<String> {
+    let start = Instant::now();
+    let ours = addresses::of_collector(&collector.tasks(dump)?)?;
+    let took = start.elapsed().as_secs_f64();
+    let pids: Vec<_> = ours.keys().copied().filter(|pid| *pid != 0).collect();
+    ensure!(pids == list.pids(), "the tasks are not crash's: {pids:?}, {:?}", list.pids());
+    let (tasks, frames) = addresses::same_but_for_entry(&ours, &of_crash_i386(&list.text))?;
+    Ok(format!("{tasks} tasks, {frames} frames, {took:.1} s"))
 }
 
 /// Checks that a form's list is the raw dump's.

@@ -23,6 +23,9 @@ pub(crate) const MACHINE: &[Program] = &[
 /// Programs that unpack the Linux in a bzImage.
 pub(crate) const UNPACK: &[Program] = &[("xz", &["xz-utils"])];
 
+/// Programs that change a kernel's symbols.
+pub(crate) const SYMBOLS: &[Program] = &[("objcopy", &["binutils"])];
+
 /// Programs for drgn, which comes from PyPI into a folder of its own.
 pub(crate) const PYTHON: &[Program] = &[("python3", &["python3", "python3-venv"])];
 

@@ -33,13 +33,19 @@ const DOUBT: &str = "? ";
 /// Front of the names of entries from user mode, which have local labels on the console.
 const ENTRY: &str = "entry_";
 
-/// The programs, installed.
+/// The programs for x86_64 kernels, installed.
 pub(crate) struct Programs {
     drgn: Drgn,
-    crash: PathBuf,
+    crash: Crash,
+}
+
+/// crash(8), installed.
+pub(crate) struct Crash {
+    root: PathBuf,
+    architecture: Architecture,
     /// The kernel's, with debug information.
-    pub vmlinux: PathBuf,
-    pub interrupt: Interrupt,
+    vmlinux: PathBuf,
+    interrupt: Interrupt,
 }
 
 /// The text that a program prints about a dump.
@@ -55,67 +61,95 @@ impl Programs {
     /// # Errors
     /// Fails if drgn or crash cannot be had.
     pub(crate) fn new(vmlinux: PathBuf, interrupt: Interrupt) -> Result<Self> {
-        Ok(Self { drgn: Drgn::ensure()?, crash: crash(None)?, vmlinux, interrupt })
+        let drgn = Drgn::ensure()?;
+        Ok(Self { drgn, crash: Crash::new(Architecture::Amd64, vmlinux, interrupt)? })
     }
 
     /// Lists of drgn and crash for `dump`; they stay beside it.
     pub(crate) fn list(&self, dump: &Path) -> [Result<Listing>; NAMES.len()] {
-        [self.drgn(dump), self.crash(dump)]
+        [self.drgn(dump), self.crash.list(dump, &[])]
     }
 
     /// drgn's list.
     pub(crate) fn drgn(&self, dump: &Path) -> Result<Listing> {
         let mut python = self.drgn.python();
-        python.args(["-c", SCRIPT]).args([dump, &self.vmlinux]);
-        self.finish(&mut python, dump, NAMES[0])
-    }
-
-    fn crash(&self, dump: &Path) -> Result<Listing> {
-        self.crash_commands(dump, COMMANDS)
+        python.args(["-c", SCRIPT]).args([dump, &self.crash.vmlinux]);
+        finish(&mut python, dump, NAMES[0], &self.crash.interrupt)
     }
 
     /// crash's answer to these commands.
     pub(crate) fn crash_commands(&self, dump: &Path, lines: &str) -> Result<Listing> {
-        let commands = dump.with_extension("commands");
-        std::fs::write(&commands, lines)
-            .with_context(|| format!("writing {}", commands.display()))?;
-        let mut crash = of_debian(&self.crash, Architecture::Amd64, "crash")?;
-        crash.arg("-s").arg("-i").args([&commands, &self.vmlinux, dump]);
-        // A .crashrc of the person who runs this stays out.
-        crash.env("HOME", "/nonexistent").env("TERM", "dumb");
-        crash.current_dir(dump.parent().context("the dump is in a folder")?);
-        self.finish(&mut crash, dump, NAMES[1])
+        self.crash.commands(dump, &[], lines)
     }
 
     /// The answer of crashinfo, the program at this path, to a section.
     pub(crate) fn of_ours(&self, program: &Path, dump: &Path, section: &[&str]) -> Result<Listing> {
-        self.finish(Command::new(program).arg(dump).args(section), dump, "crashinfo")
+        let mut program = Command::new(program);
+        finish(program.arg(dump).args(section), dump, "crashinfo", &self.crash.interrupt)
+    }
+}
+
+impl Crash {
+    /// Makes sure that it is there. `vmlinux` is that of the kernel, with debug information.
+    ///
+    /// # Errors
+    /// Fails if crash cannot be had.
+    pub(crate) fn new(
+        architecture: Architecture,
+        vmlinux: PathBuf,
+        interrupt: Interrupt,
+    ) -> Result<Self> {
+        let root = crash(architecture, None)?;
+        Ok(Self { root, architecture, vmlinux, interrupt })
     }
 
-    /// Runs `program`, with this name, to its end; its text goes to files beside the dump.
-    fn finish(&self, program: &mut Command, dump: &Path, name: &str) -> Result<Listing> {
-        let [out, said] =
-            ["txt", "stderr"].map(|kind| dump.with_extension(format!("{name}.{kind}")));
-        let create = |path: &Path| {
-            File::create(path).with_context(|| format!("creating {}", path.display()))
-        };
-        program.stdin(Stdio::null()).stdout(create(&out)?).stderr(create(&said)?);
-        let start = Instant::now();
-        let mut child = program.spawn().with_context(|| format!("cannot start {program:?}"))?;
-        let deadline = Deadline::new("end of the program", LIMIT, &self.interrupt);
-        let ended = deadline.wait_for(|| Ok(child.try_wait()?));
-        if ended.is_err() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        let (status, took) = (ended?, start.elapsed());
-        let (text, said) = (read_text(&out)?, read_text(&said)?);
-        let last =
-            |text: &str| text.lines().rfind(|line| !line.trim().is_empty()).map(str::to_owned);
-        let word = || last(&said).or(last(&text)).unwrap_or_else(|| "no word".into());
-        ensure!(status.success(), "{status}: {}", word());
-        Ok(Listing { text, took })
+    /// Its list for `dump`, which stays beside it.
+    ///
+    /// # Errors
+    /// It cannot be started, takes too long or fails.
+    pub(crate) fn list(&self, dump: &Path, options: &[&str]) -> Result<Listing> {
+        self.commands(dump, options, COMMANDS)
     }
+
+    /// Its answer to these commands.
+    fn commands(&self, dump: &Path, options: &[&str], lines: &str) -> Result<Listing> {
+        let commands = dump.with_extension("commands");
+        std::fs::write(&commands, lines)
+            .with_context(|| format!("writing {}", commands.display()))?;
+        let mut crash = of_debian(&self.root, self.architecture, "crash")?;
+        crash.arg("-s").args(options).arg("-i").args([&commands, &self.vmlinux, dump]);
+        // A .crashrc of the person who runs this stays out.
+        crash.env("HOME", "/nonexistent").env("TERM", "dumb");
+        crash.current_dir(dump.parent().context("the dump is in a folder")?);
+        finish(&mut crash, dump, NAMES[1], &self.interrupt)
+    }
+}
+
+/// Runs `program`, with this name, to its end; its text goes to files beside the dump.
+fn finish(
+    program: &mut Command,
+    dump: &Path,
+    name: &str,
+    interrupt: &Interrupt,
+) -> Result<Listing> {
+    let [out, said] = ["txt", "stderr"].map(|kind| dump.with_extension(format!("{name}.{kind}")));
+    let create =
+        |path: &Path| File::create(path).with_context(|| format!("creating {}", path.display()));
+    program.stdin(Stdio::null()).stdout(create(&out)?).stderr(create(&said)?);
+    let start = Instant::now();
+    let mut child = program.spawn().with_context(|| format!("cannot start {program:?}"))?;
+    let deadline = Deadline::new("end of the program", LIMIT, interrupt);
+    let ended = deadline.wait_for(|| Ok(child.try_wait()?));
+    if ended.is_err() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let (status, took) = (ended?, start.elapsed());
+    let (text, said) = (read_text(&out)?, read_text(&said)?);
+    let last = |text: &str| text.lines().rfind(|line| !line.trim().is_empty()).map(str::to_owned);
+    let word = || last(&said).or(last(&text)).unwrap_or_else(|| "no word".into());
+    ensure!(status.success(), "{status}: {}", word());
+    Ok(Listing { text, took })
 }
 
 impl Listing {

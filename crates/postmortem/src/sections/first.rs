@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::section::{Part, Progress};
-use super::{dev, hung, irq, kmem, module, mount, net, panic, runq, sys};
+use super::{dev, hung, irq, kmem, module, mount, net, panic, runq, sys, timer};
 use crate::report::{Answer, Block};
 use crate::{Error, Kernel};
 
@@ -14,6 +14,7 @@ const PARTS: &[&Part] = &[
     &sys::PART,
     &hung::PART,
     &runq::PART,
+    &timer::PART,
     &kmem::PART,
     &module::PART,
     &mount::PART,

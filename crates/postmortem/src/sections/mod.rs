@@ -27,6 +27,7 @@ mod structure;
 mod swap;
 mod sym;
 mod sys;
+mod timer;
 mod tree;
 mod vmcoreinfo;
 mod vtop;
@@ -77,6 +78,7 @@ const REPORT: &[&str] = &[
     "ps",
     "runq",
     "hung",
+    "timer",
     "kmem -i -z -s",
     "swap",
     "mod",
@@ -124,6 +126,8 @@ sections! {
     Sym(sym::Arguments),
     /// The machine and its kernel
     Sys(sys::Arguments),
+    /// Timers: by ticks and of high resolution, with their functions and the tasks that sleep
+    Timer(timer::Arguments),
     /// Structs of a tree: rbtree, XArray, IDR, maple tree
     Tree(tree::Arguments),
     /// A union: its declaration, or its values at an address

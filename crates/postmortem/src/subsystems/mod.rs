@@ -21,6 +21,7 @@ pub mod stacks;
 pub mod swap;
 pub mod system;
 pub mod tasks;
+pub mod timers;
 pub mod vmalloc;
 mod vmstat;
 pub mod zones;

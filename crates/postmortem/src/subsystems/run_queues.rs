@@ -149,6 +149,7 @@ fn runner(task: &Object<'_>, clock: Option<u64>) -> Result<Runner, Error> {
 pub fn warnings(found: &RunQueues) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut warn = |severity, text| warnings.push(Warning { severity, text, section: "runq" });
+    let now = found.queues.iter().filter_map(|queue| queue.clock_ns).max().unwrap_or(0);
     for queue in &found.queues {
         let cpu = queue.cpu;
         let Some(current) = &queue.current else { continue };
@@ -162,8 +163,12 @@ pub fn warnings(found: &RunQueues) -> Vec<Warning> {
                 format!("CPU {cpu} hangs: no thread could run for {since} (task {comm}, {pid})");
             warn(Severity::Critical, text);
         }
-        if queue.interrupts_off == Some(true) && pid != 0 {
-            warn(Severity::Warning, format!("CPU {cpu} had interrupts off (task {comm}, {pid})"));
+        // Handlers of interrupts have them off, too, but not for long.
+        let stands = queue.clock_ns.map_or(0, |clock| now.saturating_sub(clock));
+        if queue.interrupts_off == Some(true) && pid != 0 && stands > SECOND {
+            let stands = duration(stands);
+            let text = format!("CPU {cpu} had interrupts off for {stands} (task {comm}, {pid})");
+            warn(Severity::Warning, text);
         }
         let is_real_time = current.priority < REAL_TIME && pid != 0;
         if let Some(since) =

@@ -164,7 +164,11 @@ fn cpus_that_hang_are_named() {
         let comm = "sh".to_owned();
         Runner { pid, comm, priority, since_ns: Some(since * SECOND), ..Runner::default() }
     };
-    let quiet = Queue { current: Some(runner(7, 120, 60)), running: 1, ..Queue::default() };
+    let clock_ns = Some(100 * SECOND);
+    let other = Queue { cpu: 1, clock_ns, ..Queue::default() };
+    let quiet =
+        Queue { current: Some(runner(7, 120, 60)), running: 1, clock_ns, ..Queue::default() };
+    let off = Queue { interrupts_off: Some(true), clock_ns: Some(95 * SECOND), ..quiet.clone() };
     for (queue, text) in [
         (quiet.clone(), ""),
         (Queue { unwatched_ns: Some(20 * SECOND), ..quiet.clone() }, ""),
@@ -172,14 +176,9 @@ fn cpus_that_hang_are_named() {
             Queue { unwatched_ns: Some(21 * SECOND), ..quiet.clone() },
             "CPU 0 hangs: no thread could run for 21.0 s (task sh, 7)",
         ),
-        (
-            Queue { interrupts_off: Some(true), ..quiet.clone() },
-            "CPU 0 had interrupts off (task sh, 7)",
-        ),
-        (
-            Queue { interrupts_off: Some(true), current: Some(runner(0, 120, 9)), ..quiet.clone() },
-            "",
-        ),
+        (off.clone(), "CPU 0 had interrupts off for 5.0 s (task sh, 7)"),
+        (Queue { clock_ns, ..off.clone() }, ""),
+        (Queue { current: Some(runner(0, 120, 9)), ..off.clone() }, ""),
         (
             Queue { current: Some(runner(7, 9, 6)), ..quiet.clone() },
             "real-time task sh (7) runs on CPU 0 for 6.0 s",
@@ -187,8 +186,11 @@ fn cpus_that_hang_are_named() {
         (Queue { current: Some(runner(7, 9, 5)), ..quiet.clone() }, ""),
         (Queue { running: 11, ..quiet.clone() }, "11 tasks share CPU 0"),
     ] {
-        let found =
-            RunQueues { queues: vec![queue], lockup_after: Some(20), ..RunQueues::default() };
+        let found = RunQueues {
+            queues: vec![queue, other.clone()],
+            lockup_after: Some(20),
+            ..RunQueues::default()
+        };
         let texts: Vec<_> = warnings(&found).into_iter().map(|warning| warning.text).collect();
         assert_eq!(texts.join("; "), text);
     }

@@ -98,7 +98,8 @@ fn trace(lines: &[String]) -> Vec<String> {
     let Some(start) = start else { return Vec::new() };
     let rest = lines[start + 1..].iter().map(|line| line.trim());
     let is_trace = |line: &&str| line.starts_with(['<', '?']) || function(line).is_some();
-    rest.take_while(is_trace).filter(|line| !line.starts_with('?')).filter_map(function).collect()
+    // A guess has a `?` in front, which is no name.
+    rest.take_while(is_trace).filter_map(function).collect()
 }
 
 /// The name in `name+0x1/0x2`.

@@ -87,6 +87,8 @@ fn the_log_has_the_words_and_the_functions() {
     let (kind, report) = report(OOPS);
     assert_eq!(report.oops.as_deref(), OOPS.lines().nth(1));
     assert_eq!(report.place.as_deref(), Some("RIP: 0010:first.isra.0+0x5/0x20 [crash]"));
+    let survived = format!("{OOPS}Kernel panic - not syncing: sysrq triggered crash");
+    assert_eq!(self::report(&survived).1.oops, None, "an oops of before");
     let functions: Vec<_> = report.functions.iter().map(String::as_str).collect();
     let all = ["first.isra.0", "second", "write_it.cold", "vfs_write", "do_syscall_64"];
     assert_eq!(functions[..5], all);

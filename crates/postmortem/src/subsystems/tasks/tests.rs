@@ -137,6 +137,21 @@ fn a_damaged_tree_of_pids_costs_nothing() {
     assert_eq!(pids(&found(&fake)).len(), 14);
 }
 
+/// A task that is in the ring and has no PID: it is about to end, or it is none at all.
+#[test]
+fn a_damaged_ring_is_not_believed() {
+    let (mut fake, all) = kernel();
+    let ghost = task(&mut fake, 77, 77);
+    let listed = [all[0], all[1], ghost, all[2], all[3], all[5], all[6], all[9]];
+    ring(&mut fake, &listed, TASKS);
+    ring(&mut fake, &[ghost], THREADS);
+    assert!(pids(&found(&fake)).contains(&77));
+    fake.put_words(all[6] + TASKS, &[0]);
+    let found = found(&fake);
+    assert_eq!(pids(&found), (1..15).collect::<Vec<_>>());
+    assert!(found.missing[0].contains("the ring of tasks is damaged"), "{:?}", found.missing);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -76,8 +76,8 @@ fn blocks(found: &Disks) -> Vec<Block> {
             let count = |index| volume.diskstats.get(index).map(u64::to_string).unwrap_or_default();
             let oldest = oldest.filter(|_| volume.name == disk.whole.name);
             table.row([
-                format!("{:x}", disk.gendisk),
-                format!("{:x}", disk.queue),
+                format!("{:x}", disk.gendisk.0),
+                format!("{:x}", disk.queue.0),
                 volume.name.clone(),
                 format!("{}:{}", volume.major, volume.minor),
                 bytes(volume.bytes),
@@ -102,7 +102,7 @@ fn requests(found: &Disks) -> Table {
     for disk in &found.disks {
         for request in &disk.requests {
             table.row([
-                format!("{:x}", request.address),
+                format!("{:x}", request.address.0),
                 disk.whole.name.clone(),
                 request.queue.to_string(),
                 request.tag.to_string(),

@@ -134,7 +134,7 @@ impl Parts {
         self.answer.warnings.extend(zones::warnings(&zones));
         self.answer.missing.extend(zones.missing.iter().cloned());
         for zone in &zones.zones {
-            let title = format!("Node {}, zone {} at {:#x}", zone.node, zone.name, zone.address);
+            let title = format!("Node {}, zone {} at {:#x}", zone.node, zone.name, zone.address.0);
             self.answer.blocks.push(Block::Heading(title));
             self.answer.blocks.push(Block::Facts(facts(zone)));
             self.answer.blocks.push(Block::Table(blocks(zone)));
@@ -168,7 +168,7 @@ impl Parts {
         for cache in &slabs.caches {
             let slab = cache.bytes().checked_div(cache.slabs);
             table.row([
-                format!("{:x}", cache.address),
+                format!("{:x}", cache.address.0),
                 cache.object_size.to_string(),
                 cache.active_objects.map(|count| count.to_string()).unwrap_or_default(),
                 cache.objects.to_string(),
@@ -191,10 +191,10 @@ impl Parts {
         let mut table = Table::new(&names);
         for area in &found.areas {
             table.row([
-                format!("{:x}", area.vmap_area),
-                format!("{:x}", area.vm_struct),
-                format!("{:x}", area.start),
-                format!("{:x}", area.end),
+                format!("{:x}", area.vmap_area.0),
+                format!("{:x}", area.vm_struct.0),
+                format!("{:x}", area.start.0),
+                format!("{:x}", area.end.0),
                 area.size().to_string(),
                 area.pages.to_string(),
                 area.kind.clone(),

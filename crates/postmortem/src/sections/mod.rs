@@ -8,6 +8,7 @@ use crate::{Error, Kernel};
 
 mod bt;
 mod dev;
+mod files;
 mod first;
 mod hung;
 mod irq;
@@ -29,6 +30,7 @@ mod sym;
 mod sys;
 mod timer;
 mod tree;
+mod vm;
 mod vmcoreinfo;
 mod vtop;
 mod whatis;
@@ -94,6 +96,8 @@ sections! {
     Bt(bt::Arguments),
     /// Devices: numbers of drivers, disks and their requests
     Dev(dev::Arguments),
+    /// Open files of a task
+    Files(files::Arguments),
     /// Tasks that hang, the longest first, with the functions that wait
     Hung(hung::Arguments),
     /// Interrupts and softirqs by CPU
@@ -132,6 +136,8 @@ sections! {
     Tree(tree::Arguments),
     /// A union: its declaration, or its values at an address
     Union(structure::OfUnion),
+    /// Address space of a process
+    Vm(vm::Arguments),
     /// The text of VMCOREINFO, with the lines that types and symbols added
     Vmcoreinfo(vmcoreinfo::Arguments),
     /// Virtual addresses as physical ones, by the page tables

@@ -47,7 +47,7 @@ fn row(module: &Module) -> [String; 8] {
         users.push("[permanent]".to_owned());
     }
     [
-        format!("{:x}", module.module),
+        format!("{:x}", module.module.0),
         module.name.clone(),
         format!("{:x}", module.address),
         module.size.to_string(),

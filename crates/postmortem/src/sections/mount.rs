@@ -27,8 +27,8 @@ impl Section for Arguments {
         let mut table = Table::new(&names);
         for mount in &found.mounts {
             table.row([
-                format!("{:x}", mount.mount),
-                format!("{:x}", mount.super_block),
+                format!("{:x}", mount.mount.0),
+                format!("{:x}", mount.super_block.0),
                 mount.kind.clone(),
                 mount.device.clone(),
                 mount.path.clone(),

@@ -27,7 +27,7 @@ impl Section for Arguments {
         let mut table = Table::new(&names);
         for interface in &found.interfaces {
             table.row([
-                format!("{:x}", interface.net_device),
+                format!("{:x}", interface.net_device.0),
                 interface.name.clone(),
                 interface.mtu.to_string(),
                 interface.hardware.clone(),

@@ -19,7 +19,7 @@ impl Section for Arguments {
         for area in &swap.areas {
             let percent = area.used_kib.saturating_mul(100).checked_div(area.size_kib);
             table.row([
-                format!("{:x}", area.address),
+                format!("{:x}", area.address.0),
                 area.kind.to_owned(),
                 format!("{}k", area.size_kib),
                 format!("{}k", area.used_kib),

@@ -3,6 +3,7 @@
 mod find;
 mod requests;
 
+use collector::Hex;
 use serde::Serialize;
 
 use super::clock::Clock;
@@ -36,9 +37,9 @@ pub struct Disk {
     #[serde(flatten)]
     pub whole: Volume,
     /// Address of its `struct gendisk`.
-    pub gendisk: u64,
+    pub gendisk: Hex,
     /// Address of its `struct request_queue`.
-    pub queue: u64,
+    pub queue: Hex,
     /// Its partitions, by number.
     pub partitions: Vec<Volume>,
     /// The requests that it has not answered, of drivers with `blk-mq`.
@@ -100,8 +101,8 @@ fn disk(gendisk: &Object<'_>, now: Option<u64>, ticks: Option<&Jiffies>) -> Resu
     };
     Ok(Disk {
         whole: volume(&whole)?,
-        gendisk: gendisk.address(),
-        queue: queue.map_or(0, |queue| queue.address()),
+        gendisk: Hex(gendisk.address()),
+        queue: Hex(queue.map_or(0, |queue| queue.address())),
         partitions: parts.iter().map(volume).collect::<Result<_, _>>()?,
         requests,
     })

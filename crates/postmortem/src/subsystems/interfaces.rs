@@ -4,6 +4,7 @@ mod statistics;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use collector::Hex;
 use serde::Serialize;
 
 use super::clock::Clock;
@@ -56,7 +57,7 @@ pub struct Interface {
     /// Its name.
     pub name: String,
     /// Address of its `struct net_device`.
-    pub net_device: u64,
+    pub net_device: Hex,
     /// Its number.
     pub index: u64,
     /// Words as ip(8) shows them: `UP`, `LOWER_UP`.
@@ -122,7 +123,7 @@ fn interface(
     let (statistics, counted_by) = statistics::read(device)?;
     Ok(Interface {
         name,
-        net_device: device.address(),
+        net_device: Hex(device.address()),
         index: number("ifindex")?,
         flags: flags(device, number("flags")?)?,
         mtu: number("mtu")?,

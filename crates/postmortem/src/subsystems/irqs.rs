@@ -1,5 +1,6 @@
 //! Interrupts (Linux, `kernel/irq/`, `arch/x86/kernel/irq.c`): the numbers of `/proc/interrupts`.
 
+use collector::Hex;
 use serde::Serialize;
 
 use super::holes::Holes;
@@ -67,7 +68,7 @@ pub struct Irq {
     /// Its number.
     pub number: u64,
     /// Address of its `struct irq_desc`.
-    pub desc: u64,
+    pub desc: Hex,
     /// Name of the controller: `IO-APIC`. [`None`] if it has none.
     pub chip: Option<String>,
     /// Number at the controller.
@@ -155,7 +156,7 @@ fn irq(number: u64, desc: &Object<'_>, cpus: &[u32]) -> Result<Irq, Error> {
     let name = desc.field("name")?;
     Ok(Irq {
         number,
-        desc: desc.address(),
+        desc: Hex(desc.address()),
         chip: chip.unwrap_or(Some("?".to_owned())),
         hardware,
         trigger: if name.number()? == 0 { String::new() } else { name.text()? },

@@ -69,6 +69,8 @@ mod tests {
         let jiffies = Jiffies { now: 0x1_0000_0010, frequency: 250 };
         let ages = [jiffies.since(0xffff_fffe, 8), jiffies.since(0xffff_fffe, 4)];
         assert_eq!(ages, [18 * 4_000_000; 2]);
+        // The count has 32 bits on i386, and has gone through zero.
+        assert_eq!(jiffies.since(5, 4), 11 * 4_000_000);
         assert_eq!(jiffies.since(0x1_0000_0011, 8), 0);
     }
 }

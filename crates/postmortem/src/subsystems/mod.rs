@@ -1,8 +1,10 @@
 //! The kernel's subsystems as typed data. A missing part is named in the data.
 
+pub mod address_space;
 mod clock;
 mod date;
 pub mod disks;
+pub mod files;
 mod holes;
 pub mod hung;
 pub mod interfaces;

@@ -1,5 +1,6 @@
 //! Modules of the kernel (Linux, `kernel/module/`).
 
+use collector::Hex;
 use serde::Serialize;
 
 use super::holes::Holes;
@@ -26,7 +27,7 @@ pub struct Module {
     /// Its name.
     pub name: String,
     /// Address of its `struct module`.
-    pub module: u64,
+    pub module: Hex,
     /// Address of its text.
     pub address: u64,
     /// Bytes of all its memory.
@@ -75,7 +76,7 @@ fn module(module: &Object<'_>) -> Result<Option<Module>, Error> {
     let is_null = |name: &str| Ok::<_, Error>(module.field(name)?.number()? == 0);
     Ok(Some(Module {
         name: module.field("name")?.text()?,
-        module: module.address(),
+        module: Hex(module.address()),
         address,
         size,
         references,

@@ -1,5 +1,6 @@
 //! Mounts of the first process (Linux, `fs/namespace.c`, `fs/proc_namespace.c`).
 
+use collector::Hex;
 use serde::Serialize;
 
 use super::holes::Holes;
@@ -54,9 +55,9 @@ pub struct Mount {
     /// Options that all file systems have: `rw,nosuid`. A file system's own are not known.
     pub options: String,
     /// Address of its `struct mount`.
-    pub mount: u64,
+    pub mount: Hex,
     /// Address of the `struct super_block`.
-    pub super_block: u64,
+    pub super_block: Hex,
     /// True for a read-only file system whose writes have failed: ext4 and others turn read-only
     /// after an error (`errors=remount-ro`).
     pub is_turned_read_only: bool,
@@ -126,8 +127,8 @@ fn mount(mount: &Object<'_>) -> Result<Mount, Error> {
         root: printable(&paths::in_file_system(&root)?),
         kind,
         options: options(flags, system_flags),
-        mount: mount.address(),
-        super_block: system.address(),
+        mount: Hex(mount.address()),
+        super_block: Hex(system.address()),
         is_turned_read_only: has_error(&system, system_flags)?,
     })
 }

@@ -77,7 +77,11 @@ pub(crate) fn in_file_system(dentry: &Object<'_>) -> Result<Vec<u8>, Error> {
     Err(Error::Damaged { what: "path", at: dentry.address(), why: "it has no end" })
 }
 
-fn name(dentry: &Object<'_>) -> Result<Vec<u8>, Error> {
+/// The name of a dentry in its folder.
+///
+/// # Errors
+/// [`Error::Memory`], [`Error::NoMember`].
+pub(crate) fn name(dentry: &Object<'_>) -> Result<Vec<u8>, Error> {
     let at = dentry.field("d_name.name")?.number()?;
     dentry.kernel().text(at, MOST_NAME)
 }

@@ -1,5 +1,6 @@
 //! Slab caches (Linux, `mm/slub.c`): the numbers of `/proc/slabinfo`.
 
+use collector::Hex;
 use serde::Serialize;
 
 use super::holes::Holes;
@@ -29,7 +30,7 @@ pub struct Cache {
     /// Its name.
     pub name: String,
     /// Address of its `struct kmem_cache`.
-    pub address: u64,
+    pub address: Hex,
     /// Bytes of an object as its user sees it.
     pub object_size: u64,
     /// Bytes of an object with all that belongs to it: `objsize` in `/proc/slabinfo`.
@@ -101,7 +102,7 @@ fn cache(cache: &Object<'_>, nodes: &[u64], counts_free: bool) -> Result<Cache, 
     }
     Ok(Cache {
         name: cache.field("name")?.text()?,
-        address: cache.address(),
+        address: Hex(cache.address()),
         object_size: number("object_size")?,
         size: number("size")?,
         active_objects: counts_free.then(|| objects.saturating_sub(free)),

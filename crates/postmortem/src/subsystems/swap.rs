@@ -1,5 +1,6 @@
 //! Swap areas (Linux, `mm/swapfile.c`).
 
+use collector::Hex;
 use serde::Serialize;
 
 use super::holes::Holes;
@@ -37,7 +38,7 @@ pub struct SwapArea {
     /// Its priority.
     pub priority: i64,
     /// Address of its `struct swap_info_struct`.
-    pub address: u64,
+    pub address: Hex,
     /// False while it is being turned off.
     pub is_writable: bool,
 }
@@ -82,7 +83,7 @@ fn area(info: &Object<'_>) -> Result<SwapArea, Error> {
         size_kib: number("pages")?.saturating_mul(PAGE / 1024),
         used_kib: number("inuse_pages")?.saturating_mul(PAGE / 1024),
         priority: info.field("prio")?.signed()?,
-        address: info.address(),
+        address: Hex(info.address()),
         is_writable: number("flags")? & writable == writable,
     })
 }

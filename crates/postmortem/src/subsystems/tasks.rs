@@ -126,6 +126,15 @@ pub fn read(kernel: &Kernel<'_>) -> Result<Tasks, Error> {
     Ok(Tasks { tasks, missing: holes.into_list() })
 }
 
+/// The task with this number.
+///
+/// # Errors
+/// [`Error::Missing`]: there is none; as for [`read`].
+pub(crate) fn with_pid(kernel: &Kernel<'_>, pid: u32) -> Result<Task, Error> {
+    let found = read(kernel)?.tasks.into_iter().find(|task| task.pid == pid);
+    found.ok_or_else(|| Error::Missing(format!("there is no task {pid}")))
+}
+
 /// The tasks as the crate `linux` finds them, in a kernel whose types are not known.
 fn plain(kernel: &Kernel<'_>, error: &Error) -> Result<Tasks, Error> {
     let of = kernel.dead().tasks.as_ref();

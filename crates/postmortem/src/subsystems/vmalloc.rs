@@ -1,5 +1,6 @@
 //! Areas of the kernel's virtual memory (Linux, `mm/vmalloc.c`), as `/proc/vmallocinfo` has them.
 
+use collector::Hex;
 use serde::Serialize;
 
 use super::holes::Holes;
@@ -24,19 +25,19 @@ pub struct Areas {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Area {
     /// Address of its `struct vmap_area`.
-    pub vmap_area: u64,
+    pub vmap_area: Hex,
     /// Address of its `struct vm_struct`; 0 if it has none (`vm_map_ram`).
-    pub vm_struct: u64,
+    pub vm_struct: Hex,
     /// Its first address.
-    pub start: u64,
+    pub start: Hex,
     /// The address after it.
-    pub end: u64,
+    pub end: Hex,
     /// `vmalloc`, `vmap`, `ioremap`; several with spaces.
     pub kind: String,
     /// Pages that are mapped there.
     pub pages: u64,
     /// Physical address of a device's memory.
-    pub physical: u64,
+    pub physical: Hex,
     /// The function that made it.
     pub caller: String,
 }
@@ -44,7 +45,7 @@ pub struct Area {
 impl Area {
     /// Number of bytes, with the guard page.
     pub const fn size(&self) -> u64 {
-        self.end.saturating_sub(self.start)
+        self.end.0.saturating_sub(self.start.0)
     }
 }
 
@@ -69,15 +70,15 @@ pub fn read(kernel: &Kernel<'_>) -> Result<Areas, Error> {
             areas.extend(holes.take("area", area(&object)));
         }
     }
-    areas.sort_by_key(|area: &Area| area.start);
+    areas.sort_by_key(|area: &Area| area.start.0);
     Ok(Areas { areas, missing: holes.into_list() })
 }
 
 fn area(area: &Object<'_>) -> Result<Area, Error> {
     let mut found = Area {
-        vmap_area: area.address(),
-        start: area.field("va_start")?.number()?,
-        end: area.field("va_end")?.number()?,
+        vmap_area: Hex(area.address()),
+        start: Hex(area.field("va_start")?.number()?),
+        end: Hex(area.field("va_end")?.number()?),
         kind: "vm_map_ram".to_owned(),
         ..Area::default()
     };
@@ -85,9 +86,9 @@ fn area(area: &Object<'_>) -> Result<Area, Error> {
     let flags = vm.field("flags")?.number()?;
     let kinds = KINDS.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name);
     found.kind = kinds.collect::<Vec<_>>().join(" ");
-    found.vm_struct = vm.address();
+    found.vm_struct = Hex(vm.address());
     found.pages = vm.field("nr_pages")?.number()?;
-    found.physical = vm.field("phys_addr")?.number()?;
+    found.physical = Hex(vm.field("phys_addr")?.number()?);
     let caller = vm.field("caller")?.number()?;
     if caller != 0 {
         found.caller = area.kernel().symbolized(caller);

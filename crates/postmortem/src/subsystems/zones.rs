@@ -1,5 +1,6 @@
 //! Memory zones: watermarks, sizes, free blocks by order (Linux, `mm/page_alloc.c`).
 
+use collector::Hex;
 use serde::Serialize;
 
 use super::holes::Holes;
@@ -34,7 +35,7 @@ pub struct Zone {
     /// Its name: `DMA32`, `Normal`.
     pub name: String,
     /// Address of its `struct zone`.
-    pub address: u64,
+    pub address: Hex,
     /// Free pages.
     pub free: u64,
     /// Free pages below which only the kernel itself may take more.
@@ -106,7 +107,7 @@ fn zone(zone: &Object<'_>) -> Result<Zone, Error> {
     Ok(Zone {
         node: zone.first_of(&["node", "zone_pgdat.node_id"])?.signed()?,
         name: zone.field("name")?.text()?,
-        address: zone.address(),
+        address: Hex(zone.address()),
         free: Counters::of_zone(zone)?.get("NR_FREE_PAGES").unwrap_or(0),
         min: mark("WMARK_MIN")?,
         low: mark("WMARK_LOW")?,

@@ -1,5 +1,6 @@
 //! Requests that a driver has not answered yet (Linux, `block/blk-mq-tag.c`).
 
+use collector::Hex;
 use serde::Serialize;
 
 use crate::types::Type;
@@ -15,7 +16,7 @@ const OPERATION: u64 = 0xff;
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Request {
     /// Address of its `struct request`.
-    pub address: u64,
+    pub address: Hex,
     /// Its operation: `READ`, `WRITE`, `FLUSH`.
     pub operation: String,
     /// Its first sector.
@@ -77,7 +78,7 @@ fn request(
     let number = |path: &str| object.field(path)?.number();
     let start_ns = number("start_time_ns")?;
     Ok(Request {
-        address: object.address(),
+        address: Hex(object.address()),
         operation: operation(object, number("cmd_flags")? & OPERATION)?,
         sector: number("__sector")?,
         bytes: number("__data_len")?,

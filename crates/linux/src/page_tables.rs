@@ -95,6 +95,11 @@ impl PageTables {
         Some(Self { root, physical_root, format })
     }
 
+    /// The tables of the same format whose highest one is at this virtual address of the kernel.
+    pub(crate) const fn with_root(self, root: u64) -> Self {
+        Self { root, physical_root: None, ..self }
+    }
+
     /// Finds the byte at the virtual address `at`; [`None`] when no page is there.
     ///
     /// # Errors

@@ -83,6 +83,26 @@ impl<'a, M: ReadPhys> VirtualMemory<'a, M> {
         self.memory.read_physical(at, into)
     }
 
+    /// Reads `into.len()` bytes from the virtual address `at` of a process on. Its highest page
+    /// table is at the kernel's virtual address `root` (`mm_struct.pgd`).
+    ///
+    /// # Errors
+    /// As [`Self::read`]; [`Error::Unmapped`] also for pages that are on a swap device.
+    pub fn read_process(&self, root: u64, at: u64, into: &mut [u8]) -> Result<(), Error> {
+        let end = at.checked_add(into.len() as u64).ok_or(Error::Unmapped { at })?;
+        let tables = self.tables.ok_or(Error::Unmapped { at })?.with_root(root);
+        let mut next = at;
+        while next < end {
+            let unmapped = Error::Unmapped { at: next };
+            let run = self.mapped(&tables, next)?.ok_or(unmapped)?;
+            let count = run.length.min(end - next);
+            let start = (next - at) as usize;
+            self.memory.read_source(run.source, &mut into[start..start + count as usize])?;
+            next += count;
+        }
+        Ok(())
+    }
+
     /// The way of a virtual address through the page tables; [`None`] if VMCOREINFO does not tell
     /// where they are.
     ///
@@ -142,7 +162,11 @@ impl<'a, M: ReadPhys> VirtualMemory<'a, M> {
         if let Some((source, length)) = self.memory.translate(at) {
             return Ok(Some(Run { start: at, length, source }));
         }
-        let Some(tables) = self.tables else { return Ok(None) };
+        self.tables.map_or(Ok(None), |tables| self.mapped(&tables, at))
+    }
+
+    /// The same by page tables alone.
+    fn mapped(&self, tables: &PageTables, at: u64) -> Result<Option<Run>, Error> {
         let Some(page) = tables.translate(self.memory, at)? else { return Ok(None) };
         let place = self.memory.physical(page.physical);
         let (source, left) = place.ok_or(Error::Unmapped { at })?;

@@ -68,6 +68,27 @@ fn four_levels_and_five() {
     assert_eq!(read(&memory(&five), true, STACK), Ok([1; 8]));
 }
 
+/// The tables of the kernel itself are elsewhere, and not there.
+#[test]
+fn a_process_has_its_own_tables() {
+    const AT: u64 = 0x4040_3ff8;
+    let next = |number: u64| TABLES + 0x1000 * number + 0x67;
+    // Two pages: the first is the second one of memory, too.
+    let mut mem = memory(&[(0, next(1)), (1, next(2)), (2, next(3)), (3, next(4))]);
+    mem = mem.and(TABLES + 0x1000_3020, next(4).to_le_bytes().to_vec());
+    let loads = loads();
+    let text = b"SYMBOL(init_top_pgt)=ffffffff81800000\n";
+    let memory = VirtualMemory::new(KernelMemory::new(&mem, &loads), text);
+    let mut bytes = [0; 16];
+    let mut read = |at| memory.read_process(DIRECT + TABLES, at, &mut bytes).map(|()| bytes);
+    let expected = [[0xff; 8], [0; 8]].concat();
+    assert_eq!(read(AT).map(|bytes| bytes.to_vec()), Ok(expected), "over the end of a page");
+    assert_eq!(read(AT + 0x1000), Err(Error::Unmapped { at: AT + 0x1008 }));
+    assert!(read(u64::MAX - 3).is_err());
+    let elsewhere = memory.read_process(DIRECT + 0x40_0000, AT, &mut [0; 8]);
+    assert!(elsewhere.is_err(), "{elsewhere:?}");
+}
+
 #[test]
 fn large_pages() {
     let next = |number: u64| TABLES + 0x1000 * number + 0x63;

@@ -16,6 +16,9 @@ pub struct Arguments {
     /// By the time since they last got a CPU, the shortest first
     #[arg(short = 'm')]
     last: bool,
+    /// With the arguments of each process, which are in its own memory
+    #[arg(short = 'a', conflicts_with_all = ["times", "last", "kernel"])]
+    arguments: bool,
     /// Only threads of the kernel
     #[arg(short = 'k', conflicts_with = "user")]
     kernel: bool,
@@ -37,6 +40,9 @@ impl Section for Arguments {
         if found.tasks.is_empty() && !self.tasks.is_empty() {
             let wanted = self.tasks.join(", ");
             return Err(Error::Missing(format!("there is no task {wanted}; ps shows all")));
+        }
+        if self.arguments {
+            return arguments(kernel, &found);
         }
         if self.last {
             found.tasks.sort_by_key(|task| task.since_ns.unwrap_or(u64::MAX));
@@ -61,6 +67,19 @@ impl Arguments {
         }
         self.tasks.is_empty() || self.tasks.iter().any(|wanted| is_named(task, wanted))
     }
+}
+
+fn arguments(kernel: &Kernel<'_>, found: &Tasks) -> Result<Answer, Error> {
+    let (all, missing) = tasks::arguments(kernel, &found.tasks);
+    let mut answer = Answer::new("Arguments of processes", &all)?;
+    answer.missing.clone_from(&found.missing);
+    answer.missing.extend(missing);
+    let mut table = Table::new(&[">PID", "COMM", "ARGUMENTS"]);
+    for process in all {
+        let arguments = process.arguments.map(|arguments| arguments.join(" "));
+        table.row([process.pid.to_string(), process.comm, or_none(arguments)]);
+    }
+    Ok(answer.with(Block::Table(table)))
 }
 
 /// True if this is the task's number, name or address.

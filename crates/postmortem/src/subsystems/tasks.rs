@@ -3,6 +3,7 @@
 //! The kernel has its tasks twice: in a ring of processes with their threads, and below their PIDs.
 //! Where the ring is damaged, the PIDs have the rest.
 
+mod arguments;
 mod find;
 mod memory;
 
@@ -15,6 +16,7 @@ use collector::Hex;
 use linux::Comm;
 use serde::Serialize;
 
+pub use self::arguments::{Arguments, arguments};
 use self::memory::Resident;
 use super::holes::Holes;
 use crate::{Error, Kernel, Object};

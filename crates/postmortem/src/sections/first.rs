@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::section::{Part, Progress};
-use super::{dev, hung, irq, kmem, module, mount, net, panic, runq, sys, timer};
+use super::{dev, hung, irq, kmem, module, mount, net, panic, runq, sys, timer, workqueue};
 use crate::report::{Answer, Block};
 use crate::{Error, Kernel};
 
@@ -21,6 +21,7 @@ const PARTS: &[&Part] = &[
     &irq::PART,
     &dev::PART,
     &net::PART,
+    &workqueue::PART,
 ];
 
 /// The answer of the first page.

@@ -34,6 +34,7 @@ mod vm;
 mod vmcoreinfo;
 mod vtop;
 mod whatis;
+mod workqueue;
 
 pub use first::first_page;
 pub use section::{Part, Progress, Section};
@@ -88,6 +89,7 @@ const REPORT: &[&str] = &[
     "irq",
     "dev -d",
     "net",
+    "workqueue",
     "vmcoreinfo",
 ];
 
@@ -144,6 +146,8 @@ sections! {
     Vtop(vtop::Arguments),
     /// A type by its name, or the type of a variable
     Whatis(whatis::Arguments),
+    /// Pools of workers, and the work that waits for them
+    Workqueue(workqueue::Arguments),
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub mod tasks;
 pub mod timers;
 pub mod vmalloc;
 mod vmstat;
+pub mod workqueues;
 pub mod zones;
 
 use crate::Kernel;

@@ -5,9 +5,11 @@
 //! them in every `cargo test`.
 
 mod backtrace;
+mod btf;
 mod command_line;
 mod dmesg;
 mod dump_disk;
+mod dwarf;
 mod elfcorehdr;
 mod flattened;
 mod frames;
@@ -15,19 +17,24 @@ mod kallsyms;
 mod kdump_file;
 mod memory;
 mod notes;
+mod objects;
 mod page_filter;
 mod slot_image;
+mod types;
 
 pub use backtrace::backtrace;
+pub use btf::btf;
 pub use command_line::command_line;
 pub use dmesg::dmesg;
 pub use dump_disk::dump_disk;
+pub use dwarf::dwarf;
 pub use elfcorehdr::elfcorehdr;
 pub use flattened::flattened;
 pub use frames::frames;
 pub use kallsyms::kallsyms;
 pub use kdump_file::kdump_file;
 pub use notes::notes;
+pub use objects::objects;
 pub use page_filter::page_filter;
 pub use slot_image::slot_image;
 
@@ -35,17 +42,20 @@ pub use slot_image::slot_image;
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("backtrace", backtrace),
+    ("btf", btf),
     ("command_line", command_line),
     ("dmesg", dmesg),
     ("dump_disk", dump_disk),
+    ("dwarf", dwarf),
     ("elfcorehdr", elfcorehdr),
     ("flattened", flattened),
     ("frames", frames),
     ("kallsyms", kallsyms),
     ("kdump_file", kdump_file),
     ("notes", notes),
+    ("objects", objects),
     ("page_filter", page_filter),
     ("slot_image", slot_image),
 ];

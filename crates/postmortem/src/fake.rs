@@ -178,6 +178,11 @@ impl Fake {
         file
     }
 
+    /// Offset in the file of a virtual address.
+    pub const fn offset(&self, at: u64) -> u64 {
+        HEAD as u64 + (at - self.start())
+    }
+
     /// The dump, opened.
     ///
     /// # Panics

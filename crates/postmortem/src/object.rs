@@ -7,6 +7,8 @@ use crate::{Error, Kernel};
 
 /// Most bytes of a text that is read at once.
 const TEXT: usize = 256;
+/// Deepest nesting of structs of one number.
+const DEEPEST: u32 = 8;
 /// Most bytes of any text.
 const MOST_TEXT: usize = 64 << 10;
 
@@ -245,16 +247,20 @@ impl<'k> Object<'k> {
     /// # Errors
     /// [`Error::WrongKind`], [`Error::Memory`].
     pub fn number(&self) -> Result<u64, Error> {
+        self.number_of(DEEPEST)
+    }
+
+    fn number_of(&self, deepest: u32) -> Result<u64, Error> {
         let (size, is_signed) = match &*self.plain()? {
             Type::Integer(integer) => (integer.size, integer.is_signed),
             Type::Pointer(_) => (self.kernel.types().word, false),
             Type::Enumeration(enumeration) => {
                 (enumeration.size, enumeration.values.iter().any(|(_, value)| *value < 0))
             }
-            Type::Compound(compound) if compound.members.len() == 1 => {
+            Type::Compound(compound) if compound.members.len() == 1 && deepest > 0 => {
                 let member = &compound.members[0];
                 let field = Field { of: member.of, bits: member.bits, bit_size: member.bit_size };
-                return self.part(field)?.number();
+                return self.part(field)?.number_of(deepest - 1);
             }
             _ => return Err(self.wrong("number")),
         };

@@ -13,6 +13,8 @@ const MOST_ELEMENTS: u64 = 200;
 const REPEATED: usize = 10;
 /// Most values of an object.
 const MOST_VALUES: u32 = 64 << 10;
+/// Bytes of text that count as a value.
+const BYTES_OF_VALUE: u32 = 32;
 /// Deepest nesting.
 const DEEPEST: u32 = 24;
 
@@ -104,6 +106,7 @@ fn array(object: Object<'_>, of: TypeId, count: u64, limits: &mut Limits) -> Res
     let types = object.kernel().types();
     if matches!(&*types.plain(of)?.1, Type::Integer(integer) if integer.is_char()) && count > 0 {
         let mut bytes = vec![0; count.min(MOST_TEXT) as usize];
+        limits.values = limits.values.saturating_sub(bytes.len() as u32 / BYTES_OF_VALUE);
         object.read(&mut bytes)?;
         let length = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         bytes.truncate(length);

@@ -9,6 +9,8 @@ use crate::Error;
 
 /// Deepest nesting of typedefs, arrays and anonymous members that is followed.
 const DEEPEST: u32 = 32;
+/// Most members that are looked at for one name.
+const MOST_MEMBERS: u32 = 64 << 10;
 /// Bits of a number that its source has; those above it are the number of the source.
 const SOURCE_BITS: u32 = 56;
 /// The source of types that were spelled: pointers and arrays.
@@ -269,7 +271,10 @@ impl Types {
                 Some((name, index)) => (name, index.parse::<u64>().ok()),
                 None => (name, None),
             };
-            let Some(mut field) = self.member(whole.of, name, DEEPEST)? else { return Ok(None) };
+            let mut left = MOST_MEMBERS;
+            let Some(mut field) = self.member(whole.of, name, DEEPEST, &mut left)? else {
+                return Ok(None);
+            };
             if let Some(index) = index {
                 let (Type::Array(element, _), 0) = (&*self.plain(field.of)?.1, field.bits % 8)
                 else {
@@ -285,17 +290,24 @@ impl Types {
         Ok(Some(whole))
     }
 
-    fn member(&self, of: TypeId, name: &str, deepest: u32) -> Result<Option<Field>, Error> {
+    fn member(
+        &self,
+        of: TypeId,
+        name: &str,
+        deepest: u32,
+        left: &mut u32,
+    ) -> Result<Option<Field>, Error> {
         let (own, found) = self.plain(of)?;
         let Type::Compound(compound) = &*found else { return Ok(None) };
         for member in &compound.members {
+            *left = left.checked_sub(1).ok_or(Error::BadType { number: own.0 })?;
             let bits = member.bits;
             if member.name == name {
                 return Ok(Some(Field { of: member.of, bits, bit_size: member.bit_size }));
             }
             if member.name.is_empty() {
                 let deeper = deepest.checked_sub(1).ok_or(Error::BadType { number: own.0 })?;
-                if let Some(field) = self.member(member.of, name, deeper)? {
+                if let Some(field) = self.member(member.of, name, deeper, left)? {
                     return Ok(Some(Field { bits: bits.saturating_add(field.bits), ..field }));
                 }
             }

@@ -157,8 +157,11 @@ impl Level {
         self.next += 1;
         let is_end = last >= self.last || last < first;
         self.index = if is_end { None } else { last.checked_add(1) };
-        let is_twice = self.kind != Kind::Leaf && self.slots[..number].contains(&word);
-        let word = if is_twice && self.kind != Kind::Dense { 0 } else { word };
+        // A node that is there twice, whatever its kind is said to be, is walked once.
+        let node = |word: u64| word & !NODE_MASK;
+        let is_leaf = matches!(self.kind, Kind::Leaf | Kind::Dense);
+        let is_twice = self.slots[..number].iter().any(|other| node(*other) == node(word));
+        let word = if is_twice && !is_leaf { 0 } else { word };
         Some(Entry { first, last, word })
     }
 }

@@ -60,6 +60,20 @@ impl DwarfTypes {
         Ok(Self { sections, starts, index, units })
     }
 
+    /// The types of the sections `.debug_info`, `.debug_abbrev` and `.debug_str`, for fuzzing.
+    #[cfg(any(test, feature = "fake"))]
+    pub fn of_sections([info, abbreviations, strings]: [Vec<u8>; 3]) -> Self {
+        let sections = Sections {
+            info: sections::Section::Memory(info),
+            abbreviations,
+            strings,
+            line_strings: Vec::new(),
+            string_offsets: Vec::new(),
+        };
+        let (starts, index, units) = Default::default();
+        Self { sections, starts, index, units }
+    }
+
     fn starts(&self) -> &[u64] {
         self.starts.get_or_init(|| units::starts(&self.sections))
     }

@@ -159,7 +159,7 @@ mod tests {
         let kind = fake.place_words(&[name]);
         let system = fake.place_words(&[kind]);
         let dentry = fake.place_words(&[system]);
-        let inode = fake.place_words(&[4711, 0o010_600]);
+        let inode = fake.place_words(&[4711, 0o010_200]);
         let file = fake.place_words(&[0, dentry, inode, 0o4001, 0]);
         let mut slots = vec![0; 128];
         (slots[1], slots[64], slots[65]) = (file, file, file);

@@ -142,7 +142,8 @@ mod tests {
     use super::*;
     use crate::fake::Fake;
 
-    /// A pool of CPU 1 with a worker that runs `b`, and work that waits: `a`, `b`.
+    /// A pool of CPU 1 with a worker that runs `b`, one without a task, and work that waits: `a`,
+    /// `b`.
     fn fake() -> (Fake, u64) {
         let mut fake = Fake::amd64();
         fake.structure("list_head", 8, &[("next", "struct list_head *", 0)]);
@@ -172,7 +173,8 @@ mod tests {
         let name = fake.place(b"events\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
         let (wq, task) = (fake.place_words(&[name]), fake.place_words(&[77]));
         let worker = fake.place_words(&[0, 0xb0, wq, task]);
-        let pool = fake.place_words(&[0, 0, worker, 1, 4 << 32 | 5, 900]);
+        let other = fake.place_words(&[0, 0xc0, wq, 0]);
+        let pool = fake.place_words(&[0, worker, other, 1, 4 << 32 | 5, 900]);
         let second = fake.place_words(&[pool, 0xb0]);
         let first = fake.place_words(&[second, 0xa0]);
         fake.put_words(pool, &[first]);
@@ -191,9 +193,10 @@ mod tests {
             let pool = pool(2, &object, Some(&ticks), &mut holes).expect("a pool");
             assert_eq!((pool.cpu, pool.workers, pool.idle), (Some(1), 5, 4));
             assert_eq!(pool.waiting, ["0xa0", "0xb0"]);
-            let busy = ("events".to_owned(), "0xb0".to_owned());
-            let expected = Worker { pid: Some(77), queue: busy.0, function: busy.1 };
-            assert_eq!(pool.busy, [expected]);
+            let busy = |worker: &Worker| (worker.pid, worker.function.clone());
+            let expected = [(Some(77), "0xb0".to_owned()), (None, "0xc0".to_owned())];
+            assert_eq!(pool.busy.iter().map(busy).collect::<Vec<_>>(), expected);
+            assert!(pool.busy.iter().all(|worker| worker.queue == "events"));
             let pools = Pools { pools: vec![pool], missing: Vec::new() };
             assert_eq!(warnings(&pools).len(), warned, "{pools:?}");
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use vmcore::{Class, Level};
 
+use crate::check::crashinfo::Crashinfo;
 use crate::delivery::Delivery;
 use crate::fault::kind::Fault;
 use crate::first::first_kernel::FirstKernel;
@@ -61,6 +62,8 @@ pub struct Config {
     /// A Linux first kernel in which much goes on saves what its /proc says right before it is
     /// crashed, to the folder `said` beside the vmcore.
     pub said: bool,
+    /// The program that reads what the kernel has said from the dump as well; it is judged by that.
+    pub crashinfo: Option<Crashinfo>,
     /// True if the VM is stopped for page digests at T0, T1 and T2.
     pub truth: bool,
     /// True if QEMU dumps the guest's memory as well, right before the crash (with a stock Linux as
@@ -116,6 +119,7 @@ impl Config {
             saved_pages: None,
             shown_stacks: false,
             said: false,
+            crashinfo: None,
             truth: true,
             guest_dump: false,
             examine: true,

@@ -176,7 +176,10 @@ impl Case<'_> {
             findings.checks.extend(left_out::checks(&evidence, &flags, &judged, most));
         }
         if let Some(area) = self.prepared.saved().filter(|_| config.said) {
-            Said::read(area, memory, truth)?.write(&config.out.join("said"))?;
+            let said = Said::read(area, memory, truth)?;
+            said.write(&config.out.join("said"))?;
+            let program = config.crashinfo.iter();
+            findings.checks.extend(program.flat_map(|program| program.checks(&path, &said)));
         }
         if dead.vmcoreinfo.is_some() && !is_stock {
             self.take_stacks(&path, findings);

@@ -3,13 +3,17 @@
 
 #[path = "cycles/basics.rs"]
 mod basics;
+#[path = "cycles/crash_kinds.rs"]
+mod crash_kinds;
 #[path = "cycles/pages.rs"]
 mod pages;
 
 use basics::*;
-use pages::{CLASSES, LOADS, SHOW_IN_PANIC, assert_pages};
+use crash_kinds::{KINDS, assert_fingerprints};
+use pages::{CLASSES, LOADS, SHOW_IN_PANIC, also_by_crashinfo, assert_pages};
 use qemu_tests::Level;
 use qemu_tests::check::core_file::CoreFile;
+use qemu_tests::check::crashinfo::Crashinfo;
 use vmcore::PageClass;
 
 const PAGE: u64 = 4096;
@@ -97,5 +101,35 @@ fn debian_amd64_7_2() {
     assert_pages(debian_kernel("AMD64_7_2"), LOADS, &classes, false, |config| {
         config.cpus = 2;
         config.first_append = format!("hugetlb_free_vmemmap=on {SHOW_IN_PANIC}");
+        also_by_crashinfo(config, crashinfo());
     });
+}
+
+/// The types of an i386 kernel are in its debug vmlinux.
+#[test]
+fn debian_i386_with_its_debug_vmlinux() {
+    assert_pages(debian(), LOADS, CLASSES, true, |config| {
+        config.cpus = 2;
+        config.first_append = SHOW_IN_PANIC.into();
+        let debug_vmlinux = Some(file("KDUMP_TEST_DEBUG_I386"));
+        also_by_crashinfo(config, Crashinfo { debug_vmlinux, ..crashinfo() });
+    });
+}
+
+/// crashinfo reads the kernel that it runs on.
+#[test]
+fn debian_amd64_reads_itself() {
+    assert_pages(debian_kernel("AMD64"), &[], &[PageClass::Free], true, |config| {
+        config.memory = 512 * MIB;
+        config.cpus = 2;
+        config.first_append = SHOW_IN_PANIC.into();
+        also_by_crashinfo(config, Crashinfo { is_live: true, ..crashinfo() });
+    });
+}
+
+/// Crashes of one kind in five boots have one fingerprint, and it is that of no other kind. The
+/// kernel moves to another random place in each.
+#[test]
+fn each_kind_of_crash_has_its_fingerprint() {
+    assert_fingerprints(&KINDS.map(|kind| kind.name), 5);
 }

@@ -60,6 +60,9 @@ pub fn run(args: &Args) -> Result<()> {
     let images = image::build()?;
     let mut environment = test_environment(&images, &debian)?;
     environment.extend(kernels);
+    if args.full {
+        environment.push(("KDUMP_TEST_DEBUG_I386", debian::I386.debug_information(None)?));
+    }
     let mut results = vec![("images and their sizes", start.elapsed(), true)];
     for suite in suites(args.full, &environment)? {
         if args.only.as_deref().is_none_or(|only| suite.name.contains(only)) {
@@ -145,6 +148,7 @@ fn test_environment(
     let collector = image::build_collector()?;
     let mut environment = vec![
         ("KDUMP_TEST_COLLECTOR", collector),
+        ("KDUMP_TEST_CRASHINFO", image::build_crashinfo()?),
         ("KDUMP_TEST_CAPTURE_KERNEL", images.capture_kernel.clone()),
         ("KDUMP_TEST_CAPTURE_KERNEL_SYMBOLS", images.capture_kernel_symbols.clone()),
         ("KDUMP_TEST_PURGATORY", images.purgatory.clone()),

@@ -7,6 +7,7 @@ pub(crate) mod contents;
 pub mod core_file;
 pub(crate) mod coverage;
 pub(crate) mod cpus;
+pub mod crashinfo;
 pub mod dead_kernel;
 pub mod disk_after;
 pub mod evidence;

@@ -16,6 +16,12 @@ pub enum Fault {
     Oops,
     /// The same, but it reads from address zero.
     NullDereference,
+    /// The same, but it reads from an address that is none (x86_64).
+    GeneralProtection,
+    /// The same, but it calls itself without end.
+    StackOverflow,
+    /// The handler of that sysrq loops without end, with interrupts on.
+    EndlessLoop,
     /// The kallsyms output of a Linux is lost, as of a kernel without it.
     NoSymbols,
     /// The names in the symbol table of a Linux are noise. VMCOREINFO has to name the table (6.0

@@ -1,4 +1,4 @@
-//! The handler of the sysrq that crashes a Linux begins with a fault: an oops.
+//! The handler of the sysrq that crashes a Linux begins with a fault, an oops, or never ends.
 
 use anyhow::Context;
 
@@ -9,12 +9,22 @@ const NO_INSTRUCTION: &[u8] = &[0x0f, 0x0b];
 /// Reads from address zero: `xor eax, eax`, `mov eax, [eax]` (of x86_64, `[rax]`).
 const NULL_DEREFERENCE: &[u8] = &[0x31, 0xc0, 0x8b, 0x00];
 
+/// Reads from an address that is none on x86_64: `mov rax, 1 << 63`, `mov eax, [rax]`.
+const NO_ADDRESS: &[u8] = &[0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x8b, 0x00];
+/// Calls itself: `call .`.
+const RECURSION: &[u8] = &[0xe8, 0xfb, 0xff, 0xff, 0xff];
+/// Jumps to itself: `jmp .`.
+const LOOP: &[u8] = &[0xeb, 0xfe];
+
 /// The instructions that fault.
 pub(super) struct Oops(&'static [u8]);
 
 impl Oops {
     pub(super) const INVALID: Self = Self(NO_INSTRUCTION);
     pub(super) const NULL: Self = Self(NULL_DEREFERENCE);
+    pub(super) const PROTECTION: Self = Self(NO_ADDRESS);
+    pub(super) const STACK: Self = Self(RECURSION);
+    pub(super) const ENDLESS: Self = Self(LOOP);
 }
 
 impl Hooks for Oops {

@@ -117,6 +117,8 @@ pub struct Contents<'a> {
     pub shown_stacks: bool,
     /// The page from which on the kernel saves what its /proc says, in a line.
     pub said: Option<String>,
+    /// crashinfo for the running kernel, and its sections, a line for each.
+    pub live: Option<(Vec<u8>, String)>,
     /// Shell commands between the load and the crash.
     pub before_crash: String,
     /// One's own userland.
@@ -233,6 +235,10 @@ fn add_all(contents: &Contents<'_>, mut archive: Archive, init: String) -> Resul
     if let Some(page) = &contents.said {
         archive.add("etc/kdump.said", TEXT, page.as_bytes())?;
     }
+    if let Some((program, sections)) = &contents.live {
+        archive.add("crashinfo", PROGRAM, program)?;
+        archive.add("etc/kdump.live", TEXT, sections.as_bytes())?;
+    }
     if !contents.before_crash.is_empty() {
         archive.add("etc/kdump.before", TEXT, contents.before_crash.as_bytes())?;
     }
@@ -274,6 +280,7 @@ mod tests {
             saved_pages: Some("16384 128\n".into()),
             shown_stacks: true,
             said: Some("16640\n".into()),
+            live: Some((b"CRASHINFO".into(), "ps\n".into())),
             before_crash: "true".into(),
             userland,
         });
@@ -293,8 +300,9 @@ mod tests {
         assert!(found.contains(&("etc/kdump.pages".into(), TEXT)));
         assert!(found.contains(&("etc/kdump.stacks".into(), TEXT)));
         assert!(found.contains(&("etc/kdump.said".into(), TEXT)));
+        assert!(found.contains(&("crashinfo".into(), PROGRAM)));
         assert!(found.contains(&("etc/kdump.modules".into(), TEXT)));
-        assert_eq!(found.len(), FOLDERS.len() + 1 + APPLETS.len() + 12);
+        assert_eq!(found.len(), FOLDERS.len() + 1 + APPLETS.len() + 14);
     }
 
     #[test]

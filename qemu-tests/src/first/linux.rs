@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use vmcore::Class;
 
 use crate::check::dead_kernel::Linux;
+use crate::check::said::sections;
 use crate::config::{Config, Crash};
 use crate::fault::hooks::Hooks;
 use crate::first::bzimage::BzImage;
@@ -102,6 +103,7 @@ impl Files<'_> {
             saved_pages: None,
             shown_stacks: false,
             said: None,
+            live: None,
             before_crash: config.before_crash.clone(),
             userland: userland.as_ref(),
         };
@@ -115,6 +117,9 @@ impl Files<'_> {
         }
         if let Some(area) = area.filter(|_| config.said) {
             said::pack(area, self.kernel, &mut contents)?;
+            if let Some(crashinfo) = config.crashinfo.as_ref().filter(|program| program.is_live) {
+                contents.live = Some((read(&crashinfo.program)?, sections::lines()));
+            }
         }
         initramfs::pack(&contents)
     }

@@ -56,7 +56,27 @@ impl Said {
         Self::parse(&truth.bytes(memory, words.start, words.end - words.start)?)
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self> {
+    /// Reads the files that [`Said::write`] has written.
+    ///
+    /// # Errors
+    /// One cannot be read.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let mut files = BTreeMap::new();
+        let entries = fs::read_dir(folder).with_context(|| format!("{}", folder.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            files.insert(name, bytes);
+        }
+        Ok(Self(files))
+    }
+
+    /// Takes the bytes that the kernel has saved.
+    ///
+    /// # Errors
+    /// They have no end.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
         let mut files = BTreeMap::<_, Vec<u8>>::new();
         let mut name = String::new();
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {

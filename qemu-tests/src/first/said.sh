@@ -71,15 +71,29 @@ tell() {
     dd if=/dev/null bs=4096 seek="$page" count=0 conv=notrunc status=none >&8 ||
         fail "finding the place for the kernel's words"
     cd /proc
+    # crashinfo on the running kernel. The words stand unquoted.
+    [ ! -e "$root/etc/kdump.live" ] || while read -r section; do
+        echo "=== live $section" >&8
+        "$root/crashinfo" --json /proc/kcore $section >&8
+    done <"$root/etc/kdump.live"
     told version cmdline filesystems partitions devices swaps iomem ioports crypto consoles \
         sys/kernel/random/boot_id sys/kernel/hostname sys/kernel/tainted modules \
-        self/mountinfo mounts slabinfo vmallocinfo timer_list sched_debug \
+        self/mountinfo mounts vmallocinfo timer_list sched_debug \
         /sys/kernel/debug/sched/debug net/dev net/route net/arp net/unix net/tcp net/tcp6 net/udp net/udp6
     echo "=== addresses" >&8 && $bb ip addr >&8
     echo "=== status" >&8 && cat [0-9]*/task/[0-9]*/status >&8
     echo "=== stat" >&8 && cat [0-9]*/task/[0-9]*/stat >&8
     echo "=== cmdlines" >&8 && $bb head -v -c 200 [0-9]*/cmdline >&8 && echo >&8
-    told zoneinfo buddyinfo vmstat meminfo diskstats softirqs interrupts loadavg uptime
+    # Threads of the kernel have no memory of their own: errors.
+    echo "=== smaps_rollup" >&8
+    $bb head -v -c 400 [0-9]*/smaps_rollup >&8 2>/dev/null
+    echo >&8
+    told diskstats softirqs interrupts zoneinfo buddyinfo vmstat
+    # The memory of `cat` would count.
+    for file in slabinfo meminfo loadavg uptime; do
+        echo "=== $file" >&8
+        while IFS= read -r line; do echo "$line"; done <$file >&8
+    done
     echo "=== end" >&8
     exec 8>&-
     cd /

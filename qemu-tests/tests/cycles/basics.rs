@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use qemu_tests::check::crashinfo::Crashinfo;
 use qemu_tests::{Config, Delivery, FirstKernel, Loading, Report, Verdict};
 
 pub(crate) const MIB: u64 = 1 << 20;
@@ -40,6 +41,11 @@ pub(crate) fn debian() -> FirstKernel {
 pub(crate) fn over(targets: &str) -> Delivery {
     let targets = targets.parse().expect("a list of targets");
     Delivery { targets, collector: file("KDUMP_TEST_COLLECTOR"), ..Delivery::default() }
+}
+
+/// crashinfo without a debug file.
+pub(crate) fn crashinfo() -> Crashinfo {
+    Crashinfo { program: file("KDUMP_TEST_CRASHINFO"), debug_vmlinux: None, is_live: false }
 }
 
 /// Runs one cycle with `change` applied to the ordinary configuration. Returns the report and all

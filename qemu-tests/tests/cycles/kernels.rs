@@ -4,7 +4,7 @@ use crate::common::*;
 use qemu_tests::{Config, Fault};
 use vmcore::PageClass;
 
-use crate::pages::{CLASSES, LOADS, SHOW_IN_PANIC, assert_pages};
+use crate::pages::{CLASSES, LOADS, SHOW_IN_PANIC, also_by_crashinfo, assert_pages};
 
 /// Two-level page tables on i386.
 #[test]
@@ -21,6 +21,7 @@ fn debian_amd64_6_12() {
     assert_pages(debian_kernel("AMD64_6_12"), LOADS, CLASSES, false, |config| {
         config.cpus = 2;
         config.first_append = format!("hugetlb_free_vmemmap=on {SHOW_IN_PANIC}");
+        also_by_crashinfo(config, crashinfo());
     });
 }
 
@@ -34,7 +35,10 @@ fn old(config: &mut Config) {
 /// The oldest x86_64 kernel that is tried: no kallsyms in VMCOREINFO.
 #[test]
 fn debian_amd64_5_10() {
-    assert_pages(debian_kernel("AMD64_5_10"), LOADS, CLASSES, true, old);
+    assert_pages(debian_kernel("AMD64_5_10"), LOADS, CLASSES, true, |config| {
+        old(config);
+        also_by_crashinfo(config, crashinfo());
+    });
 }
 
 /// The oldest i386 kernel.

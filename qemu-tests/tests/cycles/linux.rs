@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::common::*;
-use crate::pages::{CLASSES, LOADS, SHOW_IN_PANIC, assert_pages};
+use crate::pages::{CLASSES, LOADS, SHOW_IN_PANIC, also_by_crashinfo, assert_pages};
 use qemu_tests::{Crash, Fault, Load, SavedPages};
 use vmcore::{Class, PageClass};
 
@@ -72,6 +72,7 @@ fn debian_amd64_with_two_cpus() {
         config.memory = 512 * MIB;
         config.cpus = 2;
         config.fault = Some(Fault::Balloon(64 * MIB));
+        also_by_crashinfo(config, crashinfo());
     });
 }
 

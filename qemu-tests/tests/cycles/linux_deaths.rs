@@ -6,6 +6,7 @@ use std::time::Duration;
 use qemu_tests::{Config, CpuStack, Crash, Fault, FirstKernel};
 
 use crate::common::*;
+use crate::crash_kinds::assert_fingerprints;
 
 /// Deadlines are far off: a busy host must not make one pass.
 const LONG: Crash = Crash::Expected(Duration::from_secs(300));
@@ -31,6 +32,11 @@ echo 1 >/proc/sys/kernel/unknown_nmi_panic
 last=press
 press() { say button; sleep 300; }
 "#;
+
+#[test]
+fn two_boots_of_a_kind_of_crash_have_one_fingerprint() {
+    assert_fingerprints(&["null dereference", "panic in an interrupt", "NMI"], 2);
+}
 
 /// Runs a cycle with these commands before the crash. Returns the stacks, by the number of the CPU.
 #[track_caller]

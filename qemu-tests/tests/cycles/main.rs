@@ -9,6 +9,7 @@ mod command_lines;
 mod common;
 mod core_headers;
 mod cpus;
+mod crash_kinds;
 mod deaths;
 mod disks;
 mod dma;

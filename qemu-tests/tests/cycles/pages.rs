@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use qemu_tests::check::crashinfo::Crashinfo;
 use qemu_tests::check::judged::Judged;
 use qemu_tests::{Config, FirstKernel, Load, SavedPages};
 use vmcore::{Level, PageClass, Verdict};
@@ -24,6 +25,10 @@ pub(crate) const CLASSES: &[PageClass] = &[
 const CHECKS: &[&str] = &["pages_left_out", "free_pages"];
 /// The check of a kernel that shows its stacks.
 const CALL_TRACES: &str = "call_traces";
+/// The check of a kernel that saves what its /proc says.
+const CRASHINFO: &str = "crashinfo";
+/// The same of the kernel that runs.
+const CRASHINFO_LIVE: &str = "crashinfo_live";
 /// Words with which a panic shows the stacks of all tasks itself, when no other CPU runs any more.
 /// Linux before 5.18 does so after the capture kernel's turn.
 pub(crate) const SHOW_IN_PANIC: &str = "crash_kexec_post_notifiers panic_print=1";
@@ -38,6 +43,12 @@ const PAGE: usize = 4096;
 /// Most pages in doubt that makedumpfile leaves out.
 const MOST_IN_DOUBT: usize = 8;
 
+/// Has a kernel save what its /proc says, and crashinfo read it from the dump.
+pub(crate) fn also_by_crashinfo(config: &mut Config, crashinfo: Crashinfo) {
+    config.said = true;
+    config.crashinfo = Some(crashinfo);
+}
+
 /// Runs a cycle of a kernel that saves its word on its pages after these loads, and shows its
 /// stacks, with `change`. The unwinder agrees with it; and the filter does with it, and has found
 /// pages of all of `classes`; and with makedumpfile, if that knows the kernel.
@@ -50,16 +61,18 @@ pub(crate) fn assert_pages(
     change: impl FnOnce(&mut Config),
 ) {
     let out = tempfile::tempdir().expect("a folder for the results");
-    let (is_64_bit, mut shown) = (kernel.is_64_bit(), false);
+    let (is_64_bit, mut more) = (kernel.is_64_bit(), Vec::new());
     let (report, _) = cycle_into(&out, kernel, |config| {
         config.memory = 256 * MIB;
         config.saved_pages = Some(SavedPages { loads: loads.to_vec() });
         config.shown_stacks = true;
         change(config);
-        shown = config.shown_stacks;
+        more.extend(config.shown_stacks.then_some(CALL_TRACES));
+        if let Some(program) = &config.crashinfo {
+            more.extend([CRASHINFO].into_iter().chain(program.is_live.then_some(CRASHINFO_LIVE)));
+        }
     });
-    let shown = if shown { [CALL_TRACES].as_slice() } else { &[] };
-    let checks = [CHECKS, shown].concat();
+    let checks = [CHECKS, &more].concat();
     for check in report.checks.iter().filter(|check| checks.contains(&check.name.as_str())) {
         println!("{}: {}", check.name, check.detail);
     }

@@ -1,5 +1,7 @@
 //! The texts of /proc as tables. See Linux, Documentation/filesystems/proc.rst.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 
 use crate::check::said::table::{Row, Table};
@@ -56,6 +58,18 @@ pub fn tasks(text: &str) -> Result<Table> {
     Ok(tasks)
 }
 
+/// Resident memory in KiB by the number of the process: the parts of smaps_rollup files, each after
+/// a line with the file's name as `head -v` shows it.
+pub fn resident(text: &str) -> BTreeMap<String, String> {
+    let part = |part: &str| {
+        let (file, rest) = part.split_once(" <==")?;
+        let line = rest.lines().find_map(|line| line.strip_prefix("Rss:"))?;
+        let kib = line.split_whitespace().next()?;
+        Some((file.split('/').next()?.to_string(), kib.to_string()))
+    };
+    text.split("==> ").filter_map(part).collect()
+}
+
 /// Octal escapes of /proc as the characters that they stand for, and `\\` and `\n` of names.
 pub fn unescaped(text: &str) -> String {
     let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
@@ -81,7 +95,7 @@ pub fn mounts(text: &str) -> Result<Table> {
         let (mount, system) = line.split_once(" - ")?;
         let [id, parent, device, root, place, options] =
             *mount.split(' ').collect::<Vec<_>>().first_chunk()?;
-        let [kind, source, super_options] = *system.split(' ').collect::<Vec<_>>().first_chunk()?;
+        let [kind, source] = *system.split(' ').collect::<Vec<_>>().first_chunk()?;
         let (root, place, source) = (unescaped(root), unescaped(place), unescaped(source));
         let fields = [
             ("parent", parent),
@@ -91,7 +105,6 @@ pub fn mounts(text: &str) -> Result<Table> {
             ("options", options),
             ("type", kind),
             ("source", &*source),
-            ("super", super_options),
         ];
         Some((id.to_string(), row(fields)))
     };
@@ -134,67 +147,60 @@ pub fn slabs(text: &str) -> Table {
         text.lines().filter(|line| !line.starts_with(['#']) && !line.contains(" - version"));
     let text: String = lines.flat_map(|line| [line, "\n"]).collect();
     let names = [
-        "active",
-        "objects",
-        "size",
-        "per_slab",
-        "pages",
-        "-",
-        "-",
-        "-",
-        "-",
-        "-",
-        "-",
-        "-",
-        "active_slabs",
+        "active", "objects", "size", "per_slab", "pages", "-", "-", "-", "-", "-", "-", "-", "-",
         "slabs",
     ];
     columns(&text, &names)
 }
 
-/// Disks by name (Linux, Documentation/admin-guide/iostats.rst).
+/// Disks by name, with their counters by place (Linux, Documentation/admin-guide/iostats.rst).
 pub fn disks(text: &str) -> Table {
-    let names = [
-        "reads",
-        "reads_merged",
-        "sectors_read",
-        "read_ms",
-        "writes",
-        "writes_merged",
-        "sectors_written",
-        "write_ms",
-        "in_flight",
-        "io_ms",
-    ];
     let line = |line: &str| {
         let words: Vec<_> = line.split_whitespace().collect();
         let (numbers, rest) = words.split_first_chunk::<2>()?;
         let (name, counts) = rest.split_first()?;
-        let mut row = row(names.into_iter().zip(counts.iter().copied()));
-        row.insert("device".into(), numbers.join(":"));
+        let mut row = by_place(counts.iter().copied());
+        row.extend(
+            ["major", "minor"].into_iter().zip(numbers).map(|(a, b)| (a.into(), (*b).into())),
+        );
         Some((name.to_string(), row))
     };
     text.lines().filter_map(line).collect()
 }
 
-/// Network interfaces by name, with their counters (/proc/net/dev).
+/// Network interfaces by name, with the counters of /proc/net/dev by place.
 pub fn interfaces(text: &str) -> Table {
-    let names = [
-        "rx_bytes",
-        "rx_packets",
-        "rx_errors",
-        "rx_dropped",
-        "-",
-        "-",
-        "-",
-        "-",
-        "tx_bytes",
-        "tx_packets",
-        "tx_errors",
-        "tx_dropped",
-    ];
-    let text: String = text.lines().skip(2).flat_map(|line| [line, "\n"]).collect();
-    columns(&text.replace(':', " "), &names)
+    let line = |line: &str| {
+        let (name, counts) = line.split_once(':')?;
+        Some((name.trim().to_string(), by_place(counts.split_whitespace())))
+    };
+    text.lines().skip(2).filter_map(line).collect()
+}
+
+/// Fields whose names are their places: `0`, `1` …
+pub fn by_place<'a>(values: impl Iterator<Item = &'a str>) -> Row {
+    values.enumerate().map(|(place, value)| (place.to_string(), value.to_string())).collect()
+}
+
+/// Adds number, MTU and addresses to the interfaces: the output of `ip addr`.
+pub fn add_addresses(text: &str, interfaces: &mut Table) {
+    let mut name = String::new();
+    for line in text.lines() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        match *words.as_slice() {
+            [index, of, _, "mtu", mtu, ..] if !line.starts_with(' ') => {
+                name = of.trim_end_matches(':').split('@').next().unwrap_or_default().to_string();
+                let fields = row([("index", index.trim_end_matches(':')), ("mtu", mtu)]);
+                interfaces.entry(name.clone()).or_default().extend(fields);
+            }
+            ["inet" | "inet6", address, ..] => {
+                let row = interfaces.entry(name.clone()).or_default();
+                let addresses = row.entry("addresses".into()).or_default();
+                *addresses = format!("{addresses} {address}").trim().to_string();
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Counters of zones by `NODE ZONE` (/proc/zoneinfo).
@@ -267,17 +273,27 @@ mod tests {
     }
 
     #[test]
+    fn resident_memory_is_by_process() {
+        let text = "==> 1/smaps_rollup <==\n00400000-7ffe00000000 ---p 00000000 00:00 0  [rollup]\n\
+                    Rss:                1832 kB\nPss: 7 kB\n\n==> 2/smaps_rollup <==\n\n==> \
+                    139/smaps_rollup <==\n0-1 ---p\nRss:  4 kB\n";
+        let found: Vec<_> = resident(text).into_iter().collect();
+        let expected = [("1", "1832"), ("139", "4")].map(|(a, b)| (a.to_string(), b.to_string()));
+        assert_eq!(found, expected);
+    }
+
+    #[test]
     fn mounts_are_unescaped() {
         let text = "26 1 0:22 / /run/words/a\\040b rw,nosuid,noexec,relatime - tmpfs two\\040words \
                     rw,inode64\n27 1 0:21 /part /run/words/bound ro,relatime shared:3 - tmpfs words \
                     rw,size=8192k,mode=700,inode64\n";
         let table = mounts(text).unwrap();
-        let names = "parent device root place options type source super";
+        let names = "parent device root place options type source";
         let first = ["1", "0:22", "/", "/run/words/a b", "rw,nosuid,noexec,relatime", "tmpfs"];
         assert_eq!(fields(&table, "26", names)[..6], first);
-        assert_eq!(fields(&table, "26", "source super"), ["two words", "rw,inode64"]);
+        assert_eq!(fields(&table, "26", "source"), ["two words"]);
         let second = ["1", "0:21", "/part", "/run/words/bound", "ro,relatime", "tmpfs", "words"];
-        assert_eq!(fields(&table, "27", names)[..7], second);
+        assert_eq!(fields(&table, "27", names), second);
         assert!(mounts("26 1 0:22 /").is_err());
     }
 
@@ -308,29 +324,35 @@ mod tests {
                     ext4_inode_cache      26     27   1192   13    4 : tunables    0    0    0 : \
                     slabdata      1      2      0\nsighand_cache 1 2 3 4 5 : tunables 0 0 0 : \
                     slabdata 6 7 0\n";
-        let (table, names) = (slabs(text), "active objects size per_slab pages active_slabs slabs");
-        let cache = ["26", "27", "1192", "13", "4", "1", "2"];
+        let (table, names) = (slabs(text), "active objects size per_slab pages slabs");
+        let cache = ["26", "27", "1192", "13", "4", "2"];
         assert_eq!(fields(&table, "ext4_inode_cache", names), cache);
         assert_eq!(table.len(), 2);
         let table = disks("   7       0 loop0 44 31 372 48 13 44 1350 30 1 40 82 0 0 0 0 4 3\n");
-        let names = "device reads reads_merged sectors_read read_ms writes writes_merged \
-                     sectors_written write_ms in_flight io_ms";
-        let disk = ["7:0", "44", "31", "372", "48", "13", "44", "1350", "30", "1", "40"];
-        assert_eq!(fields(&table, "loop0", names), disk);
+        let disk = ["7", "0", "44", "31", "372", "3", "-"];
+        assert_eq!(fields(&table, "loop0", "major minor 0 1 2 16 17"), disk);
     }
 
     #[test]
-    fn interfaces_have_both_directions() {
+    fn interfaces_have_counters_and_addresses() {
         let text = "Inter-|   Receive                                                |  Transmit\n \
                     face |bytes    packets errs drop fifo frame compressed multicast|bytes    \
                     packets errs drop fifo colls carrier compressed\n    lo:     786      11    1    \
                     2    0     0          0         0      785      10    3    4    0     0       0  \
                     \x20       0\n";
-        let names =
-            "rx_bytes rx_packets rx_errors rx_dropped tx_bytes tx_packets tx_errors tx_dropped";
-        let table = interfaces(text);
-        let lo = ["786", "11", "1", "2", "785", "10", "3", "4"];
-        assert_eq!((fields(&table, "lo", names), table.len()), (lo.to_vec(), 1));
+        let mut table = interfaces(text);
+        assert_eq!(
+            fields(&table, "lo", "0 1 2 3 8 9 15 16"),
+            "786 11 1 2 785 10 0 -".split(' ').collect::<Vec<_>>()
+        );
+        let text = "1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue qlen 1000\n    \
+                    link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00\n    inet 127.0.0.1/8 scope \
+                    host lo\n       valid_lft forever preferred_lft forever\n    inet6 ::1/128 scope \
+                    host \n2: dummy0@x: <UP> mtu 1434 qdisc noqueue qlen 1000\n";
+        add_addresses(text, &mut table);
+        let lo = ["1", "65536", "127.0.0.1/8 ::1/128"];
+        assert_eq!(fields(&table, "lo", "index mtu addresses"), lo);
+        assert_eq!(fields(&table, "dummy0", "index mtu addresses"), ["2", "1434", "-"]);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub enum Rule {
     Grows(u64),
     /// So much, up or down.
     Near(u64),
+    /// Not at all, or one of both is this.
+    Or(&'static str),
     /// The kernel's word is not compared.
     Free,
 }
@@ -33,6 +35,7 @@ impl Rule {
         match self {
             Self::Same => told == read,
             Self::Free => true,
+            Self::Or(other) => told == read || [told, read].contains(&other),
             Self::Grows(most) => numbers().is_some_and(|(told, read)| {
                 read.checked_sub(told).is_some_and(|more| more <= most)
             }),

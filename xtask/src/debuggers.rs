@@ -11,9 +11,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use log::info;
+use qemu_tests::check::crashinfo::Crashinfo;
 use qemu_tests::{Interrupt, Level, Load, SavedPages};
 
 use crate::addresses::{self, Stacks, of_crash, of_crash_i386, of_drgn};
+use crate::answers;
 use crate::console;
 use crate::cycle::{catch_ctrl_c, failure, linux, ordinary};
 use crate::debian::{AMD64, Architecture, DebianKernel, I386};
@@ -25,8 +27,9 @@ use crate::setup;
 use crate::stacks::{Crash, Listing, NAMES, Programs};
 use crate::workspace::{remove_folder, target_dir};
 
-/// Names of the columns: the programs, and the collector's stacks beside theirs.
-const COLUMNS: [&str; 3] = [NAMES[0], NAMES[1], "collector backtrace"];
+/// Names of the columns: the programs, and the collector's stacks and crashinfo's answers beside
+/// theirs.
+const COLUMNS: [&str; 4] = [NAMES[0], NAMES[1], "collector backtrace", "crashinfo"];
 /// Readers of the programs' lists.
 const READERS: [fn(&str) -> Stacks; 2] = [of_drgn, of_crash];
 /// The raw dump.
@@ -41,6 +44,19 @@ const FORMS: [(&str, &[&str]); 3] = [
     ("kdump", &["--level", "31", "--format", "kdump", "--compress", "none"]),
     ("kdump-zlib", &["--level", "31", "--format", "kdump", "--compress", "zlib"]),
 ];
+
+/// Our programs.
+struct Ours {
+    collector: Collector,
+    crashinfo: Crashinfo,
+}
+
+impl Ours {
+    /// Their cells for a dump, beside the lists of the others.
+    fn cells(&self, dump: &Path, lists: &[Result<Listing>; NAMES.len()]) -> [Result<String>; 2] {
+        [stacks(dump, lists, &self.collector), answers::same(&self.crashinfo, dump, lists)]
+    }
+}
 
 /// Results of the programs for one dump.
 struct Row {
@@ -67,14 +83,17 @@ pub(crate) fn run() -> Result<()> {
     let programs = Programs::new(AMD64.debug_information(None)?, interrupt.clone())?;
     let images = image::build()?;
     let collector = Collector(image::build_collector()?);
+    let program = image::build_crashinfo()?;
+    let crashinfo = Crashinfo { program, debug_vmlinux: None, is_live: false };
+    let ours = Ours { collector, crashinfo };
     catch_ctrl_c(&interrupt)?;
     remove_folder(&results())?;
     let raw = cycle(&images, RAW, AMD64, Level::ALL, &interrupt)?;
-    let mut rows = of_forms(&programs, &raw, &collector)?;
+    let mut rows = of_forms(&programs, &raw, &ours)?;
     let own = cycle(&images, OWN, AMD64, Level::KERNEL, &interrupt)
-        .and_then(|folder| Ok(alone(OWN, &folder, &programs, &collector)?.0));
+        .and_then(|folder| Ok(alone(OWN, &folder, &programs, &ours)?.0));
     rows.push(own.unwrap_or_else(|error| Row::failed(OWN, &error)));
-    let i386 = of_i386(&images, &collector, &interrupt);
+    let i386 = of_i386(&images, &ours.collector, &interrupt);
     rows.extend(i386.unwrap_or_else(|error| vec![Row::failed(I386_DUMPS[0], &error)]));
     ensure!(!interrupt.is_set(), "interrupted");
     print!("{}", table(&rows));
@@ -102,6 +121,7 @@ fn cycle(
     let first_kernel = linux(kernel, images.loader.clone())?;
     let mut config = ordinary(images, first_kernel, folder.clone(), interrupt.clone());
     config.saved_pages = Some(SavedPages { loads: vec![Load::Cache, Load::Anonymous] });
+    config.said = true;
     config.level = level;
     config.append = format!("kdump.level={level}");
     let shown = name.to_string();
@@ -111,21 +131,21 @@ fn cycle(
 }
 
 /// The raw dump's lists, and those of each form of it beside them.
-fn of_forms(programs: &Programs, raw: &Path, collector: &Collector) -> Result<Vec<Row>> {
-    let (row, whole) = alone(RAW, raw, programs, collector)?;
+fn of_forms(programs: &Programs, raw: &Path, ours: &Ours) -> Result<Vec<Row>> {
+    let (row, whole) = alone(RAW, raw, programs, ours)?;
     let mut rows = vec![row];
     let vmcore = raw.join("vmcore");
     for (name, options) in FORMS {
         let dump = raw.join(name);
-        collector.extract(&vmcore, &dump, options)?;
+        ours.collector.extract(&vmcore, &dump, options)?;
         info!("{name}: listing tasks");
         let lists = programs.list(&dump);
-        let by_collector = stacks(&dump, &lists, collector);
+        let by_ours = ours.cells(&dump, &lists);
         let cells = lists.into_iter().zip(&whole).map(|(found, whole)| {
             let whole = whole.as_ref().map_err(|_| anyhow!("the raw dump has no list"))?;
             same(&found?, whole, [&dump, &vmcore])
         });
-        let cells = cells.chain([by_collector]).collect();
+        let cells = cells.chain(by_ours).collect();
         rows.push(Row { name: name.into(), bytes: size(&dump)?, cells });
     }
     Ok(rows)
@@ -136,12 +156,12 @@ fn alone(
     name: &str,
     folder: &Path,
     programs: &Programs,
-    collector: &Collector,
+    ours: &Ours,
 ) -> Result<(Row, Vec<Result<Listing>>)> {
     info!("{name}: listing tasks");
     let vmcore = folder.join("vmcore");
     let console = read_text(&folder.join("console.log"))?;
-    let lists: Vec<_> = programs.list(&vmcore).into();
+    let lists = programs.list(&vmcore);
     let pids = |list: &Result<Listing>| list.as_ref().map(Listing::pids).unwrap_or_default();
     let is_same = lists.windows(2).all(|pair| pids(&pair[0]) == pids(&pair[1]));
     let cell = |list: &Result<Listing>| {
@@ -150,8 +170,8 @@ fn alone(
         ensure!(is_same, "the tasks are not those of the other program");
         Ok(summary(list))
     };
-    let cells = lists.iter().map(cell).chain([stacks(&vmcore, &lists, collector)]).collect();
-    Ok((Row { name: name.into(), bytes: size(&vmcore)?, cells }, lists))
+    let cells = lists.iter().map(cell).chain(ours.cells(&vmcore, &lists)).collect();
+    Ok((Row { name: name.into(), bytes: size(&vmcore)?, cells }, lists.into()))
 }
 
 /// Checks that the collector finds the same frames of all tasks that slept as both programs.
@@ -195,7 +215,7 @@ fn of_i386(images: &Images, collector: &Collector, interrupt: &Interrupt) -> Res
     let rows = I386_DUMPS.into_iter().zip([&vmcore, &at_level]).zip(cells);
     let row = |((name, dump), cell): ((&str, &PathBuf), Result<String>)| {
         let frames = stacks_i386(dump, whole, collector);
-        let cells = vec![Ok("no unwinder".into()), cell, frames];
+        let cells = vec![Ok("no unwinder".into()), cell, frames, Ok("not asked".into())];
         Ok(Row { name: name.into(), bytes: size(dump)?, cells })
     };
     rows.map(row).collect()

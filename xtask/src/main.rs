@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything that cargo alone cannot do. One file per task.
 
 mod addresses;
+mod answers;
 mod apt;
 mod apt_sources;
 mod bench;

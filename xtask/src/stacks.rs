@@ -15,9 +15,9 @@ use crate::makedumpfile::{of_debian, read_text};
 
 /// Lists tasks with drgn; see the script.
 const SCRIPT: &str = include_str!("list_tasks.py");
-/// Commands for crash: the tasks, the stacks of the crashed one, of each CPU and of all tasks, and
-/// the log.
-const COMMANDS: &str = "ps\nbt\nbt -a\nforeach bt\nlog\nquit\n";
+/// Commands for crash: the tasks, the stacks of the crashed one, of each CPU and of all tasks,
+/// modules, mounts, memory, and the log.
+const COMMANDS: &str = "ps\nbt\nbt -a\nforeach bt\nmod\nmount\nkmem -i\nlog\nquit\n";
 /// Names of the programs.
 pub(crate) const NAMES: [&str; 2] = ["drgn", "crash"];
 /// The time that a program may take for one dump; they need seconds.

@@ -205,6 +205,8 @@ pub struct Delivery {
     /// Parts to pull over the first link, instead of receiving a dump. The cycle ends with the
     /// last.
     pub pulls: Vec<Pull>,
+    /// The program crashinfo, which reads over the same link after the last of the pulls.
+    pub crashinfo: Option<PathBuf>,
 }
 
 /// Damage by a bad line.

@@ -9,11 +9,11 @@ use vmcore::{PhysAddr, ReadPhys};
 use crate::{Error, LinkOptions, Observer, Source, Timeouts, read};
 
 /// Bytes that are pulled at once: each pull is a session of its own.
-const BLOCK: u64 = 256 << 10;
+const BLOCK: u64 = 64 << 10;
 /// Bytes that the headers and notes of a vmcore fit in.
 const FRONT: u64 = 64 << 10;
 /// Most blocks that are kept: 256 MiB.
-const MOST: usize = 1024;
+const MOST: usize = 4096;
 
 /// A vmcore over a line.
 pub(crate) struct LinkMemory {

@@ -89,7 +89,7 @@ impl<'d> Kernel<'d> {
         self.dump.vmcore()
     }
 
-    /// What the crate `linux` knows of it: stacks, tasks, modules.
+    /// Stacks, tasks and modules, as the crate `linux` finds them.
     pub const fn dead(&self) -> &DeadKernel<'d, Dump> {
         &self.dead
     }

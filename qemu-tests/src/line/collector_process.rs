@@ -171,6 +171,18 @@ impl Collector {
         self.start(&words, name)
     }
 
+    /// Starts crashinfo in its place, which prints its first page as JSON into the file `name`.
+    ///
+    /// # Errors
+    /// Fails if the program does not start.
+    pub fn analyse(&mut self, crashinfo: &Path, name: &str) -> Result<()> {
+        let mut source = OsString::from("unix:");
+        source.push(&self.socket);
+        let wait = WAIT.to_string();
+        let words = ["--json".into(), "--wait".into(), wait.into(), source];
+        self.start_program(crashinfo, &words, name)
+    }
+
     /// Its arguments: a command, the link and the timeout in seconds.
     fn line(&self, command: &str, wait: u32) -> Vec<OsString> {
         let mut source = OsString::from("unix:");
@@ -187,19 +199,23 @@ impl Collector {
     }
 
     fn start(&mut self, words: &[OsString], printed: &str) -> Result<()> {
+        self.start_program(&self.program.clone(), words, printed)
+    }
+
+    fn start_program(&mut self, program: &Path, words: &[OsString], printed: &str) -> Result<()> {
         let create = |name: &str| {
             let path = self.folder.join(name);
             File::create(&path).with_context(|| format!("creating {}", path.display()))
         };
         let said = self.folder.join(SAID);
         let said = File::options().append(true).create(true).open(said)?;
-        let child = Command::new(&self.program)
+        let child = Command::new(program)
             .args(words)
             .stdin(Stdio::null())
             .stdout(create(printed)?)
             .stderr(said)
             .spawn()
-            .with_context(|| format!("cannot start {}", self.program.display()))?;
+            .with_context(|| format!("cannot start {}", program.display()))?;
         self.starts += 1;
         *self.running.lock() = Process { child: Some(child), struck: None };
         Ok(())

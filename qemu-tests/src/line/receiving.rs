@@ -162,8 +162,8 @@ impl Receiving {
 
     /// True once all pulls have ended.
     pub fn has_pulled_all(&self) -> bool {
-        let pulls = self.delivery.pulls.len();
-        pulls > 0 && self.pulled.0 == pulls
+        let Delivery { pulls, crashinfo, .. } = &self.delivery;
+        !pulls.is_empty() && self.pulled.0 == pulls.len() + usize::from(crashinfo.is_some())
     }
 
     /// True if the guest is to be gone.
@@ -183,11 +183,19 @@ impl Receiving {
             }
         }
         let done = done + usize::from(runs);
-        let next = self.delivery.pulls.get(done);
-        if let Some(pull) = next {
-            line.collector.read(pull.view, pull.start, pull.length, &pulled_name(done))?;
-        }
-        self.pulled = (done, next.is_some());
+        let Delivery { pulls, crashinfo, .. } = &self.delivery;
+        let is_next = match (pulls.get(done), crashinfo) {
+            (Some(pull), _) => {
+                line.collector.read(pull.view, pull.start, pull.length, &pulled_name(done))?;
+                true
+            }
+            (None, Some(program)) if done == pulls.len() => {
+                line.collector.analyse(program, CRASHINFO)?;
+                true
+            }
+            (None, _) => false,
+        };
+        self.pulled = (done, is_next);
         Ok(())
     }
 
@@ -212,6 +220,9 @@ impl Receiving {
         self.lines.iter_mut().map(Line::received).collect()
     }
 }
+
+/// The file with crashinfo's answer, in the folder of its line.
+pub const CRASHINFO: &str = "crashinfo.json";
 
 /// The file with the bytes of a pull, in the folder of its line.
 pub fn pulled_name(number: usize) -> String {

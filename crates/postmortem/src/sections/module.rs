@@ -49,7 +49,7 @@ fn row(module: &Module) -> [String; 8] {
     [
         format!("{:x}", module.module.0),
         module.name.clone(),
-        format!("{:x}", module.address),
+        format!("{:x}", module.address.0),
         module.size.to_string(),
         module.references.map_or_else(|| "-".to_owned(), |count| count.to_string()),
         module.state.to_owned(),

@@ -29,7 +29,7 @@ pub struct Module {
     /// Address of its `struct module`.
     pub module: Hex,
     /// Address of its text.
-    pub address: u64,
+    pub address: Hex,
     /// Bytes of all its memory.
     pub size: u64,
     /// Number of its users. [`None`] if the kernel unloads no modules.
@@ -77,7 +77,7 @@ fn module(module: &Object<'_>) -> Result<Option<Module>, Error> {
     Ok(Some(Module {
         name: module.field("name")?.text()?,
         module: Hex(module.address()),
-        address,
+        address: Hex(address),
         size,
         references,
         used_by,

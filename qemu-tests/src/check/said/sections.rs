@@ -234,10 +234,12 @@ const MEMORY: &[(&str, Rule)] = &[
     ("Slab.value", Rule::Near(512)),
     ("PageTables.value", Rule::Near(64)),
     ("KernelStack.value", Rule::Near(64)),
+    ("VmallocUsed.value", Rule::Near(64)),
 ];
 
 /// Rows that have one value on every machine of today, or that the dump does not tell.
-const NO_MEMORY: [&str; 5] = ["NFS_Unstable", "VmallocTotal", "VmallocChunk", "Zswap", "Zswapped"];
+const NO_MEMORY: [&str; 7] =
+    ["NFS_Unstable", "Bounce", "WritebackTmp", "VmallocTotal", "VmallocChunk", "Zswap", "Zswapped"];
 
 /// Bytes of a name in `task_struct` (Linux, `TASK_COMM_LEN` less one).
 const MOST_COMM: usize = 15;

@@ -1,29 +1,29 @@
 //! Timers: the wheels of ticks, and the queues of high-resolution timers (Linux,
 //! `kernel/time/timer.c`, `hrtimer.c`).
 
+mod cpu;
 mod functions;
 mod queue;
+mod sleeper;
 mod wheel;
 
 #[cfg(test)]
 mod tests;
 
-use collector::Hex;
 use serde::Serialize;
 
 use super::clock::Clock;
 use super::holes::Holes;
 use crate::report::{Severity, Warning, duration};
-use crate::{Error, Kernel, Object};
+use crate::{Error, Kernel};
 
+pub use cpu::CpuTimers;
 pub use queue::{ClockBase, QueuedTimer};
+pub use sleeper::Sleeper;
 pub use wheel::{Wheel, WheelTimer};
 
 /// Nanoseconds by which a high-resolution timer may be late.
 const LATE: i64 = 10_000_000_000;
-/// Most timers of one queue or wheel.
-const MOST: usize = 1 << 20;
-
 /// The timers of a kernel.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Timers {
@@ -38,28 +38,6 @@ pub struct Timers {
     /// Missing parts, with the reasons.
     #[serde(skip)]
     pub missing: Vec<String>,
-}
-
-/// The timers of a CPU.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct CpuTimers {
-    /// Number of the CPU.
-    pub cpu: u32,
-    /// Wheels of ticks.
-    pub wheels: Vec<Wheel>,
-    /// Queues by clock.
-    pub clocks: Vec<ClockBase>,
-}
-
-/// The task that sleeps until a timer ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Sleeper {
-    /// Its number.
-    pub pid: u32,
-    /// Its name.
-    pub comm: String,
-    /// Address of its `task_struct`.
-    pub address: Hex,
 }
 
 /// Reads the timers of the CPUs that were online.
@@ -85,14 +63,6 @@ pub fn read(kernel: &Kernel<'_>) -> Result<Timers, Error> {
     functions::of_modules(kernel, &mut cpus);
     let (now_ns, tick_ns) = (clock.map(|clock| clock.monotonic), tick.filter(|tick| *tick > 0));
     Ok(Timers { now_ns, jiffies, tick_ns, cpus, missing: holes.into_list() })
-}
-
-/// The task that a struct with a timer and a task names.
-fn sleeper(timer: &Object<'_>, of: &str, member: &str) -> Option<Sleeper> {
-    let task = timer.container_of(of, member).ok()?.field("task").ok()?.deref().ok()?;
-    let comm = task.field("comm").and_then(|comm| comm.text()).ok()?;
-    let pid = task.field("pid").and_then(|pid| pid.number()).ok()? as u32;
-    Some(Sleeper { pid, comm, address: Hex(task.address()) })
 }
 
 /// Conclusions for the first page.

@@ -2,7 +2,7 @@
 
 use linux::{Budget, Frame, Most, Trust};
 
-use super::CpuTimers;
+use super::cpu::CpuTimers;
 use crate::Kernel;
 
 /// Names the functions that only have an address.

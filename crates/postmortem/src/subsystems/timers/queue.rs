@@ -3,7 +3,7 @@
 use collector::Hex;
 use serde::Serialize;
 
-use super::{MOST, Sleeper, sleeper};
+use super::sleeper::{MOST, Sleeper, sleeper};
 use crate::{Error, Kernel, Object};
 
 /// The function of a task that sleeps.

@@ -1,5 +1,7 @@
 //! Tests over timers that never were.
 
+use collector::Hex;
+
 use super::*;
 use crate::fake::Fake;
 

@@ -143,7 +143,7 @@ pub const SECTIONS: [Section; 13] = [
             let interfaces = rows(answer, "/data/interfaces", &["name"], &INTERFACE)?;
             Ok(interfaces.into_iter().map(|row| by_place(row, "counts")).collect())
         },
-        rules: Rules { fields: &[], may_lack: None },
+        rules: Rules { fields: PACKETS, may_lack: None },
     },
 ];
 
@@ -196,6 +196,13 @@ const COUNTS: &[(&str, Rule)] = &[
 const DISK: [(&str, &str); 3] = [("major", "major"), ("minor", "minor"), ("counts", "diskstats")];
 const INTERFACE: [(&str, &str); 4] =
     [("index", "index"), ("mtu", "mtu"), ("addresses", "addresses"), ("counts", "proc_net_dev")];
+/// Bytes and packets, in and out. IPv6 asks for neighbours and routers by itself.
+const PACKETS: &[(&str, Rule)] = &[
+    ("0", Rule::Grows(4096)),
+    ("1", Rule::Grows(16)),
+    ("8", Rule::Grows(4096)),
+    ("9", Rule::Grows(16)),
+];
 const MOUNT: [(&str, &str); 7] = [
     ("parent", "parent"),
     ("device", "number"),

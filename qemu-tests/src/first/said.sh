@@ -71,11 +71,6 @@ tell() {
     dd if=/dev/null bs=4096 seek="$page" count=0 conv=notrunc status=none >&8 ||
         fail "finding the place for the kernel's words"
     cd /proc
-    # crashinfo on the running kernel. The words stand unquoted.
-    [ ! -e "$root/etc/kdump.live" ] || while read -r section; do
-        echo "=== live $section" >&8
-        "$root/crashinfo" --json /proc/kcore $section >&8
-    done <"$root/etc/kdump.live"
     told version cmdline filesystems partitions devices swaps iomem ioports crypto consoles \
         sys/kernel/random/boot_id sys/kernel/hostname sys/kernel/tainted modules \
         self/mountinfo mounts vmallocinfo timer_list sched_debug \
@@ -88,12 +83,17 @@ tell() {
     echo "=== smaps_rollup" >&8
     $bb head -v -c 400 [0-9]*/smaps_rollup >&8 2>/dev/null
     echo >&8
-    told diskstats softirqs interrupts zoneinfo buddyinfo vmstat
+    told diskstats softirqs interrupts vmstat
     # The memory of `cat` would count.
-    for file in slabinfo meminfo loadavg uptime; do
+    for file in slabinfo zoneinfo buddyinfo meminfo loadavg uptime; do
         echo "=== $file" >&8
         while IFS= read -r line; do echo "$line"; done <$file >&8
     done
+    # crashinfo on the running kernel. The words stand unquoted.
+    [ ! -e "$root/etc/kdump.live" ] || while read -r section; do
+        echo "=== live $section" >&8
+        "$root/crashinfo" --json /proc/kcore $section >&8
+    done <"$root/etc/kdump.live"
     echo "=== end" >&8
     exec 8>&-
     cd /

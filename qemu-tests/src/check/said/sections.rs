@@ -147,9 +147,18 @@ pub const SECTIONS: [Section; 13] = [
     },
 ];
 
-/// The arguments of each, in a line.
+impl Section {
+    /// True for one that can be compared on the running kernel: its memory and its load are those of
+    /// crashinfo, too.
+    pub fn is_live(&self) -> bool {
+        !["kmem", "sys"].contains(&self.arguments[0])
+    }
+}
+
+/// The arguments of each live one, in a line.
 pub fn lines() -> String {
-    SECTIONS.iter().map(|section| section.arguments.join(" ") + "\n").collect()
+    let live = SECTIONS.iter().filter(|section| section.is_live());
+    live.map(|section| section.arguments.join(" ") + "\n").collect()
 }
 
 const TASK: [(&str, &str); 7] = [
@@ -241,6 +250,8 @@ const MEMORY: &[(&str, Rule)] = &[
     ("Slab.value", Rule::Near(512)),
     ("PageTables.value", Rule::Near(64)),
     ("KernelStack.value", Rule::Near(64)),
+    ("Dirty.value", Rule::Near(64)),
+    ("Writeback.value", Rule::Near(64)),
     ("VmallocUsed.value", Rule::Near(64)),
 ];
 

@@ -296,10 +296,14 @@ pub fn stacks_of_tasks<M: ReadPhys>(
     let traces = (1..).zip(list).map(|(number, task)| {
         progress(number, list.len() as u64);
         let cpu = cpus.iter().find(|cpu| runs(*cpu, task, tasks));
-        let start = cpu
-            .map_or(Start::Sleeping { sp: task.sp }, |SavedCpu { ip, sp, bp, cs, .. }| {
-                Start::Registers { ip, sp, bp, cs }
-            });
+        // A dead task has given its stack back, and another task may have it by now.
+        let asleep = Start::Sleeping { sp: task.stack.map_or(0, |_| task.sp) };
+        let start = cpu.map_or(asleep, |SavedCpu { ip, sp, bp, cs, .. }| Start::Registers {
+            ip,
+            sp,
+            bp,
+            cs,
+        });
         (cpu, unwinder.trace(start, Most::HOST.frames, &mut || true))
     });
     let traces: Vec<_> = traces.collect();

@@ -84,16 +84,16 @@ tell() {
     $bb head -v -c 400 [0-9]*/smaps_rollup >&8 2>/dev/null
     echo >&8
     told diskstats softirqs interrupts vmstat
-    # The memory of `cat` would count.
-    for file in slabinfo zoneinfo buddyinfo meminfo loadavg uptime; do
-        echo "=== $file" >&8
-        while IFS= read -r line; do echo "$line"; done <$file >&8
-    done
     # crashinfo on the running kernel. The words stand unquoted.
     [ ! -e "$root/etc/kdump.live" ] || while read -r section; do
         echo "=== live $section" >&8
         "$root/crashinfo" --json /proc/kcore $section >&8
     done <"$root/etc/kdump.live"
+    # The memory of `cat` would count.
+    for file in slabinfo zoneinfo buddyinfo meminfo loadavg uptime; do
+        echo "=== $file" >&8
+        while IFS= read -r line; do echo "$line"; done <$file >&8
+    done
     echo "=== end" >&8
     exec 8>&-
     cd /

@@ -238,6 +238,8 @@ const ZONE: [(&str, &str); 8] = [
 /// there to the crash take and give back pages, and some of it stays in lists of CPUs and slabs.
 const MEMORY: &[(&str, Rule)] = &[
     ("MemFree.value", Rule::Near(1000)),
+    ("LowFree.value", Rule::Near(1000)),
+    ("HighFree.value", Rule::Near(1000)),
     ("MemAvailable.value", Rule::Near(1000)),
     ("Active.value", Rule::Near(64)),
     ("Inactive.value", Rule::Near(64)),

@@ -2,7 +2,7 @@
 
 use crate::{Clock, Deadline};
 use alloc::vec::Vec;
-use linux::{LaterViews, MOST_WHOLE};
+use linux::LaterViews;
 use log::warn;
 use vmcore::ReadPhys;
 
@@ -29,7 +29,8 @@ pub fn show(
     let short = backtraces.short();
     let lines = short.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines.filter_map(|line| str::from_utf8(line).ok()).for_each(print);
-    let text = Some(backtraces.whole(MOST_WHOLE)).filter(|text| !text.is_empty());
+    drop(short);
+    let text = Some(backtraces.whole(backtraces.most_whole())).filter(|text| !text.is_empty());
     Some((text?, clock.milliseconds().saturating_sub(start)))
 }
 

@@ -40,7 +40,7 @@ pub fn kallsyms(bytes: &[u8]) {
         assert!(located.is_none_or(|it| it.start <= at && at - it.start < it.size));
     }
     let sources = Sources { memory, kallsyms: found.as_ref(), modules: &modules };
-    let names = Names::find(&sources, frames.iter(), usize::MAX, &mut budget);
+    let names = Names::find(&sources, frames.iter(), linux::MostNames::HOST, &mut budget);
     for name in frames.iter().filter_map(|frame| names.get(frame)) {
         assert!((1..MOST_NAME).contains(&name.name.len()), "{name}");
         assert!(name.name.bytes().all(|byte| byte.is_ascii_graphic()), "{name}");

@@ -13,7 +13,7 @@ mod unwind;
 
 pub use kallsyms::{Budget, Kallsyms, KallsymsTables, Located, MOST_NAME, MOST_NAMES};
 pub use modules::{MOST_MODULES, Module, ModuleOrc, ModuleSymbol, Modules};
-pub use names::{Name, NamedFrame, Names, Sources};
+pub use names::{MostNames, Name, NamedFrame, Names, Sources};
 pub use symbols::{Symbol, Symbols};
 pub use trace::{Frame, MOST_FRAMES, Trace, TraceEnd, Trust};
 pub use unwind::{Start, Unwinder};

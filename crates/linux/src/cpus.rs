@@ -91,6 +91,16 @@ impl Cpus {
         Ok(())
     }
 
+    /// Number of them.
+    pub(crate) const fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// The one with this index.
+    pub(crate) fn get(&self, index: usize) -> Option<SavedCpu> {
+        self.list.get(index).copied()
+    }
+
     /// All of them, in the order of their notes.
     pub fn iter(&self) -> impl Iterator<Item = SavedCpu> + '_ {
         self.list.iter().copied()

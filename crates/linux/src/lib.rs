@@ -35,8 +35,8 @@ mod virtual_memory;
 
 pub use backtrace::{
     Budget, Frame, Kallsyms, KallsymsTables, Located, MOST_FRAMES, MOST_MODULES, MOST_NAME,
-    MOST_NAMES, Module, ModuleOrc, ModuleSymbol, Modules, Name, NamedFrame, Names, Sources, Start,
-    Symbol, Symbols, Trace, TraceEnd, Trust, Unwinder,
+    MOST_NAMES, Module, ModuleOrc, ModuleSymbol, Modules, MostNames, Name, NamedFrame, Names,
+    Sources, Start, Symbol, Symbols, Trace, TraceEnd, Trust, Unwinder,
 };
 pub use backtraces::{Backtraces, CpuTrace, DeadKernel, Effort, MOST_SHORT, MOST_WHOLE, Most};
 pub use btf::{Btf, BtfKind, BtfMember, BtfType};

@@ -309,7 +309,7 @@ pub fn stacks_of_tasks<M: ReadPhys>(
     let traces: Vec<_> = traces.collect();
     let frames = traces.iter().flat_map(|(_, trace)| &trace.frames);
     let go_on = &mut || true;
-    let names = kernel.names(frames, Most::HOST.functions, &mut Budget::new(go_on));
+    let names = kernel.names(frames, Most::HOST.names, &mut Budget::new(go_on));
     let all = list.iter().zip(&traces);
     Ok(all.map(|(task, (cpu, trace))| Stack::of_task(task, *cpu, trace, &names)).collect())
 }

@@ -2,16 +2,24 @@
 
 use alloc::vec::Vec;
 use core::fmt;
-use core::ops::Range;
 
 use super::kallsyms::{Budget, Kallsyms, MOST_NAMES};
 use super::modules::Modules;
 use super::trace::{Frame, Trust};
 use crate::{Error, VirtualMemory};
-use vmcore::ReadPhys;
+use vmcore::{ReadPhys, zeros};
 
-/// The most bytes of all names. A capture kernel has 512 functions at most.
+/// The most bytes of all names.
 const MOST_TEXT: usize = 1 << 20;
+/// Room for a name where the heap is short: those of C have some 20 bytes, a module's name is after
+/// some of them.
+const SHORT_NAME: usize = 40;
+/// Room for a name where it is not: those of Rust are longer.
+const LONG_NAME: usize = 128;
+/// Room in which names are read.
+const READ: usize = 6 << 10;
+/// No number in the kernel's own table.
+const NO_INDEX: u32 = u32::MAX;
 
 /// The functions that frames are in, with their names.
 #[derive(Debug, Default)]
@@ -20,22 +28,51 @@ pub struct Names {
     functions: Vec<Function>,
     /// All names, printable ASCII.
     text: Vec<u8>,
+    /// The most bytes of it.
+    most_text: usize,
 }
 
-/// A function.
+/// Bounds of the names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MostNames {
+    /// Functions.
+    pub functions: usize,
+    /// Bytes of heap that functions and names take.
+    pub heap: usize,
+}
+
+impl MostNames {
+    /// Bounds of a host.
+    pub const HOST: Self = Self { functions: 1 << 16, heap: 4 << 20 };
+
+    /// The same for `frames` frames: functions, and bytes of their names.
+    fn of(self, frames: usize) -> (usize, usize) {
+        let most = self.functions.min(self.heap / (size_of::<Function>() + SHORT_NAME));
+        let functions = most.min(frames);
+        let rest = self.heap.saturating_sub(functions * size_of::<Function>());
+        (functions, rest.min(functions * LONG_NAME).min(MOST_TEXT))
+    }
+}
+
+/// A function. A capture kernel keeps hundreds.
 #[derive(Clone, Debug)]
 struct Function {
     start: u64,
-    size: u64,
-    /// Its number in the kernel's own table; none of a module's function.
-    index: Option<u32>,
-    name: Range<u32>,
-    module: Range<u32>,
+    /// Bytes; the highest number stands for more.
+    size: u32,
+    /// Its number in the kernel's own table; [`NO_INDEX`] for a module's function.
+    index: u32,
+    /// Place of its name in the text. The name of its module comes after it.
+    at: u32,
+    /// Length of its name in bytes.
+    name: u16,
+    /// Length of the module's name in bytes.
+    module: u16,
 }
 
 impl Function {
     const fn contains(&self, at: u64) -> bool {
-        self.start <= at && at - self.start < self.size
+        self.start <= at && at - self.start < self.size as u64
     }
 }
 
@@ -86,6 +123,11 @@ const fn key(frame: &Frame) -> u64 {
     frame.at.wrapping_sub(frame.is_return as u64)
 }
 
+/// A length as a function has it.
+fn short(size: u64) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
 /// Sources of names.
 #[derive(Debug)]
 pub struct Sources<'s, 'a, M> {
@@ -98,13 +140,13 @@ pub struct Sources<'s, 'a, M> {
 }
 
 impl Names {
-    /// Finds the functions of `frames`, at most `most`, and then the names of all in as few passes
+    /// Finds the functions of `frames`, within `most`, and then the names of all in as few passes
     /// as it takes. Functions without a name are left out: beyond `most`, after the end of the
     /// budget, in memory that cannot be read, or where the heap has no room.
     pub fn find<'f, M: ReadPhys>(
         sources: &Sources<'_, '_, M>,
-        frames: impl Iterator<Item = &'f Frame>,
-        most: usize,
+        frames: impl Iterator<Item = &'f Frame> + Clone,
+        most: MostNames,
         budget: &mut Budget<'_>,
     ) -> Self {
         let mut names = Self::default();
@@ -118,10 +160,13 @@ impl Names {
     fn read<'f, M: ReadPhys>(
         &mut self,
         sources: &Sources<'_, '_, M>,
-        frames: impl Iterator<Item = &'f Frame>,
-        most: usize,
+        frames: impl Iterator<Item = &'f Frame> + Clone,
+        most: MostNames,
         budget: &mut Budget<'_>,
     ) -> Result<(), Error> {
+        // Names are read in the end.
+        let spare = zeros(READ);
+        let most = self.reserve(most, frames.clone().count());
         let mut result = Ok(());
         for key in frames.map(key) {
             let is_known = self.function(key).is_some();
@@ -131,7 +176,23 @@ impl Names {
             // A function that cannot be read is one without a name.
             result = result.and(self.add(sources, key, budget));
         }
+        drop(spare);
         result.and(sources.kallsyms.map_or(Ok(()), |kallsyms| self.name(kallsyms, budget)))
+    }
+
+    /// Takes the room for `frames` frames: a list that grows takes it twice. With less room, fewer
+    /// functions get a name: those of the first frames. Returns their number.
+    fn reserve(&mut self, mut most: MostNames, frames: usize) -> usize {
+        loop {
+            let (functions, text) = most.of(frames);
+            let has_room = self.functions.try_reserve_exact(functions).is_ok();
+            if has_room && self.text.try_reserve_exact(text).is_ok() {
+                self.most_text = text;
+                return functions;
+            }
+            self.functions = Vec::new();
+            most.heap /= 2;
+        }
     }
 
     /// Adds the function at `at`.
@@ -144,15 +205,17 @@ impl Names {
         let &Sources { memory, kallsyms, modules } = sources;
         let located = kallsyms.map_or(Ok(None), |kallsyms| kallsyms.locate(at))?;
         if let Some(located) = located {
-            let (start, size, index) = (located.start, located.size, Some(located.index));
-            return self.insert(Function { start, size, index, name: 0..0, module: 0..0 });
+            let (start, size) = (located.start, short(located.size));
+            let index = located.index;
+            return self.insert(Function { start, size, index, at: 0, name: 0, module: 0 });
         }
         let Some(module) = modules.find(at) else { return Ok(()) };
         let module_name = modules.name(memory, module)?;
         let Some(symbol) = modules.locate(memory, module, at, budget)? else { return Ok(()) };
-        let (start, size) = (symbol.start, symbol.size);
-        let (name, module) = (self.keep(&symbol.name)?, self.keep(&module_name)?);
-        self.insert(Function { start, size, index: None, name, module })
+        let (start, size) = (symbol.start, short(symbol.size));
+        let (at, name) = self.keep(&symbol.name)?;
+        let module = if name == 0 { 0 } else { self.keep(&module_name)?.1 };
+        self.insert(Function { start, size, index: NO_INDEX, at, name, module })
     }
 
     /// Names the functions of the kernel's image.
@@ -163,18 +226,22 @@ impl Names {
     ) -> Result<(), Error> {
         let mut indices = Vec::new();
         indices.try_reserve_exact(self.functions.len()).map_err(|_| Error::NO_MEMORY)?;
+        let is_known = |index: &u32| *index != NO_INDEX;
         // As the addresses, so the numbers ascend.
-        indices.extend(self.functions.iter().filter_map(|function| function.index));
+        indices.extend(self.functions.iter().map(|function| function.index).filter(is_known));
         let mut result = Ok(());
         let mut next = 0;
         for indices in indices.chunks(MOST_NAMES) {
             kallsyms.names(indices, budget, &mut |index, name| {
                 let functions = self.functions.iter().skip(next);
-                let place = functions.into_iter().position(|other| other.index == Some(index));
+                let place = functions.into_iter().position(|other| other.index == index);
                 let Some(place) = place.map(|place| place + next) else { return };
                 next = place + 1;
                 match self.keep(name) {
-                    Ok(kept) => self.functions[place].name = kept,
+                    Ok((at, length)) => {
+                        let function = &mut self.functions[place];
+                        (function.at, function.name) = (at, length);
+                    }
                     Err(error) => result = Err(error),
                 }
             })?;
@@ -189,20 +256,26 @@ impl Names {
         Ok(())
     }
 
-    /// Appends a name to the text; a `?` stands for a byte that is not printable.
-    fn keep(&mut self, name: &[u8]) -> Result<Range<u32>, Error> {
+    /// Appends a name to the text, if there is room; a `?` stands for a byte that is not printable.
+    /// Returns its place and its length.
+    fn keep(&mut self, name: &[u8]) -> Result<(u32, u16), Error> {
         let start = self.text.len();
-        if start + name.len() > MOST_TEXT {
-            return Ok(0..0);
-        }
+        let length = u16::try_from(name.len()).ok();
+        let length = length.filter(|_| start + name.len() <= self.most_text);
+        let Some(length) = length else { return Ok((0, 0)) };
         self.text.try_reserve(name.len()).map_err(|_| Error::NO_MEMORY)?;
         let printable = |byte: &u8| if byte.is_ascii_graphic() { *byte } else { b'?' };
         self.text.extend(name.iter().map(printable));
-        Ok(start as u32..self.text.len() as u32)
+        Ok((start as u32, length))
     }
 
-    fn text(&self, range: &Range<u32>) -> &str {
-        let bytes = self.text.get(range.start as usize..range.end as usize);
+    /// Bytes of heap that they take.
+    pub(crate) fn heap(&self) -> usize {
+        self.functions.capacity() * size_of::<Function>() + self.text.capacity()
+    }
+
+    fn text(&self, start: usize, length: u16) -> &str {
+        let bytes = self.text.get(start..start + usize::from(length));
         bytes.and_then(|bytes| str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
@@ -215,10 +288,12 @@ impl Names {
     /// The place of a frame, if its function has a name.
     pub fn get(&self, frame: &Frame) -> Option<Name<'_>> {
         let function = self.function(key(frame))?;
-        let name = Some(self.text(&function.name)).filter(|name| !name.is_empty())?;
-        let module = Some(self.text(&function.module)).filter(|module| !module.is_empty());
+        let at = function.at as usize;
+        let name = Some(self.text(at, function.name)).filter(|name| !name.is_empty())?;
+        let module = self.text(at + usize::from(function.name), function.module);
+        let module = Some(module).filter(|module| !module.is_empty());
         let offset = frame.at.wrapping_sub(function.start);
-        Some(Name { name, offset, size: function.size, module })
+        Some(Name { name, offset, size: function.size.into(), module })
     }
 
     /// The frame with its place.

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use crate::backtrace::{
-    Budget, Frame, Kallsyms, Modules, Names, Sources, Symbol, Symbols, Unwinder,
+    Budget, Frame, Kallsyms, Modules, MostNames, Names, Sources, Symbol, Symbols, Unwinder,
 };
 use crate::{Error, Tasks, VirtualMemory};
 use vmcore::ReadPhys;
@@ -72,11 +72,11 @@ impl<'a, M: ReadPhys> DeadKernel<'a, M> {
         Unwinder::new(*memory, *machine, vmcoreinfo, symbols, modules)
     }
 
-    /// The names of the functions that `frames` are in, `most` at most.
+    /// The names of the functions that `frames` are in, within `most`.
     pub fn names<'f>(
         &self,
-        frames: impl Iterator<Item = &'f Frame>,
-        most: usize,
+        frames: impl Iterator<Item = &'f Frame> + Clone,
+        most: MostNames,
         budget: &mut Budget<'_>,
     ) -> Names {
         let Self { memory, kallsyms, modules, .. } = self;

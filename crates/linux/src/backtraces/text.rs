@@ -58,16 +58,37 @@ const fn end(trace_end: TraceEnd) -> Option<&'static str> {
     }
 }
 
+/// The length of text of at most `most` bytes.
+struct Length {
+    bytes: usize,
+    most: usize,
+}
+
+impl Write for Length {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let bytes = self.bytes + text.len();
+        self.bytes = bytes.min(self.most);
+        if bytes <= self.most { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
 impl Backtraces {
     /// All of it, `most` bytes at most: a line for each CPU, and one for each of its frames.
     pub fn whole(&self, most: usize) -> Vec<u8> {
-        let mut text = Text::new(most);
+        let mut length = Length { bytes: 0, most };
+        // As below.
+        let _ = self.write_whole(&mut length);
+        let mut text = Text::new(length.bytes);
+        // Text that grows takes its room twice.
+        while text.bytes.try_reserve_exact(text.limit).is_err() {
+            text.limit /= 2;
+        }
         // Text that ends early is cut after a line.
         let _ = self.write_whole(&mut text);
         cut(text.bytes, most)
     }
 
-    fn write_whole(&self, text: &mut Text) -> fmt::Result {
+    fn write_whole(&self, text: &mut impl Write) -> fmt::Result {
         for cpu in &self.cpus {
             writeln!(text, "{}", Head(cpu))?;
             self.write_frames(text, cpu)?;
@@ -75,7 +96,7 @@ impl Backtraces {
         write_left_out(text, self.left_out)
     }
 
-    fn write_frames(&self, text: &mut Text, cpu: &CpuTrace) -> fmt::Result {
+    fn write_frames(&self, text: &mut impl Write, cpu: &CpuTrace) -> fmt::Result {
         for frame in &cpu.trace.frames {
             writeln!(text, " {}", self.names.named(*frame))?;
         }
@@ -162,7 +183,7 @@ impl Backtraces {
     }
 }
 
-fn write_left_out(text: &mut Text, count: usize) -> fmt::Result {
+fn write_left_out(text: &mut impl Write, count: usize) -> fmt::Result {
     match count {
         0 => Ok(()),
         count => writeln!(text, "{count} more cpus"),

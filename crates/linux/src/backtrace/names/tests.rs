@@ -36,6 +36,7 @@ fn shown(
             let modules = Modules::read(memory, info, &symbols).expect("modules");
             let kallsyms = Some(&kallsyms);
             let sources = Sources { memory, kallsyms, modules: &modules };
+            let most = MostNames { functions: most, ..MostNames::HOST };
             Names::find(&sources, frames.iter(), most, &mut Budget::new(&mut go_on))
         })
     });

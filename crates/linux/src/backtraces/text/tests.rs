@@ -46,7 +46,7 @@ fn backtraces(cpus: Vec<CpuTrace>, left_out: usize) -> Backtraces {
         let frames = cpus.iter().flat_map(|cpu| &cpu.trace.frames);
         let mut go_on = || true;
         let budget = &mut Budget::new(&mut go_on);
-        Names::find(&Sources { memory, kallsyms, modules }, frames, 512, budget)
+        Names::find(&Sources { memory, kallsyms, modules }, frames, crate::MostNames::HOST, budget)
     });
     Backtraces { cpus, names, left_out }
 }

@@ -21,7 +21,7 @@ pub(super) fn of_modules(kernel: &Kernel<'_>, cpus: &mut [CpuTimers]) {
     let unnamed: Vec<_> = unnamed.filter(|(function, _)| *function != 0).collect();
     let frame = |at: u64| Frame { at, is_return: false, trust: Trust::Sure };
     let frames: Vec<_> = unnamed.iter().map(|(function, _)| frame(*function)).collect();
-    let (go_on, most) = (&mut || true, Most::HOST.functions);
+    let (go_on, most) = (&mut || true, Most::HOST.names);
     let names = kernel.dead().names(frames.iter(), most, &mut Budget::new(go_on));
     for (frame, (_, name)) in frames.iter().zip(unnamed) {
         let Some(found) = names.get(frame) else { continue };

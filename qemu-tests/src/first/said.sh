@@ -67,6 +67,9 @@ told() {
 }
 tell() {
     read -r page <"$root/etc/kdump.said"
+    # No program grows by a huge page between the words and the crash.
+    huge=/sys/kernel/mm/transparent_hugepage/enabled
+    [ ! -e $huge ] || echo never >$huge
     exec 8<>/dev/mem
     dd if=/dev/null bs=4096 seek="$page" count=0 conv=notrunc status=none >&8 ||
         fail "finding the place for the kernel's words"

@@ -252,6 +252,7 @@ const MEMORY: &[(&str, Rule)] = &[
     ("Slab.value", Rule::Near(512)),
     ("PageTables.value", Rule::Near(64)),
     ("KernelStack.value", Rule::Near(64)),
+    ("Mapped.value", Rule::Near(64)),
     ("Dirty.value", Rule::Near(64)),
     ("Writeback.value", Rule::Near(64)),
     ("VmallocUsed.value", Rule::Near(64)),

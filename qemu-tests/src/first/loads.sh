@@ -20,7 +20,7 @@ cache() {
     insmod "$root/modules/brd.ko" rd_nr=1 rd_size=8192 || fail "insmod brd"
     # Nothing of it is cached when nobody has it open.
     exec 7</dev/ram0 || fail "opening /dev/ram0"
-    dd if=/tmp/copies of=/dev/ram0 bs=64k 2>/dev/null || fail "writing to /dev/ram0"
+    dd if=/tmp/copies of=/dev/ram0 bs=64k conv=fsync 2>/dev/null || fail "writing to /dev/ram0"
     # Clean pages of the same cache.
     echo 1 >/proc/sys/vm/drop_caches
     dd if=/dev/ram0 of=/dev/null bs=64k count=64 2>/dev/null || fail "reading /dev/ram0"

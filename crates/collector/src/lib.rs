@@ -38,6 +38,7 @@ mod store;
 mod stored_bulk;
 mod text;
 mod verify;
+mod vmcore_bytes;
 mod vmcore_file;
 
 pub use backtrace::{
@@ -68,4 +69,5 @@ pub use session::{Observer, Timeouts};
 pub use source::Source;
 pub use stored_bulk::{Part, Range, StoredBulk, Survey};
 pub use verify::{Verified, VerifiedDump, verify};
-pub use vmcore_file::{Bytes as VmcoreBytes, Missing, VmcoreFile};
+pub use vmcore_bytes::Bytes as VmcoreBytes;
+pub use vmcore_file::{Missing, VmcoreFile};

@@ -2,20 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use dumpfile::{Contents, LeftRanges};
+use dumpfile::LeftRanges;
 use linux::{KernelMemory, SegmentMap, with_virtual_addresses};
 use vmcore::{
     Class, CoreHeader, EM_386, ElfCoreHdr, Level, MAX_NOTES, NAME_CORE, NAME_VMCOREINFO, Note,
     PhysAddr, PhysRange, RangeSet, ReadPhys, Segment, SegmentKind, note_of_text, notes,
 };
 
-use crate::dump_disk::DumpDisk;
 use crate::kdump_pages::KdumpPages;
 use crate::kind::FileKind;
 use crate::link_memory::LinkMemory;
 use crate::range_map;
-use crate::raw_file::RawFile;
-use crate::stored_bulk::StoredBulk;
+use crate::vmcore_bytes::{self, Bytes, Source};
 use crate::{Error, LinkOptions, Timeouts};
 
 /// Name of the note that QEMU adds to its dumps, one for each CPU.
@@ -52,42 +50,6 @@ pub struct Missing {
     pub memory: Vec<PhysRange>,
 }
 
-/// The bytes of the vmcore. A physical address in the crate `vmcore` (`p_offset` of an ELF core
-/// header) is an offset here. Of a kdump-compressed file it is a physical address.
-#[derive(Debug)]
-pub struct Bytes {
-    pub(crate) source: Source,
-    length: u64,
-}
-
-#[derive(Debug)]
-pub(crate) enum Source {
-    /// A file of its own.
-    File(RawFile),
-    /// A kdump-compressed file.
-    Pages(Box<KdumpPages>),
-    /// A dump on a disk.
-    Bulk(Box<StoredBulk>),
-    /// At the other end of a line.
-    Link(Box<LinkMemory>),
-}
-
-impl ReadPhys for Bytes {
-    fn read_phys(&self, at: PhysAddr, into: &mut [u8]) -> Result<(), vmcore::Error> {
-        let unreadable = vmcore::Error::Unreadable { at };
-        let end = at.checked_add(into.len() as u64).ok_or(unreadable)?;
-        if end.get() > self.length {
-            return Err(unreadable);
-        }
-        match &self.source {
-            Source::File(file) => file.read(at.get(), into).map_err(|_| unreadable),
-            Source::Pages(pages) => pages.read(at.get(), into),
-            Source::Bulk(bulk) => bulk.read(at.get(), into).map_err(|_| unreadable),
-            Source::Link(link) => link.read_phys(at, into),
-        }
-    }
-}
-
 impl VmcoreFile {
     /// Opens a vmcore, or a dump disk that holds a complete one: the newest.
     ///
@@ -105,7 +67,7 @@ impl VmcoreFile {
     /// that failed, [`Error::NotADisk`] for a number without a disk, or an error of the system. For
     /// a dump disk also those of [`DumpDisk::choose`] and [`DumpDisk::check_complete`].
     pub fn open_dump(path: &Path, number: Option<u64>) -> Result<Self, Error> {
-        let bytes = bytes(path, number)?;
+        let bytes = vmcore_bytes::find(path, number)?;
         let vmcore = match &bytes.source {
             Source::Pages(_) => Self::of_pages(path, bytes),
             Source::File(_) | Source::Bulk(_) | Source::Link(_) => Self::of_core(path, bytes),
@@ -357,32 +319,6 @@ impl VmcoreFile {
                 Error::Cut { path, what, length }
             }
             source => Error::Vmcore { path, source },
-        }
-    }
-}
-
-/// Finds out where the vmcore is.
-fn bytes(path: &Path, number: Option<u64>) -> Result<Bytes, Error> {
-    match DumpDisk::open_if_ours(path, false)? {
-        Ok(disk) => {
-            let dump = disk.choose(number)?.clone();
-            disk.check_complete(&dump)?;
-            if dump.contents != Contents::Vmcore {
-                return Err(Error::OldMem(path.to_owned()));
-            }
-            Ok(Bytes { source: Source::Bulk(Box::new(disk.bulk(&dump)?)), length: dump.length })
-        }
-        Err(_) if number.is_some() => Err(Error::NotADisk(path.to_owned())),
-        Err((file, kind)) => {
-            let (file, kind) = RawFile::new(file, path, kind)?;
-            match kind {
-                FileKind::Core => Ok(Bytes { length: file.length(), source: Source::File(file) }),
-                FileKind::KdumpCompressed(_) => {
-                    let pages = Box::new(KdumpPages::open(file, path)?);
-                    Ok(Bytes { length: pages.end(), source: Source::Pages(pages) })
-                }
-                kind => Err(Error::OtherKind { path: path.to_owned(), kind, disk: false }),
-            }
         }
     }
 }

@@ -1,16 +1,18 @@
 //! Backtraces of all CPUs: the one that crashed first, and then the others.
 
+mod cpu_trace;
 mod cpus;
 mod kernel;
 mod text;
 
 use alloc::vec::Vec;
 
+pub use self::cpu_trace::CpuTrace;
 use self::cpus::Found;
 pub use self::kernel::{DeadKernel, Effort};
 pub use self::text::{MOST_SHORT, MOST_WHOLE};
 use crate::backtrace::{Budget, Frame, MostNames, Names, Start, Trace, Trust, Unwinder};
-use crate::{Caller, Comm, Cpus, Error, SavedCpu};
+use crate::{Caller, Cpus, Error, SavedCpu};
 use vmcore::ReadPhys;
 
 /// The most CPUs of a capture kernel's backtraces.
@@ -74,24 +76,6 @@ pub struct Backtraces {
     pub names: Names,
     /// Number of CPUs that are left out, for lack of room or time.
     pub left_out: usize,
-}
-
-/// The backtrace of a CPU.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CpuTrace {
-    /// The CPU's number, if it is known.
-    pub number: Option<u32>,
-    /// Pid of the task that ran there.
-    pub pid: u32,
-    /// Its name, if it is known.
-    pub comm: Option<Comm>,
-    /// True for the CPU that crashed.
-    pub has_crashed: bool,
-    /// False for a CPU that did not save its registers. Then the frames are those of its task when
-    /// it last slept, all of them guesses.
-    pub has_registers: bool,
-    /// Its frames.
-    pub trace: Trace,
 }
 
 impl Backtraces {
@@ -162,13 +146,6 @@ impl Backtraces {
     /// room in its heap beside the backtraces themselves.
     pub fn most_whole(&self) -> usize {
         MOST_WHOLE.min(HEAP.saturating_sub(self.heap()))
-    }
-}
-
-impl CpuTrace {
-    /// Bytes of heap that its frames take.
-    const fn heap(&self) -> usize {
-        self.trace.frames.capacity() * size_of::<Frame>()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Types of global variables, which BTF does not have.
 //!
 //! A table by name. A variable whose type changed has several, and the first type counts that the
-//! kernel has. Sources: the declarations in Linux, compared with the DWARF of 6.1 for both
-//! architectures, and what was measured on 5.10 to 7.2.
+//! kernel has. Sources: the declarations in Linux, and the DWARF of amd64's 6.1, which has the same
+//! types but for the lengths of arrays.
 
 use crate::Error;
 use crate::types::{TypeId, Types};

@@ -23,7 +23,7 @@ const BANNER: usize = 256;
 /// An ELF file that is read where it is asked for.
 type Elf<'f> = object::File<'f, &'f ReadCache<BufReader<File>>>;
 
-/// What a debug vmlinux adds to a dump.
+/// Types and symbols that a debug vmlinux adds to a dump.
 #[derive(Debug)]
 pub struct Vmlinux {
     /// Its types.

@@ -1,4 +1,4 @@
-//! What the /proc of a Linux first kernel says right before the crash, saved as its word on its
+//! The words of a Linux first kernel's /proc right before the crash, saved as its word on its
 //! pages is, and a machine in use before that: mounts, disks, networks, programs in many states.
 
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::CpuTrace;
+use super::cpu_trace::CpuTrace;
 use super::kernel::DeadKernel;
 use crate::{Caller, Cpus, Error, SavedCpu, Task, Tasks};
 use vmcore::ReadPhys;

@@ -62,7 +62,7 @@ fn first_page(kernel: &Kernel<'_>, _: Progress<'_>) -> Result<Answer, Error> {
     Ok(answer)
 }
 
-/// What was asked for.
+/// The parts that were asked for.
 #[derive(Debug, Default, Serialize)]
 struct Data {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,7 @@ use crate::fake::Fake;
 use crate::types::{Tag, Type, TypeId, Types};
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/vmlinux/tests.c");
-/// Where the dead kernel has `_stext`.
+/// Address of `_stext` in the dead kernel.
 const STEXT: u64 = 0xffff_ffff_9740_0000;
 /// The members in `truth` after the sizes.
 const MEMBERS: [&str; 16] = [

@@ -1,4 +1,4 @@
-//! What a kernel said right before it died, beside what is read from its dump.
+//! A kernel's words right before it died, beside what is read from its dump.
 
 pub mod answers;
 pub mod proc;

@@ -14,7 +14,7 @@ pub type Row = BTreeMap<String, String>;
 /// Rows by their key.
 pub type Table = BTreeMap<String, Row>;
 
-/// How far a field may be from the kernel's word.
+/// Distance that a field may have from the kernel's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// Not at all.

@@ -12,7 +12,7 @@ const PANIC: &str = "Kernel panic - not syncing: ";
 /// Beginnings of the first line of an oops.
 const FIRST: [&str; 3] = ["BUG: ", "kernel BUG at", "traps: PANIC"];
 
-/// What the log says of the crash.
+/// The log's words on the crash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Report {
     /// The words of `panic()`.
@@ -45,7 +45,7 @@ pub(super) fn read(kernel: &Kernel<'_>) -> Result<Report, Error> {
 }
 
 impl Report {
-    /// What these lines say. The last report counts.
+    /// The report in these lines: the last one of several.
     pub(super) fn of(lines: &[String]) -> Self {
         let panic = lines.iter().rposition(|line| line.contains(PANIC));
         let oops = first_of_oops(&lines[..panic.unwrap_or(lines.len())]);

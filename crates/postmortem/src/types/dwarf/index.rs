@@ -24,7 +24,7 @@ pub(super) struct Index {
     pub(super) enumerators: HashMap<String, i64>,
 }
 
-/// What is known of a variable. A higher one counts.
+/// Knowledge of a variable. A higher one counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     /// Of several units, each with its own: none is meant.

@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn a_failure_names_program_and_form() {
         let found = || Ok("2 tasks, 9 frames, 0.5 s".into());
-        let cells = vec![found(), Err(anyhow!("line 2 is \"x\"")), found()];
+        let cells = vec![found(), Err(anyhow!("line 2 is \"x\"")), found(), found()];
         let text = table(&[Row { name: "elf".into(), bytes: 7, cells }]);
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[2].contains(" 2 tasks, 9 frames, 0.5 s ") && lines[2].contains(" FAIL "));

@@ -40,8 +40,9 @@ fn facts(panic: &Panic) -> Vec<(&'static str, String)> {
     fact("COMMAND", panic.comm.clone());
     fact("TASK", panic.task.map(|task| task.to_string()));
     fact("FUNCTION", panic.function.clone());
-    let functions = panic.fingerprint.functions.join(" < ");
-    let hash = &panic.fingerprint.hash;
-    fact("FINGERPRINT", Some(format!("{hash} ({}: {functions})", panic.kind.name())));
+    let fingerprint = panic.fingerprint.as_ref().map(|found| {
+        format!("{} ({}: {})", found.hash, panic.kind.name(), found.functions.join(" < "))
+    });
+    fact("FINGERPRINT", fingerprint);
     facts
 }

@@ -37,12 +37,13 @@ pub(super) fn facts(kernel: &Kernel<'_>, system: &system::System) -> Vec<(&'stat
         facts.extend(value.map(|value| (name, value)));
     };
     fact("DUMPFILE", Some(kernel.vmcore().path().display().to_string()));
-    fact("CPUS", Some(cpus(system)));
+    fact("CPUS", cpus(system));
     fact("DATE", system.date.clone());
     fact("UPTIME", system.uptime_ns.map(duration));
     let load = system.load.map(|[one, five, fifteen]| format!("{one:.2}, {five:.2}, {fifteen:.2}"));
     fact("LOAD AVERAGE", load);
-    fact("TASKS", system.task_count.map(|count| format!("{count}{}", states(system))));
+    let tasks = system.task_count.filter(|count| *count > 0);
+    fact("TASKS", tasks.map(|count| format!("{count}{}", states(system))));
     fact("NODENAME", system.hostname.clone());
     fact("RELEASE", system.release.clone());
     fact("VERSION", system.version.clone());
@@ -56,10 +57,10 @@ pub(super) fn facts(kernel: &Kernel<'_>, system: &system::System) -> Vec<(&'stat
     facts
 }
 
-fn cpus(system: &system::System) -> String {
+fn cpus(system: &system::System) -> Option<String> {
     let (online, possible) = (system.online_cpus.len(), system.possible_cpus.len());
     let others = if online == possible { String::new() } else { format!(" of {possible}") };
-    format!("{online}{others}")
+    (online > 0).then(|| format!("{online}{others}"))
 }
 
 /// Numbers of tasks by state: ` (R 2, S 40)`.

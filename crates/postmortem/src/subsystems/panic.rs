@@ -42,8 +42,8 @@ pub struct Panic {
     pub function: Option<String>,
     /// The module that has the function.
     pub module: Option<String>,
-    /// A number that crashes of one cause share.
-    pub fingerprint: Fingerprint,
+    /// A number that crashes of one cause share; none if nothing is known of the cause.
+    pub fingerprint: Option<Fingerprint>,
     /// The stack of the CPU that crashed.
     pub stack: Option<Stack>,
     /// The stack of the task that hung.

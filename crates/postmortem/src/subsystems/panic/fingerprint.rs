@@ -115,17 +115,21 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    /// The fingerprint of a crash of this kind in these functions, innermost first.
-    pub(super) fn new<'n>(kind: Kind, functions: impl Iterator<Item = &'n str>) -> Self {
+    /// The fingerprint of a crash of this kind in these functions, innermost first. [`None`] if
+    /// neither is known: such crashes share nothing.
+    pub(super) fn new<'n>(kind: Kind, functions: impl Iterator<Item = &'n str>) -> Option<Self> {
         let mut own: Vec<String> = functions.map(|name| plain(name).to_owned()).collect();
         // A recursion counts once, however deep.
         own.dedup();
         own.truncate(MOST);
+        if kind == Kind::Unknown && own.is_empty() {
+            return None;
+        }
         let mut text = kind.name().to_owned();
         own.iter().for_each(|name| text += &format!("\n{name}"));
         let digest = Sha256::digest(text.as_bytes());
         let hash = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { hash, kind, functions: own }
+        Some(Self { hash, kind, functions: own })
     }
 }
 

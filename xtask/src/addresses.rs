@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+/// States of a task that has died.
+const DEAD: [&str; 2] = ["Z", "X"];
 /// Bytes of a direct call: opcode and distance. Kernels with retpolines have no other.
 const CALL: u64 = 5;
 
@@ -14,6 +16,8 @@ const CALL: u64 = 5;
 pub(crate) struct Stack {
     /// The CPU that it was on ran it when the kernel died.
     pub on_cpu: bool,
+    /// The task has died, and has no stack any more.
+    pub is_dead: bool,
     /// The last frame is the entry from user mode.
     pub from_user: bool,
     /// The address of each frame, innermost first.
@@ -83,7 +87,8 @@ pub(crate) fn of_collector(lines: &str) -> Result<Stacks> {
         };
         let frames = frames.iter().map(address).collect::<Result<_>>()?;
         let from_user = object["end"] == "user";
-        Ok((pid, Stack { on_cpu: object["cpu"].is_u64(), from_user, frames }))
+        let is_dead = DEAD.iter().any(|state| object["state"] == *state);
+        Ok((pid, Stack { on_cpu: object["cpu"].is_u64(), is_dead, from_user, frames }))
     };
     lines.lines().map(stack).collect()
 }
@@ -118,7 +123,8 @@ fn compare(
     theirs: &Stacks,
     mut is_same: impl FnMut(&Stack, &Stack) -> bool,
 ) -> Result<(usize, usize)> {
-    let asleep = || ours.iter().filter(|(_, stack)| !stack.on_cpu);
+    // drgn follows the memory that was the stack of a dead task, and may be another's.
+    let asleep = || ours.iter().filter(|(_, stack)| !stack.on_cpu && !stack.is_dead);
     let differs =
         |(pid, stack): &(&u32, &Stack)| theirs.get(pid).is_none_or(|other| !is_same(stack, other));
     let others: Vec<_> = asleep().filter(differs).collect();
@@ -163,6 +169,9 @@ mod tests {
         let ours = of_collector(OURS).unwrap();
         assert_eq!(same(&ours, &of_drgn(DRGN)).unwrap(), (2, 3));
         assert_eq!(same(&ours, &of_crash(CRASH)).unwrap(), (2, 3));
+        let dead = format!("{OURS}\n{{\"pid\":9,\"state\":\"Z\",\"frames\":[]}}");
+        let is_same = |list: &str| same(&of_collector(list).unwrap(), &of_drgn(DRGN)).is_ok();
+        assert!(is_same(&dead) && !is_same(&dead.replace('Z', "S")));
         let calls = CRASH.replace("schedule at 20", "schedule at 1b");
         assert_eq!(same(&ours, &of_crash_i386(&calls)).unwrap(), (2, 3));
         assert!(same(&ours, &of_crash_i386(CRASH)).is_err());
@@ -173,7 +182,7 @@ mod tests {
     #[test]
     fn crash_may_show_more_before_the_entry_from_user_mode() {
         let stack = |from_user, frames: &[u64]| {
-            Stacks::from([(1, Stack { from_user, frames: frames.into(), on_cpu: false })])
+            Stacks::from([(1, Stack { from_user, frames: frames.into(), ..Stack::default() })])
         };
         let fits = |from_user, theirs: &[u64]| {
             same_but_for_entry(&stack(from_user, &[1, 2, 3]), &stack(false, theirs)).is_ok()

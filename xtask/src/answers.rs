@@ -37,9 +37,14 @@ const MEMORY: [(&str, &str); 8] = [
     ("SWAP FREE", "SwapFree"),
     ("COMMIT LIMIT", "CommitLimit"),
 ];
-/// crash adds what CPUs have not yet added to the number of free pages, /proc does not: up to 125
-/// pages of each (Linux, `calculate_normal_threshold`).
-const RULES: &[(&str, Rule)] = &[("MemFree.pages", Rule::Near(250))];
+/// A CPU keeps up to 125 pages of each counter to itself (Linux, `calculate_normal_threshold`).
+/// crash adds these to the number of free pages, which /proc does not, and not to the pages of the
+/// slab (two counters) and of files, where crashinfo does.
+const RULES: &[(&str, Rule)] = &[
+    ("MemFree.pages", Rule::Near(250)),
+    ("Slab.pages", Rule::Near(500)),
+    ("Cached.pages", Rule::Near(250)),
+];
 
 /// Checks that crashinfo finds the same in `dump` as drgn and crash.
 pub(crate) fn same(

@@ -43,9 +43,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Build purgatory, the capture kernel, the test guest and the loader
+    /// Build purgatory, the capture kernel, the test guest, the loader and crashinfo
     Build,
-    /// Write the files of a package besides the loader itself: manual pages, completions, a unit
+    /// Write the files of a package besides the programs: manual pages, completions, a unit
     Dist,
     /// Fetch what the other tasks need
     Setup(setup::Args),

@@ -1,5 +1,5 @@
-//! What crashinfo reads from a dump, beside what the kernel said right before it died. The program
-//! runs as users run it; its answers are the judged.
+//! crashinfo's answers from a dump, beside the kernel's words right before it died. The program runs
+//! as users run it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,7 +1,7 @@
 //! Tasks: processes, their threads, and the idle tasks of the CPUs.
 //!
 //! The kernel has its tasks twice: in a ring of processes with their threads, and below their PIDs.
-//! Where the ring is damaged, the PIDs have the rest.
+//! The PIDs have the rest if the ring is damaged.
 
 mod arguments;
 mod find;

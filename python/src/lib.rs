@@ -1,8 +1,23 @@
 //! The module `kdump._kdump`: the classes of the Python package `kdump` that read dumps.
+//!
+//! ```text
+//! session (Dump and Kernel of postmortem) ◀── reader ◀── object, array, pointers, ctype
+//!                                                            ▲
+//!                                        walk, functions, dump (the class Dump)
+//! ```
 
+mod argument;
+mod array;
+mod ctype;
 mod dump;
 mod error;
+mod functions;
+mod messages;
+mod object;
+mod pointers;
+mod reader;
 mod session;
+mod walk;
 
 use pyo3::prelude::*;
 
@@ -10,5 +25,20 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _kdump {
     #[pymodule_export]
+    use crate::array::FlexArray;
+    #[pymodule_export]
+    use crate::ctype::CType;
+    #[pymodule_export]
     use crate::dump::Dump;
+    #[pymodule_export]
+    use crate::functions::{addr, cast, container_of, deref, type_of};
+    #[pymodule_export]
+    use crate::object::{Attribute, StructResult};
+    #[pymodule_export]
+    use crate::walk::Steps;
+
+    #[pymodule_init]
+    fn init() {
+        crate::messages::start();
+    }
 }

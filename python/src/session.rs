@@ -1,10 +1,17 @@
 //! An open dump and the kernel in it, as one value that Python objects share.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use collector::{LinkOptions, Source, Timeouts};
-use postmortem::{Dump, Error, Kernel, Vmlinux};
+use postmortem::{Dump, Error, Kernel, TypeId, Vmlinux};
+use pyo3::prelude::*;
+
+use crate::object::{self, Class};
+use crate::reader::{Declared, Value};
 
 self_cell::self_cell!(
     struct Opened {
@@ -24,6 +31,8 @@ pub(crate) struct Session {
     opened: Opened,
     /// Its name on opening.
     pub(crate) path: String,
+    /// The classes of structs, and the makers of their objects.
+    classes: RefCell<HashMap<TypeId, Class>>,
 }
 
 impl Session {
@@ -37,7 +46,7 @@ impl Session {
         vmlinux: Option<&Path>,
         number: Option<u64>,
     ) -> Result<Self, Error> {
-        let source: Source = path.parse().map_err(|error| Error::Usage(format!("{error}")))?;
+        let source: Source = path.parse().map_err(Error::Usage)?;
         let timeouts = Timeouts { wait: WAIT, timeout: None };
         let dump = Dump::open_source(&source, number, LINE, timeouts)?;
         let opened = Opened::try_new(dump, |dump| match vmlinux {
@@ -47,7 +56,7 @@ impl Session {
                 Kernel::with_sources(dump, types, symbols)
             }
         })?;
-        Ok(Self { opened, path: path.to_owned() })
+        Ok(Self { opened, path: path.to_owned(), classes: RefCell::default() })
     }
 
     /// The kernel.
@@ -58,5 +67,27 @@ impl Session {
     /// The dump.
     pub(crate) fn dump(&self) -> &Dump {
         self.opened.borrow_owner()
+    }
+
+    /// The class of a struct or union of this type, which is no typedef.
+    pub(crate) fn class(self: &Rc<Self>, py: Python<'_>, declared: Declared) -> PyResult<Class> {
+        if let Some((class, maker)) = self.classes.borrow().get(&declared.of) {
+            return Ok((class.clone_ref(py), maker.clone_ref(py)));
+        }
+        let (class, maker) = object::class(py, self, declared)?;
+        let pair = (class.clone_ref(py), maker.clone_ref(py));
+        self.classes.borrow_mut().insert(declared.of, pair);
+        Ok((class, maker))
+    }
+
+    /// The object of this struct or union at an address.
+    pub(crate) fn object(
+        self: &Rc<Self>,
+        py: Python<'_>,
+        of: impl Into<Declared>,
+        at: u64,
+    ) -> PyResult<Value> {
+        let (class, maker) = self.class(py, of.into())?;
+        class.call1(py, (maker, at))
     }
 }

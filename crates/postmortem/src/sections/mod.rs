@@ -59,18 +59,26 @@ macro_rules! sections {
 }
 
 impl Command {
+    /// The section of a command line without the program's name: `kmem -i`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`]: the words of `clap`.
+    pub fn parse(line: &str) -> Result<Self, Error> {
+        let words = ["crashinfo"].into_iter().chain(line.split_whitespace());
+        let parser = clap::Command::new("crashinfo").subcommand_required(true);
+        Self::augment_subcommands(parser)
+            .try_get_matches_from(words)
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .map_err(|error| Error::Usage(error.to_string()))
+    }
+
     /// The sections of a report, besides the first page.
     ///
     /// # Panics
     /// Never: a test parses the lines.
     pub fn report() -> Vec<Self> {
-        let parse = |line: &&str| {
-            let words = ["crashinfo"].into_iter().chain(line.split(' '));
-            Self::augment_subcommands(clap::Command::new("crashinfo"))
-                .try_get_matches_from(words)
-                .and_then(|matches| Self::from_arg_matches(&matches))
-        };
-        REPORT.iter().map(|line| parse(line).expect("a section of the table")).collect()
+        let parse = |line: &&str| Self::parse(line).expect("a section of the table");
+        REPORT.iter().map(parse).collect()
     }
 }
 

@@ -96,8 +96,17 @@ impl<'k> Object<'k> {
         of: &str,
         member: &str,
     ) -> Result<impl Iterator<Item = Result<Object<'k>, Error>> + use<'k>, Error> {
+        self.containers(self.hlist_nodes()?, of, member)
+    }
+
+    /// The nodes of the `hlist_head`, `llist_head` or other list that a NULL ends: their
+    /// addresses. An error is the last item.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn hlist_nodes(&self) -> Result<List<'k>, Error> {
         let kernel = self.kernel();
-        self.containers(List::new(kernel, 0, kernel.word(self.address())?, false), of, member)
+        Ok(List::new(kernel, 0, kernel.word(self.address())?, false))
     }
 
     /// The same of an `hlist_nulls_head`, which a pointer with bit 0 set ends.
@@ -109,8 +118,16 @@ impl<'k> Object<'k> {
         of: &str,
         member: &str,
     ) -> Result<impl Iterator<Item = Result<Object<'k>, Error>> + use<'k>, Error> {
+        self.containers(self.hlist_nulls_nodes()?, of, member)
+    }
+
+    /// The nodes of the `hlist_nulls_head`: their addresses. An error is the last item.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn hlist_nulls_nodes(&self) -> Result<List<'k>, Error> {
         let kernel = self.kernel();
-        self.containers(List::new(kernel, 0, kernel.word(self.address())?, true), of, member)
+        Ok(List::new(kernel, 0, kernel.word(self.address())?, true))
     }
 
     fn containers(

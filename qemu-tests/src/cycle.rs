@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 use log::info;
 
 use crate::config::Config;
-use crate::delivery::Way;
 use crate::fault::hooks::Hooks;
 use crate::fault::table;
 use crate::first::prepared::Prepared;
@@ -88,15 +87,17 @@ fn remove_old_results(out: &Path) -> Result<()> {
 }
 
 fn dump_disk(config: &Config, hooks: &dyn Hooks, folder: &Path) -> Result<DumpDisk> {
+    let disk = config.delivery.targets.disk();
+    let controller = disk.unwrap_or_default();
     if let Some(path) = &config.dump_disk {
-        return DumpDisk::open(path.clone(), Attachment::Whole);
+        return Ok(DumpDisk::open(path.clone(), Attachment::Whole)?.on(controller));
     }
     let spare = if config.stock_capture.is_some() { DISK_SPARE_STOCK } else { DISK_SPARE };
     let mut size = config.all_memory() + spare;
-    let mut attachment = match config.delivery.targets.has(Way::VirtioBlk) {
+    let mut attachment = match disk.is_some() {
         true => Attachment::Whole,
         false => Attachment::Absent,
     };
     hooks.disk(&mut size, &mut attachment);
-    DumpDisk::create(folder, size, attachment, !config.truth)
+    Ok(DumpDisk::create(folder, size, attachment, !config.truth)?.on(controller))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::host::controller::Controller;
 use crate::host::machine_type::{MachineType, option_path};
 use crate::line::Rates;
 
@@ -18,8 +19,8 @@ const BAUD: u32 = 115_200;
 /// One way out of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
-    /// A dump disk.
-    VirtioBlk,
+    /// A dump disk on such a controller.
+    Disk(Controller),
     /// A port of a virtio console, which is a socket on the host.
     VirtioConsole,
     /// COM1, which is the console of both kernels as well.
@@ -29,29 +30,41 @@ pub enum Way {
 }
 
 impl Way {
-    /// All of them, by the words of the command line.
-    const NAMES: [(&str, Self); 4] = [
-        ("virtio-blk", Self::VirtioBlk),
+    /// Those that are lines, by the words of the command line.
+    const LINES: [(&str, Self); 3] = [
         ("virtio-console", Self::VirtioConsole),
         ("serial", Self::Serial),
         ("serial2", Self::SecondSerial),
     ];
 
+    /// All of them, by the words of the command line.
+    fn names() -> impl Iterator<Item = (&'static str, Self)> {
+        let disks = Controller::ALL.map(|controller| (controller.name(), Self::Disk(controller)));
+        disks.into_iter().chain(Self::LINES)
+    }
+
     /// Its word on the command line.
     pub fn name(self) -> &'static str {
-        let found = Self::NAMES.iter().find(|(_, way)| *way == self);
-        found.map_or("", |(name, _)| name)
+        Self::names().find(|(_, way)| *way == self).map_or("", |(name, _)| name)
+    }
+
+    /// The controller of its dump disk, if it is one.
+    pub fn disk(self) -> Option<Controller> {
+        match self {
+            Self::Disk(controller) => Some(controller),
+            _ => None,
+        }
     }
 
     /// True if a collector takes the dump from it.
     pub fn is_line(self) -> bool {
-        self != Self::VirtioBlk
+        self.disk().is_none()
     }
 
     /// Returns its part of `kdump.target=`; `disk` is the dump disk's.
     fn target(self, disk: &str) -> String {
         match self {
-            Self::VirtioBlk => disk.to_string(),
+            Self::Disk(_) => disk.to_string(),
             Self::VirtioConsole => format!("virtio-console:name={PORT_NAME}"),
             Self::Serial => format!("serial:port=0,baud={BAUD}"),
             Self::SecondSerial => format!("serial:port=1,baud={BAUD}"),
@@ -63,9 +76,9 @@ impl FromStr for Way {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let found = Self::NAMES.iter().find(|(name, _)| *name == text);
-        let names = || Self::NAMES.map(|(name, _)| name).join(", ");
-        found.map(|(_, way)| *way).with_context(|| format!("`{text}` is none of {}", names()))
+        let found = Self::names().find(|(name, _)| *name == text);
+        let names = || Self::names().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
+        found.map(|(_, way)| way).with_context(|| format!("`{text}` is none of {}", names()))
     }
 }
 
@@ -79,7 +92,7 @@ pub struct Targets {
 
 impl Default for Targets {
     fn default() -> Self {
-        Way::VirtioBlk.into()
+        Way::Disk(Controller::default()).into()
     }
 }
 
@@ -92,6 +105,11 @@ impl Targets {
     /// True if this way is one of them.
     pub fn has(&self, way: Way) -> bool {
         self.ways.contains(&way)
+    }
+
+    /// The controller of the dump disk, if one is among them.
+    pub fn disk(&self) -> Option<Controller> {
+        self.ways.iter().find_map(|way| way.disk())
     }
 
     /// True if every target must get the dump, and not only the first that works.
@@ -127,10 +145,12 @@ impl FromStr for Targets {
         ensure!(!is_mixed, "either `+` (every one) or `,` (the first that works), not both");
         let mut ways = Vec::new();
         for word in text.split(['+', ',']) {
-            let way = word.parse()?;
+            let way: Way = word.parse()?;
             ensure!(!ways.contains(&way), "`{word}` is there twice");
             ways.push(way);
         }
+        let disks = ways.iter().filter(|way| !way.is_line()).count();
+        ensure!(disks < 2, "the machine has one dump disk, and `{text}` names {disks}");
         Ok(Self { ways, all })
     }
 }
@@ -262,7 +282,9 @@ mod tests {
         );
         let first: Targets = "serial2,virtio-blk".parse().unwrap();
         assert!(!first.is_all());
-        assert_eq!(first.ways(), [Way::SecondSerial, Way::VirtioBlk]);
+        let disk = Controller::VirtioBlk;
+        assert_eq!(first.ways(), [Way::SecondSerial, Way::Disk(disk)]);
+        assert_eq!((first.disk(), "serial".parse::<Targets>().unwrap().disk()), (Some(disk), None));
         assert_eq!(first.words("DISK"), "serial:port=1,baud=115200,DISK");
         assert_eq!(first.to_string(), "serial2,virtio-blk");
         assert_eq!("virtio-blk".parse::<Targets>().unwrap(), Targets::default());
@@ -270,7 +292,8 @@ mod tests {
 
     #[test]
     fn what_is_no_list_of_targets() {
-        for bad in ["", "disk", "serial+serial", "serial,", "a+b,c", "serial+virtio-blk,serial2"] {
+        let mixed = "serial+virtio-blk,serial2";
+        for bad in ["", "floppy", "serial+serial", "serial,", "a+b,c", mixed, "nvme,ahci"] {
             assert!(bad.parse::<Targets>().is_err(), "{bad}");
         }
     }

@@ -274,11 +274,11 @@ impl Case<'_> {
     fn disk_after(self, arrived_by: Option<Way>) -> Result<Option<DiskAfter>> {
         let targets = &self.config.delivery.targets;
         let missed = self.ended.failure.is_some()
-            || (!targets.is_all() && arrived_by != Some(Way::VirtioBlk));
-        let asked = targets.has(Way::VirtioBlk) && missed;
-        let found = arrival::dump_of(Way::VirtioBlk, &self.config.out);
+            || (!targets.is_all() && arrived_by.and_then(Way::disk).is_none());
+        let Some(controller) = targets.disk().filter(|_| missed) else { return Ok(None) };
+        let found = arrival::dump_of(Way::Disk(controller), &self.config.out);
         fs::create_dir_all(found.parent().context("a path in a folder")?)?;
-        asked.then(|| after_failure(self.disk, &found, self.memory)).transpose()
+        after_failure(self.disk, &found, self.memory).map(Some)
     }
 }
 

@@ -34,6 +34,7 @@ pub use first::first_kernel::{FirstKernel, Loading};
 pub use first::kexec_tools::KexecTools;
 pub use first::saved_pages::{Load, SavedPages};
 pub use first::stock_capture::StockCapture;
+pub use host::controller::Controller;
 pub use host::deadline::Interrupt;
 pub use host::guest_dump::GuestDump;
 pub use host::machine_type::MachineType;

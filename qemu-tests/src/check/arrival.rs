@@ -80,7 +80,7 @@ pub fn collect(
 /// Fails if that target has no complete dump.
 pub fn length(config: &Config, disk: &DumpDisk, received: &[Received]) -> Result<u64> {
     let way = config.delivery.targets.ways().first().context("no target is named")?;
-    if *way == Way::VirtioBlk {
+    if way.disk().is_some() {
         let info = collector::info(disk.path(), None).context("looking at the dump disk")?;
         return Ok(info.vmcore.context("there is no vmcore on the dump disk")?.length);
     }
@@ -97,7 +97,7 @@ pub fn dump_of(way: Way, out: &Path) -> PathBuf {
 }
 
 fn arrive(way: Way, disk: &DumpDisk, received: &[Received], dump: &Path) -> Result<Arrival> {
-    if way == Way::VirtioBlk {
+    if way.disk().is_some() {
         let extracted = collector::extract(disk.path(), None, dump, &mut |_, _| {});
         let extracted = extracted.context("extracting the vmcore")?;
         if let Some(trouble) = extracted.trouble() {
@@ -198,6 +198,7 @@ pub fn pull_file(config: &Config, number: usize) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::controller::Controller;
 
     fn arrival(way: Way, sha256: u8) -> Arrival {
         Arrival { way, length: 1, sha256: [sha256; 32], left: Vec::new() }
@@ -205,9 +206,10 @@ mod tests {
 
     #[test]
     fn dumps_of_one_run_are_the_same() {
-        let one = [arrival(Way::VirtioBlk, 1), arrival(Way::Serial, 1)];
+        let blk = Way::Disk(Controller::VirtioBlk);
+        let one = [arrival(blk, 1), arrival(Way::Serial, 1)];
         assert_eq!(same(&one).unwrap(), "one SHA-256 from virtio-blk, serial");
-        let two = [arrival(Way::VirtioBlk, 1), arrival(Way::Serial, 2)];
+        let two = [arrival(blk, 1), arrival(Way::Serial, 2)];
         let error = same(&two).unwrap_err().to_string();
         assert_eq!(error, "serial has another vmcore than virtio-blk");
     }

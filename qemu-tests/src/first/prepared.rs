@@ -90,8 +90,8 @@ fn planned_guest(
     target: &str,
     memory: &GuestMemory,
 ) -> Result<Guest> {
-    let is_used = |way| config.delivery.targets.has(way);
-    let used = [Way::VirtioBlk, Way::VirtioConsole].map(is_used);
+    let targets = &config.delivery.targets;
+    let used = [targets.disk().is_some(), targets.has(Way::VirtioConsole)];
     let mut ingredients = Ingredients {
         elf,
         capture_kernel: &config.capture_kernel,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use handoff::Stage;
 
+use crate::host::controller::Controller;
 use crate::host::machine_type::{MachineType, option_path};
 use crate::host::nbd::NbdServer;
 
@@ -62,6 +63,7 @@ pub struct DumpDisk {
     path: PathBuf,
     /// The value of `kdump.target=` that names it.
     pub target: String,
+    controller: Controller,
     attachment: Attachment,
     header: Vec<u8>,
     server: Option<NbdServer>,
@@ -101,7 +103,19 @@ impl DumpDisk {
         let id = collector::DumpDisk::open(&path).context("opening the dump disk")?.id();
         let header = header(&path).context("reading the dump disk")?;
         let server = attachment.is_served().then(|| NbdServer::start(&path)).transpose()?;
-        Ok(Self { path, target: format!("virtio-blk:id={id}"), attachment, header, server })
+        let controller = Controller::default();
+        let target = format!("{}:id={id}", controller.target_key());
+        Ok(Self { path, target, controller, attachment, header, server })
+    }
+
+    /// The same disk, on this controller.
+    #[must_use]
+    pub fn on(mut self, controller: Controller) -> Self {
+        if let Some((_, id)) = self.target.split_once(':') {
+            self.target = format!("{}:{id}", controller.target_key());
+        }
+        self.controller = controller;
+        self
     }
 
     /// The backing file.
@@ -109,11 +123,11 @@ impl DumpDisk {
         &self.path
     }
 
-    /// QEMU's words for it on a machine of this kind; `properties` are more properties of its
-    /// device.
+    /// QEMU's words for it and its controller on a machine of this kind; `properties` are more
+    /// properties of these.
     ///
-    /// On PCI a transitional virtio-blk device. Its host cache is `unsafe`: data loss at the host's
-    /// death does not matter here, and a flush costs nothing.
+    /// Its host cache is `unsafe`: data loss at the host's death does not matter here, and a flush
+    /// costs nothing.
     pub fn arguments(&self, machine: MachineType, properties: &str) -> Vec<String> {
         let path = option_path(&self.path);
         let (file, more) = match self.attachment {
@@ -137,13 +151,10 @@ impl DumpDisk {
                 )
             }
         };
-        let words = [
-            "-drive",
-            &format!("if=none,id=dump,format=raw,cache=unsafe,{file}{more}"),
-            "-device",
-            &format!("{},drive=dump,{properties}", machine.disk_device()),
-        ];
-        words.map(str::to_string).to_vec()
+        let drive = format!("if=none,id=dump,format=raw,cache=unsafe,{file}{more}");
+        let devices = self.controller.devices(machine, "dump", properties);
+        let devices = devices.into_iter().flat_map(|device| ["-device".to_string(), device]);
+        ["-drive".to_string(), drive].into_iter().chain(devices).collect()
     }
 
     /// True if the cycle has changed the disk's headers.

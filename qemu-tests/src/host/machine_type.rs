@@ -47,6 +47,14 @@ impl MachineType {
         }
     }
 
+    /// QEMU's value of `-device` for a virtio SCSI controller.
+    pub fn scsi_device(self) -> &'static str {
+        match self {
+            Self::Pc => "virtio-scsi-pci",
+            Self::MicroVm => "virtio-scsi-device,bus=virtio-mmio-bus.0",
+        }
+    }
+
     /// QEMU's value of `-device` for the virtio console.
     pub fn console_device(self) -> &'static str {
         match self {

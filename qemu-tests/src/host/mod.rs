@@ -1,5 +1,6 @@
 //! The host: QEMU and the tools around it.
 
+pub mod controller;
 pub mod deadline;
 pub mod dump_disk;
 pub mod gdb;

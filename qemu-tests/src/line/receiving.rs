@@ -111,7 +111,7 @@ impl Receiving {
                     // Ends with QEMU.
                     std::thread::spawn(move || std::io::copy(&mut tap, &mut std::io::sink()));
                 }
-                Way::VirtioBlk | Way::VirtioConsole => (),
+                Way::Disk(_) | Way::VirtioConsole => (),
             }
         }
         Ok(read)

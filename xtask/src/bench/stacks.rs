@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use qemu_tests::delivery::Way;
 use qemu_tests::host::memory::PAGE;
-use qemu_tests::{Config, KexecTools, Level, StockCapture};
+use qemu_tests::{Config, Controller, KexecTools, Level, StockCapture};
 
 /// Target that our capture kernel sends the dump to. A new one is a variant, its name and its goals
 /// here, and its part of a cycle's configuration in [`Target::configure`].
@@ -57,7 +57,7 @@ impl Target {
 
     fn configure(self, collector: &Path, config: &mut Config) {
         let way = match self {
-            Self::VirtioBlk | Self::Level31 => Way::VirtioBlk,
+            Self::VirtioBlk | Self::Level31 => Way::Disk(Controller::VirtioBlk),
             Self::VirtioConsole => Way::VirtioConsole,
         };
         if self == Self::Level31 {

@@ -10,7 +10,7 @@ mod pages;
 
 use basics::*;
 use crash_kinds::{KINDS, assert_fingerprints};
-use pages::{CLASSES, LOADS, SHOW_IN_PANIC, also_by_crashinfo, assert_pages};
+use pages::{CLASSES, LOADS, SHOW_IN_PANIC, also_by_crashinfo, assert_pages, keep_for_python};
 use qemu_tests::Level;
 use qemu_tests::check::core_file::CoreFile;
 use qemu_tests::check::crashinfo::Crashinfo;
@@ -98,22 +98,24 @@ fn debian_amd64_rt() {
 #[test]
 fn debian_amd64_7_2() {
     let classes = [PageClass::Cache, PageClass::User, PageClass::Free, PageClass::HwPoison];
-    assert_pages(debian_kernel("AMD64_7_2"), LOADS, &classes, false, |config| {
+    let out = assert_pages(debian_kernel("AMD64_7_2"), LOADS, &classes, false, |config| {
         config.cpus = 2;
         config.first_append = format!("hugetlb_free_vmemmap=on {SHOW_IN_PANIC}");
         also_by_crashinfo(config, crashinfo());
     });
+    keep_for_python(&out, "amd64-7.2");
 }
 
 /// The types of an i386 kernel are in its debug vmlinux.
 #[test]
 fn debian_i386_with_its_debug_vmlinux() {
-    assert_pages(debian(), LOADS, CLASSES, true, |config| {
+    let out = assert_pages(debian(), LOADS, CLASSES, true, |config| {
         config.cpus = 2;
         config.first_append = SHOW_IN_PANIC.into();
         let debug_vmlinux = Some(file("KDUMP_TEST_DEBUG_I386"));
         also_by_crashinfo(config, Crashinfo { debug_vmlinux, ..crashinfo() });
     });
+    keep_for_python(&out, "i386-6.1");
 }
 
 /// crashinfo reads the kernel that it runs on.

@@ -1,6 +1,8 @@
 //! `cargo xtask dist`: manual pages and completions of the loader and of crashinfo, made from their
-//! own command lines, and the files that start the loader, all into `target/dist`.
+//! own command lines, the files that start the loader, and the Python package as a wheel, all into
+//! `target/dist`.
 
+use crate::python;
 use crate::workspace::target_dir;
 use anyhow::{Context, Result};
 use clap::{Command, CommandFactory};
@@ -38,6 +40,8 @@ pub fn run() -> Result<()> {
     for path in write(&target_dir().join("dist"))? {
         println!("{}", path.display());
     }
+    let wheel = python::wheel(&target_dir().join("dist"))?;
+    println!("{}", wheel.display());
     Ok(())
 }
 

@@ -1,18 +1,16 @@
 //! drgn: from PyPI, one version, in a Python environment under `target/drgn`. Its wheels bring
 //! libkdumpfile along, which it reads kdump-compressed dumps with.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use qemu_tests::Banner;
 use serde_json::Value;
 
-use crate::programs;
-use crate::workspace::target_dir;
-use log::info;
-
+use crate::environment::Environment;
 use crate::programs::output_of;
+use crate::workspace::target_dir;
 
 /// The version that is asked for.
 const VERSION: &str = "0.3.0";
@@ -23,7 +21,7 @@ const SCRIPT: &str = include_str!("read_dump.py");
 
 /// drgn, installed.
 pub(crate) struct Drgn {
-    python: PathBuf,
+    environment: Environment,
 }
 
 /// Values that drgn finds in a dump.
@@ -39,24 +37,22 @@ impl Drgn {
     /// Makes sure that it is there.
     ///
     /// # Errors
-    /// Fails if Python or PyPI cannot be reached; the text names the command to type.
-    pub(crate) fn ensure() -> Result<Self> {
+    /// Fails if Python or PyPI cannot be reached, or it does not run; the text names the command to
+    /// type.
+    pub(crate) fn ensure(mirror: Option<&str>) -> Result<Self> {
         let folder = target_dir().join("drgn");
-        let python = folder.join("bin/python");
-        if !is_installed(&python) {
-            programs::ensure(programs::PYTHON)?;
-            // Debian's python3 comes without the module for environments.
-            if output_of(Command::new("python3").args(["-c", "import ensurepip, venv"])).is_err() {
-                programs::install(&["python3-venv"])?;
-            }
-            install(&folder, &python)?;
-        }
-        Ok(Self { python })
+        let packages = format!("drgn=={VERSION}\n");
+        let environment = Environment::ensure(folder.clone(), &packages, mirror)?;
+        let drgn = Self { environment };
+        let probed = output_of(drgn.python().args(["-c", PROBE]))?;
+        let broken = "drgn was installed and cannot read kdump-compressed dumps";
+        ensure!(probed.trim() == VERSION, "{broken}; next step: remove {}", folder.display());
+        Ok(drgn)
     }
 
     /// Its Python.
     pub(crate) fn python(&self) -> Command {
-        Command::new(&self.python)
+        self.environment.program("python")
     }
 
     /// Opens a dump and compares it with the kernel's own name for itself.
@@ -64,7 +60,7 @@ impl Drgn {
     /// # Errors
     /// Fails if drgn refuses the dump, or finds something else.
     pub(crate) fn read(&self, dump: &Path, banner: &Banner) -> Result<Found> {
-        let mut script = Command::new(&self.python);
+        let mut script = self.python();
         script.args(["-c", SCRIPT]).arg(dump);
         script.args([banner.address.to_string(), banner.text.len().to_string()]);
         let output = script.output().context("cannot start Python")?;
@@ -103,24 +99,6 @@ pub(crate) fn release(banner: &str) -> Result<&str> {
 /// The text after `KEY=` in VMCOREINFO.
 pub(crate) fn value_of<'a>(vmcoreinfo: &'a str, key: &str) -> Option<&'a str> {
     vmcoreinfo.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
-}
-
-fn is_installed(python: &Path) -> bool {
-    let probed = output_of(Command::new(python).args(["-c", PROBE]));
-    probed.is_ok_and(|version| version.trim() == VERSION)
-}
-
-fn install(folder: &Path, python: &Path) -> Result<()> {
-    info!("fetching drgn {VERSION} from PyPI");
-    output_of(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
-    let drgn = format!("drgn=={VERSION}");
-    let mut pip = Command::new(python);
-    pip.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:", &drgn]);
-    let next = "drgn is what `interop` reads dumps with; next step: give pip access to PyPI";
-    output_of(&mut pip).context(next)?;
-    let broken = "drgn was installed and does not run, or cannot read kdump-compressed dumps";
-    ensure!(is_installed(python), "{broken}; next step: remove {}", folder.display());
-    Ok(())
 }
 
 #[cfg(test)]

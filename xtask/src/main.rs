@@ -13,6 +13,8 @@ mod debuggers;
 mod dist;
 mod distribution;
 mod drgn;
+mod environment;
+mod fakes;
 mod formats;
 mod fuzz;
 mod image;
@@ -20,6 +22,7 @@ mod interop;
 mod makedumpfile;
 mod matrix;
 mod programs;
+mod python;
 mod qemu_crash;
 mod readers;
 mod rustup;
@@ -45,7 +48,8 @@ struct Cli {
 enum Task {
     /// Build purgatory, the capture kernel, the test guest, the loader and crashinfo
     Build,
-    /// Write the files of a package besides the programs: manual pages, completions, a unit
+    /// Write the files of a package besides the programs: manual pages, completions, a unit, the
+    /// Python package
     Dist,
     /// Fetch what the other tasks need
     Setup(setup::Args),
@@ -56,6 +60,8 @@ enum Task {
     Interop(interop::Args),
     /// Have drgn and crash list tasks and stacks in dumps at level 31, and compare with a raw one
     Debuggers,
+    /// Build the Python package, install it below target/, lint it and run its tests
+    Python(python::Args),
     /// Measure dumps beside those of a stock Linux and of QEMU, and the smallest slot
     Bench(bench::Args),
     /// Feed a parser of foreign bytes with libFuzzer's inputs
@@ -95,6 +101,7 @@ fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::QemuCrash(args) => return qemu_crash::run(&args),
         Task::Interop(args) => interop::run(&args),
         Task::Debuggers => debuggers::run(),
+        Task::Python(args) => python::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Test(args) => test::run(&args),

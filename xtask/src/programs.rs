@@ -26,8 +26,8 @@ pub(crate) const UNPACK: &[Program] = &[("xz", &["xz-utils"])];
 /// Programs that change a kernel's symbols.
 pub(crate) const SYMBOLS: &[Program] = &[("objcopy", &["binutils"])];
 
-/// Programs for drgn, which comes from PyPI into a folder of its own.
-pub(crate) const PYTHON: &[Program] = &[("python3", &["python3", "python3-venv"])];
+/// Programs for Python environments.
+pub(crate) const PYTHON: &[Program] = &[("python3", &["python3"])];
 
 /// Further programs for fuzzing: libFuzzer is built from its C++ sources.
 pub(crate) const FUZZ: &[Program] = &[("c++", &["g++"])];

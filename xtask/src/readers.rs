@@ -47,7 +47,7 @@ impl Readers {
     /// Fails if drgn cannot be had.
     pub(crate) fn new([i386, amd64]: [&Path; 2]) -> Result<Self> {
         let collector = Collector(image::build_collector()?);
-        Ok(Self { drgn: Drgn::ensure()?, collector, i386: i386.into(), amd64: amd64.into() })
+        Ok(Self { drgn: Drgn::ensure(None)?, collector, i386: i386.into(), amd64: amd64.into() })
     }
 
     /// Results of all readers, in the order of [`NAMES`].

@@ -9,6 +9,7 @@ use log::info;
 use crate::debian::{Architecture, DebianFiles, KERNELS};
 use crate::drgn::Drgn;
 use crate::programs;
+use crate::python;
 use crate::toolchain::{RustFrom, Toolchain};
 
 /// Command line of `cargo xtask setup`.
@@ -31,7 +32,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     for architecture in [Architecture::I386, Architecture::Amd64] {
         DebianFiles::ensure(architecture, args.mirror.as_deref())?;
     }
-    Drgn::ensure()?;
+    Drgn::ensure(args.mirror.as_deref())?;
+    python::environment(args.mirror.as_deref())?;
     for known in KERNELS {
         if let Some((kernel, package)) = known.unpacked()? {
             info!("first kernel {}: {package} ({})", known.name, kernel.display());

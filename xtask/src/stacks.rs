@@ -61,7 +61,7 @@ impl Programs {
     /// # Errors
     /// Fails if drgn or crash cannot be had.
     pub(crate) fn new(vmlinux: PathBuf, interrupt: Interrupt) -> Result<Self> {
-        let drgn = Drgn::ensure()?;
+        let drgn = Drgn::ensure(None)?;
         Ok(Self { drgn, crash: Crash::new(Architecture::Amd64, vmlinux, interrupt)? })
     }
 

@@ -2,6 +2,7 @@
 
 use crate::debian::{self, Architecture, DebianFiles, DebianKernel};
 use crate::image::{self, Images};
+use crate::python;
 use crate::setup;
 use crate::toolchain::Toolchain;
 use crate::workspace;
@@ -27,6 +28,9 @@ const KERNELS_OF_FULL: [(&str, DebianKernel); 2] = [
     ("KDUMP_TEST_LINUX_AMD64_7_2", debian::AMD64_7_2),
 ];
 
+/// The suite that keeps dumps for Python.
+const CYCLES: &str = "QEMU tests";
+
 /// Command line of `cargo xtask test`.
 #[derive(clap::Args)]
 pub struct Args {
@@ -37,6 +41,12 @@ pub struct Args {
     /// and debuggers on filtered dumps
     #[arg(long)]
     full: bool,
+}
+
+impl Args {
+    fn runs(&self, suite: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| suite.contains(only))
+    }
 }
 
 /// One suite: its name and the commands that it consists of, or why it cannot run here.
@@ -63,9 +73,12 @@ pub fn run(args: &Args) -> Result<()> {
     if args.full {
         environment.push(("KDUMP_TEST_DEBUG_I386", debian::I386.debug_information(None)?));
     }
+    if args.runs(CYCLES) {
+        workspace::remove_folder(&python::dumps())?;
+    }
     let mut results = vec![("images and their sizes", start.elapsed(), true)];
     for suite in suites(args.full, &environment)? {
-        if args.only.as_deref().is_none_or(|only| suite.name.contains(only)) {
+        if args.runs(suite.name) {
             results.push(run_suite(suite)?);
         }
     }
@@ -129,13 +142,16 @@ fn suites(full: bool, environment: &[(&str, PathBuf)]) -> Result<Vec<Suite>> {
             ]),
         ),
         suite("unit tests, i686", unit_tests_i686(&toolchain).map(|tests| vec![tests])),
-        suite("QEMU tests", qemu(&["--test=cycles", "--test=memory", "--", "--test-threads=2"])),
+        suite(CYCLES, qemu(&["--test=cycles", "--test=memory", "--", "--test-threads=2"])),
         suite("QEMU, guest cycles in a row", guest_cycles(if full { "200" } else { "20" })),
     ];
     if full {
         suites.push(suite("QEMU, large guests", qemu(&["--test=full", "--", "--test-threads=1"])));
         suites.push(suite("debuggers on filtered dumps", own(&["debuggers"])));
     }
+    // It reads the dumps that the suites before it have kept.
+    let python: &[_] = if full { &["python", "--full"] } else { &["python"] };
+    suites.push(suite("Python tests", own(python)));
     Ok(suites)
 }
 
@@ -149,6 +165,7 @@ fn test_environment(
     let mut environment = vec![
         ("KDUMP_TEST_COLLECTOR", collector),
         ("KDUMP_TEST_CRASHINFO", image::build_crashinfo()?),
+        ("KDUMP_TEST_DUMPS", python::dumps()),
         ("KDUMP_TEST_CAPTURE_KERNEL", images.capture_kernel.clone()),
         ("KDUMP_TEST_CAPTURE_KERNEL_SYMBOLS", images.capture_kernel_symbols.clone()),
         ("KDUMP_TEST_PURGATORY", images.purgatory.clone()),

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::common::*;
-use crate::pages::{CLASSES, LOADS, SHOW_IN_PANIC, also_by_crashinfo, assert_pages};
+use crate::pages::{
+    CLASSES, LOADS, SHOW_IN_PANIC, also_by_crashinfo, assert_pages, keep_for_python,
+};
 use qemu_tests::{Crash, Fault, Load, SavedPages};
 use vmcore::{Class, PageClass};
 
@@ -68,12 +70,13 @@ fn a_disk_that_is_busy_when_linux_dies_writes_nothing_behind_our_back() {
 #[test]
 fn debian_amd64_with_two_cpus() {
     let classes = [CLASSES, &[PageClass::Offline]].concat();
-    assert_pages(debian_amd64(), LOADS, &classes, true, |config| {
+    let out = assert_pages(debian_amd64(), LOADS, &classes, true, |config| {
         config.memory = 512 * MIB;
         config.cpus = 2;
         config.fault = Some(Fault::Balloon(64 * MIB));
         also_by_crashinfo(config, crashinfo());
     });
+    keep_for_python(&out, "amd64-6.1");
 }
 
 #[test]

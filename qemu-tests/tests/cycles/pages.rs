@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Command;
 
 use qemu_tests::check::crashinfo::Crashinfo;
 use qemu_tests::check::judged::Judged;
 use qemu_tests::{Config, FirstKernel, Load, SavedPages};
+use tempfile::TempDir;
 use vmcore::{Level, PageClass, Verdict};
 
 use crate::basics::*;
@@ -51,7 +53,8 @@ pub(crate) fn also_by_crashinfo(config: &mut Config, crashinfo: Crashinfo) {
 
 /// Runs a cycle of a kernel that saves its word on its pages after these loads, and shows its
 /// stacks, with `change`. The unwinder agrees with it; and the filter does with it, and has found
-/// pages of all of `classes`; and with makedumpfile, if that knows the kernel.
+/// pages of all of `classes`; and with makedumpfile, if that knows the kernel. Returns the folder
+/// with the cycle's files.
 #[track_caller]
 pub(crate) fn assert_pages(
     kernel: FirstKernel,
@@ -59,7 +62,7 @@ pub(crate) fn assert_pages(
     classes: &[PageClass],
     is_known_to_makedumpfile: bool,
     change: impl FnOnce(&mut Config),
-) {
+) -> TempDir {
     let out = tempfile::tempdir().expect("a folder for the results");
     let (is_64_bit, mut more) = (kernel.is_64_bit(), Vec::new());
     let (report, _) = cycle_into(&out, kernel, |config| {
@@ -93,6 +96,20 @@ pub(crate) fn assert_pages(
         });
         assert!(differences.is_empty(), "{differences:x?}");
     }
+    out
+}
+
+/// Keeps the files of a cycle under this name for the Python tests: the vmcore, and the kernel's
+/// words on itself.
+pub(crate) fn keep_for_python(out: &TempDir, name: &str) {
+    let dumps = file("KDUMP_TEST_DUMPS");
+    std::fs::create_dir_all(&dumps).expect("a folder for the dumps");
+    let folder = dumps.join(name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).expect("the folder of an earlier run");
+    }
+    // The folders may be on two file systems.
+    output(Command::new("mv").arg("-T").arg(out.path()).arg(&folder));
 }
 
 /// Numbers of the pages that a kdump-compressed file has: those in its second bitmap, but for pages

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 /// Names of C's integers, their sizes in bytes (0: of a pointer) and 1 for a sign.
-const INTEGERS: [(&str, u32, u32); 11] = [
+const INTEGERS: [(&str, u32, u32); 12] = [
     ("char", 1, 1),
+    ("signed char", 1, 1),
     ("unsigned char", 1, 0),
     ("short", 2, 1),
     ("short unsigned int", 2, 0),

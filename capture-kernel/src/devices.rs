@@ -4,13 +4,9 @@ use crate::Clock;
 use crate::bus::{Buses, Place, find, name};
 use crate::driver::Error;
 use crate::driver::dma::SlotMemory;
-use crate::driver::virtio::blk::VirtioBlk;
 use crate::driver::virtio::console::{PortList, PortName, VirtioConsole};
 use crate::driver::virtio::mem::{self, Region};
-use crate::targets::TargetError;
-use crate::targets::disk::DumpDisk;
 use core::mem::ManuallyDrop;
-use dumpfile::DiskId;
 use log::{info, warn};
 use virtio_drivers::transport::{DeviceType, Transport};
 use vmcore::{Holes, PhysRange};
@@ -82,28 +78,6 @@ fn ask<T: Transport>(
     }
 }
 
-/// The virtio disk on one of `buses` whose header carries `id`, which has `timeout` milliseconds
-/// for any one request. The others are stopped, and the reason for each is logged.
-///
-/// # Errors
-/// [`TargetError::NoSuchDisk`].
-pub fn find_disk<'c, T: Transport>(
-    buses: Buses<'_, T>,
-    id: DiskId,
-    slot: SlotMemory,
-    clock: &'c dyn Clock,
-    timeout: u64,
-) -> Result<DumpDisk<'c, VirtioBlk<'c, T>>, TargetError> {
-    let open = |transport| {
-        let device = VirtioBlk::start(transport, slot, clock, timeout)?;
-        DumpDisk::open(device, id, slot, clock)
-    };
-    let found = find(buses, DeviceType::Block, clock, open);
-    let (place, disk) = found.ok_or(TargetError::NoSuchDisk(id))?;
-    info!("target virtio-blk at {place}, id {id}");
-    Ok(disk)
-}
-
 /// The virtio console on one of `buses` that has a port called `name`. The others are
 /// stopped, and the reason for each is logged.
 ///
@@ -133,95 +107,13 @@ pub fn find_console<'c, T: Transport>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::Bus;
-    use crate::fake::{Console, Disk, FakeClock, FakeDevice, FakeTransport, Mem, logged, slot};
+    use crate::fake::{Console, FakeBus, FakeClock, Mem, logged, slot};
     use alloc::vec::Vec;
     use core::cell::RefCell;
-    use dumpfile::DiskHeader;
     use std::rc::Rc;
     use std::string::{String, ToString};
     use std::vec;
     use vmcore::PhysAddr;
-
-    const OURS: DiskId = DiskId([0xa5; 16]);
-    const OTHER: DiskId = DiskId([1; 16]);
-
-    /// Devices with registers in memory, from 4 KiB on, and those of them that were stopped.
-    struct FakeBus<D> {
-        devices: Vec<Rc<RefCell<D>>>,
-        started: Vec<u64>,
-        stopped: Vec<u64>,
-    }
-
-    impl<D> FakeBus<D> {
-        fn new(devices: Vec<Rc<RefCell<D>>>) -> Self {
-            Self { devices, started: Vec::new(), stopped: Vec::new() }
-        }
-    }
-
-    impl FakeBus<Disk> {
-        fn with(ids: &[DiskId]) -> Self {
-            let disk = |id: &DiskId| {
-                let mut bytes = vec![0; 8192];
-                bytes[..4096].copy_from_slice(&DiskHeader::new(*id).encode());
-                Disk::new(bytes)
-            };
-            Self::new(ids.iter().map(disk).collect())
-        }
-    }
-
-    impl<D: FakeDevice> Bus for FakeBus<D> {
-        type Transport = FakeTransport<D>;
-
-        fn devices(&self, kind: DeviceType) -> Vec<Place> {
-            let count = if kind == D::KIND { self.devices.len() as u64 } else { 0 };
-            (1..=count).map(|page| Place::Mmio(PhysAddr::new(page << 12))).collect()
-        }
-
-        fn start(&mut self, place: Place, _: &dyn Clock) -> Result<FakeTransport<D>, Error> {
-            let Place::Mmio(at) = place else { panic!("{place}") };
-            self.started.push(at.get());
-            Ok(FakeTransport::new(&self.devices[(at.get() >> 12) as usize - 1]))
-        }
-
-        fn stop(&mut self, place: Place, _: &dyn Clock) {
-            let Place::Mmio(at) = place else { panic!("{place}") };
-            self.stopped.push(at.get());
-        }
-    }
-
-    fn search(
-        first: &mut FakeBus<Disk>,
-        second: &mut FakeBus<Disk>,
-    ) -> (Option<TargetError>, Vec<String>) {
-        let clock = FakeClock::default();
-        logged(|| find_disk([first, second], OURS, slot(), &clock, 100).err())
-    }
-
-    #[test]
-    fn the_target_may_be_on_the_second_bus() {
-        let mut first = FakeBus::with(&[OTHER]);
-        let mut second = FakeBus::with(&[OTHER, OURS, OURS]);
-        second.devices[0].borrow_mut().base.features |= 1 << 33;
-        let (failure, said) = search(&mut first, &mut second);
-        assert_eq!(failure, None);
-        assert_eq!((first.stopped, first.devices[0].borrow().base.status), (vec![0x1000], 0));
-        assert_eq!(
-            (&second.started[..], &second.stopped[..]),
-            (&[0x1000, 0x2000][..], &[0x1000][..])
-        );
-        assert!(said[1].contains("virtio-blk at MMIO 0x1000: ") && said[1].contains("IOMMU"));
-        assert_eq!(said[2], std::format!("target virtio-blk at MMIO 0x2000, id {OURS}"));
-    }
-
-    #[test]
-    fn without_the_id_nothing_is_written_and_all_are_stopped() {
-        let mut buses = [FakeBus::with(&[]), FakeBus::with(&[OTHER, OTHER])];
-        let [first, second] = &mut buses;
-        assert_eq!(search(first, second).0, Some(TargetError::NoSuchDisk(OURS)));
-        assert_eq!(second.stopped, [0x1000, 0x2000]);
-        assert!(second.devices.iter().all(|disk| disk.borrow().writes == 0));
-    }
 
     #[test]
     fn the_console_that_has_the_port_is_kept_and_the_others_are_stopped() {

@@ -16,6 +16,7 @@ pub mod backtraces;
 pub mod bus;
 pub mod clock;
 pub mod devices;
+pub mod disk_search;
 pub mod driver;
 pub mod dump;
 pub mod gather;

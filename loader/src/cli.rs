@@ -15,7 +15,7 @@ const EXAMPLES: &str = "\
 Examples:
   kdump-loader status
       Show the outcome of a panic: the loaded plan, changes of the machine since, missing parts.
-  kdump-loader load --target virtio-blk:id=00112233445566778899aabbccddeeff
+  kdump-loader load --target disk:id=00112233445566778899aabbccddeeff
       After a panic, write a vmcore to the dump disk with this id.
   kdump-loader load --target virtio-console:name=kdump,serial:port=0,baud=115200
       Send it to `kdump-collector receive` at a console port; where there is none, over COM1.
@@ -23,7 +23,7 @@ Examples:
       Show what `load` would do, and do nothing.
   kdump-loader plan --root saved/ --kernel capture-kernel --purgatory purgatory --json
       The same for another machine, from copies of its files under /proc and /sys.
-  kdump-loader pack --slot 32M@16M --target virtio-blk:id=00112233445566778899aabbccddeeff -o slot.img
+  kdump-loader pack --slot 32M@16M --target disk:id=00112233445566778899aabbccddeeff -o slot.img
       Make one file for a first kernel that loads it by itself (docs/adopting.md).
   kdump-loader flash slot.img /dev/mmcblk0p3
       Write it there, read it back and compare.
@@ -149,7 +149,7 @@ pub struct LoadArgs {
     )]
     pub reuse_cmdline: bool,
 
-    /// Targets of the dump: virtio-blk:id=HEX32 (see `kdump-collector format`),
+    /// Targets of the dump: disk:id=HEX32 (see `kdump-collector format`),
     /// virtio-console:name=PORT, serial:port=N,baud=N (0 is COM1; 115200) or none (stay until
     /// `kdump-collector read` asks). A list with commas: the first that works; after a + one more
     /// in any case [default: the dump disk of this machine, if there is exactly one].

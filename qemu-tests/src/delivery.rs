@@ -277,8 +277,8 @@ mod tests {
         let all: Targets = "virtio-blk+virtio-console+serial".parse().unwrap();
         assert!(all.is_all() && all.has(Way::Serial) && !all.has(Way::SecondSerial));
         assert_eq!(
-            all.words("virtio-blk:id=00"),
-            "virtio-blk:id=00+virtio-console:name=kdump+serial:port=0,baud=115200"
+            all.words("disk:id=00"),
+            "disk:id=00+virtio-console:name=kdump+serial:port=0,baud=115200"
         );
         let first: Targets = "serial2,virtio-blk".parse().unwrap();
         assert!(!first.is_all());

@@ -5,6 +5,8 @@ pub mod pci;
 
 use crate::Clock;
 use crate::driver::Error;
+use crate::driver::registers::Registers;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use log::warn;
@@ -44,6 +46,29 @@ pub trait Bus {
     /// The reason why the device cannot be used.
     fn start(&mut self, place: Place, clock: &dyn Clock) -> Result<Self::Transport, Error>;
 
+    /// Places of its controllers of this class, subclass and programming interface, which are
+    /// found by nothing else.
+    fn controllers(&self, _class: [u8; 3]) -> Vec<Place> {
+        Vec::new()
+    }
+
+    /// The registers in a memory BAR of the controller at `place`, `length` bytes at most. It can
+    /// do no DMA yet.
+    ///
+    /// # Errors
+    /// [`Error::NoConfiguration`].
+    fn registers(
+        &mut self,
+        _place: Place,
+        _bar: u8,
+        _length: usize,
+    ) -> Result<Box<dyn Registers>, Error> {
+        Err(Error::NoConfiguration)
+    }
+
+    /// Lets the controller at `place`, which is quiet, do DMA.
+    fn allow_dma(&mut self, _place: Place) {}
+
     /// From now on the device at `place` does no DMA.
     fn stop(&mut self, place: Place, clock: &dyn Clock);
 }
@@ -77,6 +102,7 @@ pub(crate) fn name(kind: DeviceType) -> &'static str {
         DeviceType::Block => "virtio-blk",
         DeviceType::Console => "virtio-console",
         DeviceType::Memory => "virtio-mem",
+        DeviceType::ScsiHost => "virtio-scsi",
         _ => "virtio device",
     }
 }

@@ -73,6 +73,11 @@ pub fn is_virtio_kind(info: &DeviceFunctionInfo, kind: DeviceType) -> bool {
     virtio_device_type(info) == Some(kind)
 }
 
+/// True if it is of this class, subclass and programming interface.
+pub fn is_class(info: &DeviceFunctionInfo, class: [u8; 3]) -> bool {
+    [info.class, info.subclass, info.prog_if] == class
+}
+
 /// True if it is a virtio device of any type.
 pub fn is_virtio(info: &DeviceFunctionInfo) -> bool {
     virtio_device_type(info).is_some()
@@ -92,6 +97,19 @@ pub fn virtio_configuration<C: ConfigurationAccess>(
     let bar = access.read_word(at, common.offset.checked_add(4)?) as u8;
     let offset = access.read_word(at, common.offset.checked_add(8)?);
     memory_bar(access, at, bar)?.checked_add(offset.into())
+}
+
+/// The place and the length of the first registers in a memory BAR, `most` bytes at most. A BAR is
+/// as large as its address allows, or smaller.
+pub fn registers(
+    access: &impl ConfigurationAccess,
+    at: DeviceFunction,
+    bar: u8,
+    most: usize,
+) -> Option<(u64, usize)> {
+    let address = memory_bar(access, at, bar)?;
+    let largest = 1 << address.trailing_zeros().min(LARGEST_BAR);
+    Some((address, most.min(largest)))
 }
 
 /// The physical address in a memory BAR, as it is: to find its size would take the device off the

@@ -76,4 +76,7 @@ pub enum Error {
     /// A memory device has more separate unplugged ranges than can be recorded.
     #[error("more than {0} separate unplugged ranges")]
     TooManyHoles(usize),
+    /// Bytes outside of the disk or of the partition that was opened: a mistake of ours.
+    #[error("internal error: bytes outside of the partition")]
+    Outside,
 }

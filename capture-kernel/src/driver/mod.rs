@@ -1,7 +1,11 @@
 //! Drivers of devices that a dump goes to, and the traits by which targets use them.
 
+pub mod controller;
 pub mod dma;
 mod error;
+pub mod kinds;
+pub mod partition;
+pub mod registers;
 pub mod serial;
 pub mod virtio;
 
@@ -9,7 +13,9 @@ pub use error::Error;
 
 use self::dma::{Limits, Pieces};
 
-/// A disk that takes several writes at a time. Offsets and lengths are bytes and multiples of 4096.
+/// A disk that takes several writes at a time. Offsets and lengths are bytes and multiples of its
+/// blocks: a dump is written in multiples of 4096, but a partition may begin at any block, and a
+/// partition table is read block by block.
 ///
 /// A driver owns all memory that its device may use, until the device has answered or is stopped.
 /// One that is dropped before leaks it.

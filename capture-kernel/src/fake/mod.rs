@@ -1,12 +1,14 @@
 //! Fakes for tests: a clock, slot memory whose physical addresses are its virtual ones, and virtio
 //! devices that process their queues like devices do: by physical address.
 
+mod bus;
 mod console;
 mod device;
 mod disk;
 mod mem;
 mod pages;
 
+pub(crate) use bus::FakeBus;
 pub(crate) use console::Console;
 pub(crate) use device::{Base, Chain, FakeDevice, FakeTransport};
 pub(crate) use disk::{Disk, Done, ORDINARY};

@@ -6,8 +6,10 @@ use crate::machine::oldmem::Window;
 use crate::machine::pci_bus::PciBus;
 use crate::machine::time::Tsc;
 use alloc::boxed::Box;
-use capture_kernel::devices::{Asking, find_console, find_disk, find_unplugged};
+use capture_kernel::devices::{Asking, find_console, find_unplugged};
+use capture_kernel::disk_search::find_disk;
 use capture_kernel::driver::dma::SlotMemory;
+use capture_kernel::driver::kinds::Parts;
 use capture_kernel::driver::virtio::console::PortName;
 use capture_kernel::dump::Dump;
 use capture_kernel::targets::TargetError;
@@ -127,7 +129,7 @@ impl<'c> Finder<'c> {
     /// The target of an entry of `kdump.target`.
     fn open(&mut self, target: &TargetSpec<'_>) -> Result<Opened<'c>, TargetError> {
         match target {
-            TargetSpec::VirtioBlk { id } => self.disk(DiskId(*id)),
+            TargetSpec::Disk { id } => self.disk(DiskId(*id)),
             TargetSpec::VirtioConsole { name } => self.console(PortName::new(name)),
             TargetSpec::Serial(serial) => Ok(Box::new(self.ports.open(*serial)?)),
             TargetSpec::None => self.stay(Visit::ForGood),
@@ -136,7 +138,8 @@ impl<'c> Finder<'c> {
 
     fn disk(&mut self, id: DiskId) -> Result<Opened<'c>, TargetError> {
         let Self { buses: Buses { pci, mmio }, slot, clock, timeout, .. } = self;
-        let disk = find_disk([pci, mmio], id, *slot, *clock, *timeout)?;
+        let parts = Parts { slot: *slot, clock: *clock, timeout: *timeout };
+        let disk = find_disk([pci, mmio], id, parts)?;
         Ok(Box::new(disk.with(self.write_options)))
     }
 

@@ -8,6 +8,7 @@
 
 use boot_stub::paging::Devices;
 use capture_kernel::Clock;
+use capture_kernel::driver;
 use capture_kernel::driver::virtio::device;
 use core::ptr::NonNull;
 use spin::{Mutex, Once};
@@ -36,6 +37,48 @@ pub(crate) unsafe fn reset<T: Default + PartialEq>(status: NonNull<T>, clock: &d
     unsafe { status.write_volatile(T::default()) };
     // SAFETY: by the caller's word.
     device::wait_for_reset(clock, || unsafe { status.read_volatile() } == T::default())
+}
+
+/// The registers of a controller.
+pub(crate) struct Bar {
+    start: NonNull<u32>,
+    /// Bytes, a multiple of four.
+    length: usize,
+}
+
+impl Bar {
+    /// The registers of a PCI function that are so many bytes at a physical address, which is a
+    /// multiple of four. [`None`] when there is no room or the CPU has no such address.
+    pub(crate) fn map((at, length): (u64, usize)) -> Option<Self> {
+        let length = length / 4 * 4;
+        Some(Self { start: map(at, length)?.cast(), length })
+    }
+
+    /// The register at `offset`, if it is one.
+    fn register(&self, offset: usize) -> Option<NonNull<u32>> {
+        let is_inside = offset.is_multiple_of(4) && offset < self.length;
+        // SAFETY: inside of the mapping, which is for good.
+        is_inside.then(|| unsafe { self.start.byte_add(offset) })
+    }
+}
+
+impl driver::registers::Registers for Bar {
+    fn read(&self, offset: usize) -> u32 {
+        // SAFETY: mapped and aligned; a device's registers may be read at any time.
+        self.register(offset).map_or(u32::MAX, |at| unsafe { at.read_volatile() })
+    }
+
+    fn write(&mut self, offset: usize, value: u32) {
+        if let Some(register) = self.register(offset) {
+            // SAFETY: mapped and aligned. Its driver answers for what the device does: it names
+            // memory of the slot for all that the device writes (`driver::dma`).
+            unsafe { register.write_volatile(value) }
+        }
+    }
+
+    fn length(&self) -> usize {
+        self.length
+    }
 }
 
 /// Access to registers for virtio-drivers' PCI transport. It allocates nothing: queues and buffers

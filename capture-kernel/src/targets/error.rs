@@ -18,10 +18,13 @@ pub enum TargetError {
     OtherDumpDisk(DiskId),
     /// No disk carries the header with this id.
     #[error(
-        "no virtio-blk disk carries a dump-disk header with id {0}; nothing was written \
+        "no disk or partition carries a dump-disk header with id {0}; nothing was written \
          (`kdump-collector format DISK` prints the id of the disk it formats)"
     )]
     NoSuchDisk(DiskId),
+    /// The disk is no dump disk, and none of its partitions is the one with the id.
+    #[error("not a dump disk, and none of its partitions ({0}) has the id")]
+    NoPartition(usize),
     /// The dump does not fit.
     #[error("the dump disk is too small: {need} bytes needed, {have} there")]
     TooSmall {

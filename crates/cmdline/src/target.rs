@@ -5,8 +5,8 @@ use core::fmt;
 use crate::number::{split_once, whole_number};
 
 pub(crate) const ANY: &str =
-    "virtio-blk:id=32 hex digits, virtio-console:name=PORT, serial:port=N,baud=N or none";
-const BLK: &str = "virtio-blk:id=32 hex digits";
+    "disk:id=32 hex digits, virtio-console:name=PORT, serial:port=N,baud=N or none";
+const DISK: &str = "disk:id=32 hex digits";
 const CONSOLE: &str = "virtio-console:name= and 1 to 64 printable characters but , + and \"";
 const SERIAL: &str = "serial:port=0 to 3 (COM1 to COM4) or an I/O port from 0x100 on,baud=50 to \
                       115200 that divides 115200";
@@ -17,8 +17,9 @@ const LONGEST_NAME: usize = 64;
 /// One target of `kdump.target`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetSpec<'a> {
-    /// `virtio-blk:id=HEX32`: the virtio disk whose dump-disk header carries this id.
-    VirtioBlk {
+    /// `disk:id=HEX32`: the disk or partition whose dump-disk header carries this id. Its other
+    /// name is `virtio-blk:id=HEX32`.
+    Disk {
         /// The id.
         id: [u8; 16],
     },
@@ -75,8 +76,8 @@ impl fmt::Display for TargetSpec<'_> {
     /// As on the command line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::VirtioBlk { id } => {
-                f.write_str("virtio-blk:id=")?;
+            Self::Disk { id } => {
+                f.write_str("disk:id=")?;
                 id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }
             Self::VirtioConsole { name } => write!(f, "virtio-console:name={name}"),
@@ -138,7 +139,9 @@ pub(crate) fn parse(item: &[u8]) -> Result<TargetSpec<'_>, &'static str> {
             let arguments = (kind != item).then_some(arguments);
             parse_serial(arguments).map(TargetSpec::Serial).ok_or(SERIAL)
         }
-        b"virtio-blk" => parse_id(arguments).map(|id| TargetSpec::VirtioBlk { id }).ok_or(BLK),
+        b"disk" | b"virtio-blk" => {
+            parse_id(arguments).map(|id| TargetSpec::Disk { id }).ok_or(DISK)
+        }
         b"virtio-console" => {
             parse_name(arguments).map(|name| TargetSpec::VirtioConsole { name }).ok_or(CONSOLE)
         }
@@ -230,18 +233,24 @@ mod tests {
         }
     }
 
-    const DISK: &str = "virtio-blk:id=00112233445566778899aabbccddeeff";
+    const A_DISK: &str = "disk:id=00112233445566778899aabbccddeeff";
 
     #[test]
     fn a_comma_separates_targets_and_the_arguments_of_one() {
-        let list = format!("{DISK},serial:port=1,baud=9600,virtio-console:name=kdump,none");
+        let list = format!("{A_DISK},serial:port=1,baud=9600,virtio-console:name=kdump,none");
         let expected = [
-            (false, DISK.to_owned()),
+            (false, A_DISK.to_owned()),
             (false, "serial:port=1,baud=9600".to_owned()),
             (false, "virtio-console:name=kdump".to_owned()),
             (false, "none".to_owned()),
         ];
         assert_eq!(entries(&list), expected);
+    }
+
+    #[test]
+    fn a_disk_has_two_names() {
+        let id = A_DISK.strip_prefix("disk:").expect("a disk");
+        assert_eq!(entries(&format!("virtio-blk:{id}")), [(false, A_DISK.to_owned())]);
     }
 
     #[test]
@@ -280,11 +289,13 @@ mod tests {
             ("None", ANY),
             ("none:", ANY),
             ("port=1", ANY),
-            ("virtio-blk", BLK),
-            ("virtio-blk:id=00112233445566778899aabbccddeef", BLK),
-            ("virtio-blk:id=00112233445566778899aabbccddeeff0", BLK),
-            ("virtio-blk:id=00112233445566778899aabbccddeeg0", BLK),
-            ("virtio-blk:id=00112233445566778899aabbccddeeff,x=1", BLK),
+            ("disk", DISK),
+            ("virtio-blk", DISK),
+            ("disk:id=00112233445566778899aabbccddeef", DISK),
+            ("virtio-blk:id=00112233445566778899aabbccddeef", DISK),
+            ("virtio-blk:id=00112233445566778899aabbccddeeff0", DISK),
+            ("virtio-blk:id=00112233445566778899aabbccddeeg0", DISK),
+            ("virtio-blk:id=00112233445566778899aabbccddeeff,x=1", DISK),
             ("virtio-console", CONSOLE),
             ("virtio-console:name=", CONSOLE),
             ("virtio-console:name=a,b=c", CONSOLE),
@@ -320,7 +331,7 @@ mod tests {
     fn any_target() -> impl Strategy<Value = String> {
         prop_oneof![
             Just("none".to_owned()),
-            any::<u128>().prop_map(|id| format!("virtio-blk:id={id:032x}")),
+            any::<u128>().prop_map(|id| format!("disk:id={id:032x}")),
             "[!#-*\\--~]{1,64}".prop_map(|name| format!("virtio-console:name={name}")),
             (0..4_u16, prop::sample::select(vec![50, 75, 300, 9600, 57_600, 115_200]))
                 .prop_map(|(port, baud)| format!("serial:port={port},baud={baud}")),

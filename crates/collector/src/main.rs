@@ -171,7 +171,7 @@ fn main() -> ExitCode {
 fn format(disk: &Path, id: Option<DiskId>, force: bool) -> Result<(), String> {
     let id = collector::format(disk, id, force).map_err(cli::text)?;
     println!("{} is a dump disk with the id {id}.", disk.display());
-    println!("Give the capture kernel: kdump.target=virtio-blk:id={id}");
+    println!("Give the capture kernel: kdump.target=disk:id={id}");
     Ok(())
 }
 

@@ -21,7 +21,7 @@ fn from_an_empty_disk_to_a_vmcore() {
 
     let formatted = collector(folder.path(), &["format", "disk", "--id", ID]);
     assert_eq!(formatted.status.code(), Some(0));
-    let advice = format!("kdump.target=virtio-blk:id={ID}\n");
+    let advice = format!("kdump.target=disk:id={ID}\n");
     assert!(text(&formatted.stdout).ends_with(&advice));
 
     let early = collector(folder.path(), &["extract", "disk", "-o", "vmcore"]);

@@ -4,8 +4,8 @@
 //!
 //! The bulk of a dump consists of [`chunk`]s, wherever it goes.
 //!
-//! A [dump disk](disk) is a whole disk (not a partition) that is ours alone: a header, then dumps.
-//! The capture kernel writes only to a disk that carries a header with the requested id;
+//! A [dump disk](disk) is a disk, or one of its [`partitions`], that is ours alone: a header, then
+//! dumps. The capture kernel writes only to one that carries a header with the requested id;
 //! `collector` puts that header there.
 //!
 //! The layout is a contract between programs of different age: it has a version, it is pinned byte
@@ -23,6 +23,7 @@ pub mod flattened;
 mod id;
 pub mod kdump_file;
 mod left_ranges;
+pub mod partitions;
 pub mod wire;
 
 pub use checksum::Crc32c;

@@ -125,7 +125,7 @@ fn read(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
 
 impl fmt::Display for FoundDumpDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (virtio-blk:id={})", self.device.display(), self.id)
+        write!(f, "{} (disk:id={})", self.device.display(), self.id)
     }
 }
 
@@ -177,7 +177,7 @@ pub(crate) mod tests {
         fs::create_dir_all(root.path().join("sys/block/vdz")).expect("a folder");
         let found = DumpDisks::find(root.path());
         let disks: Vec<_> = found.found.iter().map(ToString::to_string).collect();
-        let [old, new] = ids.map(|id| format!("(virtio-blk:id={id})"));
+        let [old, new] = ids.map(|id| format!("(disk:id={id})"));
         assert_eq!(disks, [format!("/dev/vda {old}"), format!("/dev/vdb {new}")]);
         assert!(!found.unreadable, "no device is no disk");
         assert_eq!(found.seen, Some(5));

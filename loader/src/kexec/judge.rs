@@ -191,7 +191,7 @@ mod tests {
         Seen { recorded, at_work: None, now: record().at + 200 }
     }
 
-    const TARGET: &str = "virtio-blk:id=01010101010101010101010101010101";
+    const TARGET: &str = "disk:id=01010101010101010101010101010101";
 
     /// The machine loaded a plan with a disk as the target, a dump disk of 4 GiB; then it changed.
     fn loaded(change: impl FnOnce(&mut System, &mut Record)) -> Status {
@@ -270,7 +270,7 @@ mod tests {
     fn what_no_longer_fits_the_disks_is_named() {
         let other =
             loaded(|system, _| system.dump_disks.found = vec![disk("/dev/vdc", 2, 4 << 30)]);
-        assert_misfit(&other, &["carries the id 0101", "/dev/vdc (virtio-blk:id=0202"]);
+        assert_misfit(&other, &["carries the id 0101", "/dev/vdc (disk:id=0202"]);
         let small =
             loaded(|system, _| system.dump_disks.found = vec![disk("/dev/vdb", 1, 1 << 30)]);
         let said = "/dev/vdb has room for 1023 MiB, and a dump takes up to 20";

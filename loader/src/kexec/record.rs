@@ -116,9 +116,6 @@ pub(crate) mod tests {
         assert_eq!(record().command(), "kdump-loader load --append 'a b'");
         assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
         assert_eq!(quoted(""), "''");
-        assert_eq!(
-            quoted("virtio-blk:id=00ff,serial:port=0+none"),
-            "virtio-blk:id=00ff,serial:port=0+none"
-        );
+        assert_eq!(quoted("disk:id=00ff,serial:port=0+none"), "disk:id=00ff,serial:port=0+none");
     }
 }

@@ -191,7 +191,7 @@ fn named<'a>(
     disks: &'a DumpDisks,
 ) -> impl Iterator<Item = &'a FoundDumpDisk> {
     let ids = options.targets.iter().filter_map(|entry| match entry.target {
-        TargetSpec::VirtioBlk { id } => Some(DiskId(id)),
+        TargetSpec::Disk { id } => Some(DiskId(id)),
         _ => None,
     });
     ids.flat_map(|id| disks.with_id(id))
@@ -297,7 +297,7 @@ mod tests {
     }
 
     fn line(words: &str) -> String {
-        format!("kdump.target=serial+virtio-blk:id={} {words}", "01".repeat(16))
+        format!("kdump.target=serial+disk:id={} {words}", "01".repeat(16))
     }
 
     /// The only disk, changed by `change`, and these words after the target.
@@ -415,7 +415,7 @@ mod tests {
         let mut unknown = disk("/dev/vdb", 1, 0);
         unknown.capacity = None;
         let system = system(vec![unknown]);
-        let line = format!("kdump.target=virtio-blk:id={},none", "01".repeat(16));
+        let line = format!("kdump.target=disk:id={},none", "01".repeat(16));
         assert_eq!(of_line(&line, &facts(), &system), []);
         assert_eq!(of_line("kdump.target=serial", &facts(), &system), []);
     }

@@ -49,7 +49,7 @@ impl Target {
             }
             [] => Ok(Self { value: None, words: NONE.to_owned(), missing: true }),
             [FoundDumpDisk { device, id, .. }] => {
-                let value = format!("virtio-blk:id={id}");
+                let value = format!("disk:id={id}");
                 let words = format!("{value} (found: {} is a dump disk)", device.display());
                 Ok(Self { value: Some(value), words, missing: false })
             }
@@ -67,7 +67,7 @@ pub(crate) fn check_disks<'a>(
 ) -> Result<Vec<String>, PlanError> {
     let mut warnings = Vec::new();
     for target in targets {
-        let TargetSpec::VirtioBlk { id } = *target else { continue };
+        let TargetSpec::Disk { id } = *target else { continue };
         let id = DiskId(id);
         match (disks.with_id(id).count(), unseen(disks)) {
             (0, Unseen::Unknown) | (1, _) => {}
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn one_dump_disk_is_taken_and_said() {
         let chosen = Target::choose(&append("quiet"), &system(&[("/dev/vdb", 0xab)]));
-        let value = format!("virtio-blk:id={}", "ab".repeat(16));
+        let value = format!("disk:id={}", "ab".repeat(16));
         let words = format!("{value} (found: /dev/vdb is a dump disk)");
         assert_eq!(chosen, Ok(Target { value: Some(value), words, missing: false }));
     }
@@ -150,7 +150,7 @@ mod tests {
     fn of_several_none_is_taken() {
         let several = system(&[("/dev/vdb", 1), ("/dev/vdc", 2)]);
         let refused = Target::choose(&append(""), &several).expect_err("no guess").to_string();
-        for words in ["/dev/vdb (virtio-blk:id=0101", "/dev/vdc (virtio-blk:id=0202", "--target"] {
+        for words in ["/dev/vdb (disk:id=0101", "/dev/vdc (disk:id=0202", "--target"] {
             assert!(refused.contains(words), "{refused}");
         }
     }
@@ -183,8 +183,7 @@ mod tests {
     }
 
     fn check(ids: &[u8], disks: &DumpDisks, any: bool) -> Result<Vec<String>, PlanError> {
-        let targets: Vec<_> =
-            ids.iter().map(|id| TargetSpec::VirtioBlk { id: [*id; 16] }).collect();
+        let targets: Vec<_> = ids.iter().map(|id| TargetSpec::Disk { id: [*id; 16] }).collect();
         check_disks(&targets, disks, any)
     }
 
@@ -193,7 +192,7 @@ mod tests {
         let disks = system(&[("/dev/vdb", 1), ("/dev/vdc", 2)]).dump_disks;
         assert_eq!(check(&[1, 2], &disks, false), Ok(vec![]));
         let refused = check(&[1, 3], &disks, false).expect_err("unknown").to_string();
-        for words in [&"03".repeat(16), "/dev/vdb (virtio-blk:id=0101", "/dev/vdc", "--force"] {
+        for words in [&"03".repeat(16), "/dev/vdb (disk:id=0101", "/dev/vdc", "--force"] {
             assert!(refused.contains(words), "{words}: {refused}");
         }
         let forced = check(&[1, 3], &disks, true).expect("forced");

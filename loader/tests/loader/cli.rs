@@ -65,12 +65,12 @@ fn without_a_target_the_one_dump_disk_is_taken_and_said() {
     let said = |output: &[u8]| String::from_utf8_lossy(output).into_owned();
     let one = with_dump_disks(&[0xab]);
     let id = "ab".repeat(16);
-    let words = format!("virtio-blk:id={id} (found: /dev/vda is a dump disk)");
+    let words = format!("disk:id={id} (found: /dev/vda is a dump disk)");
     let planned = plan_of(one.path(), &["--json"]);
     let planned = json(&planned);
     assert_eq!(planned["target"], words);
     let line = planned["command_line"].as_str().expect("text");
-    assert!(line.contains(&format!("kdump.target=virtio-blk:id={id} ")), "{line}");
+    assert!(line.contains(&format!("kdump.target=disk:id={id} ")), "{line}");
     assert!(said(&plan_of(one.path(), &[]).stdout).contains(&format!("target         {words}\n")));
     let status = loader(&["status", "--root", path(one.path())]);
     assert!(said(&status.stdout).contains(&format!("default target  {words}\n")));
@@ -97,27 +97,27 @@ fn a_target_that_is_not_there_is_refused_with_the_disks_that_are() {
         let output = plan_of(root.path(), words);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
-        assert!(said.contains(&format!("/dev/vda (virtio-blk:id={there})")), "{words:?}: {said}");
+        assert!(said.contains(&format!("/dev/vda (disk:id={there})")), "{words:?}: {said}");
         said
     };
     for id in ["HEX32", "...", "\u{2026}", &other[1..]] {
-        let target = format!("virtio-blk:id={id}");
+        let target = format!("disk:id={id}");
         for target in [target.clone(), format!("serial+{target}"), format!("none,{target}")] {
             let said = refused(&["--target", &target]);
-            assert!(said.contains("right is virtio-blk:id=32 hex digits"), "{said}");
+            assert!(said.contains("right is disk:id=32 hex digits"), "{said}");
             assert_eq!(said, refused(&["--append", &format!("quiet kdump.target={target}")]));
             assert_eq!(said, refused(&["--command-line", &format!("kdump.target={target}")]));
         }
     }
-    for list in ["ID", "virtio-blk:id=THERE,ID", "serial:port=0+ID", "ID,virtio-console:name=x"] {
-        let other = format!("virtio-blk:id={other}");
+    for list in ["ID", "disk:id=THERE,ID", "serial:port=0+ID", "ID,virtio-console:name=x"] {
+        let other = format!("disk:id={other}");
         let list = list.replace("THERE", &there).replace("ID", &other);
         let said = refused(&["--target", &list]);
         assert!(said.contains("no disk of this machine carries the id cdcd"), "{said}");
         assert!(said.contains("--force"), "{said}");
         assert_eq!(said, refused(&["--append", &format!("kdump.target={list} quiet")]));
     }
-    let named = format!("serial,virtio-blk:id={there}+none");
+    let named = format!("serial,disk:id={there}+none");
     assert_eq!(plan_of(root.path(), &["--target", &named]).status.code(), Some(0));
 }
 

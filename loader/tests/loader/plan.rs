@@ -581,7 +581,7 @@ fn line(options: &PlanOptions) -> Result<String, PlanError> {
 }
 
 const ADDED: &str = "memmap=exactmap memmap=32108K@16384K elfcorehdr=4K@48508K";
-const DISK: &str = "virtio-blk:id=00112233445566778899aabbccddeeff";
+const DISK: &str = "disk:id=00112233445566778899aabbccddeeff";
 
 #[test]
 fn the_command_line_in_order() {
@@ -647,7 +647,7 @@ fn a_long_command_line_says_by_how_much() {
 fn mistakes_are_said_before_the_crash() {
     let target =
         |target: &str| PlanOptions { target: Some(target.to_owned()), ..PlanOptions::default() };
-    let wrong = ["tape", "virtio-blk:id=0", "none kdump.timeout=1", "\"none\"", "serial:baud=1000"];
+    let wrong = ["tape", "disk:id=0", "none kdump.timeout=1", "\"none\"", "serial:baud=1000"];
     for wrong in wrong {
         let error = line(&target(wrong)).expect_err(wrong);
         assert!(matches!(error, PlanError::BadTarget { .. }), "{wrong}: {error}");

@@ -43,14 +43,6 @@ impl Controller {
         }
     }
 
-    /// The key of its disks in `kdump.target=KEY:id=HEX32`.
-    pub const fn target_key(self) -> &'static str {
-        match self {
-            Self::VirtioBlk => "virtio-blk",
-            _ => "disk",
-        }
-    }
-
     /// QEMU's values of `-device` for the controller with a disk whose drive is `drive`.
     /// `properties` are more properties, such as `disable-modern=on`, of the one or the other.
     ///

@@ -104,18 +104,14 @@ impl DumpDisk {
         let header = header(&path).context("reading the dump disk")?;
         let server = attachment.is_served().then(|| NbdServer::start(&path)).transpose()?;
         let controller = Controller::default();
-        let target = format!("{}:id={id}", controller.target_key());
+        let target = format!("disk:id={id}");
         Ok(Self { path, target, controller, attachment, header, server })
     }
 
     /// The same disk, on this controller.
     #[must_use]
-    pub fn on(mut self, controller: Controller) -> Self {
-        if let Some((_, id)) = self.target.split_once(':') {
-            self.target = format!("{}:{id}", controller.target_key());
-        }
-        self.controller = controller;
-        self
+    pub fn on(self, controller: Controller) -> Self {
+        Self { controller, ..self }
     }
 
     /// The backing file.

@@ -10,9 +10,9 @@ use vmcore::Class;
 
 #[test]
 fn a_disk_with_another_id_is_not_written() {
-    let other = "kdump.target=virtio-blk:id=00000000000000000000000000000000";
+    let other = "kdump.target=disk:id=00000000000000000000000000000000";
     let report = cycle(guest(), |config| config.append = other.into());
-    assert_no_dump(&report, "no virtio-blk disk carries a dump-disk header with id 0000");
+    assert_no_dump(&report, "no disk or partition carries a dump-disk header with id 0000");
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_disk_behind_an_iommu_is_named_and_left_alone() {
 #[test]
 fn without_a_dump_disk_nothing_is_written() {
     let fault = Fault::Disk(Attachment::Absent);
-    let said = ["no virtio-blk disk carries a dump-disk header with id"];
+    let said = ["no disk or partition carries a dump-disk header with id"];
     let disk = assert_capture_fails(fault, Class::Elf32, "views", &said);
     assert_eq!(written(&disk), UNTOUCHED);
 }

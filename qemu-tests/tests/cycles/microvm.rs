@@ -59,7 +59,7 @@ fn a_microvm_whose_disks_nobody_names_has_none() {
     let (report, _) = on_microvm(guest(), |config| {
         config.fault = Some(Fault::WrongSegment { name: "command-line", change: forget_devices });
     });
-    assert_no_dump(&report, "no virtio-blk disk carries a dump-disk header with id");
+    assert_no_dump(&report, "no disk or partition carries a dump-disk header with id");
 }
 
 /// Makes another word of each `virtio_mmio.device=`.

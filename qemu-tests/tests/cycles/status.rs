@@ -70,7 +70,7 @@ fn the_status_of_a_loaded_machine_and_of_one_that_has_changed() {
     assert_passes(&report);
     assert_level_31(&console, &out.path().join("vmcore"));
     let says = |what: &str, words: &str| format!("first-kernel: {what}: {words}");
-    let ready = "ready: a panic will be captured, to virtio-blk:id=";
+    let ready = "ready: a panic will be captured, to disk:id=";
     let holder = console.lines().find_map(|line| line.split_once("pid of the first is "));
     let (_, pid) = holder.expect("it is there");
     assert_says(
@@ -126,7 +126,7 @@ fn the_status_of_a_machine_that_has_lost_a_cpu() {
             "exit 3 of status when unloaded: not loaded: a panic will not be captured",
             "default: default target  none: no --target",
             "exit 0 of status when loaded again: ready: a panic will be captured, to \
-             virtio-blk:id=",
+             disk:id=",
         ],
     );
 }

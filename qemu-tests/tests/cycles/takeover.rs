@@ -39,7 +39,7 @@ fn a_serial_port_that_does_not_exist() {
 
 #[test]
 fn a_disk_that_does_not_exist() {
-    assert_taken_over("virtio-blk,serial", "serial", "no virtio-blk disk carries", |config| {
+    assert_taken_over("virtio-blk,serial", "serial", "no disk or partition carries", |config| {
         config.fault = Some(Fault::Disk(Attachment::Absent));
     });
 }
@@ -47,11 +47,15 @@ fn a_disk_that_does_not_exist() {
 /// The disk that is there is not the one that is named, and stays as it is.
 #[test]
 fn a_disk_with_another_id() {
-    let report =
-        assert_taken_over("virtio-blk,serial", "serial", "no virtio-blk disk carries", |config| {
-            let other = "virtio-blk:id=00000000000000000000000000000000";
+    let report = assert_taken_over(
+        "virtio-blk,serial",
+        "serial",
+        "no disk or partition carries",
+        |config| {
+            let other = "disk:id=00000000000000000000000000000000";
             config.append += &format!(" kdump.target={other},serial:port=0,baud=115200");
-        });
+        },
+    );
     assert_eq!(report.disk_after.map(|disk| written(&disk)), Some(UNTOUCHED));
 }
 

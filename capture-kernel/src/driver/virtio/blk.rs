@@ -3,9 +3,9 @@
 
 use super::device::{self, Features};
 use super::requests::{Body, Requests, Shape};
-use crate::driver::BlockDevice;
-use crate::driver::Error;
+use crate::driver::controller::{Controller, DiskName};
 use crate::driver::dma::{DmaBuffer, Limits, MAX_PIECES, Pieces, SlotMemory};
+use crate::driver::{BlockDevice, Error};
 use crate::{Clock, Deadline};
 use alloc::vec::Vec;
 use core::mem::{self, ManuallyDrop};
@@ -276,6 +276,20 @@ impl<T: Transport> BlockDevice for VirtioBlk<'_, T> {
             inbox.release(&stopped);
         }
         Ok(())
+    }
+}
+
+impl<T: Transport> Controller for VirtioBlk<'_, T> {
+    fn disks(&self) -> usize {
+        1
+    }
+
+    fn select(&mut self, _: usize) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn disk_name(&self, _: usize) -> DiskName {
+        DiskName::Only
     }
 }
 

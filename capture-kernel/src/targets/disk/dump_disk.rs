@@ -16,11 +16,13 @@ use crate::targets::pages::Pages;
 use crate::targets::{BUFFER, BUFFERS, Target, TargetError};
 use crate::{Clock, pump};
 use arrayvec::ArrayVec;
+use core::ops::Range;
 use dumpfile::chunk::Codec;
 use dumpfile::disk::{
-    BLOCK, DumpEntry, DumpHeader, FoundDisk, MAX_SMALL_VIEWS, Placement, SmallView, ViewName,
+    BLOCK, DumpEntry, DumpHeader, FIRST_OFFSET, FoundDisk, MAX_SMALL_VIEWS, Placement, SmallView,
+    ViewName,
 };
-use dumpfile::{DiskHeader, DiskId, DiskState};
+use dumpfile::{DiskError, DiskHeader, DiskId, DiskState};
 use handoff::Stage;
 use log::{info, warn};
 use vmcore::Level;
@@ -68,7 +70,8 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         slot: SlotMemory,
     ) -> Result<(FoundDisk, Pool, Scratch), TargetError> {
         let mut scratch = Scratch::new()?;
-        let found = matching_header(device, id, &mut scratch)?;
+        let whole = 0..device.capacity();
+        let found = matching_header(device, &whole, id, &mut scratch)?;
         match device.block_size() {
             size if size > BLOCK as u32 => Err(TargetError::LargeBlocks(size)),
             _ => Ok((found, Pool::new(slot, BUFFERS, BUFFER)?, scratch)),
@@ -286,7 +289,7 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
         &mut self,
         place: &mut Place,
         bulk: &NamedView,
-        urgent: &[core::ops::Range<u64>],
+        urgent: &[Range<u64>],
         first_arrived: &mut dyn FnMut(),
     ) -> Result<Ended, Error> {
         let Self { device, pool, scratch, clock, options, .. } = self;
@@ -333,13 +336,18 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
     }
 }
 
-/// The header on `device`, if it carries `id`.
-fn matching_header(
-    device: &mut impl BlockDevice,
+/// The header at the front of a part of `device`, if it carries `id`.
+pub(super) fn matching_header(
+    device: &mut (impl BlockDevice + ?Sized),
+    place: &Range<u64>,
     id: DiskId,
     scratch: &mut Scratch,
 ) -> Result<FoundDisk, TargetError> {
-    device.read(0, scratch.both())?;
+    let length = place.end.saturating_sub(place.start);
+    if length < FIRST_OFFSET {
+        return Err(TargetError::NotADumpDisk(DiskError::TooShort(length as usize)));
+    }
+    device.read(place.start, scratch.both())?;
     let found = FoundDisk::decode(scratch.both()).map_err(TargetError::NotADumpDisk)?;
     match found.id() == id {
         true => Ok(found),

@@ -13,6 +13,7 @@ mod chunks;
 mod dump_disk;
 #[cfg(test)]
 mod levels;
+mod locate;
 mod options;
 mod place;
 #[cfg(test)]
@@ -22,4 +23,5 @@ mod scratch;
 mod tests;
 
 pub use dump_disk::DumpDisk;
+pub use locate::{Located, locate};
 pub use options::WriteOptions;

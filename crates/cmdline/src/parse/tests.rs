@@ -59,7 +59,7 @@ fn line_of_kexec_tools() {
 fn every_key_of_ours() {
     let options = good(
         "elfcorehdr=0x1000@0x2000000 \
-         kdump.target=virtio-blk:id=00112233445566778899AABBccddeeff,none \
+         kdump.target=disk:id=00112233445566778899AABBccddeeff,none \
          kdump.final_action=poweroff kdump.failure-action=halt kdump.timeout=5 kdump.pm1a=0x604,0 \
          kdump.view=vmcore kdump.level=0 kdump.checksum=1 kdump.replace=oldest kdump.compress=none \
          kdump.tsc_khz=2596366 kdump.backtrace=0",
@@ -67,7 +67,7 @@ fn every_key_of_ours() {
     let elfcorehdr = ElfCoreHdr { addr: PhysAddr::new(32 << 20), size: Some(4096) };
     assert_eq!(options.elfcorehdr, Some(elfcorehdr));
     let id = 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff_u128.to_be_bytes();
-    let targets = [TargetSpec::VirtioBlk { id }, TargetSpec::None];
+    let targets = [TargetSpec::Disk { id }, TargetSpec::None];
     assert_eq!(options.targets[..], targets.map(|target| TargetEntry { target, also: false }));
     assert_eq!(options.final_action, Action::PowerOff);
     assert_eq!(options.failure_action, Action::Halt);
@@ -140,7 +140,7 @@ fn problems_name_key_value_and_what_is_right() {
     assert_eq!(problem("kdump.compress=zstd"), zstd);
     assert!(problem("kdump.view=oldmem:4K").contains("oldmem[:START+LENGTH]"));
     assert!(problem("kdump.view=oldmem:0x1000+0").contains("oldmem[:START+LENGTH]"));
-    assert!(problem("kdump.target=tape").contains("right is virtio-blk"));
+    assert!(problem("kdump.target=tape").contains("right is disk:id="));
     assert!(problem("elfcorehdr=\u{1b}[2J").starts_with("elfcorehdr=?[2J: not understood"));
 }
 

@@ -149,6 +149,11 @@ impl Block {
     }
 }
 
+/// True if a block that is no header has the signature of a partition table (MBR).
+fn is_partitioned(block: &[u8; BLOCK]) -> bool {
+    block[510..512] == [0x55, 0xaa]
+}
+
 impl FoundDisk {
     /// Looks at the first two blocks of a disk. Block 0 says whether the disk is ours, and of which
     /// version; only when it is damaged, block 1 alone counts.
@@ -163,6 +168,8 @@ impl FoundDisk {
         let header = match DiskHeader::decode(first) {
             // A whole block of another version has the last word.
             Err(error @ DiskError::Version(_)) if damage(first).is_none() => return Err(error),
+            // Tools for partitions leave the bytes before their table as they are, and block 1.
+            Err(_) if is_partitioned(first) => return Err(DiskError::Partitioned),
             header => header,
         };
         let second = DiskHeader::decode(&front[BLOCK..]);

@@ -127,6 +127,12 @@ pub enum DiskError {
     /// It does not begin with [`MAGIC`].
     #[error("this is no dump disk: `kdump-collector format` makes one")]
     NotOurs,
+    /// It was a dump disk, and now has a partition table.
+    #[error(
+        "a disk that was a dump disk and now has a partition table: nothing is written to it (to \
+         make it a dump disk again, `kdump-collector format`)"
+    )]
+    Partitioned,
     /// It has a version that is not known.
     #[error("the dump disk has version {0}, this program knows version {VERSION}: {next}", next = other_version(*.0))]
     Version(u32),

@@ -46,7 +46,8 @@ impl Session {
         vmlinux: Option<&Path>,
         number: Option<u64>,
     ) -> Result<Self, Error> {
-        let source: Source = path.parse().map_err(Error::Usage)?;
+        let source: Source =
+            path.parse().map_err(|reason| Error::Usage(format!("{path}: {reason}")))?;
         let timeouts = Timeouts { wait: WAIT, timeout: None };
         let dump = Dump::open_source(&source, number, LINE, timeouts)?;
         let opened = Opened::try_new(dump, |dump| match vmlinux {

@@ -47,7 +47,15 @@ printf '#!%s\nwhile :; do sleep 100000; done\n' "$root/bin/sh" >"$run/tmp/a \"(b
 # A connection with bytes that nobody reads, and a server.
 $bb nc -l -p 99 -e sleep 100000 &
 $bb nc -l -p 98 &
+# A daemon for the system's log that is stopped: eleven messages fit into its socket.
+ln -s "$bb" $run/syslogd && ln -s "$bb" $run/logger || fail "naming programs"
+$run/syslogd -n -O $run/messages &
+syslogd=$!
 sleep 0.3
+kill -STOP $syslogd
+for number in 1 2 3 4 5 6 7 8 9 10 11 12 13; do
+    $run/logger "message $number" &
+done
 (echo words; exec sleep 100000) | $bb nc 127.0.0.1 99 >/dev/null &
 # One that writes to a frozen file system: it waits for a thaw, in state D.
 if [ -e "$root/modules/loop.ko" ]; then
@@ -80,6 +88,7 @@ tell() {
         /sys/kernel/debug/sched/debug net/dev net/route net/arp net/unix net/tcp net/tcp6 net/udp net/udp6
     echo "=== addresses" >&8 && $bb ip addr >&8
     echo "=== status" >&8 && cat [0-9]*/task/[0-9]*/status >&8
+    echo "=== stacks" >&8 && $bb head -v -c 900 [0-9]*/stack >&8 && echo >&8
     echo "=== stat" >&8 && cat [0-9]*/task/[0-9]*/stat >&8
     echo "=== cmdlines" >&8 && $bb head -v -c 200 [0-9]*/cmdline >&8 && echo >&8
     # Threads of the kernel have no memory of their own: errors.

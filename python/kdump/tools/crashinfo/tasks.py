@@ -8,11 +8,14 @@ from kdump.tools.crashinfo.result import Result, seconds
 
 #: Most functions that are shown of a stack.
 FUNCTIONS = 6
+#: Functions that are left out of it.
+SCHEDULING = ("__schedule", "schedule", "schedule_timeout")
 
 
 def path(frames: list[dict[str, Any]]) -> str:
-    """Return the functions of a stack, the innermost first."""
-    return " < ".join(frame["name"] or frame["address"] for frame in frames[:FUNCTIONS])
+    """Return the functions of a stack, the innermost first, without those that every wait has."""
+    names = [frame["name"] or frame["address"] for frame in frames]
+    return " < ".join([name for name in names if name not in SCHEDULING][:FUNCTIONS])
 
 
 def hung(dump: Any) -> Result:

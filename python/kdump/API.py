@@ -13,7 +13,7 @@ from typing import Any
 from kdump import current
 from kdump._kdump import Addr, CType, Deref, Dump, StructResult, type_of
 from kdump.errors import Error, MemoryFault, NoMember, NoSymbol, NoType, NullPointer
-from kdump.pointers import SmartString, tPtr
+from kdump.pointers import SmartString, plain, tPtr
 
 __all__ = [
     "Addr",
@@ -134,9 +134,7 @@ def member_size(type: str, member: str) -> int:
 
 
 def _members(ctype: CType) -> Iterator[tuple[str, CType, int, int | None]]:
-    while ctype.kind in ("typedef", "qualified"):
-        ctype = ctype.target
-    for member in ctype.members:
+    for member in plain(ctype).members:
         if member[0]:
             yield member
         else:
@@ -261,7 +259,8 @@ def getListSize(head: Any, offset: int = 0, maxel: int = MOST) -> int:
 
 def readStructNext(first: Any, member: str, maxel: int = MOST) -> list[Any]:
     """Return the structs that the pointer ``member`` links, up to NULL or to one seen before."""
-    found, seen = [], set()
+    found: list[Any] = []
+    seen: set[int] = set()
     at = first
     while at and int(at) not in seen and len(found) < maxel:
         seen.add(int(at))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kdump.errors import Usage
+
 if TYPE_CHECKING:
     from kdump._kdump import CType
 
@@ -28,12 +30,14 @@ class tPtr(int):  # noqa: N801 - the paper's name
         return self
 
     @property
-    def target(self) -> CType:
+    def target(self) -> CType | None:
         """The type of the value that it points to."""
         return plain(self.ctype).target
 
     def __getitem__(self, index: int) -> Any:
         target = self.target
+        if target is None:
+            raise Usage(f"{self.ctype.name} points to no value that has a size")
         return target.read(int(self) + index * target.size)
 
     def __repr__(self) -> str:
@@ -42,7 +46,7 @@ class tPtr(int):  # noqa: N801 - the paper's name
 
 def plain(ctype: CType) -> CType:
     """Return the type below typedefs and qualifiers."""
-    while ctype.kind in ("typedef", "qualified"):
+    while ctype.kind in ("typedef", "qualified") and ctype.target is not None:
         ctype = ctype.target
     return ctype
 

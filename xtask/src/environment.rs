@@ -16,9 +16,9 @@ use crate::workspace::entries;
 const LABEL: &str = "requirements.txt";
 /// Debian's package with pip as a wheel, and the wheel's folder in it.
 const PIP: (&str, &str) = ("python3-pip-whl", "usr/share/python-wheels");
-/// The next step where pip fails.
-const NEXT: &str = "next step: give pip access to PyPI, or to a mirror of it (PIP_INDEX_URL, \
-                    PIP_FIND_LINKS)";
+/// The likely cause where pip fails, and the next step.
+const NEXT: &str = "packages cannot be fetched from PyPI; next step: give pip access to it, or to \
+                    a mirror (PIP_INDEX_URL, PIP_FIND_LINKS)";
 
 /// A folder with a Python of its own.
 #[derive(Clone, Debug)]
@@ -117,4 +117,51 @@ fn pip(mirror: Option<&str>) -> Result<PathBuf> {
     )?;
     ensure!(wheel.is_file(), "{} is no file", wheel.display());
     Ok(wheel)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// An environment whose Python is another program.
+    fn environment(folder: &Path, label: Option<&str>, python: &str) -> Environment {
+        let bin = folder.join("bin");
+        fs::create_dir_all(&bin).unwrap();
+        if let Some(label) = label {
+            fs::write(folder.join(LABEL), label).unwrap();
+        }
+        let _ = fs::remove_file(bin.join("python"));
+        symlink(python, bin.join("python")).unwrap();
+        Environment(folder.to_path_buf())
+    }
+
+    #[test]
+    fn an_environment_with_other_packages_or_a_dead_python_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!Environment(folder.path().join("none")).has("a==1\n"));
+        for (label, python, expected) in [
+            (None, "/bin/true", false),
+            (Some("a==1\n"), "/bin/true", true),
+            (Some("a==2\n"), "/bin/true", false),
+            (Some("a==1\n"), "/bin/false", false),
+        ] {
+            let found = environment(folder.path(), label, python).has("a==1\n");
+            assert_eq!(found, expected, "{label:?}, {python}");
+        }
+    }
+
+    /// A run that is broken off leaves no label of packages that are not there.
+    #[test]
+    fn packages_count_when_pip_has_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let broken = environment(folder.path(), None, "/bin/false");
+        let error = format!("{:#}", broken.install("a==1\n").unwrap_err());
+        assert!(error.contains("give pip access to it"), "{error}");
+        let whole = environment(folder.path(), None, "/bin/true");
+        assert!(!whole.has("a==1\n"));
+        whole.install("a==1\n").unwrap();
+        assert!(whole.has("a==1\n"));
+    }
 }

@@ -1,1 +1,1 @@
-"""Programs written with :mod:`kdump.API`."""
+"""Programs on the package: kdump.tools.NAME is the program NAME."""

@@ -100,7 +100,7 @@ def log_sockets(result: Result) -> Iterator[dict[str, Any]]:
         sock = socket.sk
         queued, limit = sock.sk_receive_queue.qlen, sock.sk_max_ack_backlog
         yield {
-            "address": hex(Addr(socket)),
+            "address": hex(int(socket)),
             "path": name,
             "queued": queued,
             "limit": limit,
@@ -128,7 +128,7 @@ def socket_name(socket: Any) -> str | None:
     if not address:
         return None
     length = min(max(address.len - PATH, 0), 108)
-    raw = current().read(Addr(address.name) + PATH, length)
+    raw = current().read(int(address.name[0]) + PATH, length)
     text = raw[1:] if raw[:1] == b"\0" else raw.split(b"\0")[0]
     return ("@" if raw[:1] == b"\0" else "") + text.decode("utf-8", "backslashreplace")
 

@@ -59,7 +59,9 @@ def test_interfaces(kernel, results):
     for name, words in told.items():
         packets = found[name]["proc_net_dev"]
         assert abs(packets[1] - words[1]) <= 16 and abs(packets[9] - words[9]) <= 16, name
-        assert found[name]["last_received_ns"] is None, "no kernel since 2017 keeps it"
+        # The kernel's connections and neighbours are the signs of life.
+        received = found[name]["last_received_ns"]
+        assert received is None or 0 <= received <= lived + 30e9, name
         assert 0 <= found[name]["last_sent_ns"] <= lived + 30e9, name
 
 

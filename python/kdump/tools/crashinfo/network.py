@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdump.API import readSU, structSetAttr
+from kdump import Error
+from kdump.API import readSU
+from kdump.net import Networks
 from kdump.tools.crashinfo.result import Result, seconds
 
-#: Names of the columns of /proc/net/dev in ``proc_net_dev``.
+#: Places of the packets in a line of /proc/net/dev.
 RECEIVED, SENT = 1, 9
+SECOND = 10**9
 
 
 def check(dump: Any) -> Result:
     """Examine the interfaces of the first network namespace."""
     result = Result("Network interfaces")
     interfaces = result.take(dump.section_data("net"))["interfaces"]
-    # Drivers of old kernels set it; since Linux 4.10 or so it is gone.
-    has_last_received = structSetAttr("struct net_device", "LastReceived", "last_rx")
-    structSetAttr("struct net_device", "Timeout", "watchdog_timeo")
-    ticks = Ticks(dump)
+    networks = Networks(dump)
+    signs = {row.index: row for row in networks.interfaces() if row.namespace.is_first}
     rows = []
     for interface in interfaces:
-        device = readSU("struct net_device", int(interface["net_device"], 0))
-        received = ticks.since(device.LastReceived) if has_last_received else None
-        interface["last_received_ns"] = received
-        watch(result, interface, ticks.nanoseconds(device.Timeout))
+        sign = signs.get(interface["index"])
+        ago = sign.received_ago if sign else None
+        interface["last_received_ns"] = None if ago is None else round(ago * SECOND)
+        interface["received_by"] = sign.received_by if sign else ""
+        timeout = watchdog(networks, interface)
+        if timeout:
+            watch(result, interface, timeout)
         stopped = sum(queue["is_stopped"] for queue in interface["queues"])
         packets = interface["proc_net_dev"] or [None] * 16
         rows.append(
@@ -33,21 +37,34 @@ def check(dump: Any) -> Result:
                 ",".join(interface["flags"]),
                 packets[RECEIVED],
                 packets[SENT],
-                seconds(received) or "not kept",
+                seconds(interface["last_received_ns"]),
                 seconds(interface["last_sent_ns"]),
                 f"{stopped}/{len(interface['queues'])}",
+                interface["received_by"],
             ]
         )
-    names = ["NAME", "FLAGS", ">RECEIVED", ">SENT", ">LAST RX", ">LAST TX", ">STOPPED"]
+    names = ["NAME", "FLAGS", ">RECEIVED", ">SENT", ">LAST RX", ">LAST TX", ">STOPPED", "RX BY"]
     result.lines.append("time since the last packet; STOPPED are queues that the driver holds")
     result.table(names, rows)
     result.data = {"interfaces": interfaces}
+    result.missing += networks.problems
     return result
+
+
+def watchdog(networks: Networks, interface: dict[str, Any]) -> int:
+    """Return the time in nanoseconds after which dev_watchdog takes a queue for hung; 0: never."""
+    clock = networks.clock
+    try:
+        device = readSU("struct net_device", int(interface["net_device"], 0))
+        return round(clock.seconds(device.watchdog_timeo) * SECOND) if clock else 0
+    except Error as error:
+        networks.problems.append(f"{interface['name']}: watchdog: {error}")
+        return 0
 
 
 def watch(result: Result, interface: dict[str, Any], timeout: int) -> None:
     """Warn of queues that dev_watchdog would take for hung: stopped for longer than its time."""
-    if "LOWER_UP" not in interface["flags"] or not timeout:
+    if "LOWER_UP" not in interface["flags"]:
         return
     for number, queue in enumerate(interface["queues"]):
         age = queue["last_sent_ns"]
@@ -55,25 +72,3 @@ def watch(result: Result, interface: dict[str, Any], timeout: int) -> None:
             text = f"{interface['name']}: queue {number} is stopped and has sent nothing for "
             text += f"{seconds(age)}; its watchdog's time is {seconds(timeout)}"
             result.warn("critical", text, "net")
-
-
-class Ticks:
-    """The kernel's count of ticks."""
-
-    def __init__(self, dump: Any) -> None:
-        self.now = dump.symbol("jiffies_64")
-        self.bits = 8 * dump.word_size
-        uptime = dump.section_data("sys")["data"]["uptime_ns"] or 0
-        # It starts 300 s before its lower half overflows (Linux, INITIAL_JIFFIES).
-        self.frequency = min(
-            (100, 250, 300, 1000),
-            key=lambda hz: abs(self.now - ((1 << 32) - 300 * hz) - uptime * hz // 10**9),
-        )
-
-    def nanoseconds(self, ticks: int) -> int:
-        """Return the time of a number of ticks."""
-        return ticks * 10**9 // self.frequency
-
-    def since(self, tick: int) -> int | None:
-        """Return the time since a tick, an ``unsigned long``; None for 0, which is never."""
-        return self.nanoseconds((self.now - tick) % (1 << self.bits)) if tick else None

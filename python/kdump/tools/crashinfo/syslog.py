@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from kdump import Error, current
-from kdump.API import (
-    Addr,
-    addr2sym,
-    list_for_each_entry,
-    readSU,
-    readSUArray,
-    readSymbol,
-    structSetAttr,
-    sym2addr,
-)
+from kdump.API import Addr, addr2sym, list_for_each_entry, readSU
+from kdump.net import Networks, UnixSocket
 from kdump.tools.crashinfo.result import Result, seconds
 from kdump.tools.crashinfo.tasks import path
 
@@ -35,10 +26,6 @@ STATES = {"D": "waits without an end", "T": "is stopped", "t": "is traced", "Z":
 FULL = ("unix_wait_for_peer", "unix_stream_sendmsg", "unix_dgram_sendmsg", "sock_wait_for_wmem")
 #: Functions that wake a task by ``wait_queue_entry.private``.
 WAKERS = ("autoremove_wake_function", "default_wake_function", "woken_wake_function")
-#: Lists in the kernel's table of unix sockets (Linux, net/unix/af_unix.h).
-LISTS = 512
-#: Offset of ``sun_path`` in ``struct sockaddr_un``.
-PATH = 2
 
 
 def check(dump: Any) -> Result:
@@ -58,7 +45,7 @@ def check(dump: Any) -> Result:
             result.warn("critical", f"{text}: programs that log will wait", "syslog")
     if not daemons:
         result.warn("note", "no daemon takes the system's log", "syslog")
-    sockets = [socket for socket in log_sockets(result) if socket["path"] in SOCKETS]
+    sockets = log_sockets(dump, result)
     for socket in sockets:
         if socket["is_full"]:
             text = f"{socket['path']} is full: {socket['queued']} messages that nobody reads"
@@ -86,51 +73,28 @@ def waits_for_room(frames: list[dict[str, Any]]) -> bool:
     return "schedule" in names and any(name.split(".")[0] in FULL for name in names)
 
 
-def log_sockets(result: Result) -> Iterator[dict[str, Any]]:
-    """Iterate over the unix sockets with a name, with the tasks that wait to send to each."""
-    try:
-        sockets = list(unix_sockets())
-    except Error as error:
-        result.missing.append(f"unix sockets: {error}")
-        return
-    for socket in sockets:
-        name = socket_name(socket)
-        if name is None:
-            continue
-        sock = socket.sk
-        queued, limit = sock.sk_receive_queue.qlen, sock.sk_max_ack_backlog
-        yield {
-            "address": hex(int(socket)),
-            "path": name,
-            "queued": queued,
-            "limit": limit,
-            "is_full": queued > limit,
-            "waiting": waiting(socket),
-        }
+def log_sockets(dump: Any, result: Result) -> list[dict[str, Any]]:
+    """Return the sockets that programs log to, with the tasks that wait to send to each."""
+    networks, found = Networks(dump), []
+    for socket in networks.unix():
+        if socket.path in SOCKETS:
+            row = networks.attempt(socket.path, partial(row_of, socket))
+            found += [row] if row else []
+    result.missing += networks.problems
+    return found
 
 
-def unix_sockets() -> Iterator[Any]:
-    """Iterate over the unix sockets of the first network namespace."""
-    # Their table is the namespace's since Linux 5.19.
-    if structSetAttr("struct net", "UnixLists", "unx.table.buckets"):
-        start = Addr(readSymbol("init_net").UnixLists)
-    else:
-        start = sym2addr("unix_socket_table")
-    lists = readSUArray("struct hlist_head", start, LISTS)
-    for head in lists:
-        for sock in current().hlist(head, "struct sock", "__sk_common.skc_node"):
-            yield readSU("struct unix_sock", Addr(sock))
-
-
-def socket_name(socket: Any) -> str | None:
-    """Return the path or, after ``@``, the abstract name that a socket is bound to."""
-    address = socket.addr
-    if not address:
-        return None
-    length = min(max(address.len - PATH, 0), 108)
-    raw = current().read(int(address.name[0]) + PATH, length)
-    text = raw[1:] if raw[:1] == b"\0" else raw.split(b"\0")[0]
-    return ("@" if raw[:1] == b"\0" else "") + text.decode("utf-8", "backslashreplace")
+def row_of(socket: UnixSocket) -> dict[str, Any]:
+    sock = socket.object.sk
+    queued, limit = sock.sk_receive_queue.qlen, sock.sk_max_ack_backlog
+    return {
+        "address": hex(int(socket.object)),
+        "path": socket.path,
+        "queued": queued,
+        "limit": limit,
+        "is_full": queued > limit,
+        "waiting": waiting(socket.object),
+    }
 
 
 def waiting(socket: Any) -> list[dict[str, Any]]:

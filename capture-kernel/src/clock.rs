@@ -23,6 +23,12 @@ impl Deadline {
         Self { at: clock.milliseconds().saturating_add(milliseconds) }
     }
 
+    /// This one or `other`: the one that comes first.
+    #[must_use]
+    pub fn or_earlier(self, other: Self) -> Self {
+        Self { at: self.at.min(other.at) }
+    }
+
     /// True if it has come.
     pub fn is_over(self, clock: &dyn Clock) -> bool {
         clock.milliseconds() >= self.at

@@ -79,4 +79,33 @@ pub enum Error {
     /// Bytes outside of the disk or of the partition that was opened: a mistake of ours.
     #[error("internal error: bytes outside of the partition")]
     Outside,
+    /// The device lacks something that we need, or has something that we do not know.
+    #[error("the device cannot be used: {0}")]
+    Unsupported(&'static str),
+    /// The disk has blocks of another size than 512 or 4096 bytes.
+    #[error("blocks of {0} bytes; a dump disk has blocks of 512 or 4096")]
+    BlockSize(u64),
+    /// The device is not there any more.
+    #[error("the device was removed, or has no power: its registers read as all ones")]
+    Removed,
+    /// No disk is at this port.
+    #[error("no disk is there")]
+    NoDisk,
+    /// A disk is there, and the link to it does not work.
+    #[error("a disk is there, but the link to it does not come up: is the cable in order?")]
+    NoLink,
+    /// The answer to IDENTIFY DEVICE has a wrong checksum, or none of the bits that each has.
+    #[error("the disk's answer to IDENTIFY DEVICE is damaged")]
+    BadIdentity,
+    /// The device has read less than it was asked for.
+    #[error("the device read {got} bytes instead of {wanted}")]
+    Short {
+        /// Bytes that were asked for.
+        wanted: u32,
+        /// Bytes that it reports.
+        got: u32,
+    },
+    /// Memory of the slot that the device cannot address.
+    #[error("the device cannot use the slot's memory at {0}: it has addresses of 32 bits")]
+    OutOfReach(PhysAddr),
 }

@@ -1,6 +1,7 @@
 //! The kinds of controllers that are looked for: one entry for each driver of disks.
 
 use super::Error;
+use super::ahci::{self, Ahci};
 use super::controller::Controller;
 use super::dma::{SlotMemory, Stopped};
 use super::registers::Registers;
@@ -60,4 +61,13 @@ pub struct PciKind {
 
 /// The PCI controllers, in the order of the search: each is made quiet before old memory is read,
 /// and its disks are looked at after those of [`virtio_kinds`].
-pub const PCI_KINDS: &[PciKind] = &[];
+pub const PCI_KINDS: &[PciKind] = &[PciKind {
+    name: "AHCI",
+    class: [0x01, 0x06, 0x01],
+    bar: 5,
+    length: 0x1100,
+    quiet: ahci::quiet,
+    start: |registers, Parts { slot, clock, timeout }| {
+        Ok(Box::new(Ahci::start(registers, slot, clock, timeout)?))
+    },
+}];

@@ -1,5 +1,6 @@
 //! Drivers of devices that a dump goes to, and the traits by which targets use them.
 
+pub mod ahci;
 pub mod controller;
 pub mod dma;
 mod error;

@@ -1,6 +1,7 @@
 //! Fakes for tests: a clock, slot memory whose physical addresses are its virtual ones, and virtio
 //! devices that process their queues like devices do: by physical address.
 
+pub(crate) mod ahci;
 mod bus;
 mod console;
 mod device;

@@ -4,6 +4,7 @@
 //! `cargo xtask fuzz` feeds them with libFuzzer's inputs; the corpora in `fuzz/corpus` go through
 //! them in every `cargo test`.
 
+mod ahci;
 mod backtrace;
 mod btf;
 mod command_line;
@@ -22,6 +23,7 @@ mod page_filter;
 mod slot_image;
 mod types;
 
+pub use ahci::ahci;
 pub use backtrace::backtrace;
 pub use btf::btf;
 pub use command_line::command_line;
@@ -42,7 +44,8 @@ pub use slot_image::slot_image;
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
+    ("ahci", ahci),
     ("backtrace", backtrace),
     ("btf", btf),
     ("command_line", command_line),

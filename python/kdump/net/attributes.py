@@ -27,6 +27,7 @@ CHAINS = [
         "ReceivedOn",
         ["icsk_inet.sk.sk_rx_dst_ifindex", "icsk_inet.rx_dst_ifindex"],
     ),
+    ("struct udp_sock", "Corked", ["corkflag"]),
     ("struct fib_alias", "Dscp", ["fa_dscp", "fa_tos"]),
 ]
 
@@ -37,6 +38,11 @@ def inode(sock: Any) -> int:
     return container_of(held, "struct socket_alloc", "socket").vfs_inode.i_ino if held else 0
 
 
+def corked(sock: Any) -> int:
+    """Return 1 if a socket of UDP collects a datagram: bit UDP_FLAGS_CORK (linux/udp.h)."""
+    return sock.udp_flags & 1
+
+
 def prepare(dump: Dump) -> None:
     """Give the structs of this kernel our names for their members."""
     for of, name, chains in CHAINS:
@@ -44,3 +50,5 @@ def prepare(dump: Dump) -> None:
             dump.set_attribute(of, name, chains)
     if not dump.has_member("struct sock", "sk_ino"):
         dump.set_attribute("struct sock", "Inode", inode)
+    if not dump.has_member("struct udp_sock", "corkflag"):
+        dump.set_attribute("struct udp_sock", "Corked", corked)

@@ -17,6 +17,8 @@ FLAGS = (
     "UP BROADCAST DEBUG LOOPBACK POINTOPOINT NOTRAILERS RUNNING NOARP PROMISC ALLMULTI MASTER "
     "SLAVE MULTICAST PORTSEL AUTOMEDIA DYNAMIC"
 ).split()
+#: NETIF_F_LLTX_BIT, where it is one of the features (include/linux/netdev_features.h).
+LLTX = 12
 MOST_QUEUES, MOST_ADDRESSES = 4096, 1 << 16
 
 
@@ -24,10 +26,11 @@ MOST_QUEUES, MOST_ADDRESSES = 4096, 1 << 16
 class Interface(Problems):
     """An interface.
 
-    ``sent_ago`` are the seconds since a queue last sent something. Newer kernels keep no time of
-    the last reception, so ``received_ago`` is from ``received_by``: `last_rx` where the kernel has
-    it, else the newest sign of life of a neighbour or a connection. Then the interface received
-    at that time or later.
+    ``sent_ago`` are the seconds since a queue last sent something. Interfaces that send without a
+    queue's lock (loopback, most virtual ones) keep no such time; newer kernels keep none of the
+    last reception. Then the times are from ``sent_by`` and ``received_by``: the newest sign of a
+    connection, or of a neighbour, and the interface moved at that time or later. Both are empty
+    where the kernel has the time itself.
     """
 
     object: Any
@@ -39,6 +42,8 @@ class Interface(Problems):
     hardware: str = ""
     addresses: list[str] = field(default_factory=list)
     sent_ago: float | None = None
+    sent_by: str = ""
+    keeps_sent: bool = True
     received_ago: float | None = None
     received_by: str = ""
 
@@ -51,6 +56,12 @@ class Interface(Problems):
         """Take a sign of life, if it is newer than those before."""
         if ago is not None and (self.received_ago is None or ago < self.received_ago):
             self.received_ago, self.received_by = max(ago, 0.0), by
+
+    def sent(self, ago: float | None, by: str) -> None:
+        """Take a sign that something was sent, if the kernel keeps no time."""
+        is_newer = ago is not None and (self.sent_ago is None or ago < self.sent_ago)
+        if is_newer and not self.keeps_sent:
+            self.sent_ago, self.sent_by = max(ago or 0.0, 0.0), by
 
 
 def interfaces(
@@ -75,7 +86,7 @@ def _interface(dump: Dump, device: Any, space: Namespace, clock: Clock | None) -
     if clock:
         row.attempt("queues", lambda: _sent(dump, row, device, clock))
         if dump.has_member("struct net_device", "last_rx"):
-            row.attempt("last_rx", lambda: row.received(clock.since(device.last_rx), "last_rx"))
+            row.attempt("last_rx", lambda: row.received(clock.since(device.last_rx), ""))
     return row
 
 
@@ -95,8 +106,18 @@ def _ipv6(dump: Dump, device: Any) -> Iterator[str]:
         yield f"{ipv6(dump, address.addr)}/{address.prefix_len}"
 
 
+def _is_lockless(dump: Dump, device: Any) -> bool:
+    """True for an interface whose queues do not note when they send (txq_trans_update)."""
+    if dump.has_member("struct net_device", "lltx"):
+        return bool(device.lltx)
+    return bool(device.features >> LLTX & 1)
+
+
 def _sent(dump: Dump, row: Interface, device: Any, clock: Clock) -> None:
     """Take the newest time at which a queue sent something; 0 stands for never."""
+    row.keeps_sent = not _is_lockless(dump, device)
+    if not row.keeps_sent:
+        return
     of, first = "struct netdev_queue", int(device._tx)
     count, size = min(device.real_num_tx_queues, MOST_QUEUES), dump.sizeof(of)
     queues = [dump.object(of, first + number * size) for number in range(count)]

@@ -86,7 +86,11 @@ class Networks(Problems):
         for socket in self.tcp() if connections is None else connections:
             if not isinstance(socket, TcpSocket) or not socket.details:
                 continue
+            by = f"TCP {socket.local} {socket.remote}"
             row = by_index.get((socket.namespace, socket.received_on))
             for ago in (socket.details.acked_ago, socket.details.received_ago) if row else ():
-                row.received(ago, f"TCP {socket.local} {socket.remote}")
+                row.received(ago, by)
+            row = by_index.get((socket.namespace, socket.sent_on))
+            if row:
+                row.sent(socket.details.sent_ago, by)
         return found

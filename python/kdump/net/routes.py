@@ -118,7 +118,7 @@ class Routes:
 
     def _metrics(self, metrics: Any) -> dict[str, int]:
         values = metrics.metrics if metrics else ()
-        return {name: value for name, value in zip(METRICS[1:], values, strict=False) if value}
+        return {name: value for name, value in zip(METRICS, values, strict=False) if value}
 
     def ipv4(self, space: Namespace) -> Iterator[Route]:
         """Yield the routes of IPv4."""

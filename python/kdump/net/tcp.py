@@ -90,12 +90,14 @@ class Details:
 class TcpSocket(Memory):
     """A socket of TCP. ``backlog`` and the queues belong to one that listens.
 
-    ``received_on`` is the index of the interface that the last segment came by, 0 if not known.
+    ``received_on`` and ``sent_on`` are the indices of the interfaces that segments came and went
+    by, 0 if not known.
     """
 
     details: Details | None = None
     timer: Timer | None = None
     received_on: int = 0
+    sent_on: int = 0
     backlog: int = 0
     max_backlog: int = 0
     qlen: int = 0
@@ -229,6 +231,7 @@ class Tcp:
             row.attempt("queues", lambda: self._bytes(row, sock))
             row.details = row.attempt("details", lambda: self._details(sock, inet))
             row.timer = row.attempt("timer", lambda: self._timer(inet))
+            row.sent_on = row.attempt("route", lambda: self._sent_on(inet.icsk_inet.sk), 0)
             row.received_on = row.attempt("interface", lambda: inet.ReceivedOn, 0)
         return row
 
@@ -247,6 +250,12 @@ class Tcp:
         self._common(row, common)
         row.child = row.attempt("socket", lambda: cast(request.sk, "struct tcp_sock"))
         return row
+
+    @staticmethod
+    def _sent_on(sk: Any) -> int:
+        """Return the index of the interface of the route that the socket holds."""
+        route = sk.sk_dst_cache
+        return route.dev.ifindex if route and route.dev else 0
 
     @staticmethod
     def _bytes(row: TcpSocket, sock: Any) -> None:

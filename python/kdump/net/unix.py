@@ -112,7 +112,8 @@ def _queues(dump: Dump, row: UnixSocket, sock: Any) -> None:
             # The first one counts, as for ioctl(FIONREAD).
             row.rx_queue = packet.len
             return
-        row.rx_queue += packet.len - cast(Addr(packet.cb), "struct unix_skb_parms").consumed
+        parameters = dump.object("struct unix_skb_parms", Addr(packet.cb))
+        row.rx_queue += packet.len - parameters.consumed
 
 
 def packets(dump: Dump, queue: Any) -> Iterator[Any]:

@@ -29,20 +29,19 @@ def interfaces(rows: list[Interface], verbose: int) -> Iterator[str]:
             if row.hardware:
                 yield f"    card {row.hardware}"
             yield from (f"    address {address}" for address in row.addresses)
-            yield f"    last RX {_received(row)}, last TX {_sent(row)}"
+            yield f"    last RX {_moved(row.received_ago, row.received_by, 'not known')}"
+            yield f"    last TX {_moved(row.sent_ago, row.sent_by, _never(row))}"
             yield from trouble(row)
 
 
-def _received(row: Interface) -> str:
-    if row.received_ago is None:
-        return "not known"
-    if row.received_by == "last_rx":
-        return f"{row.received_ago:.1f} s ago"
-    return f"{row.received_ago:.1f} s ago or later ({row.received_by})"
+def _moved(ago: float | None, by: str, otherwise: str) -> str:
+    if ago is None:
+        return otherwise
+    return f"{ago:.1f} s ago" + (f" or later ({by})" if by else "")
 
 
-def _sent(row: Interface) -> str:
-    return "never" if row.sent_ago is None else f"{row.sent_ago:.1f} s ago"
+def _never(row: Interface) -> str:
+    return "never" if row.keeps_sent else "not known"
 
 
 def routes(rows: list[Route]) -> Iterator[str]:
@@ -128,11 +127,16 @@ def _is_nodelay(row: TcpSocket) -> bool:
 def moved(rows: list[Interface]) -> Iterator[str]:
     """Yield the times since the interfaces received and sent; ``<`` stands for a later time."""
     yield "  How long ago (in seconds) interfaces transmitted/received?"
-    yield f"{'Name':>16} {'RX':>12} {'TX':>12}"
-    yield f"{'----':>16} {'----------':>12} {'----------':>12}"
+    yield f"{'Name':>24} {'RX':>12} {'TX':>12}"
+    yield f"{'----':>24} {'----------':>12} {'----------':>12}"
     for row in rows:
         name = row.name if row.namespace.is_first else f"{row.name} of {row.namespace.number}"
-        bound = "" if row.received_by == "last_rx" or row.received_ago is None else "<"
-        received = bound + number(row.received_ago, 1)
-        sent = "never" if row.sent_ago is None else number(row.sent_ago, 1)
-        yield f"{name:>16} {received:>12} {sent:>12}"
+        received = _bound(row.received_by) + number(row.received_ago, 1)
+        sent = _bound(row.sent_by) + number(row.sent_ago, 1)
+        if row.sent_ago is None and row.keeps_sent:
+            sent = "never"
+        yield f"{name:>24} {received:>12} {sent:>12}"
+
+
+def _bound(by: str) -> str:
+    return "<" if by else ""

@@ -10,6 +10,9 @@ use crate::error::{OrException, exception};
 use crate::object::StructResult;
 use crate::session::Session;
 
+/// Most bytes that one read returns: 1 GiB.
+const MOST: usize = 1 << 30;
+
 /// A virtual address: an integer, a pointer, or an object.
 pub(crate) struct Address(pub(crate) u64);
 
@@ -57,4 +60,14 @@ impl TypeArgument {
             Self::Name(name) => session.kernel().types().spelled(name).or_exception(),
         }
     }
+}
+
+/// The length of a read, in bytes.
+///
+/// # Errors
+/// `kdump.Usage`: a length that cannot be meant.
+pub(crate) fn checked(length: usize) -> PyResult<usize> {
+    let text = || format!("{length} bytes are more than one read returns, which is {MOST}");
+    let error = || exception(Error::Usage(text()));
+    (length <= MOST).then_some(length).ok_or_else(error)
 }

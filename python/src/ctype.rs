@@ -40,10 +40,12 @@ impl CType {
     }
 
     /// `struct`, `union`, `enum`, `int`, `bool`, `float`, `pointer`, `array`, `typedef`,
-    /// `qualified` (const, volatile) or `void` (also functions and types that are only declared).
+    /// `qualified` (const, volatile), `function` or `void` (also types that are only declared).
     #[getter]
     fn kind(&self) -> PyResult<&'static str> {
         Ok(match &*self.get()? {
+            // Of a function, neither a name nor more is kept.
+            Type::Void(name) if name.is_empty() => "function",
             Type::Void(_) => "void",
             Type::Integer(integer) if integer.is_bool() => "bool",
             Type::Integer(_) => "int",

@@ -8,19 +8,16 @@ use postmortem::sections::{Command, Section};
 use postmortem::{Error, Object, render};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use vmcore::{PhysAddr, ReadPhys};
 
-use crate::argument::{Address, TypeArgument};
+use crate::argument::{Address, TypeArgument, checked};
 use crate::array::value_at;
 use crate::ctype::CType;
 use crate::error::{OrException, exception};
-use crate::object::{Attribute, closed};
-use crate::reader::{Declared, Value};
+use crate::object::{self, Attribute, closed};
+use crate::reader::Value;
 use crate::session::Session;
 use crate::walk::Steps;
 
-/// Most bytes that one read returns: 1 GiB.
-const MOST: usize = 1 << 30;
 /// Bytes of a text, unless the caller wants another number.
 const TEXT: usize = 4096;
 
@@ -90,6 +87,12 @@ impl Dump {
         Ok(String::from_utf8_lossy(self.session()?.kernel().vmcoreinfo()).into_owned())
     }
 
+    /// The notes of the dump as an ELF file has them: registers of the CPUs, VMCOREINFO.
+    #[getter]
+    fn notes<'py>(&self, py: Python<'py>) -> PyResult<Bytes<'py>> {
+        Ok(PyBytes::new(py, &self.session()?.dump().vmcore().all_notes()))
+    }
+
     /// The kernel's release, as `uname -r` shows it; None if the dump does not have it.
     #[getter]
     fn release(&self) -> PyResult<Option<String>> {
@@ -134,7 +137,7 @@ impl Dump {
         Ok(PyBytes::new(py, &bytes))
     }
 
-    /// Reads bytes at a physical address.
+    /// Reads bytes at a physical address of the dead kernel. Raises MemoryFault.
     fn read_physical<'py>(
         &self,
         py: Python<'py>,
@@ -142,12 +145,7 @@ impl Dump {
         length: usize,
     ) -> PyResult<Bytes<'py>> {
         let mut bytes = vec![0; checked(length)?];
-        let read = self.session()?.dump().read_phys(PhysAddr::new(address), &mut bytes);
-        let error = |error| {
-            let text = format!("physical memory at {address:#x} cannot be read: {error}");
-            exception(Error::Missing(text))
-        };
-        read.map_err(error)?;
+        self.session()?.read_physical(address, &mut bytes).or_exception()?;
         Ok(PyBytes::new(py, &bytes))
     }
 
@@ -185,6 +183,14 @@ impl Dump {
     /// none.
     fn symbol_at(&self, address: Address) -> PyResult<String> {
         Ok(self.session()?.kernel().symbolized(address.0))
+    }
+
+    /// All symbols of the kernel's image by address: name, address, size in bytes, and the type as
+    /// nm(1) shows it. Those of modules are not among them.
+    fn symbols(&self) -> PyResult<Vec<SymbolTuple>> {
+        let session = self.session()?;
+        let symbols = session.kernel().symbols().iter();
+        Ok(symbols.map(|one| (one.name.to_owned(), one.at, one.size, one.kind)).collect())
     }
 
     /// The value of a global variable. Raises NoSymbol, also if the variable's type is not known.
@@ -246,6 +252,13 @@ impl Dump {
         self.session()?.kernel().types().enumerator(name).or_exception()
     }
 
+    /// The enum that has this enumerator; None if the types do not say it.
+    fn enumeration(&self, name: &str) -> PyResult<Option<CType>> {
+        let session = self.session()?;
+        let of = session.kernel().types().enumeration(name);
+        Ok(of.map(|of| CType::new(&session, of)))
+    }
+
     /// Gives the objects of a struct another attribute: the first of these chains of members that
     /// the kernel has, or the value of a function of the object. False if it has none of them.
     fn set_attribute(
@@ -256,24 +269,7 @@ impl Dump {
         value: &Bound<'_, PyAny>,
     ) -> PyResult<bool> {
         let session = self.session()?;
-        let of = r#type.find(&session)?;
-        let types = session.kernel().types();
-        let declared = Declared { of: types.plain(of).or_exception()?.0, name: of };
-        let (class, _) = session.class(py, declared)?;
-        let of = declared.of;
-        if value.is_callable() {
-            let property = py.import("builtins")?.getattr("property")?.call1((value,))?;
-            class.bind(py).setattr(name, property)?;
-            return Ok(true);
-        }
-        let paths: Vec<String> = match value.extract::<String>() {
-            Ok(path) => vec![path],
-            Err(_) => value.extract()?,
-        };
-        let mut chains = paths.iter().filter_map(|path| Attribute::chain(types, of, path).ok());
-        let Some(chain) = chains.next() else { return Ok(false) };
-        class.bind(py).setattr(name, Py::new(py, chain)?)?;
-        Ok(true)
+        object::set_attribute(py, &session, r#type.find(&session)?, name, value)
     }
 
     /// The structs whose `member`, a list_head, is in the list of `head`.
@@ -366,6 +362,9 @@ impl Dump {
 /// Addresses of the nodes of a container.
 type Nodes<'k> = Box<dyn Iterator<Item = Result<u64, Error>> + 'k>;
 
+/// A symbol: name, address, size, type.
+type SymbolTuple = (String, u64, u64, char);
+
 /// Bytes of Python.
 type Bytes<'py> = Bound<'py, PyBytes>;
 
@@ -393,12 +392,4 @@ impl Dump {
             Ok(Box::new(nodes.map(move |node| Ok((node?.wrapping_sub(offset), 0)))))
         })
     }
-}
-
-/// # Errors
-/// `kdump.Usage`: a length that cannot be meant.
-fn checked(length: usize) -> PyResult<usize> {
-    let text = || format!("{length} bytes are more than one read returns, which is {MOST}");
-    let error = || exception(Error::Usage(text()));
-    (length <= MOST).then_some(length).ok_or_else(error)
 }

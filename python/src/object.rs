@@ -53,6 +53,13 @@ impl StructResult {
         Ok(format!("<{} {:#x}>", slf.get_type().name()?, slf.borrow().at))
     }
 
+    /// The struct that many places behind this one, as `p[3]` in C.
+    fn __getitem__(&self, py: Python<'_>, index: i64) -> PyResult<Value> {
+        let size = self.session.kernel().types().size(self.of).or_exception()?;
+        let distance = size.wrapping_mul(index as u64);
+        self.session.object(py, self.of, self.at.wrapping_add(distance))
+    }
+
     fn __bool__(&self) -> bool {
         self.at != 0
     }
@@ -170,6 +177,8 @@ pub(crate) fn class(
     let members = PyDict::new(py);
     members.set_item("__slots__", ())?;
     members.set_item("__module__", "kdump")?;
+    // Python would iterate by indexes, and never end.
+    members.set_item("__iter__", py.None())?;
     let compound = types.compound(of).or_exception()?;
     add_members(types, &members, &compound, 0, (DEEPEST, &mut { MOST_MEMBERS }))?;
     let base = py.get_type::<StructResult>();
@@ -208,6 +217,33 @@ fn add_members(
         into.set_item(&member.name, Py::new(py, Attribute { path, hops, last, reader })?)?;
     }
     Ok(())
+}
+
+/// Gives the class of a type another attribute: the first of these chains of members that there is,
+/// or the value of a function. False if there is none of them.
+pub(crate) fn set_attribute(
+    py: Python<'_>,
+    session: &Rc<Session>,
+    of: TypeId,
+    name: &str,
+    value: &Bound<'_, PyAny>,
+) -> PyResult<bool> {
+    let types = session.kernel().types();
+    let declared = Declared { of: types.plain(of).or_exception()?.0, name: of };
+    let (class, _) = session.class(py, declared)?;
+    if value.is_callable() {
+        let property = py.import("builtins")?.getattr("property")?.call1((value,))?;
+        class.bind(py).setattr(name, property)?;
+        return Ok(true);
+    }
+    let paths: Vec<String> = match value.extract::<String>() {
+        Ok(path) => vec![path],
+        Err(_) => value.extract()?,
+    };
+    let chain = |path: &String| Attribute::chain(types, declared.of, path).ok();
+    let Some(chain) = paths.iter().find_map(chain) else { return Ok(false) };
+    class.bind(py).setattr(name, Py::new(py, chain)?)?;
+    Ok(true)
 }
 
 /// The error of an object that outlived its dump.

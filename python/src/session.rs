@@ -23,6 +23,8 @@ self_cell::self_cell!(
 
 /// A line as its collector finds it.
 const LINE: LinkOptions = LinkOptions { listen: false, baud: 115_200 };
+/// Bytes of a page.
+const PAGE: u64 = 4096;
 /// Time to wait for the other end of a line.
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -68,6 +70,23 @@ impl Session {
     /// The dump.
     pub(crate) fn dump(&self) -> &Dump {
         self.opened.borrow_owner()
+    }
+
+    /// Reads bytes at a physical address of the dead kernel.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub(crate) fn read_physical(&self, address: u64, into: &mut [u8]) -> Result<(), Error> {
+        let (memory, mut done) = (self.kernel().dead().memory, 0);
+        // One read is of one PT_LOAD; these begin and end with pages.
+        while done < into.len() {
+            let at = address.wrapping_add(done as u64);
+            let count = (into.len() - done).min((PAGE - at % PAGE) as usize);
+            let read = memory.read_physical(at, &mut into[done..done + count]);
+            read.map_err(|source| Error::Memory { at, source })?;
+            done += count;
+        }
+        Ok(())
     }
 
     /// The class of a struct or union of this type, which is no typedef.

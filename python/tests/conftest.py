@@ -50,6 +50,7 @@ def debug_file(kernel: str) -> str | None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also the dumps of `test --full`")
     parser.addoption("--no-dumps", action="store_true", help="leave out the tests on real dumps")
+    parser.addoption("--write-tables", action="store_true", help="write the tables of the docs")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -7,6 +7,7 @@ mod analysis;
 mod extraction;
 mod host;
 mod instructions;
+mod objects;
 mod results;
 mod samples;
 mod slots;
@@ -48,7 +49,8 @@ pub(crate) struct Args {
     /// About three minutes: one guest size, few rounds, a short search for our smallest slot
     #[arg(long, conflicts_with = "full")]
     quick: bool,
-    /// The first answers of crashinfo, drgn and crash to the same dump, nothing else
+    /// The first answers of crashinfo, drgn and crash to the same dump, and many objects in Python,
+    /// nothing else
     #[arg(long, conflicts_with_all = ["quick", "full", "memory", "fill", "target", "no_slots"])]
     #[arg(conflicts_with_all = ["json", "out"])]
     analysis: bool,

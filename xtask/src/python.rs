@@ -34,8 +34,7 @@ pub(crate) struct Args {
 /// # Errors
 /// Fails if something is missing, the package does not build, or a test fails.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let environment = environment(None)?;
-    environment.install_wheel(&wheel(&folder("wheel"))?)?;
+    let environment = installed()?;
     let fakes = folder("fakes");
     fakes::write(&fakes)?;
     succeeds(environment.program("ruff").args(["check", "--no-cache", "."]))?;
@@ -46,6 +45,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         pytest.arg("--full").env("KDUMP_TEST_DEBUG_I386", vmlinux);
     }
     succeeds(pytest.args(&args.pytest))
+}
+
+/// The environment with the package in it, which is built first.
+///
+/// # Errors
+/// Fails as [`wheel`]; or pip refuses it.
+pub(crate) fn installed() -> Result<Environment> {
+    let environment = environment(None)?;
+    environment.install_wheel(&wheel(&folder("wheel"))?)?;
+    Ok(environment)
 }
 
 /// Makes sure of the environment that the package is built and tested in.

@@ -284,7 +284,7 @@ impl VmcoreFile {
     }
 
     /// The whole notes of all areas, one after the other.
-    pub(crate) fn all_notes(&self) -> Vec<u8> {
+    pub fn all_notes(&self) -> Vec<u8> {
         let mut all = Vec::new();
         for area in self.note_areas() {
             let mut walk = notes(area);

@@ -1,5 +1,6 @@
 //! `bench --analysis`: the first answers of programs that read the same dump, each from a cold
-//! start. crash and drgn have the kernel's debug information, crashinfo has none.
+//! start. crash and drgn have the kernel's debug information, crashinfo has none. After them come
+//! programs in Python: `objects`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,11 +9,13 @@ use anyhow::{Context, Result, bail, ensure};
 use log::info;
 use qemu_tests::Interrupt;
 
+use super::objects::Objects;
 use crate::console;
 use crate::cycle::{catch_ctrl_c, failure, linux, ordinary};
 use crate::debian::AMD64;
 use crate::distribution::Distribution;
 use crate::image;
+use crate::python;
 use crate::setup;
 use crate::stacks::Programs;
 use crate::workspace::{remove_folder, target_dir};
@@ -34,7 +37,9 @@ struct Row {
 pub(super) fn run(rounds: u32) -> Result<()> {
     setup::machine(&setup::Args::default())?;
     let interrupt = Interrupt::default();
-    let programs = Programs::new(AMD64.debug_information(None)?, interrupt.clone())?;
+    let vmlinux = AMD64.debug_information(None)?;
+    let programs = Programs::new(vmlinux.clone(), interrupt.clone())?;
+    let environment = python::installed()?;
     let crashinfo = image::build_crashinfo()?;
     catch_ctrl_c(&interrupt)?;
     let folder = target_dir().join("bench-analysis");
@@ -43,6 +48,7 @@ pub(super) fn run(rounds: u32) -> Result<()> {
     let mut rows =
         ["crashinfo, first page", "crashinfo, bt -A", "drgn, tasks and stacks", "crash, bt"]
             .map(|name| Row { name, times: Vec::new() });
+    let mut objects = Objects::default();
     for round in 1..=rounds {
         for row in &mut rows {
             info!("round {round} of {rounds}: {}", row.name);
@@ -50,8 +56,9 @@ pub(super) fn run(rounds: u32) -> Result<()> {
             let took = answer(row.name, &programs, &crashinfo, &dump)?;
             row.times.push(took.as_secs_f64() * 1e3);
         }
+        objects.round(&environment, &dump, &vmlinux, &interrupt)?;
     }
-    print!("{}", text(&rows)?);
+    print!("{}{}", text(&rows)?, objects.text()?);
     remove_folder(&folder)
 }
 
@@ -59,7 +66,9 @@ pub(super) fn run(rounds: u32) -> Result<()> {
 fn dump(folder: &Path, interrupt: &Interrupt) -> Result<PathBuf> {
     let images = image::build()?;
     let first_kernel = linux(AMD64, images.loader.clone())?;
-    let config = ordinary(&images, first_kernel, folder.to_owned(), interrupt.clone());
+    let mut config = ordinary(&images, first_kernel, folder.to_owned(), interrupt.clone());
+    // Much goes on: there are connections, and files of many kinds.
+    config.said = true;
     let show = |step: &str| info!("the dump: {step}");
     let report = console::with_steps(show, || qemu_tests::run(&config))?;
     match failure(&report) {
@@ -90,16 +99,21 @@ fn text(rows: &[Row; 4]) -> Result<String> {
     for (theirs, ours, goal) in
         [(crash, page, GOALS[0]), (drgn, page, GOALS[1]), (drgn, stacks, GOALS[1])]
     {
-        let ratios: Vec<_> = theirs.times.iter().zip(&ours.times).map(|(a, b)| a / b).collect();
-        let (median, shown) = spread(&ratios, 1)?;
-        let met = if median >= goal { "met" } else { "missed" };
-        text.push_str(&format!("{} ÷ {}: {shown}, goal {goal}: {met}\n", theirs.name, ours.name));
+        text.push_str(&ratio([theirs.name, ours.name], [&theirs.times, &ours.times], goal)?);
     }
     Ok(text)
 }
 
+/// A line with a ratio, round by round, and its goal.
+pub(super) fn ratio(names: [&str; 2], times: [&[f64]; 2], goal: f64) -> Result<String> {
+    let ratios: Vec<_> = times[0].iter().zip(times[1]).map(|(a, b)| a / b).collect();
+    let (median, shown) = spread(&ratios, 1)?;
+    let met = if median >= goal { "met" } else { "missed" };
+    Ok(format!("{} ÷ {}: {shown}, goal {goal}: {met}\n", names[0], names[1]))
+}
+
 /// The median, and a text with the smallest and the largest number.
-fn spread(numbers: &[f64], digits: usize) -> Result<(f64, String)> {
+pub(super) fn spread(numbers: &[f64], digits: usize) -> Result<(f64, String)> {
     let all = Distribution::new(numbers.to_vec()).context("at least one round")?;
     let (median, least, most) = (all.median(), all.percentile(0), all.percentile(100));
     Ok((median, format!("{median:.digits$} ({least:.digits$} … {most:.digits$})")))

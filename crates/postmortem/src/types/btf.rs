@@ -20,7 +20,8 @@ pub struct BtfTypes {
 struct Index {
     types: HashMap<(Tag, String), u32>,
     variables: HashMap<String, u32>,
-    enumerators: HashMap<String, i64>,
+    /// Enums and values.
+    enumerators: HashMap<String, (u32, i64)>,
 }
 
 impl BtfTypes {
@@ -62,7 +63,7 @@ impl BtfTypes {
         };
         if tag == Tag::Enum {
             for (name, value) in self.values(found) {
-                index.enumerators.entry(name).or_insert(value);
+                index.enumerators.entry(name).or_insert((number, value));
             }
         }
         let name = self.btf.name(found);
@@ -166,7 +167,11 @@ impl TypeSource for BtfTypes {
     }
 
     fn enumerator(&self, name: &str) -> Option<i64> {
-        self.index().enumerators.get(name).copied()
+        Some(self.index().enumerators.get(name)?.1)
+    }
+
+    fn enumeration(&self, name: &str) -> Option<TypeId> {
+        Some(TypeId(self.index().enumerators.get(name)?.0.into()))
     }
 
     fn names(&self) -> Vec<(Tag, String)> {

@@ -162,6 +162,11 @@ impl Types {
         found.ok_or_else(|| Error::NoType(name.to_owned()))
     }
 
+    /// The enum that has this enumerator, if a source notes it.
+    pub fn enumeration(&self, name: &str) -> Option<TypeId> {
+        self.first(|source| source.enumeration(name))
+    }
+
     /// Names of all structs and unions.
     pub fn names(&self) -> Vec<(Tag, String)> {
         let mut names: Vec<_> = self.sources.iter().flat_map(|source| source.names()).collect();

@@ -159,6 +159,11 @@ pub trait TypeSource: fmt::Debug {
     /// The value of an enumerator of any enum, as `PGDAT_DIRTY` or `NR_FREE_PAGES`.
     fn enumerator(&self, name: &str) -> Option<i64>;
 
+    /// The enum that has this enumerator, from a source that notes it.
+    fn enumeration(&self, _name: &str) -> Option<TypeId> {
+        None
+    }
+
     /// Names of all structs and unions, for completion.
     fn names(&self) -> Vec<(Tag, String)>;
 }

@@ -100,6 +100,9 @@ fn load(args: &LoadCommand) -> anyhow::Result<()> {
     let plan = make_plan(&args.load.images, &options, &system)?;
     warn(&plan);
     println!("target: {}", plan.target);
+    if plan.iommus.are_there() {
+        println!("IOMMUs: {}", plan.iommus);
+    }
     let record = Record::new(&plan, std::env::args().skip(1), system.names.clone());
     let done = reload(Call::from(&plan), &record, args.force, &state, &mut Running(&system))?;
     let Done::Loaded(noted) = done else {

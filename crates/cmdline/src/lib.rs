@@ -9,6 +9,7 @@
 #[cfg(test)]
 extern crate alloc;
 
+mod iommu;
 mod number;
 mod options;
 mod parse;
@@ -18,6 +19,7 @@ mod target;
 mod value;
 mod words;
 
+pub use iommu::{IommuKind, IommuList, IommuUnit};
 pub use number::{memparse, size_at};
 pub use options::{
     Action, Compress, DEFAULT_TIMEOUT, MAX_MEMMAP, MAX_TARGETS, MAX_VIRTIO_MMIO, Options, PowerOff,

@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 use vmcore::{ElfCoreHdr, Level, MemoryRanges, PhysRange};
 
+use crate::iommu::IommuList;
 use crate::target::TargetEntry;
 
 /// Most `memmap=` ranges.
@@ -28,6 +29,8 @@ pub struct Options<'a> {
     /// `virtio_mmio.device=SIZE@BASE:IRQ[:ID]`: where virtio devices have their registers
     /// (physical), in the order given, each once.
     pub virtio_mmio: ArrayVec<PhysRange, MAX_VIRTIO_MMIO>,
+    /// `kdump.iommu`: the machine's IOMMUs, if they are known.
+    pub iommu: Option<IommuList<'a>>,
     /// `kdump.target`: where the dump goes, to be tried in this order. Empty without the key, and
     /// where no target of the list is usable.
     pub targets: ArrayVec<TargetEntry<'a>, MAX_TARGETS>,
@@ -107,6 +110,7 @@ impl<'a> Options<'a> {
             memmap: MemoryRanges::new(),
             elfcorehdr: None,
             virtio_mmio: ArrayVec::new(),
+            iommu: None,
             targets: ArrayVec::new(),
             view: ViewSpec::default(),
             level: None,

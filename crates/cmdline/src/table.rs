@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::iommu::{self, IommuList};
 use crate::options::{MAX_TARGETS, MAX_VIRTIO_MMIO, Options};
 use crate::problem::Trouble;
 use crate::target::{self, TargetEntry};
@@ -30,7 +31,7 @@ struct Entry {
 }
 
 /// Every option. The texts of this constant are in no image: only [`PARSERS`] is.
-const TABLE: [Entry; 15] = [
+const TABLE: [Entry; 16] = [
     Entry {
         parser: Parser {
             key: "memmap",
@@ -66,6 +67,18 @@ const TABLE: [Entry; 15] = [
                devices have their registers on a machine without PCI, such as a microVM (copied by \
                the loader from the first kernel's command line; not with `--command-line`)",
         default: "none",
+    },
+    Entry {
+        parser: Parser {
+            key: "kdump.iommu",
+            right: iommu::RIGHT,
+            parse: |options, text, _| set(IommuList::parse(text).map(Some), &mut options.iommu),
+        },
+        help: "`none`, or a list of `vtd@ADDRESS` and `amd@ADDRESS`: the machine's IOMMUs (Intel \
+               VT-d, AMD-Vi) by the physical addresses of their registers; their translation is \
+               turned off (added by the loader from the ACPI tables)",
+        default: "not known: no IOMMU is touched, and virtio devices behind one \
+                  (F_ACCESS_PLATFORM) are refused",
     },
     Entry {
         parser: Parser { key: "kdump.target", right: target::ANY, parse: set_targets },

@@ -18,5 +18,7 @@ pub fn command_line(bytes: &[u8]) {
         assert!(pair[0].end() < pair[1].start(), "{ranges:?}: not sorted, or not merged");
     }
     assert!(ranges.iter().all(|range| !range.is_empty()), "{ranges:?}");
+    let mut units = options.iommu.iter().flat_map(|list| list.iter());
+    assert!(units.all(|unit| unit.registers.get() > 0), "an IOMMU at address zero");
     assert!(options.timeout > 0, "no time at all");
 }

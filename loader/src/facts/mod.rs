@@ -7,6 +7,7 @@ pub(crate) mod dump_disks;
 pub(crate) mod error;
 pub(crate) mod firmware;
 pub mod iomem;
+pub mod iommu;
 pub(crate) mod kallsyms;
 pub mod kcore;
 pub(crate) mod kexec_files;

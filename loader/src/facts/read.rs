@@ -10,6 +10,7 @@ use vmcore::{PhysAddr, PhysRange};
 use crate::facts::dump_disks::DumpDisks;
 use crate::facts::error::SystemError;
 use crate::facts::iomem::MemoryMap;
+use crate::facts::iommu::{Iommus, PciPlace, Tables};
 use crate::facts::kcore::{Kcore, KcoreFile, Offsets};
 use crate::facts::kexec_files::{self, CMA_RANGES, CRASH_LOADED, CRASH_SIZE, Names, flag};
 use crate::facts::system::{CpuNotes, KexecState, Machine, System};
@@ -64,6 +65,7 @@ impl System {
             confidential: firmware::confidential(&cpuinfo),
             command_line,
             power_off: root.power_off()?,
+            iommus: root.iommus()?,
             dump_disks: DumpDisks::find(root.0),
             boot_id: root
                 .text("proc/sys/kernel/random/boot_id")?
@@ -201,6 +203,23 @@ impl Root<'_> {
         Ok(fadt.zip(dsdt).and_then(|(fadt, dsdt)| acpi::power_off(&fadt, &dsdt)))
     }
 
+    /// The MADT shows that the tables can be read and that all are there. Without it an absent table
+    /// means nothing: a saved system may have only those of an earlier release.
+    fn iommus(&self) -> Result<Iommus, SystemError> {
+        let table = |name| self.bytes(&format!("sys/firmware/acpi/tables/{name}"));
+        if table("APIC")?.is_none() {
+            return Ok(Iommus::default());
+        }
+        let [dmar, ivrs, viot] = [table("DMAR")?, table("IVRS")?, table("VIOT")?];
+        let (dmar, ivrs, viot) = (dmar.as_deref(), ivrs.as_deref(), viot.as_deref());
+        Ok(Iommus::read(Tables { dmar, ivrs, viot }, |place| self.pci_class(place)))
+    }
+
+    fn pci_class(&self, place: PciPlace) -> Option<u32> {
+        let class = self.text(&format!("sys/bus/pci/devices/{place}/class")).ok().flatten()?;
+        u32::from_str_radix(class.trim().strip_prefix("0x")?, 16).ok()
+    }
+
     fn kexec_state(&self) -> Result<KexecState, SystemError> {
         let status = self.text("proc/self/status")?.unwrap_or_default();
         let crash_loaded = self.first(CRASH_LOADED, flag)?;
@@ -289,6 +308,25 @@ mod tests {
             fs::write(path, text).expect("a file");
         }
         System::read(folder.path()).expect("good files")
+    }
+
+    /// The MADT tells "no IOMMU" from "not known". The graphics unit is left out by the class of its
+    /// one device.
+    #[test]
+    fn iommus_are_in_the_tables_that_can_be_read() {
+        let folder = "sys/firmware/acpi/tables";
+        let (madt, dmar) = (format!("{folder}/APIC"), format!("{folder}/DMAR"));
+        let mut table = *b"DMAR\x48\0\0\0";
+        table[4] = 48 + 24;
+        let unit = "\0\0\x18\0\0\0\0\0\0\0\x42\x7e\0\0\0\0\x01\x08\0\0\0\0\x02\0";
+        let table = format!("{}{}{unit}", String::from_utf8_lossy(&table), "\0".repeat(40));
+        let word = |files: &[(&str, &str)]| kexec(files).iommus.word();
+        assert_eq!(word(&[(&dmar, &table)]), "", "{:?}", kexec(&[]).iommus);
+        assert_eq!(word(&[(&madt, "APIC")]), "kdump.iommu=none");
+        let machine = [(madt.as_str(), "APIC"), (&dmar, &table)];
+        assert_eq!(word(&machine), "kdump.iommu=vtd@0x7e420000");
+        let class = ("sys/bus/pci/devices/0000:00:02.0/class", "0x030000\n");
+        assert_eq!(word(&[&machine[..], &[class]].concat()), "kdump.iommu=none");
     }
 
     fn new_name(name: &str) -> String {

@@ -5,6 +5,7 @@ use vmcore::{PhysAddr, PhysRange};
 
 use crate::facts::dump_disks::DumpDisks;
 use crate::facts::iomem::MemoryMap;
+use crate::facts::iommu::Iommus;
 use crate::facts::kcore::Kcore;
 use crate::facts::name_lines::Names;
 use crate::facts::pages::LivePages;
@@ -72,6 +73,8 @@ pub struct System {
     pub command_line: String,
     /// Power-off of the machine.
     pub power_off: Option<PowerOff>,
+    /// The machine's IOMMUs.
+    pub iommus: Iommus,
     /// True if the rate of the time stamp counter does not change.
     pub has_steady_tsc: bool,
     /// That rate in kHz, where it was measured ([`crate::tsc_khz`]); [`System::read`] leaves it

@@ -126,6 +126,7 @@ fn option_words(
     if let Some(khz) = system.tsc_khz {
         push(&mut text, &format!("kdump.tsc_khz={khz}"));
     }
+    push(&mut text, &system.iommus.word());
     push(&mut text, &virtio_mmio_words(&system.command_line));
     Ok(text)
 }

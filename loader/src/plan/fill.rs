@@ -112,6 +112,7 @@ pub(crate) fn fill(
         vmcoreinfo: core.vmcoreinfo,
         loads,
         backtraces: system.names.as_ref().map(ToString::to_string),
+        iommus: system.iommus.clone(),
         sizes: None,
         warnings: [core.warnings, line.problems, made_worse(options, &e820, unused)].concat(),
     };

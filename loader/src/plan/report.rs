@@ -24,6 +24,7 @@ struct PlanJson<'a> {
     segments: Vec<SegmentJson>,
     command_line: &'a str,
     target: &'a str,
+    iommus: String,
     elfcorehdr: RangeJson,
     elf_class: &'static str,
     memory: Vec<RangeJson>,
@@ -73,6 +74,7 @@ impl<'a> From<&'a Plan> for PlanJson<'a> {
             segments: plan.segments.iter().map(PlannedSegment::json).collect(),
             command_line: &plan.command_line,
             target: &plan.target,
+            iommus: plan.iommus.to_string(),
             elfcorehdr: plan.elfcorehdr.into(),
             elf_class: class_name(plan.class),
             memory: plan.memory.iter().copied().map(RangeJson::from).collect(),
@@ -116,6 +118,7 @@ impl fmt::Display for Plan {
         writeln!(f, "{:14} {} (capture kernel, {moved})", "", self.kernel_entry)?;
         writeln!(f, "{:14} {}", "command line", self.command_line)?;
         writeln!(f, "{:14} {}", "target", self.target)?;
+        writeln!(f, "{:14} {}", "IOMMUs", self.iommus)?;
         for (name, text) in self.sizes.iter().flat_map(LevelSizes::lines) {
             writeln!(f, "{name:14} {text}")?;
         }

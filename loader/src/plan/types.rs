@@ -3,6 +3,7 @@
 use cmdline::{Action, Compress};
 use vmcore::{Class, Level, PhysAddr, PhysRange, Segment};
 
+use crate::facts::iommu::Iommus;
 use crate::json::SegmentJson;
 use crate::plan::sizes::LevelSizes;
 
@@ -126,6 +127,8 @@ pub struct Plan {
     pub loads: Vec<Segment>,
     /// Preparations for backtraces, as a line of text, if they were looked for.
     pub backtraces: Option<String>,
+    /// The machine's IOMMUs.
+    pub iommus: Iommus,
     /// Parts that will be missing in the dump or at its end, with the reason.
     pub warnings: Vec<String>,
     /// Size of the dump by its level, as memory is now, if the pages were counted.

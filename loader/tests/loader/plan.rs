@@ -2,13 +2,14 @@
 
 use crate::common::elf::{ET_DYN, ET_EXEC, Load, PARAMS_AT, kernel, kernel_from, kernel_of_type};
 use crate::common::{fixture, plan_for, plan_with, rules, segment};
-use cmdline::Action;
+use cmdline::{Action, IommuKind, IommuUnit};
 use goblin::elf::Elf;
 use goblin::elf::program_header::{PT_LOAD, PT_NOTE, ProgramHeader};
 use handoff::Block;
 use handoff::boot_params::BootParams;
 use handoff::purgatory::PurgatoryParams;
 use loader::facts::iomem::MemoryMap;
+use loader::facts::iommu::{Iommu, Iommus};
 use loader::{Plan, PlanError, PlanOptions, System, UserText};
 use sha2::{Digest, Sha256};
 use vmcore::fake::range;
@@ -612,6 +613,24 @@ fn a_rate_that_was_measured_stands_before_the_users_words() {
     let whole = PlanOptions { text: UserText::Whole("irqpoll".to_owned()), ..append("") };
     assert_eq!(line(whole), format!("irqpoll {ADDED}"));
     assert_eq!(fixture("i386-512m").tsc_khz, None, "a saved system is not measured");
+}
+
+/// So does the place of an IOMMU, and the plan shows it.
+#[test]
+fn iommus_stand_before_the_users_words() {
+    let unit = IommuUnit { kind: IommuKind::Vtd, registers: PhysAddr::new(0xfed9_0000) };
+    let unit = Iommu { unit, segment: 0, devices: Vec::new(), is_graphics: false };
+    let system = System { iommus: Iommus::Known(vec![unit]), ..fixture("i386-512m") };
+    let plan = |options| plan_with(&system, &kernel(), &options).expect("a plan");
+    let ours = plan(append("kdump.iommu=none"));
+    let expected =
+        format!("kdump.pm1a=0x604,0 kdump.iommu=vtd@0xfed90000 kdump.iommu=none {ADDED}");
+    assert_eq!(ours.command_line, expected);
+    let json = serde_json::to_value(&ours).expect("JSON");
+    assert_eq!(json["iommus"], "VT-d at 0xfed90000");
+    assert!(ours.to_string().contains("\nIOMMUs         VT-d at 0xfed90000\n"), "{ours}");
+    let whole = PlanOptions { text: UserText::Whole("irqpoll".to_owned()), ..append("") };
+    assert_eq!(plan(whole).command_line, format!("irqpoll {ADDED}"), "a Linux finds them itself");
 }
 
 fn append(text: &str) -> PlanOptions {

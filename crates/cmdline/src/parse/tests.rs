@@ -114,6 +114,40 @@ fn virtio_devices_with_registers_in_memory() {
 }
 
 #[test]
+fn places_of_iommus() {
+    let units = |line| good(line).iommu.map(|list| list.iter().collect::<Vec<_>>());
+    let unit = |kind, at| IommuUnit { kind, registers: PhysAddr::new(at) };
+    assert_eq!(units("quiet"), None, "not known");
+    assert_eq!(units("kdump.iommu=none"), Some(Vec::new()));
+    let line = "kdump.iommu=vtd@0xfed90000,vtd@0xd37fc000,amd@0x3ffc0000000";
+    let expected = [
+        unit(IommuKind::Vtd, 0xfed9_0000),
+        unit(IommuKind::Vtd, 0xd37f_c000),
+        unit(IommuKind::Amd, 0x3ff_c000_0000),
+    ];
+    assert_eq!(units(line).as_deref(), Some(&expected[..]));
+    let words: Vec<_> = expected.iter().map(ToString::to_string).collect();
+    assert_eq!(alloc::format!("kdump.iommu={}", words.join(",")), line);
+    assert_eq!(units("kdump.iommu=vtd@4096 kdump.iommu=none"), Some(Vec::new()), "the last one");
+    for wrong in [
+        "",
+        "vtd",
+        "vtd@",
+        "vtd@0",
+        "vtd@4K",
+        "via@4096",
+        "none,vtd@4096",
+        "vtd@4096,",
+        ",",
+        "amd@1@2",
+    ] {
+        let line = alloc::format!("kdump.iommu={wrong}");
+        assert!(problem(&line).contains("right is none, or a list of vtd@ADDRESS"), "{line}");
+        assert_eq!(parse(&line).0.iommu, None, "a part of a list would leave units on");
+    }
+}
+
+#[test]
 fn quotes_and_white_space_as_in_linux() {
     let line = "dyndbg=\"file a.c +p\" \tkdump.timeout=\"7\"\n\"kdump.final_action=halt\" init=x";
     let options = good(line);
@@ -217,7 +251,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_words_do_no_harm(line in "((memmap|elfcorehdr|virtio_mmio\\.device|kdump\\.(target|timeout|pm1a|level))=[0-9a-zA-Z@$,+%\"=:x]{0,20} ?){0,8}") {
+    fn arbitrary_words_do_no_harm(line in "((memmap|elfcorehdr|virtio_mmio\\.device|kdump\\.(target|timeout|pm1a|level|iommu))=[0-9a-zA-Z@$,+%\"=:x]{0,20} ?){0,8}") {
         let mut texts = 0;
         let options = Options::parse(line.as_bytes(), &mut |problem| texts += problem.to_string().len());
         prop_assert!(options.memmap.iter().all(|range| !range.is_empty()));

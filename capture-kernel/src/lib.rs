@@ -21,6 +21,7 @@ pub mod driver;
 pub mod dump;
 pub mod gather;
 pub mod held;
+pub mod iommu;
 pub mod list;
 pub mod local_apic;
 pub mod memory;

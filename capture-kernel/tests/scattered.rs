@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 
 use capture_kernel::Clock;
 use capture_kernel::driver::dma::{DmaPiece, Limits, Pieces, SlotMemory};
+use capture_kernel::driver::translation::Translation;
 use capture_kernel::driver::{BlockDevice, Error};
 use capture_kernel::dump::{Dump, NamedView, Urgent};
 use capture_kernel::targets::disk::{DumpDisk, WriteOptions};
@@ -216,7 +217,12 @@ fn deliver(
         ..Dump::default()
     };
     let device = FakeDisk { capacity, written: written.clone() };
-    let slot = SlotMemory { address: 0, start: PhysAddr::new(0), length: usize::MAX };
+    let slot = SlotMemory {
+        address: 0,
+        start: PhysAddr::new(0),
+        length: usize::MAX,
+        translation: Translation::Off,
+    };
     let clock = Ticks::default();
     NOW.store(0, Ordering::Relaxed);
     PEAK.store(0, Ordering::Relaxed);

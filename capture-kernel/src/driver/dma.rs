@@ -15,6 +15,7 @@ pub use piece::{DmaPiece, Limits, MAX_PIECES, Pieces, ZEROS};
 pub use pool::{Frozen, Lease, Pool};
 
 use crate::driver::Error;
+use crate::driver::translation::Translation;
 use alloc::alloc::{alloc_zeroed, dealloc};
 use core::alloc::Layout;
 use core::cell::Cell;
@@ -34,6 +35,8 @@ pub struct SlotMemory {
     pub start: PhysAddr,
     /// Length in bytes.
     pub length: usize,
+    /// Whether devices get to it by its physical address.
+    pub translation: Translation,
 }
 
 impl SlotMemory {

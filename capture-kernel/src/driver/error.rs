@@ -15,8 +15,11 @@ pub enum Error {
          microvm virtio-mmio.force-legacy=off)"
     )]
     LegacyOnly,
-    /// The device wants addresses translated by an IOMMU.
-    #[error("the device is attached through an IOMMU (F_ACCESS_PLATFORM)")]
+    /// The device's addresses are translated by an IOMMU, if there is one.
+    #[error(
+        "the device is attached through an IOMMU (F_ACCESS_PLATFORM), and no kdump.iommu= tells \
+         where that is: load with kdump-loader load"
+    )]
     BehindIommu,
     /// The device does not accept the features that we need.
     #[error("the device refused the features that we need")]
@@ -108,4 +111,7 @@ pub enum Error {
     /// Memory of the slot that the device cannot address.
     #[error("the device cannot use the slot's memory at {0}: it has addresses of 32 bits")]
     OutOfReach(PhysAddr),
+    /// The IOMMU with its registers at this address was not turned off.
+    #[error("the IOMMU at {0} may still translate the device's addresses")]
+    Translated(PhysAddr),
 }

@@ -8,6 +8,7 @@ pub mod kinds;
 pub mod partition;
 pub mod registers;
 pub mod serial;
+pub mod translation;
 pub mod virtio;
 
 pub use error::Error;

@@ -10,6 +10,9 @@ use virtio_drivers::Error;
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+/// Feature bit: an IOMMU may translate the device's addresses.
+pub(crate) const ACCESS_PLATFORM: u64 = 1 << 33;
+
 /// A device with a [`FakeTransport`].
 pub(crate) trait FakeDevice {
     /// Its kind.
@@ -33,6 +36,8 @@ pub(crate) trait FakeDevice {
 pub(crate) struct Base {
     pub(crate) features: u64,
     pub(crate) status: u8,
+    /// Features that the driver has accepted.
+    pub(crate) accepted: u64,
     /// A reset never finishes.
     pub(crate) never_resets: bool,
     /// The longest queue that it allows.
@@ -148,6 +153,7 @@ impl<D: FakeDevice> Transport for FakeTransport<D> {
     fn write_driver_features(&mut self, features: u64) {
         let offered = self.read_device_features();
         assert_eq!(features & !offered, 0, "only what is offered is accepted");
+        self.device.borrow_mut().base().accepted = features;
     }
 
     fn max_queue_size(&mut self, _: u16) -> u32 {
@@ -169,7 +175,11 @@ impl<D: FakeDevice> Transport for FakeTransport<D> {
 
     fn set_status(&mut self, status: DeviceStatus) {
         let mut device = self.device.borrow_mut();
-        device.base().status = status.bits() as u8;
+        let base = device.base();
+        // As QEMU's devices with `iommu_platform=on`.
+        let is_refused = base.features & !base.accepted & ACCESS_PLATFORM != 0;
+        let refused = if is_refused { DeviceStatus::FEATURES_OK } else { DeviceStatus::empty() };
+        base.status = (status - refused).bits() as u8;
         if status.is_empty() {
             device.base().queues.clear();
             device.was_reset();

@@ -11,7 +11,7 @@ mod pages;
 
 pub(crate) use bus::FakeBus;
 pub(crate) use console::Console;
-pub(crate) use device::{Base, Chain, FakeDevice, FakeTransport};
+pub(crate) use device::{ACCESS_PLATFORM, Base, Chain, FakeDevice, FakeTransport};
 pub(crate) use disk::{Disk, Done, ORDINARY};
 pub(crate) use mem::{BLOCK, Mem};
 pub(crate) use pages::Pages;
@@ -19,6 +19,7 @@ pub(crate) use vmcore::fake::logged;
 
 use crate::Clock;
 use crate::driver::dma::{DmaPiece, SlotMemory};
+use crate::driver::translation::Translation;
 use core::cell::Cell;
 use std::vec::Vec;
 use vmcore::{Error, PhysAddr, PhysRange, ReadPhys};
@@ -50,7 +51,8 @@ impl Clock for FakeClock<'_> {
 
 /// All memory of the test is the slot, at its own address.
 pub(crate) fn slot() -> SlotMemory {
-    SlotMemory { address: 0, start: PhysAddr::new(0), length: usize::MAX }
+    let (start, translation) = (PhysAddr::new(0), Translation::Unknown);
+    SlotMemory { address: 0, start, length: usize::MAX, translation }
 }
 
 /// The physical address of bytes of the test.

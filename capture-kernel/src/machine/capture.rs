@@ -2,9 +2,10 @@
 
 use crate::machine::action::on_failure;
 use crate::machine::time::Tsc;
-use crate::machine::{action, boot, devices, heap, logger, oldmem, truth, views, watchdog};
+use crate::machine::{action, boot, devices, heap, iommu, logger, oldmem, truth, views, watchdog};
 use boot_stub::console::{self, Hold};
 use boot_stub::exceptions;
+use capture_kernel::driver::dma::SlotMemory;
 use capture_kernel::held::Held;
 use capture_kernel::selection::Selection;
 use cmdline::Options;
@@ -35,10 +36,11 @@ fn main(boot_params: u32, physical_minus_virtual: u32) -> ! {
     let clock = Tsc::find(options.tsc_khz);
     watchdog::start(options.timeout, &clock);
     let ram = boot.ram(&options, header.as_ref());
-    let mut buses = devices::Buses::quiet(&options, ram, &clock);
+    let mut buses = devices::Buses::quiet(&options, ram.as_ref(), &clock);
     console::stage(Stage::Quiesced);
     truth::kdump_truth_quiesced();
 
+    let slot = SlotMemory { translation: iommu::turn_off(&options, ram, &clock), ..slot };
     let holes = buses.unplugged(&options, &boot.ours(&options, slot), slot, &clock);
     let holes = oldmem::leave_out(holes);
     boot.map_large(&options, header.as_ref(), holes);

@@ -34,10 +34,14 @@ impl Buses {
     /// Takes the bus away from every PCI function, and resets every virtio device. An address in
     /// `ram` is no device, whatever the command line says. If `ram` is not known, no address is a
     /// device.
-    pub(crate) fn quiet(options: &Options<'_>, ram: Result<RangeSet, Error>, clock: &Tsc) -> Self {
+    pub(crate) fn quiet(
+        options: &Options<'_>,
+        ram: Result<&RangeSet, &Error>,
+        clock: &Tsc,
+    ) -> Self {
         let pci = PciBus::quiet(clock);
         let mmio = match ram {
-            Ok(ram) => MmioBus::quiet(&options.virtio_mmio, &ram, clock),
+            Ok(ram) => MmioBus::quiet(&options.virtio_mmio, ram, clock),
             Err(error) => {
                 log::warn!("virtio_mmio.device= is not used, the memory map is not known: {error}");
                 MmioBus::default()

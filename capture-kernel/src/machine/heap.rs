@@ -7,6 +7,7 @@ use crate::machine::oldmem::Window;
 use boot_stub::heap::LockedHeap;
 use boot_stub::paging::{self, AREA_SIZE};
 use capture_kernel::driver::dma::SlotMemory;
+use capture_kernel::driver::translation::Translation;
 use capture_kernel::memory::{self, Ranges, Source};
 use cmdline::Options;
 use vmcore::{CoreHeader, Error, PhysRange, SegmentKind};
@@ -38,7 +39,8 @@ pub(crate) fn start(
     let address = memory.as_mut_ptr().cast::<u8>();
     // SAFETY: the memory is ours for ever, and the heap is empty.
     unsafe { HEAP.init(address, length) };
-    SlotMemory { address: address as usize, start: range.start(), length }
+    let translation = Translation::Unknown;
+    SlotMemory { address: address as usize, start: range.start(), length, translation }
 }
 
 /// Logs how much of it was used.

@@ -6,6 +6,7 @@ mod capture;
 mod com_port;
 mod devices;
 mod heap;
+mod iommu;
 mod logger;
 mod mmio_bus;
 mod oldmem;

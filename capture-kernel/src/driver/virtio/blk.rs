@@ -94,7 +94,7 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
             | Features::READ_ONLY
             | Features::BLOCK_SIZE
             | Features::FLUSH;
-        let features = device::negotiate(&mut *transport, clock, wanted)?;
+        let features = device::negotiate(&mut *transport, clock, wanted, slot.translation)?;
         let head = size_of::<Header>();
         let shape = Shape { most: IN_FLIGHT, head, pieces: MAX_PIECES, reply: STATUS };
         let requests = Requests::set_up(&mut *transport, REQUESTS, slot, shape)?;
@@ -297,12 +297,14 @@ impl<T: Transport> Controller for VirtioBlk<'_, T> {
 mod tests {
     use super::*;
     use crate::driver::dma::{DmaPiece, Pool, ZEROS};
-    use crate::fake::{Disk, FakeClock, FakeTransport, ORDINARY, old, slot};
+    use crate::driver::translation::Translation;
+    use crate::fake::{ACCESS_PLATFORM, Disk, FakeClock, FakeTransport, ORDINARY, old, slot};
     use core::cell::RefCell;
     use proptest::prelude::*;
     use std::rc::Rc;
     use std::vec;
     use std::vec::Vec;
+    use vmcore::PhysAddr;
 
     const TIMEOUT: u64 = 100;
 
@@ -381,8 +383,29 @@ mod tests {
         assert_eq!(first_error(|disk| disk.answers_with = Some(1)), Error::BadAnswer(1));
         assert_eq!(first_error(|disk| disk.base.never_resets = true), Error::Timeout("reset"));
         assert_eq!(first_error(|disk| disk.base.features = 1 << 9), Error::LegacyOnly);
-        let behind = first_error(|disk| disk.base.features = ORDINARY | 1 << 33);
-        assert_eq!(behind, Error::BehindIommu);
+    }
+
+    /// A device that an IOMMU translates for is used once it translates no more.
+    #[test]
+    fn translation_of_the_devices_addresses_must_be_off() {
+        let (unit, page) = (PhysAddr::new(0xfed9_0000), [7_u8; 4096]);
+        for (translation, virtio, any) in [
+            (Translation::Unknown, Err(Error::BehindIommu), Ok(())),
+            (Translation::On(unit), Err(Error::Translated(unit)), Err(Error::Translated(unit))),
+            (Translation::Off, Ok(()), Ok(())),
+        ] {
+            let (disk, clock) = (Disk::new(vec![0; 4096]), FakeClock::default());
+            let slot = SlotMemory { translation, ..slot() };
+            let write = || {
+                let transport = FakeTransport::new(&disk);
+                let mut device = VirtioBlk::start(transport, slot, &clock, TIMEOUT)?;
+                device.write(0, pieces([old(&page)]))?;
+                device.drain()
+            };
+            assert_eq!((translation.check(), write()), (any, Ok(())), "past the IOMMU");
+            disk.borrow_mut().base.features = ORDINARY | ACCESS_PLATFORM;
+            assert_eq!(write(), virtio, "{translation:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::driver::Error;
 use crate::driver::dma::Stopped;
+use crate::driver::translation::Translation;
 use crate::{Clock, Deadline};
 use bitflags::bitflags;
 use virtio_drivers::transport::{DeviceStatus, Transport};
@@ -59,11 +60,13 @@ pub fn wait_for_reset(clock: &dyn Clock, is_reset: impl FnMut() -> bool) -> bool
 /// [`go`].
 ///
 /// # Errors
-/// A feature that the device lacks or refuses, or [`Error::Timeout`] for the reset.
+/// A feature that the device lacks or refuses, [`Error::Timeout`] for the reset, or an IOMMU that
+/// translates its addresses.
 pub fn negotiate(
     transport: &mut impl Transport,
     clock: &dyn Clock,
     wanted: Features,
+    translation: Translation,
 ) -> Result<Features, Error> {
     reset(transport, clock)?;
     let greeting = DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER;
@@ -73,9 +76,9 @@ pub fn negotiate(
         return Err(Error::LegacyOnly);
     }
     if offered.contains(Features::ACCESS_PLATFORM) {
-        return Err(Error::BehindIommu);
+        translation.check_virtio()?;
     }
-    let agreed = offered & (wanted | Features::VERSION_1);
+    let agreed = offered & (wanted | Features::VERSION_1 | Features::ACCESS_PLATFORM);
     transport.write_driver_features(agreed.bits());
     transport.set_status(greeting | DeviceStatus::FEATURES_OK);
     if !transport.get_status().contains(DeviceStatus::FEATURES_OK) {

@@ -145,7 +145,8 @@ impl<'c, T: Transport> VirtioMem<'c, T> {
     ) -> Result<Self, Error> {
         let mut transport = ManuallyDrop::new(transport);
         // A device whose unplugged memory is inaccessible refuses a driver that cannot handle that.
-        device::negotiate(&mut *transport, clock, Features::UNPLUGGED_INACCESSIBLE)?;
+        let wanted = Features::UNPLUGGED_INACCESSIBLE;
+        device::negotiate(&mut *transport, clock, wanted, slot.translation)?;
         let shape = Shape { most: 1, head: size_of::<Request>(), pieces: 0, reply: ANSWER_LENGTH };
         let requests = Requests::set_up(&mut *transport, GUEST_REQUESTS, slot, shape)?;
         let mut device = Self { transport, clock, timeout, requests };

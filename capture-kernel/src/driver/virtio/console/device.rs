@@ -19,7 +19,8 @@ pub(super) struct Device<'c, T: Transport> {
 
 impl<T: Transport> Device<'_, T> {
     pub(super) fn negotiate(&mut self) -> Result<(), Error> {
-        let features = device::negotiate(&mut *self.transport, self.clock, Features::MULTIPORT)?;
+        let (transport, translation) = (&mut *self.transport, self.slot.translation);
+        let features = device::negotiate(transport, self.clock, Features::MULTIPORT, translation)?;
         let has_names = features.contains(Features::MULTIPORT);
         has_names.then_some(()).ok_or(Error::NoNamedPorts)
     }

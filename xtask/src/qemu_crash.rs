@@ -132,6 +132,9 @@ pub(crate) struct Args {
 enum MachineName {
     /// virtio on the PCI bus
     Pc,
+    /// The same on PCI Express, for IOMMUs: --qemu-arg -device --qemu-arg intel-iommu,intremap=on,
+    /// or amd-iommu; x86_64 kernels with --first-append intel_iommu=on or amd_iommu=on
+    Q35,
     /// No PCI, no ACPI; virtio registers in memory (virtio_mmio.device=)
     Microvm,
 }
@@ -147,6 +150,7 @@ impl From<MachineName> for MachineType {
     fn from(name: MachineName) -> Self {
         match name {
             MachineName::Pc => Self::Pc,
+            MachineName::Q35 => Self::Q35,
             MachineName::Microvm => Self::MicroVm,
         }
     }

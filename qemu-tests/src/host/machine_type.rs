@@ -14,6 +14,9 @@ pub enum MachineType {
     /// QEMU's `pc`: virtio on the PCI bus.
     #[default]
     Pc,
+    /// QEMU's `q35`: the same with PCI Express, which IOMMUs need. Less than 2.75 GiB of memory, so
+    /// that all of it is below 4 GiB.
+    Q35,
     /// QEMU's `microvm`: no PCI, no ACPI; virtio devices have their registers in memory, and
     /// kernels get their addresses.
     MicroVm,
@@ -24,6 +27,7 @@ impl MachineType {
     pub fn argument(self) -> &'static str {
         match self {
             Self::Pc => "pc,memory-backend=ram",
+            Self::Q35 => "q35,memory-backend=ram",
             Self::MicroVm => {
                 "microvm,memory-backend=ram,acpi=off,isa-serial=on,pit=on,pic=on,rtc=on"
             }
@@ -34,7 +38,7 @@ impl MachineType {
     /// themselves.
     pub fn globals(self) -> &'static [&'static str] {
         match self {
-            Self::Pc => &[],
+            Self::Pc | Self::Q35 => &[],
             Self::MicroVm => &["-global", "virtio-mmio.force-legacy=false"],
         }
     }
@@ -42,7 +46,7 @@ impl MachineType {
     /// QEMU's value of `-device` for the dump disk, up to its properties.
     pub fn disk_device(self) -> &'static str {
         match self {
-            Self::Pc => "virtio-blk-pci",
+            Self::Pc | Self::Q35 => "virtio-blk-pci",
             Self::MicroVm => "virtio-blk-device,bus=virtio-mmio-bus.0",
         }
     }
@@ -50,7 +54,7 @@ impl MachineType {
     /// QEMU's value of `-device` for a virtio SCSI controller.
     pub fn scsi_device(self) -> &'static str {
         match self {
-            Self::Pc => "virtio-scsi-pci",
+            Self::Pc | Self::Q35 => "virtio-scsi-pci",
             Self::MicroVm => "virtio-scsi-device,bus=virtio-mmio-bus.0",
         }
     }
@@ -58,7 +62,7 @@ impl MachineType {
     /// QEMU's value of `-device` for the virtio console.
     pub fn console_device(self) -> &'static str {
         match self {
-            Self::Pc => "virtio-serial-pci",
+            Self::Pc | Self::Q35 => "virtio-serial-pci",
             Self::MicroVm => "virtio-serial-device,bus=virtio-mmio-bus.1",
         }
     }
@@ -68,7 +72,7 @@ impl MachineType {
     pub fn device_words(self, used: [bool; 2]) -> String {
         let words = TRANSPORTS.iter().zip(used).filter(|(_, used)| *used);
         match self {
-            Self::Pc => String::new(),
+            Self::Pc | Self::Q35 => String::new(),
             Self::MicroVm => words.map(|(word, _)| *word).collect::<Vec<_>>().join(" "),
         }
     }

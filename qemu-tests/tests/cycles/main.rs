@@ -17,6 +17,7 @@ mod dmesg;
 mod guest;
 mod hangs;
 mod hot_memory;
+mod iommu;
 mod kernels;
 mod levels;
 mod lines;

@@ -1,8 +1,8 @@
 //! AMD-Vi. (AMD I/O virtualization technology, 48882, section 3.4)
 
-use super::{SHORT_TIMEOUT, TIMEOUT, Trouble, Was, wait};
 use crate::Clock;
 use crate::driver::registers::Registers;
+use crate::iommu::step::{SHORT_TIMEOUT, TIMEOUT, Trouble, Was, wait};
 
 /// Bytes of registers, at a multiple of that. Those after them are counters.
 pub(super) const LENGTH: u64 = 0x4000;

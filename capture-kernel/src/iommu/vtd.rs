@@ -1,8 +1,8 @@
 //! Intel VT-d. (Specification 4.1, chapter 11)
 
-use super::{SHORT_TIMEOUT, TIMEOUT, Trouble, Was, wait};
 use crate::Clock;
 use crate::driver::registers::Registers;
+use crate::iommu::step::{SHORT_TIMEOUT, TIMEOUT, Trouble, Was, wait};
 
 /// Bytes of registers, at a multiple of that. Those after them are not used.
 pub(super) const LENGTH: u64 = 4096;

@@ -78,9 +78,25 @@ fn debian_amd64_with_the_dump_disk_behind_amd_vi() {
     assert_captured_behind(&AMD);
 }
 
-/// The user's word counts: nothing is known then, and the disk is refused by name.
+/// A unit that is not where the command line says may be on: the disk is refused by name.
 #[test]
 fn a_disk_behind_an_iommu_that_is_not_turned_off_is_refused() {
-    let (report, _) = behind(&INTEL, |config| config.append = "kdump.iommu=vtd@0xfed80000".into());
-    assert_no_dump(&report, "the IOMMU at 0xfed80000 may still translate the device's addresses");
+    let (report, console) =
+        behind(&INTEL, |config| config.append = "kdump.iommu=vtd@0xfed80000".into());
+    assert_only_fails(&report, &["cycle"]);
+    let said = [
+        "kdump: IOMMU vtd@0xfed80000: no IOMMU answers there (it reads 0xffffffff)",
+        "the IOMMU at 0xfed80000 may still translate the device's addresses",
+    ];
+    assert_says(&console, &said);
+}
+
+/// The same as without our work: translation is on, and the disk does not get the addresses that it
+/// is given.
+#[test]
+fn a_disk_behind_an_iommu_that_stays_on_is_of_no_use() {
+    let (report, console) =
+        behind(&INTEL, |config| config.append = "kdump.iommu=none kdump.timeout=2".into());
+    assert_only_fails(&report, &["cycle"]);
+    assert_says(&console, &["the device did not complete a request in time"]);
 }

@@ -43,6 +43,7 @@ pub fn find_disk<'c, T: Transport + 'c>(
                 let started =
                     bus.registers(place, kind.bar, kind.length).and_then(|mut registers| {
                         (kind.quiet)(&mut *registers, parts.clock, parts.timeout)?;
+                        parts.slot.translation.check()?;
                         bus.allow_dma(place);
                         (kind.start)(registers, parts)
                     });

@@ -5,15 +5,18 @@
 mod basics;
 #[path = "cycles/crash_kinds.rs"]
 mod crash_kinds;
+#[path = "cycles/iommu.rs"]
+mod iommu;
 #[path = "cycles/pages.rs"]
 mod pages;
 
 use basics::*;
 use crash_kinds::{KINDS, assert_fingerprints};
+use iommu::{IOMMUS, assert_captured_behind, behind};
 use pages::{CLASSES, LOADS, SHOW_IN_PANIC, also_by_crashinfo, assert_pages, keep_for_python};
-use qemu_tests::Level;
 use qemu_tests::check::core_file::CoreFile;
 use qemu_tests::check::crashinfo::Crashinfo;
+use qemu_tests::{Check, Level, Verdict};
 use vmcore::PageClass;
 
 const PAGE: u64 = 4096;
@@ -134,4 +137,40 @@ fn debian_amd64_reads_itself() {
 #[test]
 fn each_kind_of_crash_has_its_fingerprint() {
     assert_fingerprints(&KINDS.map(|kind| kind.name), 5);
+}
+
+#[test]
+fn debian_amd64_with_the_dump_disk_behind_amd_vi() {
+    assert_captured_behind(&IOMMUS[1]);
+}
+
+/// The dump disk is behind VT-d, with more words for the capture kernel. There is no dump, and all
+/// of this is on the console.
+#[track_caller]
+fn assert_no_dump_behind_an_iommu(append: &str, said: &[&str]) {
+    let (report, console) = behind(&IOMMUS[0], |config| config.append = append.into());
+    assert_eq!(report.verdict, Verdict::Fail, "{report:#?}");
+    let kept = |check: &Check| check.name == "memory_kept_t1_t2" && check.pass;
+    assert!(report.checks.iter().any(kept), "{report:#?}");
+    for said in said {
+        assert!(console.contains(said), "the console does not say {said:?}:\n{console}");
+    }
+}
+
+/// A unit that is not where the command line says may be on: the disk is refused by name.
+#[test]
+fn a_disk_behind_an_iommu_that_does_not_answer_is_refused() {
+    let said = [
+        "kdump: IOMMU vtd@0xfed80000: no IOMMU answers there",
+        "the IOMMU at 0xfed80000 may still translate the device's addresses",
+    ];
+    assert_no_dump_behind_an_iommu("kdump.iommu=vtd@0xfed80000", &said);
+}
+
+/// Translation is on, and the capture kernel is told that there is no IOMMU: the disk does not get
+/// the memory that it is given.
+#[test]
+fn a_disk_behind_an_iommu_that_stays_on_is_of_no_use() {
+    let said = ["the device did not complete a request in time"];
+    assert_no_dump_behind_an_iommu("kdump.iommu=none kdump.timeout=2", &said);
 }

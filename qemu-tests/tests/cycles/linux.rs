@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::common::*;
+use crate::iommu::{IOMMUS, assert_captured_behind};
 use crate::pages::{
     CLASSES, LOADS, SHOW_IN_PANIC, also_by_crashinfo, assert_pages, keep_for_python,
 };
@@ -114,4 +115,10 @@ fn debian_i386_with_a_slot_above_lowmem_is_refused_by_the_loader() {
     let cycle = report.checks.iter().find(|check| check.name == "cycle").expect("the check");
     let said = ["the loader refused:", "0x40000000..0x42000000 ends above lowmem"];
     assert!(said.iter().all(|said| cycle.detail.contains(said)), "{report:#?}");
+}
+
+/// Its own driver reads the disk when it dies.
+#[test]
+fn debian_amd64_with_the_dump_disk_behind_vt_d() {
+    assert_captured_behind(&IOMMUS[0]);
 }

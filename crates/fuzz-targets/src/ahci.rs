@@ -10,6 +10,7 @@ use capture_kernel::driver::ahci::{Ahci, quiet};
 use capture_kernel::driver::controller::Controller;
 use capture_kernel::driver::dma::{DmaPiece, SlotMemory};
 use capture_kernel::driver::registers::Registers;
+use capture_kernel::driver::translation::Translation;
 use capture_kernel::driver::{BlockDevice, Error};
 use vmcore::{PhysAddr, PhysRange};
 
@@ -211,7 +212,8 @@ pub fn ahci(bytes: &[u8]) {
     let ports = std::array::from_fn(|_| Port::default());
     let device = RefCell::new(Device { bends: Bends(bytes), control: 1 << 31, ports });
     let clock = Looks::default();
-    let slot = SlotMemory { address: 0, start: PhysAddr::new(0), length: usize::MAX };
+    let (start, translation) = (PhysAddr::new(0), Translation::Off);
+    let slot = SlotMemory { address: 0, start, length: usize::MAX, translation };
     let memory = vec![7_u8; 6 * PAGE];
     let used = quiet(&mut Bar(&device), &clock, TIMEOUT)
         .and_then(|_| Ahci::start(Box::new(Bar(&device)), slot, &clock, TIMEOUT))

@@ -62,7 +62,8 @@ fn memory_out_of_reach_is_copied() {
     // The slot's memory, which is the test's, is below 4 GiB for the HBA.
     let near = vec![0_u8; 8 * PAGE];
     let address = (near.as_ptr() as usize).saturating_sub(1 << 30) / PAGE * PAGE;
-    let memory = SlotMemory { address, start: PhysAddr::new(1 << 28), length: 1 << 31 };
+    let start = PhysAddr::new(1 << 28);
+    let memory = SlotMemory { address, start, length: 1 << 31, ..slot() };
     let bytes = |byte| (0..4 * PAGE).map(|at| byte + (at / PAGE) as u8).collect::<Vec<u8>>();
     for bits in [32, 64] {
         let (hba, clock) = (Fake::new(vec![disk(16)]), FakeClock::default());

@@ -19,3 +19,11 @@ def test_errors_name_the_address(fake):
 def test_a_missing_dump_is_named():
     with pytest.raises(kdump.Error, match="no-such-file"):
         kdump.Dump("/no-such-file")
+
+
+def test_a_pointer_is_indexed_as_in_c(kernel):
+    task, size = kernel.dump.symbol("init_task"), kernel.dump.sizeof("struct task_struct")
+    assert task[0] == task
+    assert [int(task[index]) - int(task) for index in (2, -1)] == [2 * size, -size]
+    with pytest.raises(TypeError):
+        iter(task)

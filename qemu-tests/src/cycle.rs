@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use log::info;
 
 use crate::config::Config;
+use crate::delivery::Way;
 use crate::fault::hooks::Hooks;
 use crate::fault::table;
 use crate::first::prepared::Prepared;
@@ -15,7 +16,7 @@ use crate::host::memory::GuestMemory;
 use crate::host::scratch;
 use crate::judge::Case;
 use crate::line::receiving;
-use crate::report::Report;
+use crate::report::{Check, Report};
 use crate::session::Session;
 
 /// Room on the dump disk besides the guest's memory, in bytes.
@@ -65,8 +66,10 @@ fn attempt(config: &Config, boots: u32) -> Result<Report> {
     let session = Session::start(config, &mut *hooks, &prepared, &memory, &mut disk)?;
     let ended = session.live();
     info!("checking");
+    let rest = disk.take_out().map(|rest| Check::new("rest_of_disk", rest));
     let (hooks, memory, disk, ended) = (&*hooks, &memory, &disk, &ended);
-    let report = Case { config, hooks, prepared: &prepared, memory, disk, ended }.judge()?;
+    let (prepared, rest) = (&prepared, rest.as_ref());
+    let report = Case { config, hooks, prepared, memory, disk, rest, ended }.judge()?;
     Ok(Report { boots, boot_hung: ended.boot_hung, ..report })
 }
 
@@ -99,5 +102,6 @@ fn dump_disk(config: &Config, hooks: &dyn Hooks, folder: &Path) -> Result<DumpDi
         false => Attachment::Absent,
     };
     hooks.disk(&mut size, &mut attachment);
-    Ok(DumpDisk::create(folder, size, attachment, !config.truth)?.on(controller))
+    let disk = DumpDisk::create(folder, size, attachment, !config.truth)?.on(controller);
+    if config.delivery.targets.has(Way::Partition) { disk.on_partition() } else { Ok(disk) }
 }

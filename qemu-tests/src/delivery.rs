@@ -21,6 +21,8 @@ const BAUD: u32 = 115_200;
 pub enum Way {
     /// A dump disk on such a controller.
     Disk(Controller),
+    /// A partition of a virtio-blk disk, between two others.
+    Partition,
     /// A port of a virtio console, which is a socket on the host.
     VirtioConsole,
     /// COM1, which is the console of both kernels as well.
@@ -30,17 +32,19 @@ pub enum Way {
 }
 
 impl Way {
-    /// Those that are lines, by the words of the command line.
-    const LINES: [(&str, Self); 3] = [
+    /// Those that are no whole disks, by the words of the command line.
+    const OTHERS: [(&str, Self); 4] = [
+        ("partition", Self::Partition),
         ("virtio-console", Self::VirtioConsole),
         ("serial", Self::Serial),
         ("serial2", Self::SecondSerial),
     ];
 
-    /// All of them, by the words of the command line.
+    /// All of them, by the words of the command line. `disk` is another word for the first.
     fn names() -> impl Iterator<Item = (&'static str, Self)> {
         let disks = Controller::ALL.map(|controller| (controller.name(), Self::Disk(controller)));
-        disks.into_iter().chain(Self::LINES)
+        let usual = ("disk", Self::Disk(Controller::default()));
+        disks.into_iter().chain([usual]).chain(Self::OTHERS)
     }
 
     /// Its word on the command line.
@@ -52,6 +56,7 @@ impl Way {
     pub fn disk(self) -> Option<Controller> {
         match self {
             Self::Disk(controller) => Some(controller),
+            Self::Partition => Some(Controller::default()),
             _ => None,
         }
     }
@@ -64,7 +69,7 @@ impl Way {
     /// Returns its part of `kdump.target=`; `disk` is the dump disk's.
     fn target(self, disk: &str) -> String {
         match self {
-            Self::Disk(_) => disk.to_string(),
+            Self::Disk(_) | Self::Partition => disk.to_string(),
             Self::VirtioConsole => format!("virtio-console:name={PORT_NAME}"),
             Self::Serial => format!("serial:port=0,baud={BAUD}"),
             Self::SecondSerial => format!("serial:port=1,baud={BAUD}"),
@@ -287,13 +292,24 @@ mod tests {
         assert_eq!((first.disk(), "serial".parse::<Targets>().unwrap().disk()), (Some(disk), None));
         assert_eq!(first.words("DISK"), "serial:port=1,baud=115200,DISK");
         assert_eq!(first.to_string(), "serial2,virtio-blk");
-        assert_eq!("virtio-blk".parse::<Targets>().unwrap(), Targets::default());
+        for word in ["virtio-blk", "disk"] {
+            assert_eq!(word.parse::<Targets>().unwrap(), Targets::default());
+        }
     }
 
     #[test]
     fn what_is_no_list_of_targets() {
         let mixed = "serial+virtio-blk,serial2";
-        for bad in ["", "floppy", "serial+serial", "serial,", "a+b,c", mixed, "nvme,ahci"] {
+        for bad in [
+            "",
+            "floppy",
+            "serial+serial",
+            "serial,",
+            "a+b,c",
+            mixed,
+            "nvme,ahci",
+            "disk+partition",
+        ] {
             assert!(bad.parse::<Targets>().is_err(), "{bad}");
         }
     }

@@ -49,6 +49,8 @@ pub struct Case<'a> {
     pub memory: &'a GuestMemory,
     /// The dump disk.
     pub disk: &'a DumpDisk,
+    /// The bytes around it, if it is a partition.
+    pub rest: Option<&'a Check>,
     /// Observations while the guest ran.
     pub ended: &'a Ended,
 }
@@ -126,6 +128,7 @@ impl Case<'_> {
         };
         let mut findings = Findings::default();
         findings.checks.push(Check::new("cycle", completed));
+        findings.checks.extend(self.rest.cloned());
         if ended.failure.is_none() && !only_pulled {
             let examined = match config.examine {
                 true => self.examine(truth, &mut findings),

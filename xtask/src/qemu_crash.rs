@@ -59,9 +59,9 @@ pub(crate) struct Args {
     /// The machine that QEMU plays
     #[arg(long, value_name = "MACHINE", default_value = "pc")]
     machine: MachineName,
-    /// Targets of the dump: a disk (virtio-blk, virtio-scsi, nvme or ahci), virtio-console, serial
-    /// (COM1) or serial2 (COM2). `A+B`: to every one, in turn, and all are the same; `A,B`: to the
-    /// first that works
+    /// Targets of the dump: a disk (virtio-blk, virtio-scsi, nvme or ahci; `disk` is the first), a
+    /// partition of a virtio-blk disk (partition), virtio-console, serial (COM1) or serial2 (COM2).
+    /// `A+B`: to every one, in turn, and all are the same; `A,B`: to the first that works
     #[arg(long, value_name = "TARGETS", default_value = "virtio-blk")]
     target: Targets,
     /// Memory of the guest, such as 512M or 2G [default: 512M; of the test guest 128M]

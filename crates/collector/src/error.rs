@@ -11,6 +11,7 @@ use dumpfile::{DiskError, DiskId, DiskState};
 use handoff::Stage;
 use vmcore::Level;
 
+use crate::in_use::InUse;
 use crate::kind::FileKind;
 
 /// Reason that a disk was not formatted, or a dump not extracted or received.
@@ -34,10 +35,31 @@ pub enum Error {
         /// Error of the system.
         source: io::Error,
     },
-    /// The block device, or a partition of it, is mounted or otherwise in use.
-    #[error("{} is in use (mounted, swap or part of a volume): a dump disk must be a whole disk \
-             that nothing else uses", .0.display())]
+    /// The block device, or a partition of it, has a user.
+    #[error("{} is in use: {in_use}", .path.display())]
+    InUse {
+        /// The device, as it was named.
+        path: PathBuf,
+        /// Its user.
+        in_use: InUse,
+    },
+    /// The block device is in use, and nothing says by what.
+    #[error("{} is in use (mounted, swap or part of a volume, perhaps in another container): a dump \
+             disk must be a disk or a partition that nothing else uses", .0.display())]
     Busy(PathBuf),
+    /// The disk has partitions, which would be lost.
+    #[error("{} has a partition table: name one of its partitions, or, if all of them can be lost, \
+             say --force", .0.display())]
+    Partitioned(PathBuf),
+    /// The front of the disk is zero, and something is where file systems, RAID and ZFS have theirs.
+    #[error("{} holds something (its first byte that is not zero is at {at}; a file system or part \
+             of an array?): if that can be lost, say --force", .path.display())]
+    NotEmpty {
+        /// The disk.
+        path: PathBuf,
+        /// Offset of that byte.
+        at: u64,
+    },
     /// The disk has no room for a header and one block of a dump.
     #[error("{} is {size} bytes long, too small for a dump: make it somewhat larger than the \
              memory of the machine", .path.display())]

@@ -5,6 +5,7 @@ use std::io::{Seek, Write};
 use std::path::Path;
 
 use dumpfile::disk::{FIRST_OFFSET, FoundDisk};
+use dumpfile::partitions::is_partition_table;
 use dumpfile::{DiskError, DiskHeader, DiskId};
 
 use crate::kind::FileKind;
@@ -14,16 +15,22 @@ use crate::{DumpDisk, Error, disk};
 /// The old contents of the disk are lost, so `force` is needed if they could be of use to anybody.
 ///
 /// # Errors
-/// [`Error::Busy`] if the disk is in use (even with `force`), [`Error::Foreign`] if its first
-/// blocks are neither empty nor ours, [`Error::HoldsDump`] if it holds a complete dump,
+/// [`Error::InUse`] or [`Error::Busy`] if the disk is in use (even with `force`),
+/// [`Error::Partitioned`] if it has a partition table, [`Error::Foreign`] or [`Error::NotEmpty`] if
+/// it is neither empty nor ours, [`Error::HoldsDump`] if it holds a complete dump,
 /// [`Error::TooSmall`], or an error of the system.
 pub fn format(path: &Path, id: Option<DiskId>, force: bool) -> Result<DiskId, Error> {
     let mut disk = disk::open_to_write(path)?;
     let front = disk::front(&mut disk, path)?;
+    let size = disk::size(&mut disk, path)?;
     if !force {
         check_free(&front, path)?;
+        let is_empty = front.iter().all(|byte| *byte == 0);
+        let used = is_empty.then(|| disk::first_used(&disk, size, path)).transpose()?.flatten();
+        if let Some(at) = used {
+            return Err(Error::NotEmpty { path: path.to_owned(), at });
+        }
     }
-    let size = disk::size(&mut disk, path)?;
     if size <= FIRST_OFFSET {
         return Err(Error::TooSmall { path: path.to_owned(), size });
     }
@@ -40,6 +47,8 @@ fn check_free(front: &[u8], path: &Path) -> Result<(), Error> {
     let refuse = |source| match source {
         // It may hold dumps, which this program cannot read.
         DiskError::Version(version) => Error::OtherVersion { path: path.to_owned(), version },
+        DiskError::Partitioned => Error::Partitioned(path.to_owned()),
+        DiskError::NotOurs if is_partition_table(front) => Error::Partitioned(path.to_owned()),
         _ => Error::Foreign { path: path.to_owned(), kind: FileKind::of(front) },
     };
     let found = FoundDisk::decode(front).map_err(refuse)?;

@@ -14,6 +14,7 @@ mod error;
 mod extract;
 mod format;
 mod hex;
+mod in_use;
 mod info;
 mod json;
 mod kdump_pages;
@@ -52,6 +53,7 @@ pub use error::Error;
 pub use extract::{Extracted, ExtractedView, extract};
 pub use format::format;
 pub use hex::Hex;
+pub use in_use::{InUse, Mapping, User};
 pub use info::{
     Cpu, Cut, DiskInfo, DumpInfo, Info, KdumpInfo, Load, ViewInfo, VmcoreInfo, info, page_counts,
 };

@@ -41,9 +41,10 @@ struct Arguments {
 enum Command {
     /// Make DISK a dump disk. Its contents are lost.
     ///
-    /// DISK is a whole disk of the machine that may crash: a block device, or the image file of a
-    /// virtual machine's disk. The capture kernel writes to a disk only if this has been done, and
-    /// only if its kdump.target names the id that is printed here.
+    /// DISK is a disk of the machine that may crash, or a partition (GPT, MBR) of one: a block
+    /// device, or the image file of a virtual machine's disk. One that is in use is refused. The
+    /// capture kernel writes to a disk only if this has been done, and only if its kdump.target
+    /// names the id that is printed here.
     #[command(after_help = EXIT_CODES)]
     Format {
         /// Block device or image file.
@@ -51,7 +52,8 @@ enum Command {
         /// The id to give it, 32 hexadecimal digits, instead of a random one.
         #[arg(long, value_name = "HEX32")]
         id: Option<DiskId>,
-        /// Overwrite even a complete dump, or a disk that holds something else.
+        /// Overwrite even a complete dump, a partition table, or a disk that holds something else; never
+        /// one that is in use.
         #[arg(long)]
         force: bool,
     },

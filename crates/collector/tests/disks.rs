@@ -1,6 +1,6 @@
 //! Formatting and extracting through the library.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -94,11 +94,21 @@ fn a_formatted_disk_is_empty_and_has_the_id() {
 #[test]
 fn what_could_be_of_use_is_not_overwritten() {
     let bench = Bench::new();
-    let mut sector = [0; 512];
-    sector[510..].copy_from_slice(&[0x55, 0xaa]);
-    let disk = bench.disk(1 << 20, &sector);
+    let disk = bench.disk(1 << 20, &[7; 512]);
     assert!(matches!(format(&disk, None, false), Err(Error::Foreign { .. })));
     format(&disk, None, true).expect("--force");
+
+    let mut table = [0; 512];
+    table[510..].copy_from_slice(&[0x55, 0xaa]);
+    let disk = bench.disk(1 << 20, &table);
+    let refused = format(&disk, None, false).expect_err("it has partitions");
+    assert!(matches!(refused, Error::Partitioned(_)) && refused.to_string().contains("name one"));
+    format(&disk, None, true).expect("--force");
+    // A tool for partitions keeps the bytes before its table.
+    let file = OpenOptions::new().write(true).open(&disk).expect("a disk");
+    file.write_all_at(&table[446..], 446).expect("a table");
+    assert!(matches!(format(&disk, None, false), Err(Error::Partitioned(_))));
+    assert!(matches!(DumpDisk::open(&disk), Err(Error::Header { .. })));
 
     let disk = bench.captured(DiskState::COMPLETE, 0x60, b"a dump");
     let before = fs::read(&disk).expect("the disk");
@@ -109,6 +119,20 @@ fn what_could_be_of_use_is_not_overwritten() {
 
     let disk = bench.captured(DiskState::FAILED, 0xe0, b"half a dump");
     format(&disk, None, false).expect("a failed dump keeps nobody from the next");
+}
+
+/// The front of a disk with btrfs, ZFS, or RAID with metadata at its end is zero.
+#[test]
+fn something_at_either_end_of_a_disk_is_not_overwritten() {
+    let bench = Bench::new();
+    for (size, used) in [(4 << 20, (64 << 10) + 64), (4 << 20, (4 << 20) - 1), (9000, 8999)] {
+        let disk = bench.disk(size, &[]);
+        let file = OpenOptions::new().write(true).open(&disk).expect("a disk");
+        file.write_all_at(&[1], used).expect("a byte");
+        let refused = format(&disk, None, false).expect_err("it is in use").to_string();
+        assert!(refused.contains(&format!("is at {used};")), "{refused}");
+        format(&disk, None, true).expect("--force");
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod memory;
 mod notes;
 mod objects;
 mod page_filter;
+mod partitions;
 mod slot_image;
 mod types;
 
@@ -38,13 +39,14 @@ pub use kdump_file::kdump_file;
 pub use notes::notes;
 pub use objects::objects;
 pub use page_filter::page_filter;
+pub use partitions::partitions;
 pub use slot_image::slot_image;
 
 /// A target's function.
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("ahci", ahci),
     ("backtrace", backtrace),
     ("btf", btf),
@@ -60,5 +62,6 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("notes", notes),
     ("objects", objects),
     ("page_filter", page_filter),
+    ("partitions", partitions),
     ("slot_image", slot_image),
 ];

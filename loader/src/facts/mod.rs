@@ -1,6 +1,7 @@
 //! Facts about the first kernel and its machine, from the files of the running system.
 
 pub(crate) mod acpi;
+mod block_devices;
 pub(crate) mod cpus;
 pub(crate) mod crashkernel;
 pub(crate) mod dump_disks;

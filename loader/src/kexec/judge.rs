@@ -201,6 +201,7 @@ mod tests {
             found: vec![disk("/dev/vdb", 1, 4 << 30)],
             unreadable: false,
             seen: Some(2),
+            ..DumpDisks::default()
         };
         let mut record = Record {
             target: TARGET.to_owned(),
@@ -330,7 +331,7 @@ mod tests {
     fn before_a_load_the_default_disk_is_looked_at() {
         let status = status(|system| {
             let found = vec![disk("/dev/vdb", 1, 1 << 30)];
-            system.dump_disks = DumpDisks { found, unreadable: false, seen: Some(1) };
+            system.dump_disks = DumpDisks { found, seen: Some(1), ..DumpDisks::default() };
         });
         assert_eq!(status.verdict, Verdict::NotLoaded);
         assert!(status.warnings[0].contains("/dev/vdb has room for 1023 MiB"), "{status}");

@@ -229,10 +229,14 @@ impl PlanError {
         let number = disks.seen.unwrap_or_default();
         let there = match none {
             true => format!(
-                "none of its {number} virtio disks is a dump disk (`kdump-collector format` \
-                 makes one)"
+                "none of its {number} disks that the capture kernel can drive is a dump disk \
+                 (`kdump-collector format` makes one, also of a partition)"
             ),
             false => format!("its dump disks are {}", disks.list()),
+        };
+        let there = match disks.list_out_of_reach() {
+            Some(others) => format!("{there}; of no use: {others}"),
+            None => there,
         };
         Self::UnknownDisk { id, there }
     }

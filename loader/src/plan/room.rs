@@ -286,7 +286,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn system(found: Vec<FoundDumpDisk>) -> System {
-        let dump_disks = DumpDisks { found, unreadable: false, seen: Some(1) };
+        let dump_disks = DumpDisks { found, seen: Some(1), ..DumpDisks::default() };
         System { dump_disks, ..System::default() }
     }
 

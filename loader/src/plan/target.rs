@@ -10,9 +10,10 @@ use crate::plan::reuse::has_key;
 use crate::plan::types::{PlanOptions, UserText};
 
 /// Outcome of a crash without a target.
-const NONE: &str = "none: no --target, and no virtio disk of this machine is a dump disk; a crash \
-                    will be reported on the console, nothing will be written, and the failure \
-                    action follows. Next step: `kdump-collector format` a disk";
+const NONE: &str = "none: no --target, and no disk or partition of this machine is a dump disk that \
+                    the capture kernel can drive; a crash will be reported on the console, nothing \
+                    will be written, and the failure action follows. Next step: `kdump-collector \
+                    format` a disk or a partition";
 
 /// The target that a plan has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +44,16 @@ impl Target {
     /// The one dump disk, if there is one.
     pub(crate) fn found(disks: &DumpDisks) -> Result<Self, PlanError> {
         match &disks.found[..] {
-            [] if disks.unreadable => {
-                let words = format!("{NONE}, or run this as root: not all disks could be read");
+            [] => {
+                let mut words = NONE.to_owned();
+                if let Some(others) = disks.list_out_of_reach() {
+                    words += &format!(" (of no use: {others})");
+                }
+                if disks.unreadable {
+                    words += ", or run this as root: not all disks could be read";
+                }
                 Ok(Self { value: None, words, missing: true })
             }
-            [] => Ok(Self { value: None, words: NONE.to_owned(), missing: true }),
             [FoundDumpDisk { device, id, .. }] => {
                 let value = format!("disk:id={id}");
                 let words = format!("{value} (found: {} is a dump disk)", device.display());
@@ -108,16 +114,15 @@ pub(crate) enum Unseen {
     Why(&'static str),
 }
 
-/// The virtio disks that could not be seen.
+/// The disks that could not be seen.
 pub(crate) fn unseen(disks: &DumpDisks) -> Unseen {
     match disks.seen {
         None => Unseen::Unknown,
         Some(0) => Unseen::Why(
-            "this kernel shows no virtio disk (/sys/block has no vd*; is virtio_blk loaded?)",
+            "this kernel shows no disk that the capture kernel can drive (/sys/block has no vd*, sd* \
+             or nvme* of such a kind; is its driver, such as virtio_blk, loaded?)",
         ),
-        Some(_) if disks.unreadable => {
-            Unseen::Why("not all virtio disks could be read; run this as root")
-        }
+        Some(_) if disks.unreadable => Unseen::Why("not all disks could be read; run this as root"),
         Some(_) => Unseen::Nothing,
     }
 }
@@ -125,12 +130,13 @@ pub(crate) fn unseen(disks: &DumpDisks) -> Unseen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::dump_disks::OutOfReach;
     use crate::facts::dump_disks::tests::disk;
 
     fn system(disks: &[(&str, u8)]) -> System {
         let found: Vec<_> = disks.iter().map(|(device, id)| disk(device, *id, 1 << 30)).collect();
         let seen = Some(found.len());
-        let dump_disks = DumpDisks { found, unreadable: false, seen };
+        let dump_disks = DumpDisks { found, seen, ..DumpDisks::default() };
         System { dump_disks, ..System::default() }
     }
 
@@ -182,6 +188,21 @@ mod tests {
         assert!(words.ends_with("not all disks could be read"), "{words}");
     }
 
+    #[test]
+    fn a_dump_disk_of_no_use_is_named() {
+        let why = "is on USB".to_owned();
+        let useless = OutOfReach { device: "/dev/sdx1".into(), id: DiskId([3; 16]), why };
+        let disks =
+            DumpDisks { seen: Some(1), out_of_reach: vec![useless], ..DumpDisks::default() };
+        let none = Target::found(&disks).expect("a choice");
+        let refused = check(&[3], &disks, false).expect_err("of no use").to_string();
+        for said in [none.words, refused] {
+            let words = format!("of no use: /dev/sdx1 (disk:id={}) is on USB", "03".repeat(16));
+            assert!(said.contains(&words), "{said}");
+        }
+        assert!(none.missing);
+    }
+
     fn check(ids: &[u8], disks: &DumpDisks, any: bool) -> Result<Vec<String>, PlanError> {
         let targets: Vec<_> = ids.iter().map(|id| TargetSpec::Disk { id: [*id; 16] }).collect();
         check_disks(&targets, disks, any)
@@ -199,7 +220,10 @@ mod tests {
         assert!(forced.len() == 1 && forced[0].contains(&"03".repeat(16)), "{forced:?}");
         let other = DumpDisks { seen: Some(2), ..DumpDisks::default() };
         let refused = check(&[1], &other, false).expect_err("no dump disk").to_string();
-        assert!(refused.contains("none of its 2 virtio disks is a dump disk"), "{refused}");
+        assert!(
+            refused.contains("none of its 2 disks that the capture kernel can drive is"),
+            "{refused}"
+        );
         assert!(refused.contains("kdump-collector format"), "{refused}");
     }
 

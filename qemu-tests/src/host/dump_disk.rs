@@ -10,6 +10,7 @@ use handoff::Stage;
 use crate::host::controller::Controller;
 use crate::host::machine_type::{MachineType, option_path};
 use crate::host::nbd::NbdServer;
+use crate::host::partitioned::Partitioned;
 
 /// Bytes of the disk's two headers.
 pub(crate) const HEADER: usize = 8192;
@@ -67,6 +68,8 @@ pub struct DumpDisk {
     attachment: Attachment,
     header: Vec<u8>,
     server: Option<NbdServer>,
+    /// The disk that it is a partition of, if it is one.
+    around: Option<Partitioned>,
 }
 
 impl DumpDisk {
@@ -105,13 +108,28 @@ impl DumpDisk {
         let server = attachment.is_served().then(|| NbdServer::start(&path)).transpose()?;
         let controller = Controller::default();
         let target = format!("disk:id={id}");
-        Ok(Self { path, target, controller, attachment, header, server })
+        Ok(Self { path, target, controller, attachment, header, server, around: None })
     }
 
     /// The same disk, on this controller.
     #[must_use]
     pub fn on(self, controller: Controller) -> Self {
         Self { controller, ..self }
+    }
+
+    /// The same, as a partition of a disk. Its file has the dump after [`Self::take_out`].
+    ///
+    /// # Errors
+    /// Fails if the disk's image cannot be written.
+    pub fn on_partition(self) -> Result<Self> {
+        let around = Partitioned::around(&self.path).context("a disk with partitions")?;
+        Ok(Self { around: Some(around), ..self })
+    }
+
+    /// After the cycle: puts a partition that is the dump disk into its file; whether the rest of
+    /// its disk is as it was. [`None`] for a whole disk.
+    pub fn take_out(&self) -> Option<Result<String>> {
+        self.around.as_ref().map(|around| around.take_out(&self.path))
     }
 
     /// The backing file.
@@ -125,7 +143,8 @@ impl DumpDisk {
     /// Its host cache is `unsafe`: data loss at the host's death does not matter here, and a flush
     /// costs nothing.
     pub fn arguments(&self, machine: MachineType, properties: &str) -> Vec<String> {
-        let path = option_path(&self.path);
+        let path = self.around.as_ref().map_or(&self.path, |around| &around.image);
+        let path = option_path(path);
         let (file, more) = match self.attachment {
             Attachment::Absent => return Vec::new(),
             Attachment::Whole => (format!("file={path}"), String::new()),

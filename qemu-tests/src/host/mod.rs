@@ -9,6 +9,7 @@ pub mod image;
 pub mod machine_type;
 pub mod memory;
 pub mod nbd;
+mod partitioned;
 pub mod qemu;
 pub mod qmp;
 pub mod scratch;

@@ -111,7 +111,7 @@ impl Receiving {
                     // Ends with QEMU.
                     std::thread::spawn(move || std::io::copy(&mut tap, &mut std::io::sink()));
                 }
-                Way::Disk(_) | Way::VirtioConsole => (),
+                Way::Disk(_) | Way::Partition | Way::VirtioConsole => (),
             }
         }
         Ok(read)

@@ -1,7 +1,7 @@
 //! GPT: a header and its entries at the front of the disk, and a copy of both at its end
 //! (UEFI 2.10, 5.3).
 
-use super::{Disk, Fault, Found, PIECE, u32_at, u64_at};
+use super::disk::{Disk, Fault, Found, MOST, PIECE, u32_at, u64_at};
 use alloc::vec::Vec;
 use core::ops::{Range, RangeInclusive};
 use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
@@ -152,7 +152,7 @@ fn entries<E>(
         for (number, entry) in numbers.zip(piece[..here].chunks(header.entry_length as usize)) {
             let is_used = entry.iter().take(entry::TYPE_LENGTH).any(|byte| *byte != 0);
             // One more than is looked at, so that the others are named.
-            if is_used && found.len() <= super::MOST {
+            if is_used && found.len() <= MOST {
                 found.push((number, u64_at(entry, entry::FIRST), u64_at(entry, entry::LAST)));
             }
         }

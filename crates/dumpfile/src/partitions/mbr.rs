@@ -1,7 +1,7 @@
 //! MBR: four entries in the first sector. An extended partition is a list of sectors of the same
 //! form, each with a logical partition and the place of the next one.
 
-use super::{Disk, Fault, Found, u32_at};
+use super::disk::{Disk, Fault, Found, u32_at};
 use core::ops::Range;
 
 /// Offset of the four entries, and the length of each, in bytes.

@@ -1,5 +1,8 @@
 //! The registers of an HBA, and its way from any state to a fresh one.
 
+use super::registers::{
+    LINK, LINK_UP, NO_DISK, NO_SLUMBER, PORT_LENGTH, PORTS, RESET_LINK, Reg, cmd, place,
+};
 use crate::driver::Error;
 use crate::driver::dma::Stopped;
 use crate::driver::registers::Registers;
@@ -8,11 +11,17 @@ use alloc::boxed::Box;
 use log::warn;
 use vmcore::PhysRange;
 
-/// Offset of port 0's registers, and bytes of a port's registers (section 3).
-const PORTS: usize = 0x100;
-const PORT_LENGTH: usize = 0x80;
 /// A register of a device that is not there any more.
 const GONE: u32 = u32::MAX;
+
+/// The HBA is not there any more. [`Error`] is large, and most functions have no other one.
+pub(super) struct Removed;
+
+impl From<Removed> for Error {
+    fn from(_: Removed) -> Self {
+        Self::Removed
+    }
+}
 
 /// Milliseconds for the HBA's parts: until AHCI is on, for the firmware (10.6.3), for a port's
 /// engines (10.1.2), for the reset (10.4.3).
@@ -49,48 +58,6 @@ const HANDOFF: u32 = 1;
 const FIRMWARE_OWNS: u32 = 1;
 const WE_OWN: u32 = 1 << 1;
 const FIRMWARE_BUSY: u32 = 1 << 4;
-
-/// A register of a port (section 3.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-pub(super) enum Reg {
-    CommandList = 0x00,
-    CommandListHigh = 0x04,
-    Received = 0x08,
-    ReceivedHigh = 0x0c,
-    InterruptStatus = 0x10,
-    InterruptEnable = 0x14,
-    Command = 0x18,
-    TaskFile = 0x20,
-    Signature = 0x24,
-    Status = 0x28,
-    Control = 0x2c,
-    SataError = 0x30,
-    Active = 0x34,
-    Issue = 0x38,
-}
-
-/// Bits of [`Reg::Command`].
-pub(super) mod cmd {
-    pub(in super::super) const START: u32 = 1;
-    pub(super) const SPIN_UP: u32 = 1 << 1;
-    pub(super) const POWER_ON: u32 = 1 << 2;
-    pub(super) const RECEIVE: u32 = 1 << 4;
-    pub(super) const RECEIVING: u32 = 1 << 14;
-    pub(in super::super) const RUNNING: u32 = 1 << 15;
-    pub(super) const ACTIVE: u32 = 1 << 28;
-}
-
-/// Bits of [`Reg::Control`]: no power saving of the link, and the COMRESET.
-const NO_SLUMBER: u32 = 0b11 << 8;
-const RESET_LINK: u32 = 1;
-
-/// The state of the link in [`Reg::Status`].
-pub(super) const LINK: u32 = 0xf;
-/// No disk is there.
-pub(super) const NO_DISK: u32 = 0;
-/// A disk is there and its link is up.
-pub(super) const LINK_UP: u32 = 3;
 
 /// Registers that belong to someone else.
 struct Borrowed<'r>(&'r mut (dyn Registers + 'r));
@@ -166,7 +133,7 @@ impl<'c> Hba<'c> {
     }
 
     /// A bit for each port that is there.
-    fn implemented(&self) -> Result<u32, Error> {
+    fn implemented(&self) -> Result<u32, Removed> {
         Ok(match self.registers.read(host::PI) {
             // Firmware has not written it, or there are 32.
             0 => u32::MAX >> (31 - (self.cap & 31)),
@@ -195,9 +162,9 @@ impl<'c> Hba<'c> {
         if self.cap & CAP_64_BITS != 0 { 64 } else { 32 }
     }
 
-    fn read(&self, offset: usize) -> Result<u32, Error> {
+    fn read(&self, offset: usize) -> Result<u32, Removed> {
         match self.registers.read(offset) {
-            GONE => Err(Error::Removed),
+            GONE => Err(Removed),
             value => Ok(value),
         }
     }
@@ -205,8 +172,8 @@ impl<'c> Hba<'c> {
     /// Reads a register of a port.
     ///
     /// # Errors
-    /// [`Error::Removed`].
-    pub(super) fn port(&self, port: u8, register: Reg) -> Result<u32, Error> {
+    /// [`Removed`].
+    pub(super) fn port(&self, port: u8, register: Reg) -> Result<u32, Removed> {
         match register {
             // All of its bits may be set.
             Reg::Signature | Reg::SataError => Ok(self.registers.read(place(port, register))),
@@ -222,8 +189,8 @@ impl<'c> Hba<'c> {
     /// Sets and clears bits of a port's command register.
     ///
     /// # Errors
-    /// [`Error::Removed`].
-    pub(super) fn command(&mut self, port: u8, set: u32, clear: u32) -> Result<(), Error> {
+    /// [`Removed`].
+    pub(super) fn command(&mut self, port: u8, set: u32, clear: u32) -> Result<(), Removed> {
         let value = self.port(port, Reg::Command)?;
         self.set_port(port, Reg::Command, value & !clear | set);
         Ok(())
@@ -243,7 +210,7 @@ impl<'c> Hba<'c> {
         milliseconds: u64,
         offset: usize,
         (mask, value): (u32, u32),
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, Removed> {
         let deadline = Deadline::after(self.clock, milliseconds).or_earlier(self.limit);
         self.wait_until(deadline, offset, (mask, value))
     }
@@ -253,7 +220,7 @@ impl<'c> Hba<'c> {
         deadline: Deadline,
         offset: usize,
         (mask, value): (u32, u32),
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, Removed> {
         loop {
             if self.read(offset)? & mask == value {
                 return Ok(true);
@@ -269,13 +236,13 @@ impl<'c> Hba<'c> {
     /// `milliseconds`.
     ///
     /// # Errors
-    /// [`Error::Removed`].
+    /// [`Removed`].
     pub(super) fn wait_port(
         &self,
         milliseconds: u64,
         (port, register): (u8, Reg),
         bits: (u32, u32),
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, Removed> {
         self.wait(milliseconds, place(port, register), bits)
     }
 
@@ -283,8 +250,8 @@ impl<'c> Hba<'c> {
     /// sign.
     ///
     /// # Errors
-    /// [`Error::Removed`].
-    pub(super) fn wait_for_link(&self, port: u8) -> Result<bool, Error> {
+    /// [`Removed`].
+    pub(super) fn wait_for_link(&self, port: u8) -> Result<bool, Removed> {
         self.wait_until(self.present_by, place(port, Reg::Status), (LINK, LINK_UP))
     }
 
@@ -336,7 +303,7 @@ impl<'c> Hba<'c> {
     }
 
     /// Stops an engine of all ports. Ports that hang are named; the reset is for them.
-    fn stop_engines(&mut self, start: u32, running: u32) -> Result<(), Error> {
+    fn stop_engines(&mut self, start: u32, running: u32) -> Result<(), Removed> {
         for port in ports(self.ports) {
             self.set_port(port, Reg::InterruptEnable, 0);
             self.command(port, 0, start)?;
@@ -354,8 +321,8 @@ impl<'c> Hba<'c> {
     /// signature.
     ///
     /// # Errors
-    /// [`Error::Removed`].
-    pub(super) fn bring_links_up(&mut self, area: PhysRange) -> Result<(), Error> {
+    /// [`Removed`].
+    pub(super) fn bring_links_up(&mut self, area: PhysRange) -> Result<(), Removed> {
         for port in ports(self.ports) {
             self.set_address(port, [Reg::Received, Reg::ReceivedHigh], area);
             let on = cmd::SPIN_UP | cmd::POWER_ON | cmd::ACTIVE | cmd::RECEIVE;
@@ -380,8 +347,8 @@ impl<'c> Hba<'c> {
     /// Resets the links of the ports whose bits are set.
     ///
     /// # Errors
-    /// [`Error::Removed`].
-    pub(super) fn reset_links(&mut self, which: u32) -> Result<(), Error> {
+    /// [`Removed`].
+    pub(super) fn reset_links(&mut self, which: u32) -> Result<(), Removed> {
         for control in [NO_SLUMBER | RESET_LINK, NO_SLUMBER] {
             ports(which).for_each(|port| self.set_port(port, Reg::Control, control));
             if control != NO_SLUMBER {
@@ -397,9 +364,4 @@ impl<'c> Hba<'c> {
 /// The ports whose bits are set.
 fn ports(bits: u32) -> impl Iterator<Item = u8> {
     (0..32).filter(move |port| bits >> port & 1 == 1)
-}
-
-/// The offset of a port's register.
-fn place(port: u8, register: Reg) -> usize {
-    PORTS + usize::from(port) * PORT_LENGTH + register as usize
 }

@@ -12,6 +12,7 @@ mod disk;
 mod hba;
 mod identity;
 mod port;
+mod registers;
 mod requests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! A port of an HBA: its link, its disk's signature, and its command engine.
 
-use super::hba::{Hba, LINK, LINK_UP, NO_DISK, Reg, cmd};
+use super::hba::{Hba, Removed};
+use super::registers::{LINK, LINK_UP, NO_DISK, Reg, cmd};
 use crate::driver::Error;
 use vmcore::PhysRange;
 
@@ -45,7 +46,7 @@ pub(super) enum Progress {
 pub(super) struct Port(pub(super) u8);
 
 impl Port {
-    fn link(self, hba: &Hba<'_>) -> Result<u32, Error> {
+    fn link(self, hba: &Hba<'_>) -> Result<u32, Removed> {
         Ok(hba.port(self.0, Reg::Status)? & LINK)
     }
 
@@ -68,7 +69,7 @@ impl Port {
         }
     }
 
-    fn task_file(self, hba: &Hba<'_>) -> Result<u32, Error> {
+    fn task_file(self, hba: &Hba<'_>) -> Result<u32, Removed> {
         hba.port(self.0, Reg::TaskFile)
     }
 
@@ -129,15 +130,15 @@ impl Port {
         hba.set_port(self.0, Reg::Issue, 1 << slot);
     }
 
-    fn unfinished(self, hba: &Hba<'_>) -> Result<u32, Error> {
+    fn unfinished(self, hba: &Hba<'_>) -> Result<u32, Removed> {
         Ok(hba.port(self.0, Reg::Issue)? | hba.port(self.0, Reg::Active)?)
     }
 
     /// The state of its commands, which are `queued` or not.
     ///
     /// # Errors
-    /// [`Error::Removed`].
-    pub(super) fn progress(self, hba: &Hba<'_>, queued: bool) -> Result<Progress, Error> {
+    /// [`Removed`].
+    pub(super) fn progress(self, hba: &Hba<'_>, queued: bool) -> Result<Progress, Removed> {
         let unfinished = self.unfinished(hba)?;
         let task_file = self.task_file(hba)?;
         // Until a command is finished, the status may be that before it.

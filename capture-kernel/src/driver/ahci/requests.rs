@@ -187,7 +187,7 @@ impl Requests {
             return Err(error);
         }
         let Some(Sent { is_queued, .. }) = self.sent().next() else { return Ok(None) };
-        let progress = self.port.progress(hba, is_queued);
+        let progress = self.port.progress(hba, is_queued).map_err(Error::from);
         let progress = progress.inspect_err(|error| self.given_up = Some(*error))?;
         let unfinished = match progress {
             Progress::Unfinished(slots) => slots,

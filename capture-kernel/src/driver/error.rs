@@ -1,5 +1,6 @@
 //! The reason why a device cannot be used.
 
+use super::nvme;
 use super::virtio::console::{PortList, PortName};
 use vmcore::PhysAddr;
 
@@ -114,4 +115,24 @@ pub enum Error {
     /// The IOMMU with its registers at this address was not turned off.
     #[error("the IOMMU at {0} may still translate the device's addresses")]
     Translated(PhysAddr),
+    /// The device reports that it cannot go on.
+    #[error("the device reports a fatal error")]
+    Fatal,
+    /// The device reported an error for a command (NVMe status).
+    #[error("the device reported an error: {0}")]
+    Nvme(nvme::Status),
+    /// The device answered for a queue that it does not have.
+    #[error("the device completed a request of queue {0}, which does not exist")]
+    BadQueue(u16),
+    /// An offset on the disk that is not at the start of a block: a mistake of ours.
+    #[error("internal error: offset {0:#x} is inside a block of the disk")]
+    Misaligned(u64),
+}
+
+impl Error {
+    /// True where the device has answered a request, and the answer is an error: that request is
+    /// back, and others can succeed.
+    pub const fn is_answer(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::Nvme(_))
+    }
 }

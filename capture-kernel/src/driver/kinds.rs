@@ -4,6 +4,7 @@ use super::Error;
 use super::ahci::{self, Ahci};
 use super::controller::Controller;
 use super::dma::{SlotMemory, Stopped};
+use super::nvme::{self, Nvme};
 use super::registers::Registers;
 use super::virtio::blk::VirtioBlk;
 use crate::Clock;
@@ -61,13 +62,25 @@ pub struct PciKind {
 
 /// The PCI controllers, in the order of the search: each is made quiet before old memory is read,
 /// and its disks are looked at after those of [`virtio_kinds`].
-pub const PCI_KINDS: &[PciKind] = &[PciKind {
-    name: "AHCI",
-    class: [0x01, 0x06, 0x01],
-    bar: 5,
-    length: 0x1100,
-    quiet: ahci::quiet,
-    start: |registers, Parts { slot, clock, timeout }| {
-        Ok(Box::new(Ahci::start(registers, slot, clock, timeout)?))
+pub const PCI_KINDS: &[PciKind] = &[
+    PciKind {
+        name: "NVMe",
+        class: [0x01, 0x08, 0x02],
+        bar: 0,
+        length: 0x2000,
+        quiet: nvme::disable,
+        start: |registers, Parts { slot, clock, timeout }| {
+            Ok(Box::new(Nvme::start(registers, slot, clock, timeout)?))
+        },
     },
-}];
+    PciKind {
+        name: "AHCI",
+        class: [0x01, 0x06, 0x01],
+        bar: 5,
+        length: 0x1100,
+        quiet: ahci::quiet,
+        start: |registers, Parts { slot, clock, timeout }| {
+            Ok(Box::new(Ahci::start(registers, slot, clock, timeout)?))
+        },
+    },
+];

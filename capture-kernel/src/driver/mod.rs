@@ -5,6 +5,7 @@ pub mod controller;
 pub mod dma;
 mod error;
 pub mod kinds;
+pub mod nvme;
 pub mod partition;
 pub mod registers;
 pub mod serial;

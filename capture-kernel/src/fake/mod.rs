@@ -7,6 +7,7 @@ mod console;
 mod device;
 mod disk;
 mod mem;
+mod nvme;
 mod pages;
 
 pub(crate) use bus::FakeBus;
@@ -14,6 +15,7 @@ pub(crate) use console::Console;
 pub(crate) use device::{ACCESS_PLATFORM, Base, Chain, FakeDevice, FakeTransport};
 pub(crate) use disk::{Disk, Done, ORDINARY};
 pub(crate) use mem::{BLOCK, Mem};
+pub(crate) use nvme::{Space, Ssd, SsdRegisters};
 pub(crate) use pages::Pages;
 pub(crate) use vmcore::fake::logged;
 

@@ -18,6 +18,7 @@ mod kallsyms;
 mod kdump_file;
 mod memory;
 mod notes;
+mod nvme;
 mod objects;
 mod page_filter;
 mod partitions;
@@ -37,6 +38,7 @@ pub use frames::frames;
 pub use kallsyms::kallsyms;
 pub use kdump_file::kdump_file;
 pub use notes::notes;
+pub use nvme::nvme;
 pub use objects::objects;
 pub use page_filter::page_filter;
 pub use partitions::partitions;
@@ -60,6 +62,7 @@ pub const TARGETS: [(&str, Target); 17] = [
     ("kallsyms", kallsyms),
     ("kdump_file", kdump_file),
     ("notes", notes),
+    ("nvme", nvme),
     ("objects", objects),
     ("page_filter", page_filter),
     ("partitions", partitions),

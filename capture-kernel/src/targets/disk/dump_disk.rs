@@ -125,7 +125,7 @@ impl<'c, D: BlockDevice> DumpDisk<'c, D> {
     fn state_of(&mut self, id: DiskId, entry: &DumpEntry) -> Result<DiskState, Error> {
         match self.device.read(entry.offset, self.scratch.both()) {
             // A bad block in an old dump is no reason to lose the new one.
-            Err(Error::Io(_)) => return Ok(entry.state),
+            Err(failure) if failure.is_answer() => return Ok(entry.state),
             read => read?,
         }
         let header = DumpHeader::decode_copies(self.scratch.both(), id, entry);

@@ -14,6 +14,8 @@ mod dump_disk;
 #[cfg(test)]
 mod levels;
 mod locate;
+#[cfg(test)]
+mod nvme;
 mod options;
 mod place;
 #[cfg(test)]

@@ -19,10 +19,10 @@ use proptest::prelude::*;
 use std::rc::Rc;
 use std::vec::Vec;
 
-const ALL: u64 = LENGTH as u64;
+pub(super) const ALL: u64 = LENGTH as u64;
 
 /// A disk with one complete dump, of `memory(1)`, and room for `dumps`.
-fn disk_with_one(dumps: usize) -> Rc<RefCell<Disk>> {
+pub(super) fn disk_with_one(dumps: usize) -> Rc<RefCell<Disk>> {
     let disk = Disk::new(formatted(room_for(dumps)));
     deliver(&disk, &memory(1), WriteOptions::default()).expect("room");
     disk.borrow_mut().log.clear();
@@ -31,7 +31,12 @@ fn disk_with_one(dumps: usize) -> Rc<RefCell<Disk>> {
 
 /// Contents of a disk that began as `bytes` after the first `until` events: the writes that a flush
 /// followed, and of the others the part that `luck` leaves: all, nothing, or a torn part.
-fn after_power_loss(mut bytes: Vec<u8>, done: &[Done], until: usize, luck: &[u8]) -> Vec<u8> {
+pub(super) fn after_power_loss(
+    mut bytes: Vec<u8>,
+    done: &[Done],
+    until: usize,
+    luck: &[u8],
+) -> Vec<u8> {
     let done = &done[..until];
     let flushed = done.iter().rposition(|done| *done == Done::Flush).unwrap_or(0);
     let mut luck = luck.iter().cycle();
@@ -57,7 +62,7 @@ fn assert_right(bytes: &[u8], number: u64) -> u64 {
 }
 
 #[track_caller]
-fn assert_right_of(bytes: &[u8], number: u64, second: &[u8]) -> u64 {
+pub(super) fn assert_right_of(bytes: &[u8], number: u64, second: &[u8]) -> u64 {
     let mut found = 0;
     for dump in &stored(bytes).1 {
         let there = match dump.entry.sequence {

@@ -48,7 +48,7 @@ pub use slot_image::slot_image;
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 18] = [
     ("ahci", ahci),
     ("backtrace", backtrace),
     ("btf", btf),

@@ -141,7 +141,26 @@ fn each_kind_of_crash_has_its_fingerprint() {
 
 #[test]
 fn debian_amd64_with_the_dump_disk_behind_amd_vi() {
-    assert_captured_behind(&IOMMUS[1]);
+    assert_captured_behind(&IOMMUS[1], |_| ());
+}
+
+/// The driver of SATA controllers. It talks to the disk, and nothing reads it.
+const SATA: [&str; 5] = [
+    "drivers/scsi/scsi_common.ko",
+    "drivers/scsi/scsi_mod.ko",
+    "drivers/ata/libata.ko",
+    "drivers/ata/libahci.ko",
+    "drivers/ata/ahci.ko",
+];
+
+#[test]
+fn debian_amd64_with_a_sata_dump_disk_behind_vt_d() {
+    assert_captured_behind(&IOMMUS[0], |config| {
+        config.delivery = over("ahci");
+        config.disk_properties = String::new();
+        config.modules = SATA.to_vec();
+        config.before_crash = "say iommu $(cat /sys/bus/pci/devices/*/iommu_group/type)".into();
+    });
 }
 
 /// The dump disk is behind VT-d, with more words for the capture kernel. There is no dump, and all

@@ -120,5 +120,5 @@ fn debian_i386_with_a_slot_above_lowmem_is_refused_by_the_loader() {
 /// Its own driver reads the disk when it dies.
 #[test]
 fn debian_amd64_with_the_dump_disk_behind_vt_d() {
-    assert_captured_behind(&IOMMUS[0]);
+    assert_captured_behind(&IOMMUS[0], |_| ());
 }

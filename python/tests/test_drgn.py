@@ -180,7 +180,8 @@ def test_drgn_loads_the_plug_in(kernel, prog, tmp_path):
     script = tmp_path / "script.py"
     script.write_text("print(prog['init_task'].comm.string_(), prog.symbol('panic').name)\n")
     command = [sys.executable, "-m", "drgn", "-q", "--no-default-symbols", "-c", kernel.vmcore]
-    ran = subprocess.run([*command, script], capture_output=True, text=True)
+    # `-m` looks for modules in the current folder first: not in the package's sources.
+    ran = subprocess.run([*command, script], capture_output=True, text=True, cwd=tmp_path)
     assert ran.stdout.strip() == "b'swapper/0' panic", ran.stderr
 
 

@@ -12,6 +12,7 @@ use crate::fault::kind::Fault;
 use crate::first::first_kernel::FirstKernel;
 use crate::first::kexec_tools::KexecTools;
 use crate::first::saved_pages::SavedPages;
+use crate::first::sockets::Sockets;
 use crate::first::stock_capture::StockCapture;
 use crate::host::deadline::Interrupt;
 use crate::host::machine_type::MachineType;
@@ -62,6 +63,8 @@ pub struct Config {
     /// A Linux first kernel in which much goes on saves what its /proc says right before it is
     /// crashed, to the folder `said` beside the vmcore.
     pub said: bool,
+    /// Sockets, routes and neighbours of such a kernel, and the programs that list them.
+    pub sockets: Option<Sockets>,
     /// The program that reads what the kernel has said from the dump as well; it is judged by that.
     pub crashinfo: Option<Crashinfo>,
     /// True if the VM is stopped for page digests at T0, T1 and T2.
@@ -119,6 +122,7 @@ impl Config {
             saved_pages: None,
             shown_stacks: false,
             said: false,
+            sockets: None,
             crashinfo: None,
             truth: true,
             guest_dump: false,

@@ -33,6 +33,7 @@ pub use fault::kind::{Fault, NmiPlace};
 pub use first::first_kernel::{FirstKernel, Loading};
 pub use first::kexec_tools::KexecTools;
 pub use first::saved_pages::{Load, SavedPages};
+pub use first::sockets::Sockets;
 pub use first::stock_capture::StockCapture;
 pub use host::controller::Controller;
 pub use host::deadline::Interrupt;

@@ -12,6 +12,8 @@ use crate::workspace::entries;
 const TOOLS: &[&str] = &["kexec-tools", "makedumpfile"];
 /// Dependencies of the tools' scripts, which are not run here.
 const NOT_FOR_TOOLS: [&str; 2] = ["perl", "debconf"];
+/// The same of iproute2, and parts of it that are not run here.
+const NOT_FOR_IPROUTE: [&str; 3] = ["debconf", "libcap2-bin", "libdb5.3"];
 
 /// One of Debian's architectures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,16 +135,19 @@ pub(crate) struct DebianFiles {
     pub first_kernel: FirstKernelFiles,
     /// The folder with kexec-tools and makedumpfile.
     pub tools: PathBuf,
+    /// The folder with ss and ip.
+    pub iproute: PathBuf,
 }
 
 impl DebianFiles {
-    /// Makes sure of the ordinary kernel, busybox and the tools of this architecture.
+    /// Makes sure of the ordinary kernel, busybox, ss, ip and the tools of this architecture.
     ///
     /// # Errors
     /// Those of [`Packages::ensure`].
     pub(crate) fn ensure(architecture: Architecture, mirror: Option<&str>) -> Result<DebianFiles> {
         let first_kernel = DebianKernel::of(architecture).ensure(mirror)?;
-        Ok(DebianFiles { first_kernel, tools: tools(architecture, mirror)? })
+        let iproute = iproute(architecture, mirror)?;
+        Ok(DebianFiles { first_kernel, tools: tools(architecture, mirror)?, iproute })
     }
 }
 
@@ -258,6 +263,17 @@ fn tools(architecture: Architecture, mirror: Option<&str>) -> Result<PathBuf> {
         ..architecture.packages("tools")
     };
     packages.ensure(mirror, |root| Ok(root.is_dir().then(|| root.to_path_buf())))
+}
+
+/// Makes sure of Debian's ss and ip with their libraries; returns the folder that they are unpacked
+/// into.
+fn iproute(architecture: Architecture, mirror: Option<&str>) -> Result<PathBuf> {
+    let packages = Packages {
+        complete: &["iproute2"],
+        installed: NOT_FOR_IPROUTE.map(|name| stanza(name, architecture)).concat(),
+        ..architecture.packages("iproute2")
+    };
+    packages.ensure(mirror, |root| Ok(root.join("bin/ss").exists().then(|| root.to_path_buf())))
 }
 
 /// Makes sure of crash(8) with its libraries, for kernels of this architecture; returns the folder

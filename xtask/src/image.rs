@@ -126,7 +126,26 @@ pub fn build_crashinfo() -> Result<PathBuf> {
     Ok(path)
 }
 
-fn build_loader(images: &Images, toolchain: &Toolchain) -> Result<()> {
+/// Builds the program that opens sockets in a Linux first kernel, and returns its path. It runs
+/// where the loader does.
+///
+/// # Errors
+/// Fails if it does not build.
+pub fn build_sockets() -> Result<PathBuf> {
+    let toolchain = Toolchain::chosen()?;
+    let target = toolchain.loader_target();
+    let mut cargo = cargo_for_i386(&toolchain)?;
+    let status = cargo.args(["build", "--release", "--target", target, "-p", "sockets"]).status();
+    let status = status.context("cargo does not start")?;
+    ensure!(
+        status.success(),
+        "the program with sockets does not build: see cargo's messages above"
+    );
+    Ok(target_dir().join(target).join("release/sockets"))
+}
+
+/// A cargo call for static i386 Linux programs.
+fn cargo_for_i386(toolchain: &Toolchain) -> Result<Command> {
     let mut cargo = cargo();
     toolchain.serve(&mut cargo)?;
     if let Toolchain::Debian(rust) = toolchain {
@@ -134,7 +153,11 @@ fn build_loader(images: &Images, toolchain: &Toolchain) -> Result<()> {
         // It comes without an i386 standard library.
         cargo.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_abort");
     }
-    run_loader_build(cargo, images, toolchain.loader_target())
+    Ok(cargo)
+}
+
+fn build_loader(images: &Images, toolchain: &Toolchain) -> Result<()> {
+    run_loader_build(cargo_for_i386(toolchain)?, images, toolchain.loader_target())
 }
 
 fn run_loader_build(mut cargo: Command, images: &Images, target: &str) -> Result<()> {

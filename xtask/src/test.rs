@@ -171,12 +171,15 @@ fn test_environment(
         ("KDUMP_TEST_PURGATORY", images.purgatory.clone()),
         ("KDUMP_TEST_GUEST", images.guest.clone()),
         ("KDUMP_TEST_LOADER", images.loader.clone()),
+        ("KDUMP_TEST_SOCKETS", image::build_sockets()?),
         ("KDUMP_TEST_LINUX_I386", i386.first_kernel.kernel.clone()),
         ("KDUMP_TEST_BUSYBOX", i386.first_kernel.busybox.clone()),
         ("KDUMP_TEST_TOOLS_I386", i386.tools.clone()),
+        ("KDUMP_TEST_IPROUTE_I386", i386.iproute.clone()),
         ("KDUMP_TEST_LINUX_AMD64", amd64.first_kernel.kernel.clone()),
         ("KDUMP_TEST_BUSYBOX_AMD64", amd64.first_kernel.busybox.clone()),
         ("KDUMP_TEST_TOOLS_AMD64", amd64.tools.clone()),
+        ("KDUMP_TEST_IPROUTE_AMD64", amd64.iproute.clone()),
     ];
     match image::build_loader_x86_64(images) {
         Ok(loader) => environment.push(("KDUMP_TEST_LOADER_X86_64", loader)),

@@ -96,8 +96,8 @@ pub type Packed = (String, Vec<u8>);
 pub struct Contents<'a> {
     /// A static busybox.
     pub busybox: &'a [u8],
-    /// Our loader, or its substitute: path and bytes.
-    pub programs: &'a [Packed],
+    /// Our loader, or its substitute, and further programs: path and bytes.
+    pub programs: Vec<Packed>,
     /// Its arguments, one a line in a file.
     pub arguments: &'a [String],
     /// Modules that are loaded in this order; with them, `/init` keeps a second virtio disk busy.
@@ -204,7 +204,7 @@ fn add_all(contents: &Contents<'_>, mut archive: Archive, init: String) -> Resul
         archive.add(folder, FOLDER, b"")?;
     }
     archive.add_busybox(contents.busybox, &APPLETS)?;
-    for (name, program) in contents.programs {
+    for (name, program) in &contents.programs {
         archive.add(name, PROGRAM, program)?;
     }
     let lines: String = contents.arguments.iter().map(|word| format!("{word}\n")).collect();
@@ -270,7 +270,7 @@ mod tests {
     fn packed(userland: Option<&Userland>) -> Vec<u8> {
         let packed = pack(&Contents {
             busybox: b"BUSYBOX",
-            programs: &[("kdump-loader".into(), b"LOADER".to_vec())],
+            programs: vec![("kdump-loader".into(), b"LOADER".to_vec())],
             arguments: &["--target".into()],
             modules: vec![b"KO".into()],
             memory_modules: vec![b"MEM".into()],

@@ -93,7 +93,7 @@ impl Files<'_> {
         };
         let mut contents = initramfs::Contents {
             busybox: &read(self.busybox)?,
-            programs: &programs,
+            programs,
             arguments: &arguments,
             modules: Vec::new(),
             memory_modules: Vec::new(),
@@ -117,6 +117,9 @@ impl Files<'_> {
         }
         if let Some(area) = area.filter(|_| config.said) {
             said::pack(area, self.kernel, &mut contents)?;
+            if let Some(sockets) = &config.sockets {
+                sockets.pack(self.kernel, &mut contents)?;
+            }
             if let Some(crashinfo) = config.crashinfo.as_ref().filter(|program| program.is_live) {
                 contents.live = Some((read(&crashinfo.program)?, sections::lines()));
             }

@@ -12,5 +12,6 @@ pub mod said;
 pub mod saved_pages;
 pub(crate) mod shown_stacks;
 pub mod slot;
+pub mod sockets;
 pub mod stock_capture;
 pub mod virtio_modules;

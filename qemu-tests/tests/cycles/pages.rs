@@ -7,7 +7,7 @@ use std::process::Command;
 
 use qemu_tests::check::crashinfo::Crashinfo;
 use qemu_tests::check::judged::Judged;
-use qemu_tests::{Config, FirstKernel, Load, SavedPages};
+use qemu_tests::{Config, FirstKernel, Load, SavedPages, Sockets};
 use tempfile::TempDir;
 use vmcore::{Level, PageClass, Verdict};
 
@@ -45,9 +45,14 @@ const PAGE: usize = 4096;
 /// Most pages in doubt that makedumpfile leaves out.
 const MOST_IN_DOUBT: usize = 8;
 
-/// Has a kernel save what its /proc says, and crashinfo read it from the dump.
+/// Has a kernel save what its /proc, ss and ip say, and crashinfo read it from the dump.
 pub(crate) fn also_by_crashinfo(config: &mut Config, crashinfo: Crashinfo) {
     config.said = true;
+    let iproute = if config.first_kernel.is_64_bit() { "AMD64" } else { "I386" };
+    config.sockets = Some(Sockets {
+        program: file("KDUMP_TEST_SOCKETS"),
+        iproute: file(&format!("KDUMP_TEST_IPROUTE_{iproute}")),
+    });
     config.crashinfo = Some(crashinfo);
 }
 

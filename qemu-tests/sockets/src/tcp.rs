@@ -130,7 +130,7 @@ fn kept_alive(address: SocketAddr) -> Result<Held> {
 }
 
 /// TCP_DEFER_ACCEPT, in seconds: connections wait for their first bytes before they are accepted.
-#[allow(unsafe_code, reason = "neither std nor rustix has the option")]
+#[expect(unsafe_code, reason = "neither std nor rustix has the option")]
 fn defer_accept(listener: &OwnedFd, seconds: libc::c_int) -> Result<()> {
     let length = size_of_val(&seconds) as libc::socklen_t;
     // SAFETY: the option's value is an int that lives as long as the call.

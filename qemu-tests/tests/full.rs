@@ -193,3 +193,17 @@ fn a_disk_behind_an_iommu_that_stays_on_is_of_no_use() {
     let said = ["the device did not complete a request in time"];
     assert_no_dump_behind_an_iommu("kdump.iommu=none kdump.timeout=2", &said);
 }
+
+#[test]
+fn debian_over_a_partition_between_two_others() {
+    for kernel in [debian(), debian_kernel("AMD64")] {
+        let out = tempfile::tempdir().expect("a folder for the results");
+        let (report, console) = cycle_into(&out, kernel, |config| {
+            config.memory = 256 * MIB;
+            config.delivery = over("partition");
+        });
+        assert_passes(&report);
+        assert!(report.checks.iter().any(|check| check.name == "rest_of_disk"));
+        assert!(console.contains(", partition 2, id "), "{console}");
+    }
+}

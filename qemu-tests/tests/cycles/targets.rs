@@ -18,6 +18,14 @@ fn assert_out(
     (report, console)
 }
 
+/// The harness compares all bytes around the partition before and after (`rest_of_disk`).
+#[test]
+fn a_guest_over_a_partition_between_two_others() {
+    let (report, console) = assert_out(guest(), "partition", small);
+    assert!(console.contains(", partition 2, id "), "{console}");
+    assert!(report.checks.iter().any(|check| check.name == "rest_of_disk"));
+}
+
 /// The console's text and the frames share one line.
 #[test]
 fn a_guest_over_the_serial_console() {

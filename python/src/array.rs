@@ -7,9 +7,8 @@ use pyo3::exceptions::{PyIndexError, PyTypeError};
 use pyo3::prelude::*;
 
 use crate::ctype::CType;
-use crate::error::OrException;
-use crate::reader::{Reader, Value};
-use crate::session::Session;
+use crate::reader::Reader;
+use crate::session::{Session, Value};
 
 /// An array without a length in C, or a long one. Elements are read one by one.
 #[pyclass(unsendable, frozen, sequence, module = "kdump")]
@@ -58,7 +57,8 @@ impl FlexArray {
         if self.count.is_some_and(|count| index >= count) {
             return Err(PyIndexError::new_err("the array is not that long"));
         }
-        self.reader.read(py, &self.session, self.at.wrapping_add(self.stride.wrapping_mul(index)))
+        let at = self.at.wrapping_add(self.stride.wrapping_mul(index));
+        self.session.read(py, &self.reader, at)
     }
 
     fn __repr__(&self) -> String {
@@ -66,15 +66,4 @@ impl FlexArray {
         let count = self.count.map(|count| count.to_string()).unwrap_or_default();
         format!("<{name} [{count}] {:#x}>", self.at)
     }
-}
-
-/// # Errors
-/// As for [`Reader::of`].
-pub(crate) fn value_at(
-    session: &Rc<Session>,
-    py: Python<'_>,
-    of: TypeId,
-    at: u64,
-) -> PyResult<Value> {
-    Reader::of(session.kernel().types(), of).or_exception()?.read(py, session, at)
 }

@@ -5,10 +5,8 @@ use std::rc::Rc;
 use postmortem::{Tag, Type, TypeId};
 use pyo3::prelude::*;
 
-use crate::array::value_at;
 use crate::error::OrException;
-use crate::reader::Value;
-use crate::session::Session;
+use crate::session::{Session, Value};
 
 /// A C type.
 #[pyclass(unsendable, frozen, module = "kdump")]
@@ -115,7 +113,7 @@ impl CType {
 
     /// The value of this type at a virtual address.
     fn read(&self, py: Python<'_>, address: u64) -> PyResult<Value> {
-        value_at(&self.session, py, self.of, address)
+        self.session.value(py, self.of, address)
     }
 
     fn __repr__(&self) -> String {

@@ -10,12 +10,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::argument::{Address, TypeArgument, checked};
-use crate::array::value_at;
 use crate::ctype::CType;
 use crate::error::{OrException, exception};
 use crate::object::{self, Attribute, closed};
-use crate::reader::Value;
-use crate::session::Session;
+use crate::session::{Session, Value};
+use crate::values;
 use crate::walk::Steps;
 
 /// Bytes of a text, unless the caller wants another number.
@@ -46,7 +45,8 @@ impl Dump {
     #[pyo3(signature = (path, vmlinux=None, number=None))]
     fn new(path: PathBuf, vmlinux: Option<PathBuf>, number: Option<u64>) -> PyResult<Self> {
         let name = path.display().to_string();
-        let session = Session::open(&name, vmlinux.as_deref(), number).or_exception()?;
+        let session =
+            Session::open(&name, vmlinux.as_deref(), number, values::read).or_exception()?;
         Ok(Self { session: RefCell::new(Some(Rc::new(session))) })
     }
 
@@ -197,7 +197,7 @@ impl Dump {
     fn symbol(&self, py: Python<'_>, name: &str) -> PyResult<Value> {
         let session = self.session()?;
         let object = session.kernel().global(name).or_exception()?;
-        value_at(&session, py, object.type_id(), object.address())
+        session.value(py, object.type_id(), object.address())
     }
 
     /// The type of a global variable. Raises NoSymbol.
@@ -211,7 +211,7 @@ impl Dump {
     fn object(&self, py: Python<'_>, r#type: TypeArgument, address: Address) -> PyResult<Value> {
         let session = self.session()?;
         let of = r#type.find(&session)?;
-        value_at(&session, py, of, address.0)
+        session.value(py, of, address.0)
     }
 
     /// The type of this name. Raises NoType.
@@ -314,7 +314,7 @@ impl Dump {
     fn per_cpu(&self, py: Python<'_>, name: &str, cpu: u32) -> PyResult<Value> {
         let session = self.session()?;
         let object = session.kernel().per_cpu(name, cpu).or_exception()?;
-        value_at(&session, py, object.type_id(), object.address())
+        session.value(py, object.type_id(), object.address())
     }
 
     /// The value of a CPU that a __percpu pointer points to.
@@ -323,10 +323,10 @@ impl Dump {
         let Address(address) = pointer.extract()?;
         let at = session.kernel().per_cpu_at(address, cpu).or_exception()?;
         match pointer.cast::<crate::object::StructResult>() {
-            Ok(object) => session.object(py, object.borrow().of, at),
+            Ok(object) => object::object(py, &session, object.borrow().of, at),
             Err(_) => {
                 let target: PyRef<'_, CType> = pointer.getattr("target")?.extract()?;
-                value_at(&session, py, target.of, at)
+                session.value(py, target.of, at)
             }
         }
     }

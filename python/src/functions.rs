@@ -3,11 +3,11 @@
 use pyo3::prelude::*;
 
 use crate::argument::{Address, TypeArgument};
-use crate::array::{FlexArray, value_at};
+use crate::array::FlexArray;
 use crate::ctype::CType;
 use crate::error::{OrException, exception};
 use crate::object::StructResult;
-use crate::reader::Value;
+use crate::session::Value;
 
 fn usage(text: &str, value: &Bound<'_, PyAny>) -> PyErr {
     exception(postmortem::Error::Usage(format!("{text}, not {value:?}")))
@@ -41,7 +41,7 @@ pub(crate) fn deref(py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Value>
         let name = target.session.kernel().types().name(target.of);
         return Err(exception(postmortem::Error::Null(format!("the pointer to {name}"))));
     }
-    value_at(&target.session, py, target.of, at)
+    target.session.value(py, target.of, at)
 }
 
 /// The type of an object or a pointer.
@@ -65,7 +65,7 @@ pub(crate) fn cast(
 ) -> PyResult<Value> {
     let of = type_of(value)?;
     let (target, Address(at)) = (r#type.find(&of.session)?, value.extract()?);
-    value_at(&of.session, py, target, at)
+    of.session.value(py, target, at)
 }
 
 /// The struct of this type whose member the object is.
@@ -79,5 +79,5 @@ pub(crate) fn container_of(
     let of = type_of(value)?;
     let (target, Address(at)) = (r#type.find(&of.session)?, value.extract()?);
     let offset = of.session.kernel().types().field(target, member).or_exception()?.bits / 8;
-    value_at(&of.session, py, target, at.wrapping_sub(offset))
+    of.session.value(py, target, at.wrapping_sub(offset))
 }

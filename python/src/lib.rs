@@ -1,9 +1,11 @@
 //! The module `kdump._kdump`: the classes of the Python package `kdump` that read dumps.
 //!
 //! ```text
-//! session (Dump and Kernel of postmortem) ◀── reader ◀── object, array, pointers, ctype
-//!                                                            ▲
-//!                                        walk, functions, dump (the class Dump)
+//! reader (how to read a type) ◀── session (Dump and Kernel of postmortem)
+//!                                      ▲
+//!                       ctype, object, array, pointers (the values' classes)
+//!                                      ▲
+//!              values (reads them), walk, functions, dump (the class Dump)
 //! ```
 
 mod argument;
@@ -17,6 +19,7 @@ mod object;
 mod pointers;
 mod reader;
 mod session;
+mod values;
 mod walk;
 
 use pyo3::prelude::*;

@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 
 use crate::error::{OrException, exception};
-use crate::reader::{Declared, Reader, Value};
-use crate::session::Session;
+use crate::reader::{Declared, Reader};
+use crate::session::{Class, Session, Value};
 
 /// Most members of one class.
 const MOST_MEMBERS: usize = 64 << 10;
@@ -57,7 +57,7 @@ impl StructResult {
     fn __getitem__(&self, py: Python<'_>, index: i64) -> PyResult<Value> {
         let size = self.session.kernel().types().size(self.of).or_exception()?;
         let distance = size.wrapping_mul(index as u64);
-        self.session.object(py, self.of, self.at.wrapping_add(distance))
+        object(py, &self.session, self.of, self.at.wrapping_add(distance))
     }
 
     fn __bool__(&self) -> bool {
@@ -142,7 +142,7 @@ impl Attribute {
                 self.reader.get_or_init(|| made)
             }
         };
-        reader.read(py, &object.session, at.wrapping_add(self.last.bits / 8))
+        object.session.read(py, reader, at.wrapping_add(self.last.bits / 8))
     }
 
     /// The chain of members of this type: `sk.sk_prot.name`. Pointers are followed.
@@ -164,11 +164,29 @@ impl Attribute {
     }
 }
 
-/// A class, and the maker that its objects need.
-pub(crate) type Class = (Py<PyType>, Py<Maker>);
+/// The object of a struct or union at an address.
+pub(crate) fn object(
+    py: Python<'_>,
+    session: &Rc<Session>,
+    of: impl Into<Declared>,
+    at: u64,
+) -> PyResult<Value> {
+    let (class, maker) = class(py, session, of.into())?;
+    class.call1(py, (maker, at))
+}
 
-/// The class of a struct.
-pub(crate) fn class(
+/// The class of a struct or union, which is made once.
+fn class(py: Python<'_>, session: &Rc<Session>, declared: Declared) -> PyResult<Class> {
+    if let Some((class, maker)) = session.classes.borrow().get(&declared.of) {
+        return Ok((class.clone_ref(py), maker.clone_ref(py)));
+    }
+    let (class, maker) = new_class(py, session, declared)?;
+    let pair = (class.clone_ref(py), maker.clone_ref(py));
+    session.classes.borrow_mut().insert(declared.of, pair);
+    Ok((class, maker))
+}
+
+fn new_class(
     py: Python<'_>,
     session: &Rc<Session>,
     Declared { of, name }: Declared,
@@ -185,7 +203,7 @@ pub(crate) fn class(
     let name = types.name(if compound.name.is_empty() { name } else { of });
     let class = py.get_type::<PyType>().call1((name, (base,), members))?;
     let maker = Py::new(py, Maker { session: Rc::downgrade(session), of })?;
-    Ok((class.cast_into::<PyType>()?.unbind(), maker))
+    Ok((class.cast_into::<PyType>()?.unbind(), maker.into_any()))
 }
 
 /// Adds the members of a struct whose first bit is `base`. Of two members of one name, the first
@@ -230,7 +248,7 @@ pub(crate) fn set_attribute(
 ) -> PyResult<bool> {
     let types = session.kernel().types();
     let declared = Declared { of: types.plain(of).or_exception()?.0, name: of };
-    let (class, _) = session.class(py, declared)?;
+    let (class, _) = class(py, session, declared)?;
     if value.is_callable() {
         let property = py.import("builtins")?.getattr("property")?.call1((value,))?;
         class.bind(py).setattr(name, property)?;

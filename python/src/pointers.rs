@@ -8,8 +8,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyType};
 
 use crate::ctype::CType;
-use crate::reader::Value;
-use crate::session::Session;
+use crate::session::{Session, Value};
 
 static POINTER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static TEXT: PyOnceLock<Py<PyType>> = PyOnceLock::new();

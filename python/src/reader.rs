@@ -1,25 +1,11 @@
-//! Readers: the way from an address to a value of Python, worked out once for each C type.
-
-use std::rc::Rc;
+//! Readers: the way to read values of a C type, worked out once for each type. `values` goes it.
 
 use postmortem::{Error, Field, Type, TypeId, Types};
-use pyo3::IntoPyObjectExt;
-use pyo3::prelude::*;
-use pyo3::types::PyList;
-
-use crate::array::FlexArray;
-use crate::error::OrException;
-use crate::pointers;
-use crate::session::Session;
 
 /// Most elements of an array that becomes a list; longer ones are read element by element.
 const MOST_ELEMENTS: u64 = 1 << 16;
 /// Most bytes of an array that becomes a list.
 const MOST_BYTES: u64 = 4 << 20;
-/// Bytes that are read of a text behind a pointer (PyKdump, section 2.4.3).
-const TEXT: usize = 256;
-/// Bytes of a page: a text ends where memory ends.
-const PAGE: u64 = 4096;
 
 /// A struct or union: its type, and the type with the name that C uses for it, which may be a
 /// typedef.
@@ -103,7 +89,10 @@ impl Reader {
             return Ok(Self::Text(count as usize));
         }
         match count {
-            Some(count @ 1..=MOST_ELEMENTS) if stride * count <= MOST_BYTES => {
+            // Elements of no bytes could be without number.
+            Some(count @ 1..=MOST_ELEMENTS)
+                if stride > 0 && stride.checked_mul(count).is_some_and(|all| all <= MOST_BYTES) =>
+            {
                 let element = Box::new(Self::of(types, element)?);
                 Ok(Self::Array { element, stride, count })
             }
@@ -124,132 +113,4 @@ impl Reader {
             _ => whole,
         })
     }
-
-    /// The value at a virtual address.
-    pub(crate) fn read(&self, py: Python<'_>, session: &Rc<Session>, at: u64) -> PyResult<Value> {
-        let kernel = session.kernel();
-        match self {
-            Self::Number { size, is_signed } => number(py, session, at, *size, *is_signed),
-            Self::Bits { shift, count, is_signed } => {
-                let mut bytes = [0; 16];
-                let length = (shift + count).div_ceil(8) as usize;
-                kernel.read(at, &mut bytes[..length]).or_exception()?;
-                let left = 64 - count.clamp(&1, &64);
-                let value = ((u128::from_le_bytes(bytes) >> shift) as u64) << left;
-                match is_signed {
-                    true => (value as i64 >> left).into_py_any(py),
-                    false => (value >> left).into_py_any(py),
-                }
-            }
-            Self::Float(size) => {
-                let mut bytes = [0; 8];
-                let size = (*size).min(8);
-                kernel.read(at, &mut bytes[..size]).or_exception()?;
-                let (single, double) =
-                    (u64::from_le_bytes(bytes) as u32, f64::from_le_bytes(bytes));
-                if size == 4 {
-                    f32::from_bits(single).into_py_any(py)
-                } else {
-                    double.into_py_any(py)
-                }
-            }
-            Self::Struct(of) => session.object(py, *of, at),
-            Self::StructPointer(of) => {
-                let to = kernel.word(at).or_exception()?;
-                session.object(py, *of, to)
-            }
-            Self::Pointer(of) => {
-                let to = kernel.word(at).or_exception()?;
-                pointers::pointer(py, session, *of, to, Some(at))
-            }
-            Self::Text(length) => {
-                let mut bytes = vec![0; *length];
-                kernel.read(at, &mut bytes).or_exception()?;
-                pointers::text(py, &bytes, at, at)
-            }
-            Self::TextPointer => {
-                let to = kernel.word(at).or_exception()?;
-                pointers::text(py, &text_at(session, to)?, at, to)
-            }
-            Self::Array { element, stride, count } => {
-                element.list(py, session, at, *stride, *count)
-            }
-            Self::Flexible { element, count } => {
-                FlexArray::new(session, *element, at, *count).or_exception()?.into_py_any(py)
-            }
-            Self::Opaque(name) => {
-                let text = format!("{name} at {at:#x} has no value: its type is not described");
-                Err(Error::Missing(text)).or_exception()
-            }
-        }
-    }
-
-    /// All elements; numbers are read at once.
-    fn list(
-        &self,
-        py: Python<'_>,
-        session: &Rc<Session>,
-        at: u64,
-        stride: u64,
-        count: u64,
-    ) -> PyResult<Value> {
-        if let Self::Number { size, is_signed: false } = self
-            && *size as u64 == stride
-            && *size <= 8
-        {
-            let mut bytes = vec![0; *size * count as usize];
-            session.kernel().read(at, &mut bytes).or_exception()?;
-            let numbers = bytes.chunks_exact(*size).map(|chunk| {
-                let mut word = [0; 8];
-                word[..*size].copy_from_slice(chunk);
-                u64::from_le_bytes(word)
-            });
-            return PyList::new(py, numbers.collect::<Vec<_>>())?.into_py_any(py);
-        }
-        let place = |index: u64| at.wrapping_add(stride.wrapping_mul(index));
-        let elements: PyResult<Vec<_>> =
-            (0..count).map(|index| self.read(py, session, place(index))).collect();
-        PyList::new(py, elements?)?.into_py_any(py)
-    }
-}
-
-/// Any value of Python.
-pub(crate) type Value = Py<PyAny>;
-
-fn number(
-    py: Python<'_>,
-    session: &Rc<Session>,
-    at: u64,
-    size: usize,
-    is_signed: bool,
-) -> PyResult<Value> {
-    let kernel = session.kernel();
-    if size > 8 {
-        let mut bytes = [0; 16];
-        kernel.read(at, &mut bytes[..size]).or_exception()?;
-        let value = u128::from_le_bytes(bytes);
-        return if is_signed { (value as i128).into_py_any(py) } else { value.into_py_any(py) };
-    }
-    let value = kernel.number(at, size).or_exception()?;
-    if !is_signed {
-        return value.into_py_any(py);
-    }
-    let shift = 64 - 8 * size as u32;
-    (((value << shift) as i64) >> shift).into_py_any(py)
-}
-
-/// The bytes at a pointer to text, NULs among them: [`TEXT`], fewer where memory ends.
-fn text_at(session: &Session, at: u64) -> PyResult<Vec<u8>> {
-    let mut bytes = vec![0; TEXT];
-    let in_page = ((PAGE - at % PAGE) as usize).min(TEXT);
-    let kernel = session.kernel();
-    if at == 0 {
-        return Ok(Vec::new());
-    }
-    kernel.read(at, &mut bytes[..in_page]).or_exception()?;
-    let rest = at.wrapping_add(in_page as u64);
-    if in_page < TEXT && kernel.read(rest, &mut bytes[in_page..]).is_err() {
-        bytes.truncate(in_page);
-    }
-    Ok(bytes)
 }

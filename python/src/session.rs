@@ -9,9 +9,17 @@ use std::time::Duration;
 use collector::{LinkOptions, Source, Timeouts};
 use postmortem::{Dump, Error, Kernel, TypeId, Vmlinux};
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 
-use crate::object::{self, Class};
-use crate::reader::{Declared, Value};
+use crate::error::OrException;
+use crate::reader::Reader;
+
+/// Any value of Python.
+pub(crate) type Value = Py<PyAny>;
+/// The class of a struct, and the maker that its objects need.
+pub(crate) type Class = (Py<PyType>, Py<PyAny>);
+/// Reads the value at a virtual address.
+pub(crate) type Read = fn(&Reader, Python<'_>, &Rc<Session>, u64) -> PyResult<Value>;
 
 self_cell::self_cell!(
     struct Opened {
@@ -33,13 +41,15 @@ pub(crate) struct Session {
     opened: Opened,
     /// Its name on opening.
     pub(crate) path: String,
-    /// The classes of structs, and the makers of their objects.
-    classes: RefCell<HashMap<TypeId, Class>>,
+    /// The classes of structs that objects were made of.
+    pub(crate) classes: RefCell<HashMap<TypeId, Class>>,
+    read: Read,
 }
 
 impl Session {
     /// Opens a dump by its name: a path, or a line to a capture kernel; with the debug information
-    /// of a vmlinux, if one is given. Of a dump disk the dump with this number, else the newest.
+    /// of a vmlinux, if one is given. Of a dump disk the dump with this number, else the newest. Values are
+    /// read by `read`.
     ///
     /// # Errors
     /// [`Error::Dump`], [`Error::Vmlinux`]; [`Error::Usage`] for a name that is no dump's.
@@ -47,6 +57,7 @@ impl Session {
         path: &str,
         vmlinux: Option<&Path>,
         number: Option<u64>,
+        read: Read,
     ) -> Result<Self, Error> {
         let source: Source =
             path.parse().map_err(|reason| Error::Usage(format!("{path}: {reason}")))?;
@@ -59,7 +70,7 @@ impl Session {
                 Kernel::with_sources(dump, types, symbols)
             }
         })?;
-        Ok(Self { opened, path: path.to_owned(), classes: RefCell::default() })
+        Ok(Self { opened, path: path.to_owned(), classes: RefCell::default(), read })
     }
 
     /// The kernel.
@@ -89,25 +100,18 @@ impl Session {
         Ok(())
     }
 
-    /// The class of a struct or union of this type, which is no typedef.
-    pub(crate) fn class(self: &Rc<Self>, py: Python<'_>, declared: Declared) -> PyResult<Class> {
-        if let Some((class, maker)) = self.classes.borrow().get(&declared.of) {
-            return Ok((class.clone_ref(py), maker.clone_ref(py)));
-        }
-        let (class, maker) = object::class(py, self, declared)?;
-        let pair = (class.clone_ref(py), maker.clone_ref(py));
-        self.classes.borrow_mut().insert(declared.of, pair);
-        Ok((class, maker))
-    }
-
-    /// The object of this struct or union at an address.
-    pub(crate) fn object(
+    /// The value at a virtual address.
+    pub(crate) fn read(
         self: &Rc<Self>,
         py: Python<'_>,
-        of: impl Into<Declared>,
+        reader: &Reader,
         at: u64,
     ) -> PyResult<Value> {
-        let (class, maker) = self.class(py, of.into())?;
-        class.call1(py, (maker, at))
+        (self.read)(reader, py, self, at)
+    }
+
+    /// The value of this type at a virtual address.
+    pub(crate) fn value(self: &Rc<Self>, py: Python<'_>, of: TypeId, at: u64) -> PyResult<Value> {
+        self.read(py, &Reader::of(self.kernel().types(), of).or_exception()?, at)
     }
 }

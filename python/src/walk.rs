@@ -6,8 +6,8 @@ use postmortem::{Error, Kernel, TypeId};
 use pyo3::prelude::*;
 
 use crate::error::OrException;
-use crate::reader::Value;
-use crate::session::Session;
+use crate::object::object;
+use crate::session::{Session, Value};
 
 /// Addresses of structs; of a tree with an index, also the index.
 pub(crate) type Walk<'k> = Box<dyn Iterator<Item = Result<(u64, u64), Error>> + 'k>;
@@ -74,7 +74,7 @@ impl Steps {
         let next = self.walking.with_dependent_mut(|_, walk| walk.next());
         let Some((at, index)) = next.transpose().or_exception()? else { return Ok(None) };
         match self.gives {
-            Gives::Struct(of) => self.walking.borrow_owner().object(py, of, at).map(Some),
+            Gives::Struct(of) => object(py, self.walking.borrow_owner(), of, at).map(Some),
             Gives::Entry => Ok(Some((index, at).into_pyobject(py)?.into_any().unbind())),
         }
     }

@@ -8,6 +8,7 @@ mod extraction;
 mod host;
 mod instructions;
 mod objects;
+mod ratio;
 mod results;
 mod samples;
 mod slots;

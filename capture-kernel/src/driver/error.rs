@@ -1,6 +1,6 @@
 //! The reason why a device cannot be used.
 
-use super::nvme;
+use super::nvme::status::Status;
 use super::virtio::console::{PortList, PortName};
 use vmcore::PhysAddr;
 
@@ -120,7 +120,7 @@ pub enum Error {
     Fatal,
     /// The device reported an error for a command (NVMe status).
     #[error("the device reported an error: {0}")]
-    Nvme(nvme::Status),
+    Nvme(Status),
     /// The device answered for a queue that it does not have.
     #[error("the device completed a request of queue {0}, which does not exist")]
     BadQueue(u16),

@@ -3,19 +3,18 @@
 //! Arguments: `all FOLDER`, with the folder for the sockets that have paths; or `few`, for a network
 //! namespace beside that of the others. Ports are fixed, so that a person finds the rows.
 
+mod held;
 mod tcp;
 mod unix;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::num::NonZeroU32;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use rustix::net::{AddressFamily, Protocol, SocketType, ipproto};
 
-/// Sockets that stay open.
-type Held = Vec<OwnedFd>;
+use crate::held::Held;
 
 /// A protocol that is for experiments (RFC 3692).
 const EXPERIMENT: NonZeroU32 = NonZeroU32::new(253).unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-use crate::Held;
+use crate::held::Held;
 
 /// Room for received bytes where little is to fit in.
 const SMALL: usize = 4096;

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
-use crate::Held;
+use crate::held::Held;
 
 /// One that listens under an abstract name.
 pub fn named(name: &str) -> Result<OwnedFd> {

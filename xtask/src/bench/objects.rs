@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use log::info;
 use qemu_tests::Interrupt;
 
-use super::analysis::ratio;
+use super::ratio::{ratio, spread};
 use crate::environment::Environment;
 
 /// The programs: see there for their arguments and their output.
@@ -67,11 +67,7 @@ impl Objects {
         for (times, (kind, count)) in self.times.iter().zip(OBJECTS) {
             let name = |at: usize| format!("{}, {count} {kind}", PROGRAMS[at].0);
             for (at, times) in times.iter().enumerate() {
-                text.push_str(&format!(
-                    "{:<24} {}\n",
-                    name(at),
-                    super::analysis::spread(times, 0)?.1
-                ));
+                text.push_str(&format!("{:<24} {}\n", name(at), spread(times, 0)?.1));
             }
             text.push_str(&ratio([&name(1), &name(0)], [&times[1], &times[0]], GOAL)?);
         }

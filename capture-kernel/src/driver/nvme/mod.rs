@@ -6,18 +6,18 @@ mod control;
 mod identify;
 mod queue;
 mod requests;
-mod status;
+pub mod status;
 #[cfg(test)]
 mod tests;
 
 pub use control::disable;
-pub use status::Status;
 
 use self::command::{Command, Subject};
 use self::control::{Control, PAGE};
 use self::identify::{ANSWER, Namespace};
 use self::queue::{Completion, MOST_ENTRIES, Queue};
 use self::requests::{Body, MOST_BYTES, Requests};
+use self::status::Status;
 use crate::driver::controller::{Controller, DiskName};
 use crate::driver::dma::{DmaBuffer, Limits, MAX_PIECES, Pieces, SlotMemory};
 use crate::driver::registers::Registers;

@@ -3,6 +3,8 @@
 
 #[path = "cycles/basics.rs"]
 mod basics;
+#[path = "cycles/busy_disks.rs"]
+mod busy_disks;
 #[path = "cycles/crash_kinds.rs"]
 mod crash_kinds;
 #[path = "cycles/iommu.rs"]
@@ -11,12 +13,13 @@ mod iommu;
 mod pages;
 
 use basics::*;
+use busy_disks::assert_kept;
 use crash_kinds::{KINDS, assert_fingerprints};
 use iommu::{IOMMUS, assert_captured_behind, behind};
 use pages::{CLASSES, LOADS, SHOW_IN_PANIC, also_by_crashinfo, assert_pages, keep_for_python};
 use qemu_tests::check::core_file::CoreFile;
 use qemu_tests::check::crashinfo::Crashinfo;
-use qemu_tests::{Check, Level, Verdict};
+use qemu_tests::{Check, Controller, Level, Verdict};
 use vmcore::PageClass;
 
 const PAGE: u64 = 4096;
@@ -205,5 +208,19 @@ fn debian_over_a_partition_between_two_others() {
         assert_passes(&report);
         assert!(report.checks.iter().any(|check| check.name == "rest_of_disk"));
         assert!(console.contains(", partition 2, id "), "{console}");
+    }
+}
+
+/// Stopped at T0, T1 and T2, and with requests in flight: each kind that the ordinary tests have
+/// not.
+#[test]
+fn busy_disks_on_every_controller() {
+    for controller in Controller::ALL {
+        for kernel in ["I386", "AMD64"] {
+            for truth in [true, false] {
+                println!("{} {kernel}, stopped: {truth}", controller.name());
+                assert_kept(debian_kernel(kernel), controller, truth, |_| ());
+            }
+        }
     }
 }

@@ -157,7 +157,8 @@ impl Args {
 /// Ours, and those that they are compared with.
 fn stacks(targets: &[Target]) -> Vec<Stack> {
     let stock = [Stack::Stock, Stack::StockFiltered];
-    let is_needed = |stack: &Stack| targets.iter().any(|target| target.opponent() == *stack);
+    let is_needed =
+        |stack: &Stack| targets.iter().any(|target| target.opponent().as_ref() == Some(stack));
     let ours = targets.iter().map(|target| Stack::Ours(*target));
     ours.chain(stock.into_iter().filter(is_needed)).collect()
 }
@@ -425,6 +426,9 @@ mod tests {
         let ours = [Target::VirtioBlk, Target::VirtioConsole, Target::Level31].map(Stack::Ours);
         assert_eq!(usual.stacks[..3], ours);
         assert_eq!(usual.stacks[3..], [Stack::Stock, Stack::StockFiltered]);
+        let disks = plan("--target virtio-blk,nvme,ahci-level31").stacks;
+        assert_eq!(disks[1..3], [Target::Nvme, Target::AhciLevel31].map(Stack::Ours));
+        assert_eq!(disks[3..], [Stack::Stock]);
         let raw = plan("--target virtio-blk");
         assert_eq!((&raw.stacks[..], raw.extracts), (&[ours[0], Stack::Stock][..], false));
         assert_eq!(usual.slots.len(), 4);

@@ -1,6 +1,7 @@
 //! The reason why a device cannot be used.
 
 use super::nvme::status::Status;
+use super::scsi;
 use super::virtio::console::{PortList, PortName};
 use vmcore::PhysAddr;
 
@@ -127,12 +128,15 @@ pub enum Error {
     /// An offset on the disk that is not at the start of a block: a mistake of ours.
     #[error("internal error: offset {0:#x} is inside a block of the disk")]
     Misaligned(u64),
+    /// A SCSI disk has not done a command.
+    #[error("{0}")]
+    Scsi(scsi::Failure),
 }
 
 impl Error {
     /// True where the device has answered a request, and the answer is an error: that request is
     /// back, and others can succeed.
     pub const fn is_answer(&self) -> bool {
-        matches!(self, Self::Io(_) | Self::Nvme(_))
+        matches!(self, Self::Io(_) | Self::Nvme(_) | Self::Scsi(_))
     }
 }

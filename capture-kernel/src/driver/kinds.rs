@@ -7,6 +7,7 @@ use super::dma::{SlotMemory, Stopped};
 use super::nvme::{self, Nvme};
 use super::registers::Registers;
 use super::virtio::blk::VirtioBlk;
+use super::virtio::scsi::VirtioScsi;
 use crate::Clock;
 use alloc::boxed::Box;
 use virtio_drivers::transport::{DeviceType, Transport};
@@ -34,13 +35,21 @@ pub struct VirtioKind<'c, T: Transport> {
 }
 
 /// The virtio controllers, in the order of the search.
-pub fn virtio_kinds<'c, T: Transport + 'c>() -> [VirtioKind<'c, T>; 1] {
-    [VirtioKind {
-        kind: DeviceType::Block,
-        start: |transport, Parts { slot, clock, timeout }| {
-            Ok(Box::new(VirtioBlk::start(transport, slot, clock, timeout)?))
+pub fn virtio_kinds<'c, T: Transport + 'c>() -> [VirtioKind<'c, T>; 2] {
+    [
+        VirtioKind {
+            kind: DeviceType::Block,
+            start: |transport, Parts { slot, clock, timeout }| {
+                Ok(Box::new(VirtioBlk::start(transport, slot, clock, timeout)?))
+            },
         },
-    }]
+        VirtioKind {
+            kind: DeviceType::ScsiHost,
+            start: |transport, Parts { slot, clock, timeout }| {
+                Ok(Box::new(VirtioScsi::start(transport, slot, clock, timeout)?))
+            },
+        },
+    ]
 }
 
 /// A kind of PCI controllers with registers in memory.

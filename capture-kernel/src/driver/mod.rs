@@ -8,6 +8,7 @@ pub mod kinds;
 pub mod nvme;
 pub mod partition;
 pub mod registers;
+pub mod scsi;
 pub mod serial;
 pub mod translation;
 pub mod virtio;

@@ -217,6 +217,7 @@ impl<D: FakeDevice> Transport for FakeTransport<D> {
         &self,
         offset: usize,
     ) -> virtio_drivers::Result<T> {
+        assert!(offset.is_multiple_of(align_of::<T>()), "as virtio-drivers' PCI transport");
         let configuration = self.device.borrow().configuration();
         let rest = configuration.get(offset..).ok_or(Error::ConfigSpaceTooSmall)?;
         T::read_from_prefix(rest).map(|(value, _)| value).or(Err(Error::ConfigSpaceTooSmall))

@@ -9,6 +9,7 @@ mod disk;
 mod mem;
 mod nvme;
 mod pages;
+mod scsi;
 
 pub(crate) use bus::FakeBus;
 pub(crate) use console::Console;
@@ -17,6 +18,7 @@ pub(crate) use disk::{Disk, Done, ORDINARY};
 pub(crate) use mem::{BLOCK, Mem};
 pub(crate) use nvme::{Space, Ssd, SsdRegisters};
 pub(crate) use pages::Pages;
+pub(crate) use scsi::{Answers, Scsi, ScsiDisk, ScsiFault};
 pub(crate) use vmcore::fake::logged;
 
 use crate::Clock;

@@ -22,6 +22,7 @@ mod nvme;
 mod objects;
 mod page_filter;
 mod partitions;
+mod scsi;
 mod slot_image;
 mod types;
 
@@ -42,13 +43,14 @@ pub use nvme::nvme;
 pub use objects::objects;
 pub use page_filter::page_filter;
 pub use partitions::partitions;
+pub use scsi::scsi;
 pub use slot_image::slot_image;
 
 /// A target's function.
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Target); 18] = [
+pub const TARGETS: [(&str, Target); 19] = [
     ("ahci", ahci),
     ("backtrace", backtrace),
     ("btf", btf),
@@ -66,5 +68,6 @@ pub const TARGETS: [(&str, Target); 18] = [
     ("objects", objects),
     ("page_filter", page_filter),
     ("partitions", partitions),
+    ("scsi", scsi),
     ("slot_image", slot_image),
 ];

@@ -1,5 +1,6 @@
 //! Every fault that the harness can put in, by name. A file beside this one says what each does.
 
+use crate::host::controller::Controller;
 use crate::host::dump_disk::Attachment;
 
 /// A fault that the harness puts in, so that a kernel or a check can be seen to notice it.
@@ -61,9 +62,9 @@ pub enum Fault {
     Nmi,
     /// Somebody presses a button that sends an NMI when a Linux first kernel reports `button`.
     NmiButton,
-    /// Linux reads from a second, slow disk when it dies: requests are in flight, and their buffers
-    /// are old memory.
-    BusyDisk,
+    /// Linux reads from and writes to a second, slow disk on such a controller when it dies:
+    /// requests are in flight, and their buffers are old memory.
+    BusyDisk(Controller),
     /// A machine check comes while the capture kernel reads the note of the test guest's second
     /// CPU.
     MachineCheckInNote,

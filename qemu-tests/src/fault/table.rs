@@ -55,7 +55,7 @@ pub fn hooks(fault: Option<Fault>) -> Box<dyn Hooks> {
         Fault::Nmi => Box::new(Nmi),
         Fault::NmiButton => Box::new(NmiButton),
         Fault::NmiAt(place) => Box::new(NmiAt::new(place)),
-        Fault::BusyDisk => Box::new(BusyDisk),
+        Fault::BusyDisk(controller) => Box::new(BusyDisk::new(controller)),
         Fault::MachineCheckInNote => Box::new(MachineCheckInNote::default()),
         Fault::MachineCheckInLook { large } => Box::new(MachineCheckInLook::new(large)),
         Fault::MachineCheck { context_corrupt } => Box::new(MachineCheck { context_corrupt }),

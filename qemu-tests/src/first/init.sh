@@ -85,6 +85,41 @@ wanted='_text|_stext|_etext|linux_banner|init_top_pgt|panic|vpanic|__crash_kexec
     $3 ~ "^(" wanted ")$" { start = $1; open[++pending] = $3 }
 '
 
+# The disk or the partition with as many sectors as the host names. Drivers find theirs in their own time.
+find_busy() {
+    sectors=$(cat "$root/etc/kdump.busy")
+    tries=600
+    while [ $tries -gt 0 ]; do
+        for busy in /sys/class/block/*; do
+            [ "$(cat "$busy/size")" != "$sectors" ] || [ ! -e "/dev/${busy##*/}" ] || return 0
+        done
+        tries=$((tries - 1))
+        sleep 0.1
+    done
+    fail "no disk or partition of $sectors sectors"
+}
+# Transfers of 1 MiB past the page cache are from and to the memory of the process; four readers and four
+# writers ask for more than the disk does at once. A writer writes what it has read, so that nothing changes.
+keep_busy() {
+    part=0
+    while [ $part -lt 32 ]; do
+        while true; do dd if="/dev/${busy##*/}" of=/dev/null bs=1M iflag=direct 2>/dev/null; done &
+        while true; do
+            dd if="/dev/${busy##*/}" of="/dev/${busy##*/}" bs=1M skip=$part seek=$part count=8 \
+                iflag=direct oflag=direct conv=notrunc 2>/dev/null
+        done &
+        part=$((part + 8))
+    done
+    tries=600
+    until read -r reads writes <"$busy/inflight" && [ "$reads" -gt 0 ] && [ "$writes" -gt 0 ]; do
+        tries=$((tries - 1))
+        [ $tries -gt 0 ] || fail "nothing reads and writes the busy disk"
+        sleep 0.1
+    done
+    say "in flight: reads $reads writes $writes"
+}
+[ ! -e "$root/etc/kdump.busy" ] || find_busy
+
 # One argument a line. The kernel hands us the words of its command line that it does not know: not for
 # the loader, but for one's own program.
 load() {
@@ -99,25 +134,7 @@ load() {
         "$root/kdump-loader" plan --json "$@" | sed 's/^/first-kernel: plan /'
     fi
 
-    # Modules are there for a second disk that is to be busy when the kernel dies. Reads of 1 MiB past the
-    # page cache go to the memory of whoever reads; four readers ask for more than the disk gives at once.
-    if [ -e "$root/modules/0.ko" ]; then
-        for module in "$root"/modules/*.ko; do
-            insmod "$module" || fail "insmod $module"
-        done
-        reader=0
-        while [ $reader -lt 4 ]; do
-            dd if=/dev/vdb of=/dev/null bs=1M iflag=direct 2>/dev/null &
-            reader=$((reader + 1))
-        done
-        reader=0
-        until read -r reads writes </sys/block/vdb/inflight && [ "$reads" -gt 0 ]; do
-            reader=$((reader + 1))
-            [ $reader -lt 600 ] || fail "nothing reads the second disk"
-            sleep 0.1
-        done
-        say "reads in flight $reads"
-    fi
+    [ ! -e "$root/etc/kdump.busy" ] || keep_busy
 
     # What a scenario does with the loaded machine. It has the loader's arguments in "$@".
     [ ! -e "$root/etc/kdump.before" ] || . "$root/etc/kdump.before"

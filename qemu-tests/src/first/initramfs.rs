@@ -100,8 +100,8 @@ pub struct Contents<'a> {
     pub programs: Vec<Packed>,
     /// Its arguments, one a line in a file.
     pub arguments: &'a [String],
-    /// Modules that are loaded in this order; with them, `/init` keeps a second virtio disk busy.
-    pub modules: Vec<Vec<u8>>,
+    /// `/init` keeps the disk or the partition with so many sectors of 512 bytes busy.
+    pub busy_sectors: Option<u64>,
     /// Modules that are loaded first of all: they add memory, or are there when the loader looks.
     pub memory_modules: Vec<Vec<u8>>,
     /// Size of hot-added memory in bytes.
@@ -209,8 +209,8 @@ fn add_all(contents: &Contents<'_>, mut archive: Archive, init: String) -> Resul
     }
     let lines: String = contents.arguments.iter().map(|word| format!("{word}\n")).collect();
     archive.add("etc/kdump.arguments", TEXT, lines.as_bytes())?;
-    for (number, module) in contents.modules.iter().enumerate() {
-        archive.add(&format!("modules/{number}.ko"), TEXT, module)?;
+    if let Some(sectors) = contents.busy_sectors {
+        archive.add("etc/kdump.busy", TEXT, format!("{sectors}\n").as_bytes())?;
     }
     for (number, module) in contents.memory_modules.iter().enumerate() {
         archive.add(&format!("memory/{number}.ko"), TEXT, module)?;
@@ -272,7 +272,7 @@ mod tests {
             busybox: b"BUSYBOX",
             programs: vec![("kdump-loader".into(), b"LOADER".to_vec())],
             arguments: &["--target".into()],
-            modules: vec![b"KO".into()],
+            busy_sectors: Some(1),
             memory_modules: vec![b"MEM".into()],
             hot_memory: 1 << 20,
             load_modules: vec![("brd.ko".into(), b"BRD".into())],
@@ -294,7 +294,7 @@ mod tests {
         assert!(found.contains(&("init".into(), PROGRAM)));
         assert!(found.contains(&("bin/awk".into(), LINK)));
         assert!(found.contains(&("etc/kdump.arguments".into(), TEXT)));
-        assert!(found.contains(&("modules/0.ko".into(), TEXT)));
+        assert!(found.contains(&("etc/kdump.busy".into(), TEXT)));
         assert!(found.contains(&("memory/0.ko".into(), TEXT)));
         assert!(found.contains(&("modules/brd.ko".into(), TEXT)));
         assert!(found.contains(&("etc/kdump.pages".into(), TEXT)));

@@ -95,7 +95,7 @@ impl Files<'_> {
             busybox: &read(self.busybox)?,
             programs,
             arguments: &arguments,
-            modules: Vec::new(),
+            busy_sectors: None,
             memory_modules: Vec::new(),
             hot_memory: 0,
             load_modules: Vec::new(),

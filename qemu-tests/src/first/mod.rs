@@ -7,6 +7,7 @@ pub mod guest;
 pub mod initramfs;
 pub mod kexec_tools;
 mod linux;
+pub mod module_tree;
 pub mod prepared;
 pub mod said;
 pub mod saved_pages;

@@ -52,22 +52,6 @@ fn debian_i386_with_elf64_core_headers() {
     }));
 }
 
-/// The VM is not stopped for digests: that would wait for the requests. If a device writes into old
-/// memory after that part was sent, the vmcore differs from memory at the end.
-#[test]
-fn a_disk_that_is_busy_when_linux_dies_writes_nothing_behind_our_back() {
-    let (report, console) = cycle_and_console(debian(), |config| {
-        config.memory = 256 * MIB;
-        config.truth = false;
-        config.fault = Some(Fault::BusyDisk);
-    });
-    let in_flight =
-        console.split("reads in flight ").nth(1).and_then(|rest| rest.split_whitespace().next());
-    let in_flight: u32 = in_flight.and_then(|reads| reads.parse().ok()).unwrap_or(0);
-    assert!(in_flight > 0, "nothing was in flight:\n{console}");
-    assert_passes(&report);
-}
-
 #[test]
 fn debian_amd64_with_two_cpus() {
     let classes = [CLASSES, &[PageClass::Offline]].concat();

@@ -4,9 +4,11 @@
 
 mod backtraces;
 mod basics;
+mod busy_disks;
 mod clock;
 mod command_lines;
 mod common;
+mod controllers;
 mod core_headers;
 mod cpus;
 mod crash_kinds;

@@ -20,7 +20,7 @@ const SLOT_GOAL: u64 = 4 << 20;
 /// The filter should look at so many pages in a second, in millions.
 const SCAN_GOAL: f64 = 30.0;
 /// Widths of the table's columns, in characters.
-const NAME: usize = 22;
+const NAME: usize = 29;
 const COLUMN: usize = 26;
 /// Width of a ratio's name.
 const RATIO: usize = 44;
@@ -74,12 +74,15 @@ impl Measured {
         let row =
             |of: Stack| self.rows.iter().find_map(|(stack, row)| (*stack == of).then_some(row));
         let with_opponent =
-            |(target, ours): (Target, _)| Some((target, ours, row(target.opponent())?));
+            |(target, ours): (Target, _)| Some((target, ours, row(target.opponent()?)?));
         let pairs = self.ours().filter_map(with_opponent);
-        pairs
-            .flat_map(|(target, ours, stock)| self.ratios_of(target, ours, stock))
-            .flatten()
-            .collect()
+        let stock = pairs.flat_map(|(target, ours, stock)| self.ratios_of(target, ours, stock));
+        let beside = self.ours().map(|(target, ours)| {
+            let (other, goal) = target.beside()?;
+            let name = format!("{}: MB/s, by that of {}", target.name(), other.name());
+            Ratio::new(name, (ours, row(Stack::Ours(other))?), Sample::rate, goal)
+        });
+        stock.chain(beside).flatten().collect()
     }
 
     fn ratios_of(&self, target: Target, ours: &Row, stock: &Row) -> [Option<Ratio>; 3] {

@@ -17,6 +17,18 @@ pub(super) enum Target {
     VirtioConsole,
     /// A dump disk, for kernel pages alone: `kdump.level=31`
     Level31,
+    /// A dump disk on virtio-scsi
+    VirtioScsi,
+    /// A dump disk on NVMe
+    Nvme,
+    /// A dump disk on AHCI
+    Ahci,
+    /// The same with `kdump.level=31`
+    VirtioScsiLevel31,
+    /// The same with `kdump.level=31`
+    NvmeLevel31,
+    /// The same with `kdump.level=31`
+    AhciLevel31,
 }
 
 /// Goals for the medians of the ratios (docs/bench.md).
@@ -36,6 +48,12 @@ impl Target {
             Self::VirtioBlk => "virtio-blk",
             Self::VirtioConsole => "virtio-console",
             Self::Level31 => "level 31",
+            Self::VirtioScsi => "virtio-scsi",
+            Self::Nvme => "nvme",
+            Self::Ahci => "ahci",
+            Self::VirtioScsiLevel31 => "virtio-scsi, level 31",
+            Self::NvmeLevel31 => "nvme, level 31",
+            Self::AhciLevel31 => "ahci, level 31",
         }
     }
 
@@ -44,28 +62,55 @@ impl Target {
             Self::VirtioBlk => Goals { first_byte: Some(40.0), done: Some(4.0), rate: Some(0.8) },
             Self::VirtioConsole => Goals { first_byte: None, done: None, rate: Some(0.4) },
             Self::Level31 => Goals { first_byte: None, done: Some(12.0), rate: None },
+            _ => Goals { first_byte: None, done: None, rate: None },
         }
     }
 
-    /// The stack that our dump to this target is compared with.
-    pub(super) const fn opponent(self) -> Stack {
+    /// The other stack that our dump to this target is compared with, if it is.
+    pub(super) const fn opponent(self) -> Option<Stack> {
         match self {
-            Self::VirtioBlk | Self::VirtioConsole => Stack::Stock,
-            Self::Level31 => Stack::StockFiltered,
+            Self::VirtioBlk | Self::VirtioConsole => Some(Stack::Stock),
+            Self::Level31 => Some(Stack::StockFiltered),
+            _ => None,
         }
+    }
+
+    /// The target whose throughput is compared with that of this one, and the goal.
+    pub(super) const fn beside(self) -> Option<(Self, Option<f64>)> {
+        match self {
+            Self::VirtioScsi | Self::Nvme => Some((Self::VirtioBlk, Some(0.9))),
+            Self::Ahci => Some((Self::VirtioBlk, Some(0.7))),
+            Self::VirtioScsiLevel31 | Self::NvmeLevel31 | Self::AhciLevel31 => {
+                Some((Self::Level31, None))
+            }
+            _ => None,
+        }
+    }
+
+    const fn is_level_31(self) -> bool {
+        matches!(
+            self,
+            Self::Level31 | Self::VirtioScsiLevel31 | Self::NvmeLevel31 | Self::AhciLevel31
+        )
+    }
+
+    fn way(self) -> Way {
+        Way::Disk(match self {
+            Self::VirtioConsole => return Way::VirtioConsole,
+            Self::VirtioBlk | Self::Level31 => Controller::VirtioBlk,
+            Self::VirtioScsi | Self::VirtioScsiLevel31 => Controller::VirtioScsi,
+            Self::Nvme | Self::NvmeLevel31 => Controller::Nvme,
+            Self::Ahci | Self::AhciLevel31 => Controller::Ahci,
+        })
     }
 
     fn configure(self, collector: &Path, config: &mut Config) {
-        let way = match self {
-            Self::VirtioBlk | Self::Level31 => Way::Disk(Controller::VirtioBlk),
-            Self::VirtioConsole => Way::VirtioConsole,
-        };
-        if self == Self::Level31 {
+        if self.is_level_31() {
             config.append =
                 format!("{} kdump.level={}", config.append, Level::KERNEL).trim().into();
             config.level = Level::KERNEL;
         }
-        config.delivery.targets = way.into();
+        config.delivery.targets = self.way().into();
         config.delivery.collector = collector.into();
     }
 }

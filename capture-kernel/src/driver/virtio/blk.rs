@@ -96,7 +96,8 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
             | Features::FLUSH;
         let features = device::negotiate(&mut *transport, clock, wanted, slot.translation)?;
         let head = size_of::<Header>();
-        let shape = Shape { most: IN_FLIGHT, head, pieces: MAX_PIECES, reply: STATUS };
+        let shape =
+            Shape { most: IN_FLIGHT, head, pieces: MAX_PIECES, reply: STATUS, reply_first: false };
         let requests = Requests::set_up(&mut *transport, REQUESTS, slot, shape)?;
         let inbox = Some(DmaBuffer::new(slot, READ)?);
         let piece = u64::from(u32::MAX);
@@ -174,9 +175,10 @@ impl<'c, T: Transport> VirtioBlk<'c, T> {
     fn collect(&mut self) -> Result<bool, Error> {
         let mut any = false;
         while let Some(done) = self.requests.take_back()? {
-            self.inbox = self.inbox.take().or(done.buffer);
-            let writes_at = mem::replace(&mut self.writes_at[usize::from(done.slot)], u64::MAX);
-            match self.requests.reply(done.slot, 0) {
+            let slot = done.slot;
+            self.inbox = self.inbox.take().or(done.into_buffer());
+            let writes_at = mem::replace(&mut self.writes_at[usize::from(slot)], u64::MAX);
+            match self.requests.reply(slot, 0) {
                 OK => any = true,
                 status => {
                     self.failed_at = self.failed_at.min(writes_at);

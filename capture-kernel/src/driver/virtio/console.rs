@@ -53,7 +53,13 @@ impl Port {
         let [to_us, from_us] = queues(id).ok_or(Error::BadAnswer(id))?;
         let (transport, slot) = (&mut *device.transport, device.slot);
         let incoming = Inbox::set_up(transport, to_us, slot, RECEIVE_BUFFERS, RECEIVE_LENGTH)?;
-        let shape = Shape { most: IN_FLIGHT, head: COPIED, pieces: MAX_PIECES, reply: 0 };
+        let shape = Shape {
+            most: IN_FLIGHT,
+            head: COPIED,
+            pieces: MAX_PIECES,
+            reply: 0,
+            reply_first: false,
+        };
         let outgoing = Requests::set_up(transport, from_us, slot, shape)?;
         Ok(Self { incoming, reading: None, outgoing })
     }

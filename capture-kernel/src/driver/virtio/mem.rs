@@ -147,7 +147,13 @@ impl<'c, T: Transport> VirtioMem<'c, T> {
         // A device whose unplugged memory is inaccessible refuses a driver that cannot handle that.
         let wanted = Features::UNPLUGGED_INACCESSIBLE;
         device::negotiate(&mut *transport, clock, wanted, slot.translation)?;
-        let shape = Shape { most: 1, head: size_of::<Request>(), pieces: 0, reply: ANSWER_LENGTH };
+        let shape = Shape {
+            most: 1,
+            head: size_of::<Request>(),
+            pieces: 0,
+            reply: ANSWER_LENGTH,
+            reply_first: false,
+        };
         let requests = Requests::set_up(&mut *transport, GUEST_REQUESTS, slot, shape)?;
         let mut device = Self { transport, clock, timeout, requests };
         device::go(&mut *device.transport);

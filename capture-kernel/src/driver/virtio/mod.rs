@@ -8,3 +8,4 @@ mod inbox;
 pub mod mem;
 mod queue;
 mod requests;
+pub mod scsi;

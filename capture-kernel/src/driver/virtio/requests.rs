@@ -18,7 +18,8 @@ const UNANSWERED: u8 = 0xff;
 /// Head and reply of a request begin at multiples of this many bytes.
 const ALIGN: usize = 8;
 
-/// Shape of requests on a queue: a head, which is copied, then a body, then a reply.
+/// Shape of requests on a queue: a head, which is copied, then a body, then a reply; or the last
+/// two in the other order.
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
     /// The most requests at a time.
@@ -29,6 +30,8 @@ pub(super) struct Shape {
     pub(super) pieces: usize,
     /// Bytes of a reply, which the device writes; zero where there is none.
     pub(super) reply: usize,
+    /// The device writes the reply in front of the data that it writes.
+    pub(super) reply_first: bool,
 }
 
 impl Shape {
@@ -81,8 +84,18 @@ struct InFlight {
 pub(super) struct Done {
     /// Its slot, whose reply can be read until the next request takes it.
     pub(super) slot: u16,
+    /// Its data, which is ours again.
+    pub(super) body: Body,
+}
+
+impl Done {
     /// The buffer that the device has filled, if there was one.
-    pub(super) buffer: Option<DmaBuffer>,
+    pub(super) fn into_buffer(self) -> Option<DmaBuffer> {
+        match self.body {
+            Body::In(buffer, _) => Some(buffer),
+            Body::Out(_) => None,
+        }
+    }
 }
 
 /// A queue and the requests in flight on it.
@@ -148,20 +161,28 @@ impl Requests {
             self.control.copy_from(start, head);
             links.push(Element::read(self.control.share(start..start + head.len())));
         }
+        let reply = self.prepare_reply(slot);
         match &mut body {
             Body::Out(pieces) => {
                 links.extend(pieces.iter().map(|piece| Element::read(self.addresses(piece))));
+                links.extend(reply);
             }
-            Body::In(buffer, length) => links.push(Element::write(buffer, 0..*length)),
-        }
-        if self.shape.reply > 0 {
-            let reply = self.shape.reply(slot);
-            reply.clone().for_each(|at| self.control.write(at, UNANSWERED));
-            links.push(Element::write(&mut self.control, reply));
+            Body::In(buffer, length) => {
+                let data = Some(Element::write(buffer, 0..*length));
+                let both = if self.shape.reply_first { [reply, data] } else { [data, reply] };
+                links.extend(both.into_iter().flatten());
+            }
         }
         let chain = self.queue.offer(links.into_iter());
         let request = InFlight { chain, deadline, body: ManuallyDrop::new(body) };
         self.in_flight[usize::from(slot)] = Some(request);
+    }
+
+    /// A place for the slot's reply, as if there were none yet.
+    fn prepare_reply(&mut self, slot: u16) -> Option<Element> {
+        let reply = self.shape.reply(slot);
+        reply.clone().for_each(|at| self.control.write(at, UNANSWERED));
+        (!reply.is_empty()).then(|| Element::write(&mut self.control, reply))
     }
 
     fn addresses(&self, piece: &DmaPiece) -> PhysRange {
@@ -186,11 +207,7 @@ impl Requests {
         let mut slots = (0..).zip(&mut self.in_flight);
         let found = slots.find_map(|(slot, one)| Some((slot, one.take_if(is_back)?)));
         let (slot, request) = found.ok_or(Error::BadAnswer(used.chain.into()))?;
-        let buffer = match ManuallyDrop::into_inner(request.body) {
-            Body::In(buffer, _) => Some(buffer),
-            Body::Out(_) => None,
-        };
-        Ok(Some(Done { slot, buffer }))
+        Ok(Some(Done { slot, body: ManuallyDrop::into_inner(request.body) }))
     }
 
     /// The value at `offset` of the reply to the last request in this slot.
@@ -203,6 +220,11 @@ impl Requests {
         for request in self.in_flight.iter_mut().flatten() {
             request.deadline = deadline;
         }
+    }
+
+    /// True if the device has the request in this slot.
+    pub(super) fn has(&self, slot: u16) -> bool {
+        self.in_flight[usize::from(slot)].is_some()
     }
 
     /// Number of requests that the device has.

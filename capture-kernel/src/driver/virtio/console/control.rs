@@ -82,7 +82,7 @@ impl Control {
     pub(super) fn set_up<T: Transport>(device: &mut Device<'_, T>) -> Result<Self, Error> {
         let slot = device.slot;
         let inbox = Inbox::set_up(&mut *device.transport, INCOMING, slot, BUFFERS, LENGTH)?;
-        let shape = Shape { most: 1, head: HEADER, pieces: 0, reply: 0 };
+        let shape = Shape { most: 1, head: HEADER, pieces: 0, reply: 0, reply_first: false };
         let outgoing = Requests::set_up(&mut *device.transport, OUTGOING, slot, shape)?;
         Ok(Self { inbox, outgoing })
     }

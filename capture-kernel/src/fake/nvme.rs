@@ -94,6 +94,8 @@ pub(crate) struct Ssd {
     pub(crate) answers_for: Option<u16>,
     /// Every completion comes twice.
     pub(crate) answers_twice: bool,
+    /// Every completion on the I/O queue has the number of an earlier command in the same slot.
+    pub(crate) answers_late: bool,
     /// I/O commands wait until [`Self::answer`]; a reset forgets them.
     pub(crate) lags: bool,
     /// Those, each with the bytes of the memory that the device reads.
@@ -312,6 +314,7 @@ impl Ssd {
         let (mut id, mut of) = ((words[0] >> 16) as u16, queue as u16);
         if queue == 1 {
             (id, of) = (self.answers_with.unwrap_or(id), self.answers_for.unwrap_or(of));
+            id = id.wrapping_sub(u16::from(self.answers_late) << 4);
         }
         let last = u32::from(id) | u32::from(status) << 17;
         for _ in 0..=usize::from(queue == 1 && self.answers_twice) {

@@ -195,6 +195,8 @@ fn a_device_that_misbehaves_is_an_error_in_time() {
     }
     let (twice, _) = first_error(|ssd| ssd.answers_twice = true);
     assert!(matches!(twice, Error::BadAnswer(_)), "{twice}");
+    let (late, _) = first_error(|ssd| ssd.answers_late = true);
+    assert!(matches!(late, Error::BadAnswer(_)), "{late}");
 }
 
 #[test]

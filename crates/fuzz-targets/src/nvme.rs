@@ -69,6 +69,8 @@ struct Device<'i> {
     admin: [u32; 5],
     /// The admin queues and the I/O queues.
     pairs: [Option<Pair>; 2],
+    /// Bytes from doorbell to doorbell, as the driver was told.
+    stride: usize,
     /// The namespace; empty where the driver was lied to about its blocks.
     bytes: Vec<u8>,
 }
@@ -99,7 +101,11 @@ impl Device<'_> {
             0x1c => self.configuration & 1,
             _ => 0,
         };
-        self.bends.word(honest)
+        let word = self.bends.word(honest);
+        if offset == 0x04 {
+            self.stride = 4 << (word & 15);
+        }
+        word
     }
 
     fn write(&mut self, offset: usize, value: u32) {
@@ -117,8 +123,10 @@ impl Device<'_> {
             }
             0x24 => self.admin[0] = value,
             0x28..0x38 => self.admin[(offset - 0x24) / 4] = value,
-            0x1000 => self.ring(0, value),
-            0x1008 => self.ring(1, value),
+            0x1000.. => match (offset - 0x1000) / self.stride {
+                doorbell @ (0 | 2) => self.ring(doorbell / 2, value),
+                _ => {}
+            },
             _ => {}
         }
     }
@@ -247,6 +255,7 @@ pub fn nvme(bytes: &[u8]) {
         configuration: 0,
         admin: [0; 5],
         pairs: [None; 2],
+        stride: 4,
         bytes: vec![0; LENGTH],
     });
     let clock = Looks::default();

@@ -41,10 +41,14 @@ fn checksum(memory: &GuestMemory) -> Result<[u8; 32]> {
     Ok(Sha256::digest(fs::read(path(memory)).context("reading the busy disk")?).into())
 }
 
-/// Other bytes are in every place, so that what comes late from it can be told from what came
-/// before.
+/// Other bytes are in every place of the first half, so that what comes late from it can be told
+/// from what came before. Every MiB of the second half has the same bytes.
 fn contents() -> Vec<u8> {
-    (0..SIZE / 8).flat_map(u64::to_le_bytes).collect()
+    let (half, mib) = (SIZE / 2 / 8, (1 << 20) / 8);
+    (0..2 * half)
+        .map(|number| if number < half { number } else { half + number % mib })
+        .flat_map(u64::to_le_bytes)
+        .collect()
 }
 
 impl Hooks for BusyDisk {
@@ -62,7 +66,7 @@ impl Hooks for BusyDisk {
         let file = option_path(&path);
         let rates = format!("throttling.bps-read={RATE},throttling.bps-write={RATE}");
         let drive = format!("if=none,id=busy,format=raw,cache=unsafe,file={file},{rates}");
-        let disk = self.controller.disk(machine.kind, "busy", "");
+        let disk = self.controller.disk(machine.kind, (1, "busy"), "");
         machine.devices.extend(["-drive".to_string(), drive, "-device".to_string(), disk]);
         Ok(())
     }

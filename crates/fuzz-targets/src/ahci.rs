@@ -3,9 +3,8 @@
 
 #![expect(unsafe_code, reason = "a device follows physical addresses, here pointers")]
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
-use capture_kernel::Clock;
 use capture_kernel::driver::ahci::{Ahci, quiet};
 use capture_kernel::driver::controller::Controller;
 use capture_kernel::driver::dma::{DmaPiece, SlotMemory};
@@ -14,53 +13,13 @@ use capture_kernel::driver::translation::Translation;
 use capture_kernel::driver::{BlockDevice, Error};
 use vmcore::{PhysAddr, PhysRange};
 
+use crate::bends::{Bends, Looks};
+
 const TIMEOUT: u64 = 20;
 /// Bytes of a disk.
 const LENGTH: usize = 64 << 10;
 const PAGE: usize = 4096;
 const PORTS: usize = 2;
-
-/// A clock on which every look costs a millisecond.
-#[derive(Default)]
-struct Looks(Cell<u64>);
-
-impl Clock for Looks {
-    fn milliseconds(&self) -> u64 {
-        self.0.set(self.0.get() + 1);
-        self.0.get()
-    }
-}
-
-/// The rest of the input.
-struct Bends<'i>(&'i [u8]);
-
-impl Bends<'_> {
-    fn take<const N: usize>(&mut self) -> [u8; N] {
-        let mut bytes = [0; N];
-        let count = N.min(self.0.len());
-        bytes[..count].copy_from_slice(&self.0[..count]);
-        self.0 = &self.0[count..];
-        bytes
-    }
-
-    /// One answer in four or so is bent.
-    fn bends(&mut self) -> bool {
-        self.take::<1>()[0] & 3 == 3
-    }
-
-    fn word(&mut self, honest: u32) -> u32 {
-        if self.bends() { honest ^ u32::from_le_bytes(self.take()) } else { honest }
-    }
-
-    /// Changes some of these bytes.
-    fn change(&mut self, bytes: &mut [u8]) {
-        while self.bends() {
-            let [low, high, value] = self.take();
-            let at = usize::from(u16::from_le_bytes([low, high])) % bytes.len();
-            bytes[at] = value;
-        }
-    }
-}
 
 /// The HBA, with a disk at each port.
 struct Device<'i> {
@@ -210,7 +169,7 @@ impl Registers for Bar<'_, '_> {
 /// ends, whatever the HBA answers; an honest one has the bytes.
 pub fn ahci(bytes: &[u8]) {
     let ports = std::array::from_fn(|_| Port::default());
-    let device = RefCell::new(Device { bends: Bends(bytes), control: 1 << 31, ports });
+    let device = RefCell::new(Device { bends: Bends::new(bytes), control: 1 << 31, ports });
     let clock = Looks::default();
     let (start, translation) = (PhysAddr::new(0), Translation::Off);
     let slot = SlotMemory { address: 0, start, length: usize::MAX, translation };
@@ -224,7 +183,7 @@ pub fn ahci(bytes: &[u8]) {
             }
             used
         });
-    assert!(clock.0.get() < 1_000_000, "waits have an end");
+    assert!(clock.looks() < 1_000_000, "waits have an end");
     assert!(!bytes.is_empty() || used.is_ok(), "an honest HBA works");
 }
 

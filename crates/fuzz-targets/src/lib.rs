@@ -6,6 +6,7 @@
 
 mod ahci;
 mod backtrace;
+mod bends;
 mod btf;
 mod command_line;
 mod dmesg;

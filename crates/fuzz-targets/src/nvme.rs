@@ -3,9 +3,8 @@
 
 #![expect(unsafe_code, reason = "a device follows physical addresses, here pointers")]
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
-use capture_kernel::Clock;
 use capture_kernel::driver::controller::Controller;
 use capture_kernel::driver::dma::{DmaPiece, SlotMemory};
 use capture_kernel::driver::nvme::Nvme;
@@ -14,52 +13,12 @@ use capture_kernel::driver::translation::Translation;
 use capture_kernel::driver::{BlockDevice, Error};
 use vmcore::{PhysAddr, PhysRange};
 
+use crate::bends::{Bends, Looks};
+
 const TIMEOUT: u64 = 20;
 /// Bytes of the namespace.
 const LENGTH: usize = 64 << 10;
 const PAGE: usize = 4096;
-
-/// A clock on which every look costs a millisecond.
-#[derive(Default)]
-struct Looks(Cell<u64>);
-
-impl Clock for Looks {
-    fn milliseconds(&self) -> u64 {
-        self.0.set(self.0.get() + 1);
-        self.0.get()
-    }
-}
-
-/// The rest of the input.
-struct Bends<'i>(&'i [u8]);
-
-impl Bends<'_> {
-    fn take<const N: usize>(&mut self) -> [u8; N] {
-        let mut bytes = [0; N];
-        let count = N.min(self.0.len());
-        bytes[..count].copy_from_slice(&self.0[..count]);
-        self.0 = &self.0[count..];
-        bytes
-    }
-
-    /// One answer in four or so is bent.
-    fn bends(&mut self) -> bool {
-        self.take::<1>()[0] & 3 == 3
-    }
-
-    fn word(&mut self, honest: u32) -> u32 {
-        if self.bends() { honest ^ u32::from_le_bytes(self.take()) } else { honest }
-    }
-
-    /// Changes some of these bytes.
-    fn change(&mut self, bytes: &mut [u8]) {
-        while self.bends() {
-            let [low, high, value] = self.take();
-            let at = usize::from(u16::from_le_bytes([low, high])) % bytes.len();
-            bytes[at] = value;
-        }
-    }
-}
 
 /// The controller.
 struct Device<'i> {
@@ -252,7 +211,7 @@ impl Registers for Bar<'_, '_> {
 /// controller answers; an honest one has the bytes.
 pub fn nvme(bytes: &[u8]) {
     let device = RefCell::new(Device {
-        bends: Bends(bytes),
+        bends: Bends::new(bytes),
         configuration: 0,
         admin: [0; 5],
         pairs: [None; 2],
@@ -270,7 +229,7 @@ pub fn nvme(bytes: &[u8]) {
         }
         used
     });
-    assert!(clock.0.get() < 1_000_000, "waits have an end");
+    assert!(clock.looks() < 1_000_000, "waits have an end");
     assert!(!bytes.is_empty() || used.is_ok(), "an honest controller works: {used:?}");
 }
 

@@ -15,7 +15,7 @@ use crate::workspace::{entries, remove_folder, root, target_dir};
 
 /// Largest wheel, in bytes.
 const WHEEL_BUDGET: u64 = 5 << 20;
-/// What the environment has; the reasons are there.
+/// Packages of the environment, each with its reason.
 const PACKAGES: &str = include_str!("../../python/requirements.txt");
 
 /// Command line of `cargo xtask python`.

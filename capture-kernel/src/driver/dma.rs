@@ -35,7 +35,7 @@ pub struct SlotMemory {
     pub start: PhysAddr,
     /// Length in bytes.
     pub length: usize,
-    /// Whether devices get to it by its physical address.
+    /// State of the IOMMUs: devices reach the memory by its physical address only without them.
     pub translation: Translation,
 }
 

@@ -3,7 +3,7 @@
 use super::Error;
 use vmcore::PhysAddr;
 
-/// Whether an IOMMU translates the addresses that devices use.
+/// State of the IOMMUs, which may translate the addresses that devices use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Translation {
     /// Not known: the command line has no `kdump.iommu=`.

@@ -30,7 +30,7 @@ mod word {
 const LEAST_SECTOR: u32 = 512;
 const MOST_SECTOR: u32 = 4096;
 
-/// What a disk is.
+/// Properties of a disk, from its answer to IDENTIFY DEVICE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     /// Number of its sectors.

@@ -55,7 +55,7 @@ struct Request {
     lost_from: u64,
     /// The order in which the requests came.
     number: u64,
-    /// Where the HBA has it.
+    /// Its place in the HBA, once it is sent.
     sent: Option<Sent>,
     tries: u8,
     /// Leaked where the request is dropped unfinished: the device may still use it.

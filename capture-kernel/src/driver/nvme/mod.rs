@@ -67,8 +67,9 @@ impl<'c, R: Registers> Nvme<'c, R> {
     /// `timeout` milliseconds for any one command.
     ///
     /// # Errors
-    /// What the controller lacks, [`Error::Timeout`], [`Error::Removed`], [`Error::Fatal`],
-    /// [`Error::Nvme`], [`Error::NoMemory`].
+    /// [`Error::Unsupported`] and the like for a part that the controller lacks;
+    /// [`Error::Timeout`], [`Error::Removed`], [`Error::Fatal`], [`Error::Nvme`],
+    /// [`Error::NoMemory`].
     pub fn start(
         registers: R,
         slot: SlotMemory,

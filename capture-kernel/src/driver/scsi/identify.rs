@@ -28,7 +28,7 @@ pub trait Ask {
 pub struct Unit {
     /// Its size.
     pub capacity: Capacity,
-    /// What it says of writes.
+    /// Write protection and write cache.
     pub mode: Mode,
     /// The most blocks of one transfer, if it has a limit.
     pub most_blocks: Option<u32>,

@@ -150,7 +150,7 @@ fn blocks_beyond_32_bits_have_commands_of_their_own() {
     assert_eq!(scsi.borrow().log.last(), Some(&0x88));
 }
 
-/// What a disk answers to commands with this code, how often, and what becomes of a write.
+/// The result of a write, a flush and a read of a disk that has these faults and this change.
 fn outcome(faults: &[ScsiFault], change: impl FnOnce(&mut ScsiDisk)) -> Result<(), Error> {
     let (scsi, clock) = (one(16_384), FakeClock::default());
     scsi.borrow_mut().faults = faults.to_vec();
